@@ -1,0 +1,66 @@
+# Everything happens in .venv, so nothing needs to be activated and nothing else is touched.
+#   make demo    set everything up, compress and decompress a sample photo
+#   make test    set everything up, pass the checks and the tests (what CI runs)
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PACKAGES := runtime export training
+
+.PHONY: help demo test lint types layers unit format install-bench build clean
+
+help:
+	@echo "make demo    set up, compress and decompress a sample photo"
+	@echo "make test    set up, then ruff, mypy, import-linter and pytest (what CI runs)"
+	@echo "make lint    ruff only            make types   mypy only"
+	@echo "make layers  import-linter only   make unit    pytest only"
+	@echo "make format  let ruff sort imports and format"
+	@echo "make build   wheel and sdist      make clean   remove .venv and build outputs"
+
+# pip older than 25.1 has no --group, hence the upgrade inside the environment.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: Trellic needs Python 3.11 or newer, none was found; \
+	install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[cpu,export,training]' --group dev
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m benchmarks.demo
+
+test: $(VENV)/.test
+	@$(MAKE) --no-print-directory lint types layers unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check $(PACKAGES) tests benchmarks
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+layers: $(VENV)/.test
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not network" --durations=10
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix $(PACKAGES) tests benchmarks
+	$(BIN)/ruff format $(PACKAGES) tests benchmarks
+
+install-bench: $(VENV)/.test
+	$(PIP) --group bench
+
+build: $(VENV)/.test
+	$(BIN)/python -m build --outdir dist
+
+clean:
+	rm -rf $(VENV) build dist
