@@ -1,0 +1,1 @@
+"""Quantizers: scalar with RDOQ, plain rounding, and trellis-coded quantization."""

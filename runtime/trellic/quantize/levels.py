@@ -1,0 +1,85 @@
+"""What a search reads from the tables of a bundle, the ranges it needs, and the argument checks."""
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.quantize.trellis import STATES
+
+if TYPE_CHECKING:
+    from trellic.entropy.tables import Tables
+
+STEP_BITS: Final = 5
+STEP32: Final = 1 << STEP_BITS  # the scalar step, in its own 1/32
+MAX_INDEX: Final = 32767  # largest |k| that a stream may hold
+MAX_LAMBDA: Final = 1 << 12
+MAX_OFFSET: Final = 255  # 1/32 step; with MAX_TRELLIS_STEP keeps a branch under 2^25
+MAX_TRELLIS_STEP: Final = 255  # 1/32 step
+
+Int32s = npt.NDArray[np.int32]
+Uint8s = npt.NDArray[np.uint8]
+
+
+def escape_rate(excess: int) -> int:
+    """Return the 1/64 bits that follow an escape symbol, for ``excess = |k| - half_width - 1``."""
+    return 64 * (2 * (excess + 1).bit_length())
+
+
+class Levels(NamedTuple):
+    """Tables as a search uses them: int32 arrays, one entry per (class, scale index)."""
+
+    rate: Int32s  # flat; the rate of index k of a table lies at zero + k, escape at zero + K + 1
+    zero: Int32s  # (3, S)
+    half_width: Int32s  # (3, S), the K of each table
+    off: Int32s  # (3, S, 4), in 1/32 step towards zero, by min(|k|, 3)
+    max_off: int  # largest magnitude in off
+    step: int  # trellis step D in 1/32 step
+
+    @classmethod
+    def of(cls, tables: "Tables") -> "Levels":
+        """Lay out the tables of a bundle for a search."""
+        width = tables.half_width.astype(np.int32)
+        size = 2 * width + 2
+        start = np.cumsum(size.ravel()) - size.ravel()
+        zero = start.reshape(width.shape).astype(np.int32) + width
+        off = np.ascontiguousarray(tables.off, np.int32)
+        rate = np.ascontiguousarray(tables.rates(), np.int32)
+        max_off = int(np.abs(off).max(initial=0))
+        return cls(rate, zero, width, off, max_off, int(tables.trellis_step))
+
+
+def clamp_limit(states: int, step: int) -> int:
+    """Return the largest ``|t32|`` that a search tells apart; beyond it, t is clamped.
+
+    At the limit an index of either parity and quantizer lies within two trellis steps of `t`, so
+    no branch is dear enough to overflow a path metric. A latent so large (32767 scalar steps) has
+    left the range of any model.
+    """
+    return MAX_INDEX * STEP32 if states == 0 else (MAX_INDEX - 1) * 2 * step
+
+
+def checked_arguments(
+    t32: Int32s, scale_index: Uint8s, lanes: int, states: int, tables: "Tables", lam: int
+) -> Levels:
+    """Return the tables laid out for a search, or raise ValueError for an unusable argument."""
+    levels = Levels.of(tables)
+    if t32.ndim != 1 or t32.shape != scale_index.shape:
+        raise ValueError(f"t32 {t32.shape} and scale_index {scale_index.shape} must be equal rows")
+    if t32.dtype != np.int32 or scale_index.dtype != np.uint8:
+        raise ValueError(f"expected int32 and uint8, got {t32.dtype} and {scale_index.dtype}")
+    if lanes < 1:
+        raise ValueError(f"lanes is {lanes}; at least one is needed")
+    if states != 0 and states not in STATES:
+        raise ValueError(f"states is {states}; choose 0 (scalar) or one of {STATES}")
+    if not 0 <= lam <= MAX_LAMBDA:
+        raise ValueError(f"lam is {lam}; it must lie in 0..{MAX_LAMBDA}")
+    if len(scale_index) and int(scale_index.max()) >= levels.half_width.shape[1]:
+        count = levels.half_width.shape[1]
+        raise ValueError(f"scale index {scale_index.max()} has no table; there are {count}")
+    if not 1 <= levels.step <= MAX_TRELLIS_STEP or levels.max_off > MAX_OFFSET:
+        raise ValueError(
+            f"trellis step {levels.step} or offset {levels.max_off} is out of range "
+            f"(1..{MAX_TRELLIS_STEP}, at most {MAX_OFFSET})"
+        )
+    return levels
