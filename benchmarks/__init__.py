@@ -1,0 +1,1 @@
+"""Benchmarks of Trellic: rate-distortion, the quantizer and the entropy coder."""

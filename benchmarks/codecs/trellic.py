@@ -1,0 +1,66 @@
+"""Trellic itself: whole .tlc files from `trellic.codec.Codec`."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from trellic.codec import Codec
+
+from benchmarks.codecs import Pixels
+
+
+class Trellic:
+    """Trellic's codec, with one decoder and one trellis setting.
+
+    Parameters
+    ----------
+    model
+        Name or path of a bundle.
+    trellis
+        States of the trellis; 0 is scalar quantization with RDOQ.
+    decoder
+        Name of the decoder.
+    search
+        ``trellis``, or ``round`` for plain rounding (with trellis 0).
+    device
+        Where the networks run.
+    threads
+        Threads of the networks; empty: the engine's default.
+    """
+
+    ladder = (1, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 94, 100)
+
+    def __init__(
+        self,
+        model: str = "photo",
+        trellis: str = "8",
+        decoder: str = "quality",
+        search: str = "trellis",
+        device: str = "auto",
+        threads: str = "",
+    ) -> None:
+        self._codec = Codec.load(model, device=device, threads=int(threads) if threads else None)
+        manifest = self._codec.bundle.manifest
+        self.settings: dict[str, str | int | float] = {
+            "model": str(manifest.name),
+            "trellis": int(trellis),
+            "decoder": decoder,
+            "search": search,
+        }
+        self.versions = {"trellic": _installed(), "stream_id": str(manifest.stream_id)}
+        self._encode_options = {"trellis": int(trellis), "search": search}
+        self._decoder = decoder
+
+    def encode(self, pixels: Pixels, quality: float) -> bytes:
+        """Encode at quality 1 to 100."""
+        return bytes(self._codec.encode(pixels, quality=quality, **self._encode_options))
+
+    def decode(self, data: bytes) -> Pixels:
+        """Decode with the decoder chosen."""
+        return np.asarray(self._codec.decode(data, decoder=self._decoder))
+
+
+def _installed() -> str:
+    try:
+        return version("trellic")
+    except PackageNotFoundError:
+        return "source tree"

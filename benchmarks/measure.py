@@ -1,0 +1,131 @@
+"""Run codecs over pictures: every file is really written, in memory, and really decoded."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.codecs import Codec, Pixels, Spec, make
+from benchmarks.metrics import ms_ssim, psnr
+from benchmarks.runs import Point
+
+SUFFIXES = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg", ".avif")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One codec on one picture, at all qualities."""
+
+    spec: Spec
+    image: Path
+    qualities: tuple[float, ...]
+    similarity: bool
+    """Whether to compute MS-SSIM too."""
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the pictures of a folder, sorted by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        It has none.
+    """
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise FileNotFoundError(f"no pictures in {folder} (looked for {', '.join(SUFFIXES)})")
+    return found
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Read a picture as (H, W, 3) uint8, without conversion by its profile."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def describe_image(path: Path) -> dict[str, str | int]:
+    """Return a picture's name, size and the hash of its file."""
+    with Image.open(path) as picture:
+        width, height = picture.size
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"name": path.name, "width": width, "height": height, "sha256": digest}
+
+
+@functools.lru_cache(maxsize=2)
+def _codec(spec_text: str) -> Codec:
+    """Keep a process's current codec warm."""
+    return make(Spec.parse(spec_text))
+
+
+def run_task(task: Task, report: Callable[[], None] | None = None) -> list[Point]:
+    """Measure one codec on one picture.
+
+    Raises
+    ------
+    ValueError
+        The codec returned a picture of another shape.
+    """
+    codec = _codec(str(task.spec))
+    original = read_pixels(task.image)
+    points = []
+    for quality in task.qualities:
+        points.append(_measure(codec, original, quality, task))
+        if report is not None:
+            report()
+    return points
+
+
+def _measure(codec: Codec, original: Pixels, quality: float, task: Task) -> Point:
+    start = perf_counter()
+    data = codec.encode(original, quality)
+    encoded = perf_counter()
+    decoded = codec.decode(data)
+    end = perf_counter()
+    if decoded.shape != original.shape:
+        raise ValueError(
+            f"{task.spec} on {task.image.name} at quality {quality}: "
+            f"decoded {decoded.shape}, expected {original.shape}"
+        )
+    return Point(
+        image=task.image.name,
+        quality=quality,
+        bytes=len(data),
+        bpp=8 * len(data) / (original.shape[0] * original.shape[1]),
+        psnr=psnr(original, decoded),
+        ms_ssim=ms_ssim(original, decoded) if task.similarity else None,
+        encode_seconds=encoded - start,
+        decode_seconds=end - encoded,
+    )
+
+
+def run_tasks(
+    tasks: Iterable[Task], jobs: int, report: Callable[[int], None]
+) -> Iterator[tuple[Task, list[Point]]]:
+    """Run tasks, in this process or in several, and yield them in order.
+
+    Parameters
+    ----------
+    tasks
+        What to do.
+    jobs
+        Number of processes; 1 works in this one.
+    report
+        Called with the number of points just finished.
+    """
+    tasks = list(tasks)
+    if jobs == 1:
+        for task in tasks:
+            yield task, run_task(task, lambda: report(1))
+        return
+    # "spawn": codecs with threads of their own do not survive a fork.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for task, points in zip(tasks, pool.map(run_task, tasks), strict=True):
+            report(len(points))
+            yield task, points
