@@ -1,0 +1,87 @@
+"""Read a file whole; write one so that it appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Read a regular file or a pipe.
+
+    Parameters
+    ----------
+    path : str or path-like
+        What to read. Folders and devices are refused: ``/dev/zero`` never ends.
+
+    Returns
+    -------
+    bytes
+        All of it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with open(path, "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+            raise OSError(errno.EINVAL, "neither a file nor a pipe", os.fspath(path))
+        return file.read()
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file beside its place, then rename it, so that no half-written file is ever seen.
+
+    An existing file keeps its permissions, a link its place (its target is replaced). A pipe or
+    device is written to as it is.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where to; the folder must exist.
+    data : bytes
+        The whole content.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, such as on a full disk; nothing is left behind then and a file
+        that was there before is unchanged.
+    """
+    target = Path(os.path.realpath(path))
+    with contextlib.suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            target.write_bytes(data)
+            return
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        _replace(target, data, stat.S_IMODE(mode))
+        return
+    _replace(target, data, None)
+
+
+def _replace(target: Path, data: bytes, permissions: int | None) -> None:
+    """Write ``data`` to a new file in the folder of ``target`` and rename it to ``target``."""
+    beside = target.with_name(f".trellic-{secrets.token_hex(6)}.part")
+    try:
+        with open(os.open(beside, _CREATE, 0o666), "wb") as file:
+            file.write(data)
+        if permissions is not None:
+            beside.chmod(permissions)
+        beside.replace(target)
+    except BaseException as error:
+        beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # name the place the caller knows
+            raise OSError(error.errno, error.strerror, os.fspath(target)) from error
+        raise

@@ -1,0 +1,34 @@
+r"""Pictures in and out: files, Pillow images and arrays to a `Picture`, and back.
+
+```
+path -> read --------\                              /-> write -> path
+PIL image -> from_any -> Picture (uint8, metadata) ---> to_pil -> PIL image
+array -> from_any ---/                              \-> to_array -> array
+```
+
+Pixels stay in their own colour space: an ICC profile is carried along, never applied (except to
+turn CMYK into RGB, which the codec needs). Pillow is imported only by the functions that need it.
+"""
+
+from __future__ import annotations
+
+from trellic.images.modes import from_any
+from trellic.images.opening import from_bytes, read
+from trellic.images.picture import MAX_PIXELS, MAX_SIDE, Picture, to_array
+from trellic.images.saving import suffixes, to_bytes, to_pil, write
+from trellic.images.sniff import describe
+
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "Picture",
+    "describe",
+    "from_any",
+    "from_bytes",
+    "read",
+    "suffixes",
+    "to_array",
+    "to_bytes",
+    "to_pil",
+    "write",
+]
