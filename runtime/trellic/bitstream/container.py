@@ -1,0 +1,240 @@
+"""Whole streams: writing, reading with every check, and reading what is left of a broken one.
+
+Specification: ``docs/format.md``, sections 2, 5 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from ..errors import CorruptStream, ImageTooLarge, StreamError, TruncatedStream
+from .chunks import Chunks, Plane, pack_chunks, read_alpha, read_metadata
+from .fields import CRC16_BYTES, CRC32_BYTES, crc16, crc32
+from .header import Header
+from .layout import WORD_BYTES, Layout, Span, pack_header, read_layout
+
+DEFAULT_MAX_PIXELS = 2**28
+
+_DAMAGED = "the file is damaged; fetch it again"
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """What a ``.tlc`` file holds.
+
+    Attributes
+    ----------
+    header : Header
+    segments : sequence of bytes
+        One of z, then one a context step and slice, step-major; each an even number of bytes.
+    chunks : Chunks
+    """
+
+    header: Header
+    segments: Sequence[bytes]
+    chunks: Chunks = field(default_factory=Chunks)
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """What can be trusted of a stream that is cut short or damaged.
+
+    Attributes
+    ----------
+    header : Header
+    segments : sequence of bytes or None
+        As in `Stream`; None where a segment is missing or its check fails. The first is there.
+    chunks : Chunks
+        None also where a chunk is missing or damaged.
+    whole : bool
+        Every part is there and the file's own check holds.
+    """
+
+    header: Header
+    segments: Sequence[bytes | None]
+    chunks: Chunks
+    whole: bool
+
+    def steps_of(self, slice_: int) -> int:
+        """Count the context steps of a slice that decode: those before the first missing one."""
+        for step in range(self.header.steps):
+            if self.segments[self.header.segment_index(step, slice_)] is None:
+                return step
+        return self.header.steps
+
+
+def write(stream: Stream) -> bytes:
+    """Return the bytes of a ``.tlc`` file.
+
+    An alpha plane that is 255 everywhere is left out.
+
+    Raises
+    ------
+    BadParameter
+        When segments or chunks do not fit the header or the format's limits.
+    """
+    header, segments = stream.header, stream.segments
+    chunks = pack_chunks(stream.chunks, header.height, header.width)
+    lengths = {name: len(stored) for name, stored in chunks.items()}
+    head = pack_header(header, lengths, [len(segment) for segment in segments]) + segments[0]
+    parts = [head, crc16(head)]
+    for stored in chunks.values():
+        parts += [stored, crc16(stored)]
+    for segment in segments[1:]:
+        parts += [segment, crc16(segment)]
+    if header.slices == 1:
+        parts.pop()  # the file check covers the last segment
+    body = b"".join(parts)
+    return body + crc32(body)
+
+
+def read(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
+    """Read a whole stream and check all of it.
+
+    Parameters
+    ----------
+    data : bytes-like
+        All bytes of the file.
+    max_pixels : int
+        Larger pictures are refused before memory is taken for them.
+
+    Raises
+    ------
+    NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream, ImageTooLarge
+    """
+    view = memoryview(data)
+    layout = read_layout(view)
+    _check_pixels(layout.header, max_pixels)
+    _check_size(len(view), layout.size)
+    segments = [_segment(view, layout, index) for index in range(layout.header.segments)]
+    if not _file_holds(view):
+        raise CorruptStream(
+            "the checksum of the file does not match",
+            remedy="the file is cut short or damaged; fetch it again",
+        )
+    if len(segments[-1]) % WORD_BYTES:
+        raise CorruptStream("the last segment has an odd number of bytes")
+    chunks = Chunks(
+        alpha=_alpha(view, layout),
+        icc=_metadata(view, layout, "icc"),
+        exif=_metadata(view, layout, "exif"),
+        xmp=_metadata(view, layout, "xmp"),
+    )
+    return Stream(layout.header, segments, chunks)
+
+
+def read_prefix(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> Prefix:
+    """Read all that can be trusted of a stream that may be cut short or damaged.
+
+    Raises
+    ------
+    NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream
+        When header or hyper-latents are incomplete or damaged: nothing decodes without them.
+    ImageTooLarge
+        When the picture has more than `max_pixels`.
+    """
+    view = memoryview(data)
+    layout = read_layout(view)
+    _check_pixels(layout.header, max_pixels)
+    whole = len(view) == layout.size and _file_holds(view)
+    segments = [
+        _or_none(_segment, view, layout, index) if _vouched(layout, index) or whole else None
+        for index in range(layout.header.segments)
+    ]
+    chunks = Chunks(
+        alpha=_or_none(_alpha, view, layout),
+        icc=_or_none(_metadata, view, layout, "icc"),
+        exif=_or_none(_metadata, view, layout, "exif"),
+        xmp=_or_none(_metadata, view, layout, "xmp"),
+    )
+    return Prefix(layout.header, segments, chunks, whole)
+
+
+def read_header(data: bytes | memoryview) -> Header:
+    """Read the header of a stream from at least its head (header and hyper-latents).
+
+    Raises
+    ------
+    NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream
+    """
+    return read_layout(data).header
+
+
+def _check_pixels(header: Header, max_pixels: int) -> None:
+    if header.width * header.height > max_pixels:
+        raise ImageTooLarge(
+            f"the picture has {header.width} x {header.height} pixels",
+            expected=f"at most {max_pixels} pixels",
+            remedy="raise the limit with --max-pixels (max_pixels=) if you trust the file",
+        )
+
+
+def _check_size(seen: int, expected: int) -> None:
+    if seen < expected:
+        raise TruncatedStream(
+            f"the stream ends after {seen} bytes",
+            expected=f"{expected} bytes",
+            remedy="fetch the file again",
+        )
+    if seen > expected:
+        raise CorruptStream(
+            f"{seen - expected} bytes follow the end of the stream",
+            expected=f"{expected} bytes in all",
+        )
+
+
+def _vouched(layout: Layout, index: int) -> bool:
+    """Whether a CRC-16 covers the segment; the head's, checked before, covers segment 0."""
+    return index == 0 or layout.has_check(index)
+
+
+def _segment(view: memoryview, layout: Layout, index: int) -> bytes:
+    span = layout.segment(index)
+    if layout.has_check(index):
+        _check(view, span, f"segment {index}")
+    return bytes(view[span.offset : span.end])
+
+
+def _alpha(view: memoryview, layout: Layout) -> Plane | None:
+    stored = _stored(view, layout, "alpha")
+    return None if stored is None else read_alpha(stored, layout.header.height, layout.header.width)
+
+
+def _metadata(view: memoryview, layout: Layout, name: str) -> bytes | None:
+    stored = _stored(view, layout, name)
+    return None if stored is None else read_metadata(stored, name)
+
+
+def _stored(view: memoryview, layout: Layout, name: str) -> memoryview | None:
+    if name not in layout.chunks:
+        return None
+    span = layout.chunks[name]
+    _check(view, span, f"the {name} chunk")
+    return view[span.offset : span.end]
+
+
+def _check(view: memoryview, span: Span, what: str) -> None:
+    """Check the CRC-16 behind a part."""
+    end = span.end + CRC16_BYTES
+    if end > len(view):
+        raise TruncatedStream(f"the stream ends after {len(view)} bytes, inside {what}")
+    if view[span.end : end] != crc16(view[span.offset : span.end]):
+        raise CorruptStream(f"the checksum of {what} does not match", remedy=_DAMAGED)
+
+
+def _file_holds(view: memoryview) -> bool:
+    return view[-CRC32_BYTES:] == crc32(view[:-CRC32_BYTES])
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _or_none(part: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+    """Read a part of a broken stream, or None where it is missing or damaged."""
+    try:
+        return part(*args, **kwargs)
+    except StreamError:
+        return None

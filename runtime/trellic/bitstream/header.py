@@ -1,0 +1,188 @@
+"""What the header of a stream says, and the geometry that follows from it.
+
+Specification: ``docs/format.md``, section 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import BadParameter
+
+MAX_SIDE = 65535  # pixels
+MIN_QUALITY16, MAX_QUALITY16 = 16, 1600  # sixteenths
+MAX_STEPS = 8
+MAX_LANES = 1024
+STREAM_ID_BYTES = 4
+TRELLIS_STATES = (0, 4, 8, 16, 32, 64, 128, 256)  # by code; 0 is scalar
+LATENT_STRIDE = 16  # pixels
+HYPER_STRIDE = 64  # pixels
+CELL = HYPER_STRIDE // LATENT_STRIDE  # latents below one hyper-latent, each way
+DEFAULT_SLICE_SIDE = 64  # latents
+MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # latents, multiples of CELL
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A rectangle of latents, ends excluded: ``plane[top:bottom, left:right]``."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of a stream says, apart from the lengths of its parts.
+
+    Parameters
+    ----------
+    width, height : int
+        Pixels, 1 to 65535.
+    quality16 : int
+        Quality in sixteenths, 16 to 1600.
+    trellis : int
+        States of the trellis, one of 0 (scalar), 4, 8, 16, 32, 64, 128, 256.
+    steps : int
+        Context steps, 1 to 8.
+    stream_id : bytes
+        4 bytes that name the model.
+    lanes : tuple of int
+        rANS lanes of each slice, in slice order; powers of two up to 1024.
+    grey : bool
+        The picture has one channel.
+    slice_side : int
+        Latents, a multiple of 4 from 16 to 1020.
+
+    Raises
+    ------
+    BadParameter
+        When a value is outside its range, or there is not one lane count a slice.
+    """
+
+    width: int
+    height: int
+    quality16: int
+    trellis: int
+    steps: int
+    stream_id: bytes
+    lanes: tuple[int, ...] = field(repr=False)
+    grey: bool = False
+    slice_side: int = DEFAULT_SLICE_SIDE
+
+    def __post_init__(self) -> None:
+        check_side(self.width, "width")
+        check_side(self.height, "height")
+        _check_range(self.quality16, MIN_QUALITY16, MAX_QUALITY16, "quality in sixteenths")
+        _check_range(self.steps, 1, MAX_STEPS, "number of context steps")
+        _check_range(self.slice_side, MIN_SLICE_SIDE, MAX_SLICE_SIDE, "slice side in latents")
+        if self.slice_side % CELL:
+            raise BadParameter(f"slice side {self.slice_side}", expected=f"a multiple of {CELL}")
+        if self.trellis not in TRELLIS_STATES:
+            raise BadParameter(f"trellis of {self.trellis} states", expected=f"{TRELLIS_STATES}")
+        if len(self.stream_id) != STREAM_ID_BYTES:
+            raise BadParameter(
+                f"stream id of {len(self.stream_id)} bytes", expected=f"{STREAM_ID_BYTES} bytes"
+            )
+        if len(self.lanes) != self.slices:
+            raise BadParameter(f"{len(self.lanes)} lane counts", expected=f"{self.slices}, a slice")
+        if not all(1 <= n <= MAX_LANES and n & (n - 1) == 0 for n in set(self.lanes)):
+            raise BadParameter(
+                f"lane counts {sorted(set(self.lanes))}", expected=f"powers of two to {MAX_LANES}"
+            )
+
+    @property
+    def quality(self) -> float:
+        """Quality, 1 to 100."""
+        return self.quality16 / 16
+
+    @property
+    def hyper_size(self) -> tuple[int, int]:
+        """Rows and columns of z."""
+        rows, columns = latent_size(self.width, self.height)
+        return rows // CELL, columns // CELL
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Rows and columns of the latent plane, of the padded picture."""
+        return latent_size(self.width, self.height)
+
+    @property
+    def coded_size(self) -> tuple[int, int]:
+        """Rows and columns of latents that touch the picture; the others are never coded."""
+        return -(-self.height // LATENT_STRIDE), -(-self.width // LATENT_STRIDE)
+
+    @property
+    def slice_counts(self) -> tuple[int, int]:
+        """Rows and columns of slices."""
+        return slice_counts(*self.latent_size, self.slice_side)
+
+    @property
+    def slices(self) -> int:
+        """Number of slices."""
+        rows, columns = self.slice_counts
+        return rows * columns
+
+    @property
+    def segments(self) -> int:
+        """Number of segments: z, then one for each step and slice."""
+        return 1 + self.steps * self.slices
+
+    def segment_index(self, step: int, slice_: int) -> int:
+        """Place in the file of the segment of a context step (from 0) and slice (from 0)."""
+        return 1 + step * self.slices + slice_
+
+    @property
+    def slice_grid(self) -> list[Rectangle]:
+        """Rectangle of each slice in the latent plane, in slice order."""
+        return slice_grid(*self.latent_size, self.slice_side)
+
+    def slices_touching(self, region: Rectangle) -> list[int]:
+        """Return the slices that share a latent with `region`, in slice order.
+
+        Parameters
+        ----------
+        region : Rectangle
+            In latents; parts outside the plane are ignored.
+        """
+        rows, columns = self.latent_size
+        top, left = max(region.top, 0), max(region.left, 0)
+        bottom, right = min(region.bottom, rows), min(region.right, columns)
+        if top >= bottom or left >= right:
+            return []
+        side, across = self.slice_side, self.slice_counts[1]
+        return [
+            row * across + column
+            for row in range(top // side, (bottom - 1) // side + 1)
+            for column in range(left // side, (right - 1) // side + 1)
+        ]
+
+
+def latent_size(width: int, height: int) -> tuple[int, int]:
+    """Return the rows and columns of the latent plane of a picture, padded to whole cells of z."""
+    return CELL * -(-height // HYPER_STRIDE), CELL * -(-width // HYPER_STRIDE)
+
+
+def slice_counts(rows: int, columns: int, side: int = DEFAULT_SLICE_SIDE) -> tuple[int, int]:
+    """Return how many slices of `side` latents a plane of latents has, down and across."""
+    return -(-rows // side), -(-columns // side)
+
+
+def slice_grid(rows: int, columns: int, side: int = DEFAULT_SLICE_SIDE) -> list[Rectangle]:
+    """Return the rectangle of each slice of a plane of latents, in slice (raster) order."""
+    return [
+        Rectangle(top, min(top + side, rows), left, min(left + side, columns))
+        for top in range(0, rows, side)
+        for left in range(0, columns, side)
+    ]
+
+
+def check_side(value: int, name: str) -> None:
+    """Raise `BadParameter` unless `value` can be a picture's width or height."""
+    _check_range(value, 1, MAX_SIDE, f"{name} in pixels")
+
+
+def _check_range(value: int, low: int, high: int, what: str) -> None:
+    if not low <= value <= high:
+        raise BadParameter(f"{what} of {value}", expected=f"{low} to {high}")
