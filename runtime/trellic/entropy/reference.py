@@ -1,0 +1,296 @@
+"""The entropy coder in plain Python: the authority on every bit, for reading and for tests.
+
+One lane is a range asymmetric numeral system (rANS). A state `x` swallows a symbol of frequency `f`
+and cumulative frequency `c`, out of ``2**15``, and gives it back::
+
+    encode   x -> (x // f) << 15 | (c + x % f)
+    decode   slot = x & 32767;  x -> f * (x >> 15) + slot - c
+
+States stay in ``2**16 .. 2**32 - 1``: the encoder moves the low word out where the next state would
+be too large, the decoder takes it back where its state is too small. An encoder therefore works
+backwards from the last symbol, from state ``2**16``, at which the decoder must arrive.
+
+References
+----------
+J. Duda, "Asymmetric numeral systems: entropy coding combining speed of Huffman coding with
+compression rate of arithmetic coding", arXiv 1311.2540; F. Giesen, "Interleaved entropy coders",
+arXiv 1402.3392.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.entropy import lanes as layout
+from trellic.entropy.lanes import GROUP, MAX_DIGITS, STATE_LOW, Segment
+from trellic.entropy.tables import MAX_INDEX, PRECISION, TOTAL, Tables
+from trellic.errors import CorruptStream
+
+WORD = 1 << 16
+Int32s = npt.NDArray[np.int32]
+Uint8s = npt.NDArray[np.uint8]
+
+
+def rounds(n: int, lanes: int, group: int) -> Iterator[range]:
+    """Yield the symbols that a group codes in each round; their lanes are in order."""
+    for row in range(0, n, lanes):
+        first = row + group * GROUP
+        stop = min(n, row + lanes, first + GROUP)
+        if first < stop:
+            yield range(first, stop)
+
+
+class _Encoder:
+    """One group: states of its lanes and words, last word first."""
+
+    def __init__(self, tables: Tables, lanes: int) -> None:
+        self.tables = tables
+        self.lanes = lanes
+        self.states = [STATE_LOW] * lanes
+        self.words: list[int] = []
+
+    def interval(self, lane: int, cumulative: int, freq: int) -> None:
+        x = self.states[lane]
+        if x >= freq << (32 - PRECISION):
+            self.words.append(x & 0xFFFF)
+            x >>= 16
+        self.states[lane] = (x // freq) << PRECISION | (cumulative + x % freq)
+
+    def bits(self, lane: int, value: int, count: int) -> None:
+        """Push `count` bits, 1 to 15."""
+        x = self.states[lane]
+        if x >= 1 << (32 - count):
+            self.words.append(x & 0xFFFF)
+            x >>= 16
+        self.states[lane] = x << count | value
+
+    def round(self, segment: Segment, symbols: range) -> None:
+        """Code one round: what the decoder reads last comes first."""
+        escaped = [i for i in symbols if self.excess(segment, i) >= 0]
+        for i in reversed(escaped):
+            digits = (self.excess(segment, i) + 1).bit_length()
+            rest = self.excess(segment, i) + 1 - (1 << (digits - 1))
+            negative = int(segment.k[i] < 0)
+            self.bits(i % self.lanes, rest << 1 | negative, digits)
+        for i in reversed(escaped):
+            digits = (self.excess(segment, i) + 1).bit_length()
+            self.bits(i % self.lanes, 1 << (digits - 1), digits)
+        for i in reversed(symbols):
+            freq, symbol = self.table(segment, i)
+            self.interval(i % self.lanes, sum(freq[:symbol]), freq[symbol])
+
+    def excess(self, segment: Segment, i: int) -> int:
+        """Return by how much index `i` is beyond its table; negative if it is not."""
+        half_width = int(self.tables.half_width.flat[segment.table[i]])
+        return abs(int(segment.k[i])) - half_width - 1
+
+    def table(self, segment: Segment, i: int) -> tuple[list[int], int]:
+        """Return the frequencies of a symbol's table and its place in it."""
+        half_width = int(self.tables.half_width.flat[segment.table[i]])
+        start = int(self.tables.start[segment.table[i]])
+        freq = self.tables.freqs[start : start + 2 * half_width + 2].tolist()
+        escape = self.excess(segment, i) >= 0
+        return freq, 2 * half_width + 1 if escape else int(segment.k[i]) + half_width
+
+
+def encode(segments: Sequence[Segment], tables: Tables, lanes: int) -> list[bytes]:
+    """Code all segments of a slice.
+
+    Parameters
+    ----------
+    segments
+        In decoding order. A slice without segments gives no bytes.
+    tables
+        Integer tables of the bundle.
+    lanes
+        A power of two from 1 to 1024; see `trellic.entropy.choose_lanes`.
+
+    Returns
+    -------
+    list of bytes
+        One for each segment, each of even length. The first begins with the states of all lanes.
+
+    Raises
+    ------
+    BadParameter
+        An index is beyond 32767, a table does not exist, or shapes or types are wrong.
+    """
+    layout.check_segments(segments, tables, lanes)
+    words: list[list[npt.NDArray[np.uint16]]] = [[] for _ in segments]
+    states = np.full(lanes, STATE_LOW, np.uint32)
+    for group in range(layout.group_count(lanes)):
+        encoder = _Encoder(tables, lanes)
+        for segment, parts in zip(reversed(segments), reversed(words), strict=True):
+            encoder.words = []
+            for symbols in reversed(list(rounds(len(segment.k), lanes, group))):
+                encoder.round(segment, symbols)
+            parts.append(np.array(encoder.words[::-1], np.uint16))
+        mine = slice(group * GROUP, (group + 1) * GROUP)
+        states[mine] = encoder.states[mine]
+    return [layout.pack(states if i == 0 else [], parts) for i, parts in enumerate(words)]
+
+
+class Decoder:
+    """Decodes the segments of one slice, in order.
+
+    Parameters
+    ----------
+    first_segment : bytes
+        First segment of the slice; its states are read here. Give it to the first `scalar` or
+        `trellis` call again.
+    tables
+        Integer tables of the bundle.
+    lanes
+        Lanes of the slice, a power of two from 1 to 1024.
+
+    Raises
+    ------
+    TruncatedStream, CorruptStream
+        The segment has no room for the states, or a state is below ``2**16``.
+
+    Notes
+    -----
+    After an error the states are spoilt; decode no further segment of the slice. Memory is
+    proportional to the segment and to the number of latents asked for, whatever the bytes say.
+    """
+
+    def __init__(self, first_segment: bytes, tables: Tables, lanes: int) -> None:
+        layout.check_lanes(lanes)
+        self._tables = tables
+        self._lanes = lanes
+        self._states: list[int] = layout.unpack_states(first_segment, lanes).tolist()
+        self._skip = layout.STATE_BYTES * lanes
+
+    def scalar(self, segment: bytes, scale_index: Uint8s) -> Int32s:
+        """Decode a segment of the scalar quantizer.
+
+        Parameters
+        ----------
+        segment : bytes
+            The whole segment.
+        scale_index : uint8, shape (n,)
+            Table of each latent within class 0.
+
+        Returns
+        -------
+        int32, shape (n,)
+            Indices, at most 32767 in magnitude.
+
+        Raises
+        ------
+        TruncatedStream, CorruptStream
+            The words run out or are left over, or an escape is too long.
+        """
+        return self._segment(segment, scale_index, None)[0]
+
+    def trellis(
+        self, segment: bytes, scale_index: Uint8s, next_state: Uint8s
+    ) -> tuple[Int32s, Uint8s]:
+        """Decode a segment whose quantizers follow a trellis, from state 0 in every lane.
+
+        Parameters
+        ----------
+        segment : bytes
+            The whole segment.
+        scale_index : uint8, shape (n,)
+            Table of each latent within its class.
+        next_state : uint8, shape (states, 2)
+            State after an index of even and of odd parity; state `s` uses class ``1 + (s & 1)``.
+
+        Returns
+        -------
+        k : int32, shape (n,)
+            Indices, at most 32767 in magnitude.
+        cls : uint8, shape (n,)
+            Quantizer of each: 1 or 2.
+
+        Raises
+        ------
+        TruncatedStream, CorruptStream
+            The words run out or are left over, or an escape is too long.
+        """
+        layout.check_next_state(next_state)
+        return self._segment(segment, scale_index, next_state)
+
+    def finish(self) -> None:
+        """Check, after the last segment, that every lane is back where the encoder began.
+
+        Raises
+        ------
+        CorruptStream
+            A lane is not.
+        """
+        layout.check_final(np.array(self._states, np.uint32))
+
+    def _segment(
+        self, segment: bytes, scale_index: Uint8s, next_state: Uint8s | None
+    ) -> tuple[Int32s, Uint8s]:
+        layout.check_scale_index(scale_index, self._tables)
+        words, bounds = layout.unpack(segment, self._skip, self._lanes)
+        self._skip = 0
+        k = np.zeros(len(scale_index), np.int32)
+        cls = np.zeros(len(scale_index), np.uint8)
+        trellis = [0] * self._lanes
+        for group, stream in enumerate(layout.split(words, bounds)):
+            stream.reverse()  # so that pop() takes the next word
+            for symbols in rounds(len(k), self._lanes, group):
+                for i in symbols:
+                    lane = i % self._lanes
+                    if next_state is not None:
+                        cls[i] = 1 + (trellis[lane] & 1)
+                    table = int(cls[i]) * self._tables.scales + int(scale_index[i])
+                    k[i] = self._symbol(lane, table, stream)
+                self._escapes(symbols, cls, scale_index, k, stream)
+                if next_state is not None:
+                    for i in symbols:
+                        lane = i % self._lanes
+                        trellis[lane] = int(next_state[trellis[lane], k[i] & 1])
+            if stream:
+                raise CorruptStream(f"{len(stream)} words left over", expected="none")
+        return k, cls
+
+    def _symbol(self, lane: int, table: int, stream: list[int]) -> int:
+        """Decode an index, or ``K + 1`` for an escape."""
+        half_width = int(self._tables.half_width.flat[table])
+        start = int(self._tables.start[table])
+        slot = self._states[lane] & (TOTAL - 1)
+        cumulative = 0
+        for k in range(-half_width, half_width + 2):
+            freq = int(self._tables.freqs[start + half_width + k])
+            if slot < cumulative + freq:
+                break
+            cumulative += freq
+        self._move(lane, freq * (self._states[lane] >> PRECISION) + slot - cumulative, stream)
+        return k
+
+    def _escapes(
+        self, symbols: range, cls: Uint8s, scale_index: Uint8s, k: Int32s, stream: list[int]
+    ) -> None:
+        """Decode the two extra rounds of the lanes that escaped."""
+        half_width = self._tables.half_width
+        escaped = [i for i in symbols if k[i] > half_width[cls[i], scale_index[i]]]
+        digits = []
+        for i in escaped:
+            x = self._states[i % self._lanes]
+            count = (x & -x).bit_length()  # zeros and the one after them
+            if count > MAX_DIGITS:
+                raise CorruptStream("an escape of more than 15 digits", expected="at most 15")
+            self._move(i % self._lanes, x >> count, stream)
+            digits.append(count)
+        for i, count in zip(escaped, digits, strict=True):
+            x = self._states[i % self._lanes]
+            rest = (x & ((1 << count) - 1)) >> 1
+            magnitude = int(half_width[cls[i], scale_index[i]]) + (1 << (count - 1)) + rest
+            if magnitude > MAX_INDEX:
+                raise CorruptStream(f"an index of {magnitude}", expected=f"at most {MAX_INDEX}")
+            k[i] = -magnitude if x & 1 else magnitude
+            self._move(i % self._lanes, x >> count, stream)
+
+    def _move(self, lane: int, x: int, stream: list[int]) -> None:
+        """Set a state, taking a word if it is too small."""
+        if x < STATE_LOW:
+            if not stream:
+                raise CorruptStream("a group that runs out of words", expected="one word more")
+            x = x << 16 | stream.pop()
+        self._states[lane] = x

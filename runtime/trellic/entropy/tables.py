@@ -1,0 +1,342 @@
+"""The integer tables of a bundle: frequencies for the coder, centroids for the reconstruction.
+
+Symbols are coded with the table ``class * S + scale_index``, where the class is the quantizer in
+use (0 scalar, 1 Q0, 2 Q1) and `S` the number of scale indices. A table of half width `K` holds
+frequencies for the indices ``-K .. K`` and, last, for an escape; all are at least 1 and they sum to
+``2**15``. Nothing here is floating point once the tables are made.
+"""
+
+import heapq
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from math import log2
+from os import PathLike
+from typing import IO, Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.errors import BadBundle, BadParameter
+
+PRECISION: Final = 15  # frequencies sum to 2**PRECISION
+TOTAL: Final = 1 << PRECISION
+CLASSES: Final = 3  # scalar, Q0, Q1
+MAX_SCALES: Final = 255
+MAX_HALF_WIDTH: Final = 1023  # bounds what a hostile bundle makes a decoder allocate
+MAX_INDEX: Final = 32767  # largest |k| of a stream
+MAX_STEP: Final = 255  # trellis step and centroid offsets, in 1/32 scalar step
+RATE_UNIT: Final = 64  # rates are in 1/64 bit
+BUCKET_BITS: Final = 8  # a decoder finds a symbol from so many top bits of its slot
+ESCAPE_FLAG: Final = 1 << 31  # in a decoder's entry
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class DecodeTables(NamedTuple):
+    """Tables laid out for a decoder; all arrays are flat.
+
+    An entry is ``cumulative | frequency << 16``, with `ESCAPE_FLAG` on the escape. The entry of
+    index `k` in table `t` lies at ``zero[t] + k``, the escape's after that of ``k = K``. One entry
+    of cumulative ``2**15`` and frequency 0 ends each table, so that one entry ahead can be read.
+    """
+
+    entry: npt.NDArray[np.uint32]
+    zero: npt.NDArray[np.int32]  # (3 S,)
+    half_width: npt.NDArray[np.int32]  # (3 S,)
+    first: npt.NDArray[np.int16]  # (3 S << BUCKET_BITS,), index k of a bucket's first slot
+
+
+class EncodeTables(NamedTuple):
+    """Tables laid out for an encoder: a symbol's place is ``zero[t] + k``, as in `DecodeTables`."""
+
+    freq: npt.NDArray[np.uint32]
+    cumulative: npt.NDArray[np.uint32]
+    zero: npt.NDArray[np.int32]
+    half_width: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Frequency tables and centroids of a bundle.
+
+    Attributes
+    ----------
+    half_width : uint16, shape (3, S)
+        K of each (class, scale index), at most 1023.
+    freqs : uint16, flat
+        The tables one after the other, class-major: ``2 K + 2`` entries for ``k = -K .. K`` and
+        escape, each at least 1, with sum ``2**precision``.
+    off : int16, shape (3, S, 4)
+        Centroid offsets by ``min(|k|, 3)``, towards zero, in 1/32 scalar step; -255..255.
+    trellis_step : int
+        Distance D between neighbouring levels of the union of Q0 and Q1, in 1/32 scalar step;
+        1..255.
+    precision : int
+        Always 15 in this format version.
+
+    Raises
+    ------
+    BadBundle
+        A shape, type or value breaks one of these rules.
+
+    Notes
+    -----
+    Arrays are copied and made read-only. Tables compare by identity.
+    """
+
+    half_width: npt.NDArray[np.uint16]
+    freqs: npt.NDArray[np.uint16]
+    off: npt.NDArray[np.int16]
+    trellis_step: int = 21
+    precision: int = PRECISION
+
+    def __post_init__(self) -> None:
+        if self.precision != PRECISION:
+            raise BadBundle(f"tables of precision {self.precision}", expected=str(PRECISION))
+        if not 1 <= self.trellis_step <= MAX_STEP:
+            raise BadBundle(f"trellis step {self.trellis_step}", expected=f"1..{MAX_STEP}")
+        object.__setattr__(self, "trellis_step", int(self.trellis_step))
+        self._freeze("half_width", np.uint16)
+        self._freeze("freqs", np.uint16)
+        self._freeze("off", np.int16)
+        self._check_shapes()
+        self._check_frequencies()
+
+    def _freeze(self, name: str, dtype: type[np.generic]) -> None:
+        given = np.asarray(getattr(self, name))
+        if given.dtype.kind not in "iu":
+            raise BadBundle(f"table {name!r} holds {given.dtype}", expected=np.dtype(dtype).name)
+        array = np.array(given, dtype, order="C")
+        if not np.array_equal(array, given):
+            raise BadBundle(f"table {name!r} has values that {np.dtype(dtype).name} cannot hold")
+        array.flags.writeable = False
+        object.__setattr__(self, name, array)
+
+    def _check_shapes(self) -> None:
+        shape = self.half_width.shape
+        if len(shape) != 2 or shape[0] != CLASSES or not 1 <= shape[1] <= MAX_SCALES:
+            raise BadBundle(f"half widths of shape {shape}", expected="(3, S), S in 1..255")
+        if self.half_width.max() > MAX_HALF_WIDTH:
+            raise BadBundle(
+                f"a table of half width {self.half_width.max()}", expected=f"<= {MAX_HALF_WIDTH}"
+            )
+        if self.off.shape != (*shape, 4) or np.abs(self.off.astype(np.int32)).max() > MAX_STEP:
+            raise BadBundle(
+                f"centroid offsets of shape {self.off.shape}",
+                expected=f"{(*shape, 4)} with values in -{MAX_STEP}..{MAX_STEP}",
+            )
+
+    def _check_frequencies(self) -> None:
+        if self.freqs.shape != (int(self.sizes.sum()),):
+            raise BadBundle(
+                f"frequencies of shape {self.freqs.shape}", expected=f"({self.sizes.sum()},)"
+            )
+        if self.freqs.min() < 1:
+            raise BadBundle("a symbol of frequency 0", expected="at least 1")
+        total = np.add.reduceat(self.freqs.astype(np.int64), self.start)
+        if (total != TOTAL).any():
+            table = int(np.flatnonzero(total != TOTAL)[0])
+            raise BadBundle(f"table {table} sums to {total[table]}", expected=str(TOTAL))
+
+    @property
+    def scales(self) -> int:
+        """Number S of scale indices."""
+        return int(self.half_width.shape[1])
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Entries of each table, shape (3 S,)."""
+        return 2 * self.half_width.ravel().astype(np.int64) + 2
+
+    @cached_property
+    def start(self) -> npt.NDArray[np.int64]:
+        """Where each table begins in `freqs`, shape (3 S,)."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    def rates(self) -> npt.NDArray[np.int32]:
+        """Return what each symbol costs, in 1/64 bit, in the order of `freqs`.
+
+        An escape of index `k` costs ``2 * bit_length(|k| - K)`` bits on top: its Exp-Golomb digits
+        and sign. The rounding is the same everywhere: no ``64 * log2(freq)`` lies near a tie.
+        """
+        bits = PRECISION - np.log2(self.freqs.astype(np.float64))
+        rates: npt.NDArray[np.int32] = np.rint(RATE_UNIT * bits).astype(np.int32)
+        return rates
+
+    @cached_property
+    def for_decoder(self) -> DecodeTables:
+        """The tables as a decoder reads them, made once."""
+        entries, first, zero = [], [], []
+        at = 0
+        for start, size in zip(self.start.tolist(), self.sizes.tolist(), strict=True):
+            freq = self.freqs[start : start + size].astype(np.uint32)
+            cumulative = np.cumsum(freq, dtype=np.uint32) - freq
+            entry = cumulative | freq << np.uint32(16)
+            entry[-1] |= np.uint32(ESCAPE_FLAG)
+            entries += [entry, np.array([TOTAL], np.uint32)]
+            slots = np.arange(1 << BUCKET_BITS) << (PRECISION - BUCKET_BITS)
+            half_width = size // 2 - 1
+            first.append(np.searchsorted(cumulative, slots, side="right") - 1 - half_width)
+            zero.append(at + half_width)
+            at += size + 1
+        return DecodeTables(
+            np.concatenate(entries),
+            np.array(zero, np.int32),
+            self.half_width.ravel().astype(np.int32),
+            np.concatenate(first).astype(np.int16),
+        )
+
+    @cached_property
+    def for_encoder(self) -> EncodeTables:
+        """The tables as an encoder reads them, made once."""
+        entry, zero, half_width, _ = self.for_decoder
+        return EncodeTables(
+            (entry >> np.uint32(16)) & np.uint32(TOTAL - 1),
+            entry & np.uint32(0xFFFF),
+            zero,
+            half_width,
+        )
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return named arrays, for an ``.npz`` file that may hold others too."""
+        arrays = {f"tables.{f.name}": np.asarray(getattr(self, f.name)) for f in fields(self)}
+        for name in ("tables.trellis_step", "tables.precision"):
+            arrays[name] = arrays[name].astype(np.uint16).reshape(1)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "Tables":
+        """Make tables from what `to_arrays` returned; other names are ignored.
+
+        Raises
+        ------
+        BadBundle
+            An array is missing or breaks a rule of the tables.
+        """
+        found: dict[str, Any] = {}
+        for field in fields(cls):
+            array = arrays.get(f"tables.{field.name}")
+            if array is None:
+                raise BadBundle(f"no array 'tables.{field.name}'", remedy="export the model again")
+            found[field.name] = array
+        for name in ("trellis_step", "precision"):
+            if found[name].shape != (1,) or found[name].dtype.kind not in "iu":
+                raise BadBundle(f"'tables.{name}' of shape {found[name].shape}", expected="(1,)")
+            found[name] = int(found[name][0])
+        return cls(**found)
+
+    def save(self, file: str | PathLike[str] | IO[bytes]) -> None:
+        """Write the tables alone to an ``.npz`` file."""
+        np.savez_compressed(file, allow_pickle=False, **self.to_arrays())
+
+    @classmethod
+    def load(cls, file: str | PathLike[str] | IO[bytes]) -> "Tables":
+        """Read tables from an ``.npz`` file.
+
+        Raises
+        ------
+        BadBundle
+            The file cannot be read, or its tables break a rule.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                names = [name for name in archive.files if name.startswith("tables.")]
+                arrays = {name: archive[name] for name in names}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BadBundle(f"tables cannot be read ({error})") from error
+        return cls.from_arrays(arrays)
+
+
+def quantized_pmf(pmf: npt.ArrayLike, precision: int = PRECISION) -> npt.NDArray[np.uint16]:
+    """Round a distribution to frequencies, each at least 1, that cost the fewest bits.
+
+    The result minimises ``-sum(pmf * log2(freq))`` exactly: the sum is concave in each frequency,
+    so taking always the next unit of largest gain is optimal.
+
+    Parameters
+    ----------
+    pmf : array_like, shape (n,)
+        Weights of the symbols, finite, at least 0 and not all 0; they are normalised. At least two
+        symbols and at most ``2**precision``.
+    precision
+        The frequencies sum to ``2**precision``; at most 15.
+
+    Returns
+    -------
+    uint16, shape (n,)
+
+    Raises
+    ------
+    BadParameter
+        The weights are unusable.
+
+    Examples
+    --------
+    >>> quantized_pmf([0.0, 0.5, 0.25, 0.25]).tolist()
+    [1, 16384, 8192, 8191]
+    """
+    weight = np.asarray(pmf, np.float64)
+    total = 1 << precision
+    usable = weight.ndim == 1 and 2 <= len(weight) <= total and 1 <= precision <= PRECISION
+    if not usable or not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
+        raise BadParameter("a pmf that cannot be rounded", expected="2 or more weights >= 0")
+    weight = weight / weight.sum()
+    freq = np.maximum(np.floor(weight * total), 1).astype(np.int64).tolist()
+    p = weight.tolist()
+    _add_units(freq, p, total - sum(freq))
+    _take_units(freq, p, sum(freq) - total)
+    _swap_units(freq, p)
+    return np.array(freq, np.uint16)
+
+
+def _gain(p: float, freq: int) -> float:
+    """Return the bits saved by one more unit, weighted."""
+    return p * log2(1 + 1 / freq)
+
+
+def _add_units(freq: list[int], p: list[float], count: int) -> None:
+    heap = [(-_gain(p[i], f), i) for i, f in enumerate(freq)]
+    heapq.heapify(heap)
+    for _ in range(count):
+        _, i = heap[0]
+        freq[i] += 1
+        heapq.heapreplace(heap, (-_gain(p[i], freq[i]), i))
+
+
+def _take_units(freq: list[int], p: list[float], count: int) -> None:
+    heap = [(_gain(p[i], f - 1), i) for i, f in enumerate(freq) if f > 1]
+    heapq.heapify(heap)
+    for _ in range(count):
+        _, i = heapq.heappop(heap)
+        freq[i] -= 1
+        if freq[i] > 1:
+            heapq.heappush(heap, (_gain(p[i], freq[i] - 1), i))
+
+
+def _swap_units(freq: list[int], p: list[float]) -> None:
+    """Move units to where they gain more than they lose, until none can."""
+    gain = [(-_gain(p[i], f), i) for i, f in enumerate(freq)]
+    loss = [(_gain(p[i], f - 1), i) for i, f in enumerate(freq) if f > 1]
+    heapq.heapify(gain)
+    heapq.heapify(loss)
+    while gain and loss:
+        (won, to), (lost, source) = gain[0], loss[0]
+        if won != -_gain(p[to], freq[to]):
+            heapq.heapreplace(gain, (-_gain(p[to], freq[to]), to))
+        elif freq[source] < 2:
+            heapq.heappop(loss)
+        elif lost != _gain(p[source], freq[source] - 1):
+            heapq.heapreplace(loss, (_gain(p[source], freq[source] - 1), source))
+        elif -won <= lost * (1 + 1e-12) or to == source:
+            return
+        else:
+            freq[to] += 1
+            freq[source] -= 1
+            heapq.heapreplace(gain, (-_gain(p[to], freq[to]), to))
+            heapq.heappop(loss)
+            for i in (to, source):
+                if freq[i] > 1:
+                    heapq.heappush(loss, (_gain(p[i], freq[i] - 1), i))
+            heapq.heappush(gain, (-_gain(p[source], freq[source]), source))
