@@ -59,9 +59,9 @@ def describe_image(path: Path) -> dict[str, str | int]:
 
 
 @functools.lru_cache(maxsize=2)
-def _codec(spec_text: str) -> Codec:
+def _codec(spec: Spec) -> Codec:
     """Keep a process's current codec warm."""
-    return make(Spec.parse(spec_text))
+    return make(spec)
 
 
 def run_task(task: Task, report: Callable[[], None] | None = None) -> list[Point]:
@@ -72,7 +72,7 @@ def run_task(task: Task, report: Callable[[], None] | None = None) -> list[Point
     ValueError
         The codec returned a picture of another shape.
     """
-    codec = _codec(str(task.spec))
+    codec = _codec(task.spec)
     original = read_pixels(task.image)
     points = []
     for quality in task.qualities:

@@ -27,6 +27,11 @@ class Published:
     source: str
     curve: Curve
 
+    @property
+    def label(self) -> str:
+        """The name, marked as not measured here."""
+        return f"{self.name} (published)"
+
 
 def load() -> list[Published]:
     """Read the published curves."""

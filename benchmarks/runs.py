@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,18 +129,19 @@ def save(path: Path, head: dict[str, object], codecs: Sequence[Measured], bd: ob
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def load_codecs(path: Path) -> list[Measured]:
-    """Read the codecs of a run that `save` wrote."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["codecs"]
-    return [
+def load(path: Path) -> tuple[dict[str, Any], list[Measured]]:
+    """Read the head and the codecs of a run that `save` wrote."""
+    head = json.loads(path.read_text(encoding="utf-8"))
+    codecs = [
         Measured(
             row["spec"],
             row["settings"],
             row["versions"],
             [Point(**point) for point in row["points"]],
         )
-        for row in rows
+        for row in head.pop("codecs")
     ]
+    return head, codecs
 
 
 def _rounded(row: Mapping[str, object]) -> dict[str, object]:

@@ -5,7 +5,7 @@ A codec is named by a *spec*: its name, then options after colons, such as ``avi
 """
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
@@ -49,7 +49,7 @@ class Spec:
     """A codec and its options, as written on the command line."""
 
     name: str
-    options: dict[str, str] = field(default_factory=dict)
+    options: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Spec":
@@ -58,19 +58,20 @@ class Spec:
         Examples
         --------
         >>> Spec.parse("avif:speed=3")
-        Spec(name='avif', options={'speed': '3'})
+        Spec(name='avif', options=(('speed', '3'),))
         """
         name, *parts = text.strip().split(":")
         if name not in CODECS:
             raise SpecError(f"unknown codec {name!r}; choose from {', '.join(CODECS)}")
-        options = dict(part.partition("=")[::2] for part in parts)
-        if not all(options.values()):
+        pairs = [part.partition("=") for part in parts]
+        if not all(key and value for key, _, value in pairs):
             raise SpecError(f"options of {text!r} must be written option=value")
-        return cls(name, options)
+        return cls(name, tuple((key, value) for key, _, value in pairs))
 
     def __str__(self) -> str:
-        """Return the text that `parse` reads."""
-        return ":".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+        """Return the text that `parse` reads, with paths cut to their last part."""
+        options = (f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, value in self.options)
+        return ":".join([self.name, *options])
 
 
 # name: (module, class, packages to install)
@@ -81,7 +82,7 @@ CODECS: Final[dict[str, tuple[str, str, str]]] = {
     "avif": ("benchmarks.codecs.avif", "Avif", "pillow>=11.3"),
     "jxl": ("benchmarks.codecs.jxl", "JpegXl", "imagecodecs"),
     "heic": ("benchmarks.codecs.heic", "Heic", "pillow-heif"),
-    "jp2": ("benchmarks.codecs.jp2", "Jpeg2000", "imagecodecs"),
+    "jp2": ("benchmarks.codecs.jp2", "Jpeg2000", "pillow"),
 }
 
 
@@ -97,7 +98,7 @@ def make(spec: Spec) -> Codec:
     """
     module, cls, packages = CODECS[spec.name]
     try:
-        codec: Codec = getattr(importlib.import_module(module), cls)(**spec.options)
+        codec: Codec = getattr(importlib.import_module(module), cls)(**dict(spec.options))
     except ImportError as error:
         raise CodecUnavailableError(
             f"codec {spec.name} lacks a package ({error}); remedy: pip install '{packages}'"

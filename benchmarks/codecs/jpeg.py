@@ -4,7 +4,7 @@ import importlib.metadata
 import re
 
 import numpy as np
-import pyvips
+import pyvips  # type: ignore[import-untyped]
 
 from benchmarks.codecs import CodecUnavailableError, Pixels, SpecError
 from benchmarks.codecs.pillow import decode

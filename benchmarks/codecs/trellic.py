@@ -3,9 +3,9 @@
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from trellic.codec import Codec
 
 from benchmarks.codecs import Pixels
+from trellic.codec import Codec
 
 
 class Trellic:

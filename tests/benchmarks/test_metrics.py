@@ -55,10 +55,9 @@ def plain_ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
     return result
 
 
-@pytest.mark.parametrize("sigma", [3, 25])
-def test_ms_ssim_is_the_plain_formula(sigma: float) -> None:
-    original = picture(0, 192, 208)
-    decoded = noisy(original, sigma)
+def test_ms_ssim_is_the_plain_formula() -> None:
+    original = picture(0, 176, 192)
+    decoded = noisy(original, 25)
     planes = [(original[..., c].astype(float), decoded[..., c].astype(float)) for c in range(3)]
     expected = np.mean([plain_ms_ssim(x, y) for x, y in planes])
     assert ms_ssim(original, decoded) == pytest.approx(expected, abs=1e-9)

@@ -1,0 +1,147 @@
+"""Rate-distortion plots, light and dark."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.bdrate import Curve, frontier
+
+mpl.use("Agg")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one variant."""
+
+    name: str
+    background: str
+    text: str
+    grid: str
+    colours: tuple[str, ...]
+    ours: str
+
+
+# Okabe and Ito's palette, which also colour-blind people can tell apart, lightened for dark.
+THEMES = (
+    Theme(
+        "light",
+        "#ffffff",
+        "#1f2328",
+        "#d8dee4",
+        ("#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#7a5195", "#8c6d31", "#6e7781"),
+        "#d1242f",
+    ),
+    Theme(
+        "dark",
+        "#0d1117",
+        "#e6edf3",
+        "#30363d",
+        ("#58a6ff", "#3fb98a", "#f0b545", "#e39ac4", "#7fcdf5", "#b596e0", "#c9a863", "#9aa4ae"),
+        "#ff6b6b",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of a plot."""
+
+    label: str
+    curve: Curve
+    published: bool = False
+    ours: bool = False
+
+
+def rd_plots(
+    lines: Sequence[Line], title: str, folder: Path, stem: str, bpp_high: float = 1.5
+) -> list[Path]:
+    """Draw PSNR over bit/pixel as ``STEM-light.svg``, ``.png`` and the same for dark.
+
+    Parameters
+    ----------
+    lines
+        What to draw; published curves are dashed.
+    title
+        Of the plot.
+    folder, stem
+        Where to write.
+    bpp_high
+        Right end of the plot, in bit/pixel.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for theme in THEMES:
+        figure = _draw(lines, title, bpp_high, theme)
+        for suffix in ("svg", "png"):
+            path = folder / f"{stem}-{theme.name}.{suffix}"
+            # Equal input gives equal files: no date, fixed ids.
+            with mpl.rc_context({"svg.hashsalt": "trellic"}):
+                metadata = {"Date": None} if suffix == "svg" else {}
+                figure.savefig(path, dpi=160, facecolor=theme.background, metadata=metadata)
+            written.append(path)
+    return written
+
+
+def _draw(lines: Sequence[Line], title: str, bpp_high: float, theme: Theme) -> Figure:
+    figure = Figure(figsize=(8, 5.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor(theme.background)
+    measured = iter(theme.colours * 3)
+    published = iter(theme.colours[::-1] * 3)
+    styles = iter(("-", "--", "-.", ":") * 3)
+    for line in lines:
+        if line.ours:
+            axes.plot(*_inside(line, bpp_high), color=theme.ours, lw=2.4, ls=next(styles), zorder=5)
+        elif line.published:
+            axes.plot(*_inside(line, bpp_high), color=next(published), lw=1.1, ls=(0, (4, 3)))
+        else:
+            axes.plot(*_inside(line, bpp_high), color=next(measured), lw=1.6, marker="o", ms=2.5)
+        axes.lines[-1].set_label(line.label + (" (published)" if line.published else ""))
+    _dress(axes, title, bpp_high, _psnr_limits(lines, bpp_high), theme)
+    return figure
+
+
+def _psnr_limits(lines: Sequence[Line], bpp_high: float) -> tuple[float, float]:
+    """Return limits that show all measured points from a few hundredths of a bit on."""
+    visible = [
+        float(psnr)
+        for line in lines
+        for bpp, psnr in zip(*line.curve, strict=True)
+        if 0.05 <= bpp <= bpp_high
+    ]
+    return (math.floor(min(visible)), math.ceil(max(visible))) if visible else (20.0, 45.0)
+
+
+def _inside(line: Line, bpp_high: float) -> Curve:
+    """Return the points left of the plot's end and one beyond, so that the line reaches it."""
+    bpp, psnr = frontier(line.curve)
+    count = int(np.searchsorted(bpp, bpp_high)) + 1
+    return Curve(bpp[:count], psnr[:count])
+
+
+def _dress(
+    axes: Axes, title: str, bpp_high: float, limits: tuple[float, float], theme: Theme
+) -> None:
+    axes.set_xlim(0, bpp_high)
+    axes.set_ylim(*limits)
+    axes.set_title(title, color=theme.text, fontsize=11, loc="left")
+    axes.set_xlabel("bit/pixel (whole files)", color=theme.text)
+    axes.set_ylabel("PSNR in dB (RGB)", color=theme.text)
+    axes.tick_params(colors=theme.text, which="both")
+    axes.grid(color=theme.grid, lw=0.7)
+    for spine in axes.spines.values():
+        spine.set_color(theme.grid)
+    legend = axes.legend(loc="lower right", fontsize=8.5, frameon=False)
+    for text in legend.get_texts():
+        text.set_color(theme.text)

@@ -1,0 +1,235 @@
+"""The benchmark from folder to table, on a codec made for the test."""
+
+import argparse
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.codecs import CodecUnavailableError, Pixels, Spec, SpecError
+from benchmarks.compare_picture import at_least, draw, panels, parse_box
+from benchmarks.labels import label
+from benchmarks.runs import Measured, compare, load
+from PIL import Image
+
+from benchmarks import codecs, measure, published, rd, tables
+
+
+class Coarse:
+    """Rounds samples to steps; the file is their deflated bytes, more bits the finer."""
+
+    ladder = (1, 2, 3, 4, 5)
+
+    def __init__(self, padding: str = "0") -> None:
+        self.settings = {"padding": int(padding)}
+        self.versions = {"coarse": "1"}
+
+    def encode(self, pixels: Pixels, quality: float) -> bytes:
+        shift = 8 - round(quality)
+        height, width = pixels.shape[:2]
+        head = bytes([shift, height, width])
+        return head + zlib.compress((pixels >> shift).tobytes()) + bytes(self.settings["padding"])
+
+    def decode(self, data: bytes) -> Pixels:
+        shift, height, width = data[:3]
+        raw = zlib.decompressobj().decompress(data[3:])
+        samples = np.frombuffer(raw, np.uint8).reshape(height, width, 3).astype(np.int32)
+        return ((samples << shift) + (1 << shift) // 2).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three small pictures, and the test codec under the names jpeg and webp."""
+
+    def make(spec: Spec) -> Coarse:
+        return Coarse("200" if spec.name == "jpeg" else "0")
+
+    monkeypatch.setattr(rd, "make", make)
+    monkeypatch.setattr(measure, "make", make)
+    measure._codec.cache_clear()
+    images = tmp_path / "photos"
+    images.mkdir()
+    rng = np.random.default_rng(5)
+    for number in range(3):
+        ramp = np.add.outer(np.arange(40) * 3, np.arange(48) * 2)[..., None] + [0, 20, 40]
+        pixels = (ramp + rng.normal(0, 4 + number, ramp.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    return images
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    out = folder.parent / "rd.json"
+    return ["--images", str(folder), "--codecs", "jpeg,webp", "--out", str(out), "--no-plot", *more]
+
+
+def test_a_run_measures_whole_files_and_writes_them_down(folder: Path) -> None:
+    assert rd.main(arguments(folder)) == 0
+    head, (jpeg, webp) = load(folder.parent / "rd.json")
+    assert [image["name"] for image in head["images"]] == ["0.png", "1.png", "2.png"]
+    assert head["machine"]["cores"] >= 1
+    assert len(jpeg.points) == len(webp.points) == 15
+    original = measure.read_pixels(folder / "1.png")
+    data = Coarse("200").encode(original, 3)
+    point = next(p for p in jpeg.points if p.image == "1.png" and p.quality == 3)
+    assert point.bytes == len(data)
+    assert point.bpp == pytest.approx(8 * len(data) / (40 * 48), abs=1e-6)
+    error = original.astype(float) - Coarse().decode(data)
+    assert point.psnr == pytest.approx(10 * np.log10(255**2 / np.mean(error**2)), abs=1e-6)
+    text = (folder.parent / "rd.json").read_text()
+    assert str(folder) not in text  # results name no folders of a machine
+
+
+def test_the_cheaper_codec_wins_and_negative_is_better(folder: Path) -> None:
+    rd.main(arguments(folder))
+    head, _ = load(folder.parent / "rd.json")
+    rates = {(row["codec"], row["anchor"]): row for row in head["bd_rates"]}
+    won = rates["webp", "jpeg"]
+    assert won["mean_curve"]["percent"] < -3
+    assert won["per_image"] == pytest.approx(won["mean_curve"]["percent"], abs=3)
+    assert rates["jpeg", "webp"]["mean_curve"]["percent"] > 3
+    assert won["images"] == 3
+
+
+def test_reuse_takes_over_what_has_not_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rd.main(arguments(folder))
+    first = load(folder.parent / "rd.json")[1]
+    done = []
+    run = measure.run_task
+    monkeypatch.setattr(
+        measure, "run_task", lambda task, report: done.append(task) or run(task, report)
+    )
+    reuse = ["--reuse", str(folder.parent / "rd.json")]
+    assert rd.main(arguments(folder, *reuse, "--quality", "webp=1,2,3")) == 0
+    assert {task.spec.name for task in done} == {"webp"}
+    second = load(folder.parent / "rd.json")[1]
+    assert second[0] == first[0]
+    assert len(second[1].points) == 9
+
+
+def test_reuse_refuses_other_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rd.main(arguments(folder))
+    (folder / "2.png").unlink()
+    assert rd.main(arguments(folder, "--reuse", str(folder.parent / "rd.json"))) == 2
+    assert "other pictures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--published"], "24 Kodak photos"),
+        (["--bpp-min", "2", "--bpp-max", "1"], "below"),
+        (["--quality", "webp=high"], "CODEC=NUMBER"),
+        (["--codecs", "gif"], "unknown codec"),
+        (["--codecs", "webp:method"], "option=value"),
+        (["--codecs", "webp,webp"], "twice"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    assert rd.main(arguments(folder, *more)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rd.main(["--images", str(tmp_path)]) == 2
+    assert "no pictures" in capsys.readouterr().err
+
+
+def test_trellis_settings_become_codecs_and_paths_stay_out_of_labels() -> None:
+    options = argparse.Namespace(
+        codecs="trellic:decoder=fast,jpeg", trellis="0,32", model="/home/me/models/mine.zip"
+    )
+    specs = rd._specs(options)
+    assert [str(spec) for spec in specs] == [
+        "trellic:model=mine.zip:decoder=fast:trellis=0",
+        "trellic:model=mine.zip:decoder=fast:trellis=32",
+        "jpeg",
+    ]
+    assert dict(specs[0].options)["model"] == "/home/me/models/mine.zip"
+
+
+def test_a_picture_of_another_shape_is_an_error(folder: Path) -> None:
+    class Cropping(Coarse):
+        def decode(self, data: bytes) -> Pixels:
+            return super().decode(data)[1:]
+
+    task = measure.Task(Spec("jpeg"), folder / "0.png", (1.0,), False)
+    with pytest.raises(ValueError, match=r"decoded \(39, 48, 3\), expected \(40, 48, 3\)"):
+        measure._measure(Cropping(), measure.read_pixels(task.image), 1.0, task)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(codecs.CODECS, "jxl", ("benchmarks.codecs.none", "None", "some-package"))
+    with pytest.raises(CodecUnavailableError, match="pip install 'some-package'"):
+        codecs.make(Spec("jxl"))
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(SpecError, match="speed"):
+        codecs.make(Spec.parse("webp:speed=3"))
+
+
+def test_webp_through_pillow_round_trips(folder: Path) -> None:
+    codec = codecs.make(Spec("webp"))
+    original = measure.read_pixels(folder / "0.png")
+    small, large = codec.encode(original, 10), codec.encode(original, 95)
+    assert len(small) < len(large)
+    assert np.abs(codec.decode(large).astype(int) - original).mean() < 6
+    assert codec.versions["libwebp"][0].isdigit()
+
+
+def test_kodak_is_recognized_by_its_names() -> None:
+    kodak = [f"kodim{number:02d}.png" for number in range(1, 25)]
+    assert published.is_kodak(kodak)
+    assert not published.is_kodak(kodak[:-1])
+    assert {one.name for one in published.load()} >= {*published.VTM, *published.PLOTTED}
+
+
+def test_tables_mark_what_a_range_does_not_cover(folder: Path) -> None:
+    rd.main(arguments(folder))
+    _, (jpeg, webp) = load(folder.parent / "rd.json")
+    comparison = compare(webp, jpeg, (0.001, 1000))
+    assert comparison.mean_curve is not None
+    assert not comparison.mean_curve.complete
+    assert comparison.complete_images == 0
+    text = tables.markdown([comparison])
+    assert text.splitlines()[0] == "| codec | vs jpeg |"
+    assert text.splitlines()[2].endswith("* |")
+    assert compare(Measured("a", {}, {}), jpeg, None).mean_curve is None
+
+
+def test_the_other_codec_is_never_short_of_bytes(folder: Path) -> None:
+    original = measure.read_pixels(folder / "0.png")
+    codec = Coarse()
+    size = len(codec.encode(original, 3))
+    assert len(at_least(codec, original, size)) == size
+    assert len(at_least(codec, original, size + 1)) == len(codec.encode(original, 4))
+    best = len(codec.encode(original, 5))
+    assert len(at_least(codec, original, best + 1)) == best
+
+
+def test_the_picture_shows_each_codec(folder: Path) -> None:
+    specs = [Spec("webp"), Spec("jp2")]
+    shown = panels(folder / "0.png", specs, quality=30)
+    assert [panel.title for panel in shown] == ["Original", label("jp2"), label("webp")]
+    sheet = draw(shown, parse_box("4,5,20,10"), 2)
+    assert sheet.width == 3 * 40 + 12
+    top = np.asarray(sheet)[:20:2, :40:2]
+    assert np.array_equal(top, shown[0].pixels[5:15, 4:24])
+
+
+def test_equal_runs_draw_equal_plots(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plots = pytest.importorskip("benchmarks.plots", exc_type=ImportError)
+    monkeypatch.setattr(plots, "THEMES", plots.THEMES[1:])
+    rd.main(arguments(folder))
+    _, measured = load(folder.parent / "rd.json")
+    lines = [plots.Line(one.spec, one.mean_curve()) for one in measured]
+    first = plots.rd_plots(lines, "test", tmp_path / "a", "rd")
+    second = plots.rd_plots(lines, "test", tmp_path / "b", "rd")
+    assert [path.name for path in first] == ["rd-dark.svg", "rd-dark.png"]
+    assert first[0].read_bytes() == second[0].read_bytes()
