@@ -1,5 +1,6 @@
 """What a search reads from the tables of a bundle, the ranges it needs, and the argument checks."""
 
+import functools
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -36,17 +37,14 @@ class Levels(NamedTuple):
     max_off: int  # largest magnitude in off
     step: int  # trellis step D in 1/32 step
 
-    @classmethod
-    def of(cls, tables: "Tables") -> "Levels":
-        """Lay out the tables of a bundle for a search."""
+    @staticmethod
+    @functools.lru_cache(maxsize=8)
+    def of(tables: "Tables") -> "Levels":
+        """Lay out the tables of a bundle for a search; remembered for the last few tables."""
         width = tables.half_width.astype(np.int32)
-        size = 2 * width + 2
-        start = np.cumsum(size.ravel()) - size.ravel()
-        zero = start.reshape(width.shape).astype(np.int32) + width
-        off = np.ascontiguousarray(tables.off, np.int32)
-        rate = np.ascontiguousarray(tables.rates(), np.int32)
-        max_off = int(np.abs(off).max(initial=0))
-        return cls(rate, zero, width, off, max_off, int(tables.trellis_step))
+        zero = tables.start.reshape(width.shape).astype(np.int32) + width
+        off = tables.off.astype(np.int32)
+        return Levels(tables.rates(), zero, width, off, int(np.abs(off).max()), tables.trellis_step)
 
 
 def clamp_limit(states: int, step: int) -> int:
