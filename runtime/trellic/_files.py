@@ -56,19 +56,22 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         If it cannot be written, such as on a full disk; nothing is left behind then and a file
         that was there before is unchanged.
     """
-    target = Path(os.path.realpath(path))
+    try:
+        _write(Path(os.path.realpath(path)), data)
+    except OSError as error:  # name the place that the caller knows
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _write(target: Path, data: bytes) -> None:
+    permissions = None
     with contextlib.suppress(FileNotFoundError):
-        mode = target.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-        if not stat.S_ISREG(mode):
-            target.write_bytes(data)
-            return
-        if not os.access(target, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
-        _replace(target, data, stat.S_IMODE(mode))
-        return
-    _replace(target, data, None)
+        permissions = target.stat().st_mode
+    if permissions is None:
+        _replace(target, data, None)
+    elif stat.S_ISREG(permissions) and os.access(target, os.W_OK):
+        _replace(target, data, stat.S_IMODE(permissions))
+    else:  # a device or a pipe; or the system says why this place cannot be written
+        target.write_bytes(data)
 
 
 def _replace(target: Path, data: bytes, permissions: int | None) -> None:
@@ -80,8 +83,7 @@ def _replace(target: Path, data: bytes, permissions: int | None) -> None:
         if permissions is not None:
             beside.chmod(permissions)
         beside.replace(target)
-    except BaseException as error:
-        beside.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # name the place the caller knows
-            raise OSError(error.errno, error.strerror, os.fspath(target)) from error
+    except BaseException:
+        with contextlib.suppress(OSError):  # what went wrong first is what counts
+            beside.unlink(missing_ok=True)
         raise

@@ -272,12 +272,19 @@ def test_orientation_in_any_byte_order_and_type(order, kind, size):
 
 
 @pytest.mark.parametrize(
-    "exif", [b"", b"Exif\0\0", b"junk", b"II*\0", b"II*\0\xff\xff\xff\xff", exif_with(6)[:-20]]
+    "exif", [b"", b"Exif\0\0", b"II*\0", b"II*\0\xff\xff\xff\xff", exif_with(6)[:-20]]
 )
 def test_damaged_exif_is_no_reason_to_refuse_a_picture(exif):
     image = Image.fromarray(GREY)
     image.info["exif"] = exif
     assert from_any(image).mode == "L"
+
+
+def test_what_is_no_exif_is_left_out_with_a_warning():
+    image = Image.fromarray(GREY)
+    image.info["exif"] = b"junk"
+    with pytest.warns(TrellicWarning, match="EXIF data is damaged"):
+        assert from_any(image).exif is None
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

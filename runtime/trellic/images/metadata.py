@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])"
 # description, make, model, software, date, artist, copyright. Then the EXIF and GPS directories.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _TIFF_DIRECTORIES = (0x8769, 0x8825)
+
+
+_ByteOrder = Literal["little", "big"]
 
 
 class Metadata(NamedTuple):
@@ -128,9 +131,11 @@ def _raw_exif(image: Image.Image) -> bytes | None:
         exif = _exif_of_tiff(image)
     elif exif is None and "Raw profile type exif" in image.info:
         exif = _hex_profile(image.info["Raw profile type exif"])
-    if not isinstance(exif, bytes):
+    exif = exif.removeprefix(EXIF_PREFIX) if isinstance(exif, bytes) else b""
+    if exif and _byte_order(exif) is None:
+        warn("the EXIF data is damaged and was left out")
         return None
-    return exif.removeprefix(EXIF_PREFIX) or None
+    return exif or None
 
 
 def _hex_profile(text: object) -> bytes | None:
@@ -156,14 +161,20 @@ def _raw_xmp(image: Image.Image) -> bytes | None:
     return None
 
 
-def _find_orientation(exif: bytes) -> tuple[int, int, Any] | None:
+def _byte_order(exif: bytes) -> _ByteOrder | None:
+    """Read the byte order in the TIFF header that EXIF data begin with."""
+    orders: dict[bytes, _ByteOrder] = {b"II*\0": "little", b"MM\0*": "big"}
+    return orders.get(exif[:4])
+
+
+def _find_orientation(exif: bytes) -> tuple[int, int, _ByteOrder] | None:
     """Find the orientation in EXIF data: (start, stop, byte order) of a valid value, or None."""
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(exif[:4])
+    order = _byte_order(exif)
     if order is None:
         return None
 
     def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], order)  # type: ignore[arg-type]
+        return int.from_bytes(exif[at : at + size], order)
 
     directory = number(4, 4)
     for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):

@@ -1,0 +1,5 @@
+"""``python -m trellic``: the command line."""
+
+from trellic.cli import main
+
+main()

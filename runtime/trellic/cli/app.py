@@ -1,0 +1,154 @@
+"""The commands and their options; what they do is in the module of each command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trellic.cli import options as opt
+
+app = typer.Typer(
+    help="Learned image codec: pictures to small .tlc files and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(help="List the installed models, or add one.")
+app.add_typer(models_app, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import trellic
+
+        typer.echo(f"trellic {trellic.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Run before every command."""
+
+
+@app.command()
+def encode(
+    inputs: opt.Inputs,
+    output: opt.Output,
+    quality: opt.Quality = None,
+    bpp: opt.Bpp = None,
+    max_bytes: opt.MaxBytes = None,
+    trellis: opt.Trellis = opt.DEFAULT_TRELLIS,
+    model: opt.Model = opt.DEFAULT_MODEL,
+    device: opt.DeviceOption = opt.Device.auto,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="Leave out ICC profile, EXIF and XMP.")
+    ] = False,
+    max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    json: opt.Json = False,
+) -> None:
+    """Compress pictures: one IN to the file OUT, several into the folder OUT."""
+    if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
+        raise typer.BadParameter("give only one of --quality, --bpp and --max-bytes")
+    from trellic.cli import encode as command
+
+    target = command.Target(quality, bpp, max_bytes, trellis, strip)
+    command.run(inputs, output, target, model, device.value, max_pixels, json)
+
+
+@app.command()
+def decode(
+    inputs: opt.Inputs,
+    output: opt.Output,
+    decoder: opt.Decoder = opt.DEFAULT_DECODER,
+    device: opt.DeviceOption = opt.Device.auto,
+    max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    json: opt.Json = False,
+) -> None:
+    """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG."""
+    from trellic.cli import decode as command
+
+    command.run(inputs, output, decoder, device.value, max_pixels, json)
+
+
+@app.command()
+def info(
+    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)],
+    json: opt.Json = False,
+) -> None:
+    """Show what a .tlc file holds, after checking that it is whole; needs no model."""
+    from trellic.cli import info as command
+
+    command.run(file, json)
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, json: opt.Json = False) -> None:
+    """List the installed models: decoders, MACs a pixel, size, licence, ids."""
+    if context.invoked_subcommand is None:
+        from trellic.cli import models as command
+
+        command.run(json)
+
+
+@models_app.command("add")
+def models_add(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A bundle.", show_default=False)],
+) -> None:
+    """Check a bundle and install it for this user."""
+    from trellic.cli import models as command
+
+    command.add(path)
+
+
+@app.command()
+def bench(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[IN]...", help="Pictures; a synthetic one by default."),
+    ] = None,
+    quality: opt.Quality = None,
+    trellis: opt.Trellis = opt.DEFAULT_TRELLIS,
+    decoder: opt.Decoder = opt.DEFAULT_DECODER,
+    model: opt.Model = opt.DEFAULT_MODEL,
+    device: opt.DeviceOption = opt.Device.auto,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each picture.")] = 5,
+    json: opt.Json = False,
+) -> None:
+    """Measure throughput and latency on this machine, stage by stage."""
+    from trellic.cli import bench as command
+
+    setting = command.Setting(
+        opt.DEFAULT_QUALITY if quality is None else quality, trellis, decoder, repeat
+    )
+    command.run(inputs or [], setting, model, device.value, json)
+
+
+_PASS_ON = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "allow_interspersed_args": False,
+    "help_option_names": [],
+}
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a model by a recipe (extra: training)."""
+    from trellic.cli.extras import dispatch
+
+    dispatch("train", "trellic_training.cli", "training", context.args)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def export(context: typer.Context) -> None:
+    """Make a bundle of a training checkpoint (extra: export)."""
+    from trellic.cli.extras import dispatch
+
+    dispatch("export", "trellic_export.cli", "export", context.args)

@@ -1,0 +1,73 @@
+"""``trellic decode``: .tlc files to pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from trellic import bitstream, images
+from trellic._files import read_bytes
+from trellic.cli.engines import Engines
+from trellic.cli.paths import Job, plan
+from trellic.cli.report import Report
+
+SUFFIX = ".png"  # in a folder
+
+
+def run(
+    inputs: Sequence[str],
+    output: str,
+    decoder: str,
+    device: str,
+    max_pixels: int,
+    as_json: bool,
+) -> None:
+    """Decode every input; see ``trellic decode --help``.
+
+    Raises
+    ------
+    typer.BadParameter
+        If ``output`` makes no sense: exit code 2.
+    typer.Exit
+        With code 1 if a file failed.
+    """
+    jobs = plan(inputs, output, SUFFIX)
+    suffix = Path(output).suffix.lower()
+    if jobs[0].folder is None and suffix not in images.suffixes():
+        raise typer.BadParameter(
+            f"{output!r} has the suffix {suffix!r}; expected one of {', '.join(images.suffixes())}"
+            ", or a folder",
+            param_hint="OUT",
+        )
+    engines = Engines(device)
+    with Report("Decoding", len(jobs), as_json=as_json) as report:
+        for job in jobs:
+            with report.file(job.source):
+                _decode(job, engines, decoder, max_pixels, report)
+
+
+def _decode(job: Job, engines: Engines, decoder: str, max_pixels: int, report: Report) -> None:
+    job.check()
+    data = read_bytes(job.source)
+    stream_id = bitstream.read_header(data).stream_id
+    codec = engines.decoder(stream_id, decoder)
+    start = time.perf_counter()
+    picture = codec.decode_picture(data, decoder=decoder, max_pixels=max_pixels)
+    written = images.to_bytes(picture, Path(job.target).suffix)
+    seconds = time.perf_counter() - start
+    job.write(written)
+    report.result(
+        f"{job.source} -> {job.target}: {picture.width}x{picture.height}, decoder {decoder}, "
+        f"{seconds:.2f} s",
+        {
+            "input": job.source,
+            "output": job.target,
+            "width": picture.width,
+            "height": picture.height,
+            "decoder": decoder,
+            "seconds": seconds,
+        },
+    )

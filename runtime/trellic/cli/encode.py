@@ -1,0 +1,99 @@
+"""``trellic encode``: pictures to .tlc files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+
+from trellic import images
+from trellic._files import read_bytes
+from trellic.cli.engines import Engines
+from trellic.cli.paths import Job, plan
+from trellic.cli.report import Report
+
+SUFFIX = ".tlc"
+_LONG = 2**22  # bytes of a picture file that take long enough for a progress display
+
+
+class Target(NamedTuple):
+    """How pictures are to be coded; of the first three at most one is given."""
+
+    quality: float | None
+    bpp: float | None
+    max_bytes: int | None
+    trellis: int
+    strip: bool
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments for the codec, whose defaults hold for what is not given."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+def run(
+    inputs: Sequence[str],
+    output: str,
+    target: Target,
+    model: str,
+    device: str,
+    max_pixels: int,
+    as_json: bool,
+) -> None:
+    """Encode every input; see ``trellic encode --help``.
+
+    Raises
+    ------
+    typer.BadParameter
+        If ``output`` makes no sense: exit code 2.
+    typer.Exit
+        With code 1 if a file failed.
+    """
+    jobs = plan(inputs, output, SUFFIX)
+    if jobs[0].folder is None and Path(output).suffix.lower() in images.suffixes():
+        raise typer.BadParameter(
+            f"{output!r} looks like a picture; the result is a {SUFFIX} file", param_hint="OUT"
+        )
+    engines = Engines(device)
+    long = any(os.path.isfile(name) and os.path.getsize(name) > _LONG for name in inputs)
+    with Report("Encoding", len(jobs), as_json=as_json, long=long) as report:
+        for job in jobs:
+            with report.file(job.source):
+                _encode(job, engines, model, target, max_pixels, report)
+
+
+def _encode(
+    job: Job, engines: Engines, model: str, target: Target, max_pixels: int, report: Report
+) -> None:
+    job.check()
+    data = read_bytes(job.source)
+    start = time.perf_counter()
+    picture = images.from_bytes(data, max_pixels)
+    seconds = time.perf_counter() - start  # loading the engines does not count
+    codec = engines.encoder(model, target.trellis)
+    start = time.perf_counter()
+    encoded = codec.encode_picture(picture, **target.arguments())
+    seconds += time.perf_counter() - start
+    job.write(encoded.data)
+    size = len(encoded.data)
+    bpp = 8 * size / (encoded.width * encoded.height)
+    report.result(
+        f"{job.source} -> {job.target}: {encoded.width}x{encoded.height}, {size} bytes, "
+        f"{bpp:.3f} bpp, quality {encoded.quality:g}, {seconds:.2f} s",
+        {
+            "input": job.source,
+            "output": job.target,
+            "width": encoded.width,
+            "height": encoded.height,
+            "bytes": size,
+            "bpp": bpp,
+            "quality": encoded.quality,
+            "trellis": encoded.trellis,
+            "lanes": encoded.lanes,
+            "model": codec.model,
+            "seconds": seconds,
+        },
+    )

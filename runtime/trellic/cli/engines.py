@@ -1,0 +1,99 @@
+"""Load codecs for the commands, and tell the user if that takes long."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from trellic.cli.report import CannotGoOn
+from trellic.errors import TrellicError
+
+if TYPE_CHECKING:
+    from trellic.codec import Codec
+
+_PATIENCE = 2.0  # seconds without a word
+_FIRST_RUN = (
+    "preparing the engines: the first run on a machine compiles its kernels, later ones start "
+    "at once"
+)
+
+
+def load_codec(model: str, device: str) -> Codec:
+    """Load a model by its name or path."""
+    from trellic.codec import Codec
+
+    return Codec.load(model, device)
+
+
+def find_stream(stream_id: bytes) -> str:
+    """Path of the installed model that a stream was made with."""
+    from trellic import bundle
+
+    return str(bundle.find_stream(stream_id.hex()))
+
+
+class Engines:
+    """The codecs of one command, each loaded when it is first needed.
+
+    Parameters
+    ----------
+    device : str
+        Where they run.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._paths: dict[bytes, str] = {}
+        self._codecs: dict[str, Codec] = {}
+        self._ready: set[tuple[str, int | None, str | None]] = set()
+
+    def encoder(self, model: str, trellis: int) -> Codec:
+        """Return a codec that is ready to encode.
+
+        Raises
+        ------
+        CannotGoOn
+            If it cannot be loaded.
+        """
+        return self.both(model, trellis, None)
+
+    def both(self, model: str, trellis: int, decoder: str | None) -> Codec:
+        """Return a codec that is ready to encode and, if a decoder is named, to decode.
+
+        Raises
+        ------
+        CannotGoOn
+            If it cannot be loaded.
+        """
+        try:
+            return self._get(model, trellis, decoder)
+        except (TrellicError, OSError, MemoryError) as error:
+            raise CannotGoOn(error) from error
+
+    def decoder(self, stream_id: bytes, decoder: str) -> Codec:
+        """Return a codec that is ready to decode the streams of an id.
+
+        Raises
+        ------
+        UnknownModel, UnknownDecoder
+            If there is none.
+        """
+        if stream_id not in self._paths:
+            self._paths[stream_id] = find_stream(stream_id)
+        return self._get(self._paths[stream_id], None, decoder)
+
+    def _get(self, model: str, trellis: int | None, decoder: str | None) -> Codec:
+        timer = threading.Timer(_PATIENCE, print, [_FIRST_RUN], {"file": sys.stderr})
+        timer.daemon = True
+        timer.start()
+        try:
+            if model not in self._codecs:
+                self._codecs[model] = load_codec(model, self._device)
+            codec = self._codecs[model]
+            if (model, trellis, decoder) not in self._ready:
+                codec.warm_up(trellis=trellis, decoder=decoder)
+                self._ready.add((model, trellis, decoder))
+            return codec
+        finally:
+            timer.cancel()

@@ -1,0 +1,94 @@
+"""Options and arguments that several commands share, and the checks of their values."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Annotated
+
+import typer
+
+DEFAULT_QUALITY = 60.0
+DEFAULT_TRELLIS = 8
+DEFAULT_MODEL = "photo"
+DEFAULT_DECODER = "quality"
+DEFAULT_MAX_PIXELS = 2**28
+TRELLIS_STATES = (0, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Device(enum.StrEnum):
+    """Where engines run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+
+
+def _quality(value: float | None) -> float | None:
+    if value is not None and not 1 <= value <= 100:  # false for nan, too
+        raise typer.BadParameter(f"{value} is not in the range 1..100")
+    return value
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise typer.BadParameter(f"{value} is not a positive number")
+    return value
+
+
+def _trellis(value: int) -> int:
+    if value not in TRELLIS_STATES:
+        states = ", ".join(map(str, TRELLIS_STATES))
+        raise typer.BadParameter(f"{value} is not one of {states}")
+    return value
+
+
+def _decoder(value: str) -> str:
+    name, colon, strength = value.partition(":")
+    try:
+        good = not colon or 0 <= float(strength) <= 1
+    except ValueError:
+        good = False
+    if not name or not good:
+        raise typer.BadParameter(f"{value!r} is not NAME or NAME:STRENGTH with STRENGTH in 0..1")
+    return value
+
+
+Inputs = Annotated[list[str], typer.Argument(metavar="IN...", show_default=False)]
+Output = Annotated[str, typer.Argument(metavar="OUT", show_default=False)]
+Quality = Annotated[
+    float | None,
+    typer.Option(
+        "-q",
+        "--quality",
+        metavar="1..100",
+        callback=_quality,
+        help=f"Quality, in steps of 1/16.  [default: {DEFAULT_QUALITY:g}]",
+    ),
+]
+Bpp = Annotated[
+    float | None,
+    typer.Option(metavar="BITS", callback=_positive, help="Bits a pixel to meet from below."),
+]
+MaxBytes = Annotated[
+    int | None, typer.Option(metavar="BYTES", min=1, help="Size of the file to meet from below.")
+]
+Trellis = Annotated[
+    int,
+    typer.Option(
+        metavar="|".join(map(str, TRELLIS_STATES)),
+        callback=_trellis,
+        help="States of the trellis: more make smaller files, more slowly; 0: scalar.",
+    ),
+]
+Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="Installed model, or a bundle.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
+Decoder = Annotated[
+    str,
+    typer.Option(metavar="NAME[:0..1]", callback=_decoder, help="Decoder, and its strength."),
+]
+MaxPixels = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Refuse larger pictures before decoding them.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")]

@@ -1,0 +1,180 @@
+"""What a command tells its user: results on stdout; errors, warnings and progress on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import typer
+
+from trellic.errors import TrellicError, TrellicWarning
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+DEBUG_VARIABLE = "TRELLIC_DEBUG"  # set to anything, it shows tracebacks
+_OS_MESSAGES: dict[type[OSError], str] = {
+    FileNotFoundError: "no such file or folder",
+    IsADirectoryError: "is a folder, expected a file",
+    NotADirectoryError: "is a file where a folder is expected",
+    PermissionError: "permission denied",
+}
+
+
+class CannotGoOn(Exception):
+    """The command has to stop: what failed, such as loading the model, would fail every file."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Report:
+    """The output of one command that works through some files.
+
+    Use it as a context manager; it leaves with exit code 1 if any file failed.
+
+    Parameters
+    ----------
+    label : str
+        What is being done, for the progress bar: ``"Encoding"``.
+    total : int
+        Number of files.
+    as_json : bool
+        Whether results are JSON objects.
+    long : bool
+        Whether even one file takes long enough to show that something goes on.
+    """
+
+    def __init__(self, label: str, total: int, *, as_json: bool, long: bool = False) -> None:
+        self.failed = False
+        self._as_json = as_json
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        if sys.stderr.isatty() and (total > 1 or long):
+            self._progress, self._task = _bar(label, total)
+
+    def __enter__(self) -> Self:
+        """Show the progress bar, if there is one."""
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: object) -> None:
+        """Remove the progress bar and, if a file failed, leave with code 1."""
+        if self._progress is not None:
+            self._progress.stop()
+        if isinstance(error, CannotGoOn):
+            self.error("", error.cause)
+        elif kind is not None:
+            return
+        if self.failed:
+            raise typer.Exit(1)
+
+    @contextlib.contextmanager
+    def file(self, name: str) -> Iterator[None]:
+        """Work on one file: report warnings and errors that come up, then go on after it."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, file=os.path.basename(name))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", TrellicWarning)
+            try:
+                yield
+            except CannotGoOn:
+                raise
+            except Exception as error:
+                if os.environ.get(DEBUG_VARIABLE):
+                    raise
+                self.error(name, error)
+            finally:
+                for warning in caught:
+                    self._note(f"warning: {name}: {warning.message}")
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task)
+
+    def error(self, name: str, error: BaseException) -> None:
+        """Print the one line of an error."""
+        self.failed = True
+        self._note(f"error: {describe(name, error)}")
+
+    def result(self, line: str, fields: Mapping[str, object]) -> None:
+        """Print one result: the fields as JSON, or a line for people."""
+        print(json.dumps(fields) if self._as_json else one_line(line), flush=True)
+
+    def _note(self, line: str) -> None:
+        print(one_line(line), file=sys.stderr, flush=True)
+
+
+def describe(name: str, error: BaseException) -> str:
+    """Say in one line what went wrong with a file.
+
+    Parameters
+    ----------
+    name : str
+        The file, or an empty string if it is about none.
+    error : BaseException
+        Ours, the system's, or one that nobody foresaw.
+
+    Returns
+    -------
+    str
+        Without ``error:``.
+    """
+    if isinstance(error, OSError) and not isinstance(error, TrellicError):
+        name = str(error.filename) if error.filename else name
+        reason = _OS_MESSAGES.get(type(error)) or error.strerror or str(error)
+    elif isinstance(error, MemoryError):
+        reason = "not enough memory for a picture of this size"
+    elif isinstance(error, TrellicError):
+        reason = str(error)
+    else:
+        reason = (
+            f"internal error, {type(error).__name__}: {error} (please report it; with "
+            f"{DEBUG_VARIABLE}=1 there is more to see)"
+        )
+    return f"{name}: {reason}" if name else reason
+
+
+def one_line(text: str) -> str:
+    """Make any text one printable line: a file name may hold line breaks and control characters."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def fail(error: BaseException, name: str = "") -> typer.Exit:
+    """Print the one line of an error and return the exception that leaves with code 1."""
+    if os.environ.get(DEBUG_VARIABLE):
+        raise error
+    print(one_line(f"error: {describe(name, error)}"), file=sys.stderr, flush=True)
+    return typer.Exit(1)
+
+
+def _bar(label: str, total: int) -> tuple[Progress, TaskID]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    counts = (BarColumn(), MofNCompleteColumn()) if total > 1 else ()
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        *counts,
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[file]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+        # Lines printed meanwhile go above the bar, but what is piped elsewhere stays untouched.
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    return progress, progress.add_task(label, total=total, file="")

@@ -1,0 +1,134 @@
+"""Pillow plugin: importing this module lets Pillow open and save ``.tlc`` files.
+
+Examples
+--------
+>>> import trellic.pillow  # registers .tlc
+>>> from PIL import Image
+>>> image = Image.new("RGB", (64, 48), "teal")
+>>> image.save(path / "a.tlc", quality=60)
+>>> Image.open(path / "a.tlc").size
+(64, 48)
+
+Opening reads the file and checks it; the pixels are decoded when they are first needed, with the
+decoder that the attribute ``decoder`` names then:
+
+>>> image = Image.open(path / "a.tlc")
+>>> image.decoder = "quality"
+>>> image.getpixel((0, 0)) is not None
+True
+
+Saving takes ``quality``, ``bpp``, ``max_bytes``, ``trellis``, ``search`` and ``strip`` as
+`trellic.encode` does, ``model`` (a name or path), ``device``, and ``exif``, ``icc_profile`` and
+``xmp`` in place of those that the image carries.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import IO, TYPE_CHECKING, Any
+
+from PIL import Image, ImageFile
+
+from trellic import bitstream, bundle, images
+from trellic.errors import StreamError, TrellicError
+from trellic.images.metadata import EXIF_PREFIX
+
+if TYPE_CHECKING:
+    from trellic.codec import Codec
+
+FORMAT = "TLC"
+SUFFIX = ".tlc"
+MIME_TYPE = "image/x-trellic"
+DEFAULT_MODEL = "photo"
+DEFAULT_DECODER = "quality"
+_SIGNATURE = b"TLC"
+_METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's name: ours
+_ENCODER_OPTIONS = ("quality", "bpp", "max_bytes", "trellis", "search", "strip")
+
+
+class TlcImageFile(ImageFile.ImageFile):
+    """A ``.tlc`` file as Pillow sees it.
+
+    Attributes
+    ----------
+    decoder : str
+        Name of the decoder that the pixels will be made with; set it before they are loaded.
+    """
+
+    format = FORMAT
+    format_description = "Trellic learned image codec"
+    decoder = DEFAULT_DECODER
+    _data = b""  # the file, until it is decoded
+
+    def _open(self) -> None:
+        """Read the file and check it, but decode nothing."""
+        self._data = self.fp.read() if self.fp is not None else b""
+        try:
+            stream = bitstream.read(self._data)
+        except StreamError as error:  # Pillow turns this into UnidentifiedImageError
+            raise SyntaxError(str(error)) from error
+        header, chunks = stream.header, stream.chunks
+        self._size = (header.width, header.height)
+        self._stream_id = header.stream_id.hex()
+        self._mode = ("L" if header.grey else "RGB") + ("A" if chunks.alpha is not None else "")
+        self.info["quality"] = header.quality
+        for name, ours in _METADATA.items():
+            if value := getattr(chunks, ours):
+                self.info[name] = EXIF_PREFIX + value if name == "exif" else value
+
+    def load(self) -> Any:
+        """Decode the pixels, unless they are there already.
+
+        Raises
+        ------
+        OSError
+            If the stream cannot be decoded: unknown model or decoder, damaged data.
+        """
+        if self._data:
+            try:
+                codec = _codec(str(bundle.find_stream(self._stream_id)), "auto")
+                picture = codec.decode_picture(self._data, decoder=self.decoder)
+            except TrellicError as error:
+                raise OSError(str(error)) from error
+            self.im = images.to_pil(picture).im
+            self._data = b""
+            if self.fp is not None and self._exclusive_fp:
+                self.fp.close()
+            self.fp = None
+        return super().load()
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(_SIGNATURE)
+
+
+def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    """Encode an image into an open file."""
+    options: dict[str, Any] = getattr(image, "encoderinfo", {})
+    given = {name: options[name] for name in _METADATA if options.get(name) is not None}
+    if given:
+        image = image.copy()
+        image.info |= {name: _bytes(value) for name, value in given.items()}
+    picture = images.from_any(image)
+    model = bundle.find(str(options.get("model", DEFAULT_MODEL)))
+    codec = _codec(str(model), options.get("device", "auto"))
+    arguments = {name: options[name] for name in _ENCODER_OPTIONS if name in options}
+    fp.write(codec.encode_picture(picture, **arguments).data)
+
+
+def _bytes(value: Any) -> bytes:
+    """Metadata as Pillow's own writers take it: bytes, or an Exif object."""
+    return value.tobytes() if isinstance(value, Image.Exif) else bytes(value)
+
+
+@cache
+def _codec(model: str, device: str) -> Codec:
+    from trellic.codec import Codec
+
+    return Codec.load(model, device)
+
+
+Image.register_open(FORMAT, TlcImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, SUFFIX)
+Image.register_mime(FORMAT, MIME_TYPE)

@@ -1,0 +1,109 @@
+"""A codec that stores pictures whole, in real .tlc containers: commands are tested with it."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from trellic import bitstream, cli
+from trellic.errors import TargetUnreachable, UnknownDecoder, UnknownModel
+from trellic.images import Picture
+
+FAKE_ID = bytes.fromhex("0fa4e001")
+
+
+class FakeCodec:
+    """Same methods as `Codec`; the one segment holds the deflated pixels."""
+
+    def __init__(self, model="photo", device="auto"):
+        if model not in ("photo", "/models/fake.zip"):
+            raise UnknownModel(f"no model {model!r}", remedy="installed models: photo")
+        self.model, self.device, self.calls = "photo", device, []
+
+    def warm_up(self, *, trellis=None, decoder=None):
+        self._check(decoder or "quality")
+        self.calls.append(("warm_up", trellis, decoder))
+
+    def encode_picture(self, picture, **options):
+        self.calls.append(("encode", options))
+        quality16 = round(16 * options.get("quality", 60))
+        raw = zlib.compress(picture.pixels.tobytes())
+        raw = struct.pack("<I", len(raw)) + raw + bytes(len(raw) % 2)
+        if len(raw) > options.get("max_bytes", 2**40):
+            raise TargetUnreachable(f"{options['max_bytes']} bytes", expected=f"over {len(raw)}")
+        trellis = options.get("trellis", 8)
+        header = bitstream.Header(
+            picture.width, picture.height, quality16, trellis, 1, FAKE_ID, (1,), picture.grey
+        )
+        chunks = bitstream.Chunks.of(picture, strip=options.get("strip", False))
+        data = bitstream.write(bitstream.Stream(header, [b"", raw], chunks))
+        return SimpleNamespace(
+            data=data,
+            width=picture.width,
+            height=picture.height,
+            quality=quality16 / 16,
+            trellis=trellis,
+            lanes=1,
+            seconds=0.03,
+            stages={"g_a": 0.01, "code": 0.02},
+        )
+
+    def decode_picture(self, data, *, decoder="quality", max_pixels=2**28):
+        self._check(decoder)
+        self.calls.append(("decode", decoder))
+        stream = bitstream.read(data, max_pixels)
+        header = stream.header
+        (length,) = struct.unpack("<I", stream.segments[1][:4])
+        raw = zlib.decompress(stream.segments[1][4 : 4 + length])
+        shape = (header.height, header.width) + (() if header.grey else (3,))
+        pixels = np.frombuffer(raw, np.uint8).reshape(shape).copy()
+        return Picture(pixels, **vars(stream.chunks))
+
+    def decode_timed(self, data, *, decoder="quality", max_pixels=2**28):
+        picture = self.decode_picture(data, decoder=decoder, max_pixels=max_pixels)
+        return SimpleNamespace(picture=picture, seconds=0.02, stages={"decode": 0.01, "g_s": 0.01})
+
+    def _check(self, decoder):
+        if decoder.partition(":")[0] not in ("quality", "fast"):
+            raise UnknownDecoder(f"model 'photo' has no decoder {decoder!r}", remedy="it has: fast")
+
+
+@pytest.fixture
+def fake_codec(monkeypatch):
+    """Replace the codec of all commands; the list collects those that were loaded."""
+    from trellic.cli import engines
+
+    loaded = []
+
+    def load(model, device):
+        loaded.append(FakeCodec(model, device))
+        return loaded[-1]
+
+    def find(stream_id):
+        if stream_id != FAKE_ID:
+            raise UnknownModel(f"the stream needs a model with stream id {stream_id.hex()}")
+        return "/models/fake.zip"
+
+    monkeypatch.setattr(engines, "load_codec", load)
+    monkeypatch.setattr(engines, "find_stream", find)
+    return loaded
+
+
+@pytest.fixture
+def trellic(monkeypatch, capsys):
+    """Run the command line in this process: ``trellic("info", path)`` -> code, out, err."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["trellic", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=left.value.code or 0, out=out, err=err)
+
+    return run
