@@ -16,7 +16,15 @@ import numpy.typing as npt
 
 from trellic._numba import njit
 from trellic.entropy import lanes as layout
-from trellic.entropy.lanes import GROUP, MAX_DIGITS, STATE_LOW, Segment, Uint16s, Uint32s
+from trellic.entropy.lanes import (
+    EXPONENT_BITS,
+    GROUP,
+    MAX_DIGITS,
+    STATE_LOW,
+    Segment,
+    Uint16s,
+    Uint32s,
+)
 from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, MAX_INDEX, PRECISION, Tables
 from trellic.errors import CorruptStream
 
@@ -102,11 +110,29 @@ def _encode_group(
     return at
 
 
+@njit
+def _encode_states(x: Uint32s, words: Uint16s, at: int) -> int:
+    """Code the states of a group's lanes through its first one."""
+    for lane in range(len(x) - 1, 0, -1):
+        high = int(x[lane]) >> 16
+        exponent = 0
+        while high >> (exponent + 1):
+            exponent += 1
+        at -= 1
+        words[at] = x[lane] & 0xFFFF
+        if exponent > 0:
+            first, at = _put(int(x[0]), words, at, high - (1 << exponent), 1, exponent)
+            x[0] = first
+        first, at = _put(int(x[0]), words, at, exponent, 1, EXPONENT_BITS)
+        x[0] = first
+    return at
+
+
 def encode(segments: Sequence[Segment], tables: Tables, lanes: int) -> list[bytes]:
     """Code all segments of a slice.
 
     Arguments, result, errors and bytes are those of `trellic.entropy.reference.encode`. Releases
-    the GIL; memory beyond the result is two bytes for each symbol and six for each escape.
+    the GIL; memory beyond the result is two bytes for each symbol and four for each escape.
     """
     layout.check_segments(segments, tables, lanes)
     states = np.full(lanes, STATE_LOW, np.uint32)
@@ -115,14 +141,16 @@ def encode(segments: Sequence[Segment], tables: Tables, lanes: int) -> list[byte
         k = np.ascontiguousarray(segments[number].k)
         table = np.ascontiguousarray(segments[number].table)
         escapes = int((np.abs(k) > tables.for_encoder.half_width[table]).sum())
-        words = np.empty(len(k) + 2 * escapes, np.uint16)
+        words = np.empty(len(k) + 2 * escapes + 3 * lanes, np.uint16)
         groups = []
         at = len(words)
         for group in range(layout.group_count(lanes)):
             end = at
             at = _encode_group(k, table, lanes, group, *tables.for_encoder, states, words, end)
+            if number == 0:
+                at = _encode_states(states[group * GROUP : (group + 1) * GROUP], words, at)
             groups.append(words[at:end])
-        packed.append(layout.pack(states if number == 0 else (), groups))
+        packed.append(layout.pack(states[::GROUP] if number == 0 else (), groups))
     return packed[::-1]
 
 
@@ -175,6 +203,30 @@ def _escapes(
 
 
 @njit
+def _decode_states(words: Uint16s, at: int, end: int, x: Uint32s) -> int:
+    """Decode the states of a group's lanes but the first; return where its symbols' words begin.
+
+    What is read beyond `end` is noticed after the first round at the latest.
+    """
+    for lane in range(1, len(x)):
+        high = 1
+        for part in range(2):
+            bits = EXPONENT_BITS if part == 0 else high
+            value = int(x[0]) & ((1 << bits) - 1)
+            moved = int(x[0]) >> bits
+            if moved < STATE_LOW:
+                moved = moved << 16 | words[at]
+                at += 1
+            x[0] = moved
+            high = value if part == 0 else 1 << bits | value
+        if at >= end:
+            return end + 1
+        x[lane] = high << 16 | words[at]
+        at += 1
+    return at
+
+
+@njit
 def _decode_group(
     words: Uint16s,
     at: int,
@@ -194,6 +246,8 @@ def _decode_group(
     cls: Uint8s,
 ) -> int:
     """Decode one group of a segment; its words are ``words[at:end]``, 32 more can be read."""
+    if at > end:
+        return NO_WORDS
     width = min(GROUP, lanes - group * GROUP)
     x = states[group * GROUP : group * GROUP + width]
     trellis = np.zeros(GROUP, np.uint8)
@@ -256,8 +310,9 @@ class Decoder:
         layout.check_lanes(lanes)
         self._tables = tables
         self._lanes = lanes
-        self._states = layout.unpack_states(first_segment, lanes)
-        self._skip = layout.STATE_BYTES * lanes
+        self._states = np.full(lanes, STATE_LOW, np.uint32)
+        self._states[::GROUP] = layout.unpack_states(first_segment, lanes)
+        self._first = True
 
     def scalar(self, segment: bytes, scale_index: Uint8s) -> Int32s:
         """Decode a segment of the scalar quantizer; see the reference."""
@@ -278,16 +333,19 @@ class Decoder:
         self, segment: bytes, scale_index: Uint8s, first_class: int, next_state: Uint8s
     ) -> tuple[Int32s, Uint8s]:
         layout.check_scale_index(scale_index, self._tables)
-        words, bounds = layout.unpack(segment, self._skip, self._lanes)
-        self._skip = 0
+        words, bounds = layout.unpack(segment, self._lanes, self._first)
         index = np.ascontiguousarray(scale_index)
         k = np.empty(len(index), np.int32)
         cls = np.empty(len(index), np.uint8)
         for group in range(layout.group_count(self._lanes)):
+            at, end = int(bounds[group]), int(bounds[group + 1])
+            if self._first:
+                mine = self._states[group * GROUP : (group + 1) * GROUP]
+                at = _decode_states(words, at, end, mine)
             status = _decode_group(
                 words,
-                int(bounds[group]),
-                int(bounds[group + 1]),
+                at,
+                end,
                 self._lanes,
                 group,
                 index,
@@ -301,6 +359,7 @@ class Decoder:
             )
             if status != OK:
                 raise _error(status)
+        self._first = False
         return k, cls
 
 

@@ -3,12 +3,17 @@
 Symbol `i` of a segment goes to lane ``i % L``. Each lane is one rANS state; 32 neighbouring lanes
 form a group and share one stream of 16-bit words. A segment is, all little endian::
 
-    first segment of a slice only:  L states, 4 bytes each, lane 0 first
+    first segment of a slice only:  state of the first lane of each group, 4 bytes each
     for each group but the last:    its number of words
     for each group:                 its words
 
 A number of words below ``2**15`` is one 16-bit word; a larger one is two, the first holding
 ``0x8000 | number >> 16``, the second the low 16 bits.
+
+In the first segment of a slice a group's words begin with the states of its other lanes, in order.
+For a state `x` with ``e = floor(log2(x)) - 16``, the first lane's state gives `e` as 4 raw bits and
+`m` as `e` raw bits, and the next word completes ``x = (2**e + m) << 16 | word``. So a lane costs
+19.5 bits beyond the payload that its state holds; a plain 32-bit state would cost 24.
 """
 
 from collections.abc import Sequence
@@ -26,9 +31,10 @@ if TYPE_CHECKING:
 
 GROUP: Final = 32  # lanes that share a word stream
 MAX_LANES: Final = 1024
-LANE_PAYLOAD: Final = 600  # bytes a lane must carry to be worth its 3 bytes
+LANE_PAYLOAD: Final = 600  # bytes a lane must carry, to be worth the 2.5 that it costs
 STATE_LOW: Final = 1 << 16  # states lie in 2**16 .. 2**32 - 1; each lane ends at 2**16
 STATE_BYTES: Final = 4
+EXPONENT_BITS: Final = 4  # of a state's exponent
 MAX_DIGITS: Final = 15  # of an escape's excess plus 1, in bits
 LONG_COUNT: Final = 0x8000
 
@@ -79,9 +85,10 @@ def choose_lanes(payload_bytes: int) -> int:
 def max_compressed_size(n: int, lanes: int) -> int:
     """Return the most bytes a segment of `n` symbols can take, states included.
 
-    A symbol is one word at most, the two rounds of an escape are one each.
+    A symbol is one word at most, the two rounds of an escape are one each, as are the three parts
+    of a state; a number of words takes two.
     """
-    return 2 * 3 * n + STATE_BYTES * lanes + STATE_BYTES * (group_count(lanes) - 1)
+    return 2 * 3 * (n + lanes) + 2 * STATE_BYTES * group_count(lanes)
 
 
 def check_lanes(lanes: int) -> None:
@@ -139,7 +146,7 @@ def pack(states: Sequence[int] | Uint32s, groups: Sequence[Uint16s]) -> bytes:
     Parameters
     ----------
     states
-        Decoder states of all lanes for the first segment of a slice, else empty.
+        States of the groups' first lanes for the first segment of a slice, else empty.
     groups
         Words of each group, in the order in which the decoder reads them.
     """
@@ -154,7 +161,7 @@ def pack(states: Sequence[int] | Uint32s, groups: Sequence[Uint16s]) -> bytes:
 
 
 def unpack_states(segment: bytes, lanes: int) -> Uint32s:
-    """Read the decoder states from the first segment of a slice.
+    """Read the states of the groups' first lanes from the first segment of a slice.
 
     Raises
     ------
@@ -163,33 +170,34 @@ def unpack_states(segment: bytes, lanes: int) -> Uint32s:
     CorruptStream
         A state is out of range.
     """
-    if len(segment) < STATE_BYTES * lanes:
+    groups = group_count(lanes)
+    if len(segment) < STATE_BYTES * groups:
         raise TruncatedStream(
             f"a first segment of {len(segment)} bytes",
-            expected=f"at least {STATE_BYTES * lanes} for the states of {lanes} lanes",
+            expected=f"at least {STATE_BYTES * groups} for the states of {lanes} lanes",
         )
-    states = np.frombuffer(segment, "<u4", lanes).astype(np.uint32)
+    states = np.frombuffer(segment, "<u4", groups).astype(np.uint32)
     if int(states.min()) < STATE_LOW:
         raise CorruptStream(f"an initial rANS state of {states.min()}", expected=f">= {STATE_LOW}")
     return states
 
 
-def unpack(segment: bytes, skip: int, lanes: int) -> tuple[Uint16s, Int64s]:
+def unpack(segment: bytes, lanes: int, first: bool) -> tuple[Uint16s, Int64s]:
     """Find the words of every group.
 
     Parameters
     ----------
     segment
         All bytes of the segment.
-    skip
-        Bytes of states before the numbers of words.
     lanes
         Lanes of the slice.
+    first
+        Whether this is the slice's first segment, which begins with states.
 
     Returns
     -------
     words : uint16
-        The segment from `skip` on, followed by `GROUP` zeros, so that reading one word for each
+        The segment after the states, followed by `GROUP` zeros, so that reading one word for each
         lane of a group never leaves the array.
     bounds : int64, shape (groups + 1,)
         Where each group's words begin in `words`, and where the last group's end.
@@ -199,6 +207,7 @@ def unpack(segment: bytes, skip: int, lanes: int) -> tuple[Uint16s, Int64s]:
     TruncatedStream, CorruptStream
         The segment has an odd length or is shorter than its groups.
     """
+    skip = STATE_BYTES * group_count(lanes) if first else 0
     size = len(segment) - skip
     if size < 0 or size % 2:
         raise CorruptStream(f"a segment of {len(segment)} bytes", expected="whole 16-bit words")

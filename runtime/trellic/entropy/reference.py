@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.entropy import lanes as layout
-from trellic.entropy.lanes import GROUP, MAX_DIGITS, STATE_LOW, Segment
+from trellic.entropy.lanes import EXPONENT_BITS, GROUP, MAX_DIGITS, STATE_LOW, Segment
 from trellic.entropy.tables import MAX_INDEX, PRECISION, TOTAL, Tables
 from trellic.errors import CorruptStream
 
@@ -80,6 +80,16 @@ class _Encoder:
             freq, symbol = self.table(segment, i)
             self.interval(i % self.lanes, sum(freq[:symbol]), freq[symbol])
 
+    def other_states(self, first: int, stop: int) -> None:
+        """Code the states of a group's lanes through its first one, last lane first."""
+        for lane in range(stop - 1, first, -1):
+            high = self.states[lane] >> 16
+            exponent = high.bit_length() - 1
+            self.words.append(self.states[lane] & 0xFFFF)
+            if exponent:
+                self.bits(first, high - (1 << exponent), exponent)
+            self.bits(first, exponent, EXPONENT_BITS)
+
     def excess(self, segment: Segment, i: int) -> int:
         """Return by how much index `i` is beyond its table; negative if it is not."""
         half_width = int(self.tables.half_width.flat[segment.table[i]])
@@ -109,7 +119,7 @@ def encode(segments: Sequence[Segment], tables: Tables, lanes: int) -> list[byte
     Returns
     -------
     list of bytes
-        One for each segment, each of even length. The first begins with the states of all lanes.
+        One for each segment, each of even length. The first holds the states of all lanes too.
 
     Raises
     ------
@@ -118,16 +128,17 @@ def encode(segments: Sequence[Segment], tables: Tables, lanes: int) -> list[byte
     """
     layout.check_segments(segments, tables, lanes)
     words: list[list[npt.NDArray[np.uint16]]] = [[] for _ in segments]
-    states = np.full(lanes, STATE_LOW, np.uint32)
+    states = []
     for group in range(layout.group_count(lanes)):
         encoder = _Encoder(tables, lanes)
-        for segment, parts in zip(reversed(segments), reversed(words), strict=True):
+        for number, segment in reversed(list(enumerate(segments))):
             encoder.words = []
             for symbols in reversed(list(rounds(len(segment.k), lanes, group))):
                 encoder.round(segment, symbols)
-            parts.append(np.array(encoder.words[::-1], np.uint16))
-        mine = slice(group * GROUP, (group + 1) * GROUP)
-        states[mine] = encoder.states[mine]
+            if number == 0:
+                encoder.other_states(group * GROUP, min(lanes, (group + 1) * GROUP))
+            words[number].append(np.array(encoder.words[::-1], np.uint16))
+        states.append(encoder.states[group * GROUP])
     return [layout.pack(states if i == 0 else [], parts) for i, parts in enumerate(words)]
 
 
@@ -137,7 +148,7 @@ class Decoder:
     Parameters
     ----------
     first_segment : bytes
-        First segment of the slice; its states are read here. Give it to the first `scalar` or
+        First segment of the slice, which starts the lanes. Give it to the first `scalar` or
         `trellis` call again.
     tables
         Integer tables of the bundle.
@@ -159,8 +170,9 @@ class Decoder:
         layout.check_lanes(lanes)
         self._tables = tables
         self._lanes = lanes
-        self._states: list[int] = layout.unpack_states(first_segment, lanes).tolist()
-        self._skip = layout.STATE_BYTES * lanes
+        self._states = [STATE_LOW] * lanes
+        self._states[::GROUP] = layout.unpack_states(first_segment, lanes).tolist()
+        self._first = True
 
     def scalar(self, segment: bytes, scale_index: Uint8s) -> Int32s:
         """Decode a segment of the scalar quantizer.
@@ -227,13 +239,14 @@ class Decoder:
         self, segment: bytes, scale_index: Uint8s, next_state: Uint8s | None
     ) -> tuple[Int32s, Uint8s]:
         layout.check_scale_index(scale_index, self._tables)
-        words, bounds = layout.unpack(segment, self._skip, self._lanes)
-        self._skip = 0
+        words, bounds = layout.unpack(segment, self._lanes, self._first)
         k = np.zeros(len(scale_index), np.int32)
         cls = np.zeros(len(scale_index), np.uint8)
         trellis = [0] * self._lanes
         for group, stream in enumerate(layout.split(words, bounds)):
             stream.reverse()  # so that pop() takes the next word
+            if self._first:
+                self._other_states(group * GROUP, stream)
             for symbols in rounds(len(k), self._lanes, group):
                 for i in symbols:
                     lane = i % self._lanes
@@ -248,7 +261,27 @@ class Decoder:
                         trellis[lane] = int(next_state[trellis[lane], k[i] & 1])
             if stream:
                 raise CorruptStream(f"{len(stream)} words left over", expected="none")
+        self._first = False
         return k, cls
+
+    def _other_states(self, first: int, stream: list[int]) -> None:
+        """Decode the states of a group's lanes but the first."""
+        for lane in range(first + 1, min(self._lanes, first + GROUP)):
+            exponent = self._bits(first, EXPONENT_BITS, stream)
+            high = 1 << exponent
+            if exponent:
+                high |= self._bits(first, exponent, stream)
+            self._states[lane] = high << 16 | self._word(stream)
+
+    def _bits(self, lane: int, count: int, stream: list[int]) -> int:
+        x = self._states[lane]
+        self._move(lane, x >> count, stream)
+        return x & ((1 << count) - 1)
+
+    def _word(self, stream: list[int]) -> int:
+        if not stream:
+            raise CorruptStream("a group that runs out of words", expected="one word more")
+        return stream.pop()
 
     def _symbol(self, lane: int, table: int, stream: list[int]) -> int:
         """Decode an index, or ``K + 1`` for an escape."""
@@ -279,18 +312,14 @@ class Decoder:
             self._move(i % self._lanes, x >> count, stream)
             digits.append(count)
         for i, count in zip(escaped, digits, strict=True):
-            x = self._states[i % self._lanes]
-            rest = (x & ((1 << count) - 1)) >> 1
-            magnitude = int(half_width[cls[i], scale_index[i]]) + (1 << (count - 1)) + rest
+            value = self._bits(i % self._lanes, count, stream)
+            magnitude = int(half_width[cls[i], scale_index[i]]) + (1 << (count - 1)) + (value >> 1)
             if magnitude > MAX_INDEX:
                 raise CorruptStream(f"an index of {magnitude}", expected=f"at most {MAX_INDEX}")
-            k[i] = -magnitude if x & 1 else magnitude
-            self._move(i % self._lanes, x >> count, stream)
+            k[i] = -magnitude if value & 1 else magnitude
 
     def _move(self, lane: int, x: int, stream: list[int]) -> None:
         """Set a state, taking a word if it is too small."""
         if x < STATE_LOW:
-            if not stream:
-                raise CorruptStream("a group that runs out of words", expected="one word more")
-            x = x << 16 | stream.pop()
+            x = x << 16 | self._word(stream)
         self._states[lane] = x
