@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PACKAGES := runtime export training
 
-.PHONY: help demo test lint types layers unit format install-bench build clean
+.PHONY: help demo test lint types layers unit format bench build clean
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint    ruff only            make types   mypy only"
 	@echo "make layers  import-linter only   make unit    pytest only"
 	@echo "make format  let ruff sort imports and format"
+	@echo "make bench IMAGES=DIR  BD-rate against JPEG, WebP, AVIF, JPEG XL and HEIC"
 	@echo "make build   wheel and sdist      make clean   remove .venv and build outputs"
 
 # pip older than 25.1 has no --group, hence the upgrade inside the environment.
@@ -56,8 +57,13 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix $(PACKAGES) tests benchmarks
 	$(BIN)/ruff format $(PACKAGES) tests benchmarks
 
-install-bench: $(VENV)/.test
+$(VENV)/.bench: $(VENV)/.demo
 	$(PIP) --group bench
+	@touch $@
+
+bench: $(VENV)/.bench
+	@test -n "$(IMAGES)" || { echo "error: name a folder of photos: make bench IMAGES=DIR"; exit 1; }
+	$(BIN)/python -m benchmarks.rd --images "$(IMAGES)"
 
 build: $(VENV)/.test
 	$(BIN)/python -m build --outdir dist
