@@ -10,15 +10,16 @@ import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from trellic._numba import njit
 from trellic.quantize.levels import (
     MAX_INDEX,
     STEP32,
     Int32s,
-    Levels,
     Uint8s,
     checked_arguments,
+    checked_indices,
     clamp_limit,
 )
 from trellic.quantize.reference import round_to_step
@@ -233,6 +234,11 @@ def _wiring(states: int) -> tuple[Int32s, Int32s]:
     return source, (source[1] < source[0]).astype(np.int32)
 
 
+def _plain(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """Return the array as the one kind, contiguous and writeable, that kernels are compiled for."""
+    return np.require(array, dtype, ["C", "W"])
+
+
 def search(
     t32: Int32s,
     scale_index: Uint8s,
@@ -247,6 +253,7 @@ def search(
     the GIL; memory beyond the results is ``states / 8`` bytes per latent of a lane.
     """
     levels = checked_arguments(t32, scale_index, lanes, states, tables, lam)
+    t32, scale_index = _plain(t32, np.int32), _plain(scale_index, np.uint8)
     limit = clamp_limit(states, levels.step)
     k = np.empty(len(t32), np.int32)
     cls = np.zeros(len(t32), np.uint8)
@@ -271,7 +278,14 @@ def reconstruct(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables") -
 
     Arguments, result and bits are those of `trellic.quantize.reference.reconstruct`.
     """
-    levels = Levels.of(tables)
+    levels = checked_indices(k, cls, scale_index, tables)
     out = np.empty(len(k), np.int32)
-    _reconstruct(k, cls, scale_index, levels.off, levels.step, out)
+    _reconstruct(
+        _plain(k, np.int32),
+        _plain(cls, np.uint8),
+        _plain(scale_index, np.uint8),
+        levels.off,
+        levels.step,
+        out,
+    )
     return out

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from trellic.quantize.trellis import STATES
+from trellic.quantize.trellis import CLASS_Q1, STATES
 
 if TYPE_CHECKING:
     from trellic.entropy.tables import Tables
@@ -57,11 +57,30 @@ def clamp_limit(states: int, step: int) -> int:
     return MAX_INDEX * STEP32 if states == 0 else (MAX_INDEX - 1) * 2 * step
 
 
+def check_scale_index(scale_index: Uint8s, levels: Levels) -> None:
+    """Raise ValueError for a scale index without a table."""
+    seen, scales = int(scale_index.max(initial=0)), levels.half_width.shape[1]
+    if seen >= scales:
+        raise ValueError(f"scale index {seen} has no table; there are {scales}")
+
+
+def checked_indices(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables") -> Levels:
+    """Return the tables laid out, or raise ValueError for indices that cannot be reconstructed."""
+    levels = Levels.of(tables)
+    if k.ndim != 1 or not k.shape == cls.shape == scale_index.shape:
+        raise ValueError(f"k {k.shape}, cls {cls.shape}, {scale_index.shape} must be equal rows")
+    if int(cls.max(initial=0)) > CLASS_Q1:
+        raise ValueError(f"quantizer {cls.max()}; there are only {CLASS_Q1 + 1}")
+    check_scale_index(scale_index, levels)
+    return levels
+
+
 def checked_arguments(
     t32: Int32s, scale_index: Uint8s, lanes: int, states: int, tables: "Tables", lam: int
 ) -> Levels:
     """Return the tables laid out for a search, or raise ValueError for an unusable argument."""
     levels = Levels.of(tables)
+    check_scale_index(scale_index, levels)
     if t32.ndim != 1 or t32.shape != scale_index.shape:
         raise ValueError(f"t32 {t32.shape} and scale_index {scale_index.shape} must be equal rows")
     if t32.dtype != np.int32 or scale_index.dtype != np.uint8:
@@ -72,9 +91,6 @@ def checked_arguments(
         raise ValueError(f"states is {states}; choose 0 (scalar) or one of {STATES}")
     if not 0 <= lam <= MAX_LAMBDA:
         raise ValueError(f"lam is {lam}; it must lie in 0..{MAX_LAMBDA}")
-    if len(scale_index) and int(scale_index.max()) >= levels.half_width.shape[1]:
-        count = levels.half_width.shape[1]
-        raise ValueError(f"scale index {scale_index.max()} has no table; there are {count}")
     if not 1 <= levels.step <= MAX_TRELLIS_STEP or levels.max_off > MAX_OFFSET:
         raise ValueError(
             f"trellis step {levels.step} or offset {levels.max_off} is out of range "

@@ -17,6 +17,7 @@ from trellic.quantize.levels import (
     Levels,
     Uint8s,
     checked_arguments,
+    checked_indices,
     clamp_limit,
     escape_rate,
 )
@@ -208,8 +209,13 @@ def reconstruct(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables") -
         Quantizer (0, 1, 2) and table of each index.
     tables
         Integer tables of the bundle.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, or a quantizer or scale index does not exist.
     """
-    levels = Levels.of(tables)
+    levels = checked_indices(k, cls, scale_index, tables)
     recon = [
         level(*one, levels)
         for one in zip(k.tolist(), cls.tolist(), scale_index.tolist(), strict=True)
