@@ -1,0 +1,1 @@
+"""From a training checkpoint to a bundle that the runtime deploys."""

@@ -1,0 +1,203 @@
+"""Checkpoint to bundle: graphs, integers, calibration, parity, manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import platform
+import zipfile
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from trellic import transforms
+from trellic.bundle import BUNDLE_VERSION, DecoderInfo, Graph, Manifest, Search, stream_id
+from trellic.engines.exact import ExactNetwork, digest, probe_input
+from trellic.engines.ort import OrtEngine
+from trellic.exact.networks import IntegerNetwork, to_arrays
+from trellic.layout import HYPER_STRIDE, STRIDE, Plane
+from trellic_training.data import PackedPhotos
+from trellic_training.models.photo import PhotoModel
+from trellic_training.rates import SIGMA_MIN, scale_ratio
+
+from . import graphs
+from .calibrate import Calibration, Photo
+from .integers import integer_networks, level_tables
+from .parity import check_exact, check_free
+from .proof import prove
+
+CALIBRATION_SIDE = 512  # pixels, of the centre of each calibration photo
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an export is asked for.
+
+    Attributes
+    ----------
+    name, licence, description : for the manifest
+    photos : number of calibration photos
+    skip_index : latents with a smaller scale index are not coded
+    trellis_step : distance D of the trellis quantizers, in 1/32 step
+    lam : the search's Lagrangian of each family, in cost a 1/64 bit (16 e32^2 + lam * rate64)
+    """
+
+    name: str
+    licence: str = "Apache-2.0"
+    description: str = ""
+    photos: int = 65
+    skip_index: int = 2
+    trellis_step: int = 21
+    lam: dict[str, int] = field(default_factory=lambda: {"scalar": 26, "trellis": 28})
+
+
+def export_bundle(
+    model: PhotoModel, facts: dict[str, Any], pack: PackedPhotos, out: Path, options: Options
+) -> Manifest:
+    """Write a bundle.
+
+    Parameters
+    ----------
+    model : in evaluation mode
+    facts : of the training, for the manifest
+    pack : photos to calibrate on (its training split)
+    out : path of the zip file to write
+
+    Raises
+    ------
+    BadBundle
+        When float32 might not carry a network exactly.
+    EngineError
+        When an engine does not reproduce the torch model.
+    """
+    files: dict[str, bytes] = {}
+    networks = integer_networks(model)
+    bounds = {name: prove(name, network) for name, network in networks.items()}
+    exact = _exact_graphs(networks, files)
+    probes = {name: digest(_probe(network)) for name, network in networks.items()}
+    engines = {
+        name: ExactNetwork(name, network, probes[name], _loader(files[exact[name].file]))
+        for name, network in networks.items()
+    }
+    check_exact(model, networks, engines)
+    free = _free_graphs(model, files)
+    check_free(model, {name: OrtEngine(files[graph.file]) for name, graph in free.items()})
+
+    layout = model.config.layout(options.skip_index)
+    levels = level_tables(model)
+    ratio = scale_ratio(layout.scales)
+    sigmas = SIGMA_MIN * ratio ** np.arange(layout.scales)
+    g_a, h_a, g_s = (OrtEngine(files[free[name].file]) for name in ("g_a", "h_a", "quality"))
+    photos = _photos(pack, options.photos, g_a, h_a, free["g_a"].halo, layout.latents)
+    calibration = Calibration(layout, levels, engines, sigmas, photos, options.trellis_step)
+    tables = calibration.fit(options.lam)
+    offsets = calibration.offsets(
+        tables,
+        options.lam,
+        lambda latents, plane: transforms.synthesis(g_s, latents, plane, free["quality"].halo),
+    )
+    levels = dataclasses.replace(levels, level_offset=offsets)
+
+    arrays = tables.to_arrays() | levels.to_arrays()
+    for name, network in networks.items():
+        arrays |= to_arrays(name, network)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    files["normative.npz"] = buffer.getvalue()
+    manifest = Manifest(
+        bundle_version=BUNDLE_VERSION,
+        name=options.name,
+        stream_id=stream_id(arrays, layout),
+        licence=options.licence,
+        description=options.description,
+        layout=layout,
+        encoder=free["g_a"],
+        hyper_encoder=free["h_a"],
+        decoders={"quality": DecoderInfo(graph=free["quality"], purpose="least squared error")},
+        exact=exact,
+        probes=probes,
+        search={name: Search(lam=lam) for name, lam in options.lam.items()},
+        sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        made_with=_tools(),
+        training=facts | {"largest_accumulator": bounds},
+    )
+    _write(out, manifest, files)
+    return manifest
+
+
+def _exact_graphs(networks: dict[str, IntegerNetwork], files: dict[str, bytes]) -> dict[str, Graph]:
+    made = {}
+    for name, network in networks.items():
+        file = f"graphs/{name}.onnx"
+        files[file] = graphs.integer_graph(network)
+        stride = HYPER_STRIDE if name == "h_s" else STRIDE
+        macs = graphs.integer_macs_per_pixel(network, stride)
+        made[name] = Graph(file=file, kmac_per_pixel=round(macs / 1000, 3))
+    return made
+
+
+def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]:
+    wide, deep = model.config.encoder_blocks, model.config.decoder_blocks
+    parts = {
+        "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, 8 * wide[0] + 16 * wide[1]),
+        "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, STRIDE, 0),
+        "quality": (
+            graphs.decoder_graph(model.g_s),
+            model.g_s,
+            STRIDE,
+            deep[1] + -(-deep[0] // 2),
+        ),
+    }
+    made = {}
+    for name, (data, module, stride, halo) in parts.items():
+        file = f"graphs/{name}.onnx"
+        files[file] = data
+        macs = graphs.macs_per_pixel(module, stride)
+        made[name] = Graph(file=file, kmac_per_pixel=round(macs / 1000, 3), halo=halo)
+    return made
+
+
+def _probe(network: IntegerNetwork) -> list[Any]:
+    return list(network(probe_input(network.trunk[0].weight.shape[1])))
+
+
+def _loader(graph: bytes) -> Any:
+    return lambda: OrtEngine(graph)
+
+
+def _photos(
+    pack: PackedPhotos, count: int, g_a: OrtEngine, h_a: OrtEngine, halo: int, latents: int
+) -> list[Photo]:
+    """Centres of photos of the training split, evenly over its sources."""
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(pack.training), count, replace=False, p=pack.weights)
+    photos = []
+    for i in chosen:
+        whole = pack.photo(pack.training[i])
+        top, left = (max(0, (side - CALIBRATION_SIDE) // 2) for side in whole.shape[:2])
+        pixels = whole[top : top + CALIBRATION_SIDE, left : left + CALIBRATION_SIDE]
+        plane = Plane(pixels.shape[1], pixels.shape[0])
+        f = transforms.analysis(g_a, transforms.pad(pixels, plane), plane, latents, halo)
+        photos.append(Photo(pixels, f, h_a({"latents": f[None]})[0][0]))
+    return photos
+
+
+def _tools() -> dict[str, str]:
+    names = ("numpy", "torch", "onnx", "onnxruntime")
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
+def _write(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(json.loads(manifest.model_dump_json()), indent=1)
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, data in {"manifest.json": text.encode(), **files}.items():
+            # a fixed date: the same model gives the same bytes
+            info = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
+
+

@@ -1,0 +1,151 @@
+"""Fitting a bundle's tables to what its quantizers really emit on photos.
+
+Scalar and trellis streams have tables of their own. Each family is fitted by running the real
+encoder over photos at many qualities, counting, and running it again with the new tables, because
+choosing by cost changes what is chosen. Then each trellis gets a quality offset, so that equal
+quality means equal PSNR.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+from trellic.coding import LatentCoder, Quantizer
+from trellic.engines.exact import ExactNetwork
+from trellic.entropy.tables import Tables
+from trellic.exact.levels import TRELLIS_CODES, LevelTables
+from trellic.layout import Layout, Plane
+from trellic.quantize.fit import parametric_tables, refit
+
+Float32 = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+QUALITIES = (3, 10, 18, 26, 34, 42, 50, 58, 66, 74, 82, 90, 97)
+ROUNDS = 3
+FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitted to
+REFERENCE_QUALITIES = (20, 40, 60, 80)
+
+
+class Photo:
+    """One calibration photo: its pixels, latents and hyper-latents before the gains."""
+
+    def __init__(self, pixels: Pixels, f: Float32, h: Float32) -> None:
+        self.pixels, self.f, self.h = pixels, f, h
+        self.plane = Plane(pixels.shape[1], pixels.shape[0])
+
+
+class Collector:
+    """Symbols of many segments, as `refit` wants them."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[npt.NDArray[np.generic], ...]] = []
+
+    def __call__(self, *part: npt.NDArray[np.generic]) -> None:
+        """Take (t32, scale_index, k, class) of one segment."""
+        self.parts.append(part)
+
+    def refit(self, tables: Tables, prior: Tables) -> Tables:
+        """Tables fitted to everything collected."""
+        t32, index, k, cls = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        return refit(
+            tables,
+            prior,
+            t32.astype(np.int32),
+            index.astype(np.uint8),
+            k.astype(np.int32),
+            cls.astype(np.uint8),
+        )
+
+
+class Calibration:
+    """Fits the tables of one model.
+
+    Parameters
+    ----------
+    layout, levels : of the bundle to be
+    networks : its integer networks
+    sigmas : (S,) standard deviation of each scale index, in steps
+    photos : calibration photos
+    trellis_step : of the bundle, in 1/32 step
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        levels: LevelTables,
+        networks: dict[str, ExactNetwork],
+        sigmas: npt.NDArray[np.float64],
+        photos: Sequence[Photo],
+        trellis_step: int,
+    ) -> None:
+        self.layout, self.levels, self.networks = layout, levels, networks
+        self.photos = photos
+        self.prior = parametric_tables(sigmas, trellis_step)
+
+    def coder(self, tables: Tables) -> LatentCoder:
+        """Return the runtime's coder with these tables."""
+        return LatentCoder(self.layout, tables, self.networks)
+
+    def fit(self, lam: dict[str, int]) -> Tables:
+        """Fit both families; ``lam`` has the search's Lagrangian for "scalar" and "trellis"."""
+        tables = self.prior
+        for states, family in ((0, "scalar"), (FIT_STATES, "trellis")):
+            quantizer = Quantizer(states, lam[family])
+            for turn in range(ROUNDS):
+                collected = Collector()
+                coder = self.coder(tables)
+                for i, photo in enumerate(track(self.photos, f"fitting {family} tables, {turn}")):
+                    quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
+                    level = self.levels.at(16 * quality, states)
+                    coder.encode(
+                        photo.f, photo.h, photo.plane, level, quantizer, observe=collected
+                    )
+                tables = collected.refit(tables, self.prior)
+        return tables
+
+    def measure(
+        self,
+        tables: Tables,
+        quantizer: Quantizer,
+        quality: float,
+        synthesis: Callable[[Float32, Plane], Pixels],
+    ) -> tuple[float, float]:
+        """Mean bits per pixel (payload) and mean PSNR (dB) over the photos at one quality."""
+        coder = self.coder(tables)
+        level = self.levels.at(round(16 * quality), quantizer.states)
+        bpps, psnrs = [], []
+        for photo in self.photos:
+            coded = coder.encode(photo.f, photo.h, photo.plane, level, quantizer)
+            v32 = coder.decode(
+                coded.segments, coded.lanes, photo.plane, level, quantizer.states
+            )
+            latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+            picture = synthesis(latents.astype(np.float32), photo.plane)
+            error = np.square(picture.astype(np.float64) - photo.pixels).mean()
+            psnrs.append(10 * math.log10(255**2 / error))
+            size = sum(map(len, coded.segments))
+            bpps.append(8 * size / (photo.plane.width * photo.plane.height))
+        return float(np.mean(bpps)), float(np.mean(psnrs))
+
+    def offsets(
+        self, tables: Tables, lam: dict[str, int], synthesis: Callable[[Float32, Plane], Pixels]
+    ) -> npt.NDArray[np.int16]:
+        """Quality offset of each trellis, in 1/16, that gives it the PSNR of the scalar quantizer."""
+        scalar = Quantizer(0, lam["scalar"])
+        curve = [self.measure(tables, scalar, q, synthesis)[1] for q in REFERENCE_QUALITIES]
+        offsets = []
+        for states in track(TRELLIS_CODES, "equalising PSNR over trellises"):
+            trellis = Quantizer(states, lam["trellis"])
+            own = (
+                curve
+                if not states
+                else [self.measure(tables, trellis, q, synthesis)[1] for q in REFERENCE_QUALITIES]
+            )
+            slope = np.gradient(curve, REFERENCE_QUALITIES)
+            shift = (np.asarray(curve) - np.asarray(own)) / slope
+            offsets.append(round(16 * float(shift.mean())))
+        return np.array(offsets, np.int16)

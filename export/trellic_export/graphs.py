@@ -1,0 +1,235 @@
+"""ONNX graphs: integer networks node by node, free transforms layer by layer.
+
+Both are built from ``onnx.helper`` rather than traced: the modules are chains of four kinds of
+layers, dynamic sizes come for free, and nothing is in the graph that we did not put there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic_training.models.transforms import STEM, DepthBlock
+
+OPSET = 17
+IR_VERSION = 8
+
+
+class GraphBuilder:
+    """Collects nodes and constants; every method returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: Any) -> str:
+        """Add a constant tensor."""
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def add(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Add a node."""
+        name = output or f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
+        return name
+
+    def rename(self, old: str, new: str) -> None:
+        """Give the output of the last node that makes ``old`` another name."""
+        for node in self.nodes:
+            node.output[:] = [new if name == old else name for name in node.output]
+            node.input[:] = [new if name == old else name for name in node.input]
+
+    def finish(
+        self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+    ) -> bytes:
+        """Check and serialise."""
+        graph = helper.make_graph(self.nodes, "trellic", inputs, outputs, self.constants)
+        opset = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
+        model.producer_name = "trellic"
+        onnx.checker.check_model(model, full_check=True)
+        data: bytes = model.SerializeToString()
+        return data
+
+
+def tensor(name: str, kind: int, *shape: int | str) -> onnx.ValueInfoProto:
+    """Describe an input or output; strings are dynamic sizes."""
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+# ---- integer networks ----
+
+
+def integer_graph(network: IntegerNetwork) -> bytes:
+    """ONNX graph of an integer network: input "x", outputs "y0", "y1" and so on."""
+    build = GraphBuilder()
+    value = "x"
+    for layer in network.trunk:
+        value = _integer_layer(build, value, layer)
+    ends = [_integer_layer(build, value, head) for head in network.heads] or [value]
+    for i, end in enumerate(ends):
+        build.rename(end, f"y{i}")
+    channels = network.trunk[0].weight.shape[1]
+    shape = ("n", "channels", "out_height", "out_width")
+    return build.finish(
+        [tensor("x", TensorProto.FLOAT, "n", channels, "height", "width")],
+        [tensor(f"y{i}", TensorProto.FLOAT, *shape) for i in range(len(ends))],
+    )
+
+
+def _integer_layer(build: GraphBuilder, x: str, layer: IntegerLayer) -> str:
+    if layer.kind == "shuffle":
+        return build.add("DepthToSpace", x, blocksize=2, mode="CRD")
+    weight = layer.weight.astype(np.float32)
+    depthwise = layer.kind == "depthwise"
+    weight = weight[:, None] if depthwise else weight[:, :, None, None]
+    kernel = weight.shape[2]
+    acc = build.add(
+        "Conv",
+        x,
+        build.constant(weight),
+        build.constant(layer.bias.astype(np.float32)),
+        kernel_shape=[kernel, kernel],
+        pads=[kernel // 2] * 4,
+        group=len(weight) if depthwise else 1,
+    )
+    scale = np.exp2(-layer.shift.astype(np.float32))[:, None, None]
+    scaled = build.add("Mul", acc, build.constant(scale))
+    rounded = build.add("Floor", build.add("Add", scaled, build.constant(np.float32(0.5))))
+    low, high = (build.constant(np.float32(v)) for v in (layer.low, layer.high))
+    return build.add("Clip", rounded, low, high)
+
+
+# ---- free transforms ----
+
+
+def encoder_graph(g_a: nn.Sequential) -> bytes:
+    """g_a from "image", uint8 (n, height, width, 3), to "latents", float32 before the gain."""
+    build = GraphBuilder()
+    x = build.add("Cast", "image", to=TensorProto.FLOAT)
+    x = build.add("Transpose", x, perm=[0, 3, 1, 2])
+    x = build.add("Mul", x, build.constant(np.float32(1 / 255)))
+    x = build.add("Sub", x, build.constant(np.float32(0.5)))
+    stem = g_a[1]
+    if not isinstance(g_a[0], nn.PixelUnshuffle) or not isinstance(stem, nn.Conv2d):
+        raise TypeError("g_a does not start with a pixel-unshuffle stem")
+    weight = _numpy(stem.weight).reshape(len(stem.weight), 3, STEM, STEM)
+    x = _conv(build, x, weight, _numpy(stem.bias), stride=STEM)
+    x = _chain(build, x, list(g_a)[2:])
+    build.rename(x, "latents")
+    return build.finish(
+        [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
+        [tensor("latents", TensorProto.FLOAT, "n", "channels", "rows", "columns")],
+    )
+
+
+def hyper_encoder_graph(h_a: nn.Sequential) -> bytes:
+    """h_a from "latents" to "hyper", both float32, both before their gains."""
+    build = GraphBuilder()
+    build.rename(_chain(build, "latents", list(h_a)), "hyper")
+    channels = next(m for m in h_a.modules() if isinstance(m, nn.Conv2d)).in_channels
+    return build.finish(
+        [tensor("latents", TensorProto.FLOAT, "n", channels, "rows", "columns")],
+        [tensor("hyper", TensorProto.FLOAT, "n", "hyper", "hyper_rows", "hyper_columns")],
+    )
+
+
+def decoder_graph(g_s: nn.Sequential) -> bytes:
+    """g_s from "latents", float32 with gains divided out, to "image", uint8 (n, h, w, 3)."""
+    build = GraphBuilder()
+    x = _chain(build, "latents", list(g_s))
+    x = build.add("Add", x, build.constant(np.float32(0.5)))
+    x = build.add("Mul", x, build.constant(np.float32(255)))
+    x = build.add("Clip", x, build.constant(np.float32(0)), build.constant(np.float32(255)))
+    x = build.add("Cast", build.add("Round", x), to=TensorProto.UINT8)
+    build.add("Transpose", x, output="image", perm=[0, 2, 3, 1])
+    channels = next(m for m in g_s.modules() if isinstance(m, nn.Conv2d)).in_channels
+    return build.finish(
+        [tensor("latents", TensorProto.FLOAT, "n", channels, "rows", "columns")],
+        [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
+    )
+
+
+def _chain(build: GraphBuilder, x: str, modules: list[nn.Module]) -> str:
+    for module in modules:
+        x = _module(build, x, module)
+    return x
+
+
+def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
+    if isinstance(module, nn.Conv2d):
+        stride, padding = int(module.stride[0]), int(module.padding[0])  # type: ignore[arg-type]
+        weight, bias = _numpy(module.weight), _numpy(module.bias)
+        return _conv(build, x, weight, bias, stride, padding, module.groups)
+    if isinstance(module, nn.LeakyReLU):
+        return build.add("LeakyRelu", x, alpha=module.negative_slope)
+    if isinstance(module, nn.PixelShuffle):
+        return build.add("DepthToSpace", x, blocksize=module.upscale_factor, mode="CRD")
+    if isinstance(module, DepthBlock):
+        x = build.add("Add", x, _chain(build, x, list(module.spatial)))
+        return build.add("Add", x, _chain(build, x, list(module.mix)))
+    raise TypeError(f"no ONNX form for {type(module).__name__}: add one to graphs.py")
+
+
+def _conv(
+    build: GraphBuilder,
+    x: str,
+    weight: np.ndarray[Any, Any],
+    bias: np.ndarray[Any, Any],
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+) -> str:
+    return build.add(
+        "Conv",
+        x,
+        build.constant(weight),
+        build.constant(bias),
+        kernel_shape=list(weight.shape[2:]),
+        strides=[stride] * 2,
+        pads=[padding] * 4,
+        group=groups,
+    )
+
+
+def _numpy(parameter: torch.Tensor | None) -> np.ndarray[Any, Any]:
+    if parameter is None:
+        raise TypeError("a convolution without bias")
+    return parameter.detach().float().cpu().numpy()
+
+
+# ---- what the manifest says of a graph ----
+
+
+def macs_per_pixel(modules: nn.Module, stride_in: int) -> float:
+    """Multiplications per pixel of the picture.
+
+    Parameters
+    ----------
+    stride_in : pixels per input position (a pixel-unshuffle stem changes it by itself)
+    """
+    total, stride = 0.0, float(stride_in)
+    for module in modules.modules():
+        if isinstance(module, nn.PixelUnshuffle):
+            stride *= module.downscale_factor
+        elif isinstance(module, nn.PixelShuffle):
+            stride /= module.upscale_factor
+        elif isinstance(module, nn.Conv2d):
+            stride *= int(module.stride[0])
+            total += module.weight.numel() / stride**2
+    return total
+
+
+def integer_macs_per_pixel(network: IntegerNetwork, stride_in: int) -> float:
+    """Multiplications per pixel of the picture of an integer network."""
+    total, stride = 0.0, float(stride_in)
+    for layer in network.layers:
+        stride /= 2 if layer.kind == "shuffle" else 1
+        total += layer.weight.size / stride**2
+    return total

@@ -1,0 +1,75 @@
+"""Every export is compared with torch before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from trellic.engines import Engine
+from trellic.engines.exact import ExactNetwork
+from trellic.errors import EngineError
+from trellic.exact.networks import IntegerNetwork
+from trellic_training.models.photo import PhotoModel
+
+PIXEL_TOLERANCE = 1  # of a decoded 8-bit sample: rounding may fall the other way
+RELATIVE_TOLERANCE = 1e-3  # of latents, to their largest value
+SIDE = 128  # pixels of the test picture
+
+
+@torch.no_grad()
+def check_exact(
+    model: PhotoModel,
+    networks: Mapping[str, IntegerNetwork],
+    engines: Mapping[str, ExactNetwork],
+) -> None:
+    """Compare torch, plain integers and engine on random integers: not one may differ.
+
+    Raises
+    ------
+    EngineError
+        When one does.
+    """
+    rng = np.random.default_rng(0)
+    modules = {"h_s": model.h_s} | {f"context_{k}": m for k, m in enumerate(model.contexts)}
+    for name, network in networks.items():
+        channels = network.trunk[0].weight.shape[1]
+        x = rng.integers(-127, 128, (channels, 13, 11)).astype(np.float32)
+        plain = network(x)
+        torch_result = modules[name](torch.from_numpy(x)[None])
+        torch_results = torch_result if isinstance(torch_result, tuple) else (torch_result,)
+        for a, b, c in zip(plain, engines[name](x), torch_results, strict=True):
+            if not (np.array_equal(a, b) and np.array_equal(a, c[0].numpy())):
+                raise EngineError(
+                    f"integer network {name!r} differs between torch, engine and plain integers"
+                )
+        if not engines[name].exact_engine:
+            raise EngineError(f"integer network {name!r} fails its probe in the engine")
+
+
+@torch.no_grad()
+def check_free(model: PhotoModel, engines: Mapping[str, Engine]) -> None:
+    """Compare the free transforms with torch on noise, within float tolerance.
+
+    Raises
+    ------
+    EngineError
+        When they differ by more.
+    """
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
+    x = torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255 - 0.5
+    f = model.g_a(x)
+    _close("g_a", engines["g_a"]({"image": image})[0], f.numpy())
+    _close("h_a", engines["h_a"]({"latents": f.numpy()})[0], model.h_a(f).numpy())
+    pixels = ((model.g_s(f) + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    decoded = engines["quality"]({"latents": f.numpy()})[0]
+    worst = int(np.abs(decoded.astype(np.int64) - pixels.astype(np.int64)).max())
+    if worst > PIXEL_TOLERANCE:
+        raise EngineError(f"decoder 'quality' differs from torch by {worst} of 255")
+
+
+def _close(name: str, seen: np.ndarray, expected: np.ndarray) -> None:  # type: ignore[type-arg]
+    error = float(np.abs(seen - expected).max() / np.abs(expected).max())
+    if not error < RELATIVE_TOLERANCE:
+        raise EngineError(f"graph {name!r} differs from torch by {error:.1e} of its largest value")

@@ -1,0 +1,48 @@
+"""Proof, from the weights, that float32 carries an integer network exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from trellic.errors import BadBundle
+from trellic.exact.networks import IntegerLayer, IntegerNetwork
+
+LIMIT = 1 << 22  # of sum |w| max|a| + |b|: every partial sum then is an integer float32 holds
+INPUT_LIMIT = 127
+
+
+def prove(name: str, network: IntegerNetwork) -> int:
+    """Bound every accumulator of a network.
+
+    Returns
+    -------
+    int, the largest bound found, below 2**22
+
+    Raises
+    ------
+    BadBundle
+        When a channel could leave that range.
+    """
+    magnitude = INPUT_LIMIT
+    worst = 0
+    for layer in network.trunk:
+        worst = max(worst, _bound(name, layer, magnitude))
+        if layer.kind != "shuffle":
+            magnitude = max(abs(layer.low), abs(layer.high))
+    return max([worst] + [_bound(name, head, magnitude) for head in network.heads])
+
+
+def _bound(name: str, layer: IntegerLayer, magnitude: int) -> int:
+    if layer.kind == "shuffle":
+        return 0
+    weight = np.abs(layer.weight.astype(np.int64)).reshape(len(layer.weight), -1)
+    bounds = weight.sum(1) * magnitude + np.abs(layer.bias.astype(np.int64))
+    # the rounding half that Floor(x + 1/2) adds is one more bit below the accumulator's unit
+    bounds += 1 << (layer.shift.astype(np.int64) - 1)
+    channel = int(bounds.argmax())
+    if bounds[channel] >= LIMIT:
+        raise BadBundle(
+            f"a {layer.kind} layer of {name!r} may reach {bounds[channel]} in channel {channel}",
+            expected=f"less than {LIMIT}, which float32 carries exactly",
+            remedy="train with smaller weights, or split the layer",
+        )
+    return int(bounds[channel])

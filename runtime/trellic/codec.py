@@ -1,0 +1,383 @@
+"""`Codec`: a picture to bytes and back, and nothing but the order of the steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from . import bitstream, bundle, images, transforms
+from .coding import CodedLatents, LatentCoder, Mode, Quantizer
+from .engines.pool import EnginePool
+from .errors import BadParameter
+from .exact.levels import TRELLIS_CODES
+from .images import Picture
+from .layout import Plane
+from .rate_control import QUALITY16_MAX, QUALITY16_MIN, fill
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Pixels = npt.NDArray[np.uint8]
+DEFAULT_MODEL = "photo"
+DEFAULT_QUALITY = 60.0
+DEFAULT_TRELLIS = 8
+DEFAULT_DECODER = "quality"
+MAX_PIXELS = 2**28
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A stream and how it was made.
+
+    Attributes
+    ----------
+    data : the bytes of a ``.tlc`` file
+    width, height : pixels
+    quality : the quality used, in [1, 100]
+    trellis : number of trellis states, 0 for scalar
+    lanes : rANS lanes of the first slice
+    seconds : wall time from pixels to bytes
+    stages : wall time of each stage, in seconds
+    """
+
+    data: bytes
+    width: int
+    height: int
+    quality: float
+    trellis: int
+    lanes: int
+    seconds: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the whole stream."""
+        return 8 * len(self.data) / (self.width * self.height)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture, and how long each stage took, in seconds."""
+
+    picture: Picture
+    seconds: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+class Codec:
+    """One model, loaded: encodes and decodes pictures.
+
+    Engines stay warm between calls. One codec may be used from several threads at once.
+
+    Parameters
+    ----------
+    model : name of an installed bundle, or path of one
+    device : "auto", "cpu", "cuda" or "tensorrt"
+    threads : threads of the engines, 0 for their own choice
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from trellic.codec import Codec
+    >>> codec = Codec.load("photo")
+    >>> data = codec.encode(np.zeros((32, 48, 3), np.uint8), quality=50)
+    >>> codec.decode(data).shape
+    (32, 48, 3)
+    """
+
+    def __init__(self, model: str = DEFAULT_MODEL, device: str = "auto", threads: int = 0) -> None:
+        self.bundle = bundle.Bundle(bundle.find(model))
+        self._asked = (device, threads)
+        self._pool = EnginePool(self.bundle, device, threads)
+        self._others: dict[str, Codec] = {}
+
+    @classmethod
+    def load(
+        cls, model: str = DEFAULT_MODEL, device: str = "auto", threads: int | None = None
+    ) -> Self:
+        """Load a model; the same as the constructor."""
+        return cls(model, device, threads or 0)
+
+    def __repr__(self) -> str:
+        device, threads = self._asked
+        return f"Codec({str(self.bundle.path)!r}, device={device!r}, threads={threads})"
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.bundle.manifest.name
+
+    @property
+    def device(self) -> str:
+        """Device the engines run on."""
+        return self._pool.device
+
+    @property
+    def decoders(self) -> dict[str, bundle.DecoderInfo]:
+        """Decoders of the model's streams, by name."""
+        return dict(self.bundle.manifest.decoders)
+
+    # ---- arrays and PIL images ----
+
+    def encode(self, image: npt.ArrayLike | Image, **options: Any) -> bytes:
+        """Encode an array (H, W, 3), (H, W) or (H, W, 4) of uint8, or a PIL image.
+
+        Parameters
+        ----------
+        image : array or PIL image
+        **options : as of `encode_picture`
+
+        Returns
+        -------
+        bytes of a ``.tlc`` file
+        """
+        return self.encode_picture(images.from_any(image), **options).data
+
+    def decode(self, data: bytes, **options: Any) -> Pixels:
+        """Decode to a uint8 array (H, W, 3), (H, W) for grey, or with alpha as last channel.
+
+        Parameters
+        ----------
+        data : bytes of a ``.tlc`` file
+        **options : as of `decode_picture`
+        """
+        return images.to_array(self.decode_picture(data, **options))
+
+    def encode_batch(
+        self, batch: Sequence[npt.ArrayLike | Image], **options: Any
+    ) -> list[bytes]:
+        """Encode several pictures, of any sizes, with the same options."""
+        return [self.encode(image, **options) for image in batch]
+
+    def decode_batch(self, streams: Sequence[bytes], **options: Any) -> list[Pixels]:
+        """Decode several streams with the same options."""
+        return [self.decode(data, **options) for data in streams]
+
+    # ---- encoding ----
+
+    def encode_picture(
+        self,
+        picture: Picture,
+        *,
+        quality: float = DEFAULT_QUALITY,
+        bpp: float | None = None,
+        max_bytes: int | None = None,
+        trellis: int = DEFAULT_TRELLIS,
+        search: Literal["trellis", "round"] = "trellis",
+        strip: bool = False,
+    ) -> Encoded:
+        """Encode a picture.
+
+        Parameters
+        ----------
+        quality : in [1, 100], used in steps of 1/16
+        bpp : bits per pixel to meet from below, in place of ``quality``
+        max_bytes : size not to exceed, in place of ``quality``
+        trellis : number of trellis states, 0 for scalar quantization with RDOQ
+        search : "round" (with ``trellis=0``) rounds plainly, for experiments
+        strip : leave out metadata
+
+        Raises
+        ------
+        BadParameter
+            When an option is out of range.
+        TargetUnreachable
+            When no quality meets ``bpp`` or ``max_bytes``.
+        """
+        start = time.perf_counter()
+        quality16 = _quality16(quality)
+        quantizer = self._quantizer(trellis, search)
+        chunks = bitstream.Chunks.of(picture, strip=strip)
+        plane = Plane(picture.width, picture.height)
+        clock = _Clock()
+        f, h = self._analyse(picture, plane, clock)
+        coder = self._coder()
+        lanes: list[int] = []
+
+        def encode_at(at: int) -> bytes:
+            level = self.bundle.levels.at(at, trellis)
+            coded = coder.encode(f, h, plane, level, quantizer)
+            lanes[:] = coded.lanes
+            return self._write(picture, at, trellis, coded, chunks)
+
+        if bpp is None and max_bytes is None:
+            data = encode_at(quality16)
+        else:
+            pixels = picture.width * picture.height
+            budget = _budget(bpp, max_bytes, pixels)
+            quality16, data = fill(
+                encode_at, budget, allow_spare=max_bytes is not None, pixels=pixels
+            )
+            lanes[:] = bitstream.read_header(data).lanes
+        clock.mark("code")
+        return Encoded(
+            data=data,
+            width=picture.width,
+            height=picture.height,
+            quality=quality16 / 16,
+            trellis=trellis,
+            lanes=lanes[0],
+            seconds=time.perf_counter() - start,
+            stages=clock.stages,
+        )
+
+    def _write(
+        self,
+        picture: Picture,
+        quality16: int,
+        trellis: int,
+        coded: CodedLatents,
+        chunks: bitstream.Chunks,
+    ) -> bytes:
+        header = bitstream.Header(
+            width=picture.width,
+            height=picture.height,
+            quality16=quality16,
+            trellis=trellis,
+            steps=len(self.bundle.manifest.layout.steps),
+            stream_id=bytes.fromhex(self.bundle.manifest.stream_id),
+            lanes=tuple(coded.lanes),
+            grey=picture.grey,
+        )
+        return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
+
+    def _quantizer(self, trellis: int, search: str) -> Quantizer:
+        if trellis not in TRELLIS_CODES:
+            raise BadParameter(
+                f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_CODES))}"
+            )
+        if search not in ("trellis", "round") or (search == "round" and trellis):
+            raise BadParameter(
+                f"search {search!r} with trellis {trellis}",
+                expected="search='trellis', or search='round' with trellis=0",
+            )
+        lam = self.bundle.manifest.search["trellis" if trellis else "scalar"].lam
+        mode: Mode = "round" if search == "round" else "search"
+        return Quantizer(trellis, lam, mode)
+
+    def _analyse(
+        self, picture: Picture, plane: Plane, clock: _Clock
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Latents and hyper-latents before their gains."""
+        manifest = self.bundle.manifest
+        padded = transforms.pad(_three_channels(picture.pixels), plane)
+        clock.mark("prepare")
+        engine = self._pool.encoder()
+        f = transforms.analysis(
+            engine, padded, plane, manifest.layout.latents, manifest.encoder.halo
+        )
+        clock.mark("g_a")
+        h = self._pool.hyper_encoder()({"latents": f[None]})[0][0]
+        clock.mark("h_a")
+        return f, h
+
+    # ---- decoding ----
+
+    def decode_picture(
+        self, data: bytes, *, decoder: str = DEFAULT_DECODER, max_pixels: int = MAX_PIXELS
+    ) -> Picture:
+        """Decode a stream.
+
+        Parameters
+        ----------
+        data : bytes of a ``.tlc`` file, made by this model or by another installed one
+        decoder : name of one of the model's decoders
+        max_pixels : refuse larger pictures before memory is taken
+
+        Raises
+        ------
+        StreamError
+            When the bytes are damaged, too large, or of a model that is not installed.
+        UnknownDecoder
+            When the stream's model has no such decoder.
+        """
+        return self.decode_timed(data, decoder=decoder, max_pixels=max_pixels).picture
+
+    def decode_timed(
+        self, data: bytes, *, decoder: str = DEFAULT_DECODER, max_pixels: int = MAX_PIXELS
+    ) -> Decoded:
+        """Decode a stream and say how long each stage took; see `decode_picture`."""
+        start = time.perf_counter()
+        stream = bitstream.read(data, max_pixels=max_pixels)
+        codec = self._codec_for(stream.header.stream_id)
+        clock = _Clock()
+        picture = codec._decode(stream, decoder, clock)
+        return Decoded(picture, time.perf_counter() - start, clock.stages)
+
+    def _decode(self, stream: bitstream.Stream, decoder: str, clock: _Clock) -> Picture:
+        header = stream.header
+        engine = self._pool.decoder(decoder)
+        plane = Plane(header.width, header.height)
+        level = self.bundle.levels.at(header.quality16, header.trellis)
+        coder = self._coder()
+        clock.mark("load")
+        v32 = coder.decode(stream.segments, header.lanes, plane, level, header.trellis)
+        clock.mark("decode")
+        latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+        halo = self.bundle.manifest.decoders[decoder].graph.halo
+        pixels = transforms.synthesis(engine, latents.astype(np.float32), plane, halo)
+        clock.mark("g_s")
+        if header.grey:
+            pixels = _one_channel(pixels)
+        own = stream.chunks
+        return Picture(pixels, own.alpha, own.icc, own.exif, own.xmp)
+
+    def _coder(self) -> LatentCoder:
+        return LatentCoder(self.bundle.manifest.layout, self.bundle.tables, self._pool.exact())
+
+    def _codec_for(self, stream_id: bytes) -> Codec:
+        wanted = stream_id.hex()
+        if wanted == self.bundle.manifest.stream_id:
+            return self
+        if wanted not in self._others:
+            device, threads = self._asked
+            self._others[wanted] = Codec(str(bundle.find_stream(wanted)), device, threads)
+        return self._others[wanted]
+
+
+class _Clock:
+    """Wall time of each stage."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def _quality16(quality: float) -> int:
+    if not (isinstance(quality, int | float) and 1 <= quality <= 100):
+        raise BadParameter(f"quality {quality!r}", expected="a number from 1 to 100")
+    return min(max(round(quality * 16), QUALITY16_MIN), QUALITY16_MAX)
+
+
+def _budget(bpp: float | None, max_bytes: int | None, pixels: int) -> int:
+    """Bytes to stay within."""
+    if bpp is not None and max_bytes is not None:
+        raise BadParameter("both bpp and max_bytes are given", expected="one of them")
+    budget = max_bytes if max_bytes is not None else (bpp or 0) * pixels / 8
+    if not budget >= 1:
+        raise BadParameter(
+            f"bpp {bpp!r}" if max_bytes is None else f"max_bytes {max_bytes!r}",
+            expected="a positive size of at least one byte",
+        )
+    return int(budget)
+
+
+def _three_channels(pixels: Pixels) -> Pixels:
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def _one_channel(pixels: Pixels) -> Pixels:
+    """Mean of the three channels, rounded."""
+    total = pixels.astype(np.uint16).sum(2)
+    return ((2 * total + 3) // 6).astype(np.uint8)

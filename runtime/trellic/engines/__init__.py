@@ -1,0 +1,17 @@
+"""Run the graphs of a bundle: onnxruntime today, the same protocol for every engine to come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Engine(Protocol):
+    """One graph, loaded and ready. Safe to call from several threads."""
+
+    def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
+        """Run the graph on named arrays; returns its outputs in graph order."""

@@ -1,0 +1,75 @@
+"""Exact networks in an engine, checked by a probe, with the plain integers to fall back on."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import TrellicWarning
+from ..exact.networks import IntegerNetwork
+from . import Engine
+
+PROBE_SIZE = 12  # of the probe's input planes: room for each border effect of a 5x5 kernel
+Float = npt.NDArray[np.float32]
+
+
+def probe_input(channels: int) -> Float:
+    """Return a fixed pseudo-random input, (channels, 12, 12) integers in [-127, 127]."""
+    count = channels * PROBE_SIZE * PROBE_SIZE
+    # a counter-based hash (the finaliser of MurmurHash3), so that every platform agrees
+    x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B1) & np.uint64(0xFFFFFFFF)
+    x = (x ^ (x >> np.uint64(16))) * np.uint64(0x85EBCA6B) & np.uint64(0xFFFFFFFF)
+    x = (x ^ (x >> np.uint64(13))) * np.uint64(0xC2B2AE35) & np.uint64(0xFFFFFFFF)
+    values = ((x ^ (x >> np.uint64(16))) % np.uint64(255)).astype(np.float32) - 127
+    return values.reshape(channels, PROBE_SIZE, PROBE_SIZE)
+
+
+def digest(outputs: list[npt.NDArray[np.floating]]) -> str:
+    """SHA-256 of integer outputs, as int32 little endian, one after the other."""
+    total = hashlib.sha256()
+    for output in outputs:
+        total.update(np.ascontiguousarray(output, "<i4").tobytes())
+    return total.hexdigest()
+
+
+class ExactNetwork:
+    """One integer network, in the fastest engine whose probe gives the right integers.
+
+    Parameters
+    ----------
+    name : for messages
+    network : the plain integers
+    probe_digest : expected `digest` of the probe's outputs
+    load : makes the engine; called once, here
+    """
+
+    def __init__(
+        self, name: str, network: IntegerNetwork, probe_digest: str, load: Callable[[], Engine]
+    ) -> None:
+        self._network = network
+        engine = load()
+        channels = network.trunk[0].weight.shape[1]
+        self._engine: Engine | None = engine
+        if digest(self(probe_input(channels))) != probe_digest:
+            self._engine = None
+            warnings.warn(
+                f"the engine's integers of {name!r} are wrong on this machine; "
+                "using the plain integer network, which is slower",
+                TrellicWarning,
+                stacklevel=2,
+            )
+
+    @property
+    def exact_engine(self) -> bool:
+        """Whether the engine passed its probe (otherwise the plain integers are used)."""
+        return self._engine is not None
+
+    def __call__(self, x: Float) -> list[npt.NDArray[np.floating]]:
+        """Evaluate: (channels, h, w) integers as float32 to a list of the same kind."""
+        if self._engine is None:
+            return [np.asarray(y, np.float32) for y in self._network(x)]
+        return [y[0] for y in self._engine({"x": x[None]})]

@@ -1,0 +1,70 @@
+"""Latents of one slice and context step, compiled: same signatures and integers as `reference`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .._numba import njit
+from .reference import MEAN_LIMIT, Float32, Int32, Int64
+
+
+def context_input(v32: Int32, context_scale: Int64) -> Float32:
+    """See `reference.context_input`."""
+    out = np.empty(v32.shape, np.float32)
+    _context_input(v32.reshape(len(v32), -1), context_scale, out.reshape(len(v32), -1))
+    return out
+
+
+def predict(
+    mu: Float32,
+    scale: Float32,
+    member: npt.NDArray[np.bool_],
+    gain: Int64,
+    scale_shift: Int64,
+    limits: tuple[int, int, int, int],
+    v32: Int32,
+) -> tuple[Int32, Int32, npt.NDArray[np.uint8]]:
+    """See `reference.predict`."""
+    position = np.empty(mu.size, np.int32)
+    mean32 = np.empty(mu.size, np.int32)
+    index = np.empty(mu.size, np.uint8)
+    bounds = np.array(limits, np.int64)
+    n = _predict(mu, scale, member, gain, scale_shift, bounds, v32, position, mean32, index)
+    return position[:n].copy(), mean32[:n].copy(), index[:n].copy()
+
+
+@njit
+def _context_input(v32, context_scale, out):  # type: ignore[no-untyped-def]
+    for c in range(v32.shape[0]):
+        m = context_scale[c]
+        for i in range(v32.shape[1]):
+            value = (v32[c, i] * m + 32768) >> 16
+            out[c, i] = min(max(value, -127), 127)
+
+
+@njit
+def _predict(mu, scale, member, gain, shift, limits, v32, position, mean32, index):  # type: ignore[no-untyped-def]
+    rows, columns, skip, scales = limits[0], limits[1], limits[2], limits[3]
+    channels, height, width = mu.shape
+    n = 0
+    for c in range(channels):
+        even, odd = member[c, 0], member[c, 1]
+        if not even and not odd:
+            continue
+        stride = 1 if even and odd else 2
+        for y in range(height):
+            start = 0 if stride == 1 else (y & 1 if even else 1 - (y & 1))
+            base = (c * height + y) * width
+            for x in range(start, width, stride):
+                mean = (np.int64(mu[c, y, x]) * gain[c] + 32768) >> 16
+                mean = min(max(mean, -MEAN_LIMIT), MEAN_LIMIT)
+                v32[c, y, x] = mean
+                i = (np.int64(scale[c, y, x]) * 16 + shift[c] + 64) >> 7
+                i = min(max(i, 0), scales - 1)
+                if i >= skip and y < rows and x < columns:
+                    position[n] = base + x
+                    mean32[n] = mean
+                    index[n] = i
+                    n += 1
+    return n

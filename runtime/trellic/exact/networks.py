@@ -1,0 +1,162 @@
+"""Integer networks, evaluated plainly: the authority beside every inference engine.
+
+A network is a chain of layers ``clip(floor(acc * 2**-shift + 1/2), low, high)`` on integers (rule:
+docs/format.md, "Integer networks"). Products are summed by float64 matrix multiplication, which is
+exact below 2**53; engines do the same in float32, which the exporter proves to be exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BadBundle
+
+Array = npt.NDArray[np.float64]
+KINDS = ("pointwise", "depthwise", "shuffle")
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """One layer.
+
+    Attributes
+    ----------
+    kind : "pointwise", "depthwise" (odd kernel, zero padding) or "shuffle" (pixel shuffle by 2)
+    weight : int8 (out, in) for pointwise, (channels, k, k) for depthwise, empty for shuffle
+    bias : int32 (out,)
+    shift : uint8 (out,), at least 1
+    low, high : clip range of the result
+    """
+
+    kind: str
+    weight: npt.NDArray[np.int8]
+    bias: npt.NDArray[np.int32]
+    shift: npt.NDArray[np.uint8]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """A trunk of layers and one or more heads that all read the trunk's output."""
+
+    trunk: tuple[IntegerLayer, ...]
+    heads: tuple[IntegerLayer, ...] = ()
+
+    def __call__(self, x: npt.ArrayLike) -> list[Array]:
+        """Evaluate one picture.
+
+        Parameters
+        ----------
+        x : (channels, height, width), integers
+
+        Returns
+        -------
+        list of (channels, height, width) float64 with integer values: one per head, or the trunk's
+        output where there are no heads
+        """
+        value = np.asarray(x, np.float64)
+        for layer in self.trunk:
+            value = evaluate(layer, value)
+        return [evaluate(head, value) for head in self.heads] or [value]
+
+    @property
+    def layers(self) -> tuple[IntegerLayer, ...]:
+        """All layers, trunk first."""
+        return self.trunk + self.heads
+
+
+def evaluate(layer: IntegerLayer, x: Array) -> Array:
+    """Evaluate one layer on (channels, height, width)."""
+    if layer.kind == "shuffle":
+        return shuffle(x)
+    acc = _pointwise(layer, x) if layer.kind == "pointwise" else _depthwise(layer, x)
+    scale = np.exp2(-layer.shift.astype(np.float64))[:, None, None]
+    return np.clip(np.floor(acc * scale + 0.5), layer.low, layer.high)
+
+
+def shuffle(x: Array) -> Array:
+    """Pixel shuffle by 2: channel ``c*4 + dy*2 + dx`` goes to channel c, offset (dy, dx)."""
+    channels, height, width = x.shape
+    parts = x.reshape(channels // 4, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
+    return parts.reshape(channels // 4, 2 * height, 2 * width)
+
+
+def _pointwise(layer: IntegerLayer, x: Array) -> Array:
+    channels, height, width = x.shape
+    acc = layer.weight.astype(np.float64) @ x.reshape(channels, height * width)
+    return (acc + layer.bias[:, None]).reshape(-1, height, width)
+
+
+def _depthwise(layer: IntegerLayer, x: Array) -> Array:
+    size = layer.weight.shape[1]
+    _, height, width = x.shape
+    padded = np.pad(x, [(0, 0), (size // 2,) * 2, (size // 2,) * 2])
+    acc = np.zeros_like(x) + layer.bias[:, None, None]
+    for dy in range(size):
+        for dx in range(size):
+            window = padded[:, dy : dy + height, dx : dx + width]
+            acc += layer.weight[:, dy, dx, None, None].astype(np.float64) * window
+    return acc
+
+
+def to_arrays(name: str, network: IntegerNetwork) -> dict[str, npt.NDArray[np.generic]]:
+    """Flatten a network to named arrays, for an ``.npz`` file."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for part, layers in (("trunk", network.trunk), ("head", network.heads)):
+        for i, layer in enumerate(layers):
+            prefix = f"{name}.{part}.{i}."
+            arrays[prefix + "kind"] = np.array([KINDS.index(layer.kind)], np.uint8)
+            arrays[prefix + "weight"] = layer.weight
+            arrays[prefix + "bias"] = layer.bias
+            arrays[prefix + "shift"] = layer.shift
+            arrays[prefix + "range"] = np.array([layer.low, layer.high], np.int32)
+    return arrays
+
+
+def from_arrays(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> IntegerNetwork:
+    """Read back what `to_arrays` made.
+
+    Raises
+    ------
+    BadBundle
+        When arrays are missing or their types, shapes or values are not those of a network.
+    """
+    try:
+        trunk, heads = (tuple(_read_part(f"{name}.{part}.", arrays)) for part in ("trunk", "head"))
+    except (KeyError, ValueError, IndexError) as error:
+        raise BadBundle(f"integer network {name!r} is damaged ({error})") from error
+    if not trunk:
+        raise BadBundle(f"integer network {name!r} is missing from the bundle")
+    return IntegerNetwork(trunk, heads)
+
+
+def _read_part(
+    prefix: str, arrays: Mapping[str, npt.NDArray[np.generic]]
+) -> Iterable[IntegerLayer]:
+    count = 0
+    while f"{prefix}{count}.kind" in arrays:
+        here = f"{prefix}{count}."
+        kind = KINDS[int(arrays[here + "kind"][0])]
+        low, high = (int(v) for v in arrays[here + "range"])
+        weight, bias, shift = (arrays[here + field] for field in ("weight", "bias", "shift"))
+        expected = {"pointwise": 2, "depthwise": 3, "shuffle": 1}[kind]
+        if (weight.dtype, bias.dtype, shift.dtype) != (np.int8, np.int32, np.uint8):
+            raise ValueError(f"{here} has dtypes {weight.dtype}, {bias.dtype}, {shift.dtype}")
+        if weight.ndim != expected or bias.shape != shift.shape or low > high:
+            raise ValueError(f"{here} has shapes {weight.shape}, {bias.shape}, {shift.shape}")
+        if kind != "shuffle" and (len(weight) != len(bias) or shift.min() < 1 or shift.max() > 30):
+            raise ValueError(f"{here} has shifts outside 1..30")
+        yield IntegerLayer(
+            kind,
+            weight.astype(np.int8),
+            bias.astype(np.int32),
+            shift.astype(np.uint8),
+            low,
+            high,
+        )
+        count += 1

@@ -1,0 +1,115 @@
+"""Where latents lie: planes, slices, channel groups and context steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+STRIDE = 16  # pixels per latent
+HYPER_STRIDE = 64  # pixels per hyper-latent; pictures are padded to multiples of this
+
+
+class Group(BaseModel):
+    """Neighbouring channels, and the context step of each checkerboard parity (y + x) & 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    channels: int = Field(ge=1, le=4096)
+    steps: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One context step: sees channels [0, context), predicts channels [first, last)."""
+
+    context: int
+    first: int
+    last: int
+
+
+class Layout(BaseModel):
+    """Latent channels of a model and the order in which they are coded.
+
+    Attributes
+    ----------
+    groups : channel groups from the most to the least energetic
+    hyper : number of hyper-latent channels
+    scales : number of scale indices
+    skip_index : latents with a smaller scale index are not coded
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    groups: tuple[Group, ...] = Field(min_length=1)
+    hyper: int = Field(ge=1, le=4096)
+    scales: int = Field(ge=1, le=255)
+    skip_index: int = Field(ge=0, le=255)
+
+    @model_validator(mode="after")
+    def _steps_are_complete(self) -> Layout:
+        used = {k for group in self.groups for k in group.steps}
+        if used != set(range(len(used))) or len(used) > 8:
+            raise ValueError(f"context steps {sorted(used)} are not 0..n-1 with n at most 8")
+        return self
+
+    @property
+    def latents(self) -> int:
+        """Number of latent channels."""
+        return sum(group.channels for group in self.groups)
+
+    @property
+    def step_of(self) -> npt.NDArray[np.int64]:
+        """Context step of each (channel, parity): (latents, 2)."""
+        return np.repeat([g.steps for g in self.groups], [g.channels for g in self.groups], axis=0)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Channel ranges of each context step."""
+        ends = np.cumsum([0] + [group.channels for group in self.groups])
+        steps = []
+        for k in range(1 + max(max(group.steps) for group in self.groups)):
+            coded = [i for i, group in enumerate(self.groups) if k in group.steps]
+            seen = [i for i, group in enumerate(self.groups) if min(group.steps) < k]
+            context = int(ends[seen[-1] + 1]) if seen else 0
+            steps.append(Step(context, int(ends[coded[0]]), int(ends[coded[-1] + 1])))
+        return tuple(steps)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Latent planes of one picture.
+
+    Attributes
+    ----------
+    width, height : of the picture, in pixels
+    """
+
+    width: int
+    height: int
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width in pixels after padding."""
+        return _up(self.height, HYPER_STRIDE), _up(self.width, HYPER_STRIDE)
+
+    @property
+    def latents(self) -> tuple[int, int]:
+        """Rows and columns of the latent plane."""
+        height, width = self.padded
+        return height // STRIDE, width // STRIDE
+
+    @property
+    def hyper(self) -> tuple[int, int]:
+        """Rows and columns of the hyper-latent plane."""
+        height, width = self.padded
+        return height // HYPER_STRIDE, width // HYPER_STRIDE
+
+    @property
+    def coded(self) -> tuple[int, int]:
+        """Rows and columns of latents that touch the picture; those beyond are not coded."""
+        return -(-self.height // STRIDE), -(-self.width // STRIDE)
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

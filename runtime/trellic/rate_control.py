@@ -1,0 +1,73 @@
+"""Finding the quality that fills a byte budget from below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from .errors import TargetUnreachable
+
+QUALITY16_MIN, QUALITY16_MAX = 16, 1600  # sixteenths of the quality
+CLOSE = 0.985  # a size in [CLOSE * budget, budget] is good enough
+TRIES = 24
+
+
+def fill(
+    encode: Callable[[int], bytes], budget: int, *, allow_spare: bool, pixels: int
+) -> tuple[int, bytes]:
+    """Encode at the highest quality whose size is within a budget.
+
+    Parameters
+    ----------
+    encode : from a quality in sixteenths to the bytes of a stream; sizes grow with quality
+    budget : bytes, at most
+    allow_spare : accept the best quality even if it leaves much of the budget unused
+    pixels : of the picture, for messages
+
+    Returns
+    -------
+    quality16 : int; data : bytes
+
+    Raises
+    ------
+    TargetUnreachable
+        When even the lowest quality is larger, or (unless ``allow_spare``) even the highest is
+        more than 3 % smaller.
+    """
+    tried: dict[int, bytes] = {}
+
+    def size(quality16: int) -> int:
+        if quality16 not in tried:
+            tried[quality16] = encode(quality16)
+        return len(tried[quality16])
+
+    low, high = QUALITY16_MIN, QUALITY16_MAX
+    smallest, largest = size(low), size(high)
+    if smallest > budget or (not allow_spare and largest < 0.97 * budget):
+        raise TargetUnreachable(
+            f"{budget} bytes ({8 * budget / pixels:.3f} bpp) cannot be met",
+            remedy=(
+                f"this picture takes {smallest} to {largest} bytes"
+                f" ({8 * smallest / pixels:.3f} to {8 * largest / pixels:.3f} bpp)"
+            ),
+        )
+    if largest <= budget:
+        return high, tried[high]
+    for _ in range(TRIES):
+        if high - low <= 1 or size(low) >= CLOSE * budget:
+            break
+        guess = _between(low, high, size(low), size(high), budget)
+        if size(guess) <= budget:
+            low = guess
+        else:
+            high = guess
+    return low, tried[low]
+
+
+def _between(low: int, high: int, small: int, large: int, budget: int) -> int:
+    """Interpolate the logarithm of the size; aim a little below the budget."""
+    wanted = math.log(budget * (1 + CLOSE) / 2)
+    slope = math.log(large) - math.log(small)
+    part = (wanted - math.log(small)) / slope if slope > 0 else 0.5
+    part = min(max(part, 0.05), 0.95)
+    return min(max(low + round(part * (high - low)), low + 1), high - 1)

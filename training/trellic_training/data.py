@@ -1,0 +1,126 @@
+"""Training photos: packed once into flat uint8 shards, cropped at random from memory.
+
+A folder of photos (any format that Pillow reads, one sub-folder a source) becomes ``photos.npy``
+(every pixel, one after the other) and ``photos.json`` (where each photo lies). Cropping is then a
+slice of a memory map, so that two cores spend their time on the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from rich.progress import track
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """Where one photo lies in the packed file."""
+
+    source: str
+    name: str
+    offset: int
+    height: int
+    width: int
+    validation: bool
+
+
+def is_validation(name: str, share: float = 0.04) -> bool:
+    """Whether a photo belongs to the validation split: decided by its name alone, for ever."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:4], "big") < share * 2**32
+
+
+def pack(folder: Path, out: Path, *, min_side: int = 192) -> int:
+    """Pack all photos under ``folder`` into ``out``; returns how many.
+
+    Raises
+    ------
+    FileNotFoundError
+        When no readable photo of at least ``min_side`` pixels a side is found.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    photos: list[Photo] = []
+    offset = 0
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    with (out / "photos.bin").open("wb") as file:
+        for path in track(paths, "packing photos"):
+            pixels = _load(path)
+            if pixels is None or min(pixels.shape[:2]) < min_side:
+                continue
+            height, width = pixels.shape[:2]
+            source = path.relative_to(folder).parts[0] if path.parent != folder else "."
+            photos.append(
+                Photo(source, path.name, offset, height, width, is_validation(path.name))
+            )
+            file.write(pixels.tobytes())
+            offset += pixels.size
+    if not photos:
+        raise FileNotFoundError(f"no photo of at least {min_side} px a side under {folder}")
+    (out / "photos.json").write_text(json.dumps([vars(p) for p in photos]))
+    return len(photos)
+
+
+def _load(path: Path) -> Pixels | None:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError:
+        return None
+
+
+class PackedPhotos:
+    """Random crops, and the validation photos, of a packed folder.
+
+    Sources are drawn by the square root of their size: a large source is often a narrow one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        entries = json.loads((folder / "photos.json").read_text())
+        self.pixels: Pixels = np.memmap(folder / "photos.bin", np.uint8, "r")
+        photos = [Photo(**entry) for entry in entries]
+        self.training = [p for p in photos if not p.validation]
+        self.validation = [p for p in photos if p.validation]
+        counts: dict[str, int] = {}
+        for photo in self.training:
+            counts[photo.source] = counts.get(photo.source, 0) + 1
+        weights = np.array([counts[p.source] ** -0.5 for p in self.training])
+        self.weights = weights / weights.sum()
+
+    def photo(self, photo: Photo) -> Pixels:
+        """Return one whole photo, uint8 (height, width, 3)."""
+        end = photo.offset + photo.height * photo.width * 3
+        return self.pixels[photo.offset : end].reshape(photo.height, photo.width, 3)
+
+    def crops(self, rng: np.random.Generator, batch: int, size: int) -> torch.Tensor:
+        """Return ``batch`` random crops, flipped and transposed at random.
+
+        Returns
+        -------
+        uint8 tensor (batch, size, size, 3). Photos smaller than ``size`` are mirrored at the edge.
+        """
+        out = np.empty((batch, size, size, 3), np.uint8)
+        for i, index in enumerate(rng.choice(len(self.training), batch, p=self.weights)):
+            out[i] = _crop(self.photo(self.training[index]), rng, size)
+        return torch.from_numpy(out)
+
+
+def _crop(pixels: Pixels, rng: np.random.Generator, size: int) -> Pixels:
+    missing = [max(0, size - side) for side in pixels.shape[:2]]
+    if any(missing):
+        pixels = np.pad(pixels, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric")
+    y, x = (int(rng.integers(side - size + 1)) for side in pixels.shape[:2])
+    crop = pixels[y : y + size, x : x + size]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    if rng.random() < 0.5:
+        crop = crop.transpose(1, 0, 2)
+    return crop

@@ -1,0 +1,170 @@
+"""First stage: end-to-end training of rate and distortion, all qualities at once."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, IterableDataset
+
+from .data import PackedPhotos
+from .models.photo import PhotoModel
+from .models.principal import start_from_components
+from .optimizers import make_optimizer
+from .recipe import Recipe
+
+PIXEL_RANGE = 255.0
+START_CROPS, START_SIZE = 400, 128  # what the principal components are taken from
+
+
+class Clock:
+    """Share of the time budget that is used up; the schedule hangs on it, not on step counts."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds = minutes * 60
+        self.start = time.monotonic()
+
+    def share(self) -> float:
+        """Return elapsed time over the budget, at most 1."""
+        return min(1.0, (time.monotonic() - self.start) / self.seconds)
+
+
+class CropStream(IterableDataset[Tensor]):
+    """Endless batches of random crops, uint8 (batch, size, size, 3), as the clock's phase asks."""
+
+    def __init__(self, photos: PackedPhotos, recipe: Recipe, clock: Clock, seed: int) -> None:
+        self.photos, self.recipe, self.clock = photos, recipe, clock
+        self.rng = np.random.default_rng(seed)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        while True:
+            phase = self.recipe.phase_at(self.clock.share())
+            yield self.photos.crops(self.rng, phase.batch, phase.crop)
+
+
+class EndToEnd(lightning.LightningModule):
+    """Minimise bits per pixel plus ``lmbda`` times squared error, at random qualities."""
+
+    def __init__(self, recipe: Recipe, clock: Clock) -> None:
+        super().__init__()
+        self.recipe, self.clock = recipe, clock
+        self.model = PhotoModel(recipe.model)
+        self.ema = AveragedModel(self.model, avg_fn=partial(_average, recipe.ema))
+        self.ema.requires_grad_(False)
+        self.warm = 0  # steps since this run began: a resumed run warms up again
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the recipe's optimizer over the model (never over its average)."""
+        return make_optimizer(self.model, self.recipe.optimizer, self.recipe.learning_rate)
+
+    def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
+        """Weighted rate-distortion loss of one batch of uint8 crops."""
+        x = to_network(batch)
+        quality = sample_quality(len(x), x.device)
+        output = self.model(x, quality, autocast=self.recipe.autocast)
+        pixels = x.shape[2] * x.shape[3]
+        bpp = (output.y_bits + output.z_bits) / pixels
+        mse = (output.x_hat - x).square().mean((1, 2, 3))
+        low, high = self.recipe.lmbda
+        lmbda = low * (high / low) ** ((quality - 1) / 99)
+        weight = (lmbda / (low * high) ** 0.5) ** self.recipe.weight_exponent
+        loss = (weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()
+        self.log("loss", loss, prog_bar=True)
+        self.log("bpp", bpp.mean(), prog_bar=True)
+        self.log("psnr", -10 * mse.log10().mean(), prog_bar=True)
+        self.log("z_share", output.z_bits.sum() / (output.y_bits + output.z_bits).sum())
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set the learning rate from the clock; skip a step whose gradient is not finite."""
+        self.warm += 1
+        factor = min(1.0, self.warm / self.recipe.warmup_steps)
+        left = (1 - self.clock.share()) / (1 - self.recipe.decay_from)
+        factor *= max(self.recipe.final_rate, min(1.0, left))
+        for group in optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * factor
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+        if not torch.isfinite(norm):
+            optimizer.zero_grad()
+        self.log("gradient_norm", norm)
+        self.log("learning_rate", self.recipe.learning_rate * factor)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Move the average, and stop when the time is used up."""
+        self.ema.update_parameters(self.model)
+        if self.clock.share() >= 1:
+            self.trainer.should_stop = True
+
+
+def _average(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """Exponential average whose memory grows with the run, so that it forgets its start."""
+    decay = min(decay, (1 + float(count)) / (10 + float(count)))
+    return average + (current - average) * (1 - decay)
+
+
+def to_network(batch: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1/2, 1/2], channels last in memory."""
+    x = batch.permute(0, 3, 1, 2).float() / PIXEL_RANGE - 0.5
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def sample_quality(count: int, device: torch.device) -> Tensor:
+    """Random qualities: half over all of [1, 100], half in the much used middle."""
+    u = torch.rand(count, device=device)
+    wide = torch.rand(count, device=device) < 0.5
+    return torch.where(wide, 1 + 99 * u, 15 + 70 * u)
+
+
+def train(
+    recipe: Recipe,
+    photos: Path,
+    out: Path,
+    minutes: float,
+    *,
+    resume: Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train for a time, from scratch or from a checkpoint; returns the newest checkpoint.
+
+    Parameters
+    ----------
+    photos : folder made by `trellic_training.data.pack`
+    out : folder for checkpoints and TensorBoard logs
+    minutes : time budget; learning rate and crop sizes follow it
+    resume : checkpoint of an earlier run; optimizer state and step count go on
+    """
+    lightning.seed_everything(recipe.seed, verbose=False)
+    clock = Clock(minutes)
+    module = EndToEnd(recipe, clock)
+    pack = PackedPhotos(photos)
+    if resume is None:
+        crops = pack.crops(np.random.default_rng(recipe.seed), START_CROPS, START_SIZE)
+        start_from_components(module.model, to_network(crops))
+        module.ema.module.load_state_dict(module.model.state_dict())
+    module.to(memory_format=torch.channels_last)
+    stream = CropStream(pack, recipe, clock, recipe.seed + int(time.time()))
+    checkpoints = lightning.pytorch.callbacks.ModelCheckpoint(
+        out, filename="last", every_n_train_steps=500, enable_version_counter=False
+    )
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=-1,
+        callbacks=[checkpoints],
+        logger=lightning.pytorch.loggers.TensorBoardLogger(str(out), name="log"),
+        log_every_n_steps=50,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+    loader = DataLoader(stream, batch_size=None)
+    trainer.fit(module, loader, ckpt_path=str(resume) if resume else None, weights_only=False)
+    final = out / "last.ckpt"
+    trainer.save_checkpoint(final)
+    return final

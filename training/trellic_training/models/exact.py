@@ -1,0 +1,123 @@
+"""Integer networks, trained in float: what selects a frequency table must not depend on rounding.
+
+Every activation is an integer times a power of two (its *unit*), every weight an 8-bit integer
+times a power of two (one a channel). A float32 convolution of such numbers is exact as long as no
+partial sum leaves 24 bits, so training computes the very numbers that the exported integer
+network computes (Ballé et al. 2019, "Integer networks for data compression with latent-variable
+models"; rule: float32 holds every partial sum, whatever the order of summation).
+
+A layer is ``clip(floor(acc * 2**-shift + 1/2), low, high)`` with
+``acc = sum(weight * input) + bias``, all integers. Rounding is passed straight through in the
+gradient; a clipped unit gets no gradient.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from trellic.exact.networks import IntegerLayer
+
+ACTIVATION_UNIT = 2.0**-4  # one integer step of a hidden activation, in real units
+ACTIVATION_LIMIT = 127  # hidden activations and network inputs are at most this, as integers
+WEIGHT_LIMIT = 127
+MAX_EXPONENT = 12  # weights are multiples of 2**-12 or coarser
+
+
+def round_through(x: Tensor) -> Tensor:
+    """``floor(x + 1/2)`` with the gradient of the identity."""
+    return x + (torch.floor(x + 0.5) - x).detach()
+
+
+class ExactConv(nn.Module):
+    """A pointwise or depthwise convolution on integers.
+
+    Parameters
+    ----------
+    channels_in, channels_out : int
+    kernel : int
+        1 for pointwise; odd and greater for depthwise (then both channel counts are equal).
+    unit : float
+        Real value of one integer step of the output, a power of two.
+    low, high : int
+        Clip range of the integer output.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        kernel: int = 1,
+        unit: float = ACTIVATION_UNIT,
+        low: int = 0,
+        high: int = ACTIVATION_LIMIT,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.kernel, self.unit, self.low, self.high = kernel, unit, low, high
+        self.groups = channels_in if kernel > 1 else 1
+        self.steps = round(np.log2(unit / ACTIVATION_UNIT))  # exponent between in and out units
+        shape = (channels_out, channels_in // self.groups, kernel, kernel)
+        fan_in = shape[1] * kernel * kernel
+        self.weight = nn.Parameter(torch.randn(shape) * gain * fan_in**-0.5)
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+
+    def exponents(self) -> Tensor:
+        """Exponent e of each output channel: its weights are multiples of ``2**-e``."""
+        largest = self.weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(1e-9)
+        exponent = torch.floor(torch.log2(WEIGHT_LIMIT / largest))
+        return exponent.clamp(max(1, 1 - self.steps), MAX_EXPONENT)
+
+    def _integers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight and bias as integers (with straight-through gradient), and the exponents."""
+        exponent = self.exponents()
+        scale = torch.exp2(exponent)
+        weight = round_through(self.weight * scale[:, None, None, None])
+        weight = weight.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+        return weight, round_through(self.bias * scale / ACTIVATION_UNIT), exponent
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map integers (as float32) to integers (as float32)."""
+        weight, bias, exponent = self._integers()
+        acc = functional.conv2d(x, weight, bias, padding=self.kernel // 2, groups=self.groups)
+        scaled = acc * torch.exp2(-exponent - self.steps)[None, :, None, None]
+        return round_through(scaled).clamp(self.low, self.high)
+
+    @torch.no_grad()
+    def integer_layer(self) -> IntegerLayer:
+        """Return the layer as plain integers."""
+        weight, bias, exponent = (t.cpu().numpy() for t in self._integers())
+        pointwise = self.kernel == 1
+        return IntegerLayer(
+            kind="pointwise" if pointwise else "depthwise",
+            weight=(weight[:, :, 0, 0] if pointwise else weight[:, 0]).astype(np.int8),
+            bias=bias.astype(np.int32),
+            shift=(exponent + self.steps).astype(np.uint8),
+            low=self.low,
+            high=self.high,
+        )
+
+
+def pointwise(channels_in: int, channels_out: int) -> ExactConv:
+    """1x1 convolution with ReLU."""
+    return ExactConv(channels_in, channels_out, gain=1.4)
+
+
+def depthwise(channels: int, kernel: int) -> ExactConv:
+    """Depthwise convolution, clipped on both sides; starts near the identity."""
+    layer = ExactConv(channels, channels, kernel=kernel, low=-ACTIVATION_LIMIT, gain=0.2)
+    with torch.no_grad():
+        layer.weight[:, 0, kernel // 2, kernel // 2] += 1.0
+    return layer
+
+
+def network_layers(network: nn.Sequential) -> tuple[IntegerLayer, ...]:
+    """Return the integer layers of a chain of `ExactConv` and ``nn.PixelShuffle(2)``."""
+    return tuple(m.integer_layer() if isinstance(m, ExactConv) else _SHUFFLE for m in network)
+
+
+_SHUFFLE = IntegerLayer(
+    "shuffle", np.empty(0, np.int8), np.empty(0, np.int32), np.empty(0, np.uint8), 0, 0
+)

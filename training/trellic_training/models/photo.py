@@ -1,0 +1,250 @@
+"""The codec's network: free transforms around integer entropy networks, one model, all qualities.
+
+::
+
+    x --g_a--> f --* gain--> y --- mean --> round --> + mean = y_hat --/ gain--> g_s --> x_hat
+               |                    ^                   |
+               h_a                mean, scale index     v (only latents of earlier steps)
+               |                    ^------------- context network of the step
+               * hyper gain         |
+               round = z --/ hyper gain, quality--> h_s (features at 1/16)
+
+Everything right of z that leads to mean and scale index is an integer network (`exact`). It works
+in units before the gain, so that it sees the same picture at each quality; gains come in as one
+multiplication of the mean and one addition to the scale index.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from trellic.layout import Group, Layout, Step
+
+from ..rates import SIGMA_MIN, bits, scale_ratio
+from .exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv, depthwise, pointwise, round_through
+from .gains import Gains
+from .transforms import analysis, hyper_analysis, synthesis
+
+MEAN_UNIT = 2.0**-9  # of a latent before its gain
+MEAN_LIMIT = 2**16 - 1
+SCALE_UNIT = 2.0**-5  # the network's scale output is in 1/8 index; 4 indices a real unit
+SCALE_LIMIT = 1023
+SCALE_PARTS = 8  # parts of one scale index in the network's output
+LEVEL_CENTRE = 50  # quality that the entropy networks see as 0
+
+
+class ModelConfig(BaseModel):
+    """Sizes of the networks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    wide: int = 128
+    deep: int = 192
+    encoder_blocks: tuple[int, int] = (2, 2)
+    decoder_blocks: tuple[int, int] = (3, 3)
+    groups: tuple[Group, ...] = (
+        Group(channels=48, steps=(0, 1)),
+        Group(channels=144, steps=(1, 2)),
+    )
+    hyper: int = 48
+    hyper_hidden: int = 128
+    features: int = 128
+    context_hidden: int = 128
+    scales: int = 48
+    anchors: int = 9
+    hyper_buckets: int = 16
+
+    @property
+    def latents(self) -> int:
+        """Number of latent channels."""
+        return sum(group.channels for group in self.groups)
+
+    def layout(self, skip_index: int = 0) -> Layout:
+        """Return the latents' layout as the runtime knows it."""
+        return Layout(
+            groups=self.groups, hyper=self.hyper, scales=self.scales, skip_index=skip_index
+        )
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one pass through the model gives.
+
+    Attributes
+    ----------
+    x_hat : (N, 3, H, W), reconstruction, nominally in [-1/2, 1/2]
+    y_bits, z_bits : (N,), code lengths in bits
+    """
+
+    x_hat: Tensor
+    y_bits: Tensor
+    z_bits: Tensor
+
+
+class PhotoModel(nn.Module):
+    """Variable-rate codec with a hyper-prior and a few context steps."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks)
+        self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks)
+        self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper)
+        self.gains = Gains(c.latents, c.anchors, 0.75, 10.0)
+        self.hyper_gains = Gains(c.hyper, c.anchors, 1.0, 4.0)
+        self.hyper_mean = nn.Parameter(torch.zeros(c.hyper))
+        self.hyper_log_sigma = nn.Parameter(torch.zeros(c.hyper))
+        self.context_log_gain = nn.Parameter(torch.zeros(c.latents))
+        self.h_s = nn.Sequential(
+            pointwise(c.hyper + 1, 128),
+            depthwise(128, 3),
+            pointwise(128, 4 * 64),
+            nn.PixelShuffle(2),
+            pointwise(64, 128),
+            depthwise(128, 3),
+            pointwise(128, 4 * c.features),
+            nn.PixelShuffle(2),
+            depthwise(c.features, 3),
+            pointwise(c.features, c.features),
+        )
+        layout = c.layout()
+        self.steps = layout.steps
+        self.contexts = nn.ModuleList(self._context(step) for step in self.steps)
+        self.register_buffer("step_of", torch.from_numpy(layout.step_of), persistent=False)
+
+    def _context(self, step: Step) -> nn.Sequential:
+        c = self.config
+        hidden = c.context_hidden
+        count = step.last - step.first
+        layers: list[nn.Module] = [pointwise(c.features + step.context, hidden)]
+        if step.context:
+            layers += [depthwise(hidden, 5), pointwise(hidden, hidden)]
+        return nn.Sequential(*layers, _Heads(hidden, count))
+
+    def step_map(self, height: int, width: int) -> Tensor:
+        """Context step of every latent of a plane: int64 (latents, height, width)."""
+        table: Tensor = self.step_of  # type: ignore[assignment]
+        y = torch.arange(height, device=table.device)[:, None]
+        x = torch.arange(width, device=table.device)[None, :]
+        return table[:, (y + x) & 1]
+
+    def hyper_quality(self, quality: Tensor) -> Tensor:
+        """Quality at the middle of the bucket: hyper-latents change their step bucket by bucket."""
+        size = 100.0 / self.config.hyper_buckets
+        return ((quality - 0.5) / size).floor() * size + 0.5 + size / 2
+
+    def hyper(self, f: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Code the hyper-latents: returns the integer features and the bits of each picture."""
+        bucket = self.hyper_quality(quality).clamp(1.0, 100.0)
+        log_gain = self.hyper_gains.log(bucket)
+        gain = torch.exp(log_gain)
+        mean = (self.hyper_mean[None, :, None, None] * gain).round()
+        z = self.h_a(f).float() * gain
+        sigma = torch.exp(log_gain + self.hyper_log_sigma[None, :, None, None])
+        noisy = z + torch.rand_like(z) - 0.5 if self.training else z.round()
+        z_bits = bits(noisy - mean, sigma.clamp_min(SIGMA_MIN).expand_as(z)).sum((1, 2, 3))
+        z_hat = round_through(z)
+        return self.features(z_hat / gain, quality), z_bits
+
+    def features(self, z_scaled: Tensor, quality: Tensor) -> Tensor:
+        """Integer features at 1/16 from hyper-latents divided by their gains."""
+        level = (torch.floor(quality + 0.5) - LEVEL_CENTRE)[:, None, None, None]
+        scaled = to_activation(z_scaled)
+        n, _, height, width = scaled.shape
+        features: Tensor = self.h_s(torch.cat([scaled, level.expand(n, 1, height, width)], 1))
+        return features
+
+    def parameters_of(
+        self, k: int, features: Tensor, y_hat: Tensor, quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean (in steps) and scale index (fraction of 1/8) that step ``k`` predicts.
+
+        Parameters
+        ----------
+        features : integer features of h_s
+        y_hat : reconstructed latents in steps, 0 where not yet decoded
+        """
+        step = self.steps[k]
+        log_gain = self.gains.log(quality)
+        seen = slice(0, step.context)
+        relative = torch.exp(self.context_log_gain[None, seen, None, None] - log_gain[:, seen])
+        context = to_activation(y_hat[:, seen] * relative)
+        mean, scale = self.contexts[k](torch.cat([features, context], 1))
+        coded = slice(step.first, step.last)
+        shift = log_gain[:, coded] * (SCALE_PARTS / math.log(scale_ratio(self.config.scales)))
+        index = (scale + round_through(shift)) / SCALE_PARTS
+        return (
+            mean * MEAN_UNIT * torch.exp(log_gain[:, coded]),
+            index.clamp(0, self.config.scales - 1),
+        )
+
+    def sigma(self, index: Tensor) -> Tensor:
+        """Standard deviation, in steps, of a scale index."""
+        return SIGMA_MIN * torch.exp(index * math.log(scale_ratio(self.config.scales)))
+
+    def code_latents(self, y: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantize and cost all latents, step by step: returns y_hat in steps and bits (N,)."""
+        steps = self.step_map(y.shape[2], y.shape[3])
+        y_hat = torch.zeros_like(y)
+        total = torch.zeros(y.shape[0], device=y.device)
+        for k, step in enumerate(self.steps):
+            mean, index = self.parameters_of(k, features, y_hat, quality)
+            coded = slice(step.first, step.last)
+            mask = (steps[coded] == k)[None]
+            residual = y[:, coded] - mean
+            noisy = residual + torch.rand_like(y[:, coded]) - 0.5
+            value = noisy if self.training else residual.round()
+            cost = bits(value, self.sigma(index))
+            total = total + (cost * mask).sum((1, 2, 3))
+            filled = (round_through(residual) + mean) * mask
+            y_hat = torch.cat(
+                [y_hat[:, : step.first], y_hat[:, coded] + filled, y_hat[:, step.last :]], 1
+            )
+        return y_hat, total
+
+    def forward(self, x: Tensor, quality: Tensor, *, autocast: bool = False) -> Output:
+        """Code pictures.
+
+        Parameters
+        ----------
+        x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of 64
+        quality : (N,) in [1, 100]
+        autocast : bool
+            Run the free transforms in bfloat16. Rates and entropy networks never are.
+        """
+        kind = x.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=autocast):
+            f = self.g_a(x).float()
+        gain = self.gains(quality)
+        features, z_bits = self.hyper(f, quality)
+        y_hat, y_bits = self.code_latents(f * gain, features, quality)
+        with torch.autocast(kind, torch.bfloat16, enabled=autocast):
+            x_hat = self.g_s(y_hat / gain).float()
+        return Output(x_hat, y_bits, z_bits)
+
+
+def to_activation(x: Tensor) -> Tensor:
+    """Real values to integer activations in [-127, 127]."""
+    return round_through(x / ACTIVATION_UNIT).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+
+
+class _Heads(nn.Module):
+    """The last layers of a context network: mean and scale, each with a unit of its own."""
+
+    def __init__(self, hidden: int, count: int) -> None:
+        super().__init__()
+        self.mean = ExactConv(
+            hidden, count, unit=MEAN_UNIT, low=-MEAN_LIMIT, high=MEAN_LIMIT, gain=0.3
+        )
+        self.scale = ExactConv(
+            hidden, count, unit=SCALE_UNIT, low=-SCALE_LIMIT, high=SCALE_LIMIT, gain=0.3
+        )
+        nn.init.constant_(self.scale.bias, 4.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean: Tensor = self.mean(x)
+        scale: Tensor = self.scale(x)
+        return mean, scale

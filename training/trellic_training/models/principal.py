@@ -1,0 +1,97 @@
+"""A start for the transforms: principal components, so that training begins as a transform codec.
+
+Randomly initialised auto-encoders spend most of a short run on learning to hand pixels through.
+Here the linear path of g_a (stem, downsampling, output) starts as two stages of principal
+components of photos, the path of g_s as their transposes, and all residual blocks near zero: the
+first step already has the quality of a block transform, and latents are ordered by energy.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..rates import SIGMA_MIN, scale_ratio
+from .photo import PhotoModel
+from .transforms import STEM, DepthBlock
+
+LATENT_SCALE = 4.0  # latents per unit of an orthonormal coefficient of pixels in [-1/2, 1/2]
+RESIDUAL_SCALE = 0.1  # of the last layer of each residual branch
+SCALE_SPREAD = 4.0  # scale indices in one real unit of the scale head
+
+
+@torch.no_grad()
+def start_from_components(model: PhotoModel, crops: Tensor) -> None:
+    """Set the linear paths, and the scales that depend on them.
+
+    Parameters
+    ----------
+    model : freshly made
+    crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of 16
+    """
+    config = model.config
+    blocks = functional.pixel_unshuffle(crops, STEM)
+    first = _components(blocks.permute(0, 2, 3, 1).flatten(0, 2), config.wide)
+    inner = torch.einsum("nchw,ck->nkhw", blocks, first)
+    pairs = functional.pixel_unshuffle(inner, 2).permute(0, 2, 3, 1).flatten(0, 2)
+    second = _components(pairs, min(config.deep, config.latents))
+    rank = second.shape[1]
+
+    stem, down, out = _plain(model.g_a)
+    stem.weight.copy_(first.T[:, :, None, None])
+    down.weight.zero_()
+    down.weight[:rank] = second.T.reshape(rank, config.wide, 2, 2)
+    _diagonal(out, LATENT_SCALE)
+
+    inward, up, head = _plain(model.g_s)
+    _diagonal(inward, 1 / LATENT_SCALE)
+    up.weight.zero_()
+    up.weight[:, :rank] = second[:, :, None, None]
+    head.weight.copy_(first[:, :, None, None])
+    for conv in (stem, down, out, inward, up, head):
+        nn.init.zeros_(_bias(conv))
+    for block in model.modules():
+        if isinstance(block, DepthBlock):
+            for last in (block.spatial[-1], block.mix[-1]):
+                last.weight *= RESIDUAL_SCALE
+    _set_scales(model, LATENT_SCALE * (pairs @ second).std(0).clamp_min(1e-3))
+
+
+def _components(samples: Tensor, count: int) -> Tensor:
+    """Return the ``count`` strongest principal axes as columns: (features, count)."""
+    moment = samples.T.double() @ samples.double() / len(samples)
+    return torch.linalg.eigh(moment)[1].flip(1)[:, :count].float()
+
+
+def _plain(transform: nn.Sequential) -> list[nn.Conv2d]:
+    """Return the convolutions outside the residual blocks, in order."""
+    return [module for module in transform if isinstance(module, nn.Conv2d)]
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    if conv.bias is None:
+        raise TypeError("a convolution without bias")
+    return conv.bias
+
+
+def _diagonal(conv: nn.Conv2d, value: float) -> None:
+    conv.weight.zero_()
+    size = min(conv.weight.shape[:2])
+    conv.weight[range(size), range(size), 0, 0] = value
+
+
+def _set_scales(model: PhotoModel, deviation: Tensor) -> None:
+    """Tell the hyper-prior and the contexts how large each latent is before its gain."""
+    latents = model.config.latents
+    full = functional.pad(deviation, (0, latents - len(deviation)), value=0.1)
+    model.context_log_gain.copy_((2 / full).log())
+    entry = model.h_a[0]
+    if isinstance(entry, nn.Conv2d):
+        entry.weight /= full[None, :, None, None]
+    step = SCALE_SPREAD * math.log(scale_ratio(model.config.scales))
+    bias = (full / SIGMA_MIN).log() / step
+    for spec, context in zip(model.steps, model.contexts, strict=True):
+        context[-1].scale.bias.copy_(bias[spec.first : spec.last])

@@ -1,0 +1,53 @@
+"""Weights that last: the averaged model in bfloat16 or float32, with the facts of its training.
+
+A Lightning checkpoint resumes a run but is large; this file is small enough for a repository, and
+enough to export a bundle or to start another run from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .models.photo import ModelConfig, PhotoModel
+
+VERSION = 1
+
+
+def save_weights(model: PhotoModel, facts: dict[str, Any], path: Path) -> None:
+    """Write a model; free transforms in bfloat16, entropy networks and gains in float32.
+
+    The entropy networks are integers at heart: rounding their float weights would move some of
+    them to a neighbouring integer.
+    """
+    free = ("g_a.", "g_s.", "h_a.")
+    state = {
+        name: value.to(torch.bfloat16) if name.startswith(free) else value.clone()
+        for name, value in model.state_dict().items()
+    }
+    content = {
+        "trellic_weights": VERSION,
+        "config": model.config.model_dump(),
+        "facts": facts,
+        "state": state,
+    }
+    torch.save(content, path)
+
+
+def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
+    """Read what `save_weights` wrote.
+
+    Raises
+    ------
+    ValueError
+        When the file is something else, or of another version.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or content.get("trellic_weights") != VERSION:
+        raise ValueError(f"{path} does not hold weights of version {VERSION}")
+    model = PhotoModel(ModelConfig.model_validate(content["config"]))
+    model.load_state_dict(content["state"])
+    facts: dict[str, Any] = content["facts"]
+    return model, facts
