@@ -29,32 +29,23 @@ MAX_INDEX: Final = 32767  # largest |k| of a stream
 MAX_STEP: Final = 255  # trellis step and centroid offsets, in 1/32 scalar step
 RATE_UNIT: Final = 64  # rates are in 1/64 bit
 BUCKET_BITS: Final = 8  # a decoder finds a symbol from so many top bits of its slot
-ESCAPE_FLAG: Final = 1 << 31  # in a decoder's entry
+ESCAPE_FLAG: Final = 1 << 31  # in an entry
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class DecodeTables(NamedTuple):
-    """Tables laid out for a decoder; all arrays are flat.
+class CodingTables(NamedTuple):
+    """Tables laid out for a compiled coder; all arrays are flat.
 
-    An entry is ``cumulative | frequency << 16``, with `ESCAPE_FLAG` on the escape. The entry of
-    index `k` in table `t` lies at ``zero[t] + k``, the escape's after that of ``k = K``. One entry
-    of cumulative ``2**15`` and frequency 0 ends each table, so that one entry ahead can be read.
+    An entry holds ``cumulative | frequency << 16 | k << 32``, and `ESCAPE_FLAG` if it is an escape,
+    whose `k` is ``K + 1``. The entry of index `k` in table `t` is at ``zero[t] + k``. One entry of
+    cumulative ``2**15`` and frequency 0 ends each table, so that one entry ahead can be read.
     """
 
-    entry: npt.NDArray[np.uint32]
+    entry: npt.NDArray[np.uint64]
     zero: npt.NDArray[np.int32]  # (3 S,)
     half_width: npt.NDArray[np.int32]  # (3 S,)
-    first: npt.NDArray[np.int16]  # (3 S << BUCKET_BITS,), index k of a bucket's first slot
-
-
-class EncodeTables(NamedTuple):
-    """Tables laid out for an encoder: a symbol's place is ``zero[t] + k``, as in `DecodeTables`."""
-
-    freq: npt.NDArray[np.uint32]
-    cumulative: npt.NDArray[np.uint32]
-    zero: npt.NDArray[np.int32]
-    half_width: npt.NDArray[np.int32]
+    first: npt.NDArray[np.uint32]  # (3 S << BUCKET_BITS,), entry of each bucket's first slot
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,37 +157,25 @@ class Tables:
         return rates
 
     @cached_property
-    def for_decoder(self) -> DecodeTables:
-        """The tables as a decoder reads them, made once."""
-        entries, first, zero = [], [], []
-        at = 0
-        for start, size in zip(self.start.tolist(), self.sizes.tolist(), strict=True):
-            freq = self.freqs[start : start + size].astype(np.uint32)
-            cumulative = np.cumsum(freq, dtype=np.uint32) - freq
-            entry = cumulative | freq << np.uint32(16)
-            entry[-1] |= np.uint32(ESCAPE_FLAG)
-            entries += [entry, np.array([TOTAL], np.uint32)]
-            slots = np.arange(1 << BUCKET_BITS) << (PRECISION - BUCKET_BITS)
-            half_width = size // 2 - 1
-            first.append(np.searchsorted(cumulative, slots, side="right") - 1 - half_width)
-            zero.append(at + half_width)
-            at += size + 1
-        return DecodeTables(
+    def coding(self) -> CodingTables:
+        """The tables as a compiled coder reads them, made once."""
+        entries, first = [], []
+        slots = np.arange(1 << BUCKET_BITS) << (PRECISION - BUCKET_BITS)
+        half_width = self.half_width.ravel().astype(np.int32)
+        place = self.start + np.arange(len(self.start))  # one closing entry for each table before
+        for start, size, at in zip(self.start, self.sizes, place, strict=True):
+            freq = self.freqs[start : start + size].astype(np.uint64)
+            cumulative = np.cumsum(freq) - freq
+            k = np.arange(size) - (size // 2 - 1)
+            entry = cumulative | freq << np.uint64(16) | k.astype(np.uint64) << np.uint64(32)
+            entry[-1] |= np.uint64(ESCAPE_FLAG)
+            entries += [entry, np.array([TOTAL], np.uint64)]
+            first.append(at + np.searchsorted(cumulative, slots, side="right") - 1)
+        return CodingTables(
             np.concatenate(entries),
-            np.array(zero, np.int32),
-            self.half_width.ravel().astype(np.int32),
-            np.concatenate(first).astype(np.int16),
-        )
-
-    @cached_property
-    def for_encoder(self) -> EncodeTables:
-        """The tables as an encoder reads them, made once."""
-        entry, zero, half_width, _ = self.for_decoder
-        return EncodeTables(
-            (entry >> np.uint32(16)) & np.uint32(TOTAL - 1),
-            entry & np.uint32(0xFFFF),
-            zero,
+            (place + half_width).astype(np.int32),
             half_width,
+            np.concatenate(first).astype(np.uint32),
         )
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:

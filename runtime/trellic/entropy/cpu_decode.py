@@ -1,0 +1,181 @@
+"""Kernels of the decoder: one group of lanes, forwards through a segment.
+
+How one symbol costs little: the 32 lanes of a group are independent of one another, so that a core
+works on many at once. The top bits of a slot give the first symbol that can lie there, and whether
+it is the next one is a comparison, not a branch; only where three or more symbols share 128 slots,
+in the tails of a table, does a loop run. Taking a word is a selection too: the word is read before
+it is known whether it is needed, from an array long enough for that, and the words taken are
+counted once a round. Tables and next trellis states have loops of their own, before and after, so
+that the middle one keeps to the registers there are.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic._numba import njit
+from trellic.entropy.lanes import EXPONENT_BITS, GROUP, MAX_DIGITS, STATE_LOW, Uint16s, Uint32s
+from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, MAX_INDEX, PRECISION
+
+Int32s = npt.NDArray[np.int32]
+Uint8s = npt.NDArray[np.uint8]
+Uint64s = npt.NDArray[np.uint64]
+
+FREQUENCY: Final = (1 << PRECISION) - 1  # as a mask; also the mask of a slot
+BUCKET_SHIFT: Final = PRECISION - BUCKET_BITS
+OK, NO_WORDS, LEFT_OVER, LONG_ESCAPE = range(4)
+
+
+@njit
+def _escapes(
+    k: Int32s,
+    table: Uint32s,
+    base: int,
+    half_width: Int32s,
+    x: Uint32s,
+    words: Uint16s,
+    at: int,
+    end: int,
+) -> tuple[int, int]:
+    """Decode the two extra rounds of those lanes whose index is ``K + 1``."""
+    digits = np.zeros(GROUP, np.int32)
+    for j in range(len(x)):
+        i = base + j
+        if k[i] > half_width[table[j]]:
+            count = 1
+            while (x[j] >> (count - 1)) & 1 == 0 and count <= MAX_DIGITS:
+                count += 1
+            if count > MAX_DIGITS:
+                return LONG_ESCAPE, at
+            digits[j] = count
+            moved = int(x[j]) >> count
+            if moved < STATE_LOW:
+                moved = moved << 16 | words[at]
+                at += 1
+            x[j] = moved
+    if at > end:
+        return NO_WORDS, at
+    for j in range(len(x)):
+        if digits[j] > 0:
+            i = base + j
+            rest = (int(x[j]) & ((1 << digits[j]) - 1)) >> 1
+            width = half_width[table[j]]
+            magnitude = width + (1 << (digits[j] - 1)) + rest
+            if magnitude > MAX_INDEX:
+                return LONG_ESCAPE, at
+            k[i] = -magnitude if x[j] & 1 else magnitude
+            moved = int(x[j] >> digits[j])
+            if moved < STATE_LOW:
+                moved = moved << 16 | words[at]
+                at += 1
+            x[j] = moved
+    return OK if at <= end else NO_WORDS, at
+
+
+@njit
+def decode_states(words: Uint16s, at: int, end: int, x: Uint32s) -> int:
+    """Decode the states of a group's lanes but the first; return where its symbols' words begin.
+
+    What is read beyond `end` is noticed after the first round at the latest.
+    """
+    for lane in range(1, len(x)):
+        high = 1
+        for part in range(2):
+            bits = EXPONENT_BITS if part == 0 else high
+            value = int(x[0]) & ((1 << bits) - 1)
+            moved = int(x[0]) >> bits
+            if moved < STATE_LOW:
+                moved = moved << 16 | words[at]
+                at += 1
+            x[0] = moved
+            high = value if part == 0 else 1 << bits | value
+        if at >= end:
+            return end + 1
+        x[lane] = high << 16 | words[at]
+        at += 1
+    return at
+
+
+@njit
+def _decode_round(
+    table: Uint32s,
+    k: Int32s,
+    x: Uint32s,
+    words: Uint16s,
+    at: int,
+    entry: Uint64s,
+    first: Uint32s,
+) -> tuple[int, bool]:
+    """Decode one symbol in each lane; return where the next word lies and if any escaped."""
+    flags = np.uint64(0)
+    for j in range(len(k)):
+        state = x[j]
+        slot = np.uint32(state & np.uint32(FREQUENCY))
+        place = first[table[j] << np.uint32(BUCKET_BITS) | slot >> np.uint32(BUCKET_SHIFT)]
+        following = np.uint32(entry[np.uint32(place + np.uint32(1))] & np.uint64(0xFFFF))
+        place = np.uint32(place + np.uint32(slot >= following))
+        e = entry[place]
+        while slot - (e & np.uint64(0xFFFF)) >= (e >> np.uint64(16) & np.uint64(FREQUENCY)):
+            place += np.uint32(1)
+            e = entry[place]
+        freq = np.uint32(e >> np.uint64(16) & np.uint64(FREQUENCY))
+        moved = np.uint32(
+            freq * (state >> np.uint32(PRECISION)) + slot - np.uint32(e & np.uint64(0xFFFF))
+        )
+        taken = np.uint32(moved << np.uint32(16) | words[np.uint64(at)])
+        need = moved < np.uint32(STATE_LOW)
+        x[j] = taken if need else moved
+        at += int(need)
+        flags |= e
+        k[j] = np.int64(e) >> 32
+    return at, flags & np.uint64(ESCAPE_FLAG) != 0
+
+
+@njit
+def decode_group(
+    words: Uint16s,
+    at: int,
+    end: int,
+    lanes: int,
+    group: int,
+    scale_index: Uint8s,
+    scales: int,
+    first_class: int,
+    next_state: Uint8s,
+    entry: Uint64s,
+    half_width: Int32s,
+    first: Uint32s,
+    states: Uint32s,
+    k: Int32s,
+    cls: Uint8s,
+) -> int:
+    """Decode one group of a segment; its words are ``words[at:end]``, 32 more can be read.
+
+    `next_state` is flat: the state after state `s` and parity `p` lies at ``2 s + p``.
+    """
+    if at > end:
+        return NO_WORDS
+    lane = group * GROUP
+    x = states[lane : min(lane + GROUP, lanes)]
+    table = np.empty(GROUP, np.uint32)
+    trellis = np.zeros(GROUP, np.uint8)
+    for base in range(lane, len(k), lanes):
+        count = min(len(x), len(k) - base)
+        for j in range(count):
+            c = np.uint32(first_class + (trellis[j] & np.uint8(1)))
+            table[j] = c * np.uint32(scales) + scale_index[np.uint64(base + j)]
+            cls[np.uint64(base + j)] = c
+        row = k[base : base + count]
+        at, escaped = _decode_round(table, row, x, words, at, entry, first)
+        if at > end:
+            return NO_WORDS
+        if escaped:
+            status, at = _escapes(k, table, base, half_width, x[:count], words, at, end)
+            if status != OK:
+                return status
+        if len(next_state) > 2:
+            for j in range(count):
+                parity = np.uint32(row[j] & 1)
+                trellis[j] = next_state[np.uint32(trellis[j] << np.uint32(1) | parity)]
+    return OK if at == end else LEFT_OVER
