@@ -237,3 +237,20 @@ def test_a_reader_that_leaves_early(tmp_path):
 
 def test_one_line():
     assert report.one_line("a\nb\x1bc\ud800d é") == "a\\nb\\x1bc\\ud800d é"
+
+
+def test_loading_hides_scipy_and_gives_it_back(fake_codec, trellic, monkeypatch):
+    from trellic.cli import engines
+
+    seen = []
+    monkeypatch.delitem(sys.modules, "scipy", raising=False)
+    load = engines.load_codec
+
+    def spy(*arguments):
+        seen.append(sys.modules["scipy"])
+        return load(*arguments)
+
+    monkeypatch.setattr(engines, "load_codec", spy)
+    assert trellic("bench", "--repeat", 1, "--json").code == 0
+    assert seen == [None]
+    assert "scipy" not in sys.modules

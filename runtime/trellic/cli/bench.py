@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trellic.codec import Codec
 
 _SYNTHETIC = (512, 768)  # rows and columns, as the Kodak photos
+_STEEPNESS = 1.5
 Stages = list[dict[str, float]]  # seconds of each stage, one dict a run
 
 
@@ -91,7 +92,10 @@ def measure(codec: Codec, picture: Picture, setting: Setting) -> dict[str, Any]:
 
 
 def synthetic() -> Picture:
-    """Make a picture with the spectrum of photos (amplitude falling as 1/frequency).
+    """Make a random picture about as hard to code as a photo.
+
+    Its amplitudes fall faster with frequency than those of photos (as 1/frequency), because a
+    random field has detail everywhere and photos have not.
 
     Returns
     -------
@@ -102,7 +106,7 @@ def synthetic() -> Picture:
     noise = np.random.default_rng(0).standard_normal((3, rows, columns))
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])
     frequency[0, 0] = np.inf
-    planes = np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(rows, columns))
+    planes = np.fft.irfft2(np.fft.rfft2(noise) / frequency**_STEEPNESS, s=(rows, columns))
     planes[1:] = planes[0] + 0.3 * planes[1:]  # colours of photos go together
     planes *= 50 / planes.std()
     return Picture(

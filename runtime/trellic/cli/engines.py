@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trellic.cli.report import CannotGoOn
@@ -84,16 +87,41 @@ class Engines:
         return self._get(self._paths[stream_id], None, decoder)
 
     def _get(self, model: str, trellis: int | None, decoder: str | None) -> Codec:
-        timer = threading.Timer(_PATIENCE, print, [_FIRST_RUN], {"file": sys.stderr})
-        timer.daemon = True
-        timer.start()
-        try:
-            if model not in self._codecs:
-                self._codecs[model] = load_codec(model, self._device)
-            codec = self._codecs[model]
-            if (model, trellis, decoder) not in self._ready:
-                codec.warm_up(trellis=trellis, decoder=decoder)
-                self._ready.add((model, trellis, decoder))
-            return codec
-        finally:
-            timer.cancel()
+        if (model, trellis, decoder) not in self._ready:
+            with _announced(), _without_scipy():
+                if model not in self._codecs:
+                    self._codecs[model] = load_codec(model, self._device)
+                self._codecs[model].warm_up(trellis=trellis, decoder=decoder)
+            self._ready.add((model, trellis, decoder))
+            gc.freeze()  # what is loaded by now stays
+            gc.enable()
+        return self._codecs[model]
+
+
+@contextlib.contextmanager
+def _announced() -> Iterator[None]:
+    """Say why it takes long, if it does."""
+    timer = threading.Timer(_PATIENCE, print, [_FIRST_RUN], {"file": sys.stderr})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
+def _without_scipy() -> Iterator[None]:
+    """Hide SciPy while numba loads kernels.
+
+    Where it finds SciPy, numba imports all of ``scipy.linalg`` on the first kernel, for linear
+    algebra that ours do not use: 0.2 s of every command.
+    """
+    hidden = "scipy" not in sys.modules
+    if hidden:
+        sys.modules["scipy"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["scipy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Sequence
 
@@ -30,6 +31,7 @@ def dispatch(command: str, module: str, extra: str, arguments: Sequence[str]) ->
     typer.Exit
         With the exit code; 1 if the extra is missing.
     """
+    gc.enable()
     try:
         main = importlib.import_module(module).main
     except ModuleNotFoundError as error:

@@ -74,6 +74,7 @@ def _table(models: list[dict[str, Any]]) -> None:
             table.add_row(f"decoder {name}", f"{decoder['kmac_per_pixel']:.1f}", decoder["purpose"])
         size = model["bytes"] / 1e6
         print(f"{model['name']}  (stream id {model['stream_id']}, {size:.1f} MB)")
-        print(f"  {model['description']}")
+        if model["description"]:
+            print(f"  {model['description']}")
         print(f"  licence {model['licence']}, {model['path']}")
         Console(highlight=False).print(table)
