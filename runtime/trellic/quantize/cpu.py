@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["reconstruct", "round_to_step", "search"]
 
-MEMO_RANGE: Final = 4 * STEP32  # |t32| below which branches are remembered
+MEMO_RANGE: Final = 8 * STEP32  # |t32| below which branches are remembered
 UNKNOWN: Final = -32768  # no index yet in the scalar memo
 UNREACHABLE: Final = 1 << 30  # metric of a state that no path has reached
 # A branch costs less than 2^25 (levels.py), so between two renormalisations a metric grows by less
