@@ -252,11 +252,20 @@ def test_encode_refuses_what_is_no_picture(tmp_path, fake_codec, trellic, conten
 
 @pytest.mark.parametrize("command", ["decode", "info"])
 @pytest.mark.parametrize(
+    ("content", "seen"),
+    [(b"", "an empty file"), (b"hello\n", "a text file"), (b"\x89PNG\r\n\x1a\n", "in PNG format")],
+)
+def test_what_is_no_stream_is_named(tmp_path, fake_codec, trellic, command, content, seen):
+    (tmp_path / "bad.tlc").write_bytes(content)
+    target = [tmp_path / "b.png"] if command == "decode" else []
+    check_refused(trellic(command, tmp_path / "bad.tlc", *target), seen, "expected a .tlc file")
+    assert not fake_codec
+
+
+@pytest.mark.parametrize("command", ["decode", "info"])
+@pytest.mark.parametrize(
     "damage",
     [
-        lambda data: b"",
-        lambda data: b"hello\n",
-        lambda data: b"\x89PNG\r\n\x1a\n" + data,
         lambda data: data[:10],
         lambda data: data[:-1],
         lambda data: data[:-40],
@@ -265,10 +274,12 @@ def test_encode_refuses_what_is_no_picture(tmp_path, fake_codec, trellic, conten
         lambda data: b"TLC\x02" + data[4:],
     ],
 )
-def test_damaged_streams_are_refused(tmp_path, stream, trellic, command, damage):
+def test_damaged_streams_are_refused(tmp_path, stream, fake_codec, trellic, command, damage):
     (tmp_path / "bad.tlc").write_bytes(damage(stream.read_bytes()))
     target = [tmp_path / "b.png"] if command == "decode" else []
+    fake_codec.clear()
     check_refused(trellic(command, tmp_path / "bad.tlc", *target), "bad.tlc")
+    assert not fake_codec
     assert not (tmp_path / "b.png").exists()
 
 

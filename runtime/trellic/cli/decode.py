@@ -13,7 +13,9 @@ from trellic._files import read_bytes
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, plan
 from trellic.cli.report import Report
+from trellic.errors import NotATrellicFile
 
+SIGNATURE = b"TLC"
 SUFFIX = ".png"  # in a folder
 
 
@@ -49,11 +51,28 @@ def run(
                 _decode(job, engines, decoder, max_pixels, report)
 
 
+def read_stream(path: str) -> bytes:
+    """Read a file that should be a .tlc file.
+
+    Raises
+    ------
+    NotATrellicFile
+        If it is something else; the error says what.
+    OSError
+        If it cannot be read.
+    """
+    data = read_bytes(path)
+    if not data.startswith(SIGNATURE):
+        raise NotATrellicFile(images.describe(data), expected="a .tlc file")
+    return data
+
+
 def _decode(job: Job, engines: Engines, decoder: str, max_pixels: int, report: Report) -> None:
     job.check()
-    data = read_bytes(job.source)
-    stream_id = bitstream.read_header(data).stream_id
-    codec = engines.decoder(stream_id, decoder)
+    data = read_stream(job.source)
+    # Damage is found before engines are loaded for nothing.
+    header = bitstream.read(data, max_pixels).header
+    codec = engines.decoder(header.stream_id, decoder)
     start = time.perf_counter()
     picture = codec.decode_picture(data, decoder=decoder, max_pixels=max_pixels)
     written = images.to_bytes(picture, Path(job.target).suffix)

@@ -15,7 +15,7 @@ from trellic.errors import TrellicError
 if TYPE_CHECKING:
     from trellic.codec import Codec
 
-_PATIENCE = 2.0  # seconds without a word
+_PATIENCE = 3.0  # seconds without a word
 _FIRST_RUN = (
     "preparing the engines: the first run on a machine compiles its kernels, later ones start "
     "at once"

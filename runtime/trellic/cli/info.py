@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trellic import bitstream
-from trellic._files import read_bytes
+from trellic.cli.decode import read_stream
 from trellic.cli.report import Report
 
 
@@ -16,7 +16,7 @@ def run(file: str, as_json: bool) -> None:
         With code 1 if the file is damaged or cannot be read.
     """
     with Report("Reading", 1, as_json=as_json) as report, report.file(file):
-        data = read_bytes(file)
+        data = read_stream(file)
         bitstream.read(data)
         fields = {"input": file} | _fields(data)
         report.result("", fields) if as_json else _print(fields)

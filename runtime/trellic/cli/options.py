@@ -55,8 +55,15 @@ def _decoder(value: str) -> str:
     return value
 
 
-Inputs = Annotated[list[str], typer.Argument(metavar="IN...", show_default=False)]
-Output = Annotated[str, typer.Argument(metavar="OUT", show_default=False)]
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="IN", show_default=False, help="Files to read.")
+]
+Output = Annotated[
+    str,
+    typer.Argument(
+        metavar="OUT", show_default=False, help="A file; of several IN, a folder, made if needed."
+    ),
+]
 Quality = Annotated[
     float | None,
     typer.Option(
@@ -64,7 +71,7 @@ Quality = Annotated[
         "--quality",
         metavar="1..100",
         callback=_quality,
-        help=f"Quality, in steps of 1/16.  [default: {DEFAULT_QUALITY:g}]",
+        help=f"Quality, in steps of 1/16 (default {DEFAULT_QUALITY:g}).",
     ),
 ]
 Bpp = Annotated[

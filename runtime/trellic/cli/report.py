@@ -81,9 +81,14 @@ class Report:
         """Work on one file: report warnings and errors that come up, then go on after it."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, file=os.path.basename(name))
-        with warnings.catch_warnings(record=True) as caught:
+
+        def show(message: Warning | str, *where: object, **more: object) -> None:
+            self._note(f"warning: {name}: {message}")
+
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", TrellicWarning)
+            warnings.showwarning = show
             try:
                 yield
             except CannotGoOn:
@@ -92,9 +97,6 @@ class Report:
                 if os.environ.get(DEBUG_VARIABLE):
                     raise
                 self.error(name, error)
-            finally:
-                for warning in caught:
-                    self._note(f"warning: {name}: {warning.message}")
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task)
 
