@@ -7,7 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.entropy import lanes as layout
-from trellic.entropy.cpu_decode import LEFT_OVER, NO_WORDS, OK, decode_group, decode_states
+from trellic.entropy.cpu_decode import (
+    LEFT_OVER,
+    NO_WORDS,
+    OK,
+    decode_group,
+    decode_narrow,
+    decode_states,
+)
 from trellic.entropy.cpu_encode import encode_group, encode_states, find_entries
 from trellic.entropy.lanes import GROUP, STATE_LOW, Segment
 from trellic.entropy.tables import MAX_INDEX, Tables
@@ -18,6 +25,7 @@ __all__ = ["Decoder", "Segment", "encode"]
 Int32s = npt.NDArray[np.int32]
 Uint8s = npt.NDArray[np.uint8]
 
+NARROW: Final = 16  # lanes below which setting up a round costs more than it saves
 ALWAYS_SCALAR: Final = np.zeros((1, 2), np.uint8)  # the trellis of one state, for class 0
 
 
@@ -91,28 +99,32 @@ class Decoder:
         cls = np.empty(len(index), np.uint8)
         moves = np.ascontiguousarray(next_state).ravel()
         entry, _, half_width, first = self._tables.coding
+        scales = self._tables.scales
         for group in range(layout.group_count(self._lanes)):
             at, end = int(bounds[group]), int(bounds[group + 1])
             if self._first:
                 mine = self._states[group * GROUP : (group + 1) * GROUP]
                 at = decode_states(words, at, end, mine)
-            status = decode_group(
-                words,
-                at,
-                end,
-                self._lanes,
-                group,
-                index,
-                self._tables.scales,
-                first_class,
-                moves,
-                entry,
-                half_width,
-                first,
-                self._states,
-                k,
-                cls,
-            )
+            shared = (moves, entry, half_width, first)
+            if self._lanes < NARROW:
+                status = decode_narrow(
+                    words, at, end, index, scales, first_class, *shared, self._states, k, cls
+                )
+            else:
+                status = decode_group(
+                    words,
+                    at,
+                    end,
+                    self._lanes,
+                    group,
+                    index,
+                    scales,
+                    first_class,
+                    *shared,
+                    self._states,
+                    k,
+                    cls,
+                )
             if status != OK:
                 raise _error(status)
         self._first = False

@@ -9,7 +9,7 @@ counted once a round. Tables and next trellis states have loops of their own, be
 that the middle one keeps to the registers there are.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +98,28 @@ def decode_states(words: Uint16s, at: int, end: int, x: Uint32s) -> int:
 
 
 @njit
+def _entry(slot: Any, table: Any, entry: Uint64s, first: Uint32s) -> Any:
+    """Find the entry whose interval holds a slot."""
+    place = first[np.uint32(table) << np.uint32(BUCKET_BITS) | slot >> np.uint32(BUCKET_SHIFT)]
+    following = np.uint32(entry[np.uint32(place + np.uint32(1))] & np.uint64(0xFFFF))
+    place = np.uint32(place + np.uint32(slot >= following))
+    e = entry[place]
+    while slot - (e & np.uint64(0xFFFF)) >= (e >> np.uint64(16) & np.uint64(FREQUENCY)):
+        place += np.uint32(1)
+        e = entry[place]
+    return e
+
+
+@njit
+def _step(state: Any, slot: Any, e: Any) -> Any:
+    """Return a state without the symbol of entry `e`, not yet renormalised."""
+    freq = np.uint32(e >> np.uint64(16) & np.uint64(FREQUENCY))
+    return np.uint32(
+        freq * (state >> np.uint32(PRECISION)) + slot - np.uint32(e & np.uint64(0xFFFF))
+    )
+
+
+@njit
 def _decode_round(
     table: Uint32s,
     k: Int32s,
@@ -110,19 +132,9 @@ def _decode_round(
     """Decode one symbol in each lane; return where the next word lies and if any escaped."""
     flags = np.uint64(0)
     for j in range(len(k)):
-        state = x[j]
-        slot = np.uint32(state & np.uint32(FREQUENCY))
-        place = first[table[j] << np.uint32(BUCKET_BITS) | slot >> np.uint32(BUCKET_SHIFT)]
-        following = np.uint32(entry[np.uint32(place + np.uint32(1))] & np.uint64(0xFFFF))
-        place = np.uint32(place + np.uint32(slot >= following))
-        e = entry[place]
-        while slot - (e & np.uint64(0xFFFF)) >= (e >> np.uint64(16) & np.uint64(FREQUENCY)):
-            place += np.uint32(1)
-            e = entry[place]
-        freq = np.uint32(e >> np.uint64(16) & np.uint64(FREQUENCY))
-        moved = np.uint32(
-            freq * (state >> np.uint32(PRECISION)) + slot - np.uint32(e & np.uint64(0xFFFF))
-        )
+        slot = np.uint32(x[j] & np.uint32(FREQUENCY))
+        e = _entry(slot, table[j], entry, first)
+        moved = _step(x[j], slot, e)
         taken = np.uint32(moved << np.uint32(16) | words[np.uint64(at)])
         need = moved < np.uint32(STATE_LOW)
         x[j] = taken if need else moved
@@ -178,4 +190,57 @@ def decode_group(
             for j in range(count):
                 parity = np.uint32(row[j] & 1)
                 trellis[j] = next_state[np.uint32(trellis[j] << np.uint32(1) | parity)]
+    return OK if at == end else LEFT_OVER
+
+
+@njit
+def decode_narrow(
+    words: Uint16s,
+    at: int,
+    end: int,
+    scale_index: Uint8s,
+    scales: int,
+    first_class: int,
+    next_state: Uint8s,
+    entry: Uint64s,
+    half_width: Int32s,
+    first: Uint32s,
+    x: Uint32s,
+    k: Int32s,
+    cls: Uint8s,
+) -> int:
+    """Do what `decode_group` does where there are few lanes: one loop, nothing to set up."""
+    if at > end:
+        return NO_WORDS
+    table = np.empty(GROUP, np.uint32)
+    trellis = np.zeros(GROUP, np.uint32)
+    for base in range(0, len(k), len(x)):
+        count = min(len(x), len(k) - base)
+        flags = np.uint64(0)
+        for j in range(count):
+            i = np.uint64(base + j)
+            c = np.uint32(first_class + (trellis[j] & np.uint32(1)))
+            t = np.uint32(c * np.uint32(scales) + scale_index[i])
+            slot = np.uint32(x[j] & np.uint32(FREQUENCY))
+            e = _entry(slot, t, entry, first)
+            moved = _step(x[j], slot, e)
+            if moved < np.uint32(STATE_LOW):
+                moved = np.uint32(moved << np.uint32(16) | words[np.uint64(at)])
+                at += 1
+            x[j] = moved
+            cls[i], table[j] = c, t
+            flags |= e
+            k[i] = np.int64(e) >> 32
+            parity = np.uint32(e >> np.uint64(32)) & np.uint32(1)
+            if e & np.uint64(ESCAPE_FLAG) == 0:
+                trellis[j] = next_state[np.uint32(trellis[j] << np.uint32(1) | parity)]
+        if at > end:
+            return NO_WORDS
+        if flags & np.uint64(ESCAPE_FLAG):
+            status, at = _escapes(k, table, base, half_width, x[:count], words, at, end)
+            if status != OK:
+                return status
+            for j in range(count):
+                if abs(k[base + j]) > half_width[table[j]]:
+                    trellis[j] = next_state[2 * trellis[j] + (k[base + j] & 1)]
     return OK if at == end else LEFT_OVER
