@@ -43,7 +43,7 @@ def run(inputs: Sequence[str], setting: Setting, model: str, device: str, as_jso
         With code 1 if a file or the model cannot be used.
     """
     engines = Engines(device)
-    with Report("Measuring", len(inputs), as_json=as_json) as report:
+    with Report("Measuring", inputs, as_json=as_json) as report:
         for name in inputs or [""]:
             with report.file(name or "the synthetic picture"):
                 codec = engines.both(model, setting.trellis, setting.decoder)

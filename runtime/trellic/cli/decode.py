@@ -17,6 +17,7 @@ from trellic.errors import NotATrellicFile
 
 SIGNATURE = b"TLC"
 SUFFIX = ".png"  # in a folder
+_LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 
 def run(
@@ -45,7 +46,7 @@ def run(
             param_hint="OUT",
         )
     engines = Engines(device)
-    with Report("Decoding", len(jobs), as_json=as_json) as report:
+    with Report("Decoding", inputs, as_json=as_json, large=_LARGE) as report:
         for job in jobs:
             with report.file(job.source):
                 _decode(job, engines, decoder, max_pixels, report)

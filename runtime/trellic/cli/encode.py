@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from trellic.cli.paths import Job, plan
 from trellic.cli.report import Report
 
 SUFFIX = ".tlc"
-_LONG = 2**22  # bytes of a picture file that take long enough for a progress display
+_LARGE = 2**20  # bytes of a picture file that take long enough for a progress display
 
 
 class Target(NamedTuple):
@@ -58,8 +57,7 @@ def run(
             f"{output!r} looks like a picture; the result is a {SUFFIX} file", param_hint="OUT"
         )
     engines = Engines(device)
-    long = any(os.path.isfile(name) and os.path.getsize(name) > _LONG for name in inputs)
-    with Report("Encoding", len(jobs), as_json=as_json, long=long) as report:
+    with Report("Encoding", inputs, as_json=as_json, large=_LARGE) as report:
         for job in jobs:
             with report.file(job.source):
                 _encode(job, engines, model, target, max_pixels, report)

@@ -15,7 +15,7 @@ def run(file: str, as_json: bool) -> None:
     typer.Exit
         With code 1 if the file is damaged or cannot be read.
     """
-    with Report("Reading", 1, as_json=as_json) as report, report.file(file):
+    with Report("Reading", [file], as_json=as_json) as report, report.file(file):
         data = read_stream(file)
         bitstream.read(data)
         fields = {"input": file} | _fields(data)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
@@ -43,21 +44,23 @@ class Report:
     ----------
     label : str
         What is being done, for the progress bar: ``"Encoding"``.
-    total : int
-        Number of files.
+    files : sequence of str
+        Their names; one alone gets a progress display only if it is large.
     as_json : bool
         Whether results are JSON objects.
-    long : bool
-        Whether even one file takes long enough to show that something goes on.
+    large : int
+        Size in bytes from which one file takes long enough for that.
     """
 
-    def __init__(self, label: str, total: int, *, as_json: bool, long: bool = False) -> None:
+    def __init__(
+        self, label: str, files: Sequence[str], *, as_json: bool, large: float = math.inf
+    ) -> None:
         self.failed = False
         self._as_json = as_json
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        if sys.stderr.isatty() and (total > 1 or long):
-            self._progress, self._task = _bar(label, total)
+        if sys.stderr.isatty() and (len(files) > 1 or any(_size(name) > large for name in files)):
+            self._progress, self._task = _bar(label, len(files))
 
     def __enter__(self) -> Self:
         """Show the progress bar, if there is one."""
@@ -111,6 +114,11 @@ class Report:
 
     def _note(self, line: str) -> None:
         print(one_line(line), file=sys.stderr, flush=True)
+
+
+def _size(path: str) -> int:
+    """Bytes of a file, 0 if it is none."""
+    return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
 def describe(name: str, error: BaseException) -> str:
