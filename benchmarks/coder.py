@@ -8,8 +8,8 @@ no coder needs escapes. Others are measured where they can be imported:
   tables it computes as it goes; and with ready `Categorical` tables, one call for each table,
   which only works where all tables are known before the first symbol is decoded.
 - CompressAI: its compiled rANS alone (`compressai.ans`), with and without the conversion of lists.
-- torch_ans: a C++ extension of PyTorch, several variants with its default symbol search (its inverse
-  tables are of no use for alphabets below 64 symbols, says its manual).
+- torch_ans: a C++ extension of PyTorch, several variants with its default symbol search (its manual
+  says that inverse tables buy less than 3 % below 64 symbols).
 
 ``--path FOLDER`` adds a folder to look in, as `compressai` without torchvision can be installed
 nowhere else: ``pip install --no-deps --target FOLDER compressai torch_ans``.
