@@ -7,7 +7,8 @@
 Every codec runs over a ladder of its own quality settings on every picture. Sizes are those of
 whole files, pictures come from real decoders, and PSNR is over the RGB samples at 8 bits. It prints
 the mean curves and a table of BD-rates (negative: fewer bits than the anchor), and writes JSON and
-plots.
+plots. Nothing is taken from an earlier run unless ``--reuse`` names its JSON (or the .partial.json
+of a run that was broken off); a codec must then have the same settings, versions and pictures.
 
 A codec may carry options: ``avif:speed=3``, ``avif:tune=psnr``, ``heic:tune=psnr``,
 ``jpeg:tune=psnr``, ``jxl:effort=9``, ``trellic:trellis=32:decoder=fast``.
@@ -15,7 +16,8 @@ A codec may carry options: ``avif:speed=3``, ``avif:tune=psnr``, ``heic:tune=psn
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,60 +54,78 @@ class UsageError(ValueError):
 def run(options: argparse.Namespace, console: Console) -> None:
     """Measure, compare, print and write."""
     images = find_images(options.images)[: options.limit]
-    descriptions = [describe_image(path) for path in images]
-    names = [path.name for path in images]
-    if options.published and not published.is_kodak(names):
+    if options.published and not published.is_kodak([path.name for path in images]):
         raise UsageError("--published needs exactly the 24 Kodak photos (kodim01 to kodim24)")
-    specs = _specs(options)
-    codecs = measure(specs, images, options, console)
-    bpp_range = _bpp_range(options)
-    comparisons = compare_all(codecs, options.published, bpp_range)
-    if not options.brief:
-        console.print(tables.mean_points(codecs))
-    console.print(tables.bd_rates(comparisons, bpp_range))
+    specs, bpp_range = _specs(options), _bpp_range(options)
     stem = f"rd-{options.name or options.images.resolve().name}"
     out = options.out or Path("benchmarks/results") / f"{stem}.json"
     head: dict[str, object] = {
         "benchmark": "rd",
         "machine": _machine.describe(PACKAGES),
-        "images": descriptions,
+        "images": [describe_image(path) for path in images],
         "bpp_range": bpp_range,
         "bd_note": "percent at equal RGB PSNR (PCHIP of log-rate); bpp_range is the codec's",
     }
+    partial = out.with_suffix(".partial.json")
+    codecs = measure(
+        specs, images, options, console, keep=lambda done: save(partial, head, done, [])
+    )
+    comparisons = compare_all(codecs, options.published, bpp_range)
+    if not options.brief:
+        console.print(tables.mean_points(codecs))
+    console.print(tables.bd_rates(comparisons, bpp_range))
     save(out, head, codecs, [asdict(comparison) for comparison in comparisons])
+    partial.unlink(missing_ok=True)
     console.print(f"wrote {out}")
     if not options.no_plot:
         _plot(codecs, options, stem, console)
 
 
 def measure(
-    specs: Sequence[Spec], images: Sequence[Path], options: argparse.Namespace, console: Console
+    specs: Sequence[Spec],
+    images: Sequence[Path],
+    options: argparse.Namespace,
+    console: Console,
+    keep: Callable[[list[Measured]], None],
 ) -> list[Measured]:
-    """Run the codecs, taking over what ``--reuse`` offers and fits."""
-    ladders = _ladders(options.quality)
-    results: list[Measured] = []
-    tasks: list[Task] = []
-    targets: dict[Spec, Measured] = {}
-    offered = _offered(options, images)
-    for spec in specs:
-        codec = make(spec)
-        qualities = ladders.get(spec.name, codec.ladder)
-        result = Measured(str(spec), codec.settings, codec.versions)
-        if (old := _reusable(result, qualities, images, offered, options)) is not None:
-            console.print(f"{spec}: taken from {options.reuse.name}")
-            result = old
-        else:
-            tasks += [Task(spec, image, qualities, options.ms_ssim) for image in images]
-        results.append(result)
-        targets[spec] = result
+    """Run the codecs, taking over what ``--reuse`` offers and fits.
+
+    ``keep`` gets all finished codecs whenever one finishes, so that a run that is broken off can be
+    taken up again.
+    """
+    results, tasks = _plan(specs, images, options, console)
+    left = Counter(task.spec for task in tasks)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(TextColumn("{task.description}"), *columns, console=console) as progress:
         total = sum(len(task.qualities) for task in tasks)
         bar = progress.add_task("encode + decode", total=total)
         for task, points in run_tasks(tasks, options.jobs, lambda n: progress.advance(bar, n)):
-            targets[task.spec].points.extend(points)
             progress.update(bar, description=f"{task.spec} {task.image.name}")
-    return results
+            results[task.spec].points.extend(points)
+            left[task.spec] -= 1
+            if not left[task.spec]:
+                keep([result for spec, result in results.items() if not left[spec]])
+    return list(results.values())
+
+
+def _plan(
+    specs: Sequence[Spec], images: Sequence[Path], options: argparse.Namespace, console: Console
+) -> tuple[dict[Spec, Measured], list[Task]]:
+    """Return each codec's result, still empty or reused, and the tasks that fill the empty ones."""
+    ladders = _ladders(options.quality)
+    offered = _offered(options, images)
+    results: dict[Spec, Measured] = {}
+    tasks: list[Task] = []
+    for spec in specs:
+        codec = make(spec)
+        qualities = ladders.get(spec.name, codec.ladder)
+        results[spec] = Measured(str(spec), codec.settings, codec.versions)
+        if (old := _reusable(results[spec], qualities, images, offered, options)) is not None:
+            console.print(f"{spec}: taken from {options.reuse.name}")
+            results[spec] = old
+        else:
+            tasks += [Task(spec, image, qualities, options.ms_ssim) for image in images]
+    return results, tasks
 
 
 def compare_all(
@@ -250,7 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--ms-ssim", action="store_true", help="compute MS-SSIM too")
     add("--jobs", type=int, default=1, help="processes (default 1)")
     add("--limit", type=int, metavar="N", help="only the first N photos")
-    add("--reuse", type=Path, metavar="JSON", help="take over codecs that have not changed")
+    add("--reuse", type=Path, metavar="JSON", help="take over unchanged codecs from an earlier run")
     add("--name", help="name of the data set (default: the folder's)")
     add("--out", type=Path, metavar="JSON", help="default benchmarks/results/rd-NAME.json")
     add("--plots", type=Path, default=Path("docs/plots"), metavar="DIR", help="folder of plots")

@@ -2,6 +2,7 @@
 
 import argparse
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from benchmarks.codecs import CodecUnavailableError, Pixels, Spec, SpecError
 from benchmarks.compare_picture import at_least, draw, panels, parse_box
 from benchmarks.labels import label
-from benchmarks.runs import Measured, compare, load
+from benchmarks.runs import Measured, Point, compare, load
 from PIL import Image
 
 from benchmarks import codecs, measure, published, rd, tables
@@ -106,6 +107,27 @@ def test_reuse_takes_over_what_has_not_changed(
     second = load(folder.parent / "rd.json")[1]
     assert second[0] == first[0]
     assert len(second[1].points) == 9
+
+
+def test_a_broken_run_can_be_taken_up_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = measure.run_task
+
+    def broken(task: measure.Task, report: Callable[[], None]) -> list[Point]:
+        if task.spec.name == "webp" and task.image.name == "1.png":
+            raise KeyboardInterrupt
+        return run(task, report)
+
+    monkeypatch.setattr(measure, "run_task", broken)
+    with pytest.raises(KeyboardInterrupt):
+        rd.main(arguments(folder))
+    assert not (folder.parent / "rd.json").exists()
+    partial = folder.parent / "rd.partial.json"
+    _, finished = load(partial)
+    assert [one.spec for one in finished] == ["jpeg"]
+    monkeypatch.setattr(measure, "run_task", run)
+    assert rd.main(arguments(folder, "--reuse", str(partial))) == 0
+    assert load(folder.parent / "rd.json")[1][0] == finished[0]
+    assert not partial.exists()
 
 
 def test_reuse_refuses_other_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
