@@ -1,9 +1,12 @@
 """Set-up shared by all tests: repeatable property tests, GPU tests only where there is a GPU."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from trellic.codec import Codec
 
 # The same examples on every run and no time limit for each: CI machines are slow and shared.
 settings.register_profile(
@@ -22,3 +25,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="this machine has no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def tiny_path() -> Path:
+    """Bundle made for tests; golden files hang on it, so it is never made anew."""
+    return Path(__file__).parent / "data" / "tiny.zip"
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_path: Path) -> Codec:
+    """The tiny model, loaded once."""
+    return Codec.load(str(tiny_path), device="cpu", threads=1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from trellic import transforms
 from trellic.bundle import BUNDLE_VERSION, DecoderInfo, Graph, Manifest, Search, stream_id
 from trellic.engines.exact import ExactNetwork, digest, probe_input
@@ -49,7 +50,7 @@ class Options:
     name: str
     licence: str = "Apache-2.0"
     description: str = ""
-    photos: int = 65
+    photos: int = 64
     skip_index: int = 2
     trellis_step: int = 21
     lam: dict[str, int] = field(default_factory=lambda: {"scalar": 26, "trellis": 28})
@@ -90,7 +91,7 @@ def export_bundle(
     layout = model.config.layout(options.skip_index)
     levels = level_tables(model)
     ratio = scale_ratio(layout.scales)
-    sigmas = SIGMA_MIN * ratio ** np.arange(layout.scales)
+    sigmas = (SIGMA_MIN * ratio ** np.arange(layout.scales)).astype(np.float64)
     g_a, h_a, g_s = (OrtEngine(files[free[name].file]) for name in ("g_a", "h_a", "quality"))
     photos = _photos(pack, options.photos, g_a, h_a, free["g_a"].halo, layout.latents)
     calibration = Calibration(layout, levels, engines, sigmas, photos, options.trellis_step)
@@ -106,7 +107,7 @@ def export_bundle(
     for name, network in networks.items():
         arrays |= to_arrays(name, network)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)
     files["normative.npz"] = buffer.getvalue()
     manifest = Manifest(
         bundle_version=BUNDLE_VERSION,
@@ -199,5 +200,3 @@ def _write(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None:
             # a fixed date: the same model gives the same bytes
             info = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
             archive.writestr(info, data, zipfile.ZIP_DEFLATED)
-
-

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 from rich.progress import track
+
 from trellic.coding import LatentCoder, Quantizer
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
@@ -101,9 +102,7 @@ class Calibration:
                 for i, photo in enumerate(track(self.photos, f"fitting {family} tables, {turn}")):
                     quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
                     level = self.levels.at(16 * quality, states)
-                    coder.encode(
-                        photo.f, photo.h, photo.plane, level, quantizer, observe=collected
-                    )
+                    coder.encode(photo.f, photo.h, photo.plane, level, quantizer, observe=collected)
                 tables = collected.refit(tables, self.prior)
         return tables
 
@@ -120,9 +119,7 @@ class Calibration:
         bpps, psnrs = [], []
         for photo in self.photos:
             coded = coder.encode(photo.f, photo.h, photo.plane, level, quantizer)
-            v32 = coder.decode(
-                coded.segments, coded.lanes, photo.plane, level, quantizer.states
-            )
+            v32 = coder.decode(coded.segments, coded.lanes, photo.plane, level, quantizer.states)
             latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
             picture = synthesis(latents.astype(np.float32), photo.plane)
             error = np.square(picture.astype(np.float64) - photo.pixels).mean()
@@ -134,7 +131,7 @@ class Calibration:
     def offsets(
         self, tables: Tables, lam: dict[str, int], synthesis: Callable[[Float32, Plane], Pixels]
     ) -> npt.NDArray[np.int16]:
-        """Quality offset of each trellis, in 1/16, that gives it the PSNR of the scalar quantizer."""
+        """Quality offset of each trellis (in 1/16) that gives it the scalar quantizer's PSNR."""
         scalar = Quantizer(0, lam["scalar"])
         curve = [self.measure(tables, scalar, q, synthesis)[1] for q in REFERENCE_QUALITIES]
         offsets = []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from trellic.errors import BadParameter
 from trellic_training.models.photo import PhotoModel
 from trellic_training.weights import load_weights

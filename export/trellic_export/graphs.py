@@ -13,6 +13,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 from trellic_training.models.transforms import STEM, DepthBlock
 
@@ -164,7 +165,7 @@ def _chain(build: GraphBuilder, x: str, modules: list[nn.Module]) -> str:
 
 def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
     if isinstance(module, nn.Conv2d):
-        stride, padding = int(module.stride[0]), int(module.padding[0])  # type: ignore[arg-type]
+        stride, padding = int(module.stride[0]), int(module.padding[0])
         weight, bias = _numpy(module.weight), _numpy(module.bias)
         return _conv(build, x, weight, bias, stride, padding, module.groups)
     if isinstance(module, nn.LeakyReLU):

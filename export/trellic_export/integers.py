@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 from torch import nn
+
 from trellic.exact.levels import GAIN_BITS, TRELLIS_CODES, LevelTables
 from trellic.exact.networks import IntegerNetwork
 from trellic_training.models.exact import network_layers

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+
 from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.errors import EngineError
@@ -69,7 +70,7 @@ def check_free(model: PhotoModel, engines: Mapping[str, Engine]) -> None:
         raise EngineError(f"decoder 'quality' differs from torch by {worst} of 255")
 
 
-def _close(name: str, seen: np.ndarray, expected: np.ndarray) -> None:  # type: ignore[type-arg]
+def _close(name: str, seen: np.ndarray, expected: np.ndarray) -> None:
     error = float(np.abs(seen - expected).max() / np.abs(expected).max())
     if not error < RELATIVE_TOLERANCE:
         raise EngineError(f"graph {name!r} differs from torch by {error:.1e} of its largest value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from trellic.errors import BadBundle
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 

@@ -249,9 +249,7 @@ def _manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
         raw = json.loads(files["manifest.json"])
         version = raw.get("bundle_version") if isinstance(raw, dict) else None
         if version != BUNDLE_VERSION:
-            raise BadBundle(
-                f"bundle {path} has version {version!r}", expected=str(BUNDLE_VERSION)
-            )
+            raise BadBundle(f"bundle {path} has version {version!r}", expected=str(BUNDLE_VERSION))
         return Manifest.model_validate(raw)
     except (KeyError, ValueError, ValidationError) as error:
         what = str(error).splitlines()[0]

@@ -28,6 +28,7 @@ DEFAULT_QUALITY = 60.0
 DEFAULT_TRELLIS = 8
 DEFAULT_DECODER = "quality"
 MAX_PIXELS = 2**28
+WARM_SIDE = 64  # pixels of the picture that warms a codec up
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,33 @@ class Codec:
         """Decoders of the model's streams, by name."""
         return dict(self.bundle.manifest.decoders)
 
+    def warm_up(self, *, trellis: int | None = None, decoder: str | None = None) -> None:
+        """Load ahead what the first calls would load: engines, integer networks and kernels.
+
+        Parameters
+        ----------
+        trellis : states of the trellis that will encode, None for no encoding
+        decoder : decoder that will decode, None for no decoding
+        """
+        if trellis is not None:
+            self.encode_picture(
+                Picture(np.zeros((WARM_SIDE, WARM_SIDE, 3), np.uint8)), trellis=trellis
+            )
+        if decoder is not None:
+            self._pool.decoder(decoder)
+            self._decode(self._blank_stream(), decoder, _Clock())
+
+    def _blank_stream(self) -> bitstream.Stream:
+        """Return a stream made without g_a, which a mere decoder need not load."""
+        layout, plane = self.bundle.manifest.layout, Plane(WARM_SIDE, WARM_SIDE)
+        level = self.bundle.levels.at(QUALITY16_MAX, DEFAULT_TRELLIS)
+        f = np.ones((layout.latents, *plane.latents), np.float32)
+        h = np.zeros((layout.hyper, *plane.hyper), np.float32)
+        quantizer = self._quantizer(DEFAULT_TRELLIS, "trellis")
+        coded = self._coder().encode(f, h, plane, level, quantizer)
+        header = self._header(WARM_SIDE, WARM_SIDE, QUALITY16_MAX, DEFAULT_TRELLIS, coded)
+        return bitstream.Stream(header, coded.segments)
+
     # ---- arrays and PIL images ----
 
     def encode(self, image: npt.ArrayLike | Image, **options: Any) -> bytes:
@@ -148,9 +176,7 @@ class Codec:
         """
         return images.to_array(self.decode_picture(data, **options))
 
-    def encode_batch(
-        self, batch: Sequence[npt.ArrayLike | Image], **options: Any
-    ) -> list[bytes]:
+    def encode_batch(self, batch: Sequence[npt.ArrayLike | Image], **options: Any) -> list[bytes]:
         """Encode several pictures, of any sizes, with the same options."""
         return [self.encode(image, **options) for image in batch]
 
@@ -203,7 +229,9 @@ class Codec:
             level = self.bundle.levels.at(at, trellis)
             coded = coder.encode(f, h, plane, level, quantizer)
             lanes[:] = coded.lanes
-            return self._write(picture, at, trellis, coded, chunks)
+            size = picture.width, picture.height
+            header = self._header(*size, at, trellis, coded, grey=picture.grey)
+            return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
 
         if bpp is None and max_bytes is None:
             data = encode_at(quality16)
@@ -226,25 +254,26 @@ class Codec:
             stages=clock.stages,
         )
 
-    def _write(
+    def _header(
         self,
-        picture: Picture,
+        width: int,
+        height: int,
         quality16: int,
         trellis: int,
         coded: CodedLatents,
-        chunks: bitstream.Chunks,
-    ) -> bytes:
-        header = bitstream.Header(
-            width=picture.width,
-            height=picture.height,
+        *,
+        grey: bool = False,
+    ) -> bitstream.Header:
+        return bitstream.Header(
+            width=width,
+            height=height,
             quality16=quality16,
             trellis=trellis,
             steps=len(self.bundle.manifest.layout.steps),
             stream_id=bytes.fromhex(self.bundle.manifest.stream_id),
             lanes=tuple(coded.lanes),
-            grey=picture.grey,
+            grey=grey,
         )
-        return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
 
     def _quantizer(self, trellis: int, search: str) -> Quantizer:
         if trellis not in TRELLIS_CODES:
@@ -324,8 +353,7 @@ class Codec:
         clock.mark("g_s")
         if header.grey:
             pixels = _one_channel(pixels)
-        own = stream.chunks
-        return Picture(pixels, own.alpha, own.icc, own.exif, own.xmp)
+        return Picture(pixels, **vars(stream.chunks))
 
     def _coder(self) -> LatentCoder:
         return LatentCoder(self.bundle.manifest.layout, self.bundle.tables, self._pool.exact())
@@ -380,4 +408,5 @@ def _three_channels(pixels: Pixels) -> Pixels:
 def _one_channel(pixels: Pixels) -> Pixels:
     """Mean of the three channels, rounded."""
     total = pixels.astype(np.uint16).sum(2)
-    return ((2 * total + 3) // 6).astype(np.uint8)
+    mean: Pixels = ((2 * total + 3) // 6).astype(np.uint8)
+    return mean

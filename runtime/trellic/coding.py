@@ -120,7 +120,12 @@ class LatentCoder:
         return CodedLatents(_step_major(coded, len(self.steps)), guess)
 
     def decode(
-        self, segments: Sequence[bytes], lanes: Sequence[int], plane: Plane, level: Level, states: int
+        self,
+        segments: Sequence[bytes],
+        lanes: Sequence[int],
+        plane: Plane,
+        level: Level,
+        states: int,
     ) -> Int32:
         """Decode all latents.
 
@@ -247,13 +252,13 @@ class LatentCoder:
         if step.context:
             scale = level.context_scale[: step.context]
             x = np.concatenate([features, latents.context_input(v32[: step.context], scale)])
-        mu, scale = self.networks[f"context_{k}"](x)
+        mu, log_scale = self.networks[f"context_{k}"](x)
         coded = slice(step.first, step.last)
         rows, columns = plane.coded
         limits = (rows - part.top, columns - part.left, self.layout.skip_index, self.layout.scales)
         return latents.predict(
             np.ascontiguousarray(mu, np.float32),
-            np.ascontiguousarray(scale, np.float32),
+            np.ascontiguousarray(log_scale, np.float32),
             np.ascontiguousarray(self._member[k][coded]),
             level.gain[coded],
             level.scale_shift[coded],
@@ -270,7 +275,8 @@ class LatentCoder:
 
 def _hyper_symbols(h: Float32, level: Level) -> npt.NDArray[np.int64]:
     z = np.floor(h * level.hyper_gain_float[:, None, None] + 0.5)
-    return np.clip(z, -HYPER_LIMIT, HYPER_LIMIT).astype(np.int64)
+    symbols: npt.NDArray[np.int64] = np.clip(z, -HYPER_LIMIT, HYPER_LIMIT).astype(np.int64)
+    return symbols
 
 
 def _guess_lanes(y32: npt.NDArray[np.int64], part: Rectangle) -> int:

@@ -1,0 +1,1 @@
+"""Training of Trellic's codecs: models, data, and the end-to-end stage."""

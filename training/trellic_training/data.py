@@ -58,9 +58,7 @@ def pack(folder: Path, out: Path, *, min_side: int = 192) -> int:
                 continue
             height, width = pixels.shape[:2]
             source = path.relative_to(folder).parts[0] if path.parent != folder else "."
-            photos.append(
-                Photo(source, path.name, offset, height, width, is_validation(path.name))
-            )
+            photos.append(Photo(source, path.name, offset, height, width, is_validation(path.name)))
             file.write(pixels.tobytes())
             offset += pixels.size
     if not photos:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import lightning
@@ -75,7 +75,7 @@ class EndToEnd(lightning.LightningModule):
         low, high = self.recipe.lmbda
         lmbda = low * (high / low) ** ((quality - 1) / 99)
         weight = (lmbda / (low * high) ** 0.5) ** self.recipe.weight_exponent
-        loss = (weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()
+        loss: Tensor = (weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()
         self.log("loss", loss, prog_bar=True)
         self.log("bpp", bpp.mean(), prog_bar=True)
         self.log("psnr", -10 * mse.log10().mean(), prog_bar=True)

@@ -1,4 +1,4 @@
-"""Optimizers by name. SOAP is the default: arXiv 2601.20769 measures it against AdamW for codecs."""
+"""Optimizers by name; SOAP is the default (measured for codecs in arXiv 2601.20769)."""
 
 from __future__ import annotations
 

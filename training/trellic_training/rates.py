@@ -14,7 +14,7 @@ TAIL = 0.02  # share of the heavy tail in each symbol's distribution
 
 def scale_ratio(scales: int) -> float:
     """Ratio of the standard deviations of neighbouring scale indices."""
-    return (SIGMA_MAX / SIGMA_MIN) ** (1 / (scales - 1))
+    return float((SIGMA_MAX / SIGMA_MIN) ** (1 / (scales - 1)))
 
 
 def bits(residual: Tensor, sigma: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Recipe(BaseModel):
     def lmbda_at(self, quality: float) -> float:
         """Weight of the distortion at a quality in [1, 100]."""
         low, high = self.lmbda
-        return low * float(high / low) ** ((quality - 1) / 99)
+        return float(low * (high / low) ** ((quality - 1) / 99))
 
     def phase_at(self, share: float) -> Phase:
         """Return the phase at a share of the run's time."""

@@ -51,3 +51,17 @@ def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
     model.load_state_dict(content["state"])
     facts: dict[str, Any] = content["facts"]
     return model, facts
+
+
+def average_of(checkpoint: Path, config: ModelConfig) -> tuple[PhotoModel, int]:
+    """Averaged model and number of steps of a Lightning checkpoint of the first stage."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    prefix = "ema.module."
+    state = {
+        name.removeprefix(prefix): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    model = PhotoModel(config)
+    model.load_state_dict(state)
+    return model, int(content["global_step"])

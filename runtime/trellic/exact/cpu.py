@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,7 +37,7 @@ def predict(
 
 
 @njit
-def _context_input(v32, context_scale, out):  # type: ignore[no-untyped-def]
+def _context_input(v32: Int32, context_scale: Int64, out: Float32) -> None:
     for c in range(v32.shape[0]):
         m = context_scale[c]
         for i in range(v32.shape[1]):
@@ -44,7 +46,18 @@ def _context_input(v32, context_scale, out):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _predict(mu, scale, member, gain, shift, limits, v32, position, mean32, index):  # type: ignore[no-untyped-def]
+def _predict(
+    mu: Float32,
+    scale: Float32,
+    member: Any,
+    gain: Int64,
+    shift: Int64,
+    limits: Int64,
+    v32: Int32,
+    position: Int32,
+    mean32: Int32,
+    index: Any,
+) -> int:
     rows, columns, skip, scales = limits[0], limits[1], limits[2], limits[3]
     channels, height, width = mu.shape
     n = 0

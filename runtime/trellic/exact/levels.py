@@ -112,7 +112,8 @@ class LevelTables:
         row, part = (level16 >> 4) - self.first_level, level16 & 15
         low = table[row].astype(np.int64)
         high = table[min(row + 1, len(table) - 1)].astype(np.int64)
-        return (low * (16 - part) + high * part + 8) >> 4
+        value: Int64 = (low * (16 - part) + high * part + 8) >> 4
+        return value
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return named arrays for an ``.npz`` file."""

@@ -145,7 +145,7 @@ def _read_part(
         low, high = (int(v) for v in arrays[here + "range"])
         weight, bias, shift = (arrays[here + field] for field in ("weight", "bias", "shift"))
         expected = {"pointwise": 2, "depthwise": 3, "shuffle": 1}[kind]
-        if (weight.dtype, bias.dtype, shift.dtype) != (np.int8, np.int32, np.uint8):
+        if [a.dtype.str[1:] for a in (weight, bias, shift)] != ["i1", "i4", "u1"]:
             raise ValueError(f"{here} has dtypes {weight.dtype}, {bias.dtype}, {shift.dtype}")
         if weight.ndim != expected or bias.shape != shift.shape or low > high:
             raise ValueError(f"{here} has shapes {weight.shape}, {bias.shape}, {shift.shape}")

@@ -24,8 +24,9 @@ def context_input(v32: Int32, context_scale: Int64) -> Float32:
     -------
     float32 (channels, h, w), integers in [-127, 127]
     """
-    scaled = (v32.astype(np.int64) * context_scale[:, None, None] + (1 << 15)) >> 16
-    return np.clip(scaled, -127, 127).astype(np.float32)
+    scaled: Int64 = (v32.astype(np.int64) * context_scale[:, None, None] + (1 << 15)) >> 16
+    activation: Float32 = np.clip(scaled, -127, 127).astype(np.float32)
+    return activation
 
 
 def predict(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
 from trellic.exact.networks import IntegerLayer
 
 ACTIVATION_UNIT = 2.0**-4  # one integer step of a hidden activation, in real units

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
 from trellic.layout import Group, Layout, Step
 
 from ..rates import SIGMA_MIN, bits, scale_ratio
@@ -99,13 +100,13 @@ class PhotoModel(nn.Module):
         self.hyper_log_sigma = nn.Parameter(torch.zeros(c.hyper))
         self.context_log_gain = nn.Parameter(torch.zeros(c.latents))
         self.h_s = nn.Sequential(
-            pointwise(c.hyper + 1, 128),
-            depthwise(128, 3),
-            pointwise(128, 4 * 64),
+            pointwise(c.hyper + 1, c.features),
+            depthwise(c.features, 3),
+            pointwise(c.features, 2 * c.features),
             nn.PixelShuffle(2),
-            pointwise(64, 128),
-            depthwise(128, 3),
-            pointwise(128, 4 * c.features),
+            pointwise(c.features // 2, c.features),
+            depthwise(c.features, 3),
+            pointwise(c.features, 4 * c.features),
             nn.PixelShuffle(2),
             depthwise(c.features, 3),
             pointwise(c.features, c.features),
@@ -122,7 +123,7 @@ class PhotoModel(nn.Module):
         layers: list[nn.Module] = [pointwise(c.features + step.context, hidden)]
         if step.context:
             layers += [depthwise(hidden, 5), pointwise(hidden, hidden)]
-        return nn.Sequential(*layers, _Heads(hidden, count))
+        return nn.Sequential(*layers, Heads(hidden, count))
 
     def step_map(self, height: int, width: int) -> Tensor:
         """Context step of every latent of a plane: int64 (latents, height, width)."""
@@ -182,7 +183,7 @@ class PhotoModel(nn.Module):
         )
 
     def sigma(self, index: Tensor) -> Tensor:
-        """Standard deviation, in steps, of a scale index."""
+        """Return the standard deviation, in steps, of a scale index."""
         return SIGMA_MIN * torch.exp(index * math.log(scale_ratio(self.config.scales)))
 
     def code_latents(self, y: Tensor, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,7 +232,7 @@ def to_activation(x: Tensor) -> Tensor:
     return round_through(x / ACTIVATION_UNIT).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
 
-class _Heads(nn.Module):
+class Heads(nn.Module):
     """The last layers of a context network: mean and scale, each with a unit of its own."""
 
     def __init__(self, hidden: int, count: int) -> None:
@@ -245,6 +246,7 @@ class _Heads(nn.Module):
         nn.init.constant_(self.scale.bias, 4.0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the integer mean and scale."""
         mean: Tensor = self.mean(x)
         scale: Tensor = self.scale(x)
         return mean, scale

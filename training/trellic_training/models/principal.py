@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..rates import SIGMA_MIN, scale_ratio
-from .photo import PhotoModel
+from .photo import Heads, PhotoModel
 from .transforms import STEM, DepthBlock
 
 LATENT_SCALE = 4.0  # latents per unit of an orthonormal coefficient of pixels in [-1/2, 1/2]
@@ -56,19 +56,26 @@ def start_from_components(model: PhotoModel, crops: Tensor) -> None:
     for block in model.modules():
         if isinstance(block, DepthBlock):
             for last in (block.spatial[-1], block.mix[-1]):
-                last.weight *= RESIDUAL_SCALE
+                _weight(last).mul_(RESIDUAL_SCALE)
     _set_scales(model, LATENT_SCALE * (pairs @ second).std(0).clamp_min(1e-3))
 
 
 def _components(samples: Tensor, count: int) -> Tensor:
     """Return the ``count`` strongest principal axes as columns: (features, count)."""
     moment = samples.T.double() @ samples.double() / len(samples)
-    return torch.linalg.eigh(moment)[1].flip(1)[:, :count].float()
+    vectors: Tensor = torch.linalg.eigh(moment)[1]
+    return vectors.flip(1)[:, :count].float()
 
 
 def _plain(transform: nn.Sequential) -> list[nn.Conv2d]:
     """Return the convolutions outside the residual blocks, in order."""
     return [module for module in transform if isinstance(module, nn.Conv2d)]
+
+
+def _weight(conv: nn.Module) -> Tensor:
+    if not isinstance(conv, nn.Conv2d):
+        raise TypeError(f"{type(conv).__name__} where a convolution is expected")
+    return conv.weight
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
@@ -88,10 +95,10 @@ def _set_scales(model: PhotoModel, deviation: Tensor) -> None:
     latents = model.config.latents
     full = functional.pad(deviation, (0, latents - len(deviation)), value=0.1)
     model.context_log_gain.copy_((2 / full).log())
-    entry = model.h_a[0]
-    if isinstance(entry, nn.Conv2d):
-        entry.weight /= full[None, :, None, None]
+    _weight(model.h_a[0]).div_(full[None, :, None, None])
     step = SCALE_SPREAD * math.log(scale_ratio(model.config.scales))
     bias = (full / SIGMA_MIN).log() / step
     for spec, context in zip(model.steps, model.contexts, strict=True):
-        context[-1].scale.bias.copy_(bias[spec.first : spec.last])
+        heads = list(context.children())[-1]
+        if isinstance(heads, Heads):
+            heads.scale.bias.copy_(bias[spec.first : spec.last])

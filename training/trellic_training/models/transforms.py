@@ -36,7 +36,8 @@ class DepthBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels, h, w) to the same shape."""
         x = x + self.spatial(x)
-        return x + self.mix(x)
+        mixed: Tensor = x + self.mix(x)
+        return mixed
 
 
 def _blocks(channels: int, count: int) -> list[nn.Module]:

@@ -1,0 +1,56 @@
+"""``trellic export``: what the command line of the runtime hands over to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trellic.errors import BadParameter
+from trellic_training.data import PackedPhotos, pack
+
+from .bundle import Options, export_bundle
+from .checkpoint import load_model
+
+app = typer.Typer(add_completion=False, help="Turn trained weights into a bundle.")
+
+
+@app.command()
+def export_command(
+    weights: Annotated[Path, typer.Argument(help="weights.pt of trellic train")],
+    out: Annotated[Path, typer.Argument(help="bundle to write, NAME.zip")],
+    photos: Annotated[Path, typer.Option(help="photos to calibrate on, or packed photos")],
+    count: Annotated[int, typer.Option(min=1, help="how many of them to use")] = 64,
+    description: Annotated[str, typer.Option(help="one sentence for the manifest")] = "",
+    licence: Annotated[str, typer.Option(help="of the weights")] = "Apache-2.0",
+    skip_index: Annotated[int, typer.Option(min=0, help="smaller scales are not coded")] = 2,
+    trellis_step: Annotated[int, typer.Option(min=1, max=255, help="in 1/32 step")] = 21,
+    lam_scalar: Annotated[int, typer.Option(min=0, help="cost of 1/64 bit, RDOQ")] = 26,
+    lam_trellis: Annotated[int, typer.Option(min=0, help="cost of 1/64 bit, trellis")] = 28,
+) -> None:
+    """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
+    if out.suffix != ".zip":
+        raise BadParameter(f"bundle {str(out)!r}", expected="a name that ends in .zip")
+    model, facts = load_model(weights)
+    if not (photos / "photos.json").is_file():
+        packed = out.parent / f"{out.stem}-photos"
+        pack(photos, packed)
+        photos = packed
+    options = Options(
+        name=out.stem,
+        licence=licence,
+        description=description,
+        photos=count,
+        skip_index=skip_index,
+        trellis_step=trellis_step,
+        lam={"scalar": lam_scalar, "trellis": lam_trellis},
+    )
+    manifest = export_bundle(model, facts, PackedPhotos(photos), out, options)
+    typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
+
+
+def main(arguments: list[str]) -> int | None:
+    """Run with arguments, as ``trellic export`` does."""
+    app(arguments, prog_name="trellic export", standalone_mode=False)
+    return 0

@@ -1,0 +1,75 @@
+"""``trellic train``: what the command line of the runtime hands over to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from trellic.errors import BadParameter
+
+from .data import PackedPhotos, pack
+from .end_to_end import train
+from .recipe import Recipe, load_recipe
+from .weights import average_of, save_weights
+
+app = typer.Typer(add_completion=False, help="Train a codec from a recipe.")
+
+
+@app.command()
+def train_command(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of a shipped one")],
+    photos: Annotated[Path, typer.Option(help="folder of photos, or of packed photos")],
+    out: Annotated[Path, typer.Option(help="folder for checkpoints, weights and logs")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="time budget")] = 60,
+    resume: Annotated[Path | None, typer.Option(help="checkpoint (.ckpt) or weights (.pt)")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
+) -> None:
+    """Train end to end; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export)."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    settings = load_recipe(_shipped(recipe))
+    packed = _packed(photos, out)
+    checkpoint = train(settings, packed, out, minutes, resume=resume)
+    export_weights(settings, checkpoint, out / "weights.pt", minutes)
+    typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
+
+
+def export_weights(recipe: Recipe, checkpoint: Path, out: Path, minutes: float) -> None:
+    """Write the averaged weights of a checkpoint, with what is known of its run."""
+    model, steps = average_of(checkpoint, recipe.model)
+    facts = {"recipe": recipe.model_dump(mode="json"), "steps": steps, "minutes": minutes}
+    save_weights(model, facts, out)
+
+
+def _shipped(recipe: Path) -> Path:
+    own = Path(__file__).parent / "recipes" / f"{recipe.name}.yaml"
+    path = recipe if recipe.is_file() else own
+    if not path.is_file():
+        raise BadParameter(f"no recipe {str(recipe)!r}", remedy=f"shipped: {_names()}")
+    return path
+
+
+def _names() -> str:
+    return ", ".join(sorted(p.stem for p in (Path(__file__).parent / "recipes").glob("*.yaml")))
+
+
+def _packed(photos: Path, out: Path) -> Path:
+    """Pack a folder of photos, unless it is packed already."""
+    if (photos / "photos.json").is_file():
+        return photos
+    packed = out / "photos"
+    if not (packed / "photos.json").is_file():
+        pack(photos, packed)
+    count = len(PackedPhotos(packed).training)
+    typer.echo(f"{count} photos to train on")
+    return packed
+
+
+def main(arguments: list[str]) -> int | None:
+    """Run with arguments, as ``trellic train`` does."""
+    app(arguments, prog_name="trellic train", standalone_mode=False)
+    return 0
