@@ -110,10 +110,21 @@ class Report:
 
     def result(self, line: str, fields: Mapping[str, object]) -> None:
         """Print one result: the fields as JSON, or a line for people."""
-        print(json.dumps(fields) if self._as_json else one_line(line), flush=True)
+        text = json.dumps(fields) if self._as_json else one_line(line)
+        if self._progress is not None and sys.stdout.isatty():
+            self._above_bar(text)
+        else:
+            print(text, flush=True)
 
     def _note(self, line: str) -> None:
-        print(one_line(line), file=sys.stderr, flush=True)
+        if self._progress is not None:
+            self._above_bar(one_line(line))
+        else:
+            print(one_line(line), file=sys.stderr, flush=True)
+
+    def _above_bar(self, line: str) -> None:
+        if self._progress is not None:
+            self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _size(path: str) -> int:
@@ -184,7 +195,7 @@ def _bar(label: str, total: int) -> tuple[Progress, TaskID]:
         TextColumn("{task.fields[file]}", markup=False),
         console=Console(stderr=True),
         transient=True,
-        # Lines printed meanwhile go above the bar, but what is piped elsewhere stays untouched.
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=False,
+        redirect_stderr=False,
     )
     return progress, progress.add_task(label, total=total, file="")
