@@ -162,6 +162,16 @@ def test_plugin(tmp_path, crop, codec):
     assert not (tmp_path / "b.tlc").exists()
 
 
+def test_example_of_the_plugin(monkeypatch):
+    import doctest
+
+    from trellic import bundle
+
+    monkeypatch.setattr(bundle, "find", lambda model: TINY)  # in place of photo
+    result = doctest.testmod(trellic.pillow)
+    assert (result.failed, result.attempted > 5) == (0, True)
+
+
 @pytest.mark.slow
 def test_new_processes(tmp_path, photo, stream):
     """Encode and decode as a user does; the same bytes, and nothing else said."""

@@ -428,3 +428,12 @@ def test_devices(tmp_path):
         _files.read_bytes("/dev/zero")
     with pytest.raises(IsADirectoryError):
         _files.read_bytes(tmp_path)
+
+
+def test_examples_of_the_docstrings():
+    import doctest
+
+    from trellic.images import sniff
+
+    assert doctest.testmod(sniff).failed == 0
+    assert doctest.testmod(sniff).attempted >= 3
