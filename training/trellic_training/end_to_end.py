@@ -19,6 +19,7 @@ from .models.photo import PhotoModel
 from .models.principal import start_from_components
 from .optimizers import make_optimizer
 from .recipe import Recipe
+from .weights import load_weights
 
 PIXEL_RANGE = 255.0
 START_CROPS, START_SIZE = 400, 128  # what the principal components are taken from
@@ -122,6 +123,19 @@ def sample_quality(count: int, device: torch.device) -> Tensor:
     return torch.where(wide, 1 + 99 * u, 15 + 70 * u)
 
 
+def _start(module: EndToEnd, pack: PackedPhotos, resume: Path | None) -> str | None:
+    """Set the weights to start from; returns the checkpoint that Lightning is to restore."""
+    if resume is not None and resume.suffix != ".pt":
+        return str(resume)
+    if resume is not None:
+        module.model.load_state_dict(load_weights(resume)[0].state_dict())
+    else:
+        crops = pack.crops(np.random.default_rng(module.recipe.seed), START_CROPS, START_SIZE)
+        start_from_components(module.model, to_network(crops))
+    module.ema.module.load_state_dict(module.model.state_dict())
+    return None
+
+
 def train(
     recipe: Recipe,
     photos: Path,
@@ -138,16 +152,14 @@ def train(
     photos : folder made by `trellic_training.data.pack`
     out : folder for checkpoints and TensorBoard logs
     minutes : time budget; learning rate and crop sizes follow it
-    resume : checkpoint of an earlier run; optimizer state and step count go on
+    resume : checkpoint of an earlier run (``.ckpt``: optimizer state and step count go on), or
+        weights alone (``.pt``: the optimizer warms up anew)
     """
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes)
     module = EndToEnd(recipe, clock)
     pack = PackedPhotos(photos)
-    if resume is None:
-        crops = pack.crops(np.random.default_rng(recipe.seed), START_CROPS, START_SIZE)
-        start_from_components(module.model, to_network(crops))
-        module.ema.module.load_state_dict(module.model.state_dict())
+    checkpoint = _start(module, pack, resume)
     module.to(memory_format=torch.channels_last)
     stream = CropStream(pack, recipe, clock, recipe.seed + int(time.time()))
     checkpoints = lightning.pytorch.callbacks.ModelCheckpoint(
@@ -164,7 +176,7 @@ def train(
         enable_model_summary=False,
     )
     loader = DataLoader(stream, batch_size=None)
-    trainer.fit(module, loader, ckpt_path=str(resume) if resume else None, weights_only=False)
+    trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=False)
     final = out / "last.ckpt"
     trainer.save_checkpoint(final)
     return final
