@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -345,7 +347,9 @@ class Codec:
         level = self.bundle.levels.at(header.quality16, header.trellis)
         coder = self._coder()
         clock.mark("load")
-        v32 = coder.decode(stream.segments, header.lanes, plane, level, header.trellis)
+        v32 = coder.decode(
+            stream.segments, header.lanes, plane, level, header.trellis, header.slice_side
+        )
         clock.mark("decode")
         latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
         halo = self.bundle.manifest.decoders[decoder].graph.halo
@@ -383,17 +387,20 @@ class _Clock:
 
 
 def _quality16(quality: float) -> int:
-    if not (isinstance(quality, int | float) and 1 <= quality <= 100):
+    if not (isinstance(quality, Real) and 1 <= quality <= 100):
         raise BadParameter(f"quality {quality!r}", expected="a number from 1 to 100")
-    return min(max(round(quality * 16), QUALITY16_MIN), QUALITY16_MAX)
+    return min(max(round(float(quality) * 16), QUALITY16_MIN), QUALITY16_MAX)
 
 
 def _budget(bpp: float | None, max_bytes: int | None, pixels: int) -> int:
     """Bytes to stay within."""
     if bpp is not None and max_bytes is not None:
         raise BadParameter("both bpp and max_bytes are given", expected="one of them")
-    budget = max_bytes if max_bytes is not None else (bpp or 0) * pixels / 8
-    if not budget >= 1:
+    wanted = bpp if max_bytes is None else max_bytes
+    budget = 0.0
+    if isinstance(wanted, Real):
+        budget = float(wanted) * (pixels / 8 if max_bytes is None else 1)
+    if not 1 <= budget < math.inf:
         raise BadParameter(
             f"bpp {bpp!r}" if max_bytes is None else f"max_bytes {max_bytes!r}",
             expected="a positive size of at least one byte",

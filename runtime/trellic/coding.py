@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import entropy
-from .bitstream import Rectangle, slice_grid
+from .bitstream import DEFAULT_SLICE_SIDE, Rectangle, slice_grid
 from .engines.exact import ExactNetwork
 from .entropy.tables import Tables
 from .errors import CorruptStream
@@ -82,6 +82,7 @@ class LatentCoder:
         quantizer: Quantizer,
         *,
         lanes: Sequence[int] | None = None,
+        slice_side: int = DEFAULT_SLICE_SIDE,
         observe: Observer | None = None,
     ) -> CodedLatents:
         """Code latents.
@@ -91,6 +92,7 @@ class LatentCoder:
         f : float32 (latents, rows, columns), outputs of g_a, before the gain
         h : float32 (hyper, rows / 4, columns / 4), outputs of h_a, before the gain
         lanes : lanes of each slice; guessed, then set by the size of each slice, if left out
+        slice_side : of a slice, in latents
         observe : is shown (t32, scale_index, k, class) of each coded segment
 
         Returns
@@ -104,7 +106,7 @@ class LatentCoder:
             index = hyper.table.astype(np.uint8)  # of class 0, where tables are scale indices
             observe(STEP32 * hyper.k, index, hyper.k, np.zeros(len(hyper.k), np.uint8))
         features = self._features(z, level)
-        grid = slice_grid(*plane.latents)
+        grid = slice_grid(*plane.latents, slice_side)
         guess = list(lanes) if lanes else [_guess_lanes(y32, part) for part in grid]
         coded: list[list[bytes]] = []
         for i, part in enumerate(grid):
@@ -126,8 +128,16 @@ class LatentCoder:
         plane: Plane,
         level: Level,
         states: int,
+        slice_side: int = DEFAULT_SLICE_SIDE,
     ) -> Int32:
         """Decode all latents.
+
+        Parameters
+        ----------
+        segments : in file order
+        lanes : lanes of each slice
+        states : of the trellis, 0 for scalar quantization
+        slice_side : of a slice, in latents
 
         Returns
         -------
@@ -138,7 +148,7 @@ class LatentCoder:
         CorruptStream
             When a segment does not decode to an end state, or its symbols leave their range.
         """
-        grid = slice_grid(*plane.latents)
+        grid = slice_grid(*plane.latents, slice_side)
         if len(segments) != 1 + len(self.steps) * len(grid):
             raise CorruptStream(
                 f"the stream has {len(segments)} segments",

@@ -9,7 +9,8 @@ from .errors import TargetUnreachable
 
 QUALITY16_MIN, QUALITY16_MAX = 16, 1600  # sixteenths of the quality
 CLOSE = 0.985  # a size in [CLOSE * budget, budget] is good enough
-TRIES = 24
+TRIES = 20
+GUIDED = 6  # tries that interpolate; where sizes jump, only halving is sure to end
 
 
 def fill(
@@ -53,10 +54,12 @@ def fill(
         )
     if largest <= budget:
         return high, tried[high]
-    for _ in range(TRIES):
+    for turn in range(TRIES):
         if high - low <= 1 or size(low) >= CLOSE * budget:
             break
-        guess = _between(low, high, size(low), size(high), budget)
+        guess = (low + high) // 2
+        if turn < GUIDED:
+            guess = _between(low, high, size(low), size(high), budget)
         if size(guess) <= budget:
             low = guess
         else:
