@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .entropy.tables import Tables
 from .errors import BadBundle, UnknownModel
 from .exact.levels import LevelTables
-from .exact.networks import IntegerNetwork, from_arrays
+from .exact.networks import IntegerNetwork, from_arrays, outputs
 from .layout import Layout
 
 BUNDLE_VERSION = 1
@@ -150,9 +150,27 @@ class Bundle:
             and self.tables.scales == layout.scales
             and set(self.network_names) <= set(self.manifest.exact)
             and set(self.network_names) <= set(self.manifest.probes)
+            and {"scalar", "trellis"} <= set(self.manifest.search)
+            and self._networks_fit()
         )
         if not good:
             raise BadBundle(f"the parts of bundle {self.path} do not fit together")
+
+    def _networks_fit(self) -> bool:
+        layout, h_s = self.manifest.layout, self.networks["h_s"]
+        features = outputs(h_s)
+        fits = [h_s.channels_in == layout.hyper + 1, len(features) == 1, _shuffles(h_s) == 2]
+        for k, step in enumerate(layout.steps):
+            context = self.networks[f"context_{k}"]
+            fits.append(context.channels_in == features[0] + step.context)
+            fits.append(outputs(context) == [step.last - step.first] * 2)
+            fits.append(_shuffles(context) == 0)
+        return all(fits)
+
+
+def _shuffles(network: IntegerNetwork) -> int:
+    """How often a network doubles the size of its planes."""
+    return sum(layer.kind == "shuffle" for layer in network.layers)
 
 
 def stream_id(arrays: Arrays, layout: Layout) -> str:

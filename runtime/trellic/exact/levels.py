@@ -78,6 +78,9 @@ class LevelTables:
 
     def __post_init__(self) -> None:
         latents, hyper = self.gain.shape[1:], self.hyper_mean.shape[1:]
+        sizes = {name: table.size for name, table in vars(self).items() if name != "first_level"}
+        if 0 in sizes.values():
+            raise BadBundle(f"quality tables of sizes {sizes}", expected="none empty")
         checks = {
             "level_offset": self.level_offset.shape == (len(TRELLIS_CODES),),
             "gain": self.gain.ndim == 2 and len(self.gain) >= 2 and self.gain.min() > 0,
@@ -140,5 +143,5 @@ class LevelTables:
                 hyper_index=arrays["levels.hyper_index"].astype(np.uint8),
                 hyper_scale=arrays["levels.hyper_scale"].astype(np.int32),
             )
-        except (KeyError, IndexError) as error:
+        except (KeyError, IndexError, ValueError, TypeError) as error:
             raise BadBundle(f"quality tables are incomplete ({error})") from error

@@ -65,6 +65,11 @@ class IntegerNetwork:
         return [evaluate(head, value) for head in self.heads] or [value]
 
     @property
+    def channels_in(self) -> int:
+        """Number of input channels."""
+        return int(self.trunk[0].weight.shape[1])
+
+    @property
     def layers(self) -> tuple[IntegerLayer, ...]:
         """All layers, trunk first."""
         return self.trunk + self.heads
@@ -128,11 +133,47 @@ def from_arrays(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Int
     """
     try:
         trunk, heads = (tuple(_read_part(f"{name}.{part}.", arrays)) for part in ("trunk", "head"))
-    except (KeyError, ValueError, IndexError) as error:
+        if not trunk:
+            raise BadBundle(f"integer network {name!r} is missing from the bundle")
+        network = IntegerNetwork(trunk, heads)
+        outputs(network)
+    except (KeyError, ValueError, IndexError, OverflowError) as error:
         raise BadBundle(f"integer network {name!r} is damaged ({error})") from error
-    if not trunk:
-        raise BadBundle(f"integer network {name!r} is missing from the bundle")
-    return IntegerNetwork(trunk, heads)
+    return network
+
+
+def outputs(network: IntegerNetwork) -> list[int]:
+    """Follow the channels through a network.
+
+    Returns
+    -------
+    list of int, channels of each head, or of the trunk's output where there are no heads
+
+    Raises
+    ------
+    ValueError
+        When a layer does not fit the one before it.
+    """
+    if network.trunk[0].kind != "pointwise":
+        raise ValueError("its first layer is not pointwise")
+    channels = network.channels_in
+    for i, layer in enumerate(network.trunk):
+        channels = _channels_out(layer, channels, f"trunk layer {i}")
+    heads = enumerate(network.heads)
+    return [_channels_out(head, channels, f"head {i}") for i, head in heads] or [channels]
+
+
+def _channels_out(layer: IntegerLayer, channels: int, where: str) -> int:
+    shape = layer.weight.shape
+    if layer.kind == "shuffle":
+        fits, result = channels % 4 == 0, channels // 4
+    elif layer.kind == "pointwise":
+        fits, result = shape[1] == channels, shape[0]
+    else:
+        fits, result = shape[0] == channels and shape[1] == shape[2] and shape[1] % 2 == 1, channels
+    if not fits:
+        raise ValueError(f"{where}, {layer.kind} {shape}, does not fit {channels} channels")
+    return result
 
 
 def _read_part(
@@ -147,9 +188,11 @@ def _read_part(
         expected = {"pointwise": 2, "depthwise": 3, "shuffle": 1}[kind]
         if [a.dtype.str[1:] for a in (weight, bias, shift)] != ["i1", "i4", "u1"]:
             raise ValueError(f"{here} has dtypes {weight.dtype}, {bias.dtype}, {shift.dtype}")
-        if weight.ndim != expected or bias.shape != shift.shape or low > high:
+        if weight.ndim != expected or not bias.ndim == shift.ndim == 1 or low > high:
             raise ValueError(f"{here} has shapes {weight.shape}, {bias.shape}, {shift.shape}")
-        if kind != "shuffle" and (len(weight) != len(bias) or shift.min() < 1 or shift.max() > 30):
+        if kind != "shuffle" and not len(weight) == len(bias) == len(shift) > 0:
+            raise ValueError(f"{here} has {len(weight)} outputs, {len(bias)} biases")
+        if kind != "shuffle" and (shift.min() < 1 or shift.max() > 30):
             raise ValueError(f"{here} has shifts outside 1..30")
         yield IntegerLayer(
             kind,
