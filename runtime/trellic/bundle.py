@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ from .layout import Layout
 BUNDLE_VERSION = 1
 MAX_MEMBER = 1 << 28  # bytes of one file of a bundle once unpacked
 MODELS_VARIABLE = "TRELLIC_MODELS"
+ZIP_ERRORS = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    EOFError,
+    RuntimeError,
+)
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
@@ -215,7 +224,7 @@ def installed() -> list[tuple[Path, Manifest]]:
     return found
 
 
-def find(model: str) -> Path:
+def find(model: str | os.PathLike[str]) -> Path:
     """Path of a bundle, by its name or its path.
 
     Raises
@@ -223,7 +232,8 @@ def find(model: str) -> Path:
     UnknownModel
         When there is none.
     """
-    if model.endswith(".zip") or os.sep in model:
+    model = os.fspath(model)
+    if model.endswith(".zip") or "/" in model or os.sep in model:
         if Path(model).is_file():
             return Path(model)
         raise UnknownModel(f"no bundle at {model!r}")
@@ -269,7 +279,7 @@ def _manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
         if version != BUNDLE_VERSION:
             raise BadBundle(f"bundle {path} has version {version!r}", expected=str(BUNDLE_VERSION))
         return Manifest.model_validate(raw)
-    except (KeyError, ValueError, ValidationError) as error:
+    except (KeyError, ValueError, RecursionError, ValidationError) as error:
         what = str(error).splitlines()[0]
         raise BadBundle(f"bundle {path} has no valid manifest ({what})") from error
 
@@ -285,13 +295,20 @@ def _read_zip(path: Path, only: str | None = None) -> dict[str, bytes]:
                         expected=f"at most {MAX_MEMBER}",
                     )
             return {m.filename: archive.read(m) for m in members}
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except ZIP_ERRORS as error:
         raise BadBundle(f"cannot read bundle {path} ({error})") from error
 
 
 def _load_arrays(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > MAX_MEMBER:
+            raise ValueError(f"{size} bytes once unpacked, at most {MAX_MEMBER} are allowed")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            arrays = {name: archive[name] for name in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("not all of its members are arrays")
+        return arrays
+    except (*ZIP_ERRORS, ValueError, MemoryError) as error:
         raise BadBundle(f"the integers of bundle {path} cannot be read ({error})") from error

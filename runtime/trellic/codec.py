@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -93,7 +94,12 @@ class Codec:
     (32, 48, 3)
     """
 
-    def __init__(self, model: str = DEFAULT_MODEL, device: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = DEFAULT_MODEL,
+        device: str = "auto",
+        threads: int = 0,
+    ) -> None:
         self.bundle = bundle.Bundle(bundle.find(model))
         self._asked = (device, threads)
         self._pool = EnginePool(self.bundle, device, threads)
@@ -101,7 +107,10 @@ class Codec:
 
     @classmethod
     def load(
-        cls, model: str = DEFAULT_MODEL, device: str = "auto", threads: int | None = None
+        cls,
+        model: str | os.PathLike[str] = DEFAULT_MODEL,
+        device: str = "auto",
+        threads: int | None = None,
     ) -> Self:
         """Load a model; the same as the constructor."""
         return cls(model, device, threads or 0)
