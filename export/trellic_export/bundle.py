@@ -41,7 +41,7 @@ class Options:
     Attributes
     ----------
     name, licence, description : for the manifest
-    photos : number of calibration photos
+    photos : number of calibration photos, at most
     skip_index : latents with a smaller scale index are not coded
     trellis_step : distance D of the trellis quantizers, in 1/32 step
     lam : the search's Lagrangian of each family, in cost a 1/64 bit (16 e32^2 + lam * rate64)
@@ -175,6 +175,7 @@ def _photos(
 ) -> list[Photo]:
     """Centres of photos of the training split, evenly over its sources."""
     rng = np.random.default_rng(0)
+    count = min(count, len(pack.training))
     chosen = rng.choice(len(pack.training), count, replace=False, p=pack.weights)
     photos = []
     for i in chosen:

@@ -29,6 +29,8 @@ QUALITIES = (3, 10, 18, 26, 34, 42, 50, 58, 66, 74, 82, 90, 97)
 ROUNDS = 3
 FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitted to
 REFERENCE_QUALITIES = (20, 40, 60, 80)
+MIN_SLOPE = 0.01  # dB for one quality; a model that gains less is not worth an offset
+MAX_OFFSET = 16 * 15  # 1/16 quality: as far as the tables of levels reach beyond 1 and 100
 
 
 class Photo:
@@ -40,17 +42,25 @@ class Photo:
 
 
 class Collector:
-    """Symbols of many segments, as `refit` wants them."""
+    """Symbols of many segments, as `refit` wants them.
 
-    def __init__(self) -> None:
+    Hyper-latents are of the scalar class in every stream, so the scalar family is fitted to them
+    too; in a trellis stream they are left out, or they alone would decide the scalar tables.
+    """
+
+    def __init__(self, *, trellis: bool) -> None:
+        self.trellis = trellis
         self.parts: list[tuple[npt.NDArray[np.generic], ...]] = []
 
     def __call__(self, *part: npt.NDArray[np.generic]) -> None:
         """Take (t32, scale_index, k, class) of one segment."""
-        self.parts.append(part)
+        if not self.trellis or part[3].any():
+            self.parts.append(part)
 
     def refit(self, tables: Tables, prior: Tables) -> Tables:
         """Tables fitted to everything collected."""
+        if not self.parts:
+            return tables
         t32, index, k, cls = (np.concatenate(column) for column in zip(*self.parts, strict=True))
         return refit(
             tables,
@@ -97,7 +107,7 @@ class Calibration:
         for states, family in ((0, "scalar"), (FIT_STATES, "trellis")):
             quantizer = Quantizer(states, lam[family])
             for turn in range(ROUNDS):
-                collected = Collector()
+                collected = Collector(trellis=states > 0)
                 coder = self.coder(tables)
                 for i, photo in enumerate(track(self.photos, f"fitting {family} tables, {turn}")):
                     quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
@@ -142,7 +152,7 @@ class Calibration:
                 if not states
                 else [self.measure(tables, trellis, q, synthesis)[1] for q in REFERENCE_QUALITIES]
             )
-            slope = np.gradient(curve, REFERENCE_QUALITIES)
+            slope = np.maximum(np.gradient(curve, REFERENCE_QUALITIES), MIN_SLOPE)
             shift = (np.asarray(curve) - np.asarray(own)) / slope
             offsets.append(round(16 * float(shift.mean())))
-        return np.array(offsets, np.int16)
+        return np.clip(offsets, -MAX_OFFSET, MAX_OFFSET).astype(np.int16)

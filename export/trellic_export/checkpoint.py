@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import PickleError
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ def load_model(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
     """
     try:
         model, facts = load_weights(path)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise BadParameter(f"{path} is no Trellic checkpoint ({error})") from error
+    except (OSError, RuntimeError, LookupError, ValueError, EOFError, PickleError) as error:
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadParameter(f"{path} is no Trellic checkpoint ({what})") from error
     model.eval().requires_grad_(requires_grad=False)
     return model.to(torch.float32), facts

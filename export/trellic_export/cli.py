@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from trellic.bundle import NAME_PATTERN
 from trellic.errors import BadParameter
 from trellic_training.data import PackedPhotos, pack
 
@@ -26,12 +28,18 @@ def export_command(
     licence: Annotated[str, typer.Option(help="of the weights")] = "Apache-2.0",
     skip_index: Annotated[int, typer.Option(min=0, help="smaller scales are not coded")] = 2,
     trellis_step: Annotated[int, typer.Option(min=1, max=255, help="in 1/32 step")] = 21,
-    lam_scalar: Annotated[int, typer.Option(min=0, help="cost of 1/64 bit, RDOQ")] = 26,
-    lam_trellis: Annotated[int, typer.Option(min=0, help="cost of 1/64 bit, trellis")] = 28,
+    lam_scalar: Annotated[int, typer.Option(min=0, max=4096, help="cost of 1/64 bit, RDOQ")] = 26,
+    lam_trellis: Annotated[
+        int, typer.Option(min=0, max=4096, help="cost of 1/64 bit, trellis")
+    ] = 28,
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
     if out.suffix != ".zip":
         raise BadParameter(f"bundle {str(out)!r}", expected="a name that ends in .zip")
+    if not re.match(NAME_PATTERN, out.stem):
+        raise BadParameter(
+            f"model name {out.stem!r}", expected="small letters, digits, dots, dashes, underscores"
+        )
     model, facts = load_model(weights)
     if not (photos / "photos.json").is_file():
         packed = out.parent / f"{out.stem}-photos"

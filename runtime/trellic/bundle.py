@@ -36,6 +36,7 @@ from .layout import Layout
 BUNDLE_VERSION = 1
 MAX_MEMBER = 1 << 28  # bytes of one file of a bundle once unpacked
 MODELS_VARIABLE = "TRELLIC_MODELS"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 ZIP_ERRORS = (
     OSError,
     zipfile.BadZipFile,
@@ -80,7 +81,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     bundle_version: int
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str = Field(pattern=NAME_PATTERN)
     stream_id: str = Field(pattern=r"^[0-9a-f]{8}$")
     licence: str
     description: str

@@ -1,6 +1,6 @@
 """Training photos: packed once into flat uint8 shards, cropped at random from memory.
 
-A folder of photos (any format that Pillow reads, one sub-folder a source) becomes ``photos.npy``
+A folder of photos (any format that Pillow reads, one sub-folder a source) becomes ``photos.bin``
 (every pixel, one after the other) and ``photos.json`` (where each photo lies). Cropping is then a
 slice of a memory map, so that two cores spend their time on the network.
 """
@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from rich.progress import track
+
+from trellic.errors import BadParameter
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -79,6 +81,11 @@ class PackedPhotos:
     """Random crops, and the validation photos, of a packed folder.
 
     Sources are drawn by the square root of their size: a large source is often a narrow one.
+
+    Raises
+    ------
+    BadParameter
+        When all photos belong to the validation split.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,6 +94,11 @@ class PackedPhotos:
         photos = [Photo(**entry) for entry in entries]
         self.training = [p for p in photos if not p.validation]
         self.validation = [p for p in photos if p.validation]
+        if not self.training:
+            raise BadParameter(
+                f"{folder} has no photo to train on",
+                expected="at least one outside the validation split, which takes 1 in 25",
+            )
         counts: dict[str, int] = {}
         for photo in self.training:
             counts[photo.source] = counts.get(photo.source, 0) + 1

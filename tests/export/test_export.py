@@ -1,0 +1,308 @@
+"""From weights and photos to a bundle that the runtime uses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trellic.bundle import Bundle
+from trellic.codec import Codec
+from trellic.coding import Quantizer
+from trellic.errors import BadBundle, BadParameter
+from trellic.exact.levels import TRELLIS_CODES
+from trellic.exact.networks import from_arrays, to_arrays
+from trellic.quantize.cpu import reconstruct
+from trellic.quantize.fit import parametric_tables
+from trellic_export import bundle as export
+from trellic_export import calibrate, cli
+from trellic_export.checkpoint import load_model
+from trellic_export.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
+from trellic_training.data import PackedPhotos, pack
+from trellic_training.end_to_end import to_network
+from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS
+from trellic_training.models.principal import start_from_components
+from trellic_training.rates import SIGMA_MIN, scale_ratio
+from trellic_training.weights import save_weights
+
+
+@pytest.fixture
+def packed(photos, tmp_path):
+    assert pack(photos, tmp_path / "packed") == 3
+    return tmp_path / "packed"
+
+
+@pytest.fixture
+def sensible(model, packed):
+    """The model with principal components, so that it codes pictures more or less."""
+    crops = PackedPhotos(packed).crops(np.random.default_rng(0), 60, 64)
+    start_from_components(model, to_network(crops))
+    return model
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Calibration in a second: small photos, fewer rounds and qualities."""
+    monkeypatch.setattr(export, "CALIBRATION_SIDE", 64)
+    monkeypatch.setattr(calibrate, "ROUNDS", 1)
+    monkeypatch.setattr(calibrate, "REFERENCE_QUALITIES", (30, 70))
+
+
+OPTIONS = export.Options(name="mini", photos=3, description="For one test.", skip_index=1)
+
+
+def psnr(a, b):
+    return 10 * math.log10(255**2 / np.square(a.astype(float) - b).mean())
+
+
+def test_there_and_back(sensible, packed, photos, tmp_path, quick):
+    facts = {"recipe": {"name": "mini"}, "steps": 0}
+    path = tmp_path / "new" / "mini.zip"
+    manifest = export.export_bundle(sensible, facts, PackedPhotos(packed), path, OPTIONS)
+    opened = Bundle(path)
+    assert opened.manifest == manifest
+
+    # everything is in the manifest
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        for name, digest in manifest.sha256.items():
+            assert hashlib.sha256(archive.read(name)).hexdigest() == digest
+    assert names == {"manifest.json", *manifest.sha256}
+    graphs = [manifest.encoder, manifest.hyper_encoder, *manifest.exact.values()]
+    graphs += [info.graph for info in manifest.decoders.values()]
+    assert {graph.file for graph in graphs} | {"normative.npz"} == set(manifest.sha256)
+    assert all(graph.kmac_per_pixel > 0 for graph in graphs)
+    assert (manifest.name, manifest.description) == ("mini", "For one test.")
+    assert (manifest.layout.skip_index, manifest.layout.scales) == (1, 24)
+    assert manifest.search["scalar"].lam == 26
+    assert manifest.search["trellis"].lam == 28
+    assert set(manifest.made_with) == {"numpy", "torch", "onnx", "onnxruntime", "python"}
+    assert manifest.training["steps"] == 0
+    assert set(manifest.training["largest_accumulator"]) == set(opened.networks)
+    assert set(manifest.probes) == set(manifest.exact) == set(opened.networks)
+    assert opened.levels.level_offset[0] == 0
+    assert np.abs(opened.levels.level_offset).max() <= calibrate.MAX_OFFSET
+
+    # and it codes pictures
+    codec = Codec.load(str(path), device="cpu", threads=1)
+    assert all(network.exact_engine for network in codec._pool.exact().values())
+    with Image.open(photos / "wave-1.png") as image:
+        pixels = np.array(image)
+    for trellis in TRELLIS_CODES:
+        data = codec.encode(pixels, quality=80, trellis=trellis)
+        assert psnr(pixels, codec.decode(data)) > 20
+
+    # the same export gives the same bytes
+    again = tmp_path / "again.zip"
+    export.export_bundle(sensible, facts, PackedPhotos(packed), again, OPTIONS)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_fitting_lowers_the_cost(sensible, packed, tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(export, "CALIBRATION_SIDE", 192)
+    monkeypatch.setattr(calibrate, "QUALITIES", (60,))
+    made = tmp_path / "mini.zip"
+    export.export_bundle(sensible, {}, PackedPhotos(packed), made, OPTIONS)
+    codec = Codec.load(str(made), device="cpu", threads=1)
+    engines, manifest = codec._pool, codec.bundle.manifest
+    photos = export._photos(
+        PackedPhotos(packed), 99, engines.encoder(), engines.hyper_encoder(), 48, 8
+    )
+    assert len(photos) == 3
+    sigmas = SIGMA_MIN * scale_ratio(24) ** np.arange(24)
+    calibration = calibrate.Calibration(
+        manifest.layout, codec.bundle.levels, engines.exact(), sigmas, photos, 21
+    )
+    for states, lam in ((0, 26), (8, 28)):
+        costs = [
+            sum(cost(calibration, tables, p, states, lam, 60) for p in photos)
+            for tables in (calibration.prior, codec.bundle.tables)
+        ]
+        assert costs[1] < costs[0]
+
+
+def cost(calibration, tables, photo, states, lam, quality) -> int:
+    """What the search minimises: 16 e32^2 + lam * rate64, over one photo."""
+    level = calibration.levels.at(16 * quality, states)
+    total = 0
+
+    def observe(t32, index, k, cls):
+        nonlocal total
+        error = t32.astype(np.int64) - reconstruct(k, cls, index, tables)
+        total += 16 * int(np.square(error).sum())
+
+    coder = calibration.coder(tables)
+    quantizer = Quantizer(states, lam)
+    coded = coder.encode(
+        photo.f, photo.h, photo.plane, level, quantizer, lanes=[1], observe=observe
+    )
+    return total + lam * 64 * 8 * sum(map(len, coded.segments))
+
+
+def test_trellis_streams_leave_the_scalar_tables_alone():
+    prior = parametric_tables(SIGMA_MIN * scale_ratio(4) ** np.arange(4), 21)
+    k = np.array([0, 1, -2, 7] * 50, np.int32)
+    index, scalar = np.full(200, 2, np.uint8), np.zeros(200, np.uint8)
+    collected = {trellis: calibrate.Collector(trellis=trellis) for trellis in (False, True)}
+    for collector in collected.values():
+        collector(32 * k, index, k, scalar)  # as hyper-latents are, in every stream
+    assert collected[True].refit(prior, prior) is prior
+    assert (collected[False].refit(prior, prior).freqs != prior.freqs).any()
+
+
+def test_networks_that_overflow_are_not_exported(model, packed, tmp_path):
+    with torch.no_grad():
+        model.contexts[0][0].bias[2] = 1e6
+    with pytest.raises(BadBundle, match=r"context_0.*may reach"):
+        export.export_bundle(model, {}, PackedPhotos(packed), tmp_path / "a.zip", OPTIONS)
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_integers_survive_the_file(model):
+    rng = np.random.default_rng(0)
+    for name, network in integer_networks(model).items():
+        again = from_arrays(name, to_arrays(name, network))
+        x = rng.integers(-127, 128, (network.channels_in, 5, 4))
+        for a, b in zip(network(x), again(x), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_level_tables_are_the_gains(model):
+    tables = level_tables(model)
+    assert (tables.first_level, len(tables.gain)) == (FIRST_LEVEL, LAST_LEVEL - FIRST_LEVEL + 1)
+    assert next(model.parameters()).dtype == torch.float32
+    for quality in (1.0, 33.0, 50.0, 100.0):
+        level = tables.at(round(16 * quality), 8)
+        gain = model.gains(torch.tensor([quality]))[0, :, 0, 0].numpy()
+        np.testing.assert_allclose(level.gain_float, gain, rtol=1e-3)
+        bucket = model.hyper_quality(torch.tensor([quality])).clamp(1, 100)
+        hyper = model.hyper_gains(bucket)[0, :, 0, 0].numpy()
+        np.testing.assert_allclose(level.hyper_gain_float, hyper, rtol=1e-4)
+        mean = (model.hyper_mean * torch.from_numpy(hyper)).round().numpy()
+        np.testing.assert_array_equal(level.hyper_mean, mean)
+
+
+@pytest.mark.parametrize("quality", [5.0, 50.0, 93.0])
+def test_integer_evaluation_is_what_training_computes(model, quality):
+    """Means and scale indices: the runtime's integers against torch, up to their units."""
+    level = level_tables(model).at(round(16 * quality), 0)
+    networks, rng = integer_networks(model), np.random.default_rng(0)
+    z = rng.integers(-40, 40, (4, 2, 3))
+    v32 = rng.integers(-400, 400, (8, 8, 12))
+    scaled = np.clip((z * level.hyper_scale[:, None, None] + 2**15) >> 16, -127, 127)
+    x = np.concatenate([scaled, np.full((1, 2, 3), level.plane)])
+    features = networks["h_s"](x)[0]
+    at = torch.tensor([quality])
+    gain = torch.from_numpy(level.hyper_gain_float)[None, :, None, None]
+    torch_features = model.features(torch.from_numpy(z)[None] / gain, at)[0].numpy()
+    np.testing.assert_array_equal(features, torch_features)
+    y_hat = torch.from_numpy(v32 / 32)[None].float()
+    for k, step in enumerate(model.steps):
+        x = features
+        if step.context:
+            m = level.context_scale[: step.context, None, None]
+            seen = np.clip((v32[: step.context] * m + 2**15) >> 16, -127, 127)
+            x = np.concatenate([features, seen])
+        mu, s = networks[f"context_{k}"](x)
+        coded = slice(step.first, step.last)
+        mean, index = model.parameters_of(k, torch.from_numpy(features)[None].float(), y_hat, at)
+        mean32 = np.clip((mu * level.gain[coded, None, None] + 2**15) // 2**16, -(2**20), 2**20)
+        # gains are rounded to 2^-12, and a context activation may round the other way
+        assert np.mean(np.abs(mean[0].numpy() - mean32 / 32) > 0.05) < 0.01
+        shift = level.scale_shift[coded, None, None]
+        exact = np.clip((s * 16 + shift + 64) // 128, 0, 23)
+        assert np.mean(np.abs(index[0].numpy() - exact) > 0.5 + 1 / SCALE_PARTS) < 0.01
+    assert MEAN_UNIT == 2.0**-9
+
+
+# ---- the command ----
+
+
+def test_the_command(sensible, photos, tmp_path, quick, capsys):
+    save_weights(sensible, {"recipe": {}, "steps": 5}, tmp_path / "weights.pt")
+    out = tmp_path / "out" / "mini.zip"
+    arguments = [tmp_path / "weights.pt", out, "--photos", photos, "--licence", "CC0-1.0"]
+    assert cli.main([str(a) for a in arguments]) == 0
+    assert "model 'mini', stream id" in capsys.readouterr().out
+    manifest = Bundle(out).manifest
+    assert (manifest.licence, manifest.training["steps"]) == ("CC0-1.0", 5)
+    assert (tmp_path / "out" / "mini-photos" / "photos.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["mini", "mini.tlc", "mini.ZIP", "My Model.zip", ".zip", "ä.zip"])
+def test_bundles_need_a_proper_name(model, photos, tmp_path, name):
+    save_weights(model, {}, tmp_path / "weights.pt")
+    arguments = [tmp_path / "weights.pt", tmp_path / name, "--photos", photos]
+    with pytest.raises(BadParameter, match="expected"):
+        cli.main([str(a) for a in arguments])
+    assert not (tmp_path / name).exists()
+
+
+def not_checkpoints():
+    yield "nothing", b""
+    yield "text", b"Dear diary"
+    yield "picture", b"\x89PNG\r\n\x1a\n" + bytes(100)
+    yield "zip", b"PK\x03\x04" + bytes(100)
+    yield "pickle", pickle.dumps({"trellic_weights": 1}, protocol=2)
+    yield "json", json.dumps({"trellic_weights": 1}).encode()
+
+
+@pytest.mark.parametrize(
+    "content", [pytest.param(data, id=name) for name, data in not_checkpoints()]
+)
+def test_what_is_no_checkpoint_is_refused(photos, tmp_path, content):
+    (tmp_path / "weights.pt").write_bytes(content)
+    arguments = [tmp_path / "weights.pt", tmp_path / "a.zip", "--photos", photos]
+    with pytest.raises(BadParameter, match=r"weights\.pt is no Trellic checkpoint") as raised:
+        cli.main([str(a) for a in arguments])
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {"a": 1},
+        {"trellic_weights": 2},
+        {"trellic_weights": 1},
+        {"trellic_weights": 1, "config": {"wide": "x"}},
+    ],
+    ids=str,
+)
+def test_other_torch_files_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(BadParameter, match="is no Trellic checkpoint"):
+        load_model(tmp_path / "weights.pt")
+
+
+def test_weights_of_other_shapes_are_refused(model, tmp_path):
+    save_weights(model, {}, tmp_path / "weights.pt")
+    content = torch.load(tmp_path / "weights.pt")
+    content["config"]["wide"] = 16
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(BadParameter, match="is no Trellic checkpoint"):
+        load_model(tmp_path / "weights.pt")
+
+
+def test_missing_weights(tmp_path):
+    with pytest.raises(BadParameter, match="No such file"):
+        load_model(tmp_path / "gone.pt")
+
+
+def test_checkpoints_are_read_for_evaluation(model, tmp_path):
+    save_weights(model, {"steps": 3}, tmp_path / "weights.pt")
+    again, facts = load_model(tmp_path / "weights.pt")
+    assert facts == {"steps": 3}
+    assert not again.training
+    assert not any(p.requires_grad for p in again.parameters())
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    for a, b in zip(integer_networks(model).items(), integer_networks(again).items(), strict=True):
+        for x, y in zip(a[1].layers, b[1].layers, strict=True):
+            np.testing.assert_array_equal(x.weight, y.weight)

@@ -1,0 +1,185 @@
+"""ONNX graphs compute what torch and the plain integers compute, at every size."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from trellic import transforms
+from trellic.engines.exact import ExactNetwork, digest, probe_input
+from trellic.engines.ort import OrtEngine
+from trellic.errors import EngineError
+from trellic.layout import Plane
+from trellic_export import graphs, parity
+from trellic_export.bundle import _exact_graphs, _free_graphs
+from trellic_export.integers import integer_networks
+from trellic_export.proof import prove
+from trellic_training.models.transforms import DepthBlock, analysis, synthesis
+
+SIZES = pytest.mark.parametrize("size", [(64, 64), (128, 192), (320, 64)])
+
+
+def engine(graph: bytes) -> OrtEngine:
+    return OrtEngine(graph, threads=1)
+
+
+@pytest.fixture
+def free(model):
+    """Graphs of the free transforms: engines by name, and what the manifest says of them."""
+    files: dict[str, bytes] = {}
+    made = _free_graphs(model, files)
+    return {name: engine(files[graph.file]) for name, graph in made.items()}, made
+
+
+@SIZES
+@pytest.mark.parametrize("count", [1, 2])
+def test_free_transforms(model, free, size, count):
+    engines, _ = free
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (count, *size, 3), dtype=np.uint8)
+    x = torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - 0.5
+    f = model.g_a(x)
+    (seen,) = engines["g_a"]({"image": image})
+    np.testing.assert_allclose(seen, f, atol=1e-4)
+    (seen,) = engines["h_a"]({"latents": f.numpy()})
+    np.testing.assert_allclose(seen, model.h_a(f), atol=1e-4)
+    f = 30 * f  # so that pixels reach black and white
+    pixels = ((model.g_s(f) + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    (decoded,) = engines["quality"]({"latents": f.numpy()})
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - pixels).max() <= 1
+    assert {0, 255} <= set(np.unique(decoded))
+
+
+@pytest.mark.parametrize(("wide", "deep"), [(0, 0), (1, 2), (3, 1)])
+def test_halos_are_wide_enough(monkeypatch, model, wide, deep):
+    torch.manual_seed(0)
+    g_a = analysis(8, 8, 4, (wide, deep)).requires_grad_(requires_grad=False)
+    g_s = synthesis(8, 8, 4, (wide, deep)).requires_grad_(requires_grad=False)
+    model.g_a, model.g_s = g_a, g_s
+    for block in (*g_a, *g_s):
+        if isinstance(block, DepthBlock):  # let neighbours count
+            block.spatial[-1].weight *= 8
+    blocks = {"encoder_blocks": (wide, deep), "decoder_blocks": (wide, deep)}
+    model.config = model.config.model_copy(update=blocks)
+    files: dict[str, bytes] = {}
+    made = _free_graphs(model, files)
+    plane = Plane(448, 320)
+    pixels = np.random.default_rng(2).integers(0, 256, (320, 448, 3), dtype=np.uint8)
+    analyse, synthesise = engine(files[made["g_a"].file]), engine(files[made["quality"].file])
+    whole = transforms.analysis(analyse, pixels, plane, 4, 0)
+    pixels_whole = transforms.synthesis(synthesise, 9 * whole, plane, 0)
+    monkeypatch.setattr(transforms, "WHOLE", 1)
+    monkeypatch.setattr(transforms, "TILE", 8)
+    tiled = transforms.analysis(analyse, pixels, plane, 4, made["g_a"].halo)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+    again = transforms.synthesis(synthesise, 9 * whole, plane, made["quality"].halo)
+    assert np.abs(again.astype(int) - pixels_whole).max() <= 1
+    assert np.mean(again != pixels_whole) < 1e-3
+    if deep:  # and no wider than they need to be
+        less = transforms.synthesis(synthesise, 9 * whole, plane, made["quality"].halo - 1)
+        assert np.abs(less.astype(int) - pixels_whole).max() > 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 8), (13, 11)])
+def test_integer_networks(model, size):
+    rng = np.random.default_rng(1)
+    networks = integer_networks(model)
+    modules = {"h_s": model.h_s} | {f"context_{k}": m for k, m in enumerate(model.contexts)}
+    assert list(networks) == ["h_s", "context_0", "context_1", "context_2"]
+    for name, network in networks.items():
+        assert 0 < prove(name, network) < 2**22
+        run = engine(graphs.integer_graph(network))
+        x = rng.integers(-127, 128, (2, network.channels_in, *size)).astype(np.float32)
+        seen = run({"x": x})
+        expected = modules[name](torch.from_numpy(x))
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        for a, b in zip(seen, expected, strict=True):
+            np.testing.assert_array_equal(a, b.numpy())
+        for i in range(2):
+            for a, b in zip(seen, network(x[i]), strict=True):
+                np.testing.assert_array_equal(a[i], b)
+
+
+def test_parity_is_checked(model):
+    files: dict[str, bytes] = {}
+    networks = integer_networks(model)
+    exact = _exact_graphs(networks, files)
+    engines = {}
+    for name, network in networks.items():
+        probe = digest(network(probe_input(network.channels_in)))
+        graph = files[exact[name].file]
+        engines[name] = ExactNetwork(name, network, probe, lambda graph=graph: engine(graph))
+    parity.check_exact(model, networks, engines)
+    with torch.no_grad():
+        model.contexts[1][0].bias += 1
+    with pytest.raises(EngineError, match="'context_1' differs"):
+        parity.check_exact(model, networks, engines)
+
+
+@pytest.mark.parametrize("part", ["g_a", "h_a", "g_s"])
+def test_parity_of_free_transforms_is_checked(model, free, part):
+    engines, _ = free
+    parity.check_free(model, engines)
+    with torch.no_grad():
+        last = [m for m in getattr(model, part) if isinstance(m, nn.Conv2d)][-1]
+        last.bias += 0.5
+    with pytest.raises(EngineError, match=part if part != "g_s" else "quality"):
+        parity.check_free(model, engines)
+
+
+def test_an_engine_that_is_not_a_number_is_no_parity(model, free):
+    engines, _ = free
+    broken = lambda inputs: [np.full((1, 8, 8, 8), np.nan, np.float32)]  # noqa: E731
+    with pytest.raises(EngineError, match="g_a"):
+        parity.check_free(model, engines | {"g_a": broken})
+
+
+class Odd(nn.Module):
+    pass
+
+
+def test_what_has_no_graph_is_named():
+    with pytest.raises(TypeError, match="no ONNX form for Odd"):
+        graphs.decoder_graph(nn.Sequential(nn.Conv2d(2, 3, 1), Odd()))
+    with pytest.raises(TypeError, match="without bias"):
+        graphs.decoder_graph(nn.Sequential(nn.Conv2d(2, 3, 1, bias=False)))
+    with pytest.raises(TypeError, match="pixel-unshuffle stem"):
+        graphs.encoder_graph(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)))
+
+
+def test_graphs_are_plain(model):
+    files: dict[str, bytes] = {}
+    _free_graphs(model, files)
+    _exact_graphs(integer_networks(model), files)
+    assert len(files) == 7
+    for data in files.values():
+        graph = onnx.load_from_string(data)
+        assert graph.opset_import[0].version == graphs.OPSET
+        assert {node.domain for node in graph.graph.node} == {""}
+        assert not graph.metadata_props
+
+
+def test_multiplications_by_hand():
+    # at 1/8: 192 -> 8; a block of 8; at 1/16: 8 -> 16 by 2x2, 16 -> 4
+    g_a = analysis(8, 16, 4, (1, 0))
+    block = 8 * 8 + 8 * 9 + 8 * 8 + 8 * 16 + 16 * 8
+    expected = (192 * 8 + block) / 64 + (8 * 16 * 4 + 16 * 4) / 256
+    assert graphs.macs_per_pixel(g_a, 1) == pytest.approx(expected)
+    # at 1/16: 4 -> 16, 16 -> 32; at 1/8 a block of 8, 8 -> 192
+    g_s = synthesis(8, 16, 4, (1, 0))
+    expected = (4 * 16 + 16 * 32) / 256 + (block + 8 * 192) / 64
+    assert graphs.macs_per_pixel(g_s, 16) == pytest.approx(expected)
+    assert graphs.macs_per_pixel(DepthBlock(8), 1) == block
+
+
+def test_integer_multiplications_by_hand(model):
+    network = integer_networks(model)["h_s"]
+    at64 = 5 * 8 + 8 * 9 + 8 * 16
+    at32 = 4 * 8 + 8 * 9 + 8 * 32
+    at16 = 8 * 9 + 8 * 8
+    expected = at64 / 64**2 + at32 / 32**2 + at16 / 16**2
+    assert graphs.integer_macs_per_pixel(network, 64) == pytest.approx(expected)
