@@ -31,6 +31,7 @@ FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitte
 REFERENCE_QUALITIES = (20, 40, 60, 80)
 MIN_SLOPE = 0.01  # dB for one quality; a model that gains less is not worth an offset
 MAX_OFFSET = 16 * 15  # 1/16 quality: as far as the tables of levels reach beyond 1 and 100
+OFFSET_PHOTOS = 12  # photos on which the PSNR of trellises is equalised
 
 
 class Photo:
@@ -123,11 +124,11 @@ class Calibration:
         quality: float,
         synthesis: Callable[[Float32, Plane], Pixels],
     ) -> tuple[float, float]:
-        """Mean bits per pixel (payload) and mean PSNR (dB) over the photos at one quality."""
+        """Mean bits per pixel (payload) and mean PSNR (dB) over a few photos at one quality."""
         coder = self.coder(tables)
         level = self.levels.at(round(16 * quality), quantizer.states)
         bpps, psnrs = [], []
-        for photo in self.photos:
+        for photo in self.photos[:OFFSET_PHOTOS]:
             coded = coder.encode(photo.f, photo.h, photo.plane, level, quantizer)
             v32 = coder.decode(coded.segments, coded.lanes, photo.plane, level, quantizer.states)
             latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]

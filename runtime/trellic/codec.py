@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -20,7 +17,8 @@ from .errors import BadParameter
 from .exact.levels import TRELLIS_CODES
 from .images import Picture
 from .layout import Plane
-from .rate_control import QUALITY16_MAX, QUALITY16_MIN, fill
+from .rate_control import QUALITY16_MAX, fill, to_budget, to_quality16
+from .results import Clock, Decoded, Encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,45 +30,6 @@ DEFAULT_TRELLIS = 8
 DEFAULT_DECODER = "quality"
 MAX_PIXELS = 2**28
 WARM_SIDE = 64  # pixels of the picture that warms a codec up
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A stream and how it was made.
-
-    Attributes
-    ----------
-    data : the bytes of a ``.tlc`` file
-    width, height : pixels
-    quality : the quality used, in [1, 100]
-    trellis : number of trellis states, 0 for scalar
-    lanes : rANS lanes of the first slice
-    seconds : wall time from pixels to bytes
-    stages : wall time of each stage, in seconds
-    """
-
-    data: bytes
-    width: int
-    height: int
-    quality: float
-    trellis: int
-    lanes: int
-    seconds: float
-    stages: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def bpp(self) -> float:
-        """Bits per pixel of the whole stream."""
-        return 8 * len(self.data) / (self.width * self.height)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A picture, and how long each stage took, in seconds."""
-
-    picture: Picture
-    seconds: float
-    stages: dict[str, float] = field(default_factory=dict)
 
 
 class Codec:
@@ -148,7 +107,7 @@ class Codec:
             )
         if decoder is not None:
             self._pool.decoder(decoder)
-            self._decode(self._blank_stream(), decoder, _Clock())
+            self._decode(self._blank_stream(), decoder, Clock())
 
     def _blank_stream(self) -> bitstream.Stream:
         """Return a stream made without g_a, which a mere decoder need not load."""
@@ -227,11 +186,11 @@ class Codec:
             When no quality meets ``bpp`` or ``max_bytes``.
         """
         start = time.perf_counter()
-        quality16 = _quality16(quality)
+        quality16 = to_quality16(quality)
         quantizer = self._quantizer(trellis, search)
         chunks = bitstream.Chunks.of(picture, strip=strip)
         plane = Plane(picture.width, picture.height)
-        clock = _Clock()
+        clock = Clock()
         f, h = self._analyse(picture, plane, clock)
         coder = self._coder()
         lanes: list[int] = []
@@ -248,7 +207,7 @@ class Codec:
             data = encode_at(quality16)
         else:
             pixels = picture.width * picture.height
-            budget = _budget(bpp, max_bytes, pixels)
+            budget = to_budget(bpp, max_bytes, pixels)
             quality16, data = fill(
                 encode_at, budget, allow_spare=max_bytes is not None, pixels=pixels
             )
@@ -301,7 +260,7 @@ class Codec:
         return Quantizer(trellis, lam, mode)
 
     def _analyse(
-        self, picture: Picture, plane: Plane, clock: _Clock
+        self, picture: Picture, plane: Plane, clock: Clock
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Latents and hyper-latents before their gains."""
         manifest = self.bundle.manifest
@@ -345,11 +304,11 @@ class Codec:
         start = time.perf_counter()
         stream = bitstream.read(data, max_pixels=max_pixels)
         codec = self._codec_for(stream.header.stream_id)
-        clock = _Clock()
+        clock = Clock()
         picture = codec._decode(stream, decoder, clock)
         return Decoded(picture, time.perf_counter() - start, clock.stages)
 
-    def _decode(self, stream: bitstream.Stream, decoder: str, clock: _Clock) -> Picture:
+    def _decode(self, stream: bitstream.Stream, decoder: str, clock: Clock) -> Picture:
         header = stream.header
         engine = self._pool.decoder(decoder)
         plane = Plane(header.width, header.height)
@@ -379,42 +338,6 @@ class Codec:
             device, threads = self._asked
             self._others[wanted] = Codec(str(bundle.find_stream(wanted)), device, threads)
         return self._others[wanted]
-
-
-class _Clock:
-    """Wall time of each stage."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, stage: str) -> None:
-        """End a stage."""
-        now = time.perf_counter()
-        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
-        self._last = now
-
-
-def _quality16(quality: float) -> int:
-    if not (isinstance(quality, Real) and 1 <= quality <= 100):
-        raise BadParameter(f"quality {quality!r}", expected="a number from 1 to 100")
-    return min(max(round(float(quality) * 16), QUALITY16_MIN), QUALITY16_MAX)
-
-
-def _budget(bpp: float | None, max_bytes: int | None, pixels: int) -> int:
-    """Bytes to stay within."""
-    if bpp is not None and max_bytes is not None:
-        raise BadParameter("both bpp and max_bytes are given", expected="one of them")
-    wanted = bpp if max_bytes is None else max_bytes
-    budget = 0.0
-    if isinstance(wanted, Real):
-        budget = float(wanted) * (pixels / 8 if max_bytes is None else 1)
-    if not 1 <= budget < math.inf:
-        raise BadParameter(
-            f"bpp {bpp!r}" if max_bytes is None else f"max_bytes {max_bytes!r}",
-            expected="a positive size of at least one byte",
-        )
-    return int(budget)
 
 
 def _three_channels(pixels: Pixels) -> Pixels:

@@ -1,16 +1,52 @@
-"""Finding the quality that fills a byte budget from below."""
+"""From what a user asks for (quality, bits per pixel, bytes) to a quality of the format."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
-from .errors import TargetUnreachable
+from .errors import BadParameter, TargetUnreachable
 
 QUALITY16_MIN, QUALITY16_MAX = 16, 1600  # sixteenths of the quality
 CLOSE = 0.985  # a size in [CLOSE * budget, budget] is good enough
 TRIES = 20
 GUIDED = 6  # tries that interpolate; where sizes jump, only halving is sure to end
+
+
+def to_quality16(quality: float) -> int:
+    """Round a quality in [1, 100] to sixteenths.
+
+    Raises
+    ------
+    BadParameter
+        When it is outside the range.
+    """
+    if not (isinstance(quality, Real) and 1 <= quality <= 100):
+        raise BadParameter(f"quality {quality!r}", expected="a number from 1 to 100")
+    return min(max(round(float(quality) * 16), QUALITY16_MIN), QUALITY16_MAX)
+
+
+def to_budget(bpp: float | None, max_bytes: int | None, pixels: int) -> int:
+    """Bytes to stay within, from bits per pixel or from bytes.
+
+    Raises
+    ------
+    BadParameter
+        When both are given, or less than a byte.
+    """
+    if bpp is not None and max_bytes is not None:
+        raise BadParameter("both bpp and max_bytes are given", expected="one of them")
+    wanted = bpp if max_bytes is None else max_bytes
+    budget = 0.0
+    if isinstance(wanted, Real):
+        budget = float(wanted) * (pixels / 8 if max_bytes is None else 1)
+    if not 1 <= budget < math.inf:
+        raise BadParameter(
+            f"bpp {bpp!r}" if max_bytes is None else f"max_bytes {max_bytes!r}",
+            expected="a positive size of at least one byte",
+        )
+    return int(budget)
 
 
 def fill(

@@ -1,0 +1,61 @@
+"""What encoding and decoding give back, and how long each stage took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from .images import Picture
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A stream and how it was made.
+
+    Attributes
+    ----------
+    data : the bytes of a ``.tlc`` file
+    width, height : pixels
+    quality : the quality used, in [1, 100]
+    trellis : number of trellis states, 0 for scalar
+    lanes : rANS lanes of the first slice
+    seconds : wall time from pixels to bytes
+    stages : wall time of each stage, in seconds
+    """
+
+    data: bytes
+    width: int
+    height: int
+    quality: float
+    trellis: int
+    lanes: int
+    seconds: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the whole stream."""
+        return 8 * len(self.data) / (self.width * self.height)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture, and how long each stage took, in seconds."""
+
+    picture: Picture
+    seconds: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+class Clock:
+    """Wall time of each stage."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
+        self._last = now
