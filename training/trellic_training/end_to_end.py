@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,11 @@ from .recipe import Recipe
 from .weights import load_weights
 
 PIXEL_RANGE = 255.0
+HARMLESS = (  # warnings of Lightning about what is meant here
+    "Checkpoint directory .* exists and is not empty",
+    "The dirpath has changed from .*best_model_score",  # a resumed run may write elsewhere
+    "The 'train_dataloader' does not have many workers",  # crops come from memory
+)
 START_CROPS, START_SIZE = 400, 128  # what the principal components are taken from
 
 
@@ -176,7 +182,10 @@ def train(
         enable_model_summary=False,
     )
     loader = DataLoader(stream, batch_size=None)
-    trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=False)
     final = out / "last.ckpt"
-    trainer.save_checkpoint(final)
+    with warnings.catch_warnings():
+        for message in HARMLESS:
+            warnings.filterwarnings("ignore", message)
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=False)
+        trainer.save_checkpoint(final)
     return final

@@ -35,5 +35,5 @@ def bits(residual: Tensor, sigma: Tensor) -> Tensor:
     root = 1 / (sigma * math.sqrt(2.0))
     gauss = 0.5 * (torch.erfc((x - 0.5) * root) - torch.erfc((x + 0.5) * root))
     width = 1.5 * sigma + 0.05
-    laplace = torch.exp(-(x - 0.5).clamp(0, 80.0) / width) * 0.5 * -torch.expm1(-1 / width)
+    laplace = torch.exp(-((x - 0.5) / width).clamp(0, 80.0)) * 0.5 * -torch.expm1(-1 / width)
     return -torch.log2((1 - TAIL) * gauss + TAIL * laplace + 1e-12)

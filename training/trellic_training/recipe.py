@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trellic.errors import BadParameter
 
 from .models.photo import ModelConfig
 
@@ -61,7 +63,14 @@ def load_recipe(path: Path) -> Recipe:
 
     Raises
     ------
-    pydantic.ValidationError
-        When a field is unknown or out of range.
+    BadParameter
+        When the file is no YAML, or a field is unknown, missing or out of range.
     """
-    return Recipe.model_validate(yaml.safe_load(path.read_text()))
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise BadParameter(f"recipe {path}: {where}: {first['msg']}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadParameter(f"recipe {path} is no YAML ({error})") from error

@@ -1,0 +1,198 @@
+"""Packing photos, splitting them for ever, and cropping them; recipes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from trellic.errors import BadParameter
+from trellic_training.data import PackedPhotos, is_validation, pack
+from trellic_training.recipe import Phase, Recipe, load_recipe
+
+# ---- packing ----
+
+
+def flat(value: int, height: int = 200, width: int = 240) -> Image.Image:
+    return Image.fromarray(np.full((height, width, 3), value, np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two sources, and what is left out: a small photo, a text, a damaged file."""
+    root = tmp_path / "photos"
+    (root / "lake" / "deep").mkdir(parents=True)
+    (root / "hill").mkdir()
+    flat(10).save(root / "lake" / "a.png")
+    flat(20).convert("L").save(root / "lake" / "b.png")
+    flat(30).convert("RGBA").save(root / "lake" / "deep" / "c.webp", lossless=True)
+    flat(40, 300, 192).save(root / "lake" / "d.png")
+    flat(50).save(root / "hill" / "e.bmp")
+    flat(60, 191, 400).save(root / "hill" / "small.png")
+    (root / "hill" / "notes.txt").write_text("Dear diary")
+    (root / "hill" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    return root
+
+
+def test_photos_are_packed_whole(folder, tmp_path):
+    assert pack(folder, tmp_path / "packed") == 5
+    packed = PackedPhotos(tmp_path / "packed")
+    found = {p.name: p for p in packed.training + packed.validation}
+    assert set(found) == {"a.png", "b.png", "c.webp", "d.png", "e.bmp"}
+    assert {p.source for p in found.values()} == {"lake", "hill"}
+    for (name, photo), value in zip(sorted(found.items()), (10, 20, 30, 40, 50), strict=True):
+        pixels = packed.photo(photo)
+        assert pixels.shape == ((300, 192, 3) if name == "d.png" else (200, 240, 3))
+        assert (pixels == value).all()
+
+
+def test_packing_twice_gives_the_same(folder, tmp_path):
+    for name in ("one", "two"):
+        pack(folder, tmp_path / name)
+    for file in ("photos.bin", "photos.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("Dear diary")
+    with pytest.raises(FileNotFoundError, match="no photo of at least 192 px"):
+        pack(tmp_path, tmp_path / "packed")
+
+
+VALIDATION = [48, 60, 69, 77, 87]
+
+
+def test_the_validation_split_never_changes():
+    names = [f"wave-{i}.png" for i in range(5000)]
+    share = np.mean([is_validation(name) for name in names])
+    assert 0.03 < share < 0.05
+    assert [i for i in range(100) if is_validation(names[i])] == VALIDATION
+    assert all(is_validation(name, share=1.0) for name in names[:50])
+    assert not any(is_validation(name, share=0.0) for name in names[:50])
+
+
+def test_the_split_hangs_on_the_name_alone(tmp_path):
+    name = f"wave-{VALIDATION[0]}.png"
+    for source in ("one", "two"):
+        (tmp_path / "photos" / source).mkdir(parents=True)
+        flat(1).save(tmp_path / "photos" / source / name)
+    flat(2).save(tmp_path / "photos" / "wave-0.png")
+    pack(tmp_path / "photos", tmp_path / "packed")
+    packed = PackedPhotos(tmp_path / "packed")
+    assert [p.name for p in packed.validation] == [name, name]
+    assert [(p.name, p.source) for p in packed.training] == [("wave-0.png", ".")]
+    (tmp_path / "photos" / "wave-0.png").unlink()
+    pack(tmp_path / "photos", tmp_path / "packed")
+    with pytest.raises(BadParameter, match="no photo to train on"):
+        PackedPhotos(tmp_path / "packed")
+
+
+# ---- cropping ----
+
+
+def test_crops(folder, tmp_path):
+    pack(folder, tmp_path / "packed")
+    packed = PackedPhotos(tmp_path / "packed")
+    crops = packed.crops(np.random.default_rng(0), 200, 64)
+    assert (crops.shape, crops.dtype) == ((200, 64, 64, 3), torch.uint8)
+    assert (crops == crops[:, :1, :1, :1]).all()
+    again = packed.crops(np.random.default_rng(0), 200, 64)
+    assert torch.equal(crops, again)
+    values, counts = np.unique(crops[:, 0, 0, 0], return_counts=True)
+    assert set(values) <= {10, 20, 30, 40, 50}
+    # four photos of the lake weigh twice what the one of the hill does, not four times
+    if not packed.validation:
+        assert 0.2 < counts[list(values).index(50)] / 200 < 0.47
+
+
+def test_sources_weigh_by_the_square_root_of_their_size(packed, tmp_path):
+    entries = json.loads((packed / "photos.json").read_text())
+    for entry, source in zip(entries, "abbb", strict=True):
+        entry["source"] = source
+    (tmp_path / "photos.json").write_text(json.dumps(entries))
+    (tmp_path / "photos.bin").write_bytes((packed / "photos.bin").read_bytes())
+    weights = PackedPhotos(tmp_path).weights
+    assert weights.sum() == pytest.approx(1)
+    assert weights[1:].sum() / weights[0] == pytest.approx(3**0.5)
+
+
+def test_crops_lie_in_the_photo_flipped_or_turned(tmp_path):
+    (tmp_path / "photos").mkdir()
+    y, x = np.mgrid[:200, :220]
+    pixels = np.stack([y, x, 0 * x], 2).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
+    pack(tmp_path / "photos", tmp_path / "packed")
+    seen = set()
+    for crop in PackedPhotos(tmp_path / "packed").crops(np.random.default_rng(1), 60, 32).numpy():
+        rows, columns = crop[..., 0].astype(int), crop[..., 1].astype(int)
+        turned = rows[0, 0] == rows[-1, 0]
+        if turned:
+            rows, columns = rows.T, columns.T
+        assert (np.diff(rows, axis=0) == 1).all()
+        steps = np.unique(np.diff(columns, axis=1)).tolist()
+        assert steps in ([1], [-1])
+        seen.add((turned, steps[0]))
+    assert len(seen) == 4
+
+
+def test_small_photos_are_mirrored(packed):
+    crops = PackedPhotos(packed).crops(np.random.default_rng(1), 4, 448)
+    assert crops.shape == (4, 448, 448, 3)
+
+
+# ---- recipes ----
+
+
+def test_shipped_recipes_are_valid(tiny_recipe):
+    assert tiny_recipe.name == "tiny"
+    assert tiny_recipe.model.latents == 24
+    assert tiny_recipe.phase_at(0.3).crop == 128
+    assert Recipe(name="x").phase_at(0.2).batch == 16
+    assert Recipe(name="x").phase_at(1.0).crop == 256
+
+
+def test_the_weight_of_the_error_grows_with_quality():
+    recipe = Recipe(name="x")
+    weights = [recipe.lmbda_at(q) for q in (1, 50.5, 100)]
+    assert weights[::2] == pytest.approx(recipe.lmbda)
+    assert weights[1] ** 2 == pytest.approx(recipe.lmbda[0] * recipe.lmbda[1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "sgd"},
+        {"surprise": 1},
+        {"name": None},
+        {"lmbda": [1]},
+        {"phases": [{"until": 1.0, "crop": 100, "batch": 4}]},
+        {"phases": [{"until": 0.0, "crop": 128, "batch": 4}]},
+        {"phases": [{"until": 1.0, "crop": 128, "batch": 0}]},
+        {"model": {"wide": "very"}},
+        {"model": {"groups": [{"channels": 0, "steps": [0, 1]}]}},
+        {"model": {"deep": 8, "height": 3}},
+    ],
+    ids=str,
+)
+def test_bad_recipes_are_refused(tmp_path, change):
+    with pytest.raises(ValidationError):
+        Recipe.model_validate({"name": "x"} | change)
+    (tmp_path / "bad.yaml").write_text(json.dumps({"name": "x"} | change))
+    with pytest.raises(BadParameter, match=f"recipe .*bad.yaml: {next(iter(change))}"):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("content", [b"", b"name: [", b"- a\n- b", b"text", b"\xff\xfe\x00"])
+def test_what_is_no_recipe_is_refused(tmp_path, content):
+    (tmp_path / "bad.yaml").write_bytes(content)
+    with pytest.raises(BadParameter, match=r"bad\.yaml"):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+def test_phases_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        Phase(until=1, crop=128, batch=1).crop = 64

@@ -1,0 +1,208 @@
+"""The model, its gains, its rates, and the start from principal components."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trellic_training.end_to_end import to_network
+from trellic_training.models.gains import Gains
+from trellic_training.models.photo import PhotoModel
+from trellic_training.models.principal import start_from_components
+from trellic_training.optimizers import make_optimizer
+from trellic_training.rates import SIGMA_MAX, SIGMA_MIN, bits, scale_ratio
+
+SIGMAS = st.floats(SIGMA_MIN, SIGMA_MAX)
+
+# ---- gains ----
+
+
+def test_gains_are_interpolated_in_the_logarithm():
+    gains = Gains(3, 9, 0.5, 8.0)
+    with torch.no_grad():
+        gains.log_gain.add_(torch.randn(9, 3))
+    anchors = torch.linspace(1, 100, 9)
+    torch.testing.assert_close(gains.log(anchors)[..., 0, 0], gains.log_gain)
+    middle = (anchors[1:] + anchors[:-1]) / 2
+    expected = (gains.log_gain[1:] + gains.log_gain[:-1]) / 2
+    torch.testing.assert_close(gains.log(middle)[..., 0, 0], expected, rtol=1e-4, atol=1e-4)
+    assert gains(anchors).shape == (9, 3, 1, 1)
+    torch.testing.assert_close(gains(anchors).log(), gains.log(anchors))
+
+
+def test_gains_start_between_their_ends_and_go_on_beyond():
+    gains = Gains(2, 5, 0.5, 8.0)
+    values = gains(torch.tensor([1.0, 50.5, 100.0, 110.0, -8.0]))[:, 0, 0, 0]
+    slope = math.log(16) / 99
+    expected = [0.5, 2.0, 8.0, 8 * math.exp(10 * slope), 0.5 * math.exp(-9 * slope)]
+    torch.testing.assert_close(values, torch.tensor(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_gains_learn_only_where_they_are_used():
+    gains = Gains(2, 5, 1.0, 1.0)
+    gains(torch.tensor([30.0])).sum().backward()
+    used = gains.log_gain.grad.abs().sum(1) > 0
+    assert used.tolist() == [False, True, True, False, False]
+
+
+# ---- rates ----
+
+
+@given(SIGMAS, st.floats(-0.5, 0.5))
+def test_rates_are_those_of_a_distribution(sigma, mean):
+    k = torch.arange(-1500, 1501, dtype=torch.float64)
+    rate = bits(k - mean, torch.full_like(k, sigma))
+    assert torch.isfinite(rate).all()
+    total = torch.exp2(-rate).sum().item()
+    assert 0.98 < total < 1.005
+
+
+@given(SIGMAS)
+def test_outliers_cost_more(sigma):
+    x = torch.arange(0, 200, 0.25, dtype=torch.float64)
+    rate = bits(x, torch.full_like(x, sigma))
+    assert (rate.diff() >= -1e-9).all()
+    assert rate[-1] < 41
+    torch.testing.assert_close(bits(-x, torch.full_like(x, sigma)), rate)
+
+
+def test_rates_near_the_entropy():
+    rng = np.random.default_rng(0)
+    for sigma in (0.3, 1.0, 10.0):
+        k = torch.from_numpy(np.rint(rng.normal(0, sigma, 200_000)))
+        mean = bits(k, torch.full_like(k, sigma)).mean().item()
+        counts = np.unique(k.numpy(), return_counts=True)[1] / len(k)
+        entropy = -(counts * np.log2(counts)).sum()
+        assert entropy - 0.01 < mean < entropy + 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rates_have_finite_gradients_everywhere(dtype):
+    x = torch.tensor([0.0, 0.3, 0.5, 1, 5, 60, 79, 5000, 1e6], dtype=dtype)
+    x, sigma = torch.meshgrid(x, torch.logspace(-1, 2, 7, dtype=dtype), indexing="ij")
+    x, sigma = x.clone().requires_grad_(), sigma.clone().requires_grad_()
+    bits(x, sigma).sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert torch.isfinite(sigma.grad).all()
+    outliers = x.grad[(x > 2) & (x < 20) & (sigma < 1)]
+    assert (outliers > 0.01).all()
+
+
+def test_the_ladder_of_scales():
+    assert SIGMA_MIN * scale_ratio(48) ** 47 == pytest.approx(SIGMA_MAX)
+
+
+# ---- the model ----
+
+
+def test_the_model_codes_pictures(model):
+    x = torch.rand(2, 3, 64, 128) - 0.5
+    for training in (True, False):
+        output = model.train(training)(x, torch.tensor([10.0, 90.0]))
+        assert output.x_hat.shape == x.shape
+        for rate in (output.y_bits, output.z_bits):
+            assert rate.shape == (2,)
+            assert (rate > 0).all()
+
+
+def test_every_parameter_learns(model):
+    crops = torch.rand(2, 3, 128, 128) - 0.5
+    output = model(crops, torch.tensor([35.0, 70.0]))
+    loss = (output.y_bits + output.z_bits).sum() / 1e4 + 100 * (output.x_hat - crops).square().sum()
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        if "hyper_mean" not in name:
+            assert parameter.grad.any(), name
+
+
+def test_steps_partition_the_latents(model):
+    steps = model.step_map(4, 6)
+    assert steps.shape == (24, 4, 6)
+    assert sorted(set(steps.flatten().tolist())) == [0, 1, 2]
+    assert steps[0, :2, :2].tolist() == [[0, 1], [1, 0]]
+    assert steps[20, :2, :2].tolist() == [[1, 2], [2, 1]]
+
+
+def test_later_steps_never_reach_earlier_ones(model):
+    """What step 1 predicts does not change with latents of steps 1 and 2."""
+    model.eval()
+    features = torch.randint(0, 128, (1, 16, 6, 6)).float()
+    quality = torch.tensor([50.0])
+    steps = model.step_map(6, 6)
+    y = 20 * torch.randn(1, 24, 6, 6)
+    known = y * (steps < 1)
+    mean, index = model.parameters_of(1, features, known, quality)
+    assert model.steps[1].context == 8
+    # channels beyond the context do not matter
+    other = known.clone()
+    other[:, 8:] += 5
+    again, index_again = model.parameters_of(1, features, other, quality)
+    assert torch.equal(mean, again)
+    assert torch.equal(index, index_again)
+
+
+def test_buckets_of_hyper_latents_are_those_of_the_format(model):
+    q16 = torch.arange(16, 1601)
+    size = 100 / 16
+    bucket = ((q16 - 8).div(100, rounding_mode="floor")).clamp(0, 15)
+    expected = bucket * size + 0.5 + size / 2
+    seen = model.hyper_quality(q16 / 16).clamp(max=0.5 + 15.5 * size)
+    torch.testing.assert_close(seen, expected)
+
+
+def test_principal_components_are_a_good_start(model, packed):
+    from trellic_training.data import PackedPhotos
+
+    photos = PackedPhotos(packed)
+    start_from_components(model, to_network(photos.crops(np.random.default_rng(0), 100, 64)))
+    model.eval()
+    x = to_network(photos.crops(np.random.default_rng(9), 8, 128))
+    with torch.no_grad():
+        plain = model.g_s(model.g_a(x))
+        coded = model(x, torch.full((8,), 90.0)).x_hat
+    for x_hat in (plain, coded):
+        assert -10 * (x_hat - x).square().mean().log10() > 25
+    # latents come in the order of their energy
+    energy = model.g_a(x).square().mean((0, 2, 3))
+    assert energy[:4].min() > energy[-12:].max()
+
+
+def test_a_start_from_one_colour_is_finite(tiny_config):
+    model = PhotoModel(tiny_config)
+    start_from_components(model, torch.zeros(4, 3, 64, 64))
+    output = model(torch.zeros(1, 3, 64, 64), torch.tensor([50.0]))
+    assert torch.isfinite(output.x_hat).all()
+    assert torch.isfinite(output.y_bits).all()
+
+
+# ---- optimizers ----
+
+
+@pytest.mark.parametrize("name", ["adamw", "soap", "muon"])
+def test_each_optimizer_makes_steps(model, name):
+    optimizer = make_optimizer(model, name, 1e-3)
+    names = {id(p): n for n, p in model.named_parameters()}
+    chosen = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(chosen) == sorted(names)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    x = torch.rand(2, 3, 128, 128) - 0.5
+    for _ in range(3):
+        optimizer.zero_grad()
+        output = model(x, torch.tensor([30.0, 80.0]))
+        (output.x_hat - x).square().mean().add(1e-5 * output.y_bits.mean()).backward()
+        optimizer.step()
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert {"g_a.1.weight", "g_a.1.bias", "g_s.0.weight", "gains.log_gain"} <= changed
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_unknown_optimizers_are_refused(model):
+    with pytest.raises(ValueError, match="unknown optimizer 'sgd': use adamw, soap or muon"):
+        make_optimizer(model, "sgd", 1e-3)

@@ -1,0 +1,199 @@
+"""A few seconds of the first stage, from photos to weights."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from trellic.errors import BadParameter
+from trellic_training import cli, end_to_end
+from trellic_training.data import PackedPhotos
+from trellic_training.end_to_end import (
+    Clock,
+    CropStream,
+    EndToEnd,
+    sample_quality,
+    to_network,
+    train,
+)
+from trellic_training.models.photo import PhotoModel
+from trellic_training.models.principal import start_from_components
+from trellic_training.recipe import Phase
+from trellic_training.weights import average_of, load_weights, save_weights
+
+
+@pytest.fixture
+def quick(tiny_recipe):
+    """The tiny recipe with small crops, a short warm-up and a short memory."""
+    phases = (Phase(until=1.0, crop=64, batch=4),)
+    return tiny_recipe.model_copy(update={"phases": phases, "warmup_steps": 5, "ema": 0.8})
+
+
+def loss_of(model: PhotoModel, recipe, photos: PackedPhotos) -> float:
+    """Loss on crops and qualities that are always the same."""
+    module = EndToEnd(recipe, Clock(1))
+    module.model.load_state_dict(model.state_dict())
+    module.log = lambda *args, **kwargs: None
+    torch.manual_seed(5)
+    with torch.no_grad():
+        return float(module.training_step(photos.crops(np.random.default_rng(5), 16, 64), 0))
+
+
+def test_a_short_run_lowers_the_loss_and_can_be_resumed(quick, packed, tmp_path):
+    photos = PackedPhotos(packed)
+    start = PhotoModel(quick.model)
+    crops = photos.crops(np.random.default_rng(quick.seed), 400, 128)
+    start_from_components(start, to_network(crops))
+    before = loss_of(start, quick, photos)
+
+    checkpoint = train(quick, packed, tmp_path / "run", 3 / 60, progress=False)
+    assert checkpoint == tmp_path / "run" / "last.ckpt"
+    model, steps = average_of(checkpoint, quick.model)
+    assert steps > 5
+    after = loss_of(model, quick, photos)
+    assert after < before
+    assert list((tmp_path / "run" / "log").rglob("events.*"))
+
+    again = train(quick, packed, tmp_path / "more", 1 / 60, resume=checkpoint, progress=False)
+    model, more = average_of(again, quick.model)
+    assert more > steps
+    assert loss_of(model, quick, photos) < before
+
+
+def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["tiny", "--photos", photos, "--out", out, "--minutes", "0.02"]
+    threads = torch.get_num_threads()
+    try:
+        assert cli.main([*map(str, arguments), "--threads", "1"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+    assert "weights.pt: export it" in capsys.readouterr().out
+    model, facts = load_weights(out / "weights.pt")
+    assert facts["recipe"]["name"] == "tiny"
+    assert facts["steps"] > 0
+    assert (out / "photos" / "photos.json").is_file()
+    # weights alone are another start
+    recipe = cli.load_recipe(cli._shipped(cli.Path("tiny")))
+    module = EndToEnd(recipe, Clock(1))
+    assert end_to_end._start(module, PackedPhotos(out / "photos"), out / "weights.pt") is None
+    for a, b in zip(module.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(a, b.float())
+
+
+def test_unknown_recipes_are_refused(tmp_path):
+    arguments = ["no-such-recipe", "--photos", tmp_path, "--out", tmp_path]
+    with pytest.raises(BadParameter, match="shipped: photo, tiny"):
+        cli.main([*map(str, arguments)])
+
+
+# ---- its parts ----
+
+
+def test_the_clock(monkeypatch):
+    now = SimpleNamespace(value=100.0)
+    monkeypatch.setattr(end_to_end.time, "monotonic", lambda: now.value)
+    clock = Clock(2)
+    assert clock.share() == 0
+    now.value += 30
+    assert clock.share() == 0.25
+    now.value += 500
+    assert clock.share() == 1
+
+
+def test_crops_follow_the_clock(tiny_recipe, packed):
+    phases = (Phase(until=0.5, crop=64, batch=3), Phase(until=1.0, crop=128, batch=1))
+    recipe = tiny_recipe.model_copy(update={"phases": phases})
+    clock = SimpleNamespace(share=lambda: clock.at, at=0.0)
+    stream = iter(CropStream(PackedPhotos(packed), recipe, clock, 1))
+    assert next(stream).shape == (3, 64, 64, 3)
+    clock.at = 0.5
+    assert next(stream).shape == (1, 128, 128, 3)
+    clock.at = 1.0
+    assert next(stream).shape == (1, 128, 128, 3)
+
+
+def test_qualities_cover_their_range():
+    torch.manual_seed(0)
+    quality = sample_quality(20_000, torch.device("cpu"))
+    assert quality.min() >= 1
+    assert quality.max() <= 100
+    middle = ((quality >= 15) & (quality <= 85)).float().mean().item()
+    assert middle == pytest.approx(0.5 + 0.5 * 70 / 99, abs=0.02)
+
+
+def test_pictures_for_the_network():
+    batch = torch.tensor([0, 128, 255], dtype=torch.uint8).expand(2, 64, 64, 3)
+    x = to_network(batch)
+    assert x.shape == (2, 3, 64, 64)
+    assert x[0, :, 0, 0].tolist() == pytest.approx([-0.5, 128 / 255 - 0.5, 0.5], abs=1e-6)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_learning_rate_follows_the_clock(quick):
+    clock = SimpleNamespace(share=lambda: clock.at, at=0.0)
+    module = EndToEnd(quick, clock)
+    module.log = lambda *args, **kwargs: None
+    optimizer = module.configure_optimizers()
+
+    def rate():
+        module.on_before_optimizer_step(optimizer)
+        return optimizer.param_groups[0]["lr"] / quick.learning_rate
+
+    assert [rate() for _ in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+    clock.at = 0.8
+    assert rate() == pytest.approx(0.5)
+    clock.at = 1.0
+    assert rate() == pytest.approx(quick.final_rate)
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(quick):
+    module = EndToEnd(quick, Clock(1))
+    module.log = lambda *args, **kwargs: None
+    optimizer = module.configure_optimizers()
+    for value in (1.0, math.nan, math.inf):
+        for parameter in module.model.parameters():
+            parameter.grad = torch.full_like(parameter, value)
+        module.on_before_optimizer_step(optimizer)
+        finite = value == 1.0
+        assert all((p.grad is not None) == finite for p in module.model.parameters())
+    before = [p.detach().clone() for p in module.model.parameters()]
+    optimizer.step()
+    for a, b in zip(before, module.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_average_forgets_its_start():
+    average, current = torch.zeros(3), torch.ones(3)
+    assert end_to_end._average(0.9, average, current, 0)[0] == pytest.approx(0.9)
+    assert end_to_end._average(0.9, average, current, 1000)[0] == pytest.approx(0.1)
+
+
+# ---- weights ----
+
+
+def test_weights_last(model, tmp_path):
+    save_weights(model, {"steps": 7}, tmp_path / "weights.pt")
+    again, facts = load_weights(tmp_path / "weights.pt")
+    assert facts == {"steps": 7}
+    for (name, a), (_, b) in zip(
+        model.state_dict().items(), again.state_dict().items(), strict=True
+    ):
+        rounded = a.bfloat16().float() if name.startswith(("g_a.", "g_s.", "h_a.")) else a
+        assert torch.equal(rounded, b), name
+    # rounding the rounded changes nothing
+    save_weights(again, facts, tmp_path / "twice.pt")
+    twice, _ = load_weights(tmp_path / "twice.pt")
+    for a, b in zip(again.parameters(), twice.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_other_files_are_no_weights(tmp_path):
+    torch.save({"trellic_weights": 99}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="version 1"):
+        load_weights(tmp_path / "weights.pt")
