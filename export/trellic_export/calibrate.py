@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from trellic.bitstream import slice_grid
 from trellic.coding import LatentCoder, Quantizer
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
@@ -27,6 +28,7 @@ Pixels = npt.NDArray[np.uint8]
 
 QUALITIES = (3, 10, 18, 26, 34, 42, 50, 58, 66, 74, 82, 90, 97)
 ROUNDS = 3
+FIT_LANES = 8  # of each slice while fitting
 FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitted to
 REFERENCE_QUALITIES = (20, 40, 60, 80)
 MIN_SLOPE = 0.01  # dB for one quality; a model that gains less is not worth an offset
@@ -43,20 +45,14 @@ class Photo:
 
 
 class Collector:
-    """Symbols of many segments, as `refit` wants them.
+    """Symbols of many segments, as `refit` wants them."""
 
-    Hyper-latents are of the scalar class in every stream, so the scalar family is fitted to them
-    too; in a trellis stream they are left out, or they alone would decide the scalar tables.
-    """
-
-    def __init__(self, *, trellis: bool) -> None:
-        self.trellis = trellis
+    def __init__(self) -> None:
         self.parts: list[tuple[npt.NDArray[np.generic], ...]] = []
 
     def __call__(self, *part: npt.NDArray[np.generic]) -> None:
         """Take (t32, scale_index, k, class) of one segment."""
-        if not self.trellis or part[3].any():
-            self.parts.append(part)
+        self.parts.append(part)
 
     def refit(self, tables: Tables, prior: Tables) -> Tables:
         """Tables fitted to everything collected."""
@@ -108,12 +104,21 @@ class Calibration:
         for states, family in ((0, "scalar"), (FIT_STATES, "trellis")):
             quantizer = Quantizer(states, lam[family])
             for turn in range(ROUNDS):
-                collected = Collector(trellis=states > 0)
+                collected = Collector()
                 coder = self.coder(tables)
                 for i, photo in enumerate(track(self.photos, f"fitting {family} tables, {turn}")):
                     quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
                     level = self.levels.at(16 * quality, states)
-                    coder.encode(photo.f, photo.h, photo.plane, level, quantizer, observe=collected)
+                    lanes = [FIT_LANES] * len(slice_grid(*photo.plane.latents))
+                    coder.encode(
+                        photo.f,
+                        photo.h,
+                        photo.plane,
+                        level,
+                        quantizer,
+                        lanes=lanes,
+                        observe=collected,
+                    )
                 tables = collected.refit(tables, self.prior)
         return tables
 

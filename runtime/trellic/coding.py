@@ -93,7 +93,8 @@ class LatentCoder:
         h : float32 (hyper, rows / 4, columns / 4), outputs of h_a, before the gain
         lanes : lanes of each slice; guessed, then set by the size of each slice, if left out
         slice_side : of a slice, in latents
-        observe : is shown (t32, scale_index, k, class) of each coded segment
+        observe : is shown (t32, scale_index, k, class) of each segment of latents; a slice whose
+            lanes were guessed wrongly is shown twice
 
         Returns
         -------
@@ -102,9 +103,6 @@ class LatentCoder:
         y32 = np.floor(f * (level.gain_float * STEP32)[:, None, None] + 0.5).astype(np.int64)
         z = _hyper_symbols(h, level)
         hyper = self._hyper_segment(z, level)
-        if observe:
-            index = hyper.table.astype(np.uint8)  # of class 0, where tables are scale indices
-            observe(STEP32 * hyper.k, index, hyper.k, np.zeros(len(hyper.k), np.uint8))
         features = self._features(z, level)
         grid = slice_grid(*plane.latents, slice_side)
         guess = list(lanes) if lanes else [_guess_lanes(y32, part) for part in grid]

@@ -20,7 +20,6 @@ from trellic.errors import BadBundle, BadParameter
 from trellic.exact.levels import TRELLIS_CODES
 from trellic.exact.networks import from_arrays, to_arrays
 from trellic.quantize.cpu import reconstruct
-from trellic.quantize.fit import parametric_tables
 from trellic_export import bundle as export
 from trellic_export import calibrate, cli
 from trellic_export.checkpoint import load_model
@@ -126,6 +125,24 @@ def test_fitting_lowers_the_cost(sensible, packed, tmp_path, quick, monkeypatch)
             for tables in (calibration.prior, codec.bundle.tables)
         ]
         assert costs[1] < costs[0]
+        # hyper-latents, scalar in every stream, must not refit the scalar tables in a trellis run
+        assert classes_shown(calibration, photos[0], states) == ({1, 2} if states else {0})
+
+
+def classes_shown(calibration, photo, states) -> set[int]:
+    """Classes of the symbols that a fit is shown."""
+    shown: set[int] = set()
+    level = calibration.levels.at(16 * 60, states)
+    calibration.coder(calibration.prior).encode(
+        photo.f,
+        photo.h,
+        photo.plane,
+        level,
+        Quantizer(states, 28),
+        lanes=[1],
+        observe=lambda t32, index, k, cls: shown.update(cls.tolist()),
+    )
+    return shown
 
 
 def cost(calibration, tables, photo, states, lam, quality) -> int:
@@ -144,17 +161,6 @@ def cost(calibration, tables, photo, states, lam, quality) -> int:
         photo.f, photo.h, photo.plane, level, quantizer, lanes=[1], observe=observe
     )
     return total + lam * 64 * 8 * sum(map(len, coded.segments))
-
-
-def test_trellis_streams_leave_the_scalar_tables_alone():
-    prior = parametric_tables(SIGMA_MIN * scale_ratio(4) ** np.arange(4), 21)
-    k = np.array([0, 1, -2, 7] * 50, np.int32)
-    index, scalar = np.full(200, 2, np.uint8), np.zeros(200, np.uint8)
-    collected = {trellis: calibrate.Collector(trellis=trellis) for trellis in (False, True)}
-    for collector in collected.values():
-        collector(32 * k, index, k, scalar)  # as hyper-latents are, in every stream
-    assert collected[True].refit(prior, prior) is prior
-    assert (collected[False].refit(prior, prior).freqs != prior.freqs).any()
 
 
 def test_networks_that_overflow_are_not_exported(model, packed, tmp_path):

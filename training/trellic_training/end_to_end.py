@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -44,16 +44,22 @@ class Clock:
 
 
 class CropStream(IterableDataset[Tensor]):
-    """Endless batches of random crops, uint8 (batch, size, size, 3), as the clock's phase asks."""
+    """Endless batches of random crops, uint8 (batch, size, size, 3), as the clock's phase asks.
 
-    def __init__(self, photos: PackedPhotos, recipe: Recipe, clock: Clock, seed: int) -> None:
-        self.photos, self.recipe, self.clock = photos, recipe, clock
-        self.rng = np.random.default_rng(seed)
+    ``seed`` is called when the first batch is asked for: by then a resumed run knows its step, and
+    sees other crops than the run it goes on from.
+    """
+
+    def __init__(
+        self, photos: PackedPhotos, recipe: Recipe, clock: Clock, seed: Callable[[], list[int]]
+    ) -> None:
+        self.photos, self.recipe, self.clock, self.seed = photos, recipe, clock, seed
 
     def __iter__(self) -> Iterator[Tensor]:
+        rng = np.random.default_rng(self.seed())
         while True:
             phase = self.recipe.phase_at(self.clock.share())
-            yield self.photos.crops(self.rng, phase.batch, phase.crop)
+            yield self.photos.crops(rng, phase.batch, phase.crop)
 
 
 class EndToEnd(lightning.LightningModule):
@@ -66,6 +72,10 @@ class EndToEnd(lightning.LightningModule):
         self.ema = AveragedModel(self.model, avg_fn=partial(_average, recipe.ema))
         self.ema.requires_grad_(False)
         self.warm = 0  # steps since this run began: a resumed run warms up again
+
+    def on_train_start(self) -> None:
+        """Start the clock when the first batch is asked for: set-up does not count."""
+        self.clock.start = time.monotonic()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the recipe's optimizer over the model (never over its average)."""
@@ -149,6 +159,7 @@ def train(
     minutes: float,
     *,
     resume: Path | None = None,
+    steps: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Train for a time, from scratch or from a checkpoint; returns the newest checkpoint.
@@ -158,6 +169,7 @@ def train(
     photos : folder made by `trellic_training.data.pack`
     out : folder for checkpoints and TensorBoard logs
     minutes : time budget; learning rate and crop sizes follow it
+    steps : stop at this step, counted from the first run on, if the time is not up before
     resume : checkpoint of an earlier run (``.ckpt``: optimizer state and step count go on), or
         weights alone (``.pt``: the optimizer warms up anew)
     """
@@ -167,7 +179,7 @@ def train(
     pack = PackedPhotos(photos)
     checkpoint = _start(module, pack, resume)
     module.to(memory_format=torch.channels_last)
-    stream = CropStream(pack, recipe, clock, recipe.seed + int(time.time()))
+    stream = CropStream(pack, recipe, clock, lambda: [recipe.seed, module.global_step])
     checkpoints = lightning.pytorch.callbacks.ModelCheckpoint(
         out, filename="last", every_n_train_steps=500, enable_version_counter=False
     )
@@ -175,6 +187,7 @@ def train(
         accelerator="auto",
         devices=1,
         max_epochs=-1,
+        max_steps=-1 if steps is None else steps,
         callbacks=[checkpoints],
         logger=lightning.pytorch.loggers.TensorBoardLogger(str(out), name="log"),
         log_every_n_steps=50,
