@@ -244,8 +244,9 @@ def _plot(
     if options.published:
         known = {one.name: one for one in published.load()}
         lines += [Line(name, known[name].curve, published=True) for name in published.PLOTTED]
-    count = len({point.image for codec in codecs for point in codec.points})
-    title = f"{options.name or options.images.resolve().name}, {count} photos: mean PSNR over rate"
+    images = {point.image for codec in codecs for point in codec.points}
+    name = "Kodak" if published.is_kodak(sorted(images)) else stem.removeprefix("rd-")
+    title = f"{name}, {len(images)} photos: mean PSNR over rate"
     for path in rd_plots(lines, title, options.plots, stem, options.plot_bpp):
         console.print(f"wrote {path}")
 
