@@ -51,7 +51,7 @@ class Options:
     licence: str = "Apache-2.0"
     description: str = ""
     photos: int = 64
-    skip_index: int = 2
+    skip_index: int = 4
     trellis_step: int = 21
     lam: dict[str, int] = field(default_factory=lambda: {"scalar": 26, "trellis": 28})
 

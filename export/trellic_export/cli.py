@@ -26,7 +26,7 @@ def export_command(
     count: Annotated[int, typer.Option(min=1, help="how many of them to use")] = 64,
     description: Annotated[str, typer.Option(help="one sentence for the manifest")] = "",
     licence: Annotated[str, typer.Option(help="of the weights")] = "Apache-2.0",
-    skip_index: Annotated[int, typer.Option(min=0, help="smaller scales are not coded")] = 2,
+    skip_index: Annotated[int, typer.Option(min=0, help="smaller scales are not coded")] = 4,
     trellis_step: Annotated[int, typer.Option(min=1, max=255, help="in 1/32 step")] = 21,
     lam_scalar: Annotated[int, typer.Option(min=0, max=4096, help="cost of 1/64 bit, RDOQ")] = 26,
     lam_trellis: Annotated[

@@ -109,11 +109,11 @@ class LatentCoder:
         coded: list[list[bytes]] = []
         for i, part in enumerate(grid):
             first = [hyper] if i == 0 else []
-            for _ in range(2):  # a wrong guess of the lanes is mended once
+            for last in (bool(lanes), True):  # a wrong guess of the lanes is mended once
                 rest = self._slice(y32, features, part, plane, level, quantizer, guess[i], observe)
                 parts = entropy.encode([*first, *rest], self.tables, guess[i])
                 right = entropy.choose_lanes(sum(map(len, parts)))
-                if right == guess[i] or lanes:
+                if last or right == guess[i]:
                     break
                 guess[i] = right
             coded.append(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trellic import bitstream, rate_control, transforms
+from trellic import bitstream, entropy, rate_control, transforms
 from trellic.codec import Codec
 from trellic.coding import LatentCoder, Quantizer
 from trellic.errors import (
@@ -596,3 +597,12 @@ def test_tiles_cover_each_latent_once(rows, columns, halo, tile):
         assert (seen == 1).all()
     finally:
         transforms.TILE, transforms.WHOLE = before
+
+
+def test_lanes_that_cannot_settle_still_decode(tiny, monkeypatch):
+    """A recoded slice may be of a size that asks for the first number of lanes again."""
+    asked = itertools.cycle([2, 4, 2])
+    monkeypatch.setattr(entropy, "choose_lanes", lambda size: next(asked))
+    data = tiny.encode(picture(96, 80), quality=70)
+    assert bitstream.read_header(data).lanes == (4,)
+    assert tiny.decode(data).shape == (96, 80, 3)
