@@ -254,7 +254,7 @@ def quantized_pmf(pmf: npt.ArrayLike, precision: int = PRECISION) -> npt.NDArray
     Examples
     --------
     >>> quantized_pmf([0.0, 0.5, 0.25, 0.25]).tolist()
-    [1, 16384, 8192, 8191]
+    [1, 16383, 8192, 8192]
     """
     weight = np.asarray(pmf, np.float64)
     total = 1 << precision
