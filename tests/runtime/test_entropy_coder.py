@@ -341,7 +341,8 @@ def test_arguments_are_checked(coder):
     for index in (table, np.zeros((1, 3), np.uint8), np.full(3, TABLES.scales, np.uint8)):
         with pytest.raises(BadParameter):
             decoder.scalar(good, index)
-    for trellis in (np.zeros((4, 3), np.uint8), np.zeros((4, 2)), np.full((4, 2), 4, np.uint8)):
+    wrong = [np.zeros((4, 3), np.uint8), np.zeros((4, 2)), np.full((4, 2), 4, np.uint8)]
+    for trellis in (*wrong, np.zeros((4, 2), np.uint8)):  # the last is no linear code
         with pytest.raises(BadParameter):
             decoder.trellis(good, np.zeros(3, np.uint8), trellis)
 

@@ -119,29 +119,38 @@ def _step(state: Any, slot: Any, e: Any) -> Any:
     )
 
 
-@njit
-def _decode_round(
-    table: Uint32s,
-    k: Int32s,
-    x: Uint32s,
-    words: Uint16s,
-    at: int,
-    entry: Uint64s,
-    first: Uint32s,
-) -> tuple[int, bool]:
-    """Decode one symbol in each lane; return where the next word lies and if any escaped."""
-    flags = np.uint64(0)
-    for j in range(len(k)):
-        slot = np.uint32(x[j] & np.uint32(FREQUENCY))
-        e = _entry(slot, table[j], entry, first)
-        moved = _step(x[j], slot, e)
-        taken = np.uint32(moved << np.uint32(16) | words[np.uint64(at)])
-        need = moved < np.uint32(STATE_LOW)
-        x[j] = taken if need else moved
-        at += int(need)
-        flags |= e
-        k[j] = np.int64(e) >> 32
-    return at, flags & np.uint64(ESCAPE_FLAG) != 0
+def _round_kernel(full: bool) -> Any:
+    """Return the kernel of one round: of a whole group, whose loop can be unrolled, or of any."""
+
+    @njit
+    def decode_round(
+        table: Uint32s,
+        k: Int32s,
+        x: Uint32s,
+        words: Uint16s,
+        at: int,
+        entry: Uint64s,
+        first: Uint32s,
+    ) -> tuple[int, bool]:
+        """Decode one symbol in each lane; return where the next word lies and if any escaped."""
+        flags = np.uint64(0)
+        for j in range(GROUP if full else len(k)):
+            slot = np.uint32(x[j] & np.uint32(FREQUENCY))
+            e = _entry(slot, table[j], entry, first)
+            moved = _step(x[j], slot, e)
+            taken = np.uint32(moved << np.uint32(16) | words[np.uint64(at)])
+            need = moved < np.uint32(STATE_LOW)
+            x[j] = taken if need else moved
+            at += int(need)
+            flags |= e
+            k[j] = np.int64(e) >> 32
+        return at, flags & np.uint64(ESCAPE_FLAG) != 0
+
+    return decode_round
+
+
+_full_round = _round_kernel(full=True)  # nearly all rounds are; a tenth faster
+_short_round = _round_kernel(full=False)
 
 
 @njit
@@ -164,32 +173,42 @@ def decode_group(
 ) -> int:
     """Decode one group of a segment; its words are ``words[at:end]``, 32 more can be read.
 
-    `next_state` is flat: the state after state `s` and parity `p` lies at ``2 s + p``.
+    `next_state` is flat: the state after state `s` and parity `p` lies at ``2 s + p``. The code is
+    linear, so that two of its entries tell all others: arithmetic, which runs on many lanes at
+    once, takes the place of a table.
     """
     if at > end:
         return NO_WORDS
     lane = group * GROUP
     x = states[lane : min(lane + GROUP, lanes)]
     table = np.empty(GROUP, np.uint32)
-    trellis = np.zeros(GROUP, np.uint8)
+    trellis = np.zeros(GROUP, np.uint32)
+    moves = len(next_state) > 2
+    after_q1 = np.uint32(next_state[2]) if moves else np.uint32(0)  # state 1, even index
+    after_odd = np.uint32(next_state[1])  # state 0, odd index
     for base in range(lane, len(k), lanes):
         count = min(len(x), len(k) - base)
         for j in range(count):
-            c = np.uint32(first_class + (trellis[j] & np.uint8(1)))
+            c = np.uint32(first_class) + (trellis[j] & np.uint32(1))
             table[j] = c * np.uint32(scales) + scale_index[np.uint64(base + j)]
             cls[np.uint64(base + j)] = c
         row = k[base : base + count]
-        at, escaped = _decode_round(table, row, x, words, at, entry, first)
+        if count == GROUP:
+            at, escaped = _full_round(table, row, x, words, at, entry, first)
+        else:
+            at, escaped = _short_round(table, row, x, words, at, entry, first)
         if at > end:
             return NO_WORDS
         if escaped:
             status, at = _escapes(k, table, base, half_width, x[:count], words, at, end)
             if status != OK:
                 return status
-        if len(next_state) > 2:
+        if moves:
             for j in range(count):
-                parity = np.uint32(row[j] & 1)
-                trellis[j] = next_state[np.uint32(trellis[j] << np.uint32(1) | parity)]
+                s = trellis[j]
+                q1 = np.uint32(0) - (s & np.uint32(1))  # all ones or all zeros
+                odd = np.uint32(0) - (np.uint32(row[j]) & np.uint32(1))
+                trellis[j] = s >> np.uint32(1) ^ after_q1 & q1 ^ after_odd & odd
     return OK if at == end else LEFT_OVER
 
 

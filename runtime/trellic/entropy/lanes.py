@@ -127,12 +127,21 @@ def check_scale_index(scale_index: npt.NDArray[np.uint8], tables: "Tables") -> N
 
 
 def check_next_state(next_state: npt.NDArray[np.uint8]) -> None:
-    """Raise BadParameter unless `next_state` is a transition table of 1 to 256 states."""
+    """Raise BadParameter unless `next_state` is the table of a linear code of 1 to 256 states.
+
+    Linear as `trellic.quantize.trellis.next_state` is: ``s >> 1``, exclusive-or one constant if `s`
+    is odd, exclusive-or another if the index is odd.
+    """
     shape = next_state.shape
     if next_state.dtype != np.uint8 or len(shape) != 2 or shape[1] != 2 or not 1 <= shape[0] <= 256:
         raise BadParameter(f"next_state {next_state.dtype} {shape}", expected="uint8 (states, 2)")
     if int(next_state.max()) >= shape[0]:
         raise BadParameter(f"next_state leads to {next_state.max()} of {shape[0]} states")
+    s, x = np.arange(shape[0])[:, None], np.arange(2)
+    after_q1 = int(next_state[1, 0]) if shape[0] > 1 else 0
+    linear = s >> 1 ^ after_q1 * (s & 1) ^ int(next_state[0, 1]) * x
+    if not np.array_equal(next_state, linear):
+        raise BadParameter("a next_state that is not linear", expected="that of a trellis")
 
 
 def group_count(lanes: int) -> int:

@@ -33,7 +33,7 @@ TAIL: Final = 4.5  # sigmas that a table covers before it escapes
 MIN_HALF_WIDTH: Final = 3
 MAX_HALF_WIDTH: Final = 400  # beyond, a wider table saves no bits worth its memory
 NARROWING: Final = 0.7  # of the deviation that a table starts from
-ZERO_LIMIT: Final = 0.8  # sigma in trellis steps above which the zero of Q1 starts out rare
+ZERO_LIMIT: Final = 0.92  # sigma in trellis steps above which the zero of Q1 starts out rare
 RARE_ZERO: Final = 0.003
 
 
