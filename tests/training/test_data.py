@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from trellic.errors import BadParameter
-from trellic_training.data import PackedPhotos, is_validation, pack
+from trellic_training.data import DeviceCrops, PackedPhotos, is_validation, pack
 from trellic_training.recipe import Phase, Recipe, load_recipe
 
 # ---- packing ----
@@ -120,14 +120,24 @@ def test_sources_weigh_by_the_square_root_of_their_size(packed, tmp_path):
     assert weights[1:].sum() / weights[0] == pytest.approx(3**0.5)
 
 
-def test_crops_lie_in_the_photo_flipped_or_turned(tmp_path):
+def on_host(photos: PackedPhotos, batch: int, size: int) -> torch.Tensor:
+    return photos.crops(np.random.default_rng(1), batch, size)
+
+
+def on_device(photos: PackedPhotos, batch: int, size: int) -> torch.Tensor:
+    return DeviceCrops(photos, torch.device("cpu"), 1).crops(batch, size)
+
+
+@pytest.mark.parametrize("cut", [on_host, on_device])
+def test_crops_lie_in_the_photo_flipped_or_turned(tmp_path, cut):
     (tmp_path / "photos").mkdir()
     y, x = np.mgrid[:200, :220]
     pixels = np.stack([y, x, 0 * x], 2).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
     pack(tmp_path / "photos", tmp_path / "packed")
     seen = set()
-    for crop in PackedPhotos(tmp_path / "packed").crops(np.random.default_rng(1), 60, 32).numpy():
+    first, last = set(), set()
+    for crop in cut(PackedPhotos(tmp_path / "packed"), 600, 32).numpy():
         rows, columns = crop[..., 0].astype(int), crop[..., 1].astype(int)
         turned = rows[0, 0] == rows[-1, 0]
         if turned:
@@ -136,7 +146,22 @@ def test_crops_lie_in_the_photo_flipped_or_turned(tmp_path):
         steps = np.unique(np.diff(columns, axis=1)).tolist()
         assert steps in ([1], [-1])
         seen.add((turned, steps[0]))
+        first |= {("row", rows.min()), ("column", columns.min())}
+        last |= {("row", rows.max()), ("column", columns.max())}
     assert len(seen) == 4
+    assert {("row", 0), ("column", 0)} <= first
+    assert {("row", 199), ("column", 219)} <= last
+
+
+def test_crops_on_the_device_come_from_photos_that_are_large_enough(folder, tmp_path):
+    pack(folder, tmp_path / "packed")
+    packed = PackedPhotos(tmp_path / "packed")
+    device = DeviceCrops(packed, torch.device("cpu"), 0)
+    values = set(device.crops(100, 200)[:, 0, 0, 0].tolist())
+    large = [p for p in packed.training if min(p.height, p.width) >= 200]
+    assert values == {int(packed.photo(p)[0, 0, 0]) for p in large}
+    with pytest.raises(BadParameter, match="256 pixels"):
+        device.crops(1, 256)
 
 
 def test_small_photos_are_mirrored(packed):

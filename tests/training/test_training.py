@@ -25,6 +25,8 @@ from trellic_training.models.principal import start_from_components
 from trellic_training.recipe import Phase
 from trellic_training.weights import average_of, load_weights, save_weights
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture
 def quick(tiny_recipe):
@@ -111,7 +113,7 @@ def test_crops_follow_the_clock(tiny_recipe, packed):
     phases = (Phase(until=0.5, crop=64, batch=3), Phase(until=1.0, crop=128, batch=1))
     recipe = tiny_recipe.model_copy(update={"phases": phases})
     clock = SimpleNamespace(share=lambda: clock.at, at=0.0)
-    stream = iter(CropStream(PackedPhotos(packed), recipe, clock, lambda: [1]))
+    stream = iter(CropStream(PackedPhotos(packed), recipe, clock, lambda: [1], CPU))
     assert next(stream).shape == (3, 64, 64, 3)
     clock.at = 0.5
     assert next(stream).shape == (1, 128, 128, 3)

@@ -123,6 +123,52 @@ class PackedPhotos:
         return torch.from_numpy(out)
 
 
+class DeviceCrops:
+    """Random crops cut on the device that holds all training photos: for GPUs.
+
+    A GPU trains faster than a few cores can cut crops; the packed photos fit in its memory as they
+    are.
+
+    Parameters
+    ----------
+    photos : photos to draw from; those smaller than a crop are left out when crops are drawn
+    device : where the pixels go, once
+    seed : of the generator on the device
+    """
+
+    def __init__(self, photos: PackedPhotos, device: torch.device, seed: int) -> None:
+        self.pixels = torch.from_numpy(np.array(photos.pixels)).to(device).view(-1, 3)
+        rows = [(p.offset // 3, p.height, p.width) for p in photos.training]
+        self.place = torch.tensor(rows, device=device)
+        self.weights = torch.from_numpy(photos.weights).to(device)
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def crops(self, batch: int, size: int) -> torch.Tensor:
+        """Return crops as `PackedPhotos.crops` does, uint8 (batch, size, size, 3), on the device.
+
+        Raises
+        ------
+        BadParameter
+            When no photo is as large as a crop.
+        """
+        fits = (self.place[:, 1:] >= size).all(1)
+        if not bool(fits.any()):
+            raise BadParameter(f"no photo has {size} pixels a side", remedy="choose smaller crops")
+        drawn = torch.multinomial(self.weights * fits, batch, True, generator=self.generator)
+        offset, height, width = self.place[drawn].T[:, :, None, None]
+        y, x = self._start(height - size + 1), self._start(width - size + 1)
+        down, across = torch.meshgrid(*[torch.arange(size, device=y.device)] * 2, indexing="ij")
+        turn, flip = (self._start(torch.full_like(y, 2)) == 1 for _ in range(2))
+        row, column = torch.where(turn, across, down), torch.where(turn, down, across)
+        column = torch.where(flip, size - 1 - column, column)
+        return self.pixels[offset + (y + row) * width + x + column]
+
+    def _start(self, count: torch.Tensor) -> torch.Tensor:
+        """Return uniform integers under `count`, which is int64 and keeps its shape."""
+        random = torch.rand(count.shape, device=count.device, generator=self.generator)
+        return torch.minimum((random * count).long(), count - 1)
+
+
 def _crop(pixels: Pixels, rng: np.random.Generator, size: int) -> Pixels:
     missing = [max(0, size - side) for side in pixels.shape[:2]]
     if any(missing):

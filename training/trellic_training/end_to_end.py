@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset
 
-from .data import PackedPhotos
+from .data import DeviceCrops, PackedPhotos
 from .models.photo import PhotoModel
 from .models.principal import start_from_components
 from .optimizers import make_optimizer
@@ -47,19 +47,29 @@ class CropStream(IterableDataset[Tensor]):
     """Endless batches of random crops, uint8 (batch, size, size, 3), as the clock's phase asks.
 
     ``seed`` is called when the first batch is asked for: by then a resumed run knows its step, and
-    sees other crops than the run it goes on from.
+    sees other crops than the run it goes on from. With a GPU as ``device`` the photos move there.
     """
 
     def __init__(
-        self, photos: PackedPhotos, recipe: Recipe, clock: Clock, seed: Callable[[], list[int]]
+        self,
+        photos: PackedPhotos,
+        recipe: Recipe,
+        clock: Clock,
+        seed: Callable[[], list[int]],
+        device: torch.device,
     ) -> None:
         self.photos, self.recipe, self.clock, self.seed = photos, recipe, clock, seed
+        self.device = device
 
     def __iter__(self) -> Iterator[Tensor]:
         rng = np.random.default_rng(self.seed())
+        if self.device.type == "cpu":
+            crops: Callable[[int, int], Tensor] = partial(self.photos.crops, rng)
+        else:
+            crops = DeviceCrops(self.photos, self.device, int(rng.integers(2**62))).crops
         while True:
             phase = self.recipe.phase_at(self.clock.share())
-            yield self.photos.crops(rng, phase.batch, phase.crop)
+            yield crops(phase.batch, phase.crop)
 
 
 class EndToEnd(lightning.LightningModule):
@@ -179,7 +189,6 @@ def train(
     pack = PackedPhotos(photos)
     checkpoint = _start(module, pack, resume)
     module.to(memory_format=torch.channels_last)
-    stream = CropStream(pack, recipe, clock, lambda: [recipe.seed, module.global_step])
     checkpoints = lightning.pytorch.callbacks.ModelCheckpoint(
         out, filename="last", every_n_train_steps=500, enable_version_counter=False
     )
@@ -194,6 +203,8 @@ def train(
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
+    device = trainer.strategy.root_device
+    stream = CropStream(pack, recipe, clock, lambda: [recipe.seed, module.global_step], device)
     loader = DataLoader(stream, batch_size=None)
     final = out / "last.ckpt"
     with warnings.catch_warnings():
