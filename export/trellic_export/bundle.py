@@ -147,7 +147,7 @@ def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]
         "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, 8 * wide[0] + 16 * wide[1]),
         "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, STRIDE, 0),
         "quality": (
-            graphs.decoder_graph(model.g_s),
+            graphs.decoder_graph(model.g_s, model.config.latents),
             model.g_s,
             STRIDE,
             deep[1] + -(-deep[0] // 2),

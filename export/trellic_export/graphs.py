@@ -15,7 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
-from trellic_training.models.transforms import STEM, DepthBlock
+from trellic_training.models.transforms import (
+    STEM,
+    DepthBlock,
+    DetailAnalysis,
+    DetailSynthesis,
+)
 
 OPSET = 17
 IR_VERSION = 8
@@ -39,6 +44,13 @@ class GraphBuilder:
         name = output or f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
         return name
+
+    def split(self, x: str, sizes: list[int]) -> list[str]:
+        """Cut channels into parts."""
+        parts = [f"v{len(self.nodes)}_{i}" for i in range(len(sizes))]
+        counts = self.constant(np.array(sizes, np.int64))
+        self.nodes.append(helper.make_node("Split", [x, counts], parts, axis=1))
+        return parts
 
     def rename(self, old: str, new: str) -> None:
         """Give the output of the last node that makes ``old`` another name."""
@@ -141,7 +153,7 @@ def hyper_encoder_graph(h_a: nn.Sequential) -> bytes:
     )
 
 
-def decoder_graph(g_s: nn.Sequential) -> bytes:
+def decoder_graph(g_s: nn.Sequential, latents: int) -> bytes:
     """g_s from "latents", float32 with gains divided out, to "image", uint8 (n, h, w, 3)."""
     build = GraphBuilder()
     x = _chain(build, "latents", list(g_s))
@@ -150,9 +162,8 @@ def decoder_graph(g_s: nn.Sequential) -> bytes:
     x = build.add("Clip", x, build.constant(np.float32(0)), build.constant(np.float32(255)))
     x = build.add("Cast", build.add("Round", x), to=TensorProto.UINT8)
     build.add("Transpose", x, output="image", perm=[0, 2, 3, 1])
-    channels = next(m for m in g_s.modules() if isinstance(m, nn.Conv2d)).in_channels
     return build.finish(
-        [tensor("latents", TensorProto.FLOAT, "n", channels, "rows", "columns")],
+        [tensor("latents", TensorProto.FLOAT, "n", latents, "rows", "columns")],
         [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
     )
 
@@ -175,6 +186,13 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
     if isinstance(module, DepthBlock):
         x = build.add("Add", x, _chain(build, x, list(module.spatial)))
         return build.add("Add", x, _chain(build, x, list(module.mix)))
+    if isinstance(module, DetailAnalysis):
+        main = _chain(build, x, list(module.trunk))
+        return build.add("Concat", main, _module(build, x, module.detail), axis=1)
+    if isinstance(module, DetailSynthesis):
+        main, detail = build.split(x, module.split)
+        detail = _module(build, detail, module.detail)
+        return build.add("Add", _chain(build, main, list(module.trunk)), detail)
     raise TypeError(f"no ONNX form for {type(module).__name__}: add one to graphs.py")
 
 
@@ -215,16 +233,27 @@ def macs_per_pixel(modules: nn.Module, stride_in: int) -> float:
     ----------
     stride_in : pixels per input position (a pixel-unshuffle stem changes it by itself)
     """
-    total, stride = 0.0, float(stride_in)
-    for module in modules.modules():
-        if isinstance(module, nn.PixelUnshuffle):
-            stride *= module.downscale_factor
-        elif isinstance(module, nn.PixelShuffle):
-            stride /= module.upscale_factor
-        elif isinstance(module, nn.Conv2d):
-            stride *= int(module.stride[0])
-            total += module.weight.numel() / stride**2
-    return total
+    return _macs(modules, float(stride_in))[0]
+
+
+def _macs(module: nn.Module, stride: float) -> tuple[float, float]:
+    """Multiplications per pixel of a module, and pixels per position of its output."""
+    if isinstance(module, nn.PixelUnshuffle):
+        return 0.0, stride * module.downscale_factor
+    if isinstance(module, nn.PixelShuffle):
+        return 0.0, stride / module.upscale_factor
+    if isinstance(module, nn.Conv2d):
+        stride *= int(module.stride[0])
+        return module.weight.numel() / stride**2, stride
+    if isinstance(module, DetailAnalysis | DetailSynthesis):
+        beside = _macs(module.detail, stride)[0]
+        total, stride = _macs(module.trunk, stride)
+        return total + beside, stride
+    total = 0.0
+    for part in module.children():
+        macs, stride = _macs(part, stride)
+        total += macs
+    return total, stride
 
 
 def integer_macs_per_pixel(network: IntegerNetwork, stride_in: int) -> float:

@@ -23,6 +23,9 @@ CONFIG = ModelConfig(
     scales=24,
 )
 
+WITH_DETAILS = (*CONFIG.groups, Group(channels=3, steps=(3, 3)))
+DETAILED = CONFIG.model_copy(update={"groups": WITH_DETAILS, "details": 3})
+
 
 def synthetic(seed: int, side: int = 192) -> np.ndarray:
     """Smooth waves, an edge and a little noise."""
@@ -40,8 +43,12 @@ def synthetic(seed: int, side: int = 192) -> np.ndarray:
 @pytest.fixture
 def model():
     """A model whose every layer does something: freshly made, then shaken."""
+    return shaken(CONFIG)
+
+
+def shaken(config: ModelConfig) -> PhotoModel:
     torch.manual_seed(3)
-    made = PhotoModel(CONFIG)
+    made = PhotoModel(config)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

@@ -19,6 +19,8 @@ from trellic_export.integers import integer_networks
 from trellic_export.proof import prove
 from trellic_training.models.transforms import DepthBlock, analysis, synthesis
 
+from .conftest import CONFIG, DETAILED, shaken
+
 SIZES = pytest.mark.parametrize("size", [(64, 64), (128, 192), (320, 64)])
 
 
@@ -29,6 +31,10 @@ def engine(graph: bytes) -> OrtEngine:
 @pytest.fixture
 def free(model):
     """Graphs of the free transforms: engines by name, and what the manifest says of them."""
+    return free_engines(model)
+
+
+def free_engines(model):
     files: dict[str, bytes] = {}
     made = _free_graphs(model, files)
     return {name: engine(files[graph.file]) for name, graph in made.items()}, made
@@ -36,8 +42,10 @@ def free(model):
 
 @SIZES
 @pytest.mark.parametrize("count", [1, 2])
-def test_free_transforms(model, free, size, count):
-    engines, _ = free
+@pytest.mark.parametrize("config", [CONFIG, DETAILED], ids=["plain", "details"])
+def test_free_transforms(config, size, count):
+    model = shaken(config)
+    engines, _ = free_engines(model)
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (count, *size, 3), dtype=np.uint8)
     x = torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - 0.5
@@ -63,8 +71,8 @@ def test_halos_are_wide_enough(monkeypatch, model, wide, deep):
     for block in (*g_a, *g_s):
         if isinstance(block, DepthBlock):  # let neighbours count
             block.spatial[-1].weight *= 8
-    blocks = {"encoder_blocks": (wide, deep), "decoder_blocks": (wide, deep)}
-    model.config = model.config.model_copy(update=blocks)
+    sizes = {"encoder_blocks": (wide, deep), "decoder_blocks": (wide, deep)}
+    model.config = model.config.model_copy(update=sizes | {"groups": CONFIG.groups[:1]})
     files: dict[str, bytes] = {}
     made = _free_graphs(model, files)
     plane = Plane(448, 320)
@@ -144,9 +152,9 @@ class Odd(nn.Module):
 
 def test_what_has_no_graph_is_named():
     with pytest.raises(TypeError, match="no ONNX form for Odd"):
-        graphs.decoder_graph(nn.Sequential(nn.Conv2d(2, 3, 1), Odd()))
+        graphs.decoder_graph(nn.Sequential(nn.Conv2d(2, 3, 1), Odd()), 2)
     with pytest.raises(TypeError, match="without bias"):
-        graphs.decoder_graph(nn.Sequential(nn.Conv2d(2, 3, 1, bias=False)))
+        graphs.decoder_graph(nn.Sequential(nn.Conv2d(2, 3, 1, bias=False)), 2)
     with pytest.raises(TypeError, match="pixel-unshuffle stem"):
         graphs.encoder_graph(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)))
 
@@ -174,6 +182,15 @@ def test_multiplications_by_hand():
     expected = (4 * 16 + 16 * 32) / 256 + (block + 8 * 192) / 64
     assert graphs.macs_per_pixel(g_s, 16) == pytest.approx(expected)
     assert graphs.macs_per_pixel(DepthBlock(8), 1) == block
+
+
+def test_multiplications_of_details_by_hand():
+    plain, details = (analysis(8, 16, n, (1, 0), n - 4) for n in (4, 7))
+    more = graphs.macs_per_pixel(details, 1) - graphs.macs_per_pixel(plain, 1)
+    assert more == pytest.approx(8 * 3 * 4 / 256)
+    plain, details = (synthesis(8, 16, n, (1, 0), n - 4) for n in (4, 7))
+    more = graphs.macs_per_pixel(details, 16) - graphs.macs_per_pixel(plain, 16)
+    assert more == pytest.approx(3 * 32 / 256)
 
 
 def test_integer_multiplications_by_hand(model):

@@ -16,8 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset
 
 from .data import DeviceCrops, PackedPhotos
+from .models.grow import grown
 from .models.photo import PhotoModel
-from .models.principal import start_from_components
 from .optimizers import make_optimizer
 from .recipe import Recipe
 from .weights import load_weights
@@ -153,11 +153,13 @@ def _start(module: EndToEnd, pack: PackedPhotos, resume: Path | None) -> str | N
     """Set the weights to start from; returns the checkpoint that Lightning is to restore."""
     if resume is not None and resume.suffix != ".pt":
         return str(resume)
-    if resume is not None:
-        module.model.load_state_dict(load_weights(resume)[0].state_dict())
-    else:
-        crops = pack.crops(np.random.default_rng(module.recipe.seed), START_CROPS, START_SIZE)
-        start_from_components(module.model, to_network(crops))
+    model = module.model
+    trained = None if resume is None else load_weights(resume)[0]
+    if trained is None or trained.config != model.config:
+        rng = np.random.default_rng(module.recipe.seed)
+        crops = to_network(pack.crops(rng, START_CROPS, START_SIZE))
+        trained = grown(model.config, trained, crops)
+    model.load_state_dict(trained.state_dict())
     module.ema.module.load_state_dict(module.model.state_dict())
     return None
 

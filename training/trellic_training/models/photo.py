@@ -20,7 +20,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from trellic.layout import Group, Layout, Step
@@ -57,6 +57,18 @@ class ModelConfig(BaseModel):
     scales: int = 48
     anchors: int = 9
     hyper_buckets: int = 16
+    details: int = Field(default=0, ge=0, description="latents beside the trunk: the last group")
+
+    @model_validator(mode="after")
+    def _details_are_a_group(self) -> ModelConfig:
+        if self.details and (len(self.groups) < 2 or self.groups[-1].channels != self.details):
+            raise ValueError(f"{self.details} details are not the channels of the last group")
+        return self
+
+    def without_details(self) -> ModelConfig:
+        """Return the sizes of the same model less its details."""
+        groups = self.groups[:-1] if self.details else self.groups
+        return self.model_copy(update={"details": 0, "groups": groups})
 
     @property
     def latents(self) -> int:
@@ -91,8 +103,8 @@ class PhotoModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks)
-        self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks)
+        self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, c.details)
+        self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, c.details)
         self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper)
         self.gains = Gains(c.latents, c.anchors, 0.75, 10.0)
         self.hyper_gains = Gains(c.hyper, c.anchors, 1.0, 4.0)

@@ -96,9 +96,14 @@ def _set_scales(model: PhotoModel, deviation: Tensor) -> None:
     full = functional.pad(deviation, (0, latents - len(deviation)), value=0.1)
     model.context_log_gain.copy_((2 / full).log())
     _weight(model.h_a[0]).div_(full[None, :, None, None])
-    step = SCALE_SPREAD * math.log(scale_ratio(model.config.scales))
-    bias = (full / SIGMA_MIN).log() / step
+    bias = scale_bias(full, model.config.scales)
     for spec, context in zip(model.steps, model.contexts, strict=True):
         heads = list(context.children())[-1]
         if isinstance(heads, Heads):
             heads.scale.bias.copy_(bias[spec.first : spec.last])
+
+
+def scale_bias(deviation: Tensor, scales: int) -> Tensor:
+    """Return the bias of a scale head that predicts these deviations, in scalar steps."""
+    step = SCALE_SPREAD * math.log(scale_ratio(scales))
+    return (deviation / SIGMA_MIN).log() / step

@@ -6,6 +6,7 @@ behind a pixel-unshuffle stem (in the line of EVC, Wang et al. 2023, and DCVC-RT
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 STRIDE = 16  # pixels per latent
@@ -44,7 +45,43 @@ def _blocks(channels: int, count: int) -> list[nn.Module]:
     return [DepthBlock(channels) for _ in range(count)]
 
 
-def analysis(wide: int, deep: int, latents: int, blocks: tuple[int, int]) -> nn.Sequential:
+class DetailAnalysis(nn.Module):
+    """From the stem to latents: the trunk of blocks, and details that pass it by.
+
+    The trunk is narrower than a block of pixels, so it alone caps the quality that any bit rate can
+    reach. Details are a linear transform of the stem; where rates are high little more is to be
+    gained, and one matrix costs next to nothing.
+    """
+
+    def __init__(self, wide: int, trunk: nn.Sequential, details: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.detail = nn.Conv2d(wide, details, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, wide, h, w) to (N, trunk's channels + details, h/2, w/2)."""
+        return torch.cat([self.trunk(x), self.detail(x)], 1)
+
+
+class DetailSynthesis(nn.Module):
+    """The way back: the trunk's latents through the trunk, the details added to what it gives."""
+
+    def __init__(self, wide: int, trunk: nn.Sequential, details: int, latents: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.detail = nn.Conv2d(details, 4 * wide, 1)
+        self.split = [latents - details, details]
+
+    def forward(self, y_hat: Tensor) -> Tensor:
+        """Map (N, latents, h, w) to (N, 4 wide, h, w)."""
+        main, detail = torch.split(y_hat, self.split, 1)
+        out: Tensor = self.trunk(main) + self.detail(detail)
+        return out
+
+
+def analysis(
+    wide: int, deep: int, latents: int, blocks: tuple[int, int], details: int = 0
+) -> nn.Sequential:
     """g_a: RGB in [-1/2, 1/2], (N, 3, H, W), to latents (N, latents, H/16, W/16).
 
     Parameters
@@ -53,23 +90,33 @@ def analysis(wide: int, deep: int, latents: int, blocks: tuple[int, int]) -> nn.
         Channels at 1/8 and at 1/16 of the resolution.
     blocks : (int, int)
         Number of blocks at 1/8 and at 1/16.
+    details : int
+        How many of the latents, the last ones, pass the blocks by.
     """
-    return nn.Sequential(
-        nn.PixelUnshuffle(STEM),
-        nn.Conv2d(3 * STEM * STEM, wide, 1),
+    trunk: list[nn.Module] = [
         *_blocks(wide, blocks[0]),
         nn.Conv2d(wide, deep, 2, stride=2),
         *_blocks(deep, blocks[1]),
-        nn.Conv2d(deep, latents, 1),
-    )
+        nn.Conv2d(deep, latents - details, 1),
+    ]
+    if details:
+        trunk = [DetailAnalysis(wide, nn.Sequential(*trunk), details)]
+    return nn.Sequential(nn.PixelUnshuffle(STEM), nn.Conv2d(3 * STEM * STEM, wide, 1), *trunk)
 
 
-def synthesis(wide: int, deep: int, latents: int, blocks: tuple[int, int]) -> nn.Sequential:
-    """g_s: latents (N, latents, h, w) to RGB around 0, (N, 3, 16 h, 16 w)."""
-    return nn.Sequential(
-        nn.Conv2d(latents, deep, 1),
+def synthesis(
+    wide: int, deep: int, latents: int, blocks: tuple[int, int], details: int = 0
+) -> nn.Sequential:
+    """g_s: latents (N, latents, h, w) to RGB around 0, (N, 3, 16 h, 16 w); see `analysis`."""
+    trunk: list[nn.Module] = [
+        nn.Conv2d(latents - details, deep, 1),
         *_blocks(deep, blocks[1]),
         nn.Conv2d(deep, 4 * wide, 1),
+    ]
+    if details:
+        trunk = [DetailSynthesis(wide, nn.Sequential(*trunk), details, latents)]
+    return nn.Sequential(
+        *trunk,
         nn.PixelShuffle(2),
         *_blocks(wide, blocks[0]),
         nn.Conv2d(wide, 3 * STEM * STEM, 1),

@@ -1,0 +1,85 @@
+"""Details added to a model: nothing is lost, and more can be reproduced."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from trellic.layout import Group
+from trellic_training.data import PackedPhotos
+from trellic_training.end_to_end import to_network
+from trellic_training.models.grow import grown
+from trellic_training.models.photo import ModelConfig, PhotoModel
+
+
+@pytest.fixture
+def crops(packed):
+    return to_network(PackedPhotos(packed).crops(np.random.default_rng(0), 60, 64))
+
+
+@pytest.fixture
+def config(tiny_recipe) -> ModelConfig:
+    """The tiny model and 40 details."""
+    groups = (*tiny_recipe.model.groups, Group(channels=40, steps=(3, 3)))
+    return ModelConfig.model_validate(
+        {**tiny_recipe.model.model_dump(), "groups": groups, "details": 40}
+    )
+
+
+def error(model: PhotoModel, crops: torch.Tensor) -> float:
+    """Mean squared error without quantization."""
+    with torch.no_grad():
+        return float((model.g_s(model.g_a(crops)) - crops).square().mean())
+
+
+@pytest.fixture
+def small(config, crops) -> PhotoModel:
+    """A model without details that is no longer as it was made."""
+    model = grown(config.without_details(), None, crops)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.01)
+    return model.eval()
+
+
+def test_details_lower_the_error(config, small, crops):
+    assert error(grown(config, small, crops), crops) < 0.8 * error(small, crops)
+
+
+def test_without_its_details_a_grown_model_is_the_old_one(config, small, crops):
+    model = grown(config, small, crops).eval()
+    old, new = small.g_a(crops), model.g_a(crops)
+    kept = small.config.latents
+    torch.testing.assert_close(new[:, :kept], old)
+    new[:, kept:] = 0
+    torch.testing.assert_close(model.g_s(new), small.g_s(old))
+    torch.testing.assert_close(model.h_a(new), small.h_a(old))
+    quality = torch.full((len(crops),), 50.0)
+    features, bits = model.hyper(new, quality)
+    torch.testing.assert_close(bits, small.hyper(old, quality)[1])
+    gain = model.gains(quality)
+    assert torch.equal(gain[:, :kept], small.gains(quality))
+    y_hat = torch.zeros_like(new)
+    for k in range(len(small.steps)):
+        mine = model.parameters_of(k, features, y_hat, quality)
+        its = small.parameters_of(k, features, y_hat[:, :kept], quality)
+        torch.testing.assert_close(mine, its)
+
+
+def test_a_new_model_starts_from_components_and_details(config, crops):
+    plain = grown(config.without_details(), None, crops)
+    model = grown(config, None, crops)
+    assert error(model, crops) < 0.5 * error(plain, crops)
+
+
+def test_nothing_to_grow(small, config, crops):
+    assert grown(small.config, small, crops) is small
+    with pytest.raises(ValueError, match="more than its details"):
+        grown(config.model_copy(update={"wide": 24}), small, crops)
+
+
+def test_details_are_the_last_group(config):
+    with pytest.raises(ValidationError, match="last group"):
+        ModelConfig.model_validate({**config.model_dump(), "details": 39})

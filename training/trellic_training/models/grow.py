@@ -1,0 +1,139 @@
+"""Adding details to a trained model: more latents, the old ones unchanged.
+
+What the trained model cannot reproduce even without quantization is regressed on its own features;
+the strongest directions of that regression (reduced-rank regression, Izenman 1975) become the
+detail path of g_a and g_s. The grown model starts as the old one plus this linear correction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .photo import ModelConfig, PhotoModel
+from .principal import LATENT_SCALE, scale_bias, start_from_components
+from .transforms import STEM, DetailAnalysis, DetailSynthesis
+
+RIDGE = 1e-4  # of the mean variance of a feature, against directions without any
+SMALL = 0.1  # of the largest singular value of g_s's last layer: weaker directions are left alone
+
+
+def grown(config: ModelConfig, trained: PhotoModel | None, crops: Tensor) -> PhotoModel:
+    """Return a model to start a run from: principal components, or a trained model, and details.
+
+    Parameters
+    ----------
+    config : of the model to be made
+    trained : a model of the same sizes without details; None: start from principal components
+    crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of 16
+
+    Raises
+    ------
+    ValueError
+        When the two models differ in more than the details.
+    """
+    if trained is None:
+        trained = PhotoModel(config.without_details())
+        start_from_components(trained, crops)
+    if trained.config == config:
+        return trained
+    model = PhotoModel(config)
+    _grow(model, trained, crops)
+    return model
+
+
+@torch.no_grad()
+def _grow(model: PhotoModel, trained: PhotoModel, crops: Tensor) -> None:
+    """Take over the weights of a model without details and set the details; see `grown`."""
+    if not model.config.details or model.config.without_details() != trained.config:
+        raise ValueError("the weights' model differs from the recipe's in more than its details")
+    stem = trained.g_a[:2](crops)
+    decoded = trained.g_s(trained.g_a(crops))
+    head = trained.g_s[-2]
+    analysis, synthesis = model.g_a[-1], model.g_s[0]
+    if not isinstance(analysis, DetailAnalysis) or not isinstance(synthesis, DetailSynthesis):
+        raise TypeError("a model with details has no detail path")
+    encode, decode, mean, deviation = _regress(
+        _flat(functional.pixel_unshuffle(stem, 2)),
+        _flat(functional.pixel_unshuffle(functional.pixel_unshuffle(crops - decoded, STEM), 2)),
+        _four_positions(head.weight.flatten(1)),  # type: ignore[operator]
+        model.config.details,
+    )
+    _take_over(model, trained, deviation)
+    _copy(analysis.trunk, list(trained.g_a)[-len(analysis.trunk) :])
+    _copy(synthesis.trunk, list(trained.g_s)[: len(synthesis.trunk)])
+    _copy(list(model.g_s)[1:], list(trained.g_s)[len(synthesis.trunk) :])
+    analysis.detail.weight.copy_(encode.reshape(analysis.detail.weight.shape))
+    synthesis.detail.weight.copy_(decode[:, :, None, None])
+    if analysis.detail.bias is not None and synthesis.detail.bias is not None:
+        analysis.detail.bias.copy_(-encode @ mean)
+        nn.init.zeros_(synthesis.detail.bias)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """Turn (N, C, h, w) into (N h w, C), in double precision."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2).double()
+
+
+def _four_positions(weight: Tensor) -> Tensor:
+    """Repeat a matrix at 1/8 of the resolution for the four positions of 1/16."""
+    return torch.kron(weight.double(), torch.eye(4, dtype=torch.float64))
+
+
+def _regress(
+    features: Tensor, missing: Tensor, head: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Find the details that explain most of what is missing.
+
+    Parameters
+    ----------
+    features : (n, F)
+    missing : (n, P) pixels that the model did not reproduce
+    head : (P, U) from the input of g_s's last layer to pixels
+    count : number of details
+
+    Returns
+    -------
+    encode (count, F), decode (U, count), mean of the features (F,), deviations (count,)
+    """
+    mean = features.mean(0)
+    centred = features - mean
+    moment = centred.T @ centred / len(centred)
+    values, vectors = torch.linalg.eigh(moment)
+    values = values + RIDGE * values.mean()
+    whiten = vectors * values.rsqrt()
+    inverse = torch.linalg.pinv(head, rtol=SMALL)
+    reachable = missing @ inverse.T @ head.T
+    explained = reachable.T @ (centred @ whiten) / len(centred)
+    left, strength, right = torch.linalg.svd(explained, full_matrices=False)
+    left, strength, right = left[:, :count], strength[:count], right[:count]
+    encode = LATENT_SCALE * (strength[:, None] * right) @ whiten.T
+    decode = inverse @ left / LATENT_SCALE
+    return encode.float(), decode.float(), mean.float(), (LATENT_SCALE * strength).float()
+
+
+def _take_over(model: PhotoModel, trained: PhotoModel, deviation: Tensor) -> None:
+    """Copy what both models have; new channels get the gains of an average one."""
+    old, own = trained.state_dict(), model.state_dict()
+    for name, value in own.items():
+        if name in old and old[name].shape == value.shape:
+            value.copy_(old[name])
+    kept = trained.config.latents
+    gain = old["gains.log_gain"]
+    own["gains.log_gain"].copy_(torch.cat([gain, gain.mean(1, True).expand(-1, len(deviation))], 1))
+    context = torch.cat([old["context_log_gain"], (2 / deviation).log()])
+    own["context_log_gain"].copy_(context)
+    first = own["h_a.0.weight"]
+    first.zero_()
+    first[:, :kept] = old["h_a.0.weight"]
+    own_bias = model.contexts[-1][-1].scale.bias  # type: ignore[index]
+    own_bias.copy_(scale_bias(deviation, model.config.scales))
+
+
+def _copy(own: Iterable[nn.Module], trained: list[nn.Module]) -> None:
+    """Copy the weights of a chain of modules; their places in the two models differ."""
+    for to, source in zip(own, trained, strict=True):
+        to.load_state_dict(source.state_dict())
