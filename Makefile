@@ -4,12 +4,13 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PACKAGES := runtime export training
 
-.PHONY: help demo test lint types layers unit format bench build clean
+.PHONY: help demo test lint types layers unit format bench fuzz conformance build clean
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -18,6 +19,7 @@ help:
 	@echo "make layers  import-linter only   make unit    pytest only"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make bench IMAGES=DIR  BD-rate against JPEG, WebP, AVIF, JPEG XL and HEIC"
+	@echo "make fuzz MINUTES=N    fuzz each of four targets   make conformance   our decoder on the kit"
 	@echo "make build   wheel and sdist      make clean   remove .venv and build outputs"
 
 # pip older than 25.1 has no --group, hence the upgrade inside the environment.
@@ -64,6 +66,17 @@ $(VENV)/.bench: $(VENV)/.demo
 bench: $(VENV)/.bench
 	@test -n "$(IMAGES)" || { echo "error: name a folder of photos: make bench IMAGES=DIR"; exit 1; }
 	$(BIN)/python -m benchmarks.rd --images "$(IMAGES)"
+
+$(VENV)/.fuzz: $(VENV)/.test
+	$(PIP) --group fuzz
+	@touch $@
+
+fuzz: $(VENV)/.fuzz
+	for target in parser loader coder decode; do \
+		$(BIN)/python -m tests.fuzz.run $$target --minutes $(MINUTES) || exit 1; done
+
+conformance: $(VENV)/.demo
+	$(BIN)/python -m tests.conformance.run --decoder "$(BIN)/trellic decode {input} {output}"
 
 build: $(VENV)/.test
 	$(BIN)/python -m build --outdir dist
