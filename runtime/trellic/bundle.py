@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .engines.guard import check_graph
 from .entropy.tables import Tables
 from .errors import BadBundle, UnknownModel
 from .exact.levels import LevelTables
@@ -34,7 +35,8 @@ from .exact.networks import IntegerNetwork, from_arrays, outputs
 from .layout import Layout
 
 BUNDLE_VERSION = 1
-MAX_MEMBER = 1 << 28  # bytes of one file of a bundle once unpacked
+MAX_MEMBERS = 256
+MAX_UNPACKED = 1 << 28  # bytes of all files of a bundle together
 MODELS_VARIABLE = "TRELLIC_MODELS"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 ZIP_ERRORS = (
@@ -145,10 +147,11 @@ class Bundle:
         Raises
         ------
         BadBundle
-            When the bundle does not vouch for that file.
+            When the bundle does not vouch for that file, or it holds more than a plain graph.
         """
         if graph.file not in self.manifest.sha256:
             raise BadBundle(f"bundle {self.path} has no checked file {graph.file!r}")
+        check_graph(self._files[graph.file])
         return self._files[graph.file]
 
     def _check_sizes(self) -> None:
@@ -289,12 +292,18 @@ def _read_zip(path: Path, only: str | None = None) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if only is None or m.filename == only]
-            for member in members:
-                if member.file_size > MAX_MEMBER:
-                    raise BadBundle(
-                        f"{member.filename} of bundle {path} has {member.file_size} bytes",
-                        expected=f"at most {MAX_MEMBER}",
-                    )
+            names = {member.filename for member in members}
+            if len(names) != len(members) or len(members) > MAX_MEMBERS:
+                raise BadBundle(
+                    f"bundle {path} has {len(members)} members of {len(names)} names",
+                    expected=f"one each, at most {MAX_MEMBERS}",
+                )
+            size = sum(member.file_size for member in members)
+            if size > MAX_UNPACKED:
+                raise BadBundle(
+                    f"bundle {path} has {size} bytes once unpacked",
+                    expected=f"at most {MAX_UNPACKED}",
+                )
             return {m.filename: archive.read(m) for m in members}
     except ZIP_ERRORS as error:
         raise BadBundle(f"cannot read bundle {path} ({error})") from error
@@ -304,8 +313,8 @@ def _load_arrays(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as members:
             size = sum(member.file_size for member in members.infolist())
-        if size > MAX_MEMBER:
-            raise ValueError(f"{size} bytes once unpacked, at most {MAX_MEMBER} are allowed")
+        if size > MAX_UNPACKED:
+            raise ValueError(f"{size} bytes once unpacked, at most {MAX_UNPACKED} are allowed")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
