@@ -1,0 +1,141 @@
+"""Generation loss: what encoding and decoding again and again does to a photo.
+
+::
+
+    python -m benchmarks.generations --images DIR [--rounds 50] [--codecs trellic,jpeg,webp,avif]
+
+Every codec encodes each photo at one quality, decodes it to 8 bits, encodes that at the same quality,
+and so on. The quality of each codec is the one whose first round comes nearest to Trellic's PSNR at
+quality 60, so that all start alike. Figures are means over the photos. (Kim et al., "Instability of
+successive deep image compression", ACM Multimedia 2020, describe what learned codecs are prone to.)
+"""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.progress import Progress
+
+from benchmarks._machine import describe
+from benchmarks.codecs import Codec, Pixels, Spec, make
+from benchmarks.metrics import psnr
+
+ROOT = Path(__file__).resolve().parent
+QUALITY = 60.0  # of Trellic
+SHOWN = (1, 2, 5, 10, 20, 50)  # rounds that are printed
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One codec: quality per photo, then for each round PSNR to the original and bits per pixel."""
+
+    codec: str
+    qualities: list[float]
+    psnr: list[float]
+    bpp: list[float]
+    step_psnr: list[float]  # between a round's picture and the one before
+
+
+def generations(codec: Codec, pixels: Pixels, quality: float, rounds: int) -> np.ndarray:
+    """Return (rounds, 3): PSNR to the original, bits per pixel, PSNR to the round before."""
+    out, current = [], pixels
+    for _ in range(rounds):
+        data = codec.encode(current, quality)
+        decoded = codec.decode(data)
+        step = min(psnr(current, decoded), 99.0)
+        out.append((psnr(pixels, decoded), 8 * len(data) / pixels[..., 0].size, step))
+        current = decoded
+    return np.array(out)
+
+
+def nearest_quality(codec: Codec, pixels: Pixels, target: float) -> float:
+    """Return the quality of the codec's ladder, or between two, whose PSNR is nearest."""
+    low, high = min(codec.ladder), max(codec.ladder)
+    best, distance = low, float("inf")
+    for _ in range(7):  # bisection; whole numbers are all that most codecs take
+        middle = round((low + high) / 2)
+        seen = psnr(pixels, codec.decode(codec.encode(pixels, middle)))
+        if abs(seen - target) < distance:
+            best, distance = float(middle), abs(seen - target)
+        low, high = (middle, high) if seen < target else (low, middle)
+    return best
+
+
+def measure(names: list[str], photos: list[Pixels], rounds: int) -> list[Loss]:
+    """Run all codecs over all photos."""
+    trellic = make(Spec.parse("trellic"))
+    goals = [psnr(p, trellic.decode(trellic.encode(p, QUALITY))) for p in photos]
+    results = []
+    with Progress() as progress:
+        task = progress.add_task("generations", total=len(names) * len(photos))
+        for name in names:
+            codec, runs, qualities = make(Spec.parse(name)), [], []
+            for pixels, goal in zip(photos, goals, strict=True):
+                own = name.startswith("trellic")
+                qualities.append(QUALITY if own else nearest_quality(codec, pixels, goal))
+                runs.append(generations(codec, pixels, qualities[-1], rounds))
+                progress.advance(task)
+            mean = np.mean(runs, 0).round(4).T.tolist()
+            results.append(Loss(name, qualities, *mean))
+    return results
+
+
+def table(results: list[Loss]) -> str:
+    """Return PSNR and bits of some rounds as text."""
+    lines = []
+    for loss in results:
+        shown = [n for n in SHOWN if n <= len(loss.psnr)]
+        cells = [f"{n}: {loss.psnr[n - 1]:.2f} dB {loss.bpp[n - 1]:.3f} bpp" for n in shown]
+        lines.append(f"{loss.codec:<12} " + " | ".join(cells))
+    return "\n".join(lines)
+
+
+def plot(results: list[Loss], path: Path) -> None:
+    """Draw PSNR over the rounds."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "generations"
+    from matplotlib.figure import Figure
+
+    axes = (figure := Figure(figsize=(6.4, 4.0), layout="constrained")).subplots()
+    for loss in results:
+        axes.plot(range(1, len(loss.psnr) + 1), loss.psnr, label=loss.codec)
+    axes.set(xlabel="times encoded and decoded", ylabel="PSNR to the original, dB", xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="Loss over generations.")
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--count", type=int, default=8, help="photos to use, by name")
+    parser.add_argument("--codecs", default="trellic,trellic:trellis=0,jpeg,webp,avif")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "generations.json")
+    parser.add_argument("--plot", type=Path, default=ROOT.parent / "docs/plots/generations.svg")
+    options = parser.parse_args()
+    paths = sorted(p for p in options.images.iterdir() if p.suffix.lower() in (".png", ".webp"))
+    photos = [np.asarray(Image.open(p).convert("RGB")) for p in paths[: options.count]]
+    if not photos:
+        parser.error(f"no .png or .webp photo in {options.images}")
+    results = measure(options.codecs.split(","), photos, options.rounds)
+    print(table(results))
+    record = {
+        "machine": describe(("numpy", "numba", "onnxruntime", "pillow", "imagecodecs")),
+        "photos": [p.name for p in paths[: options.count]],
+        "results": [asdict(loss) for loss in results],
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    plot(results, options.plot)
+
+
+if __name__ == "__main__":
+    main()
