@@ -19,12 +19,15 @@ smaller where that makes it fit. What else a program holds comes on top.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .bitstream import Header, Rectangle
 from .errors import ImageTooLarge
-from .images import Picture
 from .layout import STRIDE, Plane
 from .transforms import WHOLE
+
+if TYPE_CHECKING:
+    from .images import Picture
 
 LIBRARIES = 320_000_000
 NETWORK = 72

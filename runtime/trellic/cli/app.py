@@ -51,6 +51,7 @@ def encode(
         bool, typer.Option("--strip", help="Leave out ICC profile, EXIF and XMP.")
     ] = False,
     max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
     """Compress pictures: one IN to the file OUT, several into the folder OUT."""
@@ -58,7 +59,7 @@ def encode(
         raise typer.BadParameter("give only one of --quality, --bpp and --max-bytes")
     from trellic.cli import encode as command
 
-    target = command.Target(quality, bpp, max_bytes, trellis, strip)
+    target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory)
     command.run(inputs, output, target, model, device.value, max_pixels, json)
 
 
@@ -67,14 +68,17 @@ def decode(
     inputs: opt.Inputs,
     output: opt.Output,
     decoder: opt.Decoder = opt.DEFAULT_DECODER,
+    region: opt.Region = None,
     device: opt.DeviceOption = opt.Device.auto,
     max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
     """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG."""
     from trellic.cli import decode as command
 
-    command.run(inputs, output, decoder, device.value, max_pixels, json)
+    setting = command.Setting(decoder, max_pixels, region, max_memory)
+    command.run(inputs, output, setting, device.value, json)
 
 
 @app.command()
