@@ -317,7 +317,7 @@ def test_tiles_become_smaller_before_a_picture_is_refused(photo):
     for side in memory.SIDES:
         assert memory.tile_side(need, need(side), "it") == side
     assert memory.tile_side(need, None, "it") == memory.SIDES[0]
-    with pytest.raises(ImageTooLarge, match=r"it takes up to 5\d\d MB; expected at most 300 MB"):
+    with pytest.raises(ImageTooLarge, match=r"it takes up to 6\d\d MB; expected at most 300 MB"):
         memory.tile_side(need, 300_000_000, "it")
 
 

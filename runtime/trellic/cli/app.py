@@ -134,6 +134,31 @@ def bench(
     command.run(inputs or [], setting, model, device.value, json)
 
 
+@app.command()
+def compare(
+    photo: Annotated[
+        str, typer.Argument(metavar="PHOTO", show_default=False, help="The picture to show.")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE.html", help="The page (default PHOTO.compare.html)."),
+    ] = None,
+    quality: opt.Quality = None,
+    trellis: opt.Trellis = opt.DEFAULT_TRELLIS,
+    decoder: opt.Decoder = opt.DEFAULT_DECODER,
+    model: opt.Model = opt.DEFAULT_MODEL,
+    device: opt.DeviceOption = opt.Device.auto,
+    max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+) -> None:
+    """Write a page that compares a photo with what codecs make of it at equal bytes."""
+    from trellic.cli import compare as command
+
+    setting = command.Setting(
+        opt.DEFAULT_QUALITY if quality is None else quality, trellis, decoder, max_pixels
+    )
+    command.run(photo, out, setting, model, device.value)
+
+
 _PASS_ON = {
     "allow_extra_args": True,
     "ignore_unknown_options": True,
