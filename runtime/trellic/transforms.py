@@ -72,11 +72,10 @@ def hyper_analysis(
     -------
     float32 (hyper, rows / 4, columns / 4), before the gain
     """
-    if not halo:
-        return engine({"latents": latents[None]})[0][0]
     margin = -(-halo // CELL) * CELL
+    area = all_of(plane)
     out = np.empty((0, *plane.hyper), np.float32)
-    for window, inner in tiles(all_of(plane), plane, margin, tile):
+    for window, inner in tiles(area, plane, margin, tile) if halo else [(area, area)]:
         part = np.ascontiguousarray(latents[_all(window)])
         result = engine({"latents": part[None]})[0][0]
         if not len(out):

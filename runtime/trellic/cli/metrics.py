@@ -55,7 +55,8 @@ def ssim(original: Pixels, decoded: Pixels) -> float:
 def _luma(pixels: Pixels) -> Floats:
     if pixels.ndim == 2:
         return pixels.astype(np.float64)
-    return sum(weight * pixels[..., i] for i, weight in enumerate(_LUMA))  # type: ignore[return-value]
+    luma: Floats = pixels @ np.array(_LUMA)
+    return luma
 
 
 def _mean(plane: Floats) -> Floats:

@@ -146,8 +146,7 @@ def _jpeg_xl() -> Iterator[Rival]:
     def encode(pixels: Pixels, quality: int, icc: bytes | None) -> bytes:
         worst, best = 25.0, 0.1  # of libjxl's quality, which is a Butteraugli distance
         distance = worst * (best / worst) ** ((quality - 1) / 99)
-        data: bytes = imagecodecs.jpegxl_encode(pixels, distance=distance, effort=7)
-        return data
+        return bytes(imagecodecs.jpegxl_encode(pixels, distance=distance, effort=7))
 
     def decode(data: bytes) -> Pixels:
         pixels: Pixels = np.asarray(imagecodecs.jpegxl_decode(data))

@@ -74,15 +74,15 @@ class IntegerNetwork:
     def reach(self) -> int:
         """How many input positions away, at most, an output of an input position depends on.
 
-        A depthwise kernel of side k sees ``(k - 1) / 2`` positions to each side, which are half as
+        A kernel of side k sees ``(k - 1) / 2`` positions to each side, which are half as
         large after each shuffle.
         """
         reach, scale = 0.0, 1.0
         for layer in self.layers:  # heads in a row, although each is one layer: never too little
             if layer.kind == "shuffle":
                 scale /= 2
-            elif layer.kind == "depthwise":
-                reach += scale * (layer.weight.shape[1] // 2)
+            elif layer.kind != "pointwise":
+                reach += scale * (layer.weight.shape[-1] // 2)
         return math.ceil(reach)
 
     @property
