@@ -86,12 +86,16 @@ def run(*arguments: object) -> dict[str, Any]:
         When it fails.
     """
     command = [sys.executable, "-m", "trellic", *map(str, arguments), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    printed, said = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        said = errors.read()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {said.strip()}")
     result: dict[str, Any] = json.loads(printed)
@@ -150,7 +154,7 @@ def bound_of_decoding(
     part = to_rectangle(region, header.width, header.height)
     halo = manifest.decoders["quality"].graph.halo
     need = memory.decoding(header, part, manifest.layout.latents, halo=halo, alpha=False)
-    return max(need(memory.SIDES[0]), memory.writing(part.area, alpha=False))
+    return max(need(memory.SIDES[0]), memory.writing(part.area, ".png", alpha=False))
 
 
 def _figures(done: dict[str, Any], bound: int) -> dict[str, Any]:

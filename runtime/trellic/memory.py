@@ -9,7 +9,7 @@ coding                    `NETWORK` a pixel of the tile that is in a network, ha
 encoding                  the picture, the float32 outputs of g_a, and `SPARE` a pixel
 decoding                  the picture or the region of it, and three rows of slices of latents
 reading a picture file    the file, and `READING` a pixel (`READING_DEEP` for 16-bit samples)
-writing a picture file    `WRITING` a pixel (`WRITING_ALPHA` with alpha); WebP, AVIF take more
+writing a picture file    `WRITING` a pixel (`WRITING_ALPHA` with alpha; WebP, AVIF `WRITING_CODED`)
 ========================  =======================================================================
 
 So memory grows with a picture by the picture itself and, in encoding, by its latents. Tiles become
@@ -34,7 +34,7 @@ NETWORK = 72
 UNCUT_H_A = 8
 SPARE = 1
 READING, READING_DEEP = 12, 40
-WRITING, WRITING_ALPHA = 11, 17
+WRITING, WRITING_ALPHA, WRITING_CODED = 11, 14, 60
 ALPHA_ENCODING, ALPHA_DECODING = 6, 3  # of the whole picture: planes of differences
 ROWS_OF_SLICES = 3
 LATENT_BYTES = 4
@@ -84,8 +84,15 @@ def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:
     return LIBRARIES + file_bytes + (READING_DEEP if deep else READING) * pixels
 
 
-def writing(pixels: int, *, alpha: bool) -> int:
-    """Bytes that writing a picture file takes."""
+def writing(pixels: int, suffix: str, *, alpha: bool) -> int:
+    """Bytes that writing a picture file takes.
+
+    Parameters
+    ----------
+    suffix : of the file, such as ".png"
+    """
+    if suffix.lower() in (".webp", ".avif"):
+        return LIBRARIES + WRITING_CODED * pixels
     return LIBRARIES + (WRITING_ALPHA if alpha else WRITING) * pixels
 
 

@@ -97,12 +97,12 @@ def _read(path: str, setting: Setting) -> tuple[bytes | memoryview, bitstream.He
     return mapped, header
 
 
-def _check_memory(data: bytes | memoryview, setting: Setting) -> None:
+def _check_memory(data: bytes | memoryview, setting: Setting, suffix: str) -> None:
     """Refuse what could be decoded but not written."""
     layout = bitstream.read_layout(data)
     size = (layout.header.width, layout.header.height)
     width, height = setting.region[2:] if setting.region else size
-    need = memory.writing(width * height, alpha="alpha" in layout.chunks)
+    need = memory.writing(width * height, suffix, alpha="alpha" in layout.chunks)
     purpose = f"writing a picture of {width}x{height} pixels"
     memory.check(need, setting.max_memory, purpose, ", or decode a region (--region)")
 
@@ -110,7 +110,7 @@ def _check_memory(data: bytes | memoryview, setting: Setting) -> None:
 def _decode(job: Job, engines: Engines, setting: Setting, report: Report) -> None:
     job.check()
     data, header = _read(job.source, setting)
-    _check_memory(data, setting)
+    _check_memory(data, setting, Path(job.target).suffix)
     decoder = setting.decoder
     codec = engines.decoder(header.stream_id, decoder)
     start = time.perf_counter()
