@@ -83,7 +83,7 @@ def test_halos_are_wide_enough(model, wide, deep):
     tiled = transforms.analysis(analyse, pixels, plane, 4, made["g_a"].halo, 8)
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
     hyper = engine(files[made["h_a"].file])
-    f = np.random.default_rng(3).normal(0, 5, (model.config.latents, 20, 28)).astype(np.float32)
+    f = np.random.default_rng(3).normal(0, 5, (model.h_a[0].in_channels, 20, 28)).astype(np.float32)
     uncut = hyper({"latents": f[None]})[0][0]
     cut = transforms.hyper_analysis(hyper, f, plane, made["h_a"].halo, 8)
     np.testing.assert_allclose(cut, uncut, atol=1e-5)
