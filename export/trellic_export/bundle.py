@@ -23,6 +23,7 @@ from trellic.exact.networks import IntegerNetwork, to_arrays
 from trellic.layout import HYPER_STRIDE, STRIDE, Plane
 from trellic_training.data import PackedPhotos
 from trellic_training.models.photo import PhotoModel
+from trellic_training.models.transforms import DepthBlock
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 
 from . import graphs
@@ -142,10 +143,12 @@ def _exact_graphs(networks: dict[str, IntegerNetwork], files: dict[str, bytes]) 
 
 
 def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]:
+    """Graphs and their halos: a block's 3x3 kernel reaches one position of its own stride."""
     wide, deep = model.config.encoder_blocks, model.config.decoder_blocks
+    hyper = sum(isinstance(part, DepthBlock) for part in model.h_a)  # at half the latents' size
     parts = {
         "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, 8 * wide[0] + 16 * wide[1]),
-        "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, STRIDE, 0),
+        "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, STRIDE, 2 * hyper),
         "quality": (
             graphs.decoder_graph(model.g_s, model.config.latents),
             model.g_s,
@@ -183,7 +186,7 @@ def _photos(
         top, left = (max(0, (side - CALIBRATION_SIDE) // 2) for side in whole.shape[:2])
         pixels = whole[top : top + CALIBRATION_SIDE, left : left + CALIBRATION_SIDE]
         plane = Plane(pixels.shape[1], pixels.shape[0])
-        f = transforms.analysis(g_a, transforms.pad(pixels, plane), plane, latents, halo)
+        f = transforms.analysis(g_a, pixels, plane, latents, halo)
         photos.append(Photo(pixels, f, h_a({"latents": f[None]})[0][0]))
     return photos
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import secrets
 import stat
@@ -35,6 +36,21 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
             raise OSError(errno.EINVAL, "neither a file nor a pipe", os.fspath(path))
         return file.read()
+
+
+def map_bytes(path: str | os.PathLike[str]) -> memoryview:
+    """Map a file into memory, so that only what is looked at is read; read a pipe.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, as in `read_bytes`.
+    """
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_size:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return memoryview(read_bytes(path))
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

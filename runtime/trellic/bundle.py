@@ -53,8 +53,8 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 class Graph(BaseModel):
     """One ONNX file.
 
-    ``halo`` is how far, in pixels for an encoder and in latents for a decoder, its output depends
-    on its input beyond the stride.
+    ``halo`` is how far, in pixels for g_a and in latents for h_a and decoders, its output
+    depends on its input beyond the stride.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from . import bitstream, bundle, images, transforms
+from . import bitstream, bundle, images, memory, transforms
+from .bitstream import Prefix, Rectangle, Stream
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
 from .engines.pool import EnginePool
 from .errors import BadParameter
 from .exact.levels import TRELLIS_CODES
 from .images import Picture
-from .layout import Plane
+from .latents import LazyLatents
+from .layout import STRIDE, Plane
 from .rate_control import QUALITY16_MAX, fill, to_budget, to_quality16
+from .region import Region, crop, to_rectangle
 from .results import Clock, Decoded, Encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Pixels = npt.NDArray[np.uint8]
+Parts = Stream | Prefix
 DEFAULT_MODEL = "photo"
 DEFAULT_QUALITY = 60.0
 DEFAULT_TRELLIS = 8
@@ -107,7 +111,8 @@ class Codec:
             )
         if decoder is not None:
             self._pool.decoder(decoder)
-            self._decode(self._blank_stream(), decoder, Clock())
+            whole = Rectangle(0, WARM_SIDE, 0, WARM_SIDE)
+            self._decode(self._blank_stream(), decoder, Clock(), whole)
 
     def _blank_stream(self) -> bitstream.Stream:
         """Return a stream made without g_a, which a mere decoder need not load."""
@@ -136,13 +141,13 @@ class Codec:
         """
         return self.encode_picture(images.from_any(image), **options).data
 
-    def decode(self, data: bytes, **options: Any) -> Pixels:
+    def decode(self, data: bytes | memoryview, **options: Any) -> Pixels:
         """Decode to a uint8 array (H, W, 3), (H, W) for grey, or with alpha as last channel.
 
         Parameters
         ----------
         data : bytes of a ``.tlc`` file
-        **options : as of `decode_picture`
+        **options : as of `decode_timed`
         """
         return images.to_array(self.decode_picture(data, **options))
 
@@ -166,6 +171,7 @@ class Codec:
         trellis: int = DEFAULT_TRELLIS,
         search: Literal["trellis", "round"] = "trellis",
         strip: bool = False,
+        max_memory: int | None = None,
     ) -> Encoded:
         """Encode a picture.
 
@@ -177,11 +183,14 @@ class Codec:
         trellis : number of trellis states, 0 for scalar quantization with RDOQ
         search : "round" (with ``trellis=0``) rounds plainly, for experiments
         strip : leave out metadata
+        max_memory : bytes that the process may take (see `trellic.memory`), None for no limit
 
         Raises
         ------
         BadParameter
             When an option is out of range.
+        ImageTooLarge
+            When ``max_memory`` is too little.
         TargetUnreachable
             When no quality meets ``bpp`` or ``max_bytes``.
         """
@@ -191,7 +200,7 @@ class Codec:
         chunks = bitstream.Chunks.of(picture, strip=strip)
         plane = Plane(picture.width, picture.height)
         clock = Clock()
-        f, h = self._analyse(picture, plane, clock)
+        f, h = self._analyse(picture, plane, clock, max_memory)
         coder = self._coder()
         lanes: list[int] = []
 
@@ -260,33 +269,47 @@ class Codec:
         return Quantizer(trellis, lam, mode)
 
     def _analyse(
-        self, picture: Picture, plane: Plane, clock: Clock
+        self, picture: Picture, plane: Plane, clock: Clock, max_memory: int | None
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Latents and hyper-latents before their gains."""
-        manifest = self.bundle.manifest
-        padded = transforms.pad(_three_channels(picture.pixels), plane)
+        manifest, channels = self.bundle.manifest, self.bundle.manifest.layout.latents
+        halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
+        need = memory.encoding(picture, channels, halo=-(-halo // STRIDE), tiled_h_a=h_a_halo > 0)
+        purpose = f"encoding {picture.width}x{picture.height} pixels"
+        tile = memory.tile_side(need, max_memory, purpose)
         clock.mark("prepare")
         engine = self._pool.encoder()
-        f = transforms.analysis(
-            engine, padded, plane, manifest.layout.latents, manifest.encoder.halo
-        )
+        f = transforms.analysis(engine, picture.pixels, plane, channels, halo, tile)
         clock.mark("g_a")
-        h = self._pool.hyper_encoder()({"latents": f[None]})[0][0]
+        h = transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, h_a_halo, tile)
         clock.mark("h_a")
         return f, h
 
     # ---- decoding ----
 
-    def decode_picture(
-        self, data: bytes, *, decoder: str = DEFAULT_DECODER, max_pixels: int = MAX_PIXELS
-    ) -> Picture:
-        """Decode a stream.
+    def decode_picture(self, data: bytes | memoryview, **options: Any) -> Picture:
+        """Decode a stream, or a region of it; parameters and errors are those of `decode_timed`."""
+        return self.decode_timed(data, **options).picture
+
+    def decode_timed(
+        self,
+        data: bytes | memoryview,
+        *,
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        region: Region | None = None,
+        max_memory: int | None = None,
+    ) -> Decoded:
+        """Decode a stream and say how long each stage took.
 
         Parameters
         ----------
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
         decoder : name of one of the model's decoders
         max_pixels : refuse larger pictures before memory is taken
+        region : (x, y, width, height) in pixels, inside the picture: decode this part of it, from
+            the slices that it needs; alpha is cut out with it, other slices are not checked
+        max_memory : bytes that the process may take (see `trellic.memory`), None for no limit
 
         Raises
         ------
@@ -294,38 +317,67 @@ class Codec:
             When the bytes are damaged, too large, or of a model that is not installed.
         UnknownDecoder
             When the stream's model has no such decoder.
+        BadParameter
+            When ``region`` does not lie inside the picture.
         """
-        return self.decode_timed(data, decoder=decoder, max_pixels=max_pixels).picture
-
-    def decode_timed(
-        self, data: bytes, *, decoder: str = DEFAULT_DECODER, max_pixels: int = MAX_PIXELS
-    ) -> Decoded:
-        """Decode a stream and say how long each stage took; see `decode_picture`."""
         start = time.perf_counter()
-        stream = bitstream.read(data, max_pixels=max_pixels)
-        codec = self._codec_for(stream.header.stream_id)
+        header = bitstream.read_header(data)
+        codec = self._codec_for(header.stream_id)
+        part = to_rectangle(region, header.width, header.height)
+        if region is None:
+            stream: Parts = bitstream.read(data, max_pixels)
+        else:
+            stream = bitstream.read_slices(data, codec._seen(part, decoder), max_pixels)
         clock = Clock()
-        picture = codec._decode(stream, decoder, clock)
+        picture = codec._decode(stream, decoder, clock, part, max_memory)
         return Decoded(picture, time.perf_counter() - start, clock.stages)
 
-    def _decode(self, stream: bitstream.Stream, decoder: str, clock: Clock) -> Picture:
-        header = stream.header
-        engine = self._pool.decoder(decoder)
+    def _seen(self, part: Rectangle, decoder: str) -> Rectangle:
+        """Latents that decide the pixels of a region."""
+        return part.coarser(STRIDE).grown(self._decoder_halo(decoder))
+
+    def _decoder_halo(self, decoder: str) -> int:
+        self._pool.decoder(decoder)  # for its error, if there is none of that name
+        return self.bundle.manifest.decoders[decoder].graph.halo
+
+    def _decode(
+        self,
+        stream: Parts,
+        decoder: str,
+        clock: Clock,
+        part: Rectangle,
+        max_memory: int | None = None,
+    ) -> Picture:
+        header, halo = stream.header, self._decoder_halo(decoder)
+        tile = self._decoder_tile(stream, part, halo, max_memory)
         plane = Plane(header.width, header.height)
         level = self.bundle.levels.at(header.quality16, header.trellis)
-        coder = self._coder()
+        engine, coder = self._pool.decoder(decoder), self._coder()
         clock.mark("load")
-        v32 = coder.decode(
-            stream.segments, header.lanes, plane, level, header.trellis, header.slice_side
+        latents = LazyLatents(
+            header,
+            coder.slices(
+                stream.segments, header.lanes, plane, level, header.trellis, header.slice_side
+            ),
+            (np.float32(128) / level.gain.astype(np.float32))[:, None, None],
+            by_rows=transforms.by_rows(part.coarser(STRIDE)),
+            clock=clock,
         )
         clock.mark("decode")
-        latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
-        halo = self.bundle.manifest.decoders[decoder].graph.halo
-        pixels = transforms.synthesis(engine, latents.astype(np.float32), plane, halo)
+        pixels = transforms.synthesis(
+            engine, latents, plane, halo, region=part, grey=header.grey, tile=tile
+        )
         clock.mark("g_s")
-        if header.grey:
-            pixels = _one_channel(pixels)
-        return Picture(pixels, **vars(stream.chunks))
+        return Picture(pixels, **vars(crop(stream.chunks, part)))
+
+    def _decoder_tile(
+        self, stream: Parts, part: Rectangle, halo: int, max_memory: int | None
+    ) -> int:
+        header, alpha = stream.header, stream.chunks.alpha is not None
+        channels = self.bundle.manifest.layout.latents
+        need = memory.decoding(header, part, channels, halo=halo, alpha=alpha)
+        purpose = "decoding {1}x{0} pixels".format(*part.shape)
+        return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")
 
     def _coder(self) -> LatentCoder:
         return LatentCoder(self.bundle.manifest.layout, self.bundle.tables, self._pool.exact())
@@ -338,14 +390,3 @@ class Codec:
             device, threads = self._asked
             self._others[wanted] = Codec(str(bundle.find_stream(wanted)), device, threads)
         return self._others[wanted]
-
-
-def _three_channels(pixels: Pixels) -> Pixels:
-    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
-
-
-def _one_channel(pixels: Pixels) -> Pixels:
-    """Mean of the three channels, rounded."""
-    total = pixels.astype(np.uint16).sum(2)
-    mean: Pixels = ((2 * total + 3) // 6).astype(np.uint8)
-    return mean

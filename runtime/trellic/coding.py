@@ -24,7 +24,7 @@ from .entropy.tables import Tables
 from .errors import CorruptStream
 from .exact import cpu as latents
 from .exact.levels import Level
-from .layout import Layout, Plane, Step
+from .layout import CELL, Layout, Plane, Step
 from .quantize.cpu import reconstruct, search
 from .quantize.reference import round_to_step
 from .quantize.trellis import next_state
@@ -72,6 +72,7 @@ class LatentCoder:
         self.layout, self.tables, self.networks = layout, tables, networks
         self.steps = layout.steps
         self._member = [layout.step_of == k for k in range(len(self.steps))]
+        self._h_s_reach = networks["h_s"].reach
 
     def encode(
         self,
@@ -100,14 +101,16 @@ class LatentCoder:
         -------
         CodedLatents
         """
-        y32 = np.floor(f * (level.gain_float * STEP32)[:, None, None] + 0.5).astype(np.int64)
         z = _hyper_symbols(h, level)
         hyper = self._hyper_segment(z, level)
-        features = self._features(z, level)
         grid = slice_grid(*plane.latents, slice_side)
-        guess = list(lanes) if lanes else [_guess_lanes(y32, part) for part in grid]
+        guess = list(lanes or [])
         coded: list[list[bytes]] = []
-        for i, part in enumerate(grid):
+        for i, part in enumerate(grid):  # what it takes at full size is made slice by slice
+            y32 = _to_fixed(f[(slice(None), *part.index())], level)
+            features = self._features(z, part, level)
+            if not lanes:
+                guess.append(_guess_lanes(y32))
             first = [hyper] if i == 0 else []
             for last in (bool(lanes), True):  # a wrong guess of the lanes is mended once
                 rest = self._slice(y32, features, part, plane, level, quantizer, guess[i], observe)
@@ -121,7 +124,7 @@ class LatentCoder:
 
     def decode(
         self,
-        segments: Sequence[bytes],
+        segments: Sequence[bytes | None],
         lanes: Sequence[int],
         plane: Plane,
         level: Level,
@@ -130,21 +133,46 @@ class LatentCoder:
     ) -> Int32:
         """Decode all latents.
 
+        Parameters and errors are those of `slices`.
+
+        Returns
+        -------
+        int32 (latents, rows, columns), in 1/32 step
+        """
+        decoded = self.slices(segments, lanes, plane, level, states, slice_side)
+        v32 = np.empty((self.layout.latents, *plane.latents), np.int32)
+        for i, part in enumerate(slice_grid(*plane.latents, slice_side)):
+            v32[(slice(None), *part.index())] = decoded(i)
+        return v32
+
+    def slices(
+        self,
+        segments: Sequence[bytes | None],
+        lanes: Sequence[int],
+        plane: Plane,
+        level: Level,
+        states: int,
+        slice_side: int = DEFAULT_SLICE_SIDE,
+    ) -> Callable[[int], Int32]:
+        """Decode the hyper-latents, and return what decodes the latents of a slice.
+
         Parameters
         ----------
-        segments : in file order
+        segments : in file order; None for those of slices that will not be asked for
         lanes : lanes of each slice
         states : of the trellis, 0 for scalar quantization
         slice_side : of a slice, in latents
 
         Returns
         -------
-        int32 (latents, rows, columns), in 1/32 step
+        function of a slice's number, to be called at most once for each: int32 (latents, rows,
+        columns), in 1/32 step
 
         Raises
         ------
         CorruptStream
-            When a segment does not decode to an end state, or its symbols leave their range.
+            Here or there, when a segment does not decode to an end state, or its symbols leave
+            their range.
         """
         grid = slice_grid(*plane.latents, slice_side)
         if len(segments) != 1 + len(self.steps) * len(grid):
@@ -152,22 +180,21 @@ class LatentCoder:
                 f"the stream has {len(segments)} segments",
                 expected=f"{1 + len(self.steps) * len(grid)} for its size and model",
             )
-        decoder = entropy.Decoder(segments[0], self.tables, lanes[0])
-        index = self._hyper_index(plane, level)
-        k = decoder.scalar(segments[0], index)
+        hyper = _there(segments, 0)
+        first = entropy.Decoder(hyper, self.tables, lanes[0])
+        k = first.scalar(hyper, self._hyper_index(plane, level))
         mean = np.repeat(level.hyper_mean, np.prod(plane.hyper))
         z = (k + mean).astype(np.int64).reshape(self.layout.hyper, *plane.hyper)
-        features = self._features(z, level)
-        v32 = np.zeros((self.layout.latents, *plane.latents), np.int32)
-        for i, part in enumerate(grid):
-            own = [segments[1 + s * len(grid) + i] for s in range(len(self.steps))]
-            if i > 0:
-                decoder = entropy.Decoder(own[0], self.tables, lanes[i])
-            v32[:, part.top : part.bottom, part.left : part.right] = self._decode_slice(
-                decoder, own, features, part, plane, level, states
-            )
+
+        def decode(i: int) -> Int32:
+            own = [_there(segments, 1 + s * len(grid) + i) for s in range(len(self.steps))]
+            decoder = entropy.Decoder(own[0], self.tables, lanes[i]) if i else first
+            features = self._features(z, grid[i], level)
+            v32 = self._decode_slice(decoder, own, features, grid[i], plane, level, states)
             decoder.finish()
-        return v32
+            return v32
+
+        return decode
 
     # ---- hyper-latents ----
 
@@ -179,11 +206,18 @@ class LatentCoder:
         table = np.repeat(level.hyper_index, z[0].size).astype(np.uint16)
         return entropy.Segment(k, table)
 
-    def _features(self, z: npt.NDArray[np.int64], level: Level) -> Float32:
+    def _features(self, z: npt.NDArray[np.int64], part: Rectangle, level: Level) -> Float32:
+        """Features of a slice, from the hyper-latents above it and as far around as h_s reaches."""
+        rows, columns = z.shape[1:]
+        cells = part.coarser(CELL)
+        window = cells.grown(self._h_s_reach).within(Rectangle(0, rows, 0, columns))
+        z = z[(slice(None), *window.index())]
         scaled = (z * level.hyper_scale[:, None, None] + (1 << 15)) >> 16
-        plane = np.full((1, *z.shape[1:]), level.plane, np.float32)
+        plane = np.full((1, *window.shape), level.plane, np.float32)
         x = np.concatenate([np.clip(scaled, -127, 127).astype(np.float32), plane])
-        return self.networks["h_s"](x)[0].astype(np.float32, copy=False)
+        features = self.networks["h_s"](x)[0].astype(np.float32, copy=False)
+        own = (slice(None), *part.index(window.finer(CELL)))
+        return np.ascontiguousarray(features[own])
 
     # ---- one slice ----
 
@@ -198,8 +232,6 @@ class LatentCoder:
         lanes: int,
         observe: Observer | None,
     ) -> list[entropy.Segment]:
-        window = np.s_[:, part.top : part.bottom, part.left : part.right]
-        y32, features = y32[window], np.ascontiguousarray(features[window])
         v32 = np.zeros(y32.shape, np.int32)
         segments = []
         for k, step in enumerate(self.steps):
@@ -232,8 +264,6 @@ class LatentCoder:
         level: Level,
         states: int,
     ) -> Int32:
-        window = np.s_[:, part.top : part.bottom, part.left : part.right]
-        features = np.ascontiguousarray(features[window])
         v32 = np.zeros((self.layout.latents, *features.shape[1:]), np.int32)
         for k, step in enumerate(self.steps):
             position, _, index = self._predict(k, step, features, v32, part, plane, level)
@@ -287,10 +317,23 @@ def _hyper_symbols(h: Float32, level: Level) -> npt.NDArray[np.int64]:
     return symbols
 
 
-def _guess_lanes(y32: npt.NDArray[np.int64], part: Rectangle) -> int:
+def _to_fixed(f: Float32, level: Level) -> npt.NDArray[np.int64]:
+    """Multiply outputs of g_a by their gains; in 1/32 step."""
+    y32: npt.NDArray[np.int64]
+    y32 = np.floor(f * (level.gain_float * STEP32)[:, None, None] + 0.5).astype(np.int64)
+    return y32
+
+
+def _guess_lanes(y32: npt.NDArray[np.int64]) -> int:
     """Lanes for a slice before its size is known: about a bit for each doubling of a latent."""
-    window = np.abs(y32[:, part.top : part.bottom, part.left : part.right])
-    return entropy.choose_lanes(int(np.log2(1 + window / STEP32).sum() / 8))
+    return entropy.choose_lanes(int(np.log2(1 + np.abs(y32) / STEP32).sum() / 8))
+
+
+def _there(segments: Sequence[bytes | None], number: int) -> bytes:
+    segment = segments[number]
+    if segment is None:
+        raise CorruptStream(f"segment {number} is missing", remedy="fetch the file again")
+    return segment
 
 
 def _step_major(coded: list[list[bytes]], steps: int) -> list[bytes]:

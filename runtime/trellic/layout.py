@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STRIDE = 16  # pixels per latent
 HYPER_STRIDE = 64  # pixels per hyper-latent; pictures are padded to multiples of this
+CELL = HYPER_STRIDE // STRIDE  # latents per hyper-latent, each way
 
 
 class Group(BaseModel):

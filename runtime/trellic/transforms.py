@@ -2,103 +2,180 @@
 
 A tile carries a halo as wide as the network's reach, so tiles give what the whole gives, up to the
 last bits of a float; at the picture's own edge there is no halo, as there is none in the whole.
+The reach follows from the network's kernels; the bundle states it (`trellic_export.bundle`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from .bitstream import Rectangle
 from .engines import Engine
-from .layout import HYPER_STRIDE, STRIDE, Plane
+from .layout import CELL, HYPER_STRIDE, STRIDE, Plane
 
 Pixels = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
+Window = tuple[slice, slice, slice]
 
 TILE = 64  # latents a side: 1024 pixels
-WHOLE = 96 * 96  # latents; a plane of no more is not cut
+WHOLE = 1.5  # an area of no more than the square of 1.5 tiles is not cut
 
 
-def pad(pixels: Pixels, plane: Plane) -> Pixels:
-    """Repeat the last row and column until both sides are multiples of the hyper-stride."""
-    height, width = plane.padded
-    missing = [(0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0)]
-    return np.pad(pixels, missing, "edge")
+class Latents(Protocol):
+    """An array (channels, rows, columns), or what gives windows of one on demand."""
+
+    def __getitem__(self, window: Window, /) -> Float32:
+        """Return a window."""
 
 
-def analysis(engine: Engine, pixels: Pixels, plane: Plane, latents: int, halo: int) -> Float32:
-    """g_a on a picture.
+def analysis(
+    engine: Engine, pixels: Pixels, plane: Plane, latents: int, halo: int, tile: int = TILE
+) -> Float32:
+    """g_a on a picture, which is padded by its last row and column to whole hyper-latents.
 
     Parameters
     ----------
-    pixels : uint8 (height, width, 3), not yet padded
+    pixels : uint8 (height, width, 3), or (height, width) for three equal channels
     latents : number of latent channels
     halo : reach of the network, in pixels
+    tile : side of a tile in latents, a multiple of 4
 
     Returns
     -------
     float32 (latents, rows, columns), before the gain
     """
-    rows, columns = plane.latents
-    margin = -(-halo // HYPER_STRIDE) * (HYPER_STRIDE // STRIDE)
-    out = np.empty((latents, rows, columns), np.float32)
-    for top, bottom, left, right, inner in _tiles(rows, columns, margin):
-        window = pixels[top * STRIDE : bottom * STRIDE, left * STRIDE : right * STRIDE]
-        padded = _pad_to(window, (bottom - top) * STRIDE, (right - left) * STRIDE, pixels)
-        result = engine({"image": padded[None]})[0][0]
-        y0, y1, x0, x1 = inner
-        out[:, y0:y1, x0:x1] = result[:, y0 - top : y1 - top, x0 - left : x1 - left]
+    margin = -(-halo // HYPER_STRIDE) * CELL
+    out = np.empty((latents, *plane.latents), np.float32)
+    for window, inner in tiles(all_of(plane), plane, margin, tile):
+        image = _padded(pixels, window.finer(STRIDE))
+        result = engine({"image": image[None]})[0][0]
+        out[_all(inner)] = result[_all(inner, window)]
     return out
 
 
-def synthesis(engine: Engine, latents: Float32, plane: Plane, halo: int) -> Pixels:
+def hyper_analysis(
+    engine: Engine, latents: Float32, plane: Plane, halo: int, tile: int = TILE
+) -> Float32:
+    """h_a on latents before their gain.
+
+    Parameters
+    ----------
+    latents : float32 (channels, rows, columns)
+    halo : reach of the network, in latents; 0, where a bundle does not state it, for no tiles
+    tile : side of a tile in latents, a multiple of 4
+
+    Returns
+    -------
+    float32 (hyper, rows / 4, columns / 4), before the gain
+    """
+    margin = -(-halo // CELL) * CELL
+    area = all_of(plane)
+    out = np.empty((0, *plane.hyper), np.float32)
+    for window, inner in tiles(area, plane, margin, tile) if halo else [(area, area)]:
+        part = np.ascontiguousarray(latents[_all(window)])
+        result = engine({"latents": part[None]})[0][0]
+        if not len(out):
+            out = np.empty((len(result), *plane.hyper), np.float32)
+        cells = inner.coarser(CELL)
+        out[_all(cells)] = result[_all(cells, window.coarser(CELL))]
+    return out
+
+
+def synthesis(
+    engine: Engine,
+    latents: Latents,
+    plane: Plane,
+    halo: int,
+    *,
+    region: Rectangle | None = None,
+    grey: bool = False,
+    tile: int = TILE,
+) -> Pixels:
     """g_s on latents.
 
     Parameters
     ----------
-    latents : float32 (channels, rows, columns), gains already divided out
+    latents : float32 (channels, rows, columns), gains already divided out; windows of it are asked
+        for as `tiles` yields them
     halo : reach of the network, in latents
+    region : in pixels, inside the picture; all of it if left out
+    grey : return the mean of the three channels
+    tile : side of a tile, in latents
 
     Returns
     -------
-    uint8 (height, width, 3), cropped to the picture
+    uint8 (height, width, 3), or (height, width) if grey, of the region
     """
-    rows, columns = plane.latents
-    out = np.empty((plane.height, plane.width, 3), np.uint8)
-    for top, bottom, left, right, inner in _tiles(rows, columns, halo):
-        window = np.ascontiguousarray(latents[:, top:bottom, left:right])
-        result = engine({"latents": window[None]})[0][0]
-        y0, y1, x0, x1 = (STRIDE * v for v in inner)
-        y1, x1 = min(y1, plane.height), min(x1, plane.width)
-        dy, dx = STRIDE * top, STRIDE * left
-        out[y0:y1, x0:x1] = result[y0 - dy : y1 - dy, x0 - dx : x1 - dx]
+    region = region or Rectangle(0, plane.height, 0, plane.width)
+    out = np.empty(region.shape if grey else (*region.shape, 3), np.uint8)
+    for window, inner in tiles(region.coarser(STRIDE), plane, halo, tile):
+        part = np.ascontiguousarray(latents[_all(window)])
+        result = engine({"latents": part[None]})[0][0]
+        kept = inner.finer(STRIDE).within(region)
+        result = result[kept.index(window.finer(STRIDE))]
+        out[kept.index(region)] = _mean(result) if grey else result
     return out
 
 
-def _pad_to(window: Pixels, height: int, width: int, pixels: Pixels) -> Pixels:
-    """Repeat edge pixels; a window that lies wholly outside repeats the picture's own edge."""
-    if 0 in window.shape:
-        raise ValueError(f"a tile of shape {window.shape} lies outside {pixels.shape}")
-    missing = [(0, height - window.shape[0]), (0, width - window.shape[1]), (0, 0)]
-    return np.pad(window, missing, "edge") if any(m[1] for m in missing) else window
+def all_of(plane: Plane) -> Rectangle:
+    """Rectangle of all latents of a picture."""
+    rows, columns = plane.latents
+    return Rectangle(0, rows, 0, columns)
 
 
-def _tiles(
-    rows: int, columns: int, halo: int
-) -> Iterator[tuple[int, int, int, int, tuple[int, int, int, int]]]:
-    """Yield (top, bottom, left, right, inner): a window, and the part of it that is kept."""
-    if rows * columns <= WHOLE:
-        yield 0, rows, 0, columns, (0, rows, 0, columns)
-        return
-    for y in range(0, rows, TILE):
-        for x in range(0, columns, TILE):
-            inner = (y, min(y + TILE, rows), x, min(x + TILE, columns))
-            yield (
-                max(inner[0] - halo, 0),
-                min(inner[1] + halo, rows),
-                max(inner[2] - halo, 0),
-                min(inner[3] + halo, columns),
-                inner,
-            )
+def by_rows(area: Rectangle) -> bool:
+    """Whether the tiles of an area come row by row (column by column otherwise).
+
+    They come along the shorter side, so that little has to be kept from one row to the next.
+    """
+    rows, columns = area.shape
+    return rows >= columns
+
+
+def tiles(
+    area: Rectangle, plane: Plane, halo: int, side: int
+) -> Iterator[tuple[Rectangle, Rectangle]]:
+    """Cut an area of the latent plane into tiles.
+
+    Yields
+    ------
+    window : a tile with its halo, as far as the plane reaches
+    inner : the part of it that is kept; all together they are the area
+    """
+    down, across = (side, side) if area.area > (WHOLE * side) ** 2 else area.shape
+    corners = [
+        (top, left)
+        for top in range(area.top, area.bottom, down)
+        for left in range(area.left, area.right, across)
+    ]
+    if not by_rows(area):
+        corners.sort(key=lambda corner: corner[::-1])
+    for top, left in corners:
+        inner = Rectangle(top, top + down, left, left + across).within(area)
+        yield inner.grown(halo).within(all_of(plane)), inner
+
+
+def _padded(pixels: Pixels, window: Rectangle) -> Pixels:
+    """Three channels of a window of a picture, its last row and column repeated beyond it."""
+    height, width = pixels.shape[:2]
+    part = pixels[window.within(Rectangle(0, height, 0, width)).index()]
+    if part.ndim == 2:
+        part = np.repeat(part[:, :, None], 3, axis=2)
+    missing = [max(0, window.bottom - height), max(0, window.right - width), 0]
+    return np.pad(part, [(0, count) for count in missing], "edge")
+
+
+def _all(part: Rectangle, origin: Rectangle | None = None) -> Window:
+    """Index of a rectangle in all channels."""
+    return (slice(None), *part.index(origin))
+
+
+def _mean(pixels: Pixels) -> Pixels:
+    """Mean of the three channels, rounded."""
+    total = pixels.astype(np.uint16).sum(2)
+    mean: Pixels = ((2 * total + 3) // 6).astype(np.uint8)
+    return mean

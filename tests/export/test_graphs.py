@@ -63,12 +63,12 @@ def test_free_transforms(config, size, count):
 
 
 @pytest.mark.parametrize(("wide", "deep"), [(0, 0), (1, 2), (3, 1)])
-def test_halos_are_wide_enough(monkeypatch, model, wide, deep):
+def test_halos_are_wide_enough(model, wide, deep):
     torch.manual_seed(0)
     g_a = analysis(8, 8, 4, (wide, deep)).requires_grad_(requires_grad=False)
     g_s = synthesis(8, 8, 4, (wide, deep)).requires_grad_(requires_grad=False)
     model.g_a, model.g_s = g_a, g_s
-    for block in (*g_a, *g_s):
+    for block in (*g_a, *g_s, *model.h_a):
         if isinstance(block, DepthBlock):  # let neighbours count
             block.spatial[-1].weight *= 8
     sizes = {"encoder_blocks": (wide, deep), "decoder_blocks": (wide, deep)}
@@ -78,17 +78,21 @@ def test_halos_are_wide_enough(monkeypatch, model, wide, deep):
     plane = Plane(448, 320)
     pixels = np.random.default_rng(2).integers(0, 256, (320, 448, 3), dtype=np.uint8)
     analyse, synthesise = engine(files[made["g_a"].file]), engine(files[made["quality"].file])
-    whole = transforms.analysis(analyse, pixels, plane, 4, 0)
+    whole = transforms.analysis(analyse, pixels, plane, 4, 0)  # one tile: no halo is used
     pixels_whole = transforms.synthesis(synthesise, 9 * whole, plane, 0)
-    monkeypatch.setattr(transforms, "WHOLE", 1)
-    monkeypatch.setattr(transforms, "TILE", 8)
-    tiled = transforms.analysis(analyse, pixels, plane, 4, made["g_a"].halo)
+    tiled = transforms.analysis(analyse, pixels, plane, 4, made["g_a"].halo, 8)
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
-    again = transforms.synthesis(synthesise, 9 * whole, plane, made["quality"].halo)
+    hyper = engine(files[made["h_a"].file])
+    f = np.random.default_rng(3).normal(0, 5, (model.h_a[0].in_channels, 20, 28)).astype(np.float32)
+    uncut = hyper({"latents": f[None]})[0][0]
+    cut = transforms.hyper_analysis(hyper, f, plane, made["h_a"].halo, 8)
+    np.testing.assert_allclose(cut, uncut, atol=1e-5)
+    again = transforms.synthesis(synthesise, 9 * whole, plane, made["quality"].halo, tile=8)
     assert np.abs(again.astype(int) - pixels_whole).max() <= 1
     assert np.mean(again != pixels_whole) < 1e-3
     if deep:  # and no wider than they need to be
-        less = transforms.synthesis(synthesise, 9 * whole, plane, made["quality"].halo - 1)
+        narrow = made["quality"].halo - 1
+        less = transforms.synthesis(synthesise, 9 * whole, plane, narrow, tile=8)
         assert np.abs(less.astype(int) - pixels_whole).max() > 1
 
 

@@ -53,9 +53,9 @@ class FakeCodec:
             stages={"g_a": 0.01, "code": 0.02},
         )
 
-    def decode_picture(self, data, *, decoder="quality", max_pixels=2**28):
+    def decode_picture(self, data, *, decoder="quality", max_pixels=2**28, **options):
         self._check(decoder)
-        self.calls.append(("decode", decoder))
+        self.calls.append(("decode", decoder, *options.items()))
         stream = bitstream.read(data, max_pixels)
         header = stream.header
         (length,) = struct.unpack("<I", stream.segments[1][:4])

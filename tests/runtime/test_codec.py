@@ -78,11 +78,12 @@ def latents(codec: Codec, data: bytes) -> np.ndarray:
     return coder.decode(stream.segments, head.lanes, plane, level, head.trellis, head.slice_side)
 
 
-def analysed(codec: Codec, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, Plane]:
+def analysed(
+    codec: Codec, pixels: np.ndarray, tile: int = transforms.TILE
+) -> tuple[np.ndarray, np.ndarray, Plane]:
     plane = Plane(pixels.shape[1], pixels.shape[0])
     layout, halo = codec.bundle.manifest.layout, codec.bundle.manifest.encoder.halo
-    padded = transforms.pad(pixels, plane)
-    f = transforms.analysis(codec._pool.encoder(), padded, plane, layout.latents, halo)
+    f = transforms.analysis(codec._pool.encoder(), pixels, plane, layout.latents, halo, tile)
     return f, codec._pool.hyper_encoder()({"latents": f[None]})[0][0], plane
 
 
@@ -555,48 +556,6 @@ def test_warming_up_for_decoding_loads_no_encoder(tiny_path):
     assert set(codec._pool._engines) == {"decoder quality", "encoder", "hyper_encoder"}
     with pytest.raises(UnknownDecoder):
         codec.warm_up(decoder="best")
-
-
-# ---- tiles ----
-
-
-@pytest.mark.parametrize("size", [(64, 64), (200, 333), (300, 70)])
-def test_tiled_analysis_is_the_whole(tiny, monkeypatch, size):
-    pixels = picture(*size)
-    whole, _, plane = analysed(tiny, pixels)
-    monkeypatch.setattr(transforms, "WHOLE", 1)
-    monkeypatch.setattr(transforms, "TILE", 4)
-    tiled, _, _ = analysed(tiny, pixels)
-    assert whole.shape == tiled.shape == (24, *plane.latents)
-    np.testing.assert_allclose(tiled, whole, atol=1e-4 * np.abs(whole).max(), rtol=0)
-
-
-@pytest.mark.parametrize("size", [(64, 64), (200, 333), (300, 70)])
-def test_tiled_synthesis_is_the_whole(tiny, monkeypatch, size):
-    data = tiny.encode(picture(*size), quality=90)
-    whole = tiny.decode(data)
-    monkeypatch.setattr(transforms, "WHOLE", 1)
-    monkeypatch.setattr(transforms, "TILE", 4)
-    tiled = tiny.decode(data)
-    assert np.abs(whole.astype(int) - tiled).max() <= 1
-    assert np.mean(whole != tiled) < 1e-3
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 9), st.integers(1, 12))
-def test_tiles_cover_each_latent_once(rows, columns, halo, tile):
-    before = transforms.TILE, transforms.WHOLE
-    transforms.TILE, transforms.WHOLE = tile, 1
-    try:
-        seen = np.zeros((rows, columns), int)
-        for top, bottom, left, right, (y0, y1, x0, x1) in transforms._tiles(rows, columns, halo):
-            seen[y0:y1, x0:x1] += 1
-            assert top == max(y0 - halo, 0)
-            assert bottom == min(y1 + halo, rows)
-            assert left == max(x0 - halo, 0)
-            assert right == min(x1 + halo, columns)
-        assert (seen == 1).all()
-    finally:
-        transforms.TILE, transforms.WHOLE = before
 
 
 def test_lanes_that_cannot_settle_still_decode(tiny, monkeypatch):

@@ -1,14 +1,24 @@
 """The ``.tlc`` container: header, segments, chunks and checks.
 
 ``docs/format.md`` is its specification. A stream is made with `write`; `read` gives it back and
-checks everything, `read_prefix` gives what can be trusted of a broken one, `read_layout` says
-which bytes a region needs.
+checks everything, `read_prefix` gives what can be trusted of a broken one, `read_slices` what a
+region needs, `read_layout` says which bytes those are.
 """
 
 from .chunks import MAX_METADATA, Chunks
-from .container import DEFAULT_MAX_PIXELS, Prefix, Stream, read, read_header, read_prefix, write
-from .header import DEFAULT_SLICE_SIDE, MAX_LANES, TRELLIS_STATES, Header, Rectangle, slice_grid
+from .container import (
+    DEFAULT_MAX_PIXELS,
+    Prefix,
+    Stream,
+    read,
+    read_header,
+    read_prefix,
+    read_slices,
+    write,
+)
+from .header import DEFAULT_SLICE_SIDE, MAX_LANES, TRELLIS_STATES, Header, slice_grid
 from .layout import Layout, Span, read_layout
+from .rectangle import Rectangle
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -27,6 +37,7 @@ __all__ = [
     "read_header",
     "read_layout",
     "read_prefix",
+    "read_slices",
     "slice_grid",
     "write",
 ]

@@ -14,6 +14,7 @@ from .chunks import Chunks, Plane, pack_chunks, read_alpha, read_metadata
 from .fields import CRC16_BYTES, CRC32_BYTES, crc16, crc32
 from .header import Header
 from .layout import WORD_BYTES, Layout, Span, pack_header, read_layout
+from .rectangle import Rectangle
 
 DEFAULT_MAX_PIXELS = 2**28
 
@@ -116,13 +117,7 @@ def read(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stre
         )
     if len(segments[-1]) % WORD_BYTES:
         raise CorruptStream("the last segment has an odd number of bytes")
-    chunks = Chunks(
-        alpha=_alpha(view, layout),
-        icc=_metadata(view, layout, "icc"),
-        exif=_metadata(view, layout, "exif"),
-        xmp=_metadata(view, layout, "xmp"),
-    )
-    return Stream(layout.header, segments, chunks)
+    return Stream(layout.header, segments, _chunks(view, layout))
 
 
 def read_prefix(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> Prefix:
@@ -150,6 +145,49 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) 
         xmp=_or_none(_metadata, view, layout, "xmp"),
     )
     return Prefix(layout.header, segments, chunks, whole)
+
+
+def read_slices(
+    data: bytes | memoryview, region: Rectangle, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Prefix:
+    """Read what decodes a region: the head, the chunks, and the segments of the slices it touches.
+
+    Of a file of several slices nothing else is looked at, so that a mapped file is read in these
+    places only.
+
+    Parameters
+    ----------
+    data : bytes-like
+        All bytes of the file, or at least those that are needed.
+    region : Rectangle
+        In latents.
+    max_pixels : int
+        Larger pictures are refused before memory is taken for them.
+
+    Returns
+    -------
+    Prefix
+        With None in place of the segments of other slices.
+
+    Raises
+    ------
+    NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream, ImageTooLarge
+        Also when a part is damaged that the region does need.
+    """
+    view = memoryview(data)
+    layout = read_layout(view)
+    header = layout.header
+    _check_pixels(header, max_pixels)
+    if header.slices == 1:
+        stream = read(view, max_pixels)
+        return Prefix(header, stream.segments, stream.chunks, whole=True)
+    segments: list[bytes | None] = [None] * header.segments
+    segments[0] = _segment(view, layout, 0)
+    for slice_ in header.slices_touching(region):
+        for step in range(header.steps):
+            index = header.segment_index(step, slice_)
+            segments[index] = _segment(view, layout, index)
+    return Prefix(header, segments, _chunks(view, layout), whole=False)
 
 
 def read_header(data: bytes | memoryview) -> Header:
@@ -195,6 +233,15 @@ def _segment(view: memoryview, layout: Layout, index: int) -> bytes:
     if layout.has_check(index):
         _check(view, span, f"segment {index}")
     return bytes(view[span.offset : span.end])
+
+
+def _chunks(view: memoryview, layout: Layout) -> Chunks:
+    return Chunks(
+        alpha=_alpha(view, layout),
+        icc=_metadata(view, layout, "icc"),
+        exif=_metadata(view, layout, "exif"),
+        xmp=_metadata(view, layout, "xmp"),
+    )
 
 
 def _alpha(view: memoryview, layout: Layout) -> Plane | None:

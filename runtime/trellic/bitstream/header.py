@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import BadParameter
+from .rectangle import Rectangle
 
 MAX_SIDE = 65535  # pixels
 MIN_QUALITY16, MAX_QUALITY16 = 16, 1600  # sixteenths
@@ -20,16 +21,6 @@ HYPER_STRIDE = 64  # pixels
 CELL = HYPER_STRIDE // LATENT_STRIDE  # latents below one hyper-latent, each way
 DEFAULT_SLICE_SIDE = 64  # latents
 MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # latents, multiples of CELL
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """A rectangle of latents, ends excluded: ``plane[top:bottom, left:right]``."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
 
 
 @dataclass(frozen=True)

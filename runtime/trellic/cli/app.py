@@ -51,6 +51,7 @@ def encode(
         bool, typer.Option("--strip", help="Leave out ICC profile, EXIF and XMP.")
     ] = False,
     max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
     """Compress pictures: one IN to the file OUT, several into the folder OUT."""
@@ -58,7 +59,7 @@ def encode(
         raise typer.BadParameter("give only one of --quality, --bpp and --max-bytes")
     from trellic.cli import encode as command
 
-    target = command.Target(quality, bpp, max_bytes, trellis, strip)
+    target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory)
     command.run(inputs, output, target, model, device.value, max_pixels, json)
 
 
@@ -67,14 +68,17 @@ def decode(
     inputs: opt.Inputs,
     output: opt.Output,
     decoder: opt.Decoder = opt.DEFAULT_DECODER,
+    region: opt.Region = None,
     device: opt.DeviceOption = opt.Device.auto,
     max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
     """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG."""
     from trellic.cli import decode as command
 
-    command.run(inputs, output, decoder, device.value, max_pixels, json)
+    setting = command.Setting(decoder, max_pixels, region, max_memory)
+    command.run(inputs, output, setting, device.value, json)
 
 
 @app.command()
@@ -128,6 +132,31 @@ def bench(
         opt.DEFAULT_QUALITY if quality is None else quality, trellis, decoder, repeat
     )
     command.run(inputs or [], setting, model, device.value, json)
+
+
+@app.command()
+def compare(
+    photo: Annotated[
+        str, typer.Argument(metavar="PHOTO", show_default=False, help="The picture to show.")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE.html", help="The page (default PHOTO.compare.html)."),
+    ] = None,
+    quality: opt.Quality = None,
+    trellis: opt.Trellis = opt.DEFAULT_TRELLIS,
+    decoder: opt.Decoder = opt.DEFAULT_DECODER,
+    model: opt.Model = opt.DEFAULT_MODEL,
+    device: opt.DeviceOption = opt.Device.auto,
+    max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+) -> None:
+    """Write a page that compares a photo with what codecs make of it at equal bytes."""
+    from trellic.cli import compare as command
+
+    setting = command.Setting(
+        opt.DEFAULT_QUALITY if quality is None else quality, trellis, decoder, max_pixels
+    )
+    command.run(photo, out, setting, model, device.value)
 
 
 _PASS_ON = {

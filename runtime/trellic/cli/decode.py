@@ -5,27 +5,42 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import typer
 
-from trellic import bitstream, images
-from trellic._files import read_bytes
+from trellic import bitstream, images, memory
+from trellic._files import map_bytes, read_bytes
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, plan
 from trellic.cli.report import Report
 from trellic.errors import NotATrellicFile
+from trellic.region import to_rectangle
 
 SIGNATURE = b"TLC"
+_Data = TypeVar("_Data", bytes, memoryview)
 SUFFIX = ".png"  # in a folder
 _LARGE = 2**17  # bytes of a stream that take long enough for a progress display
+
+
+class Setting(NamedTuple):
+    """What is decoded of the files, and how; None is all of the picture, or any memory."""
+
+    decoder: str
+    max_pixels: int
+    region: tuple[int, int, int, int] | None = None
+    max_memory: int | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments for the codec, whose defaults hold for what is not given."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def run(
     inputs: Sequence[str],
     output: str,
-    decoder: str,
+    setting: Setting,
     device: str,
-    max_pixels: int,
     as_json: bool,
 ) -> None:
     """Decode every input; see ``trellic decode --help``.
@@ -49,7 +64,7 @@ def run(
     with Report("Decoding", inputs, as_json=as_json, large=_LARGE) as report:
         for job in jobs:
             with report.file(job.source):
-                _decode(job, engines, decoder, max_pixels, report)
+                _decode(job, engines, setting, report)
 
 
 def read_stream(path: str) -> bytes:
@@ -62,20 +77,44 @@ def read_stream(path: str) -> bytes:
     OSError
         If it cannot be read.
     """
-    data = read_bytes(path)
-    if not data.startswith(SIGNATURE):
-        raise NotATrellicFile(images.describe(data), expected="a .tlc file")
+    return _checked(read_bytes(path))
+
+
+def _checked(data: _Data) -> _Data:
+    if data[: len(SIGNATURE)] != SIGNATURE:
+        raise NotATrellicFile(images.describe(bytes(data)), expected="a .tlc file")
     return data
 
 
-def _decode(job: Job, engines: Engines, decoder: str, max_pixels: int, report: Report) -> None:
+def _read(path: str, setting: Setting) -> tuple[bytes | memoryview, bitstream.Header]:
+    """Read a file, or map it for a region; damage is found before engines are loaded for it."""
+    if setting.region is None:
+        whole = read_stream(path)
+        return whole, bitstream.read(whole, setting.max_pixels).header
+    mapped = _checked(map_bytes(path))
+    header = bitstream.read_header(mapped)
+    to_rectangle(setting.region, header.width, header.height)
+    return mapped, header
+
+
+def _check_memory(data: bytes | memoryview, setting: Setting, suffix: str) -> None:
+    """Refuse what could be decoded but not written."""
+    layout = bitstream.read_layout(data)
+    size = (layout.header.width, layout.header.height)
+    width, height = setting.region[2:] if setting.region else size
+    need = memory.writing(width * height, suffix, alpha="alpha" in layout.chunks)
+    purpose = f"writing a picture of {width}x{height} pixels"
+    memory.check(need, setting.max_memory, purpose, ", or decode a region (--region)")
+
+
+def _decode(job: Job, engines: Engines, setting: Setting, report: Report) -> None:
     job.check()
-    data = read_stream(job.source)
-    # Damage is found before engines are loaded for nothing.
-    header = bitstream.read(data, max_pixels).header
+    data, header = _read(job.source, setting)
+    _check_memory(data, setting, Path(job.target).suffix)
+    decoder = setting.decoder
     codec = engines.decoder(header.stream_id, decoder)
     start = time.perf_counter()
-    picture = codec.decode_picture(data, decoder=decoder, max_pixels=max_pixels)
+    picture = codec.decode_picture(data, **setting.arguments())
     written = images.to_bytes(picture, Path(job.target).suffix)
     seconds = time.perf_counter() - start
     job.write(written)
@@ -89,5 +128,6 @@ def _decode(job: Job, engines: Engines, decoder: str, max_pixels: int, report: R
             "height": picture.height,
             "decoder": decoder,
             "seconds": seconds,
-        },
+        }
+        | ({"region": list(setting.region)} if setting.region else {}),
     )

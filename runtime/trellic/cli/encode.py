@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from trellic import images
+from trellic import images, memory
 from trellic._files import read_bytes
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, plan
@@ -27,6 +27,7 @@ class Target(NamedTuple):
     max_bytes: int | None
     trellis: int
     strip: bool
+    max_memory: int | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, whose defaults hold for what is not given."""
@@ -68,9 +69,11 @@ def _encode(
 ) -> None:
     job.check()
     data = read_bytes(job.source)
+    _check_memory(data, target.max_memory)
     start = time.perf_counter()
     picture = images.from_bytes(data, max_pixels)
     seconds = time.perf_counter() - start  # loading the engines does not count
+    del data  # a picture may be large
     codec = engines.encoder(model, target.trellis)
     start = time.perf_counter()
     encoded = codec.encode_picture(picture, **target.arguments())
@@ -95,3 +98,11 @@ def _encode(
             "seconds": seconds,
         },
     )
+
+
+def _check_memory(data: bytes, limit: int | None) -> None:
+    """Refuse a picture file whose pixels would not fit."""
+    if limit is not None:
+        width, height, deep = images.size_of(data)
+        need = memory.reading(width * height, len(data), deep=deep)
+        memory.check(need, limit, f"reading a picture of {width}x{height} pixels")

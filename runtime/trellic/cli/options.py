@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Annotated
+import re
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -23,6 +24,30 @@ class Device(enum.StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     tensorrt = "tensorrt"
+
+
+class Box(NamedTuple):
+    """A region of a picture, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def _box(text: str) -> Box:
+    numbers = re.fullmatch(r"(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,6})", text, re.ASCII)
+    if numbers is None:
+        raise typer.BadParameter(f"{text!r} is not X,Y,WIDTH,HEIGHT in pixels")
+    return Box(*map(int, numbers.groups()))
+
+
+def _size(text: str) -> int:
+    parts = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)([KMGT]?)(i?)B?", text, re.ASCII | re.IGNORECASE)
+    if parts is None or (parts[3] and not parts[2]):
+        raise typer.BadParameter(f"{text!r} is not a size such as 2G, 800MB or 1.5GiB")
+    power = " KMGT".index(parts[2].upper() or " ")
+    return int(float(parts[1]) * (1024 if parts[3] else 1000) ** power)
 
 
 def _quality(value: float | None) -> float | None:
@@ -97,5 +122,17 @@ Decoder = Annotated[
 ]
 MaxPixels = Annotated[
     int, typer.Option(metavar="N", min=1, help="Refuse larger pictures before decoding them.")
+]
+MaxMemory = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SIZE", parser=_size, help="Stay within this much memory (2G, 800M), or refuse."
+    ),
+]
+Region = Annotated[
+    Box | None,
+    typer.Option(
+        metavar="X,Y,W,H", parser=_box, help="Decode only this part, in pixels from the upper left."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")]

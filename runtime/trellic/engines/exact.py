@@ -75,6 +75,11 @@ class ExactNetwork:
         """Whether the engine passed its probe (otherwise the plain integers are used)."""
         return self._engine is not None
 
+    @property
+    def reach(self) -> int:
+        """How far an output depends on the input around it; see `IntegerNetwork.reach`."""
+        return self._network.reach
+
     def __call__(self, x: Float) -> list[npt.NDArray[np.floating]]:
         """Evaluate: (channels, h, w) integers as float32 to a list of the same kind."""
         if self._engine is None:

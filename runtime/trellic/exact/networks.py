@@ -7,6 +7,7 @@ exact below 2**53; engines do the same in float32, which the exporter proves to 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -68,6 +69,21 @@ class IntegerNetwork:
     def channels_in(self) -> int:
         """Number of input channels."""
         return int(self.trunk[0].weight.shape[1])
+
+    @property
+    def reach(self) -> int:
+        """How many input positions away, at most, an output of an input position depends on.
+
+        A kernel of side k sees ``(k - 1) / 2`` positions to each side, which are half as
+        large after each shuffle.
+        """
+        reach, scale = 0.0, 1.0
+        for layer in self.layers:  # heads in a row, although each is one layer: never too little
+            if layer.kind == "shuffle":
+                scale /= 2
+            elif layer.kind != "pointwise":
+                reach += scale * (layer.weight.shape[-1] // 2)
+        return math.ceil(reach)
 
     @property
     def layers(self) -> tuple[IntegerLayer, ...]:

@@ -13,7 +13,7 @@ turn CMYK into RGB, which the codec needs). Pillow is imported only by the funct
 from __future__ import annotations
 
 from trellic.images.modes import from_any
-from trellic.images.opening import from_bytes, read
+from trellic.images.opening import from_bytes, read, size_of
 from trellic.images.picture import MAX_PIXELS, MAX_SIDE, Picture, to_array
 from trellic.images.saving import suffixes, to_bytes, to_pil, write
 from trellic.images.sniff import describe
@@ -26,6 +26,7 @@ __all__ = [
     "from_any",
     "from_bytes",
     "read",
+    "size_of",
     "suffixes",
     "to_array",
     "to_bytes",

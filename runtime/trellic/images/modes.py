@@ -33,6 +33,7 @@ _CONVERTED = {  # modes that Pillow turns, without loss or choice, into one of o
     "YCbCr": "RGB",
     "HSV": "RGB",
 }
+_STRIP = 512  # rows
 _DEEP = "16-bit samples rounded to 8 bits"
 
 
@@ -180,7 +181,18 @@ def _samples(image: Image.Image) -> npt.NDArray[Any]:
             expected="8-bit or 16-bit grey or RGB",
             remedy=float_remedy if mode == "F" else "convert it to RGB first",
         )
-    return np.array(image)
+    return _copy_of(image)
+
+
+def _copy_of(image: Image.Image) -> Pixels:
+    """Copy 8-bit samples in strips: all at once, Pillow makes two more copies on the way."""
+    channels = len(image.getbands())
+    samples = np.empty((image.height, image.width, channels), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        strip = np.asarray(image.crop((0, top, image.width, bottom)))
+        samples[top:bottom] = strip.reshape(bottom - top, image.width, channels)
+    return samples[..., 0] if channels == 1 else samples
 
 
 def _narrow(samples: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:

@@ -94,6 +94,18 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
             return from_pil(image, max_pixels, low)
 
 
+def size_of(data: bytes) -> tuple[int, int, bool]:
+    """Return width and height as stored, and whether samples have 16 bits, without decoding.
+
+    Raises
+    ------
+    BadImage
+        See `read`.
+    """
+    with _open(data) as image:
+        return *image.size, any(";16" in raw for raw in raw_modes_of(image))
+
+
 def _open(data: bytes) -> Image.Image:
     """Read the header of a picture."""
     from PIL import Image, UnidentifiedImageError

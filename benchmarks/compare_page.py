@@ -1,0 +1,72 @@
+"""Photograph the page that ``trellic compare`` makes, for the README.
+
+::
+
+    python -m benchmarks.compare_page samples/osprey.png docs/plots/compare-page.png
+
+Needs playwright and a Chromium (``pip install playwright``; ``apt-get install chromium`` or
+``playwright install chromium``).
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+SIZE = {"width": 1180, "height": 1075}  # pixels of the window
+VIEW = "560px"  # height of the pictures, so that the table fits below
+
+
+def photograph(page_file: Path, target: Path, left: str, zooms: int, colours: str) -> None:
+    """Open a page in Chromium, choose the left picture, zoom in, and save what is seen."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        program = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page(viewport=SIZE, color_scheme=colours)
+        page.goto(page_file.resolve().as_uri())
+        page.add_style_tag(content=f"#view {{ height: {VIEW} }}")
+        page.get_by_label("Left").select_option(left)
+        page.get_by_role("button", name="Fit").click()
+        for _ in range(zooms):
+            page.get_by_role("button", name="Zoom in").click()
+        page.wait_for_function("[...document.images].every(image => image.complete)")
+        page.wait_for_timeout(300)  # until the pictures are painted
+        page.screenshot(path=target)
+        browser.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the page and photograph it; return the exit code."""
+    options = _parser().parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page.html"
+        command = [sys.executable, "-m", "trellic", "compare", options.photo, "--out", page]
+        done = subprocess.run([*command, "--quality", str(options.quality)])
+        if done.returncode:
+            return done.returncode
+        photograph(page, options.target, options.left, options.zooms, options.colours)
+    print(f"wrote {options.target}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare_page", description=(__doc__ or "").split("\n")[0]
+    )
+    add = parser.add_argument
+    add("photo", type=Path)
+    add("target", type=Path, metavar="OUT.png")
+    add("--quality", type=float, default=30.0)
+    add("--left", default="JPEG", help="the picture on the left; Trellic is on the right")
+    add("--zooms", type=int, default=1, help="how often to zoom in, by half each time")
+    add("--colours", choices=("light", "dark"), default="light")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

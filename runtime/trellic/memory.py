@@ -1,0 +1,143 @@
+"""How much memory coding takes, known before it begins: so it can be bounded, or refused.
+
+Peak memory of a process that does nothing else, in bytes, with constants measured with the model
+``photo`` on Linux and rounded up (``python -m benchmarks.big`` measures again):
+
+========================  =======================================================================
+always                    `LIBRARIES`: interpreter, engines and what they keep, one slice in work
+coding                    `NETWORK` a pixel of the tile that is in a network, halo included
+encoding                  the picture, the float32 outputs of g_a, and `SPARE` a pixel
+decoding                  the picture or the region of it, and three rows of slices of latents
+reading a picture file    the file, and `READING` a pixel (`READING_DEEP` for 16-bit samples)
+writing a picture file    `WRITING` a pixel (`WRITING_ALPHA` with alpha; WebP, AVIF `WRITING_CODED`)
+========================  =======================================================================
+
+So memory grows with a picture by the picture itself and, in encoding, by its latents. Tiles become
+smaller where that makes it fit. What else a program holds comes on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .bitstream import Header, Rectangle
+from .errors import ImageTooLarge
+from .layout import STRIDE, Plane
+from .transforms import WHOLE
+
+if TYPE_CHECKING:
+    from .images import Picture
+
+LIBRARIES = 400_000_000
+NETWORK = 72
+UNCUT_H_A = 8
+SPARE = 1
+READING, READING_DEEP = 12, 40
+WRITING, WRITING_ALPHA, WRITING_CODED = 11, 14, 60
+ALPHA_ENCODING, ALPHA_DECODING = 6, 3  # of the whole picture: planes of differences
+ROWS_OF_SLICES = 3
+LATENT_BYTES = 4
+SIDES = (64, 32, 16)  # of tiles, in latents, from the fastest to the smallest
+
+
+def encoding(picture: Picture, latents: int, *, halo: int, tiled_h_a: bool) -> Callable[[int], int]:
+    """Return how many bytes encoding takes, as a function of the side of its tiles.
+
+    Parameters
+    ----------
+    latents : channels
+    halo : of g_a, in latents
+    tiled_h_a : whether h_a can be run in tiles
+    """
+    plane = Plane(picture.width, picture.height)
+    pixels = plane.padded[0] * plane.padded[1]
+    a_pixel = SPARE + LATENT_BYTES * latents / STRIDE**2 + (0 if tiled_h_a else UNCUT_H_A)
+    alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
+    fixed = LIBRARIES + picture.pixels.nbytes + alpha + int(a_pixel * pixels)
+    return lambda side: fixed + NETWORK * _tile_pixels(plane.latents, side, halo)
+
+
+def decoding(
+    header: Header, region: Rectangle, latents: int, *, halo: int, alpha: bool
+) -> Callable[[int], int]:
+    """Return how many bytes decoding a region takes, as a function of the side of its tiles.
+
+    Parameters
+    ----------
+    region : in pixels
+    latents : channels
+    halo : of g_s, in latents
+    alpha : whether the picture has an alpha plane
+    """
+    whole = header.width * header.height
+    held = region.coarser(STRIDE).grown(halo).coarser(header.slice_side)
+    rows, columns = sorted(held.shape)
+    slices = rows * min(columns, ROWS_OF_SLICES) * header.slice_side**2
+    fixed = LIBRARIES + (1 if header.grey else 3) * region.area + LATENT_BYTES * latents * slices
+    fixed += ALPHA_DECODING * whole if alpha else 0
+    return lambda side: fixed + NETWORK * _tile_pixels(region.coarser(STRIDE).shape, side, halo)
+
+
+def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:
+    """Bytes that decoding a picture file takes."""
+    return LIBRARIES + file_bytes + (READING_DEEP if deep else READING) * pixels
+
+
+def writing(pixels: int, suffix: str, *, alpha: bool) -> int:
+    """Bytes that writing a picture file takes.
+
+    Parameters
+    ----------
+    suffix : of the file, such as ".png"
+    """
+    if suffix.lower() in (".webp", ".avif"):
+        return LIBRARIES + WRITING_CODED * pixels
+    return LIBRARIES + (WRITING_ALPHA if alpha else WRITING) * pixels
+
+
+def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
+    """Refuse what takes more than the limit.
+
+    Raises
+    ------
+    ImageTooLarge
+    """
+    if limit is not None and need > limit:
+        raise ImageTooLarge(
+            f"{purpose} takes up to {_megabytes(need)}",
+            expected=f"at most {_megabytes(limit)}",
+            remedy=f"raise --max-memory (max_memory in Python){remedy}",
+        )
+
+
+def tile_side(need: Callable[[int], int], limit: int | None, purpose: str, remedy: str = "") -> int:
+    """Side in latents of the largest tiles that stay within the limit.
+
+    Parameters
+    ----------
+    need : bytes by side
+    limit : bytes, or None for none
+
+    Raises
+    ------
+    ImageTooLarge
+        When even the smallest tiles do not.
+    """
+    for side in SIDES:
+        if limit is None or need(side) <= limit:
+            return side
+    check(need(SIDES[-1]), limit, purpose, remedy)
+    return SIDES[-1]
+
+
+def _tile_pixels(area: tuple[int, int], side: int, halo: int) -> int:
+    """Pixels of the largest window of an area of latents that `transforms.tiles` cuts."""
+    rows, columns = area
+    if rows * columns > (WHOLE * side) ** 2:
+        rows, columns = side, side
+    return (rows + 2 * halo) * (columns + 2 * halo) * STRIDE**2
+
+
+def _megabytes(count: int) -> str:
+    return f"{-(-count // 1_000_000)} MB"

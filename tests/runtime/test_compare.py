@@ -1,0 +1,344 @@
+"""``trellic compare``: the page, what is in it, and how it behaves in a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trellic import images
+from trellic.cli import compare, metrics, rivals
+from trellic.images import Picture
+
+DATA = Path(__file__).parents[1] / "data"
+SAMPLES = Path(__file__).parents[2] / "samples"
+MODEL = ("--model", "tiny", "--device", "cpu")
+RNG = np.random.default_rng(8)
+
+
+@pytest.fixture(autouse=True)
+def only_the_tiny_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRELLIC_MODELS", str(DATA))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def crop():
+    return images.read(SAMPLES / "osprey.png").pixels[60:200, 150:360].copy()
+
+
+class Page(HTMLParser):
+    """What the tests want to know of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.rows, self.links, self.open, self.ids = [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.links += [found[key] for key in ("src", "href", "srcset", "action") if key in found]
+        self.ids += [found["id"]] if "id" in found else []
+        if tag == "img" and "src" in found:
+            self.images.append(found)
+        if tag == "tr":
+            self.rows.append([])
+        if tag not in ("img", "meta", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1].append(data)
+
+
+def write(tmp_path, pixels, name="photo.png", **more):
+    images.write(tmp_path / name, Picture(pixels, **more))
+    return tmp_path / name
+
+
+def picture_of(image):
+    head, _, data = image["src"].partition(";base64,")
+    return head, np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+# ---- the page ----
+
+
+def test_the_page_holds_everything(tmp_path, crop, trellic):
+    photo = write(tmp_path, crop)
+    result = trellic("compare", photo, *MODEL)
+    assert result.code == 0, result.err
+    target = tmp_path / "photo.compare.html"
+    text = target.read_text("utf-8")
+    assert f"{photo} -> {target}: Trellic, JPEG" in result.out
+    page = Page(text)
+    assert page.open == []
+    assert len(set(page.ids)) == len(page.ids)
+    assert all(link.startswith("data:image/") for link in page.links)
+    rest = re.sub(r'src="[^"]*"', "", text)
+    assert not re.search(r"https?:|//[a-z]|url\(|@import|fetch\(", rest)
+    assert "default-src 'none'" in text
+    assert set(re.findall(r'find\("([a-z-]+)"\)', text)) <= set(page.ids)
+    names = [image["alt"] for image in page.images]
+    expected = ["Original", "Trellic", *(rival.name for rival in rivals.installed())]
+    assert names == expected == [row[0] for row in page.rows[1:]]
+    for image in page.images:
+        assert (image["width"], image["height"]) == ("210", "140")
+        assert picture_of(image)[1].shape == (140, 210, 3)
+    head, shown = picture_of(page.images[0])
+    assert head == "data:image/webp"
+    np.testing.assert_array_equal(shown, crop)
+
+
+def test_the_table_says_what_the_files_are(tmp_path, crop, trellic):
+    photo = write(tmp_path, crop)
+    result = trellic("compare", photo, "--out", tmp_path / "x.html", "--quality", 30, *MODEL)
+    assert result.code == 0
+    page = Page((tmp_path / "x.html").read_text("utf-8"))
+    trellic("encode", photo, tmp_path / "a.tlc", "-q", 30, *MODEL)
+    trellic("decode", tmp_path / "a.tlc", tmp_path / "a.png")
+    size = (tmp_path / "a.tlc").stat().st_size
+    decoded = images.read(tmp_path / "a.png").pixels
+    rows = {row[0]: row[1:] for row in page.rows[1:]}
+    assert rows["Original"][0] == f"{photo.stat().st_size:,}"
+    psnr = f"{metrics.psnr(crop, decoded):.2f}"
+    assert rows["Trellic"][:3] == [f"{size:,}", f"{8 * size / crop[..., 0].size:.3f}", psnr]
+    np.testing.assert_array_equal(picture_of(page.images[1])[1], decoded)
+    assert "quality 30, trellis 8, decoder quality" in rows["Trellic"][-1]
+    for image in page.images[2:]:
+        found = rows[image["alt"]]
+        assert int(found[0].replace(",", "")) >= size  # nobody is short of bytes
+        close = metrics.psnr(picture_of(image)[1], crop)
+        assert float(found[2]) == pytest.approx(close, abs=0.01)
+        assert all(float(seconds) >= 0 for seconds in found[4:6])
+
+
+def test_names_are_escaped(tmp_path, crop, trellic):
+    photo = write(tmp_path, crop[:40, :50], "<b>&$x'.png")
+    assert trellic("compare", photo, "--out", tmp_path / "x.html", *MODEL).code == 0
+    text = (tmp_path / "x.html").read_text("utf-8")
+    assert "<title>&lt;b&gt;&amp;$x&#x27;.png: codecs" in text
+    assert "<b>" not in text
+
+
+@pytest.mark.parametrize("kind", ["grey", "alpha", "profile", "tiny"])
+def test_kinds_of_pictures(tmp_path, crop, trellic, kind):
+    pixels = {"grey": crop[:64, :64, 1], "tiny": crop[:3, :5]}.get(kind, crop[:64, :64])
+    alpha = np.tile(np.uint8(range(0, 256, 4)), (64, 1)) if kind == "alpha" else None
+    icc = None
+    if kind == "profile":
+        from PIL import ImageCms
+
+        icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo = write(tmp_path, np.ascontiguousarray(pixels), alpha=alpha, icc=icc, xmp=b"<secret/>")
+    result = trellic("compare", photo, *MODEL)
+    assert result.code == 0, result.err
+    page = Page((tmp_path / "photo.compare.html").read_text("utf-8"))
+    for image in page.images:
+        data = base64.b64decode(image["src"].partition(",")[2])
+        assert b"secret" not in data
+        assert picture_of(image)[1].shape == (*pixels.shape[:2], 3)
+        with Image.open(io.BytesIO(data)) as opened:
+            assert (opened.info.get("icc_profile") is not None) == (kind == "profile")
+    if kind == "alpha":
+        assert (picture_of(page.images[0])[1][:, 0] == 255).all()  # clear is white
+
+
+def test_bad_photos_and_places(tmp_path, crop, trellic):
+    (tmp_path / "no.png").write_bytes(b"nothing")
+    result = trellic("compare", tmp_path / "no.png", *MODEL)
+    assert result.code == 1
+    assert result.err.startswith(f"error: {tmp_path / 'no.png'}: ")
+    assert result.err.count("\n") == 1
+    assert list(tmp_path.glob("*.html")) == []
+    photo = write(tmp_path, crop[:20, :20])
+    result = trellic("compare", photo, "--out", tmp_path / "none" / "x.html", *MODEL)
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert trellic("compare", photo, "--quality", 0, *MODEL).code == 2
+    assert trellic("compare").code == 2
+
+
+def test_a_codec_that_fails_is_named_and_left_out(tmp_path, crop, trellic, monkeypatch):
+    def broken(*_):
+        raise OSError("encoder error -2")
+
+    jpeg, *_ = rivals.installed()
+    found = [jpeg, rivals.Rival("Broken", "", broken, broken, "")]
+    monkeypatch.setattr(rivals, "installed", lambda: found)
+    result = trellic("compare", write(tmp_path, crop), *MODEL)
+    assert result.code == 1
+    assert "Broken: encoder error -2" in result.err
+    page = Page((tmp_path / "photo.compare.html").read_text("utf-8"))
+    assert [image["alt"] for image in page.images] == ["Original", "Trellic", "JPEG"]
+
+
+# ---- its parts ----
+
+
+@pytest.mark.parametrize("name", [rival.name for rival in rivals.installed()])
+def test_rivals_get_the_least_file_that_is_not_smaller(crop, name):
+    (rival,) = (rival for rival in rivals.installed() if rival.name == name)
+    found = rivals.match(rival, crop, 5000)
+    assert len(found.data) >= 5000
+    assert found.data == rival.encode(crop, found.quality, None)
+    assert len(rival.encode(crop, found.quality - 1, None)) < 5000
+    assert found.pixels.shape == crop.shape
+    assert metrics.psnr(crop, found.pixels) > 25
+    assert rivals.match(rival, crop, 1).quality == 1
+    assert rivals.match(rival, crop, 10**9).quality == 100
+
+
+def test_psnr():
+    x = RNG.integers(0, 256, (9, 11, 3), dtype=np.uint8)
+    assert metrics.psnr(x, x) == math.inf
+    assert metrics.psnr(np.zeros_like(x), np.full_like(x, 255)) == 0
+    assert metrics.psnr(x, x ^ 1) == pytest.approx(48.1308, abs=1e-4)
+
+
+def test_ssim_is_that_of_its_definition(crop):
+    from numpy.lib.stride_tricks import sliding_window_view
+
+    noisy = np.clip(crop + RNG.normal(0, 9, crop.shape), 0, 255).astype(np.uint8)
+    x, y = (
+        sliding_window_view(pixels @ np.array([0.299, 0.587, 0.114]), (7, 7)).reshape(-1, 49)
+        for pixels in (crop, noisy)
+    )
+    mean = 2 * x.mean(1) * y.mean(1), x.mean(1) ** 2 + y.mean(1) ** 2
+    both = 2 * ((x * y).mean(1) - x.mean(1) * y.mean(1)), x.var(1) + y.var(1)
+    c1, c2 = 6.5025, 58.5225
+    expected = (mean[0] + c1) * (both[0] + c2) / ((mean[1] + c1) * (both[1] + c2))
+    assert metrics.ssim(crop, noisy) == pytest.approx(expected.mean(), abs=1e-9)
+    assert metrics.ssim(crop, crop) == pytest.approx(1)
+    assert math.isnan(metrics.ssim(crop[:6], crop[:6]))
+
+
+def test_large_pictures_are_shown_as_png():
+    assert compare.shown(np.zeros((16384, 1, 3), np.uint8), None)[0] == "image/png"
+
+
+# ---- in a browser ----
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by playwright."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if program is None:
+        pytest.skip("this machine has no Chromium")
+    with driver.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+def shown_at(page, x, y):
+    """Colour of the page at a place."""
+    data = page.screenshot(clip={"x": x, "y": y, "width": 1, "height": 1})
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[0, 0].astype(int)
+
+
+@pytest.mark.browser
+def test_the_slider_in_a_browser(tmp_path, browser):
+    """Two flat pictures: which one is seen where says what the page does."""
+    red, blue = (np.tile(np.uint8(colour), (300, 400, 1)) for colour in ([200, 0, 0], [0, 0, 200]))
+    entries = [
+        compare.Entry("Original", "", 9, red, *compare.shown(red, None)),
+        compare.Entry("Trellic", "", 9, blue, *compare.shown(blue, None), (0.0, 0.0)),
+    ]
+    (tmp_path / "x.html").write_text(compare.page("x", entries), "utf-8")
+    page = browser.new_page(viewport={"width": 1000, "height": 800})
+    problems, requests = [], []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((tmp_path / "x.html").as_uri())
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    box = page.locator("#view").bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def colours():
+        return [
+            "red" if shown_at(page, middle[0] + at, middle[1])[0] > 100 else "blue"
+            for at in (-150, -50, 50, 150)
+        ]
+
+    def zoomed():
+        return int(page.locator("#zoom").inner_text().split()[0])
+
+    assert colours() == ["red", "red", "blue", "blue"]
+    page.mouse.move(*middle)  # the line, by mouse
+    page.mouse.down()
+    page.mouse.move(middle[0] + 100, middle[1], steps=4)
+    page.mouse.up()
+    assert colours() == ["red", "red", "red", "blue"]
+    page.get_by_label("Divider").focus()  # the line, by its keys
+    page.keyboard.press("Home")
+    assert colours() == ["blue"] * 4
+    page.keyboard.press("End")
+    assert colours() == ["red"] * 4
+    page.get_by_label("Left").select_option("Trellic")
+    assert colours() == ["blue"] * 4
+    assert page.locator("#left-name").inner_text() == "Trellic"
+    assert zoomed() == 100
+    page.get_by_role("button", name="Zoom in").click()
+    assert zoomed() == 150
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, -300)
+    assert zoomed() == 300
+    assert "pixels" in page.locator("#view").get_attribute("class")
+    page.locator("#view").focus()
+    page.keyboard.press("-")
+    assert zoomed() == 200
+    before = page.locator("#left-layer img").bounding_box()
+    page.keyboard.press("ArrowRight")
+    page.mouse.move(middle[0] - 200, middle[1])
+    page.mouse.down()
+    page.mouse.move(middle[0] - 230, middle[1] + 10, steps=3)
+    page.mouse.up()
+    after = page.locator("#left-layer img").bounding_box()
+    moved = after["x"] - before["x"], after["y"] - before["y"]
+    assert moved == pytest.approx((-70, 10), abs=0.01)
+    page.keyboard.press("1")
+    assert zoomed() == 100
+    assert problems == []
+    assert len(requests) == 1  # nothing but the page itself
+    page.close()
+
+
+@pytest.mark.browser
+def test_light_and_dark(tmp_path, browser):
+    pixels = np.zeros((20, 20, 3), np.uint8)
+    entries = [compare.Entry(name, "", 9, pixels, *compare.shown(pixels, None)) for name in "ab"]
+    (tmp_path / "x.html").write_text(compare.page("x", entries), "utf-8")
+    seen = []
+    for scheme in ("light", "dark"):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto((tmp_path / "x.html").as_uri())
+        seen.append(shown_at(page, 2, 2).mean())
+        page.close()
+    assert seen[0] > 240
+    assert seen[1] < 30
+
+
+@pytest.mark.browser
+def test_every_picture_of_a_real_page_is_shown(tmp_path, crop, trellic, browser):
+    assert trellic("compare", write(tmp_path, crop), *MODEL).code == 0
+    page = browser.new_page()
+    page.goto((tmp_path / "photo.compare.html").as_uri())
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    sizes = page.evaluate("pictures.map(picture => [picture.naturalWidth, picture.naturalHeight])")
+    assert sizes == [[210, 140]] * (2 + len(rivals.installed()))
+    page.close()
