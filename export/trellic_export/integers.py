@@ -10,7 +10,7 @@ from torch import nn
 
 from trellic.exact.levels import GAIN_BITS, TRELLIS_CODES, LevelTables
 from trellic.exact.networks import IntegerNetwork
-from trellic_training.models.exact import network_layers
+from trellic_training.models.exact import ExactConv, network_layers
 from trellic_training.models.photo import PhotoModel
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 
@@ -18,15 +18,18 @@ FIRST_LEVEL, LAST_LEVEL = -15, 116  # qualities 1 to 100, and what trellis offse
 
 
 def integer_networks(model: PhotoModel) -> dict[str, IntegerNetwork]:
-    """h_s and the context networks as integers."""
-    networks = {"h_s": IntegerNetwork(network_layers(model.h_s))}
-    for k, context in enumerate(model.contexts):
-        modules = list(context.children())
-        heads = network_layers(nn.Sequential(*modules[-1].children()))
-        networks[f"context_{k}"] = IntegerNetwork(
-            network_layers(nn.Sequential(*modules[:-1])), heads
-        )
-    return networks
+    """h_s and the context networks, if there are any, as integers."""
+    contexts = {f"context_{k}": _network(context) for k, context in enumerate(model.contexts)}
+    return {"h_s": _network(model.h_s)} | contexts
+
+
+def _network(modules: nn.Module) -> IntegerNetwork:
+    """A chain, its last module being heads side by side or one more layer."""
+    *chain, last = modules.children()
+    if isinstance(last, ExactConv | nn.PixelShuffle):
+        return IntegerNetwork(network_layers(nn.Sequential(*chain, last)))
+    heads = network_layers(nn.Sequential(*last.children()))
+    return IntegerNetwork(network_layers(nn.Sequential(*chain)), heads)
 
 
 @torch.no_grad()
