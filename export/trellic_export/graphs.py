@@ -155,6 +155,8 @@ def encoder_graph(g_a: nn.Sequential) -> bytes:
         weight = _numpy(stem.weight).reshape(len(stem.weight), 3, STEM, STEM)
         x = _conv(build, x, weight, _numpy(stem.bias), stride=STEM)
         modules = modules[2:]
+    elif not isinstance(g_a[0], Shift):
+        raise TypeError("g_a starts neither with a pixel-unshuffle stem nor with a Shift")
     x = _chain(build, x, modules)
     build.rename(x, "latents")
     return build.finish(

@@ -91,7 +91,7 @@ def expected(net, pixels: np.ndarray) -> dict[str, np.ndarray]:
     bits = {"y_bits": -torch.log2(y_likelihood).sum(), "z_bits": -torch.log2(z_likelihood).sum()}
     return {
         "pixels": pixels,
-        "x_hat": (255 * x_hat[0].permute(1, 2, 0)).numpy().astype(np.float16),
+        "x_hat": (255 * x_hat[0].permute(1, 2, 0)).round().to(torch.uint8).numpy(),
         **{name: value[0].numpy() for name, value in arrays.items()},
         **{name: value.double().numpy() for name, value in bits.items()},
     }
