@@ -38,6 +38,7 @@ State = Mapping[str, Tensor]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 HYPER_REACH = 127  # of a hyper-latent from its median: what h_s reads, and what priors are fitted on
 QUIET = 1e-3  # of the largest range in a layer: channels that reach less get as much
+FINEST = 4.0  # integers to one step of z at most: finer ones would coarsen the weights
 SUPPORT = ACTIVATION_LIMIT * ACTIVATION_UNIT  # of a hidden activation, in real units
 
 
@@ -179,17 +180,18 @@ def _quantize_h_s(
     hidden = [_ranges(h_s[:stop], [z + offset for z in seen]) for stop in (2, 4)]
     scales = [SUPPORT / reach for reach in hidden]
     convs = [_as_conv(h_s[0]), _as_conv(h_s[2]), _conv(h_s[4])]
+    fine, rest = _set_input(model.h_s[0], torch.stack([_reach(z) for z in seen]).amax(0), fraction)
     weight, bias = convs[0]
-    bias = bias + (weight.sum((2, 3)) * fraction).sum(1)  # exact but at the border
-    four = scales[0].repeat_interleave(4)
-    weight = functional.pad(weight / ACTIVATION_UNIT, (0, 0, 0, 0, 0, 1))  # nothing of the quality
-    _set(model.h_s[0], weight, bias, four)
+    bias = bias + (weight.sum((2, 3)) * rest).sum(1)  # exact but at the border
+    weight = weight / (ACTIVATION_UNIT * fine[None, :, None, None])
+    weight = functional.pad(weight, (0, 0, 0, 0, 0, 1))  # nothing of the quality
+    _set(model.h_s[1], weight, bias, scales[0].repeat_interleave(4))
     weight, bias = convs[1]
-    four = scales[1].repeat_interleave(4)
-    _set(model.h_s[2], weight / scales[0][None, :, None, None], bias, four)
+    weight = weight / scales[0][None, :, None, None]
+    _set(model.h_s[3], weight, bias, scales[1].repeat_interleave(4))
     weight, bias = convs[2]
     weight = weight / scales[1][None, :, None, None]
-    heads = model.h_s[4]
+    heads = model.h_s[5]
     assert isinstance(heads, HyperHeads)  # noqa: S101
     latents = model.config.latents
     one = torch.full((latents,), 1 / LATENT_UNIT)
@@ -198,9 +200,30 @@ def _quantize_h_s(
         _set(heads.mean, weight[latents:], bias[latents:], one)
 
 
+def _set_input(layer: nn.Module, reach: Tensor, fraction: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the medians' fractions to z before anything is padded with zeros.
+
+    Returns
+    -------
+    fine : integers to one step of z, 1, 2 or 4 as its reach allows
+    rest : what is then still missing, in steps of z
+    """
+    fine = torch.exp2(torch.floor(torch.log2(ACTIVATION_LIMIT / (reach + 1)))).clamp(1, FINEST)
+    added = torch.round(fraction * fine) / fine
+    one = torch.ones(1)
+    weight = torch.diag(torch.cat([fine, one]))[:, :, None, None]
+    bias = torch.cat([fine * added * ACTIVATION_UNIT, 0 * one])
+    _set(layer, weight, bias, torch.ones(len(bias)))
+    return fine, fraction - added
+
+
+def _reach(x: Tensor) -> Tensor:
+    return x.abs().amax((0, 2, 3))
+
+
 def _ranges(layers: nn.Sequential, inputs: Sequence[Tensor]) -> Tensor:
     """Largest magnitude of each channel on the calibration pictures."""
-    reach = torch.stack([layers(x).abs().amax((0, 2, 3)) for x in inputs]).amax(0)
+    reach = torch.stack([_reach(layers(x)) for x in inputs]).amax(0)
     return torch.maximum(reach, QUIET * reach.max()).clamp_min(1e-9)
 
 

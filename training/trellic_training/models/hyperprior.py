@@ -91,6 +91,7 @@ class HyperpriorModel(PhotoModel):
         self.context_log_gain = nn.Parameter(torch.zeros(m), requires_grad=False)
         first, second = c.widths
         self.h_s = nn.Sequential(
+            ExactConv(n + 1, n + 1, low=-ACTIVATION_LIMIT),  # hyper-latents with their medians
             _hidden(n + 1, 4 * first, leaky_relu=c.has_mean),
             nn.PixelShuffle(2),
             _hidden(first, 4 * second, leaky_relu=c.has_mean),
