@@ -76,7 +76,7 @@ def _check(
     given = (len(weights), bool(source), bool(checkpoint))
     if given not in ((1, False, False), (0, True, True)) or (keep and not source):
         raise BadParameter(
-            f"{len(weights)} weights with --from {source!r}, --checkpoint {str(checkpoint or '')!r}",
+            f"{len(weights)} weights, --from {source!r}, --checkpoint {str(checkpoint or '')!r}",
             expected="WEIGHTS OUT, or --from compressai:ARCHITECTURE --checkpoint FILE OUT",
         )
 

@@ -24,7 +24,7 @@ def integer_networks(model: PhotoModel) -> dict[str, IntegerNetwork]:
 
 
 def _network(modules: nn.Module) -> IntegerNetwork:
-    """A chain, its last module being heads side by side or one more layer."""
+    """Return a chain as integers; its last module is one more layer, or heads side by side."""
     *chain, last = modules.children()
     if isinstance(last, ExactConv | nn.PixelShuffle):
         return IntegerNetwork(network_layers(nn.Sequential(*chain, last)))

@@ -1,13 +1,13 @@
 """Make the checkpoints that the import of CompressAI's models is tested on.
 
-Run where CompressAI is installed (it pins ``numpy<2`` and needs torchvision, so not beside Trellic):
+Run where CompressAI is installed (it pins ``numpy<2`` and needs torchvision: not beside Trellic):
 
     python tests/data/make_compressai_checkpoints.py
 
 Each architecture is built, briefly trained and saved by CompressAI itself, in the form of its
 ``examples/train.py``; beside each checkpoint lies what CompressAI computes with it for one picture.
-Tests read both and need no CompressAI. ``--photos``, ``--n``, ``--m`` and ``--minutes`` train larger
-models, for measurements.
+Tests read both and need no CompressAI. ``--photos``, ``--n``, ``--m`` and ``--minutes`` train
+larger models, for measurements.
 """
 
 from __future__ import annotations

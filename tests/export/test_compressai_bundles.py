@@ -38,7 +38,8 @@ def exported(request, tmp_path_factory):
         expected = dict(archive)
     (folder / "photos").mkdir()
     for turns in range(3):
-        pixels = np.pad(np.rot90(expected["pixels"], turns), ((0, 64), (0, 64), (0, 0)), "symmetric")
+        turned = np.rot90(expected["pixels"], turns)
+        pixels = np.pad(turned, ((0, 64), (0, 64), (0, 0)), "symmetric")
         Image.fromarray(pixels).save(folder / "photos" / f"{turns}.png")
     with pytest.MonkeyPatch.context() as quick:
         quick.setattr(export, "CALIBRATION_SIDE", 192)

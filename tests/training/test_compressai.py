@@ -90,7 +90,7 @@ def test_the_integer_h_s_follows_the_float_one(imported):
     expected = (imported.expected["scales"].clamp_min(SIGMA_MIN) / SIGMA_MIN).log() / ratio
     error = index[0] - expected.clamp_max(imported.model.config.scales - 1)
     assert error.abs().mean() < 0.25  # of one scale, which is 14 % of the deviation
-    assert error.square().mean().sqrt() < 0.5
+    assert error.square().mean().sqrt() < 0.4
     if imported.model.config.has_mean:
         off = (mean[0] - imported.expected["means"]) / imported.expected["scales"].clamp_min(0.5)
         assert off.square().mean().sqrt() < 0.05
@@ -153,7 +153,8 @@ def test_imported_models_can_be_trained(imported, tmp_path):
         assert torch.equal(a, b)
     model.train()
     out = model(imported.x, QUALITY)
-    (out.y_bits.sum() + out.z_bits.sum() + 1e4 * (out.x_hat - imported.x).square().mean()).backward()
+    error = (out.x_hat - imported.x).square().mean()
+    (out.y_bits.sum() + out.z_bits.sum() + 1e4 * error).backward()
     for part in (model.g_a, model.g_s, model.h_a, model.h_s):
         gradients = [p.grad for p in part.parameters()]
         assert all(g is not None and g.isfinite().all() for g in gradients)
@@ -200,7 +201,8 @@ def test_tables_are_what_they_stand_for():
     assert table[v == 127] == 127
     assert table[v == -300] == -3
     index = scale_index(48, torch.tensor([SIGMA_MIN / SIGMA_UNIT, 64 / SIGMA_UNIT, 0.0]))
-    torch.testing.assert_close(index[:2], torch.tensor([0.0, 47.0 * SCALE_PARTS]), atol=0.01, rtol=0)
+    ends = torch.tensor([0.0, 47.0 * SCALE_PARTS])
+    torch.testing.assert_close(index[:2], ends, atol=0.01, rtol=0)
     assert index[2].isfinite()
     assert MEAN_UNIT * LATENT_UNIT == 1 / 64  # of a step at the trained rate
 
@@ -255,5 +257,5 @@ def test_what_is_no_checkpoint(tmp_path, content):
 @pytest.mark.parametrize("content", [[1], {}, {"state_dict": {}}, {"a": torch.ones(1)}], ids=repr)
 def test_other_torch_files(tmp_path, content):
     torch.save(content, tmp_path / "a.pth.tar")
-    with pytest.raises(BadParameter, match="CompressAI checkpoint|has no weights 'g_a"):
+    with pytest.raises(BadParameter, match=r"CompressAI checkpoint|has no weights 'g_a"):
         read_state(tmp_path / "a.pth.tar")

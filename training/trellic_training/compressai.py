@@ -1,10 +1,10 @@
-"""Checkpoints of CompressAI's hyper-prior models, made into `HyperpriorModel`; CompressAI not needed.
+"""Checkpoints of CompressAI's hyper-prior models, made into `HyperpriorModel` without CompressAI.
 
 The free transforms are taken as they are. h_s is quantized after training, without any more of it
 (in the line of He et al. 2022, "Post-Training Quantization for Cross-Platform Learned Image
 Compression"): each hidden channel is scaled so that what it reaches on a few photos fills eight
-bits, each filter so that it fills the eight bits of its weights. The factorized prior of z becomes the
-nearest of the bundle's scale tables, channel by channel.
+bits, each filter so that it fills the eight bits of its weights. The factorized prior of z becomes
+the nearest of the bundle's scale tables, channel by channel.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .rates import SIGMA_MIN, bits, scale_ratio
 
 State = Mapping[str, Tensor]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
-HYPER_REACH = 127  # of a hyper-latent from its median: what h_s reads, and what priors are fitted on
+HYPER_REACH = 127  # of a hyper-latent from its median, where priors are fitted
 QUIET = 1e-3  # of the largest range in a layer: channels that reach less get as much
 FINEST = 4.0  # integers to one step of z at most: finer ones would coarsen the weights
 SUPPORT = ACTIVATION_LIMIT * ACTIVATION_UNIT  # of a hidden activation, in real units
@@ -104,7 +104,7 @@ def from_compressai(
     model = HyperpriorModel(config)
     _load_free(model, state)
     h_s = float_h_s(config, state)
-    median, fraction = _set_prior(model, state)
+    fraction = _set_prior(model, state)
     last = _conv(model.h_a[-1])
     last[1].sub_(fraction)
     for parameter in last:
@@ -221,7 +221,7 @@ def _reach(x: Tensor) -> Tensor:
     return x.abs().amax((0, 2, 3))
 
 
-def _ranges(layers: nn.Sequential, inputs: Sequence[Tensor]) -> Tensor:
+def _ranges(layers: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     """Largest magnitude of each channel on the calibration pictures."""
     reach = torch.stack([_reach(layers(x)) for x in inputs]).amax(0)
     return torch.maximum(reach, QUIET * reach.max()).clamp_min(1e-9)
@@ -256,8 +256,8 @@ def _conv(layer: nn.Module) -> tuple[Tensor, Tensor]:
 # ---- the prior of z ----
 
 
-def _set_prior(model: HyperpriorModel, state: State) -> tuple[Tensor, Tensor]:
-    """Choose the table of each hyper-latent channel; returns its median in whole steps and the rest."""
+def _set_prior(model: HyperpriorModel, state: State) -> Tensor:
+    """Choose mean and table of each hyper-latent channel; returns the fraction of its median."""
     try:
         median = state["entropy_bottleneck.quantiles"][:, 0, 1]
         pmf = factorized_pmf(state, median)
@@ -274,7 +274,7 @@ def _set_prior(model: HyperpriorModel, state: State) -> tuple[Tensor, Tensor]:
     best = ladder[(pmf @ cost.T).argmin(1)]
     model.hyper_mean.copy_(whole * ACTIVATION_UNIT)
     model.hyper_log_sigma.copy_(best.log() + math.log(ACTIVATION_UNIT))
-    return whole, median - whole
+    return median - whole
 
 
 def factorized_pmf(state: State, median: Tensor) -> Tensor:

@@ -121,7 +121,8 @@ def _conv(layer: IntegerLayer, x: Array) -> Array:
     size = layer.weight.shape[2]
     channels, height, width = x.shape
     padded = np.pad(x, [(0, 0), (size // 2,) * 2, (size // 2,) * 2])
-    acc = np.zeros((len(layer.weight), height * width)) + layer.bias[:, None]
+    acc: Array = np.zeros((len(layer.weight), height * width), np.float64)
+    acc += layer.bias[:, None]
     for dy in range(size):
         for dx in range(size):
             window = padded[:, dy : dy + height, dx : dx + width].reshape(channels, -1)

@@ -42,7 +42,8 @@ class ExactConv(nn.Module):
     ----------
     channels_in, channels_out : int
     kernel : int
-        1 for pointwise; odd and greater for depthwise (then both channel counts are equal) or dense.
+        1 for pointwise; odd and greater for depthwise (then both channel counts are equal) and
+        dense.
     unit : float
         Real value of one integer step of the output, a power of two.
     low, high : int

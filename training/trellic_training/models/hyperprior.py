@@ -8,9 +8,9 @@
                v                    ^
                round = z ---> h_s --'   integers all the way
 
-The networks are those of Ballé et al. 2018, "Variational image compression with a scale hyperprior",
-and of Minnen et al. 2018, "Joint autoregressive and hierarchical priors" (its variant without
-context), as CompressAI names and numbers them. What differs is what must be exact: h_s is an integer
+The networks are those of Ballé et al. 2018, "Variational image compression with a scale
+hyperprior", and of Minnen et al. 2018, "Joint autoregressive and hierarchical priors" (its variant
+without context), as CompressAI has them. What differs is what must be exact: h_s is an integer
 network, which gives the scale index itself (the logarithm is a table) in place of a standard
 deviation; and the gain makes one rate a range of rates around it.
 """
