@@ -11,6 +11,7 @@ from torch import nn
 from trellic.exact.levels import GAIN_BITS, TRELLIS_CODES, LevelTables
 from trellic.exact.networks import IntegerNetwork
 from trellic_training.models.exact import ExactConv, network_layers
+from trellic_training.models.hyperprior import Split
 from trellic_training.models.photo import PhotoModel
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 
@@ -19,8 +20,9 @@ FIRST_LEVEL, LAST_LEVEL = -15, 116  # qualities 1 to 100, and what trellis offse
 
 def integer_networks(model: PhotoModel) -> dict[str, IntegerNetwork]:
     """h_s and the context networks, if there are any, as integers."""
-    contexts = {f"context_{k}": _network(context) for k, context in enumerate(model.contexts)}
-    return {"h_s": _network(model.h_s)} | contexts
+    modules = {f"context_{k}": context for k, context in enumerate(model.contexts)}
+    networks = {k: _network(m) for k, m in modules.items() if not isinstance(m, Split)}
+    return {"h_s": _network(model.h_s)} | networks
 
 
 def _network(modules: nn.Module) -> IntegerNetwork:

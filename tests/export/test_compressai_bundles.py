@@ -12,9 +12,12 @@ from PIL import Image
 from trellic import transforms
 from trellic.bundle import Bundle
 from trellic.codec import Codec
+from trellic.coding import Quantizer
 from trellic.errors import BadBundle, BadParameter
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic.images import Picture
 from trellic.layout import Plane
+from trellic.results import Clock
 from trellic_export import bundle as export
 from trellic_export import calibrate, cli
 from trellic_export.graphs import integer_graph, integer_macs_per_pixel
@@ -125,6 +128,32 @@ def test_tiles_and_slices_have_no_seams(exported, monkeypatch):
     assert np.abs(again.astype(int) - picture).max() <= 1
     less = transforms.synthesis(g_s, whole, plane, halos[1] - 1)
     assert np.abs(less.astype(int) - picture).max() > 1
+
+
+def test_predictions_know_no_slices(exported):
+    """h_s sees the whole plane, however it is cut: every latent keeps its scale index."""
+    codec = Codec.load(str(exported[0]), device="cpu", threads=1)
+    pixels, plane = np.tile(exported[1]["pixels"], (4, 4, 1)), Plane(512, 512)
+    f, h = codec._analyse(Picture(pixels), plane, Clock())
+    level = codec.bundle.levels.at(16 * 60, 0)
+    whole, cut = (scale_indices(codec, f, h, plane, level, side) for side in (64, 16))
+    np.testing.assert_array_equal(whole, cut)
+
+
+def scale_indices(codec, f, h, plane, level, side):
+    """All scale indices, in any order, where slices are so large."""
+    shown = []
+    codec._coder().encode(
+        f,
+        h,
+        plane,
+        level,
+        Quantizer(0, 0, "round"),
+        lanes=[1] * max(1, plane.latents[0] // side) ** 2,
+        slice_side=side,
+        observe=lambda t32, index, k, cls: shown.append(index),
+    )
+    return np.sort(np.concatenate(shown))
 
 
 # ---- dense integer layers ----

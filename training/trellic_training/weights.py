@@ -49,17 +49,22 @@ def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or content.get("trellic_weights") != VERSION:
         raise ValueError(f"{path} does not hold weights of version {VERSION}")
-    model = _make(content["config"])
+    model = _make(_config(content["config"]))
     model.load_state_dict(content["state"])
     facts: dict[str, Any] = content["facts"]
     return model, facts
 
 
-def _make(config: dict[str, Any]) -> PhotoModel:
+def _config(stored: dict[str, Any]) -> ModelConfig:
+    kind = HyperpriorConfig if "architecture" in stored else ModelConfig
+    return kind.model_validate(stored)
+
+
+def _make(config: ModelConfig) -> PhotoModel:
     """Return a model of the kind that a configuration describes."""
-    if "architecture" in config:
-        return HyperpriorModel(HyperpriorConfig.model_validate(config))
-    return PhotoModel(ModelConfig.model_validate(config))
+    if isinstance(config, HyperpriorConfig):
+        return HyperpriorModel(config)
+    return PhotoModel(config)
 
 
 def average_of(checkpoint: Path, config: ModelConfig) -> tuple[PhotoModel, int]:
@@ -71,6 +76,6 @@ def average_of(checkpoint: Path, config: ModelConfig) -> tuple[PhotoModel, int]:
         for name, value in content["state_dict"].items()
         if name.startswith(prefix)
     }
-    model = PhotoModel(config)
+    model = _make(config)
     model.load_state_dict(state)
     return model, int(content["global_step"])

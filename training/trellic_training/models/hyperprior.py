@@ -99,26 +99,13 @@ class HyperpriorModel(PhotoModel):
             HyperHeads(second, m, c.scales, has_mean=c.has_mean),
         )
         self.steps = c.layout().steps
-        self.contexts = nn.ModuleList()
+        self.contexts = nn.ModuleList([Split(has_mean=c.has_mean)])
         self.register_buffer("step_of", torch.from_numpy(c.layout().step_of), persistent=False)
 
     @property
     def halo(self) -> tuple[int, int]:
         """How far g_a reaches, in pixels, and g_s, in latents, beyond their strides."""
         return REACH
-
-    def features(self, z_scaled: Tensor, quality: Tensor) -> Tensor:
-        """Integer outputs of h_s, mean and scale one after the other or the scale alone."""
-        return torch.cat(self.h_s(self.hyper_input(z_scaled, quality)), 1)
-
-    def outputs_of(
-        self, k: int, features: Tensor, y_hat: Tensor, log_gain: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Integer mean and scale, before the gain: what h_s said."""
-        if not self.config.has_mean:
-            return torch.zeros_like(features), features
-        mean, scale = features.chunk(2, 1)
-        return mean, scale
 
 
 class HyperHeads(nn.Module):
@@ -147,9 +134,24 @@ class HyperHeads(nn.Module):
             curve=partial(scale_index, scales),
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return (mean, scale) or (scale,), integers."""
-        return tuple(head(x) for head in self.children())
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the means, if there are any, and then the scales: integers."""
+        return torch.cat([head(x) for head in self.children()], 1)
+
+
+class Split(nn.Module):
+    """In the place of a context network: the features are the mean and the scale already."""
+
+    def __init__(self, *, has_mean: bool) -> None:
+        super().__init__()
+        self.has_mean = has_mean
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the integer mean (0 where h_s predicts none) and scale."""
+        if not self.has_mean:
+            return torch.zeros_like(features), features
+        mean, scale = features.chunk(2, 1)
+        return mean, scale
 
 
 def scale_index(scales: int, sigma: Tensor) -> Tensor:

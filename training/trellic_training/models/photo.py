@@ -170,15 +170,11 @@ class PhotoModel(nn.Module):
 
     def features(self, z_scaled: Tensor, quality: Tensor) -> Tensor:
         """Integer features at 1/16 from hyper-latents divided by their gains."""
-        features: Tensor = self.h_s(self.hyper_input(z_scaled, quality))
-        return features
-
-    def hyper_input(self, z_scaled: Tensor, quality: Tensor) -> Tensor:
-        """Integers that h_s reads: hyper-latents, and the quality everywhere."""
         level = (torch.floor(quality + 0.5) - LEVEL_CENTRE)[:, None, None, None]
         scaled = to_activation(z_scaled)
         n, _, height, width = scaled.shape
-        return torch.cat([scaled, level.expand(n, 1, height, width)], 1)
+        features: Tensor = self.h_s(torch.cat([scaled, level.expand(n, 1, height, width)], 1))
+        return features
 
     def parameters_of(
         self, k: int, features: Tensor, y_hat: Tensor, quality: Tensor
@@ -192,7 +188,10 @@ class PhotoModel(nn.Module):
         """
         step = self.steps[k]
         log_gain = self.gains.log(quality)
-        mean, scale = self.outputs_of(k, features, y_hat, log_gain)
+        seen = slice(0, step.context)
+        relative = torch.exp(self.context_log_gain[None, seen, None, None] - log_gain[:, seen])
+        context = to_activation(y_hat[:, seen] * relative)
+        mean, scale = self.contexts[k](torch.cat([features, context], 1))
         coded = slice(step.first, step.last)
         shift = log_gain[:, coded] * (SCALE_PARTS / math.log(scale_ratio(self.config.scales)))
         index = (scale + round_through(shift)) / SCALE_PARTS
@@ -200,16 +199,6 @@ class PhotoModel(nn.Module):
             mean * MEAN_UNIT * torch.exp(log_gain[:, coded]),
             index.clamp(0, self.config.scales - 1),
         )
-
-    def outputs_of(
-        self, k: int, features: Tensor, y_hat: Tensor, log_gain: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Integer mean and scale that the network of step ``k`` gives, before the gain."""
-        seen = slice(0, self.steps[k].context)
-        relative = torch.exp(self.context_log_gain[None, seen, None, None] - log_gain[:, seen])
-        context = to_activation(y_hat[:, seen] * relative)
-        mean, scale = self.contexts[k](torch.cat([features, context], 1))
-        return mean, scale
 
     def sigma(self, index: Tensor) -> Tensor:
         """Return the standard deviation, in steps, of a scale index."""
