@@ -4,10 +4,11 @@
 
     python -m benchmarks.generations --images DIR [--rounds 50] [--codecs trellic,jpeg,webp,avif]
 
-Every codec encodes each photo at one quality, decodes it to 8 bits, encodes that at the same quality,
-and so on. The quality of each codec is the one whose first round comes nearest to Trellic's PSNR at
-quality 60, so that all start alike. Figures are means over the photos. (Kim et al., "Instability of
-successive deep image compression", ACM Multimedia 2020, describe what learned codecs are prone to.)
+Every codec encodes each photo at one quality, decodes it to 8 bits, encodes that at the same
+quality, and so on. The quality of each codec is the one whose first round comes nearest to
+Trellic's PSNR at quality 60, so that all start alike. Figures are means over the photos. (Kim et
+al., "Instability of successive deep image compression", ACM Multimedia 2020, describe what learned
+codecs are prone to.)
 """
 
 import argparse

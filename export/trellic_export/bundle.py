@@ -8,6 +8,7 @@ import io
 import json
 import platform
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.exact.networks import IntegerNetwork, to_arrays
 from trellic.layout import HYPER_STRIDE, STRIDE, Plane
-from trellic_training.data import PackedPhotos
+from trellic_training.data import PackedPhotos, Pixels
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.transforms import DepthBlock
 from trellic_training.rates import SIGMA_MIN, scale_ratio
@@ -143,17 +144,17 @@ def _exact_graphs(networks: dict[str, IntegerNetwork], files: dict[str, bytes]) 
 
 
 def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]:
-    """Graphs and their halos: a block's 3x3 kernel reaches one position of its own stride."""
-    wide, deep = model.config.encoder_blocks, model.config.decoder_blocks
+    """Graphs and their halos; 0 for an h_a that must see all latents at once."""
+    encoder, decoder = model.halo
     hyper = sum(isinstance(part, DepthBlock) for part in model.h_a)  # at half the latents' size
     parts = {
-        "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, 8 * wide[0] + 16 * wide[1]),
+        "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, encoder),
         "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, STRIDE, 2 * hyper),
         "quality": (
             graphs.decoder_graph(model.g_s, model.config.latents),
             model.g_s,
             STRIDE,
-            deep[1] + -(-deep[0] // 2),
+            decoder,
         ),
     }
     made = {}
@@ -173,18 +174,22 @@ def _loader(graph: bytes) -> Any:
     return lambda: OrtEngine(graph)
 
 
-def _photos(
-    pack: PackedPhotos, count: int, g_a: OrtEngine, h_a: OrtEngine, halo: int, latents: int
-) -> list[Photo]:
+def centres(pack: PackedPhotos, count: int) -> Iterator[Pixels]:
     """Centres of photos of the training split, evenly over its sources."""
     rng = np.random.default_rng(0)
     count = min(count, len(pack.training))
-    chosen = rng.choice(len(pack.training), count, replace=False, p=pack.weights)
-    photos = []
-    for i in chosen:
+    for i in rng.choice(len(pack.training), count, replace=False, p=pack.weights):
         whole = pack.photo(pack.training[i])
         top, left = (max(0, (side - CALIBRATION_SIDE) // 2) for side in whole.shape[:2])
-        pixels = whole[top : top + CALIBRATION_SIDE, left : left + CALIBRATION_SIDE]
+        yield whole[top : top + CALIBRATION_SIDE, left : left + CALIBRATION_SIDE]
+
+
+def _photos(
+    pack: PackedPhotos, count: int, g_a: OrtEngine, h_a: OrtEngine, halo: int, latents: int
+) -> list[Photo]:
+    """Calibration photos with their latents and hyper-latents."""
+    photos = []
+    for pixels in centres(pack, count):
         plane = Plane(pixels.shape[1], pixels.shape[0])
         f = transforms.analysis(g_a, pixels, plane, latents, halo)
         photos.append(Photo(pixels, f, h_a({"latents": f[None]})[0][0]))

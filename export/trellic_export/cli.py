@@ -11,18 +11,28 @@ import typer
 from trellic.bundle import NAME_PATTERN
 from trellic.errors import BadParameter
 from trellic_training.data import PackedPhotos, pack
+from trellic_training.weights import save_weights
 
 from .bundle import Options, export_bundle
-from .checkpoint import load_model
+from .checkpoint import import_model, load_model
 
 app = typer.Typer(add_completion=False, help="Turn trained weights into a bundle.")
 
 
 @app.command()
 def export_command(
-    weights: Annotated[Path, typer.Argument(help="weights.pt of trellic train")],
-    out: Annotated[Path, typer.Argument(help="bundle to write, NAME.zip")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="[WEIGHTS] OUT", help="weights.pt of trellic train, NAME.zip"),
+    ],
     photos: Annotated[Path, typer.Option(help="photos to calibrate on, or packed photos")],
+    source: Annotated[
+        str, typer.Option("--from", help="compressai:ARCHITECTURE, in place of WEIGHTS")
+    ] = "",
+    checkpoint: Annotated[Path | None, typer.Option(help="with --from: its weights")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="with --from: write the imported model here, as WEIGHTS")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="how many of them to use")] = 64,
     description: Annotated[str, typer.Option(help="one sentence for the manifest")] = "",
     licence: Annotated[str, typer.Option(help="of the weights")] = "Apache-2.0",
@@ -34,17 +44,13 @@ def export_command(
     ] = 28,
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
-    if out.suffix != ".zip":
-        raise BadParameter(f"bundle {str(out)!r}", expected="a name that ends in .zip")
-    if not re.match(NAME_PATTERN, out.stem):
-        raise BadParameter(
-            f"model name {out.stem!r}", expected="small letters, digits, dots, dashes, underscores"
-        )
-    model, facts = load_model(weights)
-    if not (photos / "photos.json").is_file():
-        packed = out.parent / f"{out.stem}-photos"
-        pack(photos, packed)
-        photos = packed
+    *weights, out = paths
+    _check(weights, out, source, checkpoint, keep)
+    own = None if source else load_model(weights[0])
+    packed = _packed(photos, out)
+    model, facts = own or import_model(source, checkpoint or Path(), packed, count)
+    if keep:
+        save_weights(model, facts, keep)
     options = Options(
         name=out.stem,
         licence=licence,
@@ -54,8 +60,34 @@ def export_command(
         trellis_step=trellis_step,
         lam={"scalar": lam_scalar, "trellis": lam_trellis},
     )
-    manifest = export_bundle(model, facts, PackedPhotos(photos), out, options)
+    manifest = export_bundle(model, facts, packed, out, options)
     typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
+
+
+def _check(
+    weights: list[Path], out: Path, source: str, checkpoint: Path | None, keep: Path | None
+) -> None:
+    if out.suffix != ".zip":
+        raise BadParameter(f"bundle {str(out)!r}", expected="a name that ends in .zip")
+    if not re.match(NAME_PATTERN, out.stem):
+        raise BadParameter(
+            f"model name {out.stem!r}", expected="small letters, digits, dots, dashes, underscores"
+        )
+    given = (len(weights), bool(source), bool(checkpoint))
+    if given not in ((1, False, False), (0, True, True)) or (keep and not source):
+        raise BadParameter(
+            f"{len(weights)} weights, --from {source!r}, --checkpoint {str(checkpoint or '')!r}",
+            expected="WEIGHTS OUT, or --from compressai:ARCHITECTURE --checkpoint FILE OUT",
+        )
+
+
+def _packed(photos: Path, out: Path) -> PackedPhotos:
+    """Pack a folder of photos beside the bundle, unless it is packed already."""
+    if not (photos / "photos.json").is_file():
+        packed = out.parent / f"{out.stem}-photos"
+        pack(photos, packed)
+        photos = packed
+    return PackedPhotos(photos)
 
 
 def main(arguments: list[str]) -> int | None:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
     STEM,
     DepthBlock,
@@ -99,24 +100,44 @@ def integer_graph(network: IntegerNetwork) -> bytes:
 def _integer_layer(build: GraphBuilder, x: str, layer: IntegerLayer) -> str:
     if layer.kind == "shuffle":
         return build.add("DepthToSpace", x, blocksize=2, mode="CRD")
-    weight = layer.weight.astype(np.float32)
-    depthwise = layer.kind == "depthwise"
-    weight = weight[:, None] if depthwise else weight[:, :, None, None]
-    kernel = weight.shape[2]
-    acc = build.add(
-        "Conv",
-        x,
-        build.constant(weight),
-        build.constant(layer.bias.astype(np.float32)),
-        kernel_shape=[kernel, kernel],
-        pads=[kernel // 2] * 4,
-        group=len(weight) if depthwise else 1,
-    )
+    weight, bias = layer.weight.astype(np.float32), layer.bias.astype(np.float32)
+    if layer.kind == "conv":
+        acc = _taps(build, x, weight, bias)
+    elif layer.kind == "depthwise":
+        padding = weight.shape[2] // 2
+        acc = _conv(build, x, weight[:, None], bias, padding=padding, groups=len(weight))
+    else:
+        acc = _conv(build, x, weight[:, :, None, None], bias)
     scale = np.exp2(-layer.shift.astype(np.float32))[:, None, None]
     scaled = build.add("Mul", acc, build.constant(scale))
     rounded = build.add("Floor", build.add("Add", scaled, build.constant(np.float32(0.5))))
     low, high = (build.constant(np.float32(v)) for v in (layer.low, layer.high))
-    return build.add("Clip", rounded, low, high)
+    value = build.add("Clip", rounded, low, high)
+    if not layer.table.size:
+        return value
+    place = build.add("Cast", build.add("Sub", value, low), to=TensorProto.INT32)
+    return build.add("Gather", build.constant(layer.table.astype(np.float32)), place)
+
+
+def _taps(build: GraphBuilder, x: str, weight: np.ndarray[Any, Any], bias: Any) -> str:
+    """Dense convolution as a sum of 1x1 ones, which no backend computes by a fast transform."""
+    size = weight.shape[2]
+    padding = np.array([0, 0, size // 2, size // 2] * 2, np.int64)
+    padded = build.add("Pad", x, build.constant(padding))
+    axes = build.constant(np.array([2, 3], np.int64))
+    acc = ""
+    for dy, dx in np.ndindex(size, size):
+        start = np.array([dy, dx], np.int64)
+        stop = start - (size - 1)
+        stop[stop == 0] = np.iinfo(np.int64).max
+        window = build.add("Slice", padded, build.constant(start), build.constant(stop), axes)
+        filters = weight[:, :, dy, dx, None, None]
+        if not acc:
+            acc = _conv(build, window, filters, bias)
+        elif filters.any():
+            part = _conv(build, window, filters, np.zeros_like(bias))
+            acc = build.add("Add", acc, part)
+    return acc
 
 
 # ---- free transforms ----
@@ -129,12 +150,14 @@ def encoder_graph(g_a: nn.Sequential) -> bytes:
     x = build.add("Transpose", x, perm=[0, 3, 1, 2])
     x = build.add("Mul", x, build.constant(np.float32(1 / 255)))
     x = build.add("Sub", x, build.constant(np.float32(0.5)))
-    stem = g_a[1]
-    if not isinstance(g_a[0], nn.PixelUnshuffle) or not isinstance(stem, nn.Conv2d):
-        raise TypeError("g_a does not start with a pixel-unshuffle stem")
-    weight = _numpy(stem.weight).reshape(len(stem.weight), 3, STEM, STEM)
-    x = _conv(build, x, weight, _numpy(stem.bias), stride=STEM)
-    x = _chain(build, x, list(g_a)[2:])
+    modules, stem = list(g_a), g_a[1]
+    if isinstance(g_a[0], nn.PixelUnshuffle) and isinstance(stem, nn.Conv2d):
+        weight = _numpy(stem.weight).reshape(len(stem.weight), 3, STEM, STEM)
+        x = _conv(build, x, weight, _numpy(stem.bias), stride=STEM)
+        modules = modules[2:]
+    elif not isinstance(g_a[0], Shift):
+        raise TypeError("g_a starts neither with a pixel-unshuffle stem nor with a Shift")
+    x = _chain(build, x, modules)
     build.rename(x, "latents")
     return build.finish(
         [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
@@ -183,6 +206,16 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
         return build.add("LeakyRelu", x, alpha=module.negative_slope)
     if isinstance(module, nn.PixelShuffle):
         return build.add("DepthToSpace", x, blocksize=module.upscale_factor, mode="CRD")
+    if isinstance(module, nn.ConvTranspose2d):
+        return _transposed(build, x, module)
+    if isinstance(module, GDN):
+        weight, bias = (_numpy(t) for t in module.weights())
+        norm = build.add("Sqrt", _conv(build, build.add("Mul", x, x), weight, bias))
+        return build.add("Mul" if module.inverse else "Div", x, norm)
+    if isinstance(module, Shift):
+        return build.add("Add", x, build.constant(np.float32(module.amount)))
+    if isinstance(module, nn.ReLU | Magnitude):
+        return build.add("Relu" if isinstance(module, nn.ReLU) else "Abs", x)
     if isinstance(module, DepthBlock):
         x = build.add("Add", x, _chain(build, x, list(module.spatial)))
         return build.add("Add", x, _chain(build, x, list(module.mix)))
@@ -194,6 +227,19 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
         detail = _module(build, detail, module.detail)
         return build.add("Add", _chain(build, main, list(module.trunk)), detail)
     raise TypeError(f"no ONNX form for {type(module).__name__}: add one to graphs.py")
+
+
+def _transposed(build: GraphBuilder, x: str, module: nn.ConvTranspose2d) -> str:
+    return build.add(
+        "ConvTranspose",
+        x,
+        build.constant(_numpy(module.weight)),
+        build.constant(_numpy(module.bias)),
+        kernel_shape=list(module.kernel_size),
+        strides=list(module.stride),
+        pads=[int(module.padding[0])] * 4,
+        output_padding=list(module.output_padding),
+    )
 
 
 def _conv(
@@ -245,6 +291,10 @@ def _macs(module: nn.Module, stride: float) -> tuple[float, float]:
     if isinstance(module, nn.Conv2d):
         stride *= int(module.stride[0])
         return module.weight.numel() / stride**2, stride
+    if isinstance(module, nn.ConvTranspose2d):
+        return module.weight.numel() / stride**2, stride / int(module.stride[0])
+    if isinstance(module, GDN):
+        return module.gamma.numel() / stride**2, stride
     if isinstance(module, DetailAnalysis | DetailSynthesis):
         beside = _macs(module.detail, stride)[0]
         total, stride = _macs(module.trunk, stride)

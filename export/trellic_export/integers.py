@@ -10,7 +10,8 @@ from torch import nn
 
 from trellic.exact.levels import GAIN_BITS, TRELLIS_CODES, LevelTables
 from trellic.exact.networks import IntegerNetwork
-from trellic_training.models.exact import network_layers
+from trellic_training.models.exact import ExactConv, network_layers
+from trellic_training.models.hyperprior import Split
 from trellic_training.models.photo import PhotoModel
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 
@@ -18,15 +19,19 @@ FIRST_LEVEL, LAST_LEVEL = -15, 116  # qualities 1 to 100, and what trellis offse
 
 
 def integer_networks(model: PhotoModel) -> dict[str, IntegerNetwork]:
-    """h_s and the context networks as integers."""
-    networks = {"h_s": IntegerNetwork(network_layers(model.h_s))}
-    for k, context in enumerate(model.contexts):
-        modules = list(context.children())
-        heads = network_layers(nn.Sequential(*modules[-1].children()))
-        networks[f"context_{k}"] = IntegerNetwork(
-            network_layers(nn.Sequential(*modules[:-1])), heads
-        )
-    return networks
+    """h_s and the context networks, if there are any, as integers."""
+    modules = {f"context_{k}": context for k, context in enumerate(model.contexts)}
+    networks = {k: _network(m) for k, m in modules.items() if not isinstance(m, Split)}
+    return {"h_s": _network(model.h_s)} | networks
+
+
+def _network(modules: nn.Module) -> IntegerNetwork:
+    """Return a chain as integers; its last module is one more layer, or heads side by side."""
+    *chain, last = modules.children()
+    if isinstance(last, ExactConv | nn.PixelShuffle):
+        return IntegerNetwork(network_layers(nn.Sequential(*chain, last)))
+    heads = network_layers(nn.Sequential(*last.children()))
+    return IntegerNetwork(network_layers(nn.Sequential(*chain)), heads)
 
 
 @torch.no_grad()

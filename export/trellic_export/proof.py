@@ -28,7 +28,8 @@ def prove(name: str, network: IntegerNetwork) -> int:
     for layer in network.trunk:
         worst = max(worst, _bound(name, layer, magnitude))
         if layer.kind != "shuffle":
-            magnitude = max(abs(layer.low), abs(layer.high))
+            results = layer.table if layer.table.size else np.array([layer.low, layer.high])
+            magnitude = int(np.abs(results.astype(np.int64)).max())
     return max([worst] + [_bound(name, head, magnitude) for head in network.heads])
 
 
@@ -46,4 +47,6 @@ def _bound(name: str, layer: IntegerLayer, magnitude: int) -> int:
             expected=f"less than {LIMIT}, which float32 carries exactly",
             remedy="train with smaller weights, or split the layer",
         )
+    if layer.table.size and np.abs(layer.table.astype(np.int64)).max() >= LIMIT:
+        raise BadBundle(f"a table of {name!r} has values beyond {LIMIT}")
     return int(bounds[channel])

@@ -108,7 +108,8 @@ class Bundle:
     manifest : Manifest
     tables : Tables, frequency tables and centroids
     levels : LevelTables
-    networks : dict of IntegerNetwork, "h_s" and "context_0" and so on
+    networks : dict of IntegerNetwork, "h_s" and "context_0" and so on; "h_s" alone where it
+        predicts by itself (docs/format.md, section 7.4)
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,6 +132,7 @@ class Bundle:
             )
         self.tables = Tables.from_arrays(arrays)
         self.levels = LevelTables.from_arrays(arrays)
+        self._predicts_alone = "context_0.trunk.0.kind" not in arrays
         self.networks: dict[str, IntegerNetwork] = {
             name: from_arrays(name, arrays) for name in self.network_names
         }
@@ -139,7 +141,8 @@ class Bundle:
     @property
     def network_names(self) -> list[str]:
         """Names of the integer networks."""
-        return ["h_s"] + [f"context_{k}" for k in range(len(self.manifest.layout.steps))]
+        steps = 0 if self._predicts_alone else len(self.manifest.layout.steps)
+        return ["h_s"] + [f"context_{k}" for k in range(steps)]
 
     def graph(self, graph: Graph) -> bytes:
         """Bytes of one ONNX file.
@@ -172,7 +175,11 @@ class Bundle:
     def _networks_fit(self) -> bool:
         layout, h_s = self.manifest.layout, self.networks["h_s"]
         features = outputs(h_s)
-        fits = [h_s.channels_in == layout.hyper + 1, len(features) == 1, _shuffles(h_s) == 2]
+        fits = [h_s.channels_in == layout.hyper + 1, _shuffles(h_s) == 2]
+        if self._predicts_alone:
+            predicted = [layout.latents] * len(features)
+            return all(fits) and len(layout.steps) == 1 and features == predicted[:2]
+        fits.append(len(features) == 1)
         for k, step in enumerate(layout.steps):
             context = self.networks[f"context_{k}"]
             fits.append(context.channels_in == features[0] + step.context)

@@ -63,7 +63,7 @@ class LatentCoder:
     Parameters
     ----------
     layout, tables : of the bundle
-    networks : "h_s" and "context_k"
+    networks : "h_s" and "context_k"; "h_s" alone where it predicts by itself
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class LatentCoder:
         scaled = (z * level.hyper_scale[:, None, None] + (1 << 15)) >> 16
         plane = np.full((1, *window.shape), level.plane, np.float32)
         x = np.concatenate([np.clip(scaled, -127, 127).astype(np.float32), plane])
-        features = self.networks["h_s"](x)[0].astype(np.float32, copy=False)
+        features = np.concatenate(self.networks["h_s"](x)).astype(np.float32, copy=False)
         own = (slice(None), *part.index(window.finer(CELL)))
         return np.ascontiguousarray(features[own])
 
@@ -286,11 +286,7 @@ class LatentCoder:
         level: Level,
     ) -> tuple[Int32, Int32, Uint8]:
         """Means and scale indices of one step; the means are filled into ``v32``."""
-        x = features
-        if step.context:
-            scale = level.context_scale[: step.context]
-            x = np.concatenate([features, latents.context_input(v32[: step.context], scale)])
-        mu, log_scale = self.networks[f"context_{k}"](x)
+        mu, log_scale = self._outputs(k, step, features, v32, level)
         coded = slice(step.first, step.last)
         rows, columns = plane.coded
         limits = (rows - part.top, columns - part.left, self.layout.skip_index, self.layout.scales)
@@ -303,6 +299,19 @@ class LatentCoder:
             limits,
             v32[coded],
         )
+
+    def _outputs(
+        self, k: int, step: Step, features: Float32, v32: Int32, level: Level
+    ) -> Sequence[npt.NDArray[np.floating]]:
+        """Return the integers mu and s of one step."""
+        if "context_0" not in self.networks:  # h_s predicts by itself: mu and s, or s alone
+            mu, s = features[: self.layout.latents], features[-self.layout.latents :]
+            return (mu if len(features) > len(mu) else np.zeros_like(s)), s
+        x = features
+        if step.context:
+            scale = level.context_scale[: step.context]
+            x = np.concatenate([features, latents.context_input(v32[: step.context], scale)])
+        return self.networks[f"context_{k}"](x)
 
     def _fill(
         self, v32: Int32, step: Step, position: Int32, k: Int32, cls: Uint8, index: Uint8

@@ -57,7 +57,7 @@ def laid_out(height: int, width: int, lanes: int, side: int = 64, scale: float =
 
     def make(codec: Codec) -> bytes:
         plane, level = Plane(width, height), codec.bundle.levels.at(60 * 16, 8)
-        f, h = codec._analyse(Picture(waves(height, width)), plane, Clock())
+        f, h = codec._analyse(Picture(waves(height, width)), plane, Clock(), None)
         slices = len(bitstream.slice_grid(*plane.latents, side))
         coder, quantizer = codec._coder(), Quantizer(8, 28)
         numbers = [lanes] * slices

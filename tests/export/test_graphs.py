@@ -159,7 +159,7 @@ def test_what_has_no_graph_is_named():
         graphs.decoder_graph(nn.Sequential(nn.Conv2d(2, 3, 1), Odd()), 2)
     with pytest.raises(TypeError, match="without bias"):
         graphs.decoder_graph(nn.Sequential(nn.Conv2d(2, 3, 1, bias=False)), 2)
-    with pytest.raises(TypeError, match="pixel-unshuffle stem"):
+    with pytest.raises(TypeError, match="neither with a pixel-unshuffle stem"):
         graphs.encoder_graph(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)))
 
 

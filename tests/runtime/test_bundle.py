@@ -223,6 +223,25 @@ def test_integers_that_do_not_fit_the_layout(tmp_path, files):
             Bundle(write(tmp_path / "a.zip", with_arrays(files, **change)))
 
 
+def test_only_one_step_predicts_without_context(tmp_path, files):
+    arrays = {k: v for k, v in arrays_of(files).items() if not k.startswith("context_")}
+    three_steps = write(tmp_path / "a.zip", resigned(files, arrays=arrays))
+    with pytest.raises(BadBundle, match="do not fit together"):
+        Bundle(three_steps)
+    layout = json.loads(files["manifest.json"])["layout"]
+    channels = sum(group["channels"] for group in layout["groups"])
+    layout["groups"] = [{"channels": channels, "steps": [0, 0]}]
+    features = write(tmp_path / "b.zip", resigned(files, arrays=arrays, layout=layout))
+    with pytest.raises(BadBundle, match="do not fit together"):
+        Bundle(features)  # neither as many as there are latents, nor two lists of them
+    last = max(k.rpartition(".")[0] for k in arrays if k.startswith("h_s.trunk."))
+    for part, old in list(arrays.items()):
+        if part.startswith(last) and not part.endswith((".kind", ".range")):
+            arrays[part] = np.resize(old, (channels, *old.shape[1:]))
+    alone = Bundle(write(tmp_path / "c.zip", resigned(files, arrays=arrays, layout=layout)))
+    assert list(alone.networks) == alone.network_names == ["h_s"]
+
+
 def test_missing_arrays_are_found(tmp_path, files):
     arrays = arrays_of(files)
     for name in sorted(arrays)[::3]:

@@ -107,8 +107,13 @@ def random_layer(rng, kind, channels):
         return IntegerLayer("shuffle", *empty, 0, 0)
     count = channels if kind == "depthwise" else 4 * int(rng.integers(1, 4))
     size = int(rng.choice([1, 3, 5]))
-    shape = (count, size, size) if kind == "depthwise" else (count, channels)
+    shape = {
+        "pointwise": (count, channels),
+        "depthwise": (count, size, size),
+        "conv": (count, channels, size, size),
+    }[kind]
     low, high = sorted(rng.integers(-127, 128, 2).tolist())
+    table = rng.integers(-127, 128, high - low + 2, dtype=np.int32)
     return IntegerLayer(
         kind,
         rng.integers(-128, 128, shape, dtype=np.int8),
@@ -116,6 +121,7 @@ def random_layer(rng, kind, channels):
         rng.integers(1, 16, count, dtype=np.uint8),
         low - 1,
         high,
+        table[: len(table) * int(rng.integers(2))],
     )
 
 
@@ -124,9 +130,10 @@ def random_network(seed):
     layers, channels = [], int(rng.integers(1, 6))
     first = channels
     for i in range(int(rng.integers(1, 5))):
-        kind = str(rng.choice(KINDS if i and channels % 4 == 0 else KINDS[: 1 + (i > 0)]))
+        possible = ["pointwise", "conv"] + ["depthwise"] * (i > 0)
+        kind = str(rng.choice(possible + ["shuffle"] * (i > 0 and channels % 4 == 0)))
         layers.append(random_layer(rng, kind, channels))
-        kinds = {"shuffle": channels // 4, "depthwise": channels}
+        kinds = {"shuffle": channels // 4, "depthwise": channels}  # others: as many as biases
         channels = kinds.get(kind, len(layers[-1].bias))
     heads = [random_layer(rng, "pointwise", channels) for _ in range(int(rng.integers(0, 3)))]
     x = rng.integers(-127, 128, (first, int(rng.integers(1, 7)), int(rng.integers(1, 7))))
@@ -145,17 +152,19 @@ def naive_layer(layer, x):
     if layer.kind == "pointwise":
         acc = (weight[:, :, None, None] * x[None]).sum(1) + layer.bias[:, None, None]
     else:
-        half = weight.shape[1] // 2
-        acc = np.empty_like(x)
-        for c, y, xx in np.ndindex(x.shape):
+        half = weight.shape[-1] // 2
+        acc = np.empty((len(weight), height, width), np.int64)
+        for c, y, xx in np.ndindex(acc.shape):
             total = int(layer.bias[c])
-            for dy, dx in np.ndindex(weight.shape[1:]):
+            for dy, dx in np.ndindex(weight.shape[-2:]):
                 v, u = y + dy - half, xx + dx - half
                 if 0 <= v < height and 0 <= u < width:
-                    total += int(weight[c, dy, dx]) * int(x[c, v, u])
+                    seen = x[c, v, u] if layer.kind == "depthwise" else x[:, v, u]
+                    total += int((weight[c, ..., dy, dx] * seen).sum())
             acc[c, y, xx] = total
     shift = layer.shift.astype(np.int64)[:, None, None]
-    return np.clip((acc + (1 << (shift - 1))) >> shift, layer.low, layer.high)
+    out = np.clip((acc + (1 << (shift - 1))) >> shift, layer.low, layer.high)
+    return layer.table[out - layer.low].astype(np.int64) if layer.table.size else out
 
 
 def naive_network(network, x):
@@ -190,8 +199,8 @@ def test_networks_are_stored_whole(seed):
     for a, b in zip(network(x), again(x), strict=True):
         np.testing.assert_array_equal(a, b)
     for key in arrays:
-        if key.split(".")[-1] == "kind":
-            continue  # a network that ends there
+        if key.split(".")[-1] in ("kind", "table"):
+            continue  # a network that ends there, a layer without a table
         with pytest.raises(BadBundle, match="damaged"):
             from_arrays("n", {k: v for k, v in arrays.items() if k != key})
 
@@ -215,6 +224,10 @@ def chain():
     ("key", "value"),
     [
         ("trunk.0.kind", np.array([3], np.uint8)),
+        ("trunk.0.kind", np.array([4], np.uint8)),
+        ("trunk.0.table", np.zeros(1, np.int32)),
+        ("trunk.0.table", np.zeros((1, 1), np.int32)),
+        ("trunk.2.table", np.zeros(300, np.int16)),
         ("trunk.0.kind", np.array([1], np.uint8)),
         ("trunk.0.kind", np.array([], np.uint8)),
         ("trunk.0.weight", np.ones((8, 2), np.int16)),
@@ -258,7 +271,7 @@ def test_a_missing_network():
 
 
 def test_kinds_are_numbered_for_ever():
-    assert KINDS == ("pointwise", "depthwise", "shuffle")
+    assert KINDS == ("pointwise", "depthwise", "shuffle", "conv")
 
 
 # ---- engines ----

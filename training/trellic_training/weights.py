@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .models.hyperprior import HyperpriorConfig, HyperpriorModel
 from .models.photo import ModelConfig, PhotoModel
 
 VERSION = 1
@@ -20,9 +21,10 @@ def save_weights(model: PhotoModel, facts: dict[str, Any], path: Path) -> None:
     """Write a model; free transforms in bfloat16, entropy networks and gains in float32.
 
     The entropy networks are integers at heart: rounding their float weights would move some of
-    them to a neighbouring integer.
+    them to a neighbouring integer. Imported models keep float32 throughout: they were not trained
+    for anything less.
     """
-    free = ("g_a.", "g_s.", "h_a.")
+    free = () if isinstance(model, HyperpriorModel) else ("g_a.", "g_s.", "h_a.")
     state = {
         name: value.to(torch.bfloat16) if name.startswith(free) else value.clone()
         for name, value in model.state_dict().items()
@@ -47,10 +49,22 @@ def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or content.get("trellic_weights") != VERSION:
         raise ValueError(f"{path} does not hold weights of version {VERSION}")
-    model = PhotoModel(ModelConfig.model_validate(content["config"]))
+    model = _make(_config(content["config"]))
     model.load_state_dict(content["state"])
     facts: dict[str, Any] = content["facts"]
     return model, facts
+
+
+def _config(stored: dict[str, Any]) -> ModelConfig:
+    kind = HyperpriorConfig if "architecture" in stored else ModelConfig
+    return kind.model_validate(stored)
+
+
+def _make(config: ModelConfig) -> PhotoModel:
+    """Return a model of the kind that a configuration describes."""
+    if isinstance(config, HyperpriorConfig):
+        return HyperpriorModel(config)
+    return PhotoModel(config)
 
 
 def average_of(checkpoint: Path, config: ModelConfig) -> tuple[PhotoModel, int]:
@@ -62,6 +76,6 @@ def average_of(checkpoint: Path, config: ModelConfig) -> tuple[PhotoModel, int]:
         for name, value in content["state_dict"].items()
         if name.startswith(prefix)
     }
-    model = PhotoModel(config)
+    model = _make(config)
     model.load_state_dict(state)
     return model, int(content["global_step"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from ..errors import BadBundle
 
 Array = npt.NDArray[np.float64]
-KINDS = ("pointwise", "depthwise", "shuffle")
+KINDS = ("pointwise", "depthwise", "shuffle", "conv")
+NO_TABLE: npt.NDArray[np.int32] = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class IntegerLayer:
 
     Attributes
     ----------
-    kind : "pointwise", "depthwise" (odd kernel, zero padding) or "shuffle" (pixel shuffle by 2)
-    weight : int8 (out, in) for pointwise, (channels, k, k) for depthwise, empty for shuffle
+    kind : "pointwise", "depthwise" and "conv" (odd kernel, zero padding) or "shuffle" (pixel
+        shuffle by 2)
+    weight : int8 (out, in) for pointwise, (channels, k, k) for depthwise, (out, in, k, k) for conv,
+        empty for shuffle
     bias : int32 (out,)
     shift : uint8 (out,), at least 1
     low, high : clip range of the result
+    table : int32 (high - low + 1,), what each clipped result is replaced by; empty if it stays
     """
 
     kind: str
@@ -39,6 +43,7 @@ class IntegerLayer:
     shift: npt.NDArray[np.uint8]
     low: int
     high: int
+    table: npt.NDArray[np.int32] = field(default_factory=lambda: NO_TABLE)
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,12 @@ def evaluate(layer: IntegerLayer, x: Array) -> Array:
     """Evaluate one layer on (channels, height, width)."""
     if layer.kind == "shuffle":
         return shuffle(x)
-    acc = _pointwise(layer, x) if layer.kind == "pointwise" else _depthwise(layer, x)
+    acc = {"pointwise": _pointwise, "depthwise": _depthwise, "conv": _conv}[layer.kind](layer, x)
     scale = np.exp2(-layer.shift.astype(np.float64))[:, None, None]
-    return np.clip(np.floor(acc * scale + 0.5), layer.low, layer.high)
+    value = np.clip(np.floor(acc * scale + 0.5), layer.low, layer.high)
+    if not layer.table.size:
+        return value
+    return layer.table[value.astype(np.int64) - layer.low].astype(np.float64)
 
 
 def shuffle(x: Array) -> Array:
@@ -125,6 +133,19 @@ def _depthwise(layer: IntegerLayer, x: Array) -> Array:
     return acc
 
 
+def _conv(layer: IntegerLayer, x: Array) -> Array:
+    size = layer.weight.shape[2]
+    channels, height, width = x.shape
+    padded = np.pad(x, [(0, 0), (size // 2,) * 2, (size // 2,) * 2])
+    acc: Array = np.zeros((len(layer.weight), height * width), np.float64)
+    acc += layer.bias[:, None]
+    for dy in range(size):
+        for dx in range(size):
+            window = padded[:, dy : dy + height, dx : dx + width].reshape(channels, -1)
+            acc += layer.weight[:, :, dy, dx].astype(np.float64) @ window
+    return acc.reshape(-1, height, width)
+
+
 def to_arrays(name: str, network: IntegerNetwork) -> dict[str, npt.NDArray[np.generic]]:
     """Flatten a network to named arrays, for an ``.npz`` file."""
     arrays: dict[str, npt.NDArray[np.generic]] = {}
@@ -136,6 +157,8 @@ def to_arrays(name: str, network: IntegerNetwork) -> dict[str, npt.NDArray[np.ge
             arrays[prefix + "bias"] = layer.bias
             arrays[prefix + "shift"] = layer.shift
             arrays[prefix + "range"] = np.array([layer.low, layer.high], np.int32)
+            if layer.table.size:
+                arrays[prefix + "table"] = layer.table
     return arrays
 
 
@@ -170,8 +193,8 @@ def outputs(network: IntegerNetwork) -> list[int]:
     ValueError
         When a layer does not fit the one before it.
     """
-    if network.trunk[0].kind != "pointwise":
-        raise ValueError("its first layer is not pointwise")
+    if network.trunk[0].kind not in ("pointwise", "conv"):
+        raise ValueError("its first layer is neither pointwise nor conv")
     channels = network.channels_in
     for i, layer in enumerate(network.trunk):
         channels = _channels_out(layer, channels, f"trunk layer {i}")
@@ -185,8 +208,9 @@ def _channels_out(layer: IntegerLayer, channels: int, where: str) -> int:
         fits, result = channels % 4 == 0, channels // 4
     elif layer.kind == "pointwise":
         fits, result = shape[1] == channels, shape[0]
-    else:
-        fits, result = shape[0] == channels and shape[1] == shape[2] and shape[1] % 2 == 1, channels
+    else:  # depthwise or conv: the kernel is a square of odd side
+        reads, result = (shape[0], channels) if layer.kind == "depthwise" else (shape[1], shape[0])
+        fits = reads == channels and shape[-1] == shape[-2] and shape[-1] % 2 == 1
     if not fits:
         raise ValueError(f"{where}, {layer.kind} {shape}, does not fit {channels} channels")
     return result
@@ -201,7 +225,8 @@ def _read_part(
         kind = KINDS[int(arrays[here + "kind"][0])]
         low, high = (int(v) for v in arrays[here + "range"])
         weight, bias, shift = (arrays[here + field] for field in ("weight", "bias", "shift"))
-        expected = {"pointwise": 2, "depthwise": 3, "shuffle": 1}[kind]
+        table = arrays.get(here + "table", NO_TABLE)
+        expected = {"pointwise": 2, "depthwise": 3, "shuffle": 1, "conv": 4}[kind]
         if [a.dtype.str[1:] for a in (weight, bias, shift)] != ["i1", "i4", "u1"]:
             raise ValueError(f"{here} has dtypes {weight.dtype}, {bias.dtype}, {shift.dtype}")
         if weight.ndim != expected or not bias.ndim == shift.ndim == 1 or low > high:
@@ -210,6 +235,8 @@ def _read_part(
             raise ValueError(f"{here} has {len(weight)} outputs, {len(bias)} biases")
         if kind != "shuffle" and (shift.min() < 1 or shift.max() > 30):
             raise ValueError(f"{here} has shifts outside 1..30")
+        if table.dtype.str[1:] != "i4" or (table.size and table.shape != (high - low + 1,)):
+            raise ValueError(f"{here} has a table of {table.dtype} {table.shape} for {low}..{high}")
         yield IntegerLayer(
             kind,
             weight.astype(np.int8),
@@ -217,5 +244,6 @@ def _read_part(
             shift.astype(np.uint8),
             low,
             high,
+            table.astype(np.int32),
         )
         count += 1

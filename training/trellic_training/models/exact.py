@@ -13,17 +13,21 @@ gradient; a clipped unit gets no gradient.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trellic.exact.networks import IntegerLayer
+from trellic.exact.networks import NO_TABLE, IntegerLayer
 
 ACTIVATION_UNIT = 2.0**-4  # one integer step of a hidden activation, in real units
 ACTIVATION_LIMIT = 127  # hidden activations and network inputs are at most this, as integers
 WEIGHT_LIMIT = 127
 MAX_EXPONENT = 12  # weights are multiples of 2**-12 or coarser
+DENSE_MAX_EXPONENT = 18  # of a dense convolution, whose many weights are smaller
+ACCUMULATOR_LIMIT = 2.0**22  # of sum |w| max|a| + |b|, for float32 to be exact
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -32,17 +36,24 @@ def round_through(x: Tensor) -> Tensor:
 
 
 class ExactConv(nn.Module):
-    """A pointwise or depthwise convolution on integers.
+    """A pointwise, depthwise or dense convolution on integers.
 
     Parameters
     ----------
     channels_in, channels_out : int
     kernel : int
-        1 for pointwise; odd and greater for depthwise (then both channel counts are equal).
+        1 for pointwise; odd and greater for depthwise (then both channel counts are equal) and
+        dense.
     unit : float
         Real value of one integer step of the output, a power of two.
     low, high : int
         Clip range of the integer output.
+    dense : bool
+        Every filter reads all channels, whatever the kernel. Its exponents are kept so small that
+        the accumulator's proof holds.
+    curve : function of integers from ``low`` to ``high``, as floating-point tensors
+        Its rounded values replace the clipped output (as a table, once exported); its slope is the
+        gradient.
     """
 
     def __init__(
@@ -55,21 +66,38 @@ class ExactConv(nn.Module):
         low: int = 0,
         high: int = ACTIVATION_LIMIT,
         gain: float = 1.0,
+        dense: bool = False,
+        curve: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.kernel, self.unit, self.low, self.high = kernel, unit, low, high
-        self.groups = channels_in if kernel > 1 else 1
+        self.dense, self.curve = dense, curve
+        self.groups = channels_in if kernel > 1 and not dense else 1
         self.steps = round(np.log2(unit / ACTIVATION_UNIT))  # exponent between in and out units
         shape = (channels_out, channels_in // self.groups, kernel, kernel)
         fan_in = shape[1] * kernel * kernel
         self.weight = nn.Parameter(torch.randn(shape) * gain * fan_in**-0.5)
         self.bias = nn.Parameter(torch.zeros(channels_out))
+        if curve:
+            table = torch.floor(curve(torch.arange(low, high + 1, dtype=torch.float64)) + 0.5)
+            self.register_buffer("table", table.float(), persistent=False)
 
     def exponents(self) -> Tensor:
         """Exponent e of each output channel: its weights are multiples of ``2**-e``."""
         largest = self.weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(1e-9)
         exponent = torch.floor(torch.log2(WEIGHT_LIMIT / largest))
-        return exponent.clamp(max(1, 1 - self.steps), MAX_EXPONENT)
+        lowest = max(1, 1 - self.steps)
+        if not self.dense:
+            return exponent.clamp(lowest, MAX_EXPONENT)
+        return torch.minimum(exponent, self._safe_exponents()).clamp(lowest, DENSE_MAX_EXPONENT)
+
+    def _safe_exponents(self) -> Tensor:
+        """Largest exponents for which every accumulator stays below its limit."""
+        weight, bias = self.weight.detach().double().abs(), self.bias.detach().double().abs()
+        size = weight.sum((1, 2, 3)) * ACTIVATION_LIMIT + bias / ACTIVATION_UNIT
+        size = size + 2.0 ** (self.steps - 1)  # what rounding adds, relative to the exponent
+        slack = 0.5 * weight[0].numel() * ACTIVATION_LIMIT + 1  # each weight may round upwards
+        return torch.floor(torch.log2((ACCUMULATOR_LIMIT - slack) / size)).float()
 
     def _integers(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weight and bias as integers (with straight-through gradient), and the exponents."""
@@ -84,20 +112,32 @@ class ExactConv(nn.Module):
         weight, bias, exponent = self._integers()
         acc = functional.conv2d(x, weight, bias, padding=self.kernel // 2, groups=self.groups)
         scaled = acc * torch.exp2(-exponent - self.steps)[None, :, None, None]
-        return round_through(scaled).clamp(self.low, self.high)
+        value = round_through(scaled).clamp(self.low, self.high)
+        if self.curve is None:
+            return value
+        smooth = self.curve(value)
+        table: Tensor = self.table  # type: ignore[assignment]
+        return smooth + (table[(value.detach() - self.low).long()] - smooth).detach()
 
     @torch.no_grad()
     def integer_layer(self) -> IntegerLayer:
         """Return the layer as plain integers."""
         weight, bias, exponent = (t.cpu().numpy() for t in self._integers())
-        pointwise = self.kernel == 1
+        if self.kernel == 1:
+            kind, weight = "pointwise", weight[:, :, 0, 0]
+        elif not self.dense:
+            kind, weight = "depthwise", weight[:, 0]
+        else:
+            kind = "conv"
+        table: Tensor | None = self._buffers.get("table")
         return IntegerLayer(
-            kind="pointwise" if pointwise else "depthwise",
-            weight=(weight[:, :, 0, 0] if pointwise else weight[:, 0]).astype(np.int8),
+            kind=kind,
+            weight=weight.astype(np.int8),
             bias=bias.astype(np.int32),
             shift=(exponent + self.steps).astype(np.uint8),
             low=self.low,
             high=self.high,
+            table=NO_TABLE if table is None else table.cpu().numpy().astype(np.int32),
         )
 
 

@@ -137,6 +137,12 @@ class PhotoModel(nn.Module):
             layers += [depthwise(hidden, 5), pointwise(hidden, hidden)]
         return nn.Sequential(*layers, Heads(hidden, count))
 
+    @property
+    def halo(self) -> tuple[int, int]:
+        """How far g_a reaches, in pixels, and g_s, in latents, beyond their strides."""
+        wide, deep = self.config.encoder_blocks, self.config.decoder_blocks
+        return 8 * wide[0] + 16 * wide[1], deep[1] + -(-deep[0] // 2)
+
     def step_map(self, height: int, width: int) -> Tensor:
         """Context step of every latent of a plane: int64 (latents, height, width)."""
         table: Tensor = self.step_of  # type: ignore[assignment]
