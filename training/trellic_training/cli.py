@@ -46,6 +46,7 @@ def export_weights(recipe: Recipe, checkpoint: Path, out: Path, minutes: float) 
 
 
 def shipped_recipe(recipe: Path) -> Path:
+    """Path of a recipe: a file, or the name of a shipped one."""
     own = Path(__file__).parent / "recipes" / f"{recipe.name}.yaml"
     path = recipe if recipe.is_file() else own
     if not path.is_file():

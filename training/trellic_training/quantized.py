@@ -162,7 +162,7 @@ class QuantizedStage(lightning.LightningModule):
         return loss
 
     def _joint_step(self, crops: Tensor) -> Tensor:
-        """Decoder and entropy networks."""
+        """Train decoder and entropy networks."""
         x, quality = to_network(crops), _qualities(len(crops))
         batch = self._quantize(x, quality)
         mean, index = self.quantizer.predict(batch)

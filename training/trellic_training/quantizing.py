@@ -2,8 +2,8 @@
 
 The coder that writes files (`trellic.coding.LatentCoder`) quantizes latents of the current model:
 same order of context steps, same integer networks, scale indices, search and tables. Its integer
-networks are the model's own layers, whose float32 arithmetic is exact, and their inputs are kept, so
-that the pass with gradients starts from the very integers that the coder saw.
+networks are the model's own layers, whose float32 arithmetic is exact, and their inputs are kept,
+so that the pass with gradients starts from the very integers that the coder saw.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class LoopQuantizer:
 
 
 def latents_for_synthesis(batch: QuantizedBatch, mean: Tensor | None = None) -> Tensor:
-    """What g_s is given: (N, C, h, w), before the gain.
+    """Return what g_s is given: (N, C, h, w), before the gain.
 
     With ``mean``, its gradient passes where the reconstruction is the mean itself (index 0 or
     skipped); elsewhere the index follows the latent, whatever the mean.
