@@ -1,8 +1,8 @@
 """A bundle whose frequency tables and centroids are fitted to one quantizer.
 
 A bundle has tables for RDOQ and for the trellis. Plain rounding under RDOQ's tables pays for
-symbols that RDOQ avoids; as an anchor it would flatter everything else. Here the real encoder runs over
-photos, and the tables of its family are fitted to what it emits, over several rounds.
+symbols that RDOQ avoids; as an anchor it would flatter everything else. Here the real encoder runs
+over photos, and the tables of its family are fitted to what it emits, over several rounds.
 """
 
 from __future__ import annotations

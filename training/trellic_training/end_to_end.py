@@ -79,6 +79,7 @@ class EndToEnd(lightning.LightningModule):
         super().__init__()
         self.recipe, self.clock = recipe, clock
         self.model = PhotoModel(recipe.model)
+        self.model.proxy = recipe.proxy
         self.ema = AveragedModel(self.model, avg_fn=partial(average, recipe.ema))
         self.ema.requires_grad_(False)
         self.warm = 0  # steps since this run began: a resumed run warms up again

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from trellic.errors import BadParameter
 
 from .models.photo import ModelConfig
+from .models.proxies import ProxyName
 
 
 class Phase(BaseModel):
@@ -33,6 +34,7 @@ class Recipe(BaseModel):
     name: str
     model: ModelConfig = ModelConfig()
     seed: int = 1
+    proxy: ProxyName = "mixed"
     optimizer: Literal["adamw", "soap", "muon"] = "soap"
     learning_rate: float = 2e-3
     warmup_steps: int = 300
