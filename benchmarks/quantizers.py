@@ -136,17 +136,20 @@ def _measure(
     """Run all cases on one folder: results by stage and quantizer."""
     qualities = tuple(float(q) for q in options.quality.split(","))
     results: dict[tuple[str, str], Measured] = {}
-    by_spec = {case.spec: (case.stage, case.quantizer) for case in cases}
+    by_spec: dict[Spec, list[Measured]] = {}  # "before" and "after" may be one bundle
     for case in cases:
         codec = make(case.spec)
         name = f"{case.stage} {case.quantizer}"
-        results[case.stage, case.quantizer] = Measured(name, codec.settings, codec.versions)
+        result = Measured(name, codec.settings, codec.versions)
+        results[case.stage, case.quantizer] = result
+        by_spec.setdefault(case.spec, []).append(result)
     tasks = [Task(spec, image, qualities, similarity=False) for spec in by_spec for image in images]
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(TextColumn("{task.description}"), *columns, console=console) as progress:
         bar = progress.add_task("encode + decode", total=len(tasks) * len(qualities))
         for task, points in run_tasks(tasks, options.jobs, lambda n: progress.advance(bar, n)):
-            results[by_spec[task.spec]].points.extend(points)
+            for result in by_spec[task.spec]:
+                result.points.extend(points)
     return results
 
 

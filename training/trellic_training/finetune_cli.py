@@ -29,14 +29,14 @@ def finetune_command(
     threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
 ) -> None:
     """Fine-tune; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export)."""
-    if threads:
-        torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     settings = load_quantized_recipe(shipped_recipe(recipe))
     try:
         model, facts = load_weights(weights)
     except (OSError, ValueError, RuntimeError) as error:
         raise BadParameter(f"{weights} holds no weights ({error})") from error
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
     checkpoint = finetune(settings, model, packed_photos(photos, out), out, minutes, resume=resume)
     tuned, steps = average_of(checkpoint, model.config)
     own = {"recipe": settings.model_dump(mode="json"), "steps": steps, "minutes": minutes}
