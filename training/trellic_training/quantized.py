@@ -93,6 +93,12 @@ class QuantizedStage(lightning.LightningModule):
         self.quantizer = LoopQuantizer(self.model, self.prior, recipe.skip_index)
         self.warm = 0
 
+    @property
+    def average(self) -> PhotoModel:
+        """The averaged model."""
+        model: PhotoModel = self.ema.module  # type: ignore[assignment]
+        return model
+
     def _freeze(self) -> None:
         self.model.requires_grad_(False)
         parts: list[nn.Module] = [self.model.g_s]
@@ -178,7 +184,8 @@ class QuantizedStage(lightning.LightningModule):
     def _squared_error(self, latents: Tensor, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.autocast):
             x_hat = self.model.g_s(latents).float()
-        return (x_hat - x).square().mean((1, 2, 3))
+        error: Tensor = (x_hat - x).square().mean((1, 2, 3))
+        return error
 
     def _weights(self, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Weight of the distortion, and of the sample, at each quality: as in the first stage."""
@@ -210,7 +217,7 @@ class QuantizedStage(lightning.LightningModule):
         if joint and self.warm % self.recipe.refit_every == 0:
             self.quantizer.use(self.recent.refit(self.quantizer.tables, self.prior))
         if self.warm % self.recipe.validate_every == 0:
-            loss, bpp, psnr = self.validate_on(self.ema.module)
+            loss, bpp, psnr = self.validate_on(self.average)
             self.log("validation_loss", loss / self.start_loss, prog_bar=True)
             self.log("validation_bpp", bpp)
             self.log("validation_psnr", psnr)

@@ -33,8 +33,7 @@ GAIN_UNIT = float(2**GAIN_BITS)
 
 def sigmas_of(scales: int) -> npt.NDArray[np.float64]:
     """Return the standard deviation of each scale index, in steps: (scales,)."""
-    sigmas: npt.NDArray[np.float64] = SIGMA_MIN * scale_ratio(scales) ** np.arange(scales)
-    return sigmas
+    return (SIGMA_MIN * scale_ratio(scales) ** np.arange(scales)).astype(np.float64)
 
 
 class _Network:

@@ -71,7 +71,7 @@ class QuantizedPhase(Phase):
     """
 
     train: Part = "g_s+entropy"
-    reuse: int = Field(1, ge=1, le=64)
+    reuse: int = Field(default=1, ge=1, le=64)
 
     @model_validator(mode="after")
     def _only_g_s_reuses(self) -> QuantizedPhase:
