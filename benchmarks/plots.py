@@ -1,7 +1,7 @@
 """Rate-distortion plots, light and dark."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,10 +79,25 @@ def rd_plots(
     list of Path
         The files written.
     """
+    return _write(lambda theme: _draw(lines, title, bpp_high, theme), folder, stem)
+
+
+def bars(
+    labels: Sequence[str],
+    groups: Mapping[str, Sequence[float]],
+    title: str,
+    folder: Path,
+    stem: str,
+) -> list[Path]:
+    """Draw bars, one of each group at each label, as ``STEM-light.svg``, ``.png`` and dark."""
+    return _write(lambda theme: _draw_bars(labels, groups, title, theme), folder, stem)
+
+
+def _write(draw: Callable[[Theme], Figure], folder: Path, stem: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for theme in THEMES:
-        figure = _draw(lines, title, bpp_high, theme)
+        figure = draw(theme)
         for suffix in ("svg", "png"):
             path = folder / f"{stem}-{theme.name}.{suffix}"
             # Equal input gives equal files: no date, fixed ids.
@@ -91,6 +106,23 @@ def rd_plots(
                 figure.savefig(path, dpi=160, facecolor=theme.background, metadata=metadata)
             written.append(path)
     return written
+
+
+def _draw_bars(
+    labels: Sequence[str], groups: Mapping[str, Sequence[float]], title: str, theme: Theme
+) -> Figure:
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor(theme.background)
+    width = 0.8 / len(groups)
+    colours = (theme.colours[-1], theme.ours)
+    for i, (name, values) in enumerate(groups.items()):
+        places = np.arange(len(labels)) + (i - (len(groups) - 1) / 2) * width
+        drawn = axes.bar(places, values, width, label=name, color=colours[i], zorder=3)
+        axes.bar_label(drawn, fmt="%.1f", fontsize=8, color=theme.text, padding=2)
+    axes.set_xticks(range(len(labels)), labels)
+    _colour(axes, title, theme)
+    return figure
 
 
 def _draw(lines: Sequence[Line], title: str, bpp_high: float, theme: Theme) -> Figure:
@@ -135,13 +167,17 @@ def _dress(
 ) -> None:
     axes.set_xlim(0, bpp_high)
     axes.set_ylim(*limits)
-    axes.set_title(title, color=theme.text, fontsize=11, loc="left")
     axes.set_xlabel("bit/pixel (whole files)", color=theme.text)
     axes.set_ylabel("PSNR in dB (RGB)", color=theme.text)
+    _colour(axes, title, theme, loc="lower right")
+
+
+def _colour(axes: Axes, title: str, theme: Theme, loc: str = "best") -> None:
+    axes.set_title(title, color=theme.text, fontsize=11, loc="left")
     axes.tick_params(colors=theme.text, which="both")
     axes.grid(color=theme.grid, lw=0.7)
     for spine in axes.spines.values():
         spine.set_color(theme.grid)
-    legend = axes.legend(loc="lower right", fontsize=8.5, frameon=False)
+    legend = axes.legend(loc=loc, fontsize=8.5, frameon=False)
     for text in legend.get_texts():
         text.set_color(theme.text)

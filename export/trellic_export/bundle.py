@@ -23,13 +23,13 @@ from trellic.engines.ort import OrtEngine
 from trellic.exact.networks import IntegerNetwork, to_arrays
 from trellic.layout import HYPER_STRIDE, STRIDE, Plane
 from trellic_training.data import PackedPhotos, Pixels
+from trellic_training.integers import integer_networks, level_tables
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.transforms import DepthBlock
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 
 from . import graphs
 from .calibrate import Calibration, Photo
-from .integers import integer_networks, level_tables
 from .parity import check_exact, check_free
 from .proof import prove
 

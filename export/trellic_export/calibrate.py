@@ -21,7 +21,8 @@ from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
 from trellic.exact.levels import TRELLIS_CODES, LevelTables
 from trellic.layout import Layout, Plane
-from trellic.quantize.fit import parametric_tables, refit
+from trellic.quantize.fit import parametric_tables
+from trellic_training.symbols import Collector
 
 Float32 = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -42,31 +43,6 @@ class Photo:
     def __init__(self, pixels: Pixels, f: Float32, h: Float32) -> None:
         self.pixels, self.f, self.h = pixels, f, h
         self.plane = Plane(pixels.shape[1], pixels.shape[0])
-
-
-class Collector:
-    """Symbols of many segments, as `refit` wants them."""
-
-    def __init__(self) -> None:
-        self.parts: list[tuple[npt.NDArray[np.generic], ...]] = []
-
-    def __call__(self, *part: npt.NDArray[np.generic]) -> None:
-        """Take (t32, scale_index, k, class) of one segment."""
-        self.parts.append(part)
-
-    def refit(self, tables: Tables, prior: Tables) -> Tables:
-        """Tables fitted to everything collected."""
-        if not self.parts:
-            return tables
-        t32, index, k, cls = (np.concatenate(column) for column in zip(*self.parts, strict=True))
-        return refit(
-            tables,
-            prior,
-            t32.astype(np.int32),
-            index.astype(np.uint8),
-            k.astype(np.int32),
-            cls.astype(np.uint8),
-        )
 
 
 class Calibration:

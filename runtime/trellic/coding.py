@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +55,25 @@ class CodedLatents:
 
     segments: list[bytes]
     lanes: list[int]
+
+
+NOT_CODED = 255  # class of a latent under the skip threshold
+
+
+@dataclass(frozen=True)
+class QuantizedLatents:
+    """What the encoder chose, as planes.
+
+    Attributes
+    ----------
+    v32 : int32 (latents, rows, columns), reconstruction in 1/32 step, as a decoder will have it
+    k : int32, same shape; indices, 0 where not coded
+    cls : uint8, same shape; quantizer of each latent (0 scalar, 1 Q0, 2 Q1), `NOT_CODED` elsewhere
+    """
+
+    v32: Int32
+    k: Int32
+    cls: Uint8
 
 
 class LatentCoder:
@@ -196,6 +215,35 @@ class LatentCoder:
 
         return decode
 
+    def quantize(
+        self,
+        f: Float32,
+        h: Float32,
+        plane: Plane,
+        level: Level,
+        quantizer: Quantizer,
+        *,
+        observe: Observer | None = None,
+    ) -> QuantizedLatents:
+        """Quantize latents exactly as `encode` does a picture of one slice, but write no bytes.
+
+        Arguments are those of `encode`; lanes are guessed.
+        """
+        y32 = np.floor(f * (level.gain_float * STEP32)[:, None, None] + 0.5).astype(np.int64)
+        features = self._features(_hyper_symbols(h, level), level)
+        part = Rectangle(0, plane.latents[0], 0, plane.latents[1])
+        lanes = _guess_lanes(y32, part)
+        v32 = np.zeros(y32.shape, np.int32)
+        chosen = np.zeros(y32.shape, np.int32)
+        classes = np.full(y32.shape, NOT_CODED, np.uint8)
+        choices = self._choices(y32, features, v32, part, plane, level, quantizer, lanes)
+        for step, position, t32, index, k, cls in choices:
+            chosen[step.first : step.last].reshape(-1)[position] = k
+            classes[step.first : step.last].reshape(-1)[position] = cls
+            if observe:
+                observe(t32, index, k, cls)
+        return QuantizedLatents(v32, chosen, classes)
+
     # ---- hyper-latents ----
 
     def _hyper_index(self, plane: Plane, level: Level) -> Uint8:
@@ -234,17 +282,33 @@ class LatentCoder:
     ) -> list[entropy.Segment]:
         v32 = np.zeros(y32.shape, np.int32)
         segments = []
+        choices = self._choices(y32, features, v32, part, plane, level, quantizer, lanes)
+        for _, _, t32, index, symbols, cls in choices:
+            table = cls.astype(np.uint16) * self.layout.scales + index
+            segments.append(entropy.Segment(symbols, table))
+            if observe:
+                observe(t32, index, symbols, cls)
+        return segments
+
+    def _choices(
+        self,
+        y32: npt.NDArray[np.int64],
+        features: Float32,
+        v32: Int32,
+        part: Rectangle,
+        plane: Plane,
+        level: Level,
+        quantizer: Quantizer,
+        lanes: int,
+    ) -> Iterator[tuple[Step, Int32, Int32, Uint8, Int32, Uint8]]:
+        """Quantize step by step, filling ``v32``: positions, t32, scale indices, k, classes."""
         for k, step in enumerate(self.steps):
             position, mean32, index = self._predict(k, step, features, v32, part, plane, level)
             target = y32[step.first : step.last].ravel()[position]
             t32 = np.clip(target - mean32, -(1 << 20), 1 << 20).astype(np.int32)
             symbols, cls = self._quantize(t32, index, lanes, quantizer)
             self._fill(v32, step, position, symbols, cls, index)
-            table = cls.astype(np.uint16) * self.layout.scales + index
-            segments.append(entropy.Segment(symbols, table))
-            if observe:
-                observe(t32, index, symbols, cls)
-        return segments
+            yield step, position, t32, index, symbols, cls
 
     def _quantize(
         self, t32: Int32, index: Uint8, lanes: int, quantizer: Quantizer

@@ -23,9 +23,9 @@ from trellic.quantize.cpu import reconstruct
 from trellic_export import bundle as export
 from trellic_export import calibrate, cli
 from trellic_export.checkpoint import load_model
-from trellic_export.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
 from trellic_training.data import PackedPhotos, pack
 from trellic_training.end_to_end import to_network
+from trellic_training.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
 from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS
 from trellic_training.models.principal import start_from_components
 from trellic_training.rates import SIGMA_MIN, scale_ratio

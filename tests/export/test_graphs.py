@@ -15,8 +15,8 @@ from trellic.errors import EngineError
 from trellic.layout import Plane
 from trellic_export import graphs, parity
 from trellic_export.bundle import _exact_graphs, _free_graphs
-from trellic_export.integers import integer_networks
 from trellic_export.proof import prove
+from trellic_training.integers import integer_networks
 from trellic_training.models.transforms import DepthBlock, analysis, synthesis
 
 from .conftest import CONFIG, DETAILED, shaken

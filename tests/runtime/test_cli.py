@@ -511,7 +511,7 @@ def test_input_and_output_are_not_the_same_file(tmp_path, photo, fake_codec, tre
     check_misused(trellic("encode", photo, tmp_path / "link"), "is IN itself")
 
 
-@pytest.mark.parametrize("command", ["serve", "batch", "finetune"])
+@pytest.mark.parametrize("command", ["serve", "batch"])
 def test_commands_that_do_not_exist_yet(trellic, command):
     check_misused(trellic(command), "No such command")
 

@@ -14,6 +14,7 @@ from trellic_training.end_to_end import to_network
 from trellic_training.models.gains import Gains
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
+from trellic_training.models.proxies import PROXIES, soft_round, soft_unround
 from trellic_training.optimizers import make_optimizer
 from trellic_training.rates import SIGMA_MAX, SIGMA_MIN, bits, scale_ratio
 
@@ -206,3 +207,25 @@ def test_each_optimizer_makes_steps(model, name):
 def test_unknown_optimizers_are_refused(model):
     with pytest.raises(ValueError, match="unknown optimizer 'sgd': use adamw, soap or muon"):
         make_optimizer(model, "sgd", 1e-3)
+
+
+# ---- proxies of rounding ----
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_proxies_stay_within_a_step_and_pass_gradients(name):
+    torch.manual_seed(3)
+    x = torch.linspace(-3.3, 3.3, 1000).requires_grad_()
+    rate, decoded = PROXIES[name](x)
+    assert (rate - x).abs().max() <= 1
+    assert (decoded - x).abs().max() <= 1
+    decoded.sum().backward()
+    assert x.grad is not None
+    assert x.grad.mean() == pytest.approx(1, abs=0.1)
+
+
+def test_soft_rounding_has_an_inverse():
+    x = torch.linspace(-2.4, 2.4, 97)
+    torch.testing.assert_close(soft_unround(soft_round(x)), x, atol=1e-3, rtol=0)
+    assert (soft_round(x) - x.round()).abs().max() <= 0.5 + 1e-6
+    assert (soft_round(x, 30.0) - x.round()).abs().median() < 0.02

@@ -31,8 +31,8 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    settings = load_recipe(_shipped(recipe))
-    packed = _packed(photos, out)
+    settings = load_recipe(shipped_recipe(recipe))
+    packed = packed_photos(photos, out)
     checkpoint = train(settings, packed, out, minutes, resume=resume)
     export_weights(settings, checkpoint, out / "weights.pt", minutes)
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
@@ -45,7 +45,8 @@ def export_weights(recipe: Recipe, checkpoint: Path, out: Path, minutes: float) 
     save_weights(model, facts, out)
 
 
-def _shipped(recipe: Path) -> Path:
+def shipped_recipe(recipe: Path) -> Path:
+    """Path of a recipe: a file, or the name of a shipped one."""
     own = Path(__file__).parent / "recipes" / f"{recipe.name}.yaml"
     path = recipe if recipe.is_file() else own
     if not path.is_file():
@@ -57,7 +58,7 @@ def _names() -> str:
     return ", ".join(sorted(p.stem for p in (Path(__file__).parent / "recipes").glob("*.yaml")))
 
 
-def _packed(photos: Path, out: Path) -> Path:
+def packed_photos(photos: Path, out: Path) -> Path:
     """Pack a folder of photos, unless it is packed already."""
     if (photos / "photos.json").is_file():
         return photos

@@ -19,7 +19,7 @@ from .data import DeviceCrops, PackedPhotos
 from .models.grow import grown
 from .models.photo import PhotoModel
 from .optimizers import make_optimizer
-from .recipe import Recipe
+from .recipe import QuantizedRecipe, Recipe
 from .weights import load_weights
 
 PIXEL_RANGE = 255.0
@@ -53,7 +53,7 @@ class CropStream(IterableDataset[Tensor]):
     def __init__(
         self,
         photos: PackedPhotos,
-        recipe: Recipe,
+        recipe: Recipe | QuantizedRecipe,
         clock: Clock,
         seed: Callable[[], list[int]],
         device: torch.device,
@@ -79,7 +79,8 @@ class EndToEnd(lightning.LightningModule):
         super().__init__()
         self.recipe, self.clock = recipe, clock
         self.model = PhotoModel(recipe.model)
-        self.ema = AveragedModel(self.model, avg_fn=partial(_average, recipe.ema))
+        self.model.proxy = recipe.proxy
+        self.ema = AveragedModel(self.model, avg_fn=partial(average, recipe.ema))
         self.ema.requires_grad_(False)
         self.warm = 0  # steps since this run began: a resumed run warms up again
 
@@ -130,10 +131,10 @@ class EndToEnd(lightning.LightningModule):
             self.trainer.should_stop = True
 
 
-def _average(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+def average(decay: float, mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
     """Exponential average whose memory grows with the run, so that it forgets its start."""
     decay = min(decay, (1 + float(count)) / (10 + float(count)))
-    return average + (current - average) * (1 - decay)
+    return mean + (current - mean) * (1 - decay)
 
 
 def to_network(batch: Tensor) -> Tensor:

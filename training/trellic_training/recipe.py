@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trellic.errors import BadParameter
 
 from .models.photo import ModelConfig
+from .models.proxies import ProxyName
 
 
 class Phase(BaseModel):
@@ -33,6 +34,7 @@ class Recipe(BaseModel):
     name: str
     model: ModelConfig = ModelConfig()
     seed: int = 1
+    proxy: ProxyName = "mixed"
     optimizer: Literal["adamw", "soap", "muon"] = "soap"
     learning_rate: float = 2e-3
     warmup_steps: int = 300
@@ -58,16 +60,93 @@ class Recipe(BaseModel):
         return next((p for p in self.phases if share < p.until), self.phases[-1])
 
 
+Part = Literal["g_s", "g_s+entropy"]
+
+
+class QuantizedPhase(Phase):
+    """One part of the quantized-latent stage.
+
+    ``reuse`` is how many steps see a quantized crop, on average; only where nothing but g_s is
+    trained, because other networks' changes would change the quantized latents.
+    """
+
+    train: Part = "g_s+entropy"
+    reuse: int = Field(default=1, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _only_g_s_reuses(self) -> QuantizedPhase:
+        if self.reuse > 1 and self.train != "g_s":
+            raise ValueError(f"reuse {self.reuse} needs train: g_s, not {self.train}")
+        return self
+
+
+class QuantizedRecipe(BaseModel):
+    """Everything that decides a run of the quantized-latent stage but weights, photos and time.
+
+    ``quantizers`` are drawn batch by batch: trellis states, 0 for RDOQ, "round" for plain rounding.
+    One entry gives weights for one quantizer, several give weights that all share. ``lam`` and
+    ``trellis_step`` are those of the export (`trellic_export.bundle.Options`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    seed: int = 1
+    quantizers: tuple[Literal["round", 0, 4, 8, 16, 32, 64, 128, 256], ...] = (8,)
+    lam_scalar: int = Field(26, ge=0, le=4096)
+    lam_trellis: int = Field(28, ge=0, le=4096)
+    trellis_step: int = Field(21, ge=1, le=255)
+    skip_index: int = Field(4, ge=0)
+    optimizer: Literal["adamw", "soap", "muon"] = "soap"
+    learning_rate: float = 3e-4
+    warmup_steps: int = 100
+    decay_from: float = 0.5
+    final_rate: float = 0.02
+    ema: float = 0.999
+    gradient_clip: float = 1.0
+    autocast: bool = True
+    lmbda: tuple[float, float] = (0.0006, 0.2)
+    weight_exponent: float = -0.5
+    fit_crops: int = Field(96, ge=1, description="crops that tables are first fitted to")
+    refit_every: int = Field(100, ge=1, description="steps between new tables")
+    validate_every: int = Field(250, ge=1, description="steps between looks at validation crops")
+    pool: int = Field(512, ge=1, description="quantized crops kept where a phase reuses them")
+    phases: tuple[QuantizedPhase, ...] = (
+        QuantizedPhase(until=0.6, crop=256, batch=6, train="g_s", reuse=4),
+        QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s+entropy"),
+    )
+
+    @property
+    def trains_entropy(self) -> bool:
+        """Whether any phase trains the entropy networks."""
+        return any(phase.train != "g_s" for phase in self.phases)
+
+    def phase_at(self, share: float) -> QuantizedPhase:
+        """Return the phase at a share of the run's time."""
+        return next((p for p in self.phases if share < p.until), self.phases[-1])
+
+
+AnyRecipe = TypeVar("AnyRecipe", Recipe, QuantizedRecipe)
+
+
 def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe.
+    """Read and check a recipe of the first stage; errors are those of `load_quantized_recipe`."""
+    return _load(path, Recipe)
+
+
+def load_quantized_recipe(path: Path) -> QuantizedRecipe:
+    """Read and check a recipe of the quantized-latent stage.
 
     Raises
     ------
     BadParameter
         When the file is no YAML, or a field is unknown, missing or out of range.
     """
+    return _load(path, QuantizedRecipe)
+
+
+def _load(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"

@@ -1,4 +1,4 @@
-"""Weights that last: the averaged model in bfloat16 or float32, with the facts of its training.
+"""Weights that last: the averaged model in float16 or float32, with the facts of its training.
 
 A Lightning checkpoint resumes a run but is large; this file is small enough for a repository, and
 enough to export a bundle or to start another run from.
@@ -18,15 +18,15 @@ VERSION = 1
 
 
 def save_weights(model: PhotoModel, facts: dict[str, Any], path: Path) -> None:
-    """Write a model; free transforms in bfloat16, entropy networks and gains in float32.
+    """Write a model; free transforms in float16, entropy networks and gains in float32.
 
-    The entropy networks are integers at heart: rounding their float weights would move some of
-    them to a neighbouring integer. Imported models keep float32 throughout: they were not trained
-    for anything less.
+    bfloat16 would cost the decoder 0.02 dB at the highest qualities. The entropy networks are
+    integers at heart: rounding their float weights would move some to a neighbouring integer.
+    Imported models keep float32 throughout: they were not trained for anything less.
     """
     free = () if isinstance(model, HyperpriorModel) else ("g_a.", "g_s.", "h_a.")
     state = {
-        name: value.to(torch.bfloat16) if name.startswith(free) else value.clone()
+        name: value.to(torch.float16) if name.startswith(free) else value.clone()
         for name, value in model.state_dict().items()
     }
     content = {

@@ -176,6 +176,14 @@ def train(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
+def finetune(context: typer.Context) -> None:
+    """Retrain a model on really quantized latents (extra: training)."""
+    from trellic.cli.extras import dispatch
+
+    dispatch("finetune", "trellic_training.finetune_cli", "training", context.args)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
 def export(context: typer.Context) -> None:
     """Make a bundle of a training checkpoint (extra: export)."""
     from trellic.cli.extras import dispatch

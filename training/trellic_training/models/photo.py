@@ -28,6 +28,7 @@ from trellic.layout import Group, Layout, Step
 from ..rates import SIGMA_MIN, bits, scale_ratio
 from .exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv, depthwise, pointwise, round_through
 from .gains import Gains
+from .proxies import PROXIES, ProxyName
 from .transforms import analysis, hyper_analysis, synthesis
 
 MEAN_UNIT = 2.0**-9  # of a latent before its gain
@@ -103,6 +104,7 @@ class PhotoModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = c = config
+        self.proxy: ProxyName = "mixed"  # what stands in for rounding while training
         self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, c.details)
         self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, c.details)
         self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper)
@@ -214,11 +216,11 @@ class PhotoModel(nn.Module):
             coded = slice(step.first, step.last)
             mask = (steps[coded] == k)[None]
             residual = y[:, coded] - mean
-            noisy = residual + torch.rand_like(y[:, coded]) - 0.5
-            value = noisy if self.training else residual.round()
+            proxy = PROXIES[self.proxy if self.training else "straight-through"]
+            value, decoded = proxy(residual)
             cost = bits(value, self.sigma(index))
             total = total + (cost * mask).sum((1, 2, 3))
-            filled = (round_through(residual) + mean) * mask
+            filled = (decoded + mean) * mask
             y_hat = torch.cat(
                 [y_hat[:, : step.first], y_hat[:, coded] + filled, y_hat[:, step.last :]], 1
             )

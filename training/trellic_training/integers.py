@@ -10,10 +10,11 @@ from torch import nn
 
 from trellic.exact.levels import GAIN_BITS, TRELLIS_CODES, LevelTables
 from trellic.exact.networks import IntegerNetwork
-from trellic_training.models.exact import ExactConv, network_layers
-from trellic_training.models.hyperprior import Split
-from trellic_training.models.photo import PhotoModel
-from trellic_training.rates import SIGMA_MIN, scale_ratio
+
+from .models.exact import ExactConv, network_layers
+from .models.hyperprior import Split
+from .models.photo import PhotoModel
+from .rates import SIGMA_MIN, scale_ratio
 
 FIRST_LEVEL, LAST_LEVEL = -15, 116  # qualities 1 to 100, and what trellis offsets may add
 

@@ -1,0 +1,149 @@
+"""The quantized-latent stage: the runtime's quantizer in the loop, and a few seconds of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from trellic.coding import NOT_CODED, Quantizer
+from trellic.errors import BadParameter
+from trellic.layout import Plane
+from trellic.quantize.fit import parametric_tables
+from trellic_training import finetune_cli
+from trellic_training.data import PackedPhotos
+from trellic_training.end_to_end import to_network
+from trellic_training.models.principal import start_from_components
+from trellic_training.pmf import SymbolRates
+from trellic_training.quantized import Pool, finetune
+from trellic_training.quantizing import LoopQuantizer, latents_for_synthesis, sigmas_of
+from trellic_training.recipe import QuantizedPhase, load_quantized_recipe
+from trellic_training.weights import average_of, load_weights, save_weights
+
+from .conftest import RECIPES
+
+
+@pytest.fixture
+def recipe():
+    return load_quantized_recipe(RECIPES / "finetune-tiny.yaml")
+
+
+@pytest.fixture
+def started(model, packed):
+    """The tiny model with latents that are worth coding."""
+    crops = PackedPhotos(packed).crops(np.random.default_rng(1), 200, 64)
+    start_from_components(model, to_network(crops))
+    return model.eval()
+
+
+@pytest.fixture
+def crops(packed):
+    return to_network(PackedPhotos(packed).crops(np.random.default_rng(2), 2, 128))
+
+
+@pytest.mark.parametrize(
+    "quantizer", [Quantizer(8, 28), Quantizer(0, 26), Quantizer(0, 0, "round")]
+)
+def test_the_loop_quantizes_as_files_are_quantized(started, crops, quantizer):
+    tables = parametric_tables(sigmas_of(started.config.scales), 21)
+    loop = LoopQuantizer(started, tables, 4)
+    quality = torch.tensor([30.0, 70.0625])
+    batch = loop(crops, quality, quantizer)
+    mean, index = loop.predict(batch)
+    bits, _ = loop.bits(batch, mean, index)
+    f = started.g_a(crops)
+    h = started.h_a(f)
+    for i in range(2):
+        level = loop.levels.at(round(16 * quality[i].item()), quantizer.states)
+        y, z = f[i].detach().numpy(), h[i].detach().numpy()
+        coded = loop.coder.encode(y, z, Plane(128, 128), level, quantizer)
+        decoded = loop.coder.decode(
+            coded.segments, coded.lanes, Plane(128, 128), level, quantizer.states
+        )
+        assert np.array_equal(decoded, (batch.y_hat[i] * 32).numpy())
+        size = 8 * sum(map(len, coded.segments[1:]))
+        assert bits[i].item() == pytest.approx(size, rel=0.01, abs=100)
+    # the pass with gradients predicts what the coder predicted
+    skipped = batch.cls == NOT_CODED
+    assert torch.equal((index + 0.5).floor() < 4, skipped)
+    assert (mean - batch.y_hat)[skipped].abs().max() <= 1 / 64 + 1e-6
+    assert torch.equal(latents_for_synthesis(batch, mean), latents_for_synthesis(batch))
+
+
+def test_rates_are_those_of_the_tables_and_have_their_slopes():
+    sigmas = sigmas_of(48)
+    tables = parametric_tables(sigmas, 21)
+    rates = SymbolRates(tables, sigmas)
+    k = torch.tensor([0, 3, -3, 900])
+    cls = torch.tensor([0, 1, 2, 0])
+    index = torch.tensor([20.0, 22.25, 22.25, 10.0], requires_grad=True)
+    shift = torch.zeros(4, requires_grad=True)
+    bits = rates(k, cls, index, shift)
+    place = tables.start[48 + 22] + int(tables.half_width[1, 22]) + 3
+    assert bits[1].item() == pytest.approx(15 - np.log2(tables.freqs[place]), abs=1e-5)
+    width = int(tables.half_width[0, 10])
+    escape = 15 - np.log2(tables.freqs[tables.start[10] + 2 * width + 1])
+    assert bits[3].item() == pytest.approx(escape + 2 * int(899 - width + 1).bit_length(), abs=1e-4)
+    bits.sum().backward()
+    # a mean nearer to what was seen costs less, and so does a wider scale for a far symbol
+    assert shift.grad[1] < 0 < shift.grad[2]
+    assert shift.grad[1] == pytest.approx(-shift.grad[2].item(), rel=0.3)
+    assert shift.grad[0].abs() < 1e-3
+    assert shift.grad[3] == 0
+    assert index.grad[0] > 0 > index.grad[1]
+
+
+def test_a_short_run_changes_only_what_it_trains_and_can_be_resumed(
+    started, recipe, packed, tmp_path
+):
+    before = {name: value.clone() for name, value in started.state_dict().items()}
+    one = finetune(recipe, started, packed, tmp_path / "a", 10, steps=6, progress=False)
+    tuned, steps = average_of(one, started.config)
+    assert steps == 6
+    changed = {n.partition(".")[0] for n, v in tuned.state_dict().items() if (v != before[n]).any()}
+    assert changed == {"g_s"}  # of ten minutes, six steps are the first phase
+    joint = recipe.model_copy(update={"phases": recipe.phases[1:]})
+    two = finetune(joint, tuned, packed, tmp_path / "b", 10, steps=6, progress=False)
+    tuned, _ = average_of(two, started.config)
+    changed = {n.partition(".")[0] for n, v in tuned.state_dict().items() if (v != before[n]).any()}
+    assert changed == {"g_s", "h_s", "contexts"}
+    more = finetune(joint, tuned, packed, tmp_path / "c", 10, resume=two, steps=8, progress=False)
+    assert average_of(more, started.config)[1] == 8
+    assert list((tmp_path / "c" / "log").rglob("events.*"))
+
+
+def test_the_command_writes_weights(started, photos, tmp_path, capsys):
+    weights = tmp_path / "first.pt"
+    save_weights(started, {"steps": 1}, weights)
+    out = tmp_path / "run"
+    arguments = ["finetune-tiny", "--weights", weights, "--photos", photos, "--out", out]
+    try:
+        assert finetune_cli.main([*map(str, arguments), "--minutes", "0.02"]) == 0
+    finally:
+        torch.set_flush_denormal(False)
+    assert "weights.pt: export it" in capsys.readouterr().out
+    _, facts = load_weights(out / "weights.pt")
+    assert facts["steps"] == 1
+    assert facts["finetuning"]["recipe"]["name"] == "finetune-tiny"
+    assert facts["finetuning"]["steps"] > 0
+    arguments[2] = tmp_path / "none.pt"
+    with pytest.raises(BadParameter, match="holds no weights"):
+        finetune_cli.main([*map(str, arguments)])
+
+
+def test_a_pool_forgets_the_oldest_and_crops_of_another_size():
+    pool = Pool(3, np.random.default_rng(0))
+    for start in (0, 2):
+        values = torch.arange(start, start + 2)
+        pool.add(values[:, None], values[:, None].float(), values)
+    assert sorted(int(q) for _, _, q in pool.crops) == [1, 2, 3]
+    x, latents, quality = pool.draw(5)
+    assert x.shape == (5, 1)
+    assert torch.equal(latents[:, 0], quality.float())
+    pool.add(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
+    assert len(pool.crops) == 1
+
+
+def test_quantized_latents_are_reused_only_where_they_stay_the_same():
+    with pytest.raises(ValueError, match="reuse 2 needs train: g_s"):
+        QuantizedPhase(until=1.0, crop=64, batch=1, reuse=2)

@@ -1,0 +1,41 @@
+"""Symbols that the quantizers emitted, collected to fit tables to them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.entropy.tables import Tables
+from trellic.quantize.fit import refit
+
+
+class Collector:
+    """Symbols of many segments, as `refit` wants them.
+
+    Parameters
+    ----------
+    limit : keep only so many segments, the newest; None keeps all
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.parts: deque[tuple[npt.NDArray[np.generic], ...]] = deque(maxlen=limit)
+
+    def __call__(self, *part: npt.NDArray[np.generic]) -> None:
+        """Take (t32, scale_index, k, class) of one segment."""
+        self.parts.append(part)
+
+    def refit(self, tables: Tables, prior: Tables) -> Tables:
+        """Tables fitted to everything collected."""
+        if not self.parts:
+            return tables
+        t32, index, k, cls = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        return refit(
+            tables,
+            prior,
+            t32.astype(np.int32),
+            index.astype(np.uint8),
+            k.astype(np.int32),
+            cls.astype(np.uint8),
+        )
