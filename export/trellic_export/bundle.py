@@ -25,7 +25,6 @@ from trellic.layout import HYPER_STRIDE, STRIDE, Plane
 from trellic_training.data import PackedPhotos, Pixels
 from trellic_training.integers import integer_networks, level_tables
 from trellic_training.models.photo import PhotoModel
-from trellic_training.models.transforms import DepthBlock
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 
 from . import graphs
@@ -144,12 +143,10 @@ def _exact_graphs(networks: dict[str, IntegerNetwork], files: dict[str, bytes]) 
 
 
 def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]:
-    """Graphs and their halos; 0 for an h_a that must see all latents at once."""
-    encoder, decoder = model.halo
-    hyper = sum(isinstance(part, DepthBlock) for part in model.h_a)  # at half the latents' size
+    encoder, hyper, decoder = model.halos
     parts = {
         "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, encoder),
-        "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, STRIDE, 2 * hyper),
+        "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, STRIDE, hyper),
         "quality": (
             graphs.decoder_graph(model.g_s, model.config.latents),
             model.g_s,

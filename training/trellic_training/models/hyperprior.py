@@ -40,7 +40,7 @@ SIGMA_LIMIT = 2**14
 TRAINED_QUALITY = 60.0  # where the gain is that of training; each 40 more double it
 OCTAVE = 40.0
 SLOPE = 0.01  # of LeakyReLU
-REACH = 30, 2  # of four 5x5 layers of stride 2: g_a in pixels, g_s in latents
+REACH = 30, 7, 2  # four 5x5 layers of stride 2; a 3x3 and two of them; the four transposed
 
 
 class HyperpriorConfig(ModelConfig):
@@ -103,8 +103,8 @@ class HyperpriorModel(PhotoModel):
         self.register_buffer("step_of", torch.from_numpy(c.layout().step_of), persistent=False)
 
     @property
-    def halo(self) -> tuple[int, int]:
-        """How far g_a reaches, in pixels, and g_s, in latents, beyond their strides."""
+    def halos(self) -> tuple[int, int, int]:
+        """How far g_a reaches, in pixels, and h_a and g_s, in latents, beyond their strides."""
         return REACH
 
 

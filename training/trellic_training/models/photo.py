@@ -29,7 +29,7 @@ from ..rates import SIGMA_MIN, bits, scale_ratio
 from .exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv, depthwise, pointwise, round_through
 from .gains import Gains
 from .proxies import PROXIES, ProxyName
-from .transforms import analysis, hyper_analysis, synthesis
+from .transforms import DepthBlock, analysis, hyper_analysis, synthesis
 
 MEAN_UNIT = 2.0**-9  # of a latent before its gain
 MEAN_LIMIT = 2**16 - 1
@@ -140,10 +140,14 @@ class PhotoModel(nn.Module):
         return nn.Sequential(*layers, Heads(hidden, count))
 
     @property
-    def halo(self) -> tuple[int, int]:
-        """How far g_a reaches, in pixels, and g_s, in latents, beyond their strides."""
+    def halos(self) -> tuple[int, int, int]:
+        """How far g_a reaches, in pixels, and h_a and g_s, in latents, beyond their strides.
+
+        A block's 3x3 kernel reaches one position of its own stride.
+        """
         wide, deep = self.config.encoder_blocks, self.config.decoder_blocks
-        return 8 * wide[0] + 16 * wide[1], deep[1] + -(-deep[0] // 2)
+        hyper = sum(isinstance(part, DepthBlock) for part in self.h_a)  # at half the latents' size
+        return 8 * wide[0] + 16 * wide[1], 2 * hyper, deep[1] + -(-deep[0] // 2)
 
     def step_map(self, height: int, width: int) -> Tensor:
         """Context step of every latent of a plane: int64 (latents, height, width)."""
