@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PACKAGES := runtime export training
 
-.PHONY: help demo test lint types layers unit format bench build clean
+.PHONY: help demo test lint types layers unit format bench exactness build clean
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -18,6 +18,7 @@ help:
 	@echo "make layers  import-linter only   make unit    pytest only"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make bench IMAGES=DIR  BD-rate against JPEG, WebP, AVIF, JPEG XL and HEIC"
+	@echo "make exactness  integers of every engine, 100 million scale indices (half an hour)"
 	@echo "make build   wheel and sdist      make clean   remove .venv and build outputs"
 
 # pip older than 25.1 has no --group, hence the upgrade inside the environment.
@@ -64,6 +65,9 @@ $(VENV)/.bench: $(VENV)/.demo
 bench: $(VENV)/.bench
 	@test -n "$(IMAGES)" || { echo "error: name a folder of photos: make bench IMAGES=DIR"; exit 1; }
 	$(BIN)/python -m benchmarks.rd --images "$(IMAGES)"
+
+exactness: $(VENV)/.test
+	$(BIN)/python -m benchmarks.exactness --threads 1
 
 build: $(VENV)/.test
 	$(BIN)/python -m build --outdir dist

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,49 +260,7 @@ def test_kinds_are_numbered_for_ever():
     assert KINDS == ("pointwise", "depthwise", "shuffle")
 
 
-# ---- engines ----
-
-
-def planes(channels, size, seed):
-    """Random inputs of several kinds, and the extremes."""
-    rng = np.random.default_rng(seed)
-    shape = channels, size, size
-    signs = np.where(rng.random((channels, 1, 1)) < 0.5, -127, 127)
-    yield rng.integers(-127, 128, shape)
-    yield np.rint(rng.laplace(0, 5, shape)).clip(-127, 127)
-    yield np.where(rng.random(shape) < 0.5, -127, 127)
-    yield np.broadcast_to(signs, shape)
-    yield np.full(shape, 127)
-    yield np.full(shape, -127)
-    yield np.zeros(shape)
-
-
-LEVELS = {
-    name: getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{name}")
-    for name in ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL")
-}
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_onnxruntime_computes_the_plain_integers(tiny, level, threads):
-    indices = 0
-    for name, network in tiny.bundle.networks.items():
-        session_options = onnxruntime.SessionOptions()
-        session_options.graph_optimization_level = LEVELS[level]
-        session_options.intra_op_num_threads = threads
-        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = tiny.bundle.graph(tiny.bundle.manifest.exact[name])
-        session = onnxruntime.InferenceSession(
-            graph, session_options, providers=["CPUExecutionProvider"]
-        )
-        for x in planes(network.channels_in, 20, threads):
-            x = np.ascontiguousarray(x, np.float32)
-            seen = session.run(None, {"x": x[None]})
-            for a, b in zip(seen, network(x), strict=True):
-                np.testing.assert_array_equal(a[0], b)
-            indices += seen[-1].size if name != "h_s" else 0
-    assert indices * 2 * len(LEVELS) > 1e6  # scale indices, over all settings
+# ---- engines (tests/benchmarks/test_exactness.py compares all of them) ----
 
 
 def test_sizes_are_dynamic(tiny):
