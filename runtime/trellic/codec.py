@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,12 +14,12 @@ import numpy.typing as npt
 from . import bitstream, bundle, images, transforms
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
 from .engines.pool import EnginePool
-from .errors import BadParameter
+from .errors import BadParameter, TrellicWarning
 from .exact.levels import TRELLIS_CODES
 from .images import Picture
 from .layout import Plane
 from .rate_control import QUALITY16_MAX, fill, to_budget, to_quality16
-from .results import Clock, Decoded, Encoded
+from .results import Clock, Damage, Decoded, Encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -278,7 +279,12 @@ class Codec:
     # ---- decoding ----
 
     def decode_picture(
-        self, data: bytes, *, decoder: str = DEFAULT_DECODER, max_pixels: int = MAX_PIXELS
+        self,
+        data: bytes,
+        *,
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        best_effort: bool = False,
     ) -> Picture:
         """Decode a stream.
 
@@ -287,28 +293,57 @@ class Codec:
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
         decoder : name of one of the model's decoders
         max_pixels : refuse larger pictures before memory is taken
+        best_effort : of a damaged or cut file, decode what its checks vouch for, with a
+            `TrellicWarning` that says what is lost; latents that are lost are their means
 
         Raises
         ------
         StreamError
-            When the bytes are damaged, too large, or of a model that is not installed.
+            When the bytes are damaged (with ``best_effort``: in the header or the hyper-latents),
+            too large, or of a model that is not installed.
         UnknownDecoder
             When the stream's model has no such decoder.
         """
-        return self.decode_timed(data, decoder=decoder, max_pixels=max_pixels).picture
+        decoded = self.decode_timed(
+            data, decoder=decoder, max_pixels=max_pixels, best_effort=best_effort
+        )
+        if decoded.damage:
+            warnings.warn(str(decoded.damage), TrellicWarning, stacklevel=2)
+        return decoded.picture
 
     def decode_timed(
-        self, data: bytes, *, decoder: str = DEFAULT_DECODER, max_pixels: int = MAX_PIXELS
+        self,
+        data: bytes,
+        *,
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        best_effort: bool = False,
     ) -> Decoded:
-        """Decode a stream and say how long each stage took; see `decode_picture`."""
-        start = time.perf_counter()
-        stream = bitstream.read(data, max_pixels=max_pixels)
-        codec = self._codec_for(stream.header.stream_id)
-        clock = Clock()
-        picture = codec._decode(stream, decoder, clock)
-        return Decoded(picture, time.perf_counter() - start, clock.stages)
+        """Decode a stream and say how long each stage took, and what is lost without a warning.
 
-    def _decode(self, stream: bitstream.Stream, decoder: str, clock: Clock) -> Picture:
+        Parameters and errors are those of `decode_picture`.
+        """
+        start = time.perf_counter()
+        clock = Clock()
+        damage = None
+        if best_effort:
+            part = bitstream.read_prefix(data, max_pixels=max_pixels)
+            codec, lost = self._codec_for(part.header.stream_id), set[int]()
+            picture = codec._decode(part, decoder, clock, None if part.whole else lost)
+            damage = _damage(part, lost)
+        else:
+            stream = bitstream.read(data, max_pixels=max_pixels)
+            codec = self._codec_for(stream.header.stream_id)
+            picture = codec._decode(stream, decoder, clock)
+        return Decoded(picture, time.perf_counter() - start, clock.stages, damage)
+
+    def _decode(
+        self,
+        stream: bitstream.Stream | bitstream.Prefix,
+        decoder: str,
+        clock: Clock,
+        lost: set[int] | None = None,
+    ) -> Picture:
         header = stream.header
         engine = self._pool.decoder(decoder)
         plane = Plane(header.width, header.height)
@@ -316,7 +351,7 @@ class Codec:
         coder = self._coder()
         clock.mark("load")
         v32 = coder.decode(
-            stream.segments, header.lanes, plane, level, header.trellis, header.slice_side
+            stream.segments, header.lanes, plane, level, header.trellis, header.slice_side, lost
         )
         clock.mark("decode")
         latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
@@ -338,6 +373,13 @@ class Codec:
             device, threads = self._asked
             self._others[wanted] = Codec(str(bundle.find_stream(wanted)), device, threads)
         return self._others[wanted]
+
+
+def _damage(part: bitstream.Prefix, lost: set[int]) -> Damage | None:
+    if part.whole and not part.lost_chunks:
+        return None
+    slices = {(number - 1) % part.header.slices for number in lost}
+    return Damage(len(lost), part.header.segments - 1, tuple(sorted(slices)), part.lost_chunks)
 
 
 def _three_channels(pixels: Pixels) -> Pixels:

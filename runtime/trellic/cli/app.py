@@ -67,6 +67,10 @@ def decode(
     inputs: opt.Inputs,
     output: opt.Output,
     decoder: opt.Decoder = opt.DEFAULT_DECODER,
+    best_effort: Annotated[
+        bool,
+        typer.Option("--best-effort", help="Of a damaged file, decode what is whole."),
+    ] = False,
     device: opt.DeviceOption = opt.Device.auto,
     max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
     json: opt.Json = False,
@@ -74,7 +78,8 @@ def decode(
     """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG."""
     from trellic.cli import decode as command
 
-    command.run(inputs, output, decoder, device.value, max_pixels, json)
+    setting = command.Setting(decoder, max_pixels, best_effort)
+    command.run(inputs, output, setting, device.value, json)
 
 
 @app.command()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 
@@ -20,12 +22,19 @@ SUFFIX = ".png"  # in a folder
 _LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 
+class Setting(NamedTuple):
+    """How to decode."""
+
+    decoder: str
+    max_pixels: int
+    best_effort: bool = False
+
+
 def run(
     inputs: Sequence[str],
     output: str,
-    decoder: str,
+    setting: Setting,
     device: str,
-    max_pixels: int,
     as_json: bool,
 ) -> None:
     """Decode every input; see ``trellic decode --help``.
@@ -49,7 +58,7 @@ def run(
     with Report("Decoding", inputs, as_json=as_json, large=_LARGE) as report:
         for job in jobs:
             with report.file(job.source):
-                _decode(job, engines, decoder, max_pixels, report)
+                _decode(job, engines, setting, report)
 
 
 def read_stream(path: str) -> bytes:
@@ -68,26 +77,33 @@ def read_stream(path: str) -> bytes:
     return data
 
 
-def _decode(job: Job, engines: Engines, decoder: str, max_pixels: int, report: Report) -> None:
+def _decode(job: Job, engines: Engines, setting: Setting, report: Report) -> None:
     job.check()
     data = read_stream(job.source)
     # Damage is found before engines are loaded for nothing.
-    header = bitstream.read(data, max_pixels).header
-    codec = engines.decoder(header.stream_id, decoder)
+    read = bitstream.read_prefix if setting.best_effort else bitstream.read
+    header = read(data, setting.max_pixels).header
+    codec = engines.decoder(header.stream_id, setting.decoder)
     start = time.perf_counter()
-    picture = codec.decode_picture(data, decoder=decoder, max_pixels=max_pixels)
+    decoded = codec.decode_timed(data, **setting._asdict())
+    picture = decoded.picture
     written = images.to_bytes(picture, Path(job.target).suffix)
     seconds = time.perf_counter() - start
     job.write(written)
+    fields = {
+        "input": job.source,
+        "output": job.target,
+        "width": picture.width,
+        "height": picture.height,
+        "decoder": setting.decoder,
+        "seconds": seconds,
+    }
+    if setting.best_effort:
+        fields["damage"] = decoded.damage and asdict(decoded.damage)
+    if decoded.damage:
+        report.warning(job.source, str(decoded.damage))
     report.result(
-        f"{job.source} -> {job.target}: {picture.width}x{picture.height}, decoder {decoder}, "
-        f"{seconds:.2f} s",
-        {
-            "input": job.source,
-            "output": job.target,
-            "width": picture.width,
-            "height": picture.height,
-            "decoder": decoder,
-            "seconds": seconds,
-        },
+        f"{job.source} -> {job.target}: {picture.width}x{picture.height}, decoder "
+        f"{setting.decoder}, {seconds:.2f} s",
+        fields,
     )
