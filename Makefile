@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PACKAGES := runtime export training
 
-.PHONY: help demo test lint types layers unit format bench fuzz conformance build clean
+.PHONY: help demo test lint types layers unit format bench exactness fuzz conformance build clean
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -20,6 +20,7 @@ help:
 	@echo "make format  let ruff sort imports and format"
 	@echo "make bench IMAGES=DIR  BD-rate against JPEG, WebP, AVIF, JPEG XL and HEIC"
 	@echo "make fuzz MINUTES=N    fuzz each of four targets   make conformance   our decoder on the kit"
+	@echo "make exactness  integers of every engine, 100 million scale indices (half an hour)"
 	@echo "make build   wheel and sdist      make clean   remove .venv and build outputs"
 
 # pip older than 25.1 has no --group, hence the upgrade inside the environment.
@@ -77,6 +78,9 @@ fuzz: $(VENV)/.fuzz
 
 conformance: $(VENV)/.demo
 	$(BIN)/python -m tests.conformance.run --decoder "$(BIN)/trellic decode {input} {output}"
+
+exactness: $(VENV)/.test
+	$(BIN)/python -m benchmarks.exactness --threads 1
 
 build: $(VENV)/.test
 	$(BIN)/python -m build --outdir dist

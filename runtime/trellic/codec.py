@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,14 +15,14 @@ from . import bitstream, bundle, images, memory, transforms
 from .bitstream import Prefix, Rectangle, Stream
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
 from .engines.pool import EnginePool
-from .errors import BadParameter
+from .errors import BadParameter, TrellicWarning
 from .exact.levels import TRELLIS_CODES
 from .images import Picture
 from .latents import LazyLatents
 from .layout import STRIDE, Plane
 from .rate_control import QUALITY16_MAX, fill, to_budget, to_quality16
 from .region import Region, crop, to_rectangle
-from .results import Clock, Decoded, Encoded
+from .results import Clock, Damage, Decoded, Encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -288,8 +289,14 @@ class Codec:
     # ---- decoding ----
 
     def decode_picture(self, data: bytes | memoryview, **options: Any) -> Picture:
-        """Decode a stream, or a region of it; parameters and errors are those of `decode_timed`."""
-        return self.decode_timed(data, **options).picture
+        """Decode a stream, or a region of it; parameters and errors are those of `decode_timed`.
+
+        With ``best_effort`` a `TrellicWarning` says what is lost.
+        """
+        decoded = self.decode_timed(data, **options)
+        if decoded.damage:
+            warnings.warn(str(decoded.damage), TrellicWarning, stacklevel=2)
+        return decoded.picture
 
     def decode_timed(
         self,
@@ -299,8 +306,9 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         region: Region | None = None,
         max_memory: int | None = None,
+        best_effort: bool = False,
     ) -> Decoded:
-        """Decode a stream and say how long each stage took.
+        """Decode a stream and say how long each stage took, and what is lost without a warning.
 
         Parameters
         ----------
@@ -310,27 +318,36 @@ class Codec:
         region : (x, y, width, height) in pixels, inside the picture: decode this part of it, from
             the slices that it needs; alpha is cut out with it, other slices are not checked
         max_memory : bytes that the process may take (see `trellic.memory`), None for no limit
+        best_effort : of a damaged or cut file, decode what its checks vouch for; latents that are
+            lost are their means. Of a whole picture only.
 
         Raises
         ------
         StreamError
-            When the bytes are damaged, too large, or of a model that is not installed.
+            When the bytes are damaged (with ``best_effort``: in the header or the hyper-latents),
+            too large, or of a model that is not installed.
         UnknownDecoder
             When the stream's model has no such decoder.
         BadParameter
             When ``region`` does not lie inside the picture.
         """
         start = time.perf_counter()
+        if best_effort and region is not None:
+            raise BadParameter("best effort for a region", remedy="decode the whole picture")
         header = bitstream.read_header(data)
         codec = self._codec_for(header.stream_id)
         part = to_rectangle(region, header.width, header.height)
-        if region is None:
-            stream: Parts = bitstream.read(data, max_pixels)
+        if best_effort:
+            stream: Parts = bitstream.read_prefix(data, max_pixels)
+        elif region is None:
+            stream = bitstream.read(data, max_pixels)
         else:
             stream = bitstream.read_slices(data, codec._seen(part, decoder), max_pixels)
         clock = Clock()
-        picture = codec._decode(stream, decoder, clock, part, max_memory)
-        return Decoded(picture, time.perf_counter() - start, clock.stages)
+        lost = set[int]() if best_effort and not _is_whole(stream) else None
+        picture = codec._decode(stream, decoder, clock, part, max_memory, lost)
+        damage = None if lost is None else _damage(stream, lost)
+        return Decoded(picture, time.perf_counter() - start, clock.stages, damage)
 
     def _seen(self, part: Rectangle, decoder: str) -> Rectangle:
         """Latents that decide the pixels of a region."""
@@ -347,6 +364,7 @@ class Codec:
         clock: Clock,
         part: Rectangle,
         max_memory: int | None = None,
+        lost: set[int] | None = None,
     ) -> Picture:
         header, halo = stream.header, self._decoder_halo(decoder)
         tile = self._decoder_tile(stream, part, halo, max_memory)
@@ -354,11 +372,10 @@ class Codec:
         level = self.bundle.levels.at(header.quality16, header.trellis)
         engine, coder = self._pool.decoder(decoder), self._coder()
         clock.mark("load")
+        sizes = header.lanes, plane, level, header.trellis, header.slice_side
         latents = LazyLatents(
             header,
-            coder.slices(
-                stream.segments, header.lanes, plane, level, header.trellis, header.slice_side
-            ),
+            coder.slices(stream.segments, *sizes, lost),
             (np.float32(128) / level.gain.astype(np.float32))[:, None, None],
             by_rows=transforms.by_rows(part.coarser(STRIDE)),
             clock=clock,
@@ -390,3 +407,12 @@ class Codec:
             device, threads = self._asked
             self._others[wanted] = Codec(str(bundle.find_stream(wanted)), device, threads)
         return self._others[wanted]
+
+def _is_whole(stream: Parts) -> bool:
+    return not isinstance(stream, Prefix) or (stream.whole and not stream.lost_chunks)
+
+
+def _damage(part: Parts, lost: set[int]) -> Damage:
+    chunks = part.lost_chunks if isinstance(part, Prefix) else ()
+    slices = {(number - 1) % part.header.slices for number in lost}
+    return Damage(len(lost), part.header.segments - 1, tuple(sorted(slices)), chunks)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from . import entropy
 from .bitstream import DEFAULT_SLICE_SIDE, Rectangle, slice_grid
 from .engines.exact import ExactNetwork
 from .entropy.tables import Tables
-from .errors import CorruptStream
+from .errors import CorruptStream, StreamError
 from .exact import cpu as latents
 from .exact.levels import Level
 from .layout import CELL, Layout, Plane, Step
@@ -149,6 +150,7 @@ class LatentCoder:
         level: Level,
         states: int,
         slice_side: int = DEFAULT_SLICE_SIDE,
+        lost: set[int] | None = None,
     ) -> Int32:
         """Decode all latents.
 
@@ -158,7 +160,7 @@ class LatentCoder:
         -------
         int32 (latents, rows, columns), in 1/32 step
         """
-        decoded = self.slices(segments, lanes, plane, level, states, slice_side)
+        decoded = self.slices(segments, lanes, plane, level, states, slice_side, lost)
         v32 = np.empty((self.layout.latents, *plane.latents), np.int32)
         for i, part in enumerate(slice_grid(*plane.latents, slice_side)):
             v32[(slice(None), *part.index())] = decoded(i)
@@ -172,6 +174,7 @@ class LatentCoder:
         level: Level,
         states: int,
         slice_side: int = DEFAULT_SLICE_SIDE,
+        lost: set[int] | None = None,
     ) -> Callable[[int], Int32]:
         """Decode the hyper-latents, and return what decodes the latents of a slice.
 
@@ -181,6 +184,8 @@ class LatentCoder:
         lanes : lanes of each slice
         states : of the trellis, 0 for scalar quantization
         slice_side : of a slice, in latents
+        lost : if given, segments may be None, and the numbers of those that are, that follow such
+            a one in their slice or that do not decode are added: their latents are their means
 
         Returns
         -------
@@ -199,18 +204,26 @@ class LatentCoder:
                 f"the stream has {len(segments)} segments",
                 expected=f"{1 + len(self.steps) * len(grid)} for its size and model",
             )
-        hyper = _there(segments, 0)
-        first = entropy.Decoder(hyper, self.tables, lanes[0])
-        k = first.scalar(hyper, self._hyper_index(plane, level))
+        first, k = self._hyper_latents(segments[0], lanes[0], plane, level)
         mean = np.repeat(level.hyper_mean, np.prod(plane.hyper))
         z = (k + mean).astype(np.int64).reshape(self.layout.hyper, *plane.hyper)
 
         def decode(i: int) -> Int32:
-            own = [_there(segments, 1 + s * len(grid) + i) for s in range(len(self.steps))]
-            decoder = entropy.Decoder(own[0], self.tables, lanes[i]) if i else first
-            features = self._features(z, grid[i], level)
-            v32 = self._decode_slice(decoder, own, features, grid[i], plane, level, states)
-            decoder.finish()
+            numbers = [1 + s * len(grid) + i for s in range(len(self.steps))]
+            run = partial(
+                self._decode_slice,
+                features=self._features(z, grid[i], level),
+                part=grid[i],
+                plane=plane,
+                level=level,
+                states=states,
+            )
+            fresh = partial(entropy.Decoder, tables=self.tables, lanes=lanes[i])
+            start = fresh if i else lambda _: first
+            own = [segments[number] for number in numbers]
+            v32, good = _run(run, start, own, forgive=lost is not None)
+            if lost is not None:
+                lost.update(numbers[good:])
             return v32
 
         return decode
@@ -248,6 +261,15 @@ class LatentCoder:
 
     def _hyper_index(self, plane: Plane, level: Level) -> Uint8:
         return np.repeat(level.hyper_index, np.prod(plane.hyper)).astype(np.uint8)
+
+    def _hyper_latents(
+        self, segment: bytes | None, lanes: int, plane: Plane, level: Level
+    ) -> tuple[entropy.Decoder, Int32]:
+        """Decode segment 0; its decoder goes on with slice 0."""
+        if segment is None:
+            raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
+        decoder = entropy.Decoder(segment, self.tables, lanes)
+        return decoder, decoder.scalar(segment, self._hyper_index(plane, level))
 
     def _hyper_segment(self, z: npt.NDArray[np.int64], level: Level) -> entropy.Segment:
         k = (z - level.hyper_mean[:, None, None]).ravel().astype(np.int32)
@@ -320,7 +342,7 @@ class LatentCoder:
 
     def _decode_slice(
         self,
-        decoder: entropy.Decoder,
+        decoder: entropy.Decoder | None,
         segments: Sequence[bytes],
         features: Float32,
         part: Rectangle,
@@ -328,9 +350,12 @@ class LatentCoder:
         level: Level,
         states: int,
     ) -> Int32:
+        """Decode the first steps of a slice; latents of steps without a segment are their means."""
         v32 = np.zeros((self.layout.latents, *features.shape[1:]), np.int32)
         for k, step in enumerate(self.steps):
             position, _, index = self._predict(k, step, features, v32, part, plane, level)
+            if decoder is None or k >= len(segments):
+                continue
             if states:
                 symbols, cls = decoder.trellis(segments[k], index, next_state(states))
             else:
@@ -384,6 +409,37 @@ class LatentCoder:
         coded[position] += reconstruct(k, cls, index, self.tables)
 
 
+def _run(
+    run: Callable[[entropy.Decoder | None, Sequence[bytes]], Int32],
+    start: Callable[[bytes], entropy.Decoder],
+    segments: Sequence[bytes | None],
+    forgive: bool,
+) -> tuple[Int32, int]:
+    """Decode a slice, or if ``forgive`` the steps before its first missing segment; count them."""
+    good = _before_the_gap(segments)
+    if len(good) < len(segments) and not forgive:
+        raise CorruptStream("a segment is missing", remedy="fetch the file again")
+    try:
+        decoder = start(good[0]) if good else None
+        v32 = run(decoder, good)
+        if decoder is not None and len(good) == len(segments):
+            decoder.finish()
+    except StreamError:
+        if not forgive:
+            raise
+        return run(None, []), 0  # some segment's check held by chance, and none tells which
+    return v32, len(good)
+
+
+def _before_the_gap(segments: Sequence[bytes | None]) -> list[bytes]:
+    there: list[bytes] = []
+    for segment in segments:
+        if segment is None:
+            break
+        there.append(segment)
+    return there
+
+
 def _hyper_symbols(h: Float32, level: Level) -> npt.NDArray[np.int64]:
     z = np.floor(h * level.hyper_gain_float[:, None, None] + 0.5)
     symbols: npt.NDArray[np.int64] = np.clip(z, -HYPER_LIMIT, HYPER_LIMIT).astype(np.int64)
@@ -400,13 +456,6 @@ def _to_fixed(f: Float32, level: Level) -> npt.NDArray[np.int64]:
 def _guess_lanes(y32: npt.NDArray[np.int64]) -> int:
     """Lanes for a slice before its size is known: about a bit for each doubling of a latent."""
     return entropy.choose_lanes(int(np.log2(1 + np.abs(y32) / STEP32).sum() / 8))
-
-
-def _there(segments: Sequence[bytes | None], number: int) -> bytes:
-    segment = segments[number]
-    if segment is None:
-        raise CorruptStream(f"segment {number} is missing", remedy="fetch the file again")
-    return segment
 
 
 def _step_major(coded: list[list[bytes]], steps: int) -> list[bytes]:

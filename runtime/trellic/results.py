@@ -39,12 +39,38 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """What a picture lacks that was decoded in spite of damage.
+
+    Attributes
+    ----------
+    lost : segments of latents that were not used: damaged, missing, or behind such a one
+    segments : of latents, in all
+    slices : those in which something is lost, ascending
+    chunks : alpha or metadata that are lost, by name
+    """
+
+    lost: int
+    segments: int
+    slices: tuple[int, ...]
+    chunks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for people."""
+        parts = [f"{self.lost} of {self.segments} segments"] if self.lost else []
+        parts += [f"the {name} chunk" for name in self.chunks]
+        missing = ", ".join(parts) or "nothing that the picture needs"
+        return f"the file is damaged; lost: {missing}"
+
+
+@dataclass(frozen=True)
 class Decoded:
-    """A picture, and how long each stage took, in seconds."""
+    """A picture, how long each stage took, in seconds, and what it lacks, if anything."""
 
     picture: Picture
     seconds: float
     stages: dict[str, float] = field(default_factory=dict)
+    damage: Damage | None = None
 
 
 class Clock:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trellic.bundle import Bundle, find
+from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
-from trellic.errors import BadBundle
+from trellic.errors import BadBundle, TrellicWarning
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 from trellic_export.graphs import integer_graph
 from trellic_export.proof import INPUT_LIMIT, LIMIT, prove
@@ -116,3 +118,25 @@ def test_nothing_exceeds_its_bound(seed):
     worst = 127 * np.abs(weight.astype(int)).sum((1, 2)) + np.abs(depth.bias) + 1
     first = 127 * np.abs(trunk.weight.astype(int)).sum(1) + np.abs(trunk.bias) + 16
     assert bound == max(worst.max(), first.max())
+
+
+def test_a_network_built_to_overflow_is_refused_for_a_reason():
+    """2**24 + 1 is no float32: an engine rounds it away, and its probe tells."""
+    layer = pointwise([[1]], 2**24, 1, -(2**30), 2**30)
+    network = IntegerNetwork((layer,))
+    with pytest.raises(BadBundle, match=r"may reach 16777344 .* float32 carries exactly"):
+        prove("n", network)
+    graph = integer_graph(network)
+    x = np.ones((1, 1, 1, 1), np.float32)
+    assert network(x[0])[0].item() == 2**23 + 1
+    assert OrtEngine(graph, threads=1)({"x": x})[0].item() == 2**23
+    right = digest(network(probe_input(1)))
+    with pytest.warns(TrellicWarning, match="'n' are wrong"):
+        exact = ExactNetwork("n", network, right, lambda: OrtEngine(graph, threads=1))
+    assert exact(x[0])[0].item() == 2**23 + 1
+
+
+def test_the_bundles_that_ship_are_proved(tiny):
+    for bundle in (tiny.bundle, Bundle(find("photo"))):
+        for name, network in bundle.networks.items():
+            assert 0 < prove(name, network) < LIMIT

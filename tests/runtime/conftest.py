@@ -64,9 +64,10 @@ class FakeCodec:
         pixels = np.frombuffer(raw, np.uint8).reshape(shape).copy()
         return Picture(pixels, **vars(stream.chunks))
 
-    def decode_timed(self, data, *, decoder="quality", max_pixels=2**28):
+    def decode_timed(self, data, *, decoder="quality", max_pixels=2**28, best_effort=False):
         picture = self.decode_picture(data, decoder=decoder, max_pixels=max_pixels)
-        return SimpleNamespace(picture=picture, seconds=0.02, stages={"decode": 0.01, "g_s": 0.01})
+        stages = {"decode": 0.01, "g_s": 0.01}
+        return SimpleNamespace(picture=picture, seconds=0.02, stages=stages, damage=None)
 
     def _check(self, decoder):
         if decoder.partition(":")[0] not in ("quality", "fast"):

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,7 @@ from trellic.codec import Codec
 from trellic.engines import pool
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
-from trellic.errors import BadBundle, TrellicWarning
+from trellic.errors import BadBundle, EngineError, TrellicWarning
 from trellic.exact import cpu, reference
 from trellic.exact.levels import TRELLIS_CODES, LevelTables
 from trellic.exact.networks import (
@@ -274,49 +273,7 @@ def test_kinds_are_numbered_for_ever():
     assert KINDS == ("pointwise", "depthwise", "shuffle", "conv")
 
 
-# ---- engines ----
-
-
-def planes(channels, size, seed):
-    """Random inputs of several kinds, and the extremes."""
-    rng = np.random.default_rng(seed)
-    shape = channels, size, size
-    signs = np.where(rng.random((channels, 1, 1)) < 0.5, -127, 127)
-    yield rng.integers(-127, 128, shape)
-    yield np.rint(rng.laplace(0, 5, shape)).clip(-127, 127)
-    yield np.where(rng.random(shape) < 0.5, -127, 127)
-    yield np.broadcast_to(signs, shape)
-    yield np.full(shape, 127)
-    yield np.full(shape, -127)
-    yield np.zeros(shape)
-
-
-LEVELS = {
-    name: getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{name}")
-    for name in ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL")
-}
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_onnxruntime_computes_the_plain_integers(tiny, level, threads):
-    indices = 0
-    for name, network in tiny.bundle.networks.items():
-        session_options = onnxruntime.SessionOptions()
-        session_options.graph_optimization_level = LEVELS[level]
-        session_options.intra_op_num_threads = threads
-        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = tiny.bundle.graph(tiny.bundle.manifest.exact[name])
-        session = onnxruntime.InferenceSession(
-            graph, session_options, providers=["CPUExecutionProvider"]
-        )
-        for x in planes(network.channels_in, 20, threads):
-            x = np.ascontiguousarray(x, np.float32)
-            seen = session.run(None, {"x": x[None]})
-            for a, b in zip(seen, network(x), strict=True):
-                np.testing.assert_array_equal(a[0], b)
-            indices += seen[-1].size if name != "h_s" else 0
-    assert indices * 2 * len(LEVELS) > 1e6  # scale indices, over all settings
+# ---- engines (tests/benchmarks/test_exactness.py compares all of them) ----
 
 
 def test_sizes_are_dynamic(tiny):
@@ -402,6 +359,68 @@ def test_a_wrong_engine_is_replaced_by_the_plain_integers(tiny, error):
         assert a.dtype == np.float32
         np.testing.assert_array_equal(a, b)
     assert fake.calls == 1
+
+
+def rounded_to_half(results):
+    """What fp16 storage leaves of integers beyond 2048."""
+    return [y.astype(np.float16).astype(np.float32) for y in results]
+
+
+def saturating(results):
+    """An int8 engine that was calibrated on other data."""
+    return [np.clip(y, -128, 127) for y in results]
+
+
+SABOTAGE = {
+    "half": rounded_to_half,
+    "saturating": saturating,
+    "swapped outputs": lambda results: results[::-1],
+    "transposed planes": lambda results: [y.swapaxes(2, 3) for y in results],
+    "NHWC outputs": lambda results: [np.moveaxis(y, 1, -1) for y in results],
+    "shifted by one": lambda results: [np.roll(y, 1, 3) for y in results],
+    "last row lost": lambda results: [y[:, :, :-1] for y in results],
+    "one output lost": lambda results: results[:-1],
+    "no output": lambda results: [],
+    "one channel twice": lambda results: [y[:, [0, *range(len(y[0]) - 1)]] for y in results],
+    "rounded up now and then": lambda results: [y + (y % 7 == 3) for y in results],
+    "minus one for zero": lambda results: [y - (y == 0) for y in results],
+}
+
+
+@pytest.mark.parametrize("kind", SABOTAGE)
+def test_a_deliberately_wrong_engine_is_caught(tiny, kind):
+    network = tiny.bundle.networks["context_1"]
+    probe = tiny.bundle.manifest.probes["context_1"]
+    fake = Fake(network)
+    with pytest.warns(TrellicWarning, match="'n' are wrong on this machine"):
+        exact = ExactNetwork("n", network, probe, lambda: lambda i: SABOTAGE[kind](fake(i)))
+    assert not exact.exact_engine
+
+
+def test_an_engine_that_fails_its_probe_is_replaced(tiny, tiny_path, monkeypatch):
+    class Failing(OrtEngine):
+        def __call__(self, inputs):
+            if "x" in inputs:
+                raise EngineError("onnxruntime failed: out of device memory")
+            return super().__call__(inputs)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    data = tiny.encode(pixels)
+    monkeypatch.setattr(pool, "OrtEngine", Failing)
+    other = Codec.load(str(tiny_path), device="cpu", threads=1)
+    with pytest.warns(TrellicWarning, match=r"cannot be computed \(onnx.*out of device memory"):
+        assert other.encode(pixels) == data
+    assert not any(network.exact_engine for network in other._pool.exact().values())
+
+
+def test_a_session_that_lost_its_graph_gives_way(tiny):
+    """A real onnxruntime failure: the graph wants another number of channels than the network."""
+    network = tiny.bundle.networks["context_1"]
+    graph = tiny.bundle.graph(tiny.bundle.manifest.exact["context_2"])
+    with pytest.warns(TrellicWarning, match="cannot be computed"):
+        exact = ExactNetwork("n", network, "", lambda: OrtEngine(graph, threads=1))
+    probe = probe_input(network.channels_in)
+    np.testing.assert_array_equal(exact(probe)[0], network(probe)[0])
 
 
 def test_streams_do_not_depend_on_the_engine(tiny, tiny_path, monkeypatch):

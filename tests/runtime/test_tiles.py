@@ -186,7 +186,7 @@ def test_latents_are_the_same_whatever_the_tiles(tiny, monkeypatch):
     monkeypatch.setattr(
         LatentCoder,
         "_decode_slice",
-        lambda *given: seen.append(decode(*given)) or seen[-1],
+        lambda *given, **named: seen.append(decode(*given, **named)) or seen[-1],
     )
     data = in_small_slices(tiny, picture(530, 300))
     tiny.decode(data)
@@ -215,7 +215,9 @@ def test_few_slices_are_held_and_each_is_decoded_once(tiny, monkeypatch, size):
 
     monkeypatch.setattr(latents.LazyLatents, "__getitem__", watched)
     monkeypatch.setattr(
-        LatentCoder, "_decode_slice", lambda *given: decoded.append(0) or decode(*given)
+        LatentCoder,
+        "_decode_slice",
+        lambda *given, **named: decoded.append(0) or decode(*given, **named),
     )
     tiny.decode(data)
     slices = bitstream.read_header(data).slices

@@ -51,12 +51,15 @@ class Prefix:
         None also where a chunk is missing or damaged.
     whole : bool
         Every part is there and the file's own check holds.
+    lost_chunks : tuple of str
+        Names of the chunks that the header announces and that are missing or damaged.
     """
 
     header: Header
     segments: Sequence[bytes | None]
     chunks: Chunks
     whole: bool
+    lost_chunks: tuple[str, ...] = ()
 
     def steps_of(self, slice_: int) -> int:
         """Count the context steps of a slice that decode: those before the first missing one."""
@@ -144,7 +147,8 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) 
         exif=_or_none(_metadata, view, layout, "exif"),
         xmp=_or_none(_metadata, view, layout, "xmp"),
     )
-    return Prefix(layout.header, segments, chunks, whole)
+    lost = tuple(name for name in layout.chunks if getattr(chunks, name) is None)
+    return Prefix(layout.header, segments, chunks, whole, lost)
 
 
 def read_slices(

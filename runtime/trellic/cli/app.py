@@ -69,6 +69,10 @@ def decode(
     output: opt.Output,
     decoder: opt.Decoder = opt.DEFAULT_DECODER,
     region: opt.Region = None,
+    best_effort: Annotated[
+        bool,
+        typer.Option("--best-effort", help="Of a damaged file, decode what is whole."),
+    ] = False,
     device: opt.DeviceOption = opt.Device.auto,
     max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
     max_memory: opt.MaxMemory = None,
@@ -77,7 +81,7 @@ def decode(
     """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG."""
     from trellic.cli import decode as command
 
-    setting = command.Setting(decoder, max_pixels, region, max_memory)
+    setting = command.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
     command.run(inputs, output, setting, device.value, json)
 
 

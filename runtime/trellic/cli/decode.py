@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,12 +25,13 @@ _LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 
 class Setting(NamedTuple):
-    """What is decoded of the files, and how; None is all of the picture, or any memory."""
+    """What is decoded of the files, and how; None is the codec's default."""
 
     decoder: str
     max_pixels: int
     region: tuple[int, int, int, int] | None = None
     max_memory: int | None = None
+    best_effort: bool | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, whose defaults hold for what is not given."""
@@ -90,7 +92,8 @@ def _read(path: str, setting: Setting) -> tuple[bytes | memoryview, bitstream.He
     """Read a file, or map it for a region; damage is found before engines are loaded for it."""
     if setting.region is None:
         whole = read_stream(path)
-        return whole, bitstream.read(whole, setting.max_pixels).header
+        read = bitstream.read_prefix if setting.best_effort else bitstream.read
+        return whole, read(whole, setting.max_pixels).header
     mapped = _checked(map_bytes(path))
     header = bitstream.read_header(mapped)
     to_rectangle(setting.region, header.width, header.height)
@@ -111,23 +114,29 @@ def _decode(job: Job, engines: Engines, setting: Setting, report: Report) -> Non
     job.check()
     data, header = _read(job.source, setting)
     _check_memory(data, setting, Path(job.target).suffix)
-    decoder = setting.decoder
-    codec = engines.decoder(header.stream_id, decoder)
+    codec = engines.decoder(header.stream_id, setting.decoder)
     start = time.perf_counter()
-    picture = codec.decode_picture(data, **setting.arguments())
+    decoded = codec.decode_timed(data, **setting.arguments())
+    picture = decoded.picture
     written = images.to_bytes(picture, Path(job.target).suffix)
     seconds = time.perf_counter() - start
     job.write(written)
+    fields = {
+        "input": job.source,
+        "output": job.target,
+        "width": picture.width,
+        "height": picture.height,
+        "decoder": setting.decoder,
+        "seconds": seconds,
+    }
+    if setting.region:
+        fields["region"] = list(setting.region)
+    if setting.best_effort:
+        fields["damage"] = decoded.damage and asdict(decoded.damage)
+    if decoded.damage:
+        report.warning(job.source, str(decoded.damage))
     report.result(
-        f"{job.source} -> {job.target}: {picture.width}x{picture.height}, decoder {decoder}, "
-        f"{seconds:.2f} s",
-        {
-            "input": job.source,
-            "output": job.target,
-            "width": picture.width,
-            "height": picture.height,
-            "decoder": decoder,
-            "seconds": seconds,
-        }
-        | ({"region": list(setting.region)} if setting.region else {}),
+        f"{job.source} -> {job.target}: {picture.width}x{picture.height}, decoder "
+        f"{setting.decoder}, {seconds:.2f} s",
+        fields,
     )

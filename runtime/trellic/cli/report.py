@@ -86,7 +86,7 @@ class Report:
             self._progress.update(self._task, file=os.path.basename(name))
 
         def show(message: Warning | str, *where: object, **more: object) -> None:
-            self._note(f"warning: {name}: {message}")
+            self.warning(name, str(message))
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -102,6 +102,10 @@ class Report:
                 self.error(name, error)
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task)
+
+    def warning(self, name: str, message: str) -> None:
+        """Print the one line of a warning."""
+        self._note(f"warning: {name}: {message}")
 
     def error(self, name: str, error: BaseException) -> None:
         """Print the one line of an error."""

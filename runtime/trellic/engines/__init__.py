@@ -14,4 +14,10 @@ class Engine(Protocol):
     """One graph, loaded and ready. Safe to call from several threads."""
 
     def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
-        """Run the graph on named arrays; returns its outputs in graph order."""
+        """Run the graph on named arrays; returns its outputs in graph order.
+
+        Raises
+        ------
+        EngineError
+            When it cannot: an engine lets no other exception out.
+        """

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import TrellicWarning
+from ..errors import EngineError, TrellicWarning
 from ..exact.networks import IntegerNetwork
 from . import Engine
 
@@ -44,7 +44,10 @@ def digest(outputs: list[npt.NDArray[np.floating]]) -> str:
 
 
 class ExactNetwork:
-    """One integer network, in the fastest engine whose probe gives the right integers.
+    """One integer network, in the engine if its probe gives the right integers.
+
+    An engine that gives others, or fails, is not used again: the plain integers take its place,
+    with a `TrellicWarning`.
 
     Parameters
     ----------
@@ -58,17 +61,24 @@ class ExactNetwork:
         self, name: str, network: IntegerNetwork, probe_digest: str, load: Callable[[], Engine]
     ) -> None:
         self._network = network
-        engine = load()
-        channels = network.trunk[0].weight.shape[1]
-        self._engine: Engine | None = engine
-        if digest(self(probe_input(channels))) != probe_digest:
+        self._engine: Engine | None = load()
+        fault = self._probe(probe_digest)
+        if fault:
             self._engine = None
             warnings.warn(
-                f"the engine's integers of {name!r} are wrong on this machine; "
+                f"the engine's integers of {name!r} {fault} on this machine; "
                 "using the plain integer network, which is slower",
                 TrellicWarning,
                 stacklevel=2,
             )
+
+    def _probe(self, expected: str) -> str:
+        """Say what is wrong with the engine, or nothing."""
+        try:
+            seen = self(probe_input(self._network.channels_in))
+        except EngineError as error:
+            return f"cannot be computed ({error})"
+        return "" if digest(seen) == expected else "are wrong"
 
     @property
     def exact_engine(self) -> bool:
