@@ -15,9 +15,7 @@ from trellic.codec import Codec
 from trellic.coding import Quantizer
 from trellic.errors import BadBundle, BadParameter
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
-from trellic.images import Picture
 from trellic.layout import Plane
-from trellic.results import Clock
 from trellic_export import bundle as export
 from trellic_export import calibrate, cli
 from trellic_export.graphs import integer_graph, integer_macs_per_pixel
@@ -110,29 +108,32 @@ def test_the_kept_weights_export_the_same_stream(exported, tmp_path, monkeypatch
     assert Bundle(again).manifest.stream_id == Bundle(path).manifest.stream_id
 
 
-def test_tiles_and_slices_have_no_seams(exported):
-    """Halos are wide enough, and h_s, which sees the whole plane, knows no slices."""
+def test_tiles_have_no_seams(exported):
+    """Halos are wide enough, and no wider than they need to be."""
     codec = Codec.load(str(exported[0]), device="cpu", threads=1)
-    manifest, pool = codec.bundle.manifest, codec._pool
+    manifest, pool, plane = codec.bundle.manifest, codec._pool, Plane(384, 384)
     pixels = np.tile(exported[1]["pixels"], (3, 3, 1))
-    plane = Plane(384, 384)
-    g_a, g_s = pool.encoder(), pool.decoder("quality")
-    halos = manifest.encoder.halo, manifest.decoders["quality"].graph.halo
-    whole = transforms.analysis(g_a, pixels, plane, manifest.layout.latents, halos[0])
-    picture = transforms.synthesis(g_s, whole, plane, halos[1])
-    tiled = transforms.analysis(g_a, pixels, plane, manifest.layout.latents, halos[0], tile=8)
+    whole = transforms.analysis(pool.encoder(), pixels, plane, 12, 0)
+    tiled = transforms.analysis(pool.encoder(), pixels, plane, 12, manifest.encoder.halo, 8)
     np.testing.assert_allclose(tiled, whole, atol=1e-4)
-    again = transforms.synthesis(g_s, whole, plane, halos[1], tile=8)
-    assert np.abs(again.astype(int) - picture).max() <= 1
-    less = transforms.synthesis(g_s, whole, plane, halos[1] - 1, tile=8)
-    assert np.abs(less.astype(int) - picture).max() > 1
+    h_a, halo = pool.hyper_encoder(), manifest.hyper_encoder.halo
+    hyper = transforms.hyper_analysis(h_a, whole, plane, 0)
+    cut = transforms.hyper_analysis(h_a, whole, plane, halo, 8)
+    np.testing.assert_allclose(cut, hyper, atol=1e-4)
+    g_s, halo = pool.decoder("quality"), manifest.decoders["quality"].graph.halo
+    picture = transforms.synthesis(g_s, whole, plane, halo).astype(int)
+    again, less = (transforms.synthesis(g_s, whole, plane, n, tile=8) for n in (halo, halo - 1))
+    assert np.abs(again - picture).max() <= 1
+    assert np.abs(less - picture).max() > 1
 
 
 def test_predictions_know_no_slices(exported):
-    """h_s sees the whole plane, however it is cut: every latent keeps its scale index."""
+    """h_s sees beyond a slice: every latent keeps its scale index, however the plane is cut."""
     codec = Codec.load(str(exported[0]), device="cpu", threads=1)
-    pixels, plane = np.tile(exported[1]["pixels"], (4, 4, 1)), Plane(512, 512)
-    f, h = codec._analyse(Picture(pixels), plane, Clock(), None)
+    pool, plane = codec._pool, Plane(512, 512)
+    pixels = np.tile(exported[1]["pixels"], (4, 4, 1))
+    f = transforms.analysis(pool.encoder(), pixels, plane, 12, 0)
+    h = transforms.hyper_analysis(pool.hyper_encoder(), f, plane, 0)
     level = codec.bundle.levels.at(16 * 60, 0)
     whole, cut = (scale_indices(codec, f, h, plane, level, side) for side in (64, 16))
     np.testing.assert_array_equal(whole, cut)

@@ -101,10 +101,11 @@ class Output:
 class PhotoModel(nn.Module):
     """Variable-rate codec with a hyper-prior and a few context steps."""
 
+    proxy: ProxyName = "mixed"  # what stands in for rounding while training
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.proxy: ProxyName = "mixed"  # what stands in for rounding while training
         self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, c.details)
         self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, c.details)
         self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper)
