@@ -1,7 +1,8 @@
-"""Bjontegaard delta rate: how many more bits a codec needs than an anchor at equal PSNR.
+"""Bjontegaard delta rate: how many more bits a codec needs than an anchor at equal quality.
 
-Both curves are interpolated by PCHIP (piecewise cubic, monotone) as log-rate over PSNR; the mean
-difference over the PSNR range that they share is turned into percent. Nothing is extrapolated.
+Both curves are interpolated by PCHIP (piecewise cubic, monotone) as log-rate over quality, which is
+PSNR or any other measure that grows with it; the mean difference over the range of quality that
+they share is turned into percent. Nothing is extrapolated.
 
 References
 ----------
@@ -25,8 +26,8 @@ class Curve(NamedTuple):
 
     bpp: Floats
     """Bits per pixel."""
-    psnr: Floats
-    """Quality in dB (any increasing quality measure does)."""
+    quality: Floats
+    """PSNR in dB, or another measure that is larger where the picture is better."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class BdRate:
     """A BD-rate and where it holds."""
 
     percent: float
-    """Mean rate difference at equal PSNR; negative: fewer bits than the anchor."""
-    psnr: tuple[float, float]
-    """The PSNR range compared, in dB: the overlap of both curves within ``bpp_range``."""
+    """Mean rate difference at equal quality; negative: fewer bits than the anchor."""
+    quality: tuple[float, float]
+    """The range of quality compared: the overlap of both curves within ``bpp_range``."""
     bpp: tuple[float, float]
     """The tested codec's rates at both ends of that range."""
     complete: bool
@@ -56,12 +57,12 @@ def frontier(curve: Curve) -> Curve:
     Curve
         The points that cost more and are better than all before them: strictly increasing.
     """
-    order = np.lexsort((-np.asarray(curve.psnr), np.asarray(curve.bpp)))
+    order = np.lexsort((-np.asarray(curve.quality), np.asarray(curve.bpp)))
     bpp = np.asarray(curve.bpp, dtype=np.float64)[order]
-    psnr = np.asarray(curve.psnr, dtype=np.float64)[order]
-    best_before = np.concatenate(([-np.inf], np.maximum.accumulate(psnr)[:-1]))
-    keep = psnr > best_before
-    return Curve(bpp[keep], psnr[keep])
+    quality = np.asarray(curve.quality, dtype=np.float64)[order]
+    best_before = np.concatenate(([-np.inf], np.maximum.accumulate(quality)[:-1]))
+    keep = quality > best_before
+    return Curve(bpp[keep], quality[keep])
 
 
 def bd_rate(
@@ -80,23 +81,23 @@ def bd_rate(
     Returns
     -------
     BdRate or None
-        None where the curves share no PSNR range or one has fewer than two usable points.
+        None where the curves share no quality or one has fewer than two usable points.
 
     Examples
     --------
     >>> anchor = Curve(np.array([0.1, 0.2, 0.4, 0.8]), np.array([26.0, 29.0, 32.0, 35.0]))
-    >>> half = Curve(anchor.bpp / 2, anchor.psnr)
+    >>> half = Curve(anchor.bpp / 2, anchor.quality)
     >>> round(bd_rate(half, anchor).percent, 6)
     -50.0
     """
     test, anchor = frontier(test), frontier(anchor)
     if min(len(test.bpp), len(anchor.bpp)) < 2:
         return None
-    low = max(test.psnr[0], anchor.psnr[0])
-    high = min(test.psnr[-1], anchor.psnr[-1])
+    low = max(test.quality[0], anchor.quality[0])
+    high = min(test.quality[-1], anchor.quality[-1])
     complete = True
     if bpp_range is not None:
-        wanted = [psnr_at(test, rate) for rate in bpp_range]
+        wanted = [quality_at(test, rate) for rate in bpp_range]
         low, high, complete = _restrict(test, bpp_range, wanted, low, high)
     if high <= low:
         return None
@@ -108,17 +109,17 @@ def bd_rate(
 
 
 def log_rate(curve: Curve) -> Pchip:
-    """Return the natural logarithm of the rate as a function of PSNR (of a frontier)."""
-    return Pchip(curve.psnr, np.log(curve.bpp))
+    """Return the natural logarithm of the rate as a function of quality (of a frontier)."""
+    return Pchip(curve.quality, np.log(curve.bpp))
 
 
-def psnr_at(curve: Curve, bpp: float) -> float:
-    """Return the PSNR of a frontier at a rate; its end value outside its range.
+def quality_at(curve: Curve, bpp: float) -> float:
+    """Return the quality of a frontier at a rate; its end value outside its range.
 
     Inverts `log_rate` by bisection, so that both directions are the same curve.
     """
     rate, target = log_rate(curve), np.log(bpp)
-    low, high = float(curve.psnr[0]), float(curve.psnr[-1])
+    low, high = float(curve.quality[0]), float(curve.quality[-1])
     for _ in range(60):  # the interval shrinks below float64's resolution
         middle = (low + high) / 2
         low, high = (middle, high) if rate(middle) < target else (low, middle)
@@ -132,7 +133,7 @@ def _restrict(
     low: float,
     high: float,
 ) -> tuple[float, float, bool]:
-    """Cut the shared PSNR range to the wanted one and say whether nothing of that is missing."""
+    """Cut the shared range of quality to the wanted one; say whether nothing of that is missing."""
     reached = test.bpp[0] <= bpp_range[0] and bpp_range[1] <= test.bpp[-1]
     slack = 1e-9
     complete = bool(reached and low <= wanted[0] + slack and high >= wanted[1] - slack)

@@ -8,26 +8,32 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.codecs import Codec, Pixels, Spec, make
-from benchmarks.metrics import ms_ssim, psnr
 from benchmarks.runs import Point
+from benchmarks.scores import SCORES
 
 SUFFIXES = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg", ".avif")
 
 
+class Wanted(NamedTuple):
+    """One point: a quality in the codec's own scale, and the scores to compute there."""
+
+    quality: float
+    scores: tuple[str, ...] = ("psnr",)
+
+
 @dataclass(frozen=True)
 class Task:
-    """One codec on one picture, at all qualities."""
+    """One codec on one picture, at some qualities."""
 
     spec: Spec
     image: Path
-    qualities: tuple[float, ...]
-    similarity: bool
-    """Whether to compute MS-SSIM too."""
+    points: tuple[Wanted, ...]
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -75,33 +81,32 @@ def run_task(task: Task, report: Callable[[], None] | None = None) -> list[Point
     codec = _codec(task.spec)
     original = read_pixels(task.image)
     points = []
-    for quality in task.qualities:
-        points.append(_measure(codec, original, quality, task))
+    for wanted in task.points:
+        points.append(_measure(codec, original, wanted, task))
         if report is not None:
             report()
     return points
 
 
-def _measure(codec: Codec, original: Pixels, quality: float, task: Task) -> Point:
+def _measure(codec: Codec, original: Pixels, wanted: Wanted, task: Task) -> Point:
     start = perf_counter()
-    data = codec.encode(original, quality)
+    data = codec.encode(original, wanted.quality)
     encoded = perf_counter()
     decoded = codec.decode(data)
     end = perf_counter()
     if decoded.shape != original.shape:
         raise ValueError(
-            f"{task.spec} on {task.image.name} at quality {quality}: "
+            f"{task.spec} on {task.image.name} at quality {wanted.quality}: "
             f"decoded {decoded.shape}, expected {original.shape}"
         )
     return Point(
         image=task.image.name,
-        quality=quality,
+        quality=wanted.quality,
         bytes=len(data),
         bpp=8 * len(data) / (original.shape[0] * original.shape[1]),
-        psnr=psnr(original, decoded),
-        ms_ssim=ms_ssim(original, decoded) if task.similarity else None,
         encode_seconds=encoded - start,
         decode_seconds=end - encoded,
+        **{name: SCORES[name].compute(original, decoded) for name in wanted.scores},
     )
 
 

@@ -59,9 +59,14 @@ class Line:
 
 
 def rd_plots(
-    lines: Sequence[Line], title: str, folder: Path, stem: str, bpp_high: float = 1.5
+    lines: Sequence[Line],
+    title: str,
+    folder: Path,
+    stem: str,
+    bpp_high: float = 1.5,
+    axis: str = "PSNR in dB (RGB)",
 ) -> list[Path]:
-    """Draw PSNR over bit/pixel as ``STEM-light.svg``, ``.png`` and the same for dark.
+    """Draw quality over bit/pixel as ``STEM-light.svg``, ``.png`` and the same for dark.
 
     Parameters
     ----------
@@ -73,13 +78,15 @@ def rd_plots(
         Where to write.
     bpp_high
         Right end of the plot, in bit/pixel.
+    axis
+        What the curves' quality is.
 
     Returns
     -------
     list of Path
         The files written.
     """
-    return _write(lambda theme: _draw(lines, title, bpp_high, theme), folder, stem)
+    return _write(lambda theme: _draw(lines, title, bpp_high, axis, theme), folder, stem)
 
 
 def bars(
@@ -125,7 +132,7 @@ def _draw_bars(
     return figure
 
 
-def _draw(lines: Sequence[Line], title: str, bpp_high: float, theme: Theme) -> Figure:
+def _draw(lines: Sequence[Line], title: str, bpp_high: float, axis: str, theme: Theme) -> Figure:
     figure = Figure(figsize=(8, 5.4), layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor(theme.background)
@@ -140,16 +147,20 @@ def _draw(lines: Sequence[Line], title: str, bpp_high: float, theme: Theme) -> F
         else:
             axes.plot(*_inside(line, bpp_high), color=next(measured), lw=1.6, marker="o", ms=2.5)
         axes.lines[-1].set_label(line.label + (" (published)" if line.published else ""))
-    _dress(axes, title, bpp_high, _psnr_limits(lines, bpp_high), theme)
+    axes.set_xlim(0, bpp_high)
+    axes.set_ylim(*_limits(lines, bpp_high))
+    axes.set_xlabel("bit/pixel (whole files)", color=theme.text)
+    axes.set_ylabel(axis, color=theme.text)
+    _colour(axes, title, theme, loc="lower right")
     return figure
 
 
-def _psnr_limits(lines: Sequence[Line], bpp_high: float) -> tuple[float, float]:
+def _limits(lines: Sequence[Line], bpp_high: float) -> tuple[float, float]:
     """Return limits that show all measured points from a few hundredths of a bit on."""
     visible = [
-        float(psnr)
+        float(quality)
         for line in lines
-        for bpp, psnr in zip(*line.curve, strict=True)
+        for bpp, quality in zip(*line.curve, strict=True)
         if 0.05 <= bpp <= bpp_high
     ]
     return (math.floor(min(visible)), math.ceil(max(visible))) if visible else (20.0, 45.0)
@@ -157,19 +168,9 @@ def _psnr_limits(lines: Sequence[Line], bpp_high: float) -> tuple[float, float]:
 
 def _inside(line: Line, bpp_high: float) -> Curve:
     """Return the points left of the plot's end and one beyond, so that the line reaches it."""
-    bpp, psnr = frontier(line.curve)
+    bpp, quality = frontier(line.curve)
     count = int(np.searchsorted(bpp, bpp_high)) + 1
-    return Curve(bpp[:count], psnr[:count])
-
-
-def _dress(
-    axes: Axes, title: str, bpp_high: float, limits: tuple[float, float], theme: Theme
-) -> None:
-    axes.set_xlim(0, bpp_high)
-    axes.set_ylim(*limits)
-    axes.set_xlabel("bit/pixel (whole files)", color=theme.text)
-    axes.set_ylabel("PSNR in dB (RGB)", color=theme.text)
-    _colour(axes, title, theme, loc="lower right")
+    return Curve(bpp[:count], quality[:count])
 
 
 def _colour(axes: Axes, title: str, theme: Theme, loc: str = "best") -> None:

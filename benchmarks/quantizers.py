@@ -26,7 +26,7 @@ from rich.table import Table
 from benchmarks import _machine
 from benchmarks.bdrate import BdRate, bd_rate
 from benchmarks.codecs import Spec, make
-from benchmarks.measure import Task, describe_image, find_images, read_pixels, run_tasks
+from benchmarks.measure import Task, Wanted, describe_image, find_images, read_pixels, run_tasks
 from benchmarks.own_tables import with_own_tables
 from benchmarks.runs import Measured, save
 from trellic.bundle import find
@@ -143,7 +143,8 @@ def _measure(
         result = Measured(name, codec.settings, codec.versions)
         results[case.stage, case.quantizer] = result
         by_spec.setdefault(case.spec, []).append(result)
-    tasks = [Task(spec, image, qualities, similarity=False) for spec in by_spec for image in images]
+    wanted = tuple(map(Wanted, qualities))
+    tasks = [Task(spec, image, wanted) for spec in by_spec for image in images]
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(TextColumn("{task.description}"), *columns, console=console) as progress:
         bar = progress.add_task("encode + decode", total=len(tasks) * len(qualities))

@@ -6,9 +6,10 @@
 
 Every codec runs over a ladder of its own quality settings on every picture. Sizes are those of
 whole files, pictures come from real decoders, and PSNR is over the RGB samples at 8 bits. It prints
-the mean curves and a table of BD-rates (negative: fewer bits than the anchor), and writes JSON and
-plots. Nothing is taken from an earlier run unless ``--reuse`` names its JSON (or the .partial.json
-of a run that was broken off); a codec must then have the same settings, versions and pictures.
+the mean curves and a table of BD-rates (negative: fewer bits than the anchor) for each metric, and
+writes JSON, a Markdown table and plots. Nothing is taken from an earlier run unless ``--reuse``
+names its JSON (or the .partial.json of a run that was broken off); a point is then taken over if
+its codec's settings and versions and its picture are the same and it has the metrics wanted.
 
 A codec may carry options: ``avif:speed=3``, ``avif:tune=psnr``, ``heic:tune=psnr``,
 ``jpeg:tune=psnr``, ``jxl:effort=9``, ``trellic:trellis=32:decoder=fast``.
@@ -16,23 +17,39 @@ A codec may carry options: ``avif:speed=3``, ``avif:tune=psnr``, ``heic:tune=psn
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks import _machine, published, tables
+from benchmarks import _machine, plan, published, scores, tables
 from benchmarks.bdrate import Curve
 from benchmarks.codecs import CodecUnavailableError, Spec, SpecError, make
 from benchmarks.labels import label
 from benchmarks.measure import Task, describe_image, find_images, run_tasks
-from benchmarks.runs import Comparison, Measured, compare, compare_curves, load, save
+from benchmarks.plan import UsageError
+from benchmarks.runs import Comparison, Measured, compare, compare_curves, save
+from benchmarks.scores import SCORES, ScoreUnavailableError
 
-PACKAGES = ("numpy", "pillow", "imagecodecs", "pillow-heif", "pyvips-binary", "onnxruntime")
-LIVE_ANCHORS = ("jpeg", "webp")
+ERRORS = (
+    CodecUnavailableError,
+    ScoreUnavailableError,
+    SpecError,
+    FileNotFoundError,
+    UsageError,
+)
+EVERY_HELP = "compute metrics other than PSNR at each N-th quality only (default 1)"
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "imagecodecs",
+    "pillow-heif",
+    "pyvips-binary",
+    "onnxruntime",
+    "ssimulacra2",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,14 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         run(options, console)
-    except (CodecUnavailableError, SpecError, FileNotFoundError, UsageError) as error:
+    except ERRORS as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
         return 2
     return 0
-
-
-class UsageError(ValueError):
-    """Options contradict each other or the pictures."""
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
@@ -56,99 +69,109 @@ def run(options: argparse.Namespace, console: Console) -> None:
     images = find_images(options.images)[: options.limit]
     if options.published and not published.is_kodak([path.name for path in images]):
         raise UsageError("--published needs exactly the 24 Kodak photos (kodim01 to kodim24)")
-    specs, bpp_range = _specs(options), _bpp_range(options)
+    specs, bpp_range = plan.specs(options), _bpp_range(options)
     stem = f"rd-{options.name or options.images.resolve().name}"
     out = options.out or Path("benchmarks/results") / f"{stem}.json"
+    earlier = plan.Earlier(options.reuse, images)
     head: dict[str, object] = {
         "benchmark": "rd",
         "machine": _machine.describe(PACKAGES),
+        "reused_from": earlier.machine,
         "images": [describe_image(path) for path in images],
         "bpp_range": bpp_range,
-        "bd_note": "percent at equal RGB PSNR (PCHIP of log-rate); bpp_range is the codec's",
+        "bd_note": "percent at equal score (PCHIP of log-rate); bpp_range is the codec's; ci95 of "
+        "per_image by bootstrap over pictures",
     }
     partial = out.with_suffix(".partial.json")
-    codecs = measure(
-        specs, images, options, console, keep=lambda done: save(partial, head, done, [])
-    )
-    comparisons = compare_all(codecs, options.published, bpp_range)
+    tasks, results = _plan(specs, images, options, earlier)
+    for spec, result in results.items():
+        if result.points:
+            console.print(f"{spec}: {len(result.points)} points taken from {options.reuse.name}")
+    codecs = measure(tasks, results, options.jobs, console, lambda x: save(partial, head, x, []))
+    comparisons = compare_all(codecs, options.anchors.split(","), options.published, bpp_range)
     if not options.brief:
         console.print(tables.mean_points(codecs))
-    console.print(tables.bd_rates(comparisons, bpp_range))
+    by_score = {name: [c for c in comparisons if c.score == name] for name in SCORES}
+    for chosen in filter(None, by_score.values()):
+        console.print(tables.bd_rates(chosen, bpp_range))
     save(out, head, codecs, [asdict(comparison) for comparison in comparisons])
     partial.unlink(missing_ok=True)
-    console.print(f"wrote {out}")
+    out.with_suffix(".md").write_text(tables.page(comparisons, bpp_range), encoding="utf-8")
+    console.print(f"wrote {out} and {out.with_suffix('.md').name}")
     if not options.no_plot:
         _plot(codecs, options, stem, console)
 
 
 def measure(
-    specs: Sequence[Spec],
-    images: Sequence[Path],
-    options: argparse.Namespace,
+    tasks: Sequence[Task],
+    results: Mapping[Spec, Measured],
+    jobs: int,
     console: Console,
     keep: Callable[[list[Measured]], None],
 ) -> list[Measured]:
-    """Run the codecs, taking over what ``--reuse`` offers and fits.
+    """Do the tasks, adding their points to the results.
 
-    ``keep`` gets all finished codecs whenever one finishes, so that a run that is broken off can be
-    taken up again.
+    ``keep`` gets all there is whenever a codec is done with a picture, so that a run that is broken
+    off can be taken up again.
     """
-    results, tasks = _plan(specs, images, options, console)
-    left = Counter(task.spec for task in tasks)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(TextColumn("{task.description}"), *columns, console=console) as progress:
-        total = sum(len(task.qualities) for task in tasks)
-        bar = progress.add_task("encode + decode", total=total)
-        for task, points in run_tasks(tasks, options.jobs, lambda n: progress.advance(bar, n)):
+        bar = progress.add_task("encode + decode", total=sum(len(task.points) for task in tasks))
+        for task, points in run_tasks(tasks, jobs, lambda n: progress.advance(bar, n)):
             progress.update(bar, description=f"{task.spec} {task.image.name}")
             results[task.spec].points.extend(points)
-            left[task.spec] -= 1
-            if not left[task.spec]:
-                keep([result for spec, result in results.items() if not left[spec]])
+            results[task.spec].points.sort(key=lambda point: (point.image, point.bpp))
+            keep([result for result in results.values() if result.points])
     return list(results.values())
 
 
 def _plan(
-    specs: Sequence[Spec], images: Sequence[Path], options: argparse.Namespace, console: Console
-) -> tuple[dict[Spec, Measured], list[Task]]:
-    """Return each codec's result, still empty or reused, and the tasks that fill the empty ones."""
-    ladders = _ladders(options.quality)
-    offered = _offered(options, images)
+    specs: Sequence[Spec],
+    images: Sequence[Path],
+    options: argparse.Namespace,
+    earlier: plan.Earlier,
+) -> tuple[list[Task], dict[Spec, Measured]]:
+    """Return what is left to do, and each codec's result, empty or with points taken over."""
+    ladders, names = plan.ladders(options.quality), scores.parse(options.metrics)
     results: dict[Spec, Measured] = {}
     tasks: list[Task] = []
     for spec in specs:
         codec = make(spec)
-        qualities = ladders.get(spec.name, codec.ladder)
-        results[spec] = Measured(str(spec), codec.settings, codec.versions)
-        if (old := _reusable(results[spec], qualities, images, offered, options)) is not None:
-            console.print(f"{spec}: taken from {options.reuse.name}")
-            results[spec] = old
-        else:
-            tasks += [Task(spec, image, qualities, options.ms_ssim) for image in images]
-    return results, tasks
+        ladder = ladders.get(spec.name, codec.ladder)
+        wanted = plan.wanted_points(ladder, names, options.metric_every)
+        results[spec], missing = plan.plan(spec, codec, images, wanted, earlier)
+        tasks += missing
+    return tasks, results
 
 
 def compare_all(
-    codecs: Sequence[Measured], with_published: bool, bpp_range: tuple[float, float] | None
+    codecs: Sequence[Measured],
+    anchors: Sequence[str],
+    with_published: bool,
+    bpp_range: tuple[float, float] | None,
 ) -> list[Comparison]:
-    """Compare every codec with JPEG, WebP and, if wanted, both published VTM curves."""
+    """Compare every codec with the anchors, by every score that both have.
+
+    Published curves, if wanted, are compared by PSNR, and both VTM curves are anchors too.
+    """
     by_spec = {codec.spec: codec for codec in codecs}
-    anchors = [by_spec[name] for name in LIVE_ANCHORS if name in by_spec]
+    live_anchors = [by_spec[name] for name in anchors if name in by_spec]
     comparisons = [
-        compare(codec, anchor, bpp_range)
+        compare(codec, anchor, bpp_range, score)
+        for score in SCORES
         for codec in codecs
-        for anchor in anchors
-        if codec is not anchor
+        for anchor in live_anchors
+        if codec is not anchor and score in codec.scores() and score in anchor.scores()
     ]
     if not with_published:
         return comparisons
     known = published.load()
-    published_anchors = [(one.label, one.curve) for one in known if one.name in published.VTM]
-    live_anchors = [(anchor.spec, anchor.mean_curve()) for anchor in anchors]
+    theirs = [(one.label, one.curve) for one in known if one.name in published.VTM]
+    ours = [(anchor.spec, anchor.mean_curve()) for anchor in live_anchors]
     live = [(codec.spec, codec.mean_curve()) for codec in codecs]
-    comparisons += _against(live, published_anchors, bpp_range)
+    comparisons += _against(live, theirs, bpp_range)
     rows = [(one.label, one.curve) for one in known]
-    return comparisons + _against(rows, live_anchors + published_anchors, bpp_range)
+    return comparisons + _against(rows, ours + theirs, bpp_range)
 
 
 def _against(
@@ -162,65 +185,6 @@ def _against(
         for anchor, against in anchors
         if name != anchor
     ]
-
-
-def _specs(options: argparse.Namespace) -> list[Spec]:
-    """Read the codecs, one Trellic for each ``--trellis``."""
-    specs = []
-    for spec in map(Spec.parse, options.codecs.split(",")):
-        if spec.name != "trellic":
-            specs.append(spec)
-            continue
-        chosen = {**({"model": options.model} if options.model else {}), **dict(spec.options)}
-        for states in options.trellis.split(",") if options.trellis else [None]:
-            more = {} if states is None else {"trellis": states}
-            specs.append(Spec("trellic", tuple({**chosen, **more}.items())))
-    if len({str(spec) for spec in specs}) < len(specs):
-        raise UsageError("a codec is named twice")
-    return specs
-
-
-def _ladders(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    ladders = {}
-    for text in texts:
-        name, _, values = text.partition("=")
-        try:
-            ladders[name] = tuple(float(value) for value in values.split(","))
-        except ValueError:
-            raise UsageError(f"--quality {text!r}: expected CODEC=NUMBER,NUMBER,...") from None
-    return ladders
-
-
-def _offered(options: argparse.Namespace, images: Sequence[Path]) -> list[Measured]:
-    """Read an earlier run, if it was on the very same pictures."""
-    if options.reuse is None:
-        return []
-    head, codecs = load(options.reuse)
-    if head["images"] != [describe_image(path) for path in images]:
-        raise UsageError(f"{options.reuse} was measured on other pictures")
-    return codecs
-
-
-def _reusable(
-    wanted: Measured,
-    qualities: Sequence[float],
-    images: Sequence[Path],
-    offered: Sequence[Measured],
-    options: argparse.Namespace,
-) -> Measured | None:
-    """Find an earlier result of the same settings, versions, pictures and qualities."""
-    expected = {(image.name, float(quality)) for image in images for quality in qualities}
-    for old in offered:
-        same = (old.spec, old.settings, old.versions) == (
-            wanted.spec,
-            wanted.settings,
-            wanted.versions,
-        )
-        points = {(point.image, float(point.quality)) for point in old.points}
-        has_metric = not options.ms_ssim or all(p.ms_ssim is not None for p in old.points)
-        if same and points == expected and has_metric:
-            return old
-    return None
 
 
 def _bpp_range(options: argparse.Namespace) -> tuple[float, float] | None:
@@ -237,18 +201,31 @@ def _plot(
 ) -> None:
     from benchmarks.plots import Line, rd_plots  # matplotlib takes a second to import
 
-    lines = [
-        Line(label(codec.spec), codec.mean_curve(), ours=codec.spec.startswith("trellic"))
-        for codec in codecs
-    ]
-    if options.published:
-        known = {one.name: one for one in published.load()}
-        lines += [Line(name, known[name].curve, published=True) for name in published.PLOTTED]
     images = {point.image for codec in codecs for point in codec.points}
     name = "Kodak" if published.is_kodak(sorted(images)) else stem.removeprefix("rd-")
-    title = f"{name}, {len(images)} photos: mean PSNR over rate"
-    for path in rd_plots(lines, title, options.plots, stem, options.plot_bpp):
-        console.print(f"wrote {path}")
+    for score in SCORES:
+        lines = [
+            Line(label(codec.spec), codec.mean_curve(score), ours=codec.spec.startswith("trellic"))
+            for codec in codecs
+            if score in codec.scores()
+        ]
+        if not lines:
+            continue
+        if options.published and score == "psnr":
+            known = {one.name: one for one in published.load()}
+            lines += [Line(name, known[name].curve, published=True) for name in published.PLOTTED]
+        title = f"{name}, {len(images)} photos: mean {SCORES[score].label} over rate"
+        file = stem if score == "psnr" else f"{stem}-{score}"
+        axis = SCORES[score].axis
+        for path in rd_plots(lines, title, options.plots, file, options.plot_bpp, axis):
+            console.print(f"wrote {path}")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -264,14 +241,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--codecs", default="trellic,jpeg,webp,avif,jxl,heic", help="separated by commas")
     add("--published", action="store_true", help="add published curves (Kodak only)")
     add("--trellis", metavar="N,N", help="run Trellic once for each number of states")
+    add("--decoders", metavar="NAME,NAME", help="and for each of these decoders; all: the model's")
     add("--model", metavar="NAME|PATH", help="Trellic's model (default photo)")
     add("--quality", action="append", default=[], metavar="CODEC=Q,Q", help="replace a ladder")
     add("--bpp-min", type=float, help="BD-rates only where the codec spends at least this")
     add("--bpp-max", type=float, help="BD-rates only where the codec spends at most this")
-    add("--ms-ssim", action="store_true", help="compute MS-SSIM too")
+    add("--metrics", default="psnr", help=f"of {', '.join(SCORES)} (default psnr)")
+    add("--metric-every", type=_positive, default=1, metavar="N", help=EVERY_HELP)
+    add("--anchors", default="jpeg,webp,avif", help="codecs to compare the others with")
     add("--jobs", type=int, default=1, help="processes (default 1)")
     add("--limit", type=int, metavar="N", help="only the first N photos")
-    add("--reuse", type=Path, metavar="JSON", help="take over unchanged codecs from an earlier run")
+    add(
+        "--reuse",
+        type=Path,
+        metavar="JSON",
+        help="take over an earlier run's points",
+    )
     add("--name", help="name of the data set (default: the folder's)")
     add("--out", type=Path, metavar="JSON", help="default benchmarks/results/rd-NAME.json")
     add("--plots", type=Path, default=Path("docs/plots"), metavar="DIR", help="folder of plots")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bdrate import BdRate, Curve, bd_rate
+from benchmarks.bootstrap import mean_interval
+from benchmarks.scores import SCORES
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,20 @@ class Point:
     bytes: int
     """Of the whole file."""
     bpp: float
-    psnr: float
-    """RGB, in dB, on 8-bit samples."""
-    ms_ssim: float | None
     encode_seconds: float
     decode_seconds: float
     """Wall times, for planning only: the machine may have been busy."""
+    psnr: float
+    """RGB, in dB, on 8-bit samples."""
+    ms_ssim: float | None = None
+    ssimulacra2: float | None = None
+    butteraugli: float | None = None
+    """Scores beside PSNR: None where the run did not ask for them."""
+
+    def score(self, name: str) -> float | None:
+        """Return one of `benchmarks.scores.SCORES`, as computed."""
+        value: float | None = getattr(self, name)
+        return value
 
 
 @dataclass(frozen=True)
@@ -42,31 +52,39 @@ class Measured:
         """Return the pictures' names, sorted."""
         return sorted({point.image for point in self.points})
 
-    def curve(self, image: str) -> Curve:
-        """Return the curve of one picture."""
-        points = [point for point in self.points if point.image == image]
-        return Curve(np.array([p.bpp for p in points]), np.array([p.psnr for p in points]))
+    def scores(self) -> list[str]:
+        """Return the names of the scores that some point has."""
+        return [name for name in SCORES if any(p.score(name) is not None for p in self.points)]
+
+    def curve(self, image: str, score: str = "psnr") -> Curve:
+        """Return the curve of one picture, in the score's scale for curves."""
+        points = [p for p in self.points if p.image == image]
+        return _curve([(p.bpp, p.score(score)) for p in points], score)
 
     def mean_points(self) -> list[dict[str, float | None]]:
         """Return the mean over the pictures at each quality, from few bits to many."""
+        names = self.scores()
         rows = []
         for quality in sorted({point.quality for point in self.points}):
             chosen = [point for point in self.points if point.quality == quality]
-            similarities = [p.ms_ssim for p in chosen if p.ms_ssim is not None]
-            rows.append(
-                {
-                    "quality": quality,
-                    "bpp": float(np.mean([p.bpp for p in chosen])),
-                    "psnr": float(np.mean([p.psnr for p in chosen])),
-                    "ms_ssim": float(np.mean(similarities)) if similarities else None,
-                }
-            )
+            row = {"quality": quality, "bpp": float(np.mean([p.bpp for p in chosen]))}
+            rows.append(row | {name: _mean([p.score(name) for p in chosen]) for name in names})
         return sorted(rows, key=lambda row: row["bpp"] or 0.0)
 
-    def mean_curve(self) -> Curve:
-        """Return the curve of means over the pictures."""
-        rows = self.mean_points()
-        return Curve(np.array([r["bpp"] for r in rows]), np.array([r["psnr"] for r in rows]))
+    def mean_curve(self, score: str = "psnr") -> Curve:
+        """Return the curve of means over the pictures, in the score's scale for curves."""
+        return _curve([(row["bpp"] or 0.0, row.get(score)) for row in self.mean_points()], score)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None if a picture has no value, for it would be one over other pictures."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _curve(points: Sequence[tuple[float, float | None]], score: str) -> Curve:
+    known = [(bpp, SCORES[score].scale(value)) for bpp, value in points if value is not None]
+    return Curve(np.array([bpp for bpp, _ in known]), np.array([value for _, value in known]))
 
 
 @dataclass(frozen=True)
@@ -75,31 +93,39 @@ class Comparison:
 
     codec: str
     anchor: str
+    score: str
+    """At equal what: one of `benchmarks.scores.SCORES`."""
     mean_curve: BdRate | None
     """On the curves of means."""
     per_image: float | None
     """Mean of the pictures' own BD-rates, in percent; None for published anchors."""
-    ci95: float | None
-    """Half the width of the 95 % confidence interval of that mean (normal approximation)."""
+    ci95: tuple[float, float] | None
+    """The 95 % confidence interval of that mean over pictures, by `mean_interval`."""
     images: int
     """How many pictures have a BD-rate (their curves overlap)."""
     complete_images: int
     """On how many of those the whole wanted rate range is covered."""
 
 
-def compare(test: Measured, anchor: Measured, bpp_range: tuple[float, float] | None) -> Comparison:
+def compare(
+    test: Measured,
+    anchor: Measured,
+    bpp_range: tuple[float, float] | None,
+    score: str = "psnr",
+) -> Comparison:
     """Compare two measured codecs on each picture and on the mean curve."""
     common = sorted(set(test.images()) & set(anchor.images()))
-    all_rates = [bd_rate(test.curve(name), anchor.curve(name), bpp_range) for name in common]
+    pairs = [(test.curve(name, score), anchor.curve(name, score)) for name in common]
+    all_rates = [bd_rate(one, other, bpp_range) for one, other in pairs]
     rates = [rate for rate in all_rates if rate is not None]
     percents = [rate.percent for rate in rates]
-    spread = float(np.std(percents, ddof=1)) if len(percents) > 1 else None
     return Comparison(
         test.spec,
         anchor.spec,
-        bd_rate(test.mean_curve(), anchor.mean_curve(), bpp_range),
+        score,
+        bd_rate(test.mean_curve(score), anchor.mean_curve(score), bpp_range),
         float(np.mean(percents)) if percents else None,
-        None if spread is None else 1.96 * spread / len(percents) ** 0.5,
+        mean_interval(percents),
         len(rates),
         sum(rate.complete for rate in rates),
     )
@@ -108,8 +134,8 @@ def compare(test: Measured, anchor: Measured, bpp_range: tuple[float, float] | N
 def compare_curves(
     codec: str, test: Curve, anchor: str, against: Curve, bpp_range: tuple[float, float] | None
 ) -> Comparison:
-    """Compare where only mean curves are known."""
-    return Comparison(codec, anchor, bd_rate(test, against, bpp_range), None, None, 0, 0)
+    """Compare where only mean curves of PSNR are known."""
+    return Comparison(codec, anchor, "psnr", bd_rate(test, against, bpp_range), None, None, 0, 0)
 
 
 def save(path: Path, head: dict[str, object], codecs: Sequence[Measured], bd: object) -> None:
@@ -120,7 +146,7 @@ def save(path: Path, head: dict[str, object], codecs: Sequence[Measured], bd: ob
             "settings": codec.settings,
             "versions": codec.versions,
             "mean": [_rounded(row) for row in codec.mean_points()],
-            "points": [_rounded(asdict(point)) for point in codec.points],
+            "points": [_rounded(_known(point)) for point in codec.points],
         }
         for codec in codecs
     ]
@@ -142,6 +168,10 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measured]]:
         for row in head.pop("codecs")
     ]
     return head, codecs
+
+
+def _known(point: Point) -> dict[str, object]:
+    return {key: value for key, value in asdict(point).items() if value is not None}
 
 
 def _rounded(row: Mapping[str, object]) -> dict[str, object]:

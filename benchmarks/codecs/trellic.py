@@ -50,6 +50,11 @@ class Trellic:
         self._encode_options = {"trellis": int(trellis), "search": search}
         self._decoder = decoder
 
+    @property
+    def decoders(self) -> list[str]:
+        """Names of the model's decoders."""
+        return list(self._codec.decoders)
+
     def encode(self, pixels: Pixels, quality: float) -> bytes:
         """Encode at quality 1 to 100."""
         return bytes(self._codec.encode(pixels, quality=quality, **self._encode_options))

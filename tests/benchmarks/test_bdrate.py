@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.bdrate import BdRate, Curve, bd_rate, frontier, psnr_at
+from benchmarks.bdrate import BdRate, Curve, bd_rate, frontier, quality_at
 from benchmarks.pchip import Pchip
 
 ANCHOR = Curve(np.array([0.1, 0.2, 0.4, 0.8]), np.array([26.0, 29.0, 32.5, 36.0]))
@@ -26,9 +26,9 @@ def rate(test: Curve, anchor: Curve, bpp_range: tuple[float, float] | None = Non
 
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.0, 1.7])
 def test_a_constant_rate_factor_is_found_exactly(factor: float) -> None:
-    result = rate(Curve(ANCHOR.bpp * factor, ANCHOR.psnr), ANCHOR)
+    result = rate(Curve(ANCHOR.bpp * factor, ANCHOR.quality), ANCHOR)
     assert result.percent == pytest.approx((factor - 1) * 100, abs=1e-9)
-    assert result.psnr == (26.0, 36.0)
+    assert result.quality == (26.0, 36.0)
 
 
 def test_straight_lines_give_the_closed_form() -> None:
@@ -61,21 +61,21 @@ def test_known_values_of_published_curves(test: str, anchor: str, expected: floa
 
 
 def test_the_rate_range_limits_the_tested_codec() -> None:
-    result = rate(Curve(ANCHOR.bpp / 2, ANCHOR.psnr), ANCHOR, (0.1, 0.2))
+    result = rate(Curve(ANCHOR.bpp / 2, ANCHOR.quality), ANCHOR, (0.1, 0.2))
     assert result.bpp == pytest.approx((0.1, 0.2))
-    assert result.psnr == pytest.approx((29.0, 32.5))
+    assert result.quality == pytest.approx((29.0, 32.5))
     assert result.complete
 
 
 def test_a_rate_range_that_is_not_covered_is_reported() -> None:
     assert not rate(ANCHOR, ANCHOR, (0.05, 0.5)).complete
-    short = Curve(ANCHOR.bpp[1:], ANCHOR.psnr[1:])
+    short = Curve(ANCHOR.bpp[1:], ANCHOR.quality[1:])
     assert not rate(ANCHOR, short, (0.1, 0.5)).complete
 
 
 def test_curves_that_share_no_quality_have_no_bd_rate() -> None:
-    assert bd_rate(Curve(ANCHOR.bpp, ANCHOR.psnr + 20), ANCHOR) is None
-    assert bd_rate(Curve(ANCHOR.bpp[:1], ANCHOR.psnr[:1]), ANCHOR) is None
+    assert bd_rate(Curve(ANCHOR.bpp, ANCHOR.quality + 20), ANCHOR) is None
+    assert bd_rate(Curve(ANCHOR.bpp[:1], ANCHOR.quality[:1]), ANCHOR) is None
     assert bd_rate(ANCHOR, ANCHOR, (2.0, 3.0)) is None
 
 
@@ -86,10 +86,10 @@ def test_the_frontier_sorts_and_drops_beaten_points() -> None:
     assert psnr.tolist() == [27.0, 30.0, 33.0]
 
 
-def test_psnr_at_inverts_the_rate() -> None:
-    assert psnr_at(ANCHOR, 0.2) == pytest.approx(29.0)
-    assert psnr_at(ANCHOR, 0.01) == pytest.approx(26.0)
-    assert psnr_at(ANCHOR, 9.0) == pytest.approx(36.0)
+def test_quality_at_inverts_the_rate() -> None:
+    assert quality_at(ANCHOR, 0.2) == pytest.approx(29.0)
+    assert quality_at(ANCHOR, 0.01) == pytest.approx(26.0)
+    assert quality_at(ANCHOR, 9.0) == pytest.approx(36.0)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,6 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from benchmarks.metrics import SCALE_WEIGHTS, Pixels, ms_ssim, psnr
+from PIL import Image
+
+from benchmarks import scores
 
 
 def picture(seed: int, height: int = 176, width: int = 163) -> Pixels:
@@ -91,3 +96,54 @@ def test_ms_ssim_refuses_pictures_without_five_scales() -> None:
     small = picture(4, 160, 300)
     with pytest.raises(ValueError, match="161"):
         ms_ssim(small, small)
+
+
+def samples() -> tuple[Pixels, Pixels]:
+    """A crop of a sample photo, and what is left of it after steps of 24."""
+    path = Path(__file__).parents[2] / "samples" / "osprey.png"
+    with Image.open(path) as photo:
+        original = np.asarray(photo.convert("RGB"))[100:356, 200:520]
+    return original, (original // 24 * 24 + 12).clip(0, 255).astype(np.uint8)
+
+
+def test_ms_ssim_is_that_of_published_results() -> None:
+    # pytorch-msssim 1.0.0: ms_ssim(x, y, data_range=255, size_average=True) on float64 tensors
+    assert ms_ssim(*samples()) == pytest.approx(0.956447170, abs=1e-6)
+
+
+def test_ssimulacra2_is_that_of_its_files(tmp_path: Path) -> None:
+    package = pytest.importorskip("ssimulacra2")
+    pictures = samples()
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, pixels in zip(paths, pictures, strict=True):
+        Image.fromarray(pixels).save(path)
+    expected = package.compute_ssimulacra2(*map(str, paths))
+    assert scores.ssimulacra2(*pictures) == pytest.approx(expected)
+    assert scores.ssimulacra2(pictures[0], pictures[0]) == pytest.approx(100)
+
+
+def test_butteraugli_reads_its_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / scores.BUTTERAUGLI
+    program.write_text('#!/bin/sh\ntest -s "$1" && test -s "$2" && printf "3.3\\n3-norm: 1.4\\n"\n')
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(scores.ScoreUnavailableError, match="libjxl-devtools"):
+        scores.parse("butteraugli")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert scores.parse("butteraugli") == ("psnr", "butteraugli")
+    assert scores.butteraugli(*samples()) == 1.4
+    program.write_text("#!/bin/sh\necho no\nexit 1\n")
+    with pytest.raises(scores.ScoreUnavailableError, match="no"):
+        scores.butteraugli(*samples())
+
+
+def test_scores_grow_with_quality_where_they_are_compared() -> None:
+    original, coarse = samples()
+    fine = (original // 6 * 6 + 3).astype(np.uint8)
+    for name in ("psnr", "ms_ssim"):
+        score = scores.SCORES[name]
+        assert score.scale(score.compute(original, fine)) > score.scale(
+            score.compute(original, coarse)
+        )
+    assert scores.SCORES["ms_ssim"].scale(0.99) == pytest.approx(20)
+    assert scores.SCORES["butteraugli"].scale(0.5) > scores.SCORES["butteraugli"].scale(1.5)

@@ -13,7 +13,7 @@ from benchmarks.labels import label
 from benchmarks.runs import Measured, Point, compare, load
 from PIL import Image
 
-from benchmarks import codecs, measure, published, rd, tables
+from benchmarks import bootstrap, codecs, measure, plan, published, rd, scores, tables
 
 
 class Coarse:
@@ -88,7 +88,12 @@ def test_the_cheaper_codec_wins_and_negative_is_better(folder: Path) -> None:
     assert won["mean_curve"]["percent"] < -3
     assert won["per_image"] == pytest.approx(won["mean_curve"]["percent"], abs=3)
     assert rates["jpeg", "webp"]["mean_curve"]["percent"] > 3
+    low, high = won["ci95"]
+    assert low < won["per_image"] < high
     assert won["images"] == 3
+    page = (folder.parent / "rd.md").read_text()
+    assert f"{won['mean_curve']['percent']:+.1f}" in page
+    assert "RGB PSNR" in page
 
 
 def test_reuse_takes_over_what_has_not_changed(
@@ -102,8 +107,10 @@ def test_reuse_takes_over_what_has_not_changed(
         measure, "run_task", lambda task, report: done.append(task) or run(task, report)
     )
     reuse = ["--reuse", str(folder.parent / "rd.json")]
-    assert rd.main(arguments(folder, *reuse, "--quality", "webp=1,2,3")) == 0
-    assert {task.spec.name for task in done} == {"webp"}
+    assert rd.main(arguments(folder, *reuse, "--quality", "webp=1,2,2.6")) == 0
+    assert {(task.spec.name, task.points) for task in done} == {
+        ("webp", (measure.Wanted(2.6, ("psnr",)),))
+    }
     second = load(folder.parent / "rd.json")[1]
     assert second[0] == first[0]
     assert len(second[1].points) == 9
@@ -123,16 +130,39 @@ def test_a_broken_run_can_be_taken_up_again(folder: Path, monkeypatch: pytest.Mo
     assert not (folder.parent / "rd.json").exists()
     partial = folder.parent / "rd.partial.json"
     _, finished = load(partial)
-    assert [one.spec for one in finished] == ["jpeg"]
+    assert [(one.spec, len(one.images())) for one in finished] == [("jpeg", 3), ("webp", 1)]
     monkeypatch.setattr(measure, "run_task", run)
     assert rd.main(arguments(folder, "--reuse", str(partial))) == 0
     assert load(folder.parent / "rd.json")[1][0] == finished[0]
     assert not partial.exists()
 
 
+def test_a_picture_that_changed_is_measured_again(folder: Path) -> None:
+    rd.main(arguments(folder))
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(folder / "1.png")
+    earlier = plan.Earlier(folder.parent / "rd.json", measure.find_images(folder))
+    points = earlier.points(Measured("jpeg", Coarse("200").settings, Coarse().versions))
+    assert {image for image, _ in points} == {"0.png", "2.png"}
+    assert not earlier.points(Measured("jpeg", Coarse("200").settings, {"coarse": "2"}))
+
+
+def test_a_score_that_is_missing_is_measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rd.main(arguments(folder))
+    dark = scores.Score("Dark", "dark", lambda _, decoded: 255.0 - decoded.mean(), float, str)
+    monkeypatch.setitem(scores.SCORES, "ms_ssim", dark)
+    reuse = ["--reuse", str(folder.parent / "rd.json"), "--metric-every", "2"]
+    monkeypatch.setattr(scores, "parse", lambda _: ("psnr", "ms_ssim"))
+    assert rd.main(arguments(folder, *reuse)) == 0
+    head, (jpeg, _) = load(folder.parent / "rd.json")
+    assert {p.quality for p in jpeg.points if p.ms_ssim is not None} == {1, 3, 5}
+    assert len(jpeg.curve("0.png", "ms_ssim").bpp) == 3
+    assert {row["score"] for row in head["bd_rates"]} == {"psnr", "ms_ssim"}
+
+
 def test_reuse_refuses_other_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rd.main(arguments(folder))
-    (folder / "2.png").unlink()
+    for number in range(3):
+        Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(folder / f"{number}.png")
     assert rd.main(arguments(folder, "--reuse", str(folder.parent / "rd.json"))) == 2
     assert "other pictures" in capsys.readouterr().err
 
@@ -146,6 +176,7 @@ def test_reuse_refuses_other_pictures(folder: Path, capsys: pytest.CaptureFixtur
         (["--codecs", "gif"], "unknown codec"),
         (["--codecs", "webp:method"], "option=value"),
         (["--codecs", "webp,webp"], "twice"),
+        (["--metrics", "vmaf"], "unknown metric"),
     ],
 )
 def test_bad_usage_is_one_line(
@@ -162,12 +193,14 @@ def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_trellis_settings_become_codecs_and_paths_stay_out_of_labels() -> None:
     options = argparse.Namespace(
-        codecs="trellic:decoder=fast,jpeg", trellis="0,32", model="/home/me/models/mine.zip"
+        codecs="trellic,jpeg", trellis="0,32", decoders="a,b", model="/home/me/models/mine.zip"
     )
-    specs = rd._specs(options)
+    specs = plan.specs(options)
     assert [str(spec) for spec in specs] == [
-        "trellic:model=mine.zip:decoder=fast:trellis=0",
-        "trellic:model=mine.zip:decoder=fast:trellis=32",
+        "trellic:model=mine.zip:decoder=a:trellis=0",
+        "trellic:model=mine.zip:decoder=a:trellis=32",
+        "trellic:model=mine.zip:decoder=b:trellis=0",
+        "trellic:model=mine.zip:decoder=b:trellis=32",
         "jpeg",
     ]
     assert dict(specs[0].options)["model"] == "/home/me/models/mine.zip"
@@ -178,9 +211,18 @@ def test_a_picture_of_another_shape_is_an_error(folder: Path) -> None:
         def decode(self, data: bytes) -> Pixels:
             return super().decode(data)[1:]
 
-    task = measure.Task(Spec("jpeg"), folder / "0.png", (1.0,), False)
+    task = measure.Task(Spec("jpeg"), folder / "0.png", (measure.Wanted(1.0),))
     with pytest.raises(ValueError, match=r"decoded \(39, 48, 3\), expected \(40, 48, 3\)"):
-        measure._measure(Cropping(), measure.read_pixels(task.image), 1.0, task)
+        measure._measure(Cropping(), measure.read_pixels(task.image), task.points[0], task)
+
+
+def test_the_interval_of_a_mean_is_that_of_statistics() -> None:
+    values = np.random.default_rng(1).normal(-20, 3, 400)
+    low, high = bootstrap.mean_interval(values.tolist())
+    half = 1.96 * values.std(ddof=1) / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+    assert bootstrap.mean_interval(values.tolist()) == (low, high)
+    assert bootstrap.mean_interval([1.0]) is None
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,186 @@
+"""Write the tables of README.md and docs/benchmarks.md from the committed results.
+
+::
+
+    python -m benchmarks.readme --check     # exit code 1 if a table differs from its JSON
+    python -m benchmarks.readme --write
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``; what is between them
+is replaced, all else is left alone.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import published, tables
+from benchmarks.bdrate import BdRate
+from benchmarks.labels import label
+from benchmarks.runs import Comparison
+from benchmarks.scores import SCORES
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
+SHORT = {published.VTM[0]: "VTM-9.1 (published)", published.VTM[1]: "VTM-9.1 (corrected)"}
+
+
+class UnknownTableError(ValueError):
+    """A page asks for a table that is not drawn here."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check or write the pages; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--check", action="store_true", help="say which pages differ")
+    action.add_argument("--write", action="store_true", help="write them")
+    options = parser.parse_args(arguments)
+    stale = [page for page in PAGES if update(page.read_text(encoding="utf-8"))[1]]
+    for page in stale:
+        if options.write:
+            page.write_text(update(page.read_text(encoding="utf-8"))[0], encoding="utf-8")
+        print(f"{page.name}: {'written' if options.write else 'differs from the results'}")
+    return int(bool(stale) and options.check)
+
+
+def update(text: str, results: Path = RESULTS) -> tuple[str, bool]:
+    """Return a page with its tables drawn from the results, and whether that changes it.
+
+    Raises
+    ------
+    UnknownTableError
+        It asks for a table that is not among `TABLES`.
+    """
+
+    def draw(match: re.Match[str]) -> str:
+        if match[2] not in TABLES:
+            raise UnknownTableError(f"no table {match[2]!r}; choose from {', '.join(TABLES)}")
+        return match[1] + TABLES[match[2]](results) + "\n" + match[4]
+
+    new = BLOCK.sub(draw, text)
+    return new, new != text
+
+
+# ---- rate-distortion ----
+
+
+def rd_psnr(results: Path) -> str:
+    """Draw BD-rates by PSNR on the mean curves: what was run here, against all anchors."""
+    run, comparisons = _rd(results)
+    ran = {codec["spec"] for codec in run["codecs"]}
+    chosen = [c for c in comparisons if c.score == "psnr" and c.codec in ran]
+    return f"{tables.markdown(chosen, _name)}\n\n{_range(run)} {_made(run)}"
+
+
+def rd_scores(results: Path) -> str:
+    """Draw BD-rates by the other scores, against the codecs run here."""
+    _, comparisons = _rd(results)
+    chosen = {name: [c for c in comparisons if c.score == name] for name in list(SCORES)[1:]}
+    parts = [
+        f"At equal {SCORES[name].label}:\n\n{tables.markdown(rows, _name)}"
+        for name, rows in chosen.items()
+        if rows
+    ]
+    return "\n\n".join(parts) or "*Not in the committed results: they were made with PSNR only.*"
+
+
+def rd_photos(results: Path) -> str:
+    """Draw the mean of the pictures' own BD-rates by PSNR, with its interval."""
+    run, comparisons = _rd(results)
+    chosen = [c for c in comparisons if c.score == "psnr" and c.per_image is not None]
+    return tables.markdown(chosen, _name, detailed=True) + f"\n\n{_made(run)}"
+
+
+def _rd(results: Path) -> tuple[dict[str, Any], list[Comparison]]:
+    run = _load(results / "rd-kodak.json")
+    comparisons = []
+    for row in run["bd_rates"]:
+        mean = row["mean_curve"]
+        comparisons.append(Comparison(**{**row, "mean_curve": BdRate(**mean) if mean else None}))
+    return run, comparisons
+
+
+def _name(spec: str) -> str:
+    """Return how a table calls a codec: ours in bold, published curves short."""
+    name = SHORT.get(spec.removesuffix(" (published)"), label(spec))
+    return f"**{name}**" if spec.split(":")[0] == "trellic" else name
+
+
+def _range(run: Mapping[str, Any]) -> str:
+    if run["bpp_range"] is None:
+        return ""
+    low, high = run["bpp_range"]
+    return f"\\* The curves do not cover the whole of {low:g} to {high:g} bit/pixel."
+
+
+# ---- entropy coder and trellis ----
+
+
+def coder(results: Path) -> str:
+    """Draw the speeds of the entropy coder with 32 lanes and of others."""
+    run = _load(results / "coder.json")
+    rows = [
+        (speed["name"], f"{speed['encode']:.0f}", f"{speed['decode']:.0f}", f"{speed['bytes']:,}")
+        for speed in run["speeds"]
+        if not speed["name"].startswith("trellic") or speed["name"].endswith(", 32 lanes")
+    ]
+    head = ("coder", "encode, Msymbols/s", "decode, Msymbols/s", "bytes")
+    return _table(head, rows) + f"\n\nOne core, best run. {_made(run)}"
+
+
+def gaussian(results: Path) -> str:
+    """Draw the excess over the Shannon bound of every quantizer, each at its best step."""
+    run = _load(results / "gaussian_rd.json")
+    best: dict[str, dict[str, Any]] = {}
+    for row in run["results"]:
+        if row["excess"] < best.get(row["name"], {"excess": float("inf")})["excess"]:
+            best[row["name"]] = row
+    rows = [
+        (name, f"{row['step']:.2f}", f"{row['excess']:.1f} %", f"{row['expected']:.1f} %")
+        for name, row in best.items()
+    ]
+    head = ("quantizer", "step", "excess, in bytes of the coder", "design's figure")
+    return _table(head, rows) + f"\n\n{_made(run)}"
+
+
+# ---- what all of them share ----
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _made(run: Mapping[str, Any]) -> str:
+    """Say on what, from which commit and when a result was made."""
+    machine, earlier = run["machine"], run.get("reused_from")
+    taken = f" (points taken over from commit {earlier['commit']})" if earlier else ""
+    cores = f"{machine['cores']} core" + ("s" if machine["cores"] != 1 else "")
+    return (
+        f"*Made on {machine['date'][:10]} from commit {machine['commit']}{taken}, "
+        f"{machine['processor']}, {cores}.*"
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return run
+
+
+TABLES: Final[dict[str, Callable[[Path], str]]] = {
+    "rd-psnr": rd_psnr,
+    "rd-scores": rd_scores,
+    "rd-photos": rd_photos,
+    "coder": coder,
+    "gaussian": gaussian,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
