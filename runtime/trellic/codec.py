@@ -166,7 +166,7 @@ class Codec:
         self,
         picture: Picture,
         *,
-        quality: float = DEFAULT_QUALITY,
+        quality: float | None = None,
         bpp: float | None = None,
         max_bytes: int | None = None,
         trellis: int = DEFAULT_TRELLIS,
@@ -178,7 +178,7 @@ class Codec:
 
         Parameters
         ----------
-        quality : in [1, 100], used in steps of 1/16
+        quality : in [1, 100], used in steps of 1/16; 60 where nothing else is asked for
         bpp : bits per pixel to meet from below, in place of ``quality``
         max_bytes : size not to exceed, in place of ``quality``
         trellis : number of trellis states, 0 for scalar quantization with RDOQ
@@ -196,7 +196,9 @@ class Codec:
             When no quality meets ``bpp`` or ``max_bytes``.
         """
         start = time.perf_counter()
-        quality16 = to_quality16(quality)
+        if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
+            raise BadParameter("more than one target", expected="quality, bpp or max_bytes")
+        quality16 = to_quality16(DEFAULT_QUALITY if quality is None else quality)
         quantizer = self._quantizer(trellis, search)
         chunks = bitstream.Chunks.of(picture, strip=strip)
         plane = Plane(picture.width, picture.height)

@@ -511,6 +511,26 @@ def test_input_and_output_are_not_the_same_file(tmp_path, photo, fake_codec, tre
     check_misused(trellic("encode", photo, tmp_path / "link"), "is IN itself")
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_no_input_is_written_over_in_a_folder(tmp_path, photo, stream, fake_codec, trellic, link):
+    """An input may have the very name that its result, or that of another input, would get."""
+    folder = tmp_path / "f"
+    folder.mkdir()
+    odd = folder / "photo.tlc"  # a picture, whatever its name says
+    odd.write_bytes(photo.read_bytes())
+    where = tmp_path / "way"
+    where.symlink_to(folder)
+    done = trellic("encode", odd, where if link else folder)
+    assert done.code == 1
+    assert "would replace the input" in done.err
+    assert odd.read_bytes() == photo.read_bytes()
+    other = tmp_path / "photo.png"
+    other.write_bytes(photo.read_bytes())
+    done = trellic("encode", other, odd, folder)
+    assert (done.code, done.err.count("would replace the input")) == (1, 2)
+    assert odd.read_bytes() == photo.read_bytes()
+
+
 @pytest.mark.parametrize("command", ["serve", "batch"])
 def test_commands_that_do_not_exist_yet(trellic, command):
     check_misused(trellic(command), "No such command")

@@ -420,7 +420,6 @@ def test_a_smooth_size_is_found_soon(power, part):
         {"quality": 100.1},
         {"quality": math.nan},
         {"quality": "60"},
-        {"quality": None},
         {"trellis": 3},
         {"trellis": -8},
         {"trellis": 512},
@@ -453,6 +452,11 @@ def test_any_kind_of_number_is_a_quality(tiny, quality):
 def test_bad_shapes(tiny, shape):
     with pytest.raises(BadImage):
         tiny.encode(np.zeros(shape, np.uint8))
+
+
+def test_one_target_at_a_time(tiny):
+    with pytest.raises(BadParameter, match="more than one target"):
+        tiny.encode(np.zeros((8, 8, 3), np.uint8), quality=50, bpp=1.0)
 
 
 def test_unknown_options_are_not_swallowed(tiny):

@@ -202,6 +202,13 @@ def test_16_bit_tiff_is_rounded(order):
     np.testing.assert_array_equal(picture.pixels, rounded(samples))
 
 
+def test_tiff_of_32_bit_integers_is_refused():
+    file = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 200, np.int32)).save(file, "TIFF")
+    with pytest.raises(BadImage, match="32-bit integers"):
+        from_bytes(file.getvalue())
+
+
 def test_16_bit_pillow_image_opened_but_not_loaded():
     from trellic.images import from_any
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trellic import bitstream
+from trellic.bitstream.header import MAX_SIDE
 from trellic.cli.decode import read_stream
 from trellic.cli.report import Report
 
@@ -17,7 +18,7 @@ def run(file: str, as_json: bool) -> None:
     """
     with Report("Reading", [file], as_json=as_json) as report, report.file(file):
         data = read_stream(file)
-        bitstream.read(data)
+        bitstream.read(data, MAX_SIDE**2)  # no pixel is decoded
         fields = {"input": file} | _fields(data)
         report.result("", fields) if as_json else _print(fields)
 

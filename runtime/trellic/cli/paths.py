@@ -25,21 +25,29 @@ class Job:
         The folder to make, if it is missing, when there is something to put into it.
     clash : str, optional
         An earlier source with the same target: this one must not be written.
+    onto : str, optional
+        The input, this or another, that the target is: it must not be written over.
     """
 
     source: str
     target: str
     folder: str | None = None
     clash: str | None = None
+    onto: str | None = None
 
     def check(self) -> None:
-        """Refuse to overwrite the result of an earlier input.
+        """Refuse to overwrite an input, or the result of an earlier one.
 
         Raises
         ------
         BadParameter
-            If there is one with the same name.
+            If the result has the place of one of them.
         """
+        if self.onto is not None:
+            raise BadParameter(
+                f"its result {self.target} would replace the input {self.onto}",
+                remedy="use another folder",
+            )
         if self.clash is not None:
             raise BadParameter(
                 f"its result {self.target} is already that of {self.clash}",
@@ -93,9 +101,11 @@ def plan(inputs: Sequence[str], output: str, suffix: str) -> list[Job]:
         )
     jobs: list[Job] = []
     taken: dict[str, str] = {}
+    sources = {os.path.realpath(source): source for source in inputs}
     for source in inputs:
         target = os.path.join(output, Path(source).stem + suffix)
-        jobs.append(Job(source, target, output, taken.get(target)))
+        onto = sources.get(os.path.realpath(target))
+        jobs.append(Job(source, target, output, taken.get(target), onto))
         taken.setdefault(target, source)
     return jobs
 

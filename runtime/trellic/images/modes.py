@@ -169,6 +169,12 @@ def _samples(image: Image.Image) -> npt.NDArray[Any]:
     if mode.startswith("I;16"):
         return np.array(image).astype(np.uint16)
     if mode == "I":
+        if _is_32_bit_tiff(image):
+            raise BadImage(
+                "a TIFF file of 32-bit integers, whose white is not known",
+                expected="8-bit or 16-bit samples",
+                remedy="scale them to 0..65535 and save 16 bits",
+            )
         return _narrow(np.array(image))
     if mode == "P":
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -193,6 +199,11 @@ def _copy_of(image: Image.Image) -> Pixels:
         strip = np.asarray(image.crop((0, top, image.width, bottom)))
         samples[top:bottom] = strip.reshape(bottom - top, image.width, channels)
     return samples[..., 0] if channels == 1 else samples
+
+
+def _is_32_bit_tiff(image: Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return 32 in tags.get(258, ())  # BitsPerSample
 
 
 def _narrow(samples: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
