@@ -229,10 +229,10 @@ class LatentCoder:
 
         Arguments are those of `encode`; lanes are guessed.
         """
-        y32 = np.floor(f * (level.gain_float * STEP32)[:, None, None] + 0.5).astype(np.int64)
-        features = self._features(_hyper_symbols(h, level), level)
         part = Rectangle(0, plane.latents[0], 0, plane.latents[1])
-        lanes = _guess_lanes(y32, part)
+        y32 = _to_fixed(f, level)
+        features = self._features(_hyper_symbols(h, level), part, level)
+        lanes = _guess_lanes(y32)
         v32 = np.zeros(y32.shape, np.int32)
         chosen = np.zeros(y32.shape, np.int32)
         classes = np.full(y32.shape, NOT_CODED, np.uint8)
