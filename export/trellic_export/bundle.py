@@ -46,6 +46,8 @@ class Options:
     skip_index : latents with a smaller scale index are not coded
     trellis_step : distance D of the trellis quantizers, in 1/32 step
     lam : the search's Lagrangian of each family, in cost a 1/64 bit (16 e32^2 + lam * rate64)
+    fit_lam : the same while tables are fitted; tables of a thriftier search than the one that
+        uses them save bits (docs/experiments/rate-allocation.md)
     """
 
     name: str
@@ -54,7 +56,8 @@ class Options:
     photos: int = 64
     skip_index: int = 4
     trellis_step: int = 21
-    lam: dict[str, int] = field(default_factory=lambda: {"scalar": 26, "trellis": 28})
+    lam: dict[str, int] = field(default_factory=lambda: {"scalar": 20, "trellis": 24})
+    fit_lam: dict[str, int] = field(default_factory=lambda: {"scalar": 40, "trellis": 48})
 
 
 def export_bundle(
@@ -96,7 +99,7 @@ def export_bundle(
     g_a, h_a, g_s = (OrtEngine(files[free[name].file]) for name in ("g_a", "h_a", "quality"))
     photos = _photos(pack, options.photos, g_a, h_a, free["g_a"].halo, layout.latents)
     calibration = Calibration(layout, levels, engines, sigmas, photos, options.trellis_step)
-    tables = calibration.fit(options.lam)
+    tables = calibration.fit(options.fit_lam)
     offsets = calibration.offsets(
         tables,
         options.lam,

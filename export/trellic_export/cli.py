@@ -38,10 +38,16 @@ def export_command(
     licence: Annotated[str, typer.Option(help="of the weights")] = "Apache-2.0",
     skip_index: Annotated[int, typer.Option(min=0, help="smaller scales are not coded")] = 4,
     trellis_step: Annotated[int, typer.Option(min=1, max=255, help="in 1/32 step")] = 21,
-    lam_scalar: Annotated[int, typer.Option(min=0, max=4096, help="cost of 1/64 bit, RDOQ")] = 26,
+    lam_scalar: Annotated[int, typer.Option(min=0, max=4096, help="cost of 1/64 bit, RDOQ")] = 20,
     lam_trellis: Annotated[
         int, typer.Option(min=0, max=4096, help="cost of 1/64 bit, trellis")
-    ] = 28,
+    ] = 24,
+    fit_lam_scalar: Annotated[
+        int, typer.Option(min=0, max=4096, help="while tables are fitted, RDOQ")
+    ] = 40,
+    fit_lam_trellis: Annotated[
+        int, typer.Option(min=0, max=4096, help="while tables are fitted, trellis")
+    ] = 48,
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
     *weights, out = paths
@@ -59,6 +65,7 @@ def export_command(
         skip_index=skip_index,
         trellis_step=trellis_step,
         lam={"scalar": lam_scalar, "trellis": lam_trellis},
+        fit_lam={"scalar": fit_lam_scalar, "trellis": fit_lam_trellis},
     )
     manifest = export_bundle(model, facts, packed, out, options)
     typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")

@@ -242,8 +242,8 @@ class LatentCoder:
 
         Arguments are those of `encode`; lanes are guessed.
         """
-        y32 = _to_fixed(f, level)
         part = Rectangle(0, plane.latents[0], 0, plane.latents[1])
+        y32 = _to_fixed(f, level)
         features = self._features(_hyper_symbols(h, level), part, level)
         lanes = _guess_lanes(y32)
         v32 = np.zeros(y32.shape, np.int32)

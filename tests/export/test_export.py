@@ -80,8 +80,8 @@ def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     assert all(graph.kmac_per_pixel > 0 for graph in graphs)
     assert (manifest.name, manifest.description) == ("mini", "For one test.")
     assert (manifest.layout.skip_index, manifest.layout.scales) == (1, 24)
-    assert manifest.search["scalar"].lam == 26
-    assert manifest.search["trellis"].lam == 28
+    assert manifest.search["scalar"].lam == 20
+    assert manifest.search["trellis"].lam == 24
     assert set(manifest.made_with) == {"numpy", "torch", "onnx", "onnxruntime", "python"}
     assert manifest.training["steps"] == 0
     assert set(manifest.training["largest_accumulator"]) == set(opened.networks)

@@ -38,11 +38,10 @@ from .end_to_end import (
 from .models.photo import PhotoModel
 from .optimizers import make_optimizer
 from .quantizing import LoopQuantizer, QuantizedBatch, latents_for_synthesis, sigmas_of
-from .recipe import QuantizedPhase, QuantizedRecipe
+from .recipe import Family, QuantizedPhase, QuantizedRecipe
 from .symbols import Collector
 
 FIT_ROUNDS = 3
-RECENT_CROPS = 160  # whose symbols tables are fitted to
 VALIDATION_CROPS, VALIDATION_SIDE = 8, 256
 VALIDATION_QUALITIES = (15.0, 40.0, 65.0, 90.0)
 
@@ -87,8 +86,6 @@ class QuantizedStage(lightning.LightningModule):
         self.ema.requires_grad_(False)
         self.rng = np.random.default_rng(recipe.seed)
         self.pool = Pool(recipe.pool, self.rng)
-        segments = RECENT_CROPS * len(model.steps)
-        self.recent = Collector(limit=segments)
         self.prior = parametric_tables(sigmas_of(model.config.scales), recipe.trellis_step)
         self.quantizer = LoopQuantizer(self.model, self.prior, recipe.skip_index)
         self.warm = 0
@@ -107,34 +104,35 @@ class QuantizedStage(lightning.LightningModule):
         for part in parts:
             part.requires_grad_(True)
 
-    def fit_tables(self) -> None:
-        """Fit tables to what the quantizers emit now, several times over."""
-        families: dict[str, Quantizer] = {}
+    def fit_tables(self, rounds: int, crops: int) -> None:
+        """Fit tables to what the quantizers emit now, as the export does.
+
+        The search that they are fitted to is thriftier than the one that uses them.
+        """
+        families: dict[str, str | int] = {}
         for kind in self.recipe.quantizers:  # the first of each family
-            families.setdefault(self._family(kind), self._search(kind))
+            families.setdefault("scalar" if kind in ("round", 0) else "trellis", kind)
         size = max(phase.crop for phase in self.recipe.phases)
-        turns = [(turn, q) for turn in range(FIT_ROUNDS) for q in families.values()]
-        for turn, quantizer in turns:
-            collected = Collector()
-            family = "trellis" if quantizer.states else "scalar"
-            for _ in track(range(self.recipe.fit_crops), f"fitting {family} tables, {turn}"):
-                x = to_network(self.pack.crops(self.rng, 1, size))
-                self.quantizer(x, _qualities(1), quantizer, collected)
-            self.quantizer.use(collected.refit(self.quantizer.tables, self.prior))
+        for turn in range(rounds):
+            for family, kind in families.items():
+                collected = Collector()
+                numbers = range(crops)
+                for _ in (
+                    track(numbers, f"fitting {family} tables, {turn}") if rounds > 1 else numbers
+                ):
+                    x = to_network(self.pack.crops(self.rng, 1, size))
+                    self.quantizer(x, _qualities(1), self._search(kind, fit=True), collected)
+                self.quantizer.use(collected.refit(self.quantizer.tables, self.prior))
 
-    @staticmethod
-    def _family(kind: str | int) -> str:
-        return "scalar" if kind in ("round", 0) else "trellis"
-
-    def _search(self, kind: str | int) -> Quantizer:
+    def _search(self, kind: str | int, *, fit: bool = False) -> Quantizer:
         if kind == "round":
             return Quantizer(0, 0, "round")
-        states = int(kind)
-        return Quantizer(states, self.recipe.lam_trellis if states else self.recipe.lam_scalar)
+        family: Family = "trellis" if kind else "scalar"
+        return Quantizer(int(kind), (self.recipe.fit_lam if fit else self.recipe.lam)[family])
 
     def on_train_start(self) -> None:
         """Fit tables, then start the clock: set-up does not count."""
-        self.fit_tables()
+        self.fit_tables(FIT_ROUNDS, self.recipe.fit_crops)
         self.start_loss = self.validate_on(self.model)[0]
         self.clock.start = time.monotonic()
 
@@ -152,7 +150,7 @@ class QuantizedStage(lightning.LightningModule):
     def _quantize(self, x: Tensor, quality: Tensor) -> QuantizedBatch:
         kinds = self.recipe.quantizers
         kind = kinds[int(self.rng.integers(len(kinds)))]
-        return self.quantizer(x, quality, self._search(kind), self.recent)
+        return self.quantizer(x, quality, self._search(kind))
 
     def _synthesis_step(self, crops: Tensor, phase: QuantizedPhase) -> Tensor:
         """Only g_s: crops may come from the pool."""
@@ -215,7 +213,7 @@ class QuantizedStage(lightning.LightningModule):
         self.ema.update_parameters(self.model)
         joint = self.recipe.phase_at(self.clock.share()).train != "g_s"
         if joint and self.warm % self.recipe.refit_every == 0:
-            self.quantizer.use(self.recent.refit(self.quantizer.tables, self.prior))
+            self.fit_tables(1, self.recipe.refit_crops)
         if self.warm % self.recipe.validate_every == 0:
             loss, bpp, psnr = self.validate_on(self.average)
             self.log("validation_loss", loss / self.start_loss, prog_bar=True)

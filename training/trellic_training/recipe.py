@@ -60,6 +60,7 @@ class Recipe(BaseModel):
         return next((p for p in self.phases if share < p.until), self.phases[-1])
 
 
+Family = Literal["scalar", "trellis"]
 Part = Literal["g_s", "g_s+entropy"]
 
 
@@ -84,16 +85,16 @@ class QuantizedRecipe(BaseModel):
     """Everything that decides a run of the quantized-latent stage but weights, photos and time.
 
     ``quantizers`` are drawn batch by batch: trellis states, 0 for RDOQ, "round" for plain rounding.
-    One entry gives weights for one quantizer, several give weights that all share. ``lam`` and
-    ``trellis_step`` are those of the export (`trellic_export.bundle.Options`).
+    One entry gives weights for one quantizer, several give weights that all share. ``lam``,
+    ``fit_lam`` and ``trellis_step`` are those of the export (`trellic_export.bundle.Options`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     seed: int = 1
     quantizers: tuple[Literal["round", 0, 4, 8, 16, 32, 64, 128, 256], ...] = (8,)
-    lam_scalar: int = Field(26, ge=0, le=4096)
-    lam_trellis: int = Field(28, ge=0, le=4096)
+    lam: dict[Family, int] = {"scalar": 20, "trellis": 24}
+    fit_lam: dict[Family, int] = {"scalar": 40, "trellis": 48}
     trellis_step: int = Field(21, ge=1, le=255)
     skip_index: int = Field(4, ge=0)
     optimizer: Literal["adamw", "soap", "muon"] = "soap"
@@ -107,6 +108,7 @@ class QuantizedRecipe(BaseModel):
     lmbda: tuple[float, float] = (0.0006, 0.2)
     weight_exponent: float = -0.5
     fit_crops: int = Field(96, ge=1, description="crops that tables are first fitted to")
+    refit_crops: int = Field(32, ge=1, description="crops of later fits")
     refit_every: int = Field(100, ge=1, description="steps between new tables")
     validate_every: int = Field(250, ge=1, description="steps between looks at validation crops")
     pool: int = Field(512, ge=1, description="quantized crops kept where a phase reuses them")

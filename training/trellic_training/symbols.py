@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 import numpy.typing as npt
 
@@ -12,15 +10,10 @@ from trellic.quantize.fit import refit
 
 
 class Collector:
-    """Symbols of many segments, as `refit` wants them.
+    """Symbols of many segments, as `refit` wants them."""
 
-    Parameters
-    ----------
-    limit : keep only so many segments, the newest; None keeps all
-    """
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.parts: deque[tuple[npt.NDArray[np.generic], ...]] = deque(maxlen=limit)
+    def __init__(self) -> None:
+        self.parts: list[tuple[npt.NDArray[np.generic], ...]] = []
 
     def __call__(self, *part: npt.NDArray[np.generic]) -> None:
         """Take (t32, scale_index, k, class) of one segment."""
