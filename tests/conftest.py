@@ -1,12 +1,16 @@
 """Set-up shared by all tests: repeatable property tests, GPU tests only where there is a GPU."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from trellic.codec import Codec
+
+# Benchmarks and the conformance kit are no installed packages: import them from the root.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # The same examples on every run and no time limit for each: CI machines are slow and shared.
 settings.register_profile(

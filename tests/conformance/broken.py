@@ -1,0 +1,90 @@
+"""Streams that every decoder must refuse, made of a good one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from itertools import product
+
+from trellic import bitstream
+from trellic.bitstream.fields import crc16, crc32
+from trellic.bitstream.front import SIGNATURE
+from trellic.codec import Codec
+from trellic.errors import CorruptStream
+
+
+def streams(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
+    """Return the reason and the bytes of each, by name."""
+    layout, stream = bitstream.read_layout(good), bitstream.read(good)
+    last, head = layout.segment(layout.header.segments - 1), layout.head.end
+    parts = list(stream.segments)
+
+    def changed(segments: list[bytes], **fields: object) -> bytes:
+        header = dataclasses.replace(stream.header, **fields)  # type: ignore[arg-type]
+        return bitstream.write(bitstream.Stream(header, segments))
+
+    def extended(more: bytes) -> bytes:
+        """With an extension of the header, and a head check that holds."""
+        at = 4 + 3 + 4 + 2  # after signature, fields, stream id and two sizes of one byte
+        fields = int.from_bytes(good[4:7], "little") | 1 << 22
+        front = good[:4] + fields.to_bytes(3, "little") + good[7:at] + more + good[at : head - 2]
+        return sealed(front + crc16(front) + good[head:-4])
+
+    def sealed(body: bytes) -> bytes:
+        return body + crc32(body)
+
+    end = parts[-1]
+    return {
+        "bad-empty": ("no bytes", b""),
+        "bad-signature": ("another signature", b"TLB" + good[3:]),
+        "bad-version": ("format version 2", sealed(SIGNATURE + b"\x02" + good[4:-4])),
+        "bad-reserved": ("a reserved bit is set", _reserved(good, head)),
+        "bad-dither": ("the dither flag, which version 1 does not define", extended(b"\x20" * 5)),
+        "bad-flag": ("an unknown flag of the extension", extended(b"\x80")),
+        "bad-empty-extension": ("an extension without flags", extended(b"\0")),
+        "bad-default-side": ("the default slice side spelled out", extended(b"\x10\x10")),
+        "bad-model": ("another stream id", changed(parts, stream_id=b"\0\xfa\xca\xde")),
+        "bad-cut-head": ("cut inside the head", good[: head - 3]),
+        "bad-cut": ("cut by one byte", good[:-1]),
+        "bad-tail": ("bytes after the end", good + b"\0\0"),
+        "bad-head": ("a flipped bit of the hyper-latents", _flip(good, head - 4)),
+        "bad-segment": ("a flipped bit of a segment", _flip(good, layout.segment(1).offset + 3)),
+        "bad-last": ("a flipped bit of the last segment", _flip(good, last.offset + 3)),
+        "bad-check": ("a flipped bit of the file check", _flip(good, len(good) - 1)),
+        "bad-odd": ("an odd last segment", sealed(good[:-4] + b"\0")),
+        "bad-words-over": ("words left over", changed([*parts[:-1], end + b"\0\0"])),
+        "bad-words-out": ("a group that runs out of words", changed([*parts[:-1], end[:-2]])),
+        "bad-final-state": ("a final state that is not 2^16", _final(codec, parts, changed)),
+        "bad-steps": ("another number of context steps", changed(parts[:-1], steps=2)),
+        "bad-zlib": ("a chunk that is no zlib stream", _chunk(good, head)),
+    }
+
+
+def _flip(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def _final(codec: Codec, parts: list[bytes], write: Callable[[list[bytes]], bytes]) -> bytes:
+    """Change a bit so that every word is taken as before, and only the final state tells."""
+    *rest, last = parts
+    for at, bit in product(range(len(last) - 1, 0, -1), range(8)):
+        data = write([*rest, last[:at] + bytes([last[at] ^ 1 << bit]) + last[at + 1 :]])
+        try:
+            codec.decode(data)
+        except CorruptStream as error:
+            if "ended in state" in str(error):
+                return data
+    raise RuntimeError("no bit of the last segment changes the final state alone")
+
+
+def _reserved(good: bytes, head: int) -> bytes:
+    front = good[:6] + bytes([good[6] | 0x80]) + good[7 : head - 2]
+    body = front + crc16(front) + good[head:-4]
+    return body + crc32(body)
+
+
+def _chunk(good: bytes, head: int) -> bytes:
+    fields = int.from_bytes(good[4:7], "little") | 1 << 22
+    front = good[:4] + fields.to_bytes(3, "little") + good[7:13] + b"\x02\x04" + good[13 : head - 2]
+    body = front + crc16(front) + b"junk" + crc16(b"junk") + good[head:-4]
+    return body + crc32(body)

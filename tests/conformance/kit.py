@@ -1,0 +1,96 @@
+"""The kit on disk: ``manifest.json``, the streams, and the pictures they decode to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic import bitstream, entropy
+from trellic.codec import Codec
+from trellic.layout import Plane
+
+FOLDER = Path(__file__).resolve().parent
+MANIFEST = FOLDER / "manifest.json"
+MODEL = FOLDER.parent / "data" / "tiny.zip"  # the bundle that all streams are of
+LEAST_PSNR = 48.0  # dB between pictures: one step of 255 in every sample is 48.1
+
+Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One stream.
+
+    Attributes
+    ----------
+    name : the stream is ``streams/NAME.tlc``
+    features : of the format that it is there for
+    sha256 : of the file, as hex
+    refuse : the reason why a decoder must refuse it; the rest is empty then
+    z, y : shape and SHA-256 of the hyper-latents z and of the latents in 1/32 step (docs/format.md,
+        7.3 and 7.4), each as int32, little endian, in C order; they match exactly
+    pictures : least PSNR in dB, by decoder, against ``pictures/NAME.DECODER.png``, whose alpha
+        matches exactly; colours under alpha 0 are free
+    metadata : SHA-256 of ICC profile, EXIF block and XMP packet; a decoder may drop them
+    """
+
+    name: str
+    features: list[str]
+    sha256: str
+    refuse: str = ""
+    z: dict[str, Any] = field(default_factory=dict)
+    y: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, float] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stream(self) -> Path:
+        """Path of the stream."""
+        return FOLDER / "streams" / f"{self.name}.tlc"
+
+    def picture(self, decoder: str) -> Path:
+        """Path of what a decoder makes of it."""
+        return FOLDER / "pictures" / f"{self.name}.{decoder}.png"
+
+
+def load() -> list[Case]:
+    """Read the manifest."""
+    return [Case(**entry) for entry in json.loads(MANIFEST.read_text(encoding="utf-8"))["cases"]]
+
+
+def save(cases: list[Case]) -> None:
+    """Write the manifest, leaving out what is empty."""
+    entries = [{k: v for k, v in asdict(case).items() if v} for case in cases]
+    text = json.dumps({"model": "../data/tiny.zip", "cases": entries}, indent=1)
+    MANIFEST.write_text(text + "\n", encoding="utf-8")
+
+
+def latents(codec: Codec, data: bytes) -> tuple[Int32, Int32]:
+    """Decode the hyper-latents z and the latents, in 1/32 step, of a stream."""
+    stream = bitstream.read(data)
+    head, first = stream.header, stream.segments[0]
+    plane = Plane(head.width, head.height)
+    level = codec.bundle.levels.at(head.quality16, head.trellis)
+    repeat = int(np.prod(plane.hyper))
+    decoder = entropy.Decoder(first, codec.bundle.tables, head.lanes[0])
+    k = decoder.scalar(first, np.repeat(level.hyper_index, repeat).astype(np.uint8))
+    z = (k + np.repeat(level.hyper_mean, repeat)).reshape(-1, *plane.hyper)
+    rest = head.lanes, plane, level, head.trellis, head.slice_side
+    return z.astype("<i4"), codec._coder().decode(stream.segments, *rest).astype("<i4")
+
+
+def digest(data: bytes | Int32) -> str:
+    """SHA-256 as hex, of an array the one of its bytes in C order."""
+    content = data if isinstance(data, bytes) else np.ascontiguousarray(data, "<i4").tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def described(values: Int32) -> dict[str, Any]:
+    """What the manifest says of latents."""
+    return {"shape": list(values.shape), "sha256": digest(values)}
