@@ -38,7 +38,7 @@ from .end_to_end import (
 from .models.photo import PhotoModel
 from .optimizers import make_optimizer
 from .quantizing import LoopQuantizer, QuantizedBatch, latents_for_synthesis, sigmas_of
-from .recipe import Family, QuantizedPhase, QuantizedRecipe
+from .recipe import Family, Kind, QuantizedPhase, QuantizedRecipe
 from .symbols import Collector
 
 FIT_ROUNDS = 3
@@ -109,7 +109,7 @@ class QuantizedStage(lightning.LightningModule):
 
         The search that they are fitted to is thriftier than the one that uses them.
         """
-        families: dict[str, str | int] = {}
+        families: dict[str, Kind] = {}
         for kind in self.recipe.quantizers:  # the first of each family
             families.setdefault("scalar" if kind in ("round", 0) else "trellis", kind)
         size = max(phase.crop for phase in self.recipe.phases)

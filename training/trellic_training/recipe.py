@@ -62,6 +62,7 @@ class Recipe(BaseModel):
 
 Family = Literal["scalar", "trellis"]
 Part = Literal["g_s", "g_s+entropy"]
+Kind = Literal["round", 0, 4, 8, 16, 32, 64, 128, 256]
 
 
 class QuantizedPhase(Phase):
@@ -92,7 +93,7 @@ class QuantizedRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     seed: int = 1
-    quantizers: tuple[Literal["round", 0, 4, 8, 16, 32, 64, 128, 256], ...] = (8,)
+    quantizers: tuple[Kind, ...] = (8,)
     lam: dict[Family, int] = {"scalar": 20, "trellis": 24}
     fit_lam: dict[Family, int] = {"scalar": 40, "trellis": 48}
     trellis_step: int = Field(21, ge=1, le=255)
