@@ -33,8 +33,8 @@ class Tally:
     different: int = 0
     largest: float = 0.0
 
-    def add(self, seen: Sequence[Integers], expected: Sequence[Integers], scales: bool) -> None:
-        """Compare the outputs of one network; its last output selects tables if ``scales``."""
+    def add(self, seen: Sequence[Integers], expected: Sequence[Integers], scales: int) -> None:
+        """Compare the outputs of one network, which hold so many scale indices."""
         if [y.shape for y in seen] != [y.shape for y in expected]:
             raise ValueError(f"{self.name} gives {[y.shape for y in seen]}")
         for a, b in zip(seen, expected, strict=True):
@@ -43,8 +43,7 @@ class Tally:
             self.different += int(np.count_nonzero(off))  # nan counts
             worst = float(np.nan_to_num(np.abs(off), nan=np.inf).max())
             self.largest = max(self.largest, worst)
-        if scales:
-            self.scale_indices += expected[-1].size
+        self.scale_indices += scales
 
 
 @dataclass
@@ -91,4 +90,11 @@ class Comparison:
             for engine, tally in zip(self._engines[name], self.tallies, strict=True):
                 seen = engine(x)
                 expected = expected or seen
-                tally.add(seen, expected, scales=name != "h_s")
+                tally.add(seen, expected, self._scales(name, expected[-1]))
+
+    def _scales(self, name: str, output: Integers) -> int:
+        """Count the scale indices that the last output of a network selects."""
+        if name != "h_s":
+            return output.size
+        alone = len(self.bundle.networks) == 1  # without contexts, h_s itself predicts
+        return self.bundle.manifest.layout.latents * output[0].size if alone else 0

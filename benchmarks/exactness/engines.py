@@ -142,10 +142,12 @@ def _constants(
     if layer.kind == "shuffle":
         return lambda x: functional.pixel_shuffle(x, 2)
     depthwise = layer.kind == "depthwise"
-    array = layer.weight[:, None] if depthwise else layer.weight[:, :, None, None]
+    shapes = {"depthwise": np.s_[:, None], "conv": np.s_[:], "pointwise": np.s_[:, :, None, None]}
+    array = layer.weight[shapes[layer.kind]]
     weight = torch.from_numpy(array.astype(np.float64)).to(device, dtype)
     bias = torch.from_numpy(layer.bias.astype(np.float64)).to(device, dtype)
     scale = torch.from_numpy(np.exp2(-layer.shift.astype(np.float64))).to(device, dtype)
+    table = torch.from_numpy(layer.table.astype(np.float64)).to(device, dtype)
     padding, groups = weight.shape[2] // 2, len(weight) if depthwise else 1
     largest = torch.finfo(dtype).max  # of fp16 it is less than the range of a head
     low, high = max(layer.low, -largest), min(layer.high, largest)
@@ -153,7 +155,8 @@ def _constants(
     def run(x: torch.Tensor) -> torch.Tensor:
         acc = functional.conv2d(x, weight, bias, padding=padding, groups=groups)
         scaled = acc * scale[:, None, None] + 0.5
-        return scaled.floor().clamp(low, high)
+        value = scaled.floor().clamp(low, high)
+        return table[value.long() - layer.low].to(dtype) if len(table) else value
 
     return run
 

@@ -38,35 +38,40 @@ def evaluate(network: IntegerNetwork, x: npt.ArrayLike, *, channels_last: bool) 
 def _layer(layer: IntegerLayer, x: Int64, last: bool) -> Int64:
     if layer.kind == "shuffle":
         return _shuffle_last(x) if last else _shuffle_first(x)
-    acc = (_pointwise if layer.kind == "pointwise" else _depthwise)(layer, x, last)
+    acc = _pointwise(layer.weight, x, last) if layer.kind == "pointwise" else _taps(layer, x, last)
     bias, shift = layer.bias.astype(np.int64), layer.shift.astype(np.int64)
     if not last:
         bias, shift = bias[:, None, None], shift[:, None, None]
-    return np.clip((acc + bias + (1 << (shift - 1))) >> shift, layer.low, layer.high)
+    value = np.clip((acc + bias + (1 << (shift - 1))) >> shift, layer.low, layer.high)
+    return layer.table.astype(np.int64)[value - layer.low] if layer.table.size else value
 
 
-def _pointwise(layer: IntegerLayer, x: Int64, last: bool) -> Int64:
+def _pointwise(weight: npt.NDArray[np.int8], x: Int64, last: bool) -> Int64:
     # NumPy has no fast product of integer matrices; of its slow ones this is the fastest
-    weight = layer.weight.astype(np.int64)
+    wide = weight.astype(np.int64)
     if last:
         flat = x.reshape(-1, x.shape[-1])
-        return np.einsum("pi,oi->po", flat, weight).reshape(*x.shape[:2], -1)
+        return np.einsum("pi,oi->po", flat, wide).reshape(*x.shape[:2], -1)
     flat = x.reshape(len(x), -1)
-    return np.einsum("oi,ip->op", weight, flat).reshape(-1, *x.shape[1:])
+    return np.einsum("oi,ip->op", wide, flat).reshape(-1, *x.shape[1:])
 
 
-def _depthwise(layer: IntegerLayer, x: Int64, last: bool) -> Int64:
-    weight, size = layer.weight.astype(np.int64), layer.weight.shape[1]
-    if not last:
-        weight = weight[..., None, None]  # (channel, dy, dx), then as the planes need it
+def _taps(layer: IntegerLayer, x: Int64, last: bool) -> Int64:
+    """Sum over the taps of a kernel with zeros around: depthwise, or over all channels."""
+    size = layer.weight.shape[-1]
     margin, none = (size // 2,) * 2, (0, 0)
     padded = np.pad(x, [margin, margin, none] if last else [none, margin, margin])
     height, width = x.shape[:2] if last else x.shape[1:]
-    acc = np.zeros_like(x)
+    acc: Int64 | int = 0
     for dy, dx in np.ndindex(size, size):
         window = slice(dy, dy + height), slice(dx, dx + width)
-        acc += padded[window if last else (slice(None), *window)] * weight[:, dy, dx]
-    return acc
+        part = padded[window if last else (slice(None), *window)]
+        tap = layer.weight[..., dy, dx]
+        if layer.kind == "conv":
+            acc = acc + _pointwise(tap, part, last)
+        else:
+            acc = acc + part * (tap if last else tap[:, None, None]).astype(np.int64)
+    return np.asarray(acc, np.int64)
 
 
 def _shuffle_first(x: Int64) -> Int64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from benchmarks.exactness.inputs import KINDS, round_of
 from benchmarks.exactness.integers import evaluate
 
 from trellic.bundle import Bundle, find
-from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic.exact.networks import NO_TABLE, IntegerLayer, IntegerNetwork
+from trellic_export.graphs import integer_graph
+from trellic_export.proof import prove
 
 MILLION = 1_000_000
 
@@ -81,6 +84,55 @@ def test_the_judge_by_hand(channels_last):
     (seen,) = evaluate(small_network(), np.array([[[100]]]), channels_last=channels_last)
     assert seen.dtype == np.int64
     assert seen.ravel().tolist() == [(-128 * v + 64 + 64) >> 7 for v in blurred]
+
+
+def convolutions(seed: int) -> IntegerNetwork:
+    """A model's layers of every kind, as imported models have them: dense kernels, tables."""
+    rng = np.random.default_rng(seed)
+
+    def layer(kind, shape, low, high, table=False):
+        return IntegerLayer(
+            kind,
+            rng.integers(-127, 128, shape, dtype=np.int8),
+            rng.integers(-999, 999, shape[0], dtype=np.int32),
+            rng.integers(7, 13, shape[0], dtype=np.uint8),
+            low,
+            high,
+            rng.integers(-999, 999, high - low + 1, dtype=np.int32) if table else NO_TABLE,
+        )
+
+    shuffle = IntegerLayer(
+        "shuffle", *(np.empty(0, t) for t in (np.int8, np.int32, np.uint8)), 0, 0
+    )
+    trunk = (
+        layer("conv", (8, 3, 5, 5), -127, 127, table=True),
+        shuffle,
+        layer("conv", (6, 2, 3, 3), 0, 127),
+        layer("depthwise", (6, 3, 3), -127, 127, table=True),
+    )
+    return IntegerNetwork(trunk, (layer("pointwise", (4, 6), -1023, 1023),))
+
+
+def test_engines_agree_on_dense_kernels_and_tables():
+    for seed in range(5):
+        network = convolutions(seed)
+        assert prove("n", network) < 2**22
+        graph = integer_graph(network)
+        x = np.random.default_rng(seed).integers(-127, 128, (3, 13, 17)).astype(np.float32)
+        expected = evaluate(network, x, channels_last=False)
+        assert len(np.unique(expected)) > 20
+        for variant in cpu_variants():
+            if variant.exact:
+                (seen,) = variant.load(network, graph)(x)
+                np.testing.assert_array_equal(seen, expected[0], variant.name)
+
+
+def test_a_model_without_contexts_has_its_indices_from_h_s(tiny):
+    comparison = Comparison(tiny.bundle, cpu_variants()[:2])
+    alone = {"h_s": tiny.bundle.networks["h_s"]}
+    comparison.bundle = SimpleNamespace(manifest=tiny.bundle.manifest, networks=alone)
+    comparison.round(0)
+    assert comparison.scale_indices == 24 * 64 * 96
 
 
 def test_the_judge_uses_no_float():
