@@ -70,14 +70,17 @@ def main() -> int:
         parser.error("neither torch nor onnxruntime has a CUDA device here")
     if options.threads:
         torch.set_num_threads(options.threads)
-    machine = describe(PACKAGES)
-    models = options.model or ["photo", str(TINY)]
-    results = [compare(m, int(options.indices), gpu=options.gpu) for m in models]
-    for result in results:
-        show(result)
+    results: list[dict[str, Any]] = []
+    report = {
+        "machine": describe(PACKAGES),
+        "torch_threads": torch.get_num_threads(),
+        "results": results,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine, "torch_threads": torch.get_num_threads(), "results": results}
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for model in options.model or ["photo", str(TINY)]:
+        results.append(compare(model, int(options.indices), gpu=options.gpu))
+        show(results[-1])
+        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return int(any(result["wrong"] for result in results))
 
 
