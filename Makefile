@@ -10,13 +10,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PACKAGES := runtime export training
 
-.PHONY: help demo test lint types layers unit format bench exactness fuzz conformance build clean
+.PHONY: help demo test lint types layers unit ptx gpu-check format bench exactness fuzz conformance build clean
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
 	@echo "make test    set up, then ruff, mypy, import-linter and pytest (what CI runs)"
 	@echo "make lint    ruff only            make types   mypy only"
 	@echo "make layers  import-linter only   make unit    pytest only"
+	@echo "make ptx     compile all CUDA kernels without a GPU"
+	@echo "make gpu-check  on a machine with a GPU: its tests, then benchmarks.gpu"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make bench IMAGES=DIR  BD-rate against JPEG, WebP, AVIF, JPEG XL and HEIC"
 	@echo "make fuzz MINUTES=N    fuzz each of four targets   make conformance   our decoder on the kit"
@@ -55,6 +57,16 @@ layers: $(VENV)/.test
 
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not network" --durations=10
+
+ptx: $(VENV)/.test
+	$(BIN)/python -m benchmarks.ptx
+
+# Uses the python that is there (python3, or GPU_PYTHON=...), because a machine with a GPU has a torch
+# and a numba-cuda that fit its driver; nothing is installed.
+GPU_PYTHON ?= python3
+gpu-check:
+	PYTHONPATH=runtime:export:training $(GPU_PYTHON) -m pytest -m gpu tests/cuda
+	PYTHONPATH=runtime:export:training $(GPU_PYTHON) -m benchmarks.gpu
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix $(PACKAGES) tests benchmarks

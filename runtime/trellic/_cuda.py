@@ -1,0 +1,136 @@
+"""The one way Trellic compiles CUDA kernels, and what the lanes of a warp say to one another.
+
+A kernel is an ordinary function with an explicit signature. So it can be compiled to PTX where
+there is no GPU (`Kernel.ptx`, ``make ptx``), and run in numba's simulator
+(``NUMBA_ENABLE_CUDASIM=1``), which has no warp intrinsics: `ballot` and `shuffle` are written twice
+here, over shared memory for the simulator, and nothing else in the kernels differs.
+
+Rules the kernels keep to, so that both give the same integers: widths are stated (numba would make
+64-bit integers of 32-bit ones), every thread of a block reaches every collective, and no float is
+added to a product, which a GPU would contract to one rounding.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numba import config, cuda
+
+SIMULATED: Final = bool(config.ENABLE_CUDASIM)  # the one switch
+WARP: Final = 32
+FULL: Final = 0xFFFFFFFF
+SCRATCH: Final = 256  # int32 of shared memory that a kernel gives its collectives
+
+KERNELS: dict[str, Kernel] = {}  # all kernels of the modules imported so far, by name
+
+
+class Kernel:
+    """A kernel: compiled for the device it runs on at its first launch, or to PTX for any.
+
+    Parameters
+    ----------
+    function : the kernel
+    signature : numba's, such as ``"void(int32[::1], int32)"``
+    """
+
+    def __init__(self, function: Callable[..., None], signature: str) -> None:
+        self.name = function.__name__
+        self.signature = signature
+        self._function = function
+        self._compiled: Any = None
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, blocks: int | tuple[int, int], threads: int, stream: Any, *arguments: Any
+    ) -> None:
+        """Launch; nothing happens for no blocks."""
+        if blocks:
+            self._ready()[blocks, threads, stream](*arguments)
+
+    def ptx(self, capability: tuple[int, int]) -> str:
+        """Compile to PTX; needs NVVM (``numba-cuda[cu13]``) but no GPU."""
+        code, _ = cuda.compile_ptx(self._function, self.signature, cc=capability)
+        return str(code)
+
+    def _ready(self) -> Any:
+        with self._lock:
+            if self._compiled is None:
+                self._compiled = _compile(self._function, self.signature)
+            return self._compiled
+
+
+def _compile(function: Callable[..., None], signature: str) -> Any:
+    if SIMULATED:
+        return cuda.jit(function)
+    try:
+        return cuda.jit(signature, cache=True)(function)
+    except RuntimeError:  # numba: "no locator available", no folder can be written
+        return cuda.jit(signature)(function)
+
+
+def kernel(signature: str) -> Callable[[Callable[..., None]], Kernel]:
+    """Make a kernel of a function."""
+
+    def make(function: Callable[..., None]) -> Kernel:
+        made = Kernel(function, signature)
+        KERNELS[made.name] = made
+        return made
+
+    return make
+
+
+def device(function: Callable[..., Any]) -> Any:
+    """Make a function that kernels may call; it is always inlined."""
+    return cuda.jit(device=True, inline="always")(function)
+
+
+# ---- what the lanes of a warp say to one another ----
+# `shared` is `SCRATCH` int32 of the block's shared memory, which only the simulator uses. There a
+# block may have fewer threads than a warp, which costs less time.
+
+
+def _ballot(flag: Any, shared: Any) -> Any:
+    """Return the flags of the warp's lanes as bits, uint32."""
+    return np.uint32(cuda.ballot_sync(FULL, flag))
+
+
+def _shuffle(value: Any, source: Any, shared: Any) -> Any:
+    """Return the int32 `value` of lane `source` of the warp."""
+    return cuda.shfl_sync(FULL, value, source)
+
+
+def _simulated_ballot(flag: Any, shared: Any) -> Any:
+    me = cuda.threadIdx.x
+    shared[me] = 1 if flag else 0
+    cuda.syncthreads()
+    bits, first = 0, me & ~(WARP - 1)
+    for other in range(first, min(first + WARP, cuda.blockDim.x)):
+        bits |= int(shared[other]) << (other - first)
+    cuda.syncthreads()
+    return np.uint32(bits)
+
+
+def _simulated_shuffle(value: Any, source: Any, shared: Any) -> Any:
+    me = cuda.threadIdx.x
+    shared[me] = value
+    cuda.syncthreads()
+    taken = shared[(me & ~(WARP - 1)) + (source & (WARP - 1))]
+    cuda.syncthreads()
+    return taken
+
+
+def _product(a: Any, b: Any) -> Any:
+    """Return the float32 product rounded on its own, whatever it is added to."""
+    return cuda.libdevice.fmul_rn(a, b)
+
+
+def _simulated_product(a: Any, b: Any) -> Any:
+    return np.float32(a) * np.float32(b)
+
+
+ballot: Final = device(_simulated_ballot if SIMULATED else _ballot)
+shuffle: Final = device(_simulated_shuffle if SIMULATED else _shuffle)
+product: Final = device(_simulated_product if SIMULATED else _product)

@@ -1,0 +1,96 @@
+"""What the kernels of the coder are told: a table of jobs, and which warp does what.
+
+A *job* is one segment of one slice. A batch of pictures, of any sizes and qualities, is a table of
+jobs in the device's memory, and one launch does them all: one warp for each group of 32 lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.entropy.lanes import GROUP, group_count
+from trellic.quantize.trellis import PARITY_CHECKS
+
+# Columns of the table of jobs.
+LANES: Final = 0  # lanes of the slice
+STATE_AT: Final = 1  # where the slice's rANS states begin
+SYMBOL_AT: Final = 2  # where the segment's symbols begin
+FIRST_CLASS: Final = 3  # 0 scalar, 1 trellis
+H0: Final = 4  # parity checks of the trellis, without bit 0; both 0: scalar
+H1: Final = 5
+FRESH: Final = 6  # 1 for the first segment of a slice, which begins with states
+WORD_AT: Final = 7  # decoder: where the segment's words begin
+WORDS: Final = 8  # decoder: how many there are, states included
+REGION_AT: Final = 9  # encoder: where the groups' words may go
+REGION: Final = 10  # encoder: words reserved for each group
+USED_AT: Final = 11  # encoder: where the groups' numbers of words go
+STATES: Final = 12  # of the trellis, 0: scalar
+LAMBDA: Final = 13  # price of 1/64 bit for the search; negative: plain rounding
+COLUMNS: Final = 14
+
+WORD_PADDING: Final = 128  # words that a decoder may read beyond the last segment
+WORDS_A_SYMBOL: Final = 3  # at most
+
+Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Trellis:
+    """A trellis as kernels compute it: ``next = s >> 1 ^ (h0 if s & 1) ^ (h1 if k & 1)``."""
+
+    states: int
+
+    @property
+    def first_class(self) -> int:
+        """Class of state 0."""
+        return 1 if self.states else 0
+
+    @property
+    def checks(self) -> tuple[int, int]:
+        """The parity checks without bit 0."""
+        h0, h1 = PARITY_CHECKS.get(self.states, (0, 0))
+        return h0 >> 1, h1 >> 1
+
+
+def describe(
+    lanes: int, state_at: int, symbol_at: int, states: int, *, fresh: bool, lam: int = 0
+) -> list[int]:
+    """Return a row of the table of jobs; the columns for words are 0."""
+    trellis = Trellis(states)
+    row = [0] * COLUMNS
+    row[LANES], row[STATE_AT], row[SYMBOL_AT] = lanes, state_at, symbol_at
+    row[FIRST_CLASS], (row[H0], row[H1]) = trellis.first_class, trellis.checks
+    row[FRESH], row[STATES], row[LAMBDA] = int(fresh), states, lam
+    return row
+
+
+def warps(lanes: Sequence[int]) -> Int32s:
+    """Return (job, group) of each warp for jobs of so many lanes, shape (warps, 2)."""
+    groups = np.array([group_count(n) for n in lanes], np.int64)
+    job = np.repeat(np.arange(len(groups)), groups)
+    group = np.arange(len(job)) - np.repeat(np.cumsum(groups) - groups, groups)
+    return np.stack([job, group], axis=1).astype(np.int32)
+
+
+def reserve(jobs: Int64s, counts: Int32s) -> tuple[int, int]:
+    """Fill in where encoded words go; return the words and the groups there are in all.
+
+    Parameters
+    ----------
+    jobs : int64 (jobs, COLUMNS), changed in place
+    counts : int32 (jobs,), symbols of each
+    """
+    lanes = jobs[:, LANES]
+    groups = -(-lanes // GROUP)
+    rounds = -(-counts.astype(np.int64) // lanes)
+    jobs[:, REGION] = WORDS_A_SYMBOL * (rounds + 1) * np.minimum(lanes, GROUP)
+    sizes = jobs[:, REGION] * groups
+    jobs[:, REGION_AT] = np.cumsum(sizes) - sizes
+    jobs[:, USED_AT] = np.cumsum(groups) - groups
+    return int(sizes.sum()), int(groups.sum())

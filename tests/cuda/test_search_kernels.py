@@ -1,0 +1,62 @@
+"""The search's kernels: the reference's indices, to the bit."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda")
+
+from inputs import random_latents, random_tables
+
+from trellic.entropy import cuda_jobs as layout
+from trellic.quantize import cpu, cuda, reference
+from trellic.quantize.trellis import STATES, predecessors
+
+
+@pytest.mark.parametrize(
+    ("lanes", "n", "states"),
+    [(1, 30, 0), (1, 12, 4), (3, 40, 4), (8, 60, 8), (2, 20, 16), (2, 70, 32), (2, 40, 64)],
+)
+def test_same_indices(lanes, n, states, larger):
+    rng = np.random.default_rng(states + lanes)
+    tables = random_tables(rng)
+    t32, index = random_latents(rng, n * larger, 5)
+    t32[:2] = 2**31 - 1, -(2**31)  # beyond any level
+    check_same(t32, index, lanes, states, tables, 38)
+
+
+@pytest.mark.parametrize("states", [128, 256])
+def test_many_states(states, larger):
+    rng = np.random.default_rng(states)
+    tables = random_tables(rng)
+    t32, index = random_latents(rng, 6 * larger, 5, deviation=300)
+    check_same(t32, index, 2, states, tables, 4096)
+
+
+def test_ties_and_dear_paths():
+    rng = np.random.default_rng(2)
+    tables = random_tables(rng, step=255, largest_offset=255)
+    for lam in (0, 4096):
+        t32 = (rng.integers(-3, 4, 24) * 255).astype(np.int32)
+        index = rng.integers(0, 5, 24).astype(np.uint8)
+        check_same(t32, index, 1, 4, tables, lam)
+
+
+def check_same(t32, index, lanes, states, tables, lam):
+    expected = cpu.search(t32, index, lanes, states, tables, lam)
+    k, cls = cuda.search(t32, index, lanes, states, tables, lam)
+    assert k.tolist() == expected[0].tolist()
+    assert cls.tolist() == expected[1].tolist()
+    recon = cuda.reconstruct(k, cls, index, tables)
+    assert recon.tolist() == reference.reconstruct(k, cls, index, tables).tolist()
+
+
+@pytest.mark.parametrize("states", STATES)
+def test_predecessors_are_computed_rightly(states):
+    """The formula in the head of `cuda_search`, in plain integers."""
+    h0, h1 = layout.Trellis(states).checks
+    state, parity = predecessors(states)
+    for s in range(states):
+        top = int(2 * s >= states)
+        for j in range(2):
+            mixed = s ^ (h0 if top else 0) ^ (h1 if parity[j, s] else 0)
+            assert 2 * (mixed & (states // 2 - 1)) + top == state[j, s]
