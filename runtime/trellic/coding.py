@@ -36,7 +36,8 @@ Float32 = npt.NDArray[np.float32]
 Mode = Literal["search", "round"]
 Observer = Callable[[Int32, Uint8, Int32, Uint8], None]
 
-STEP32 = 32  # fixed-point units in one scalar step
+STEP_BITS = 5
+STEP32 = 1 << STEP_BITS  # fixed-point units in one scalar step
 SYMBOL_LIMIT = 32767  # of an index magnitude
 HYPER_LIMIT = 1 << 14  # of a hyper-latent, before its mean is taken off
 
@@ -130,7 +131,7 @@ class LatentCoder:
             y32 = _to_fixed(f[(slice(None), *part.index())], level)
             features = self._features(z, part, level)
             if not lanes:
-                guess.append(_guess_lanes(y32))
+                guess.append(guess_lanes(log_sum(y32)))
             first = [hyper] if i == 0 else []
             for last in (bool(lanes), True):  # a wrong guess of the lanes is mended once
                 rest = self._slice(y32, features, part, plane, level, quantizer, guess[i], observe)
@@ -245,7 +246,7 @@ class LatentCoder:
         part = Rectangle(0, plane.latents[0], 0, plane.latents[1])
         y32 = _to_fixed(f, level)
         features = self._features(_hyper_symbols(h, level), part, level)
-        lanes = _guess_lanes(y32)
+        lanes = guess_lanes(log_sum(y32))
         v32 = np.zeros(y32.shape, np.int32)
         chosen = np.zeros(y32.shape, np.int32)
         classes = np.full(y32.shape, NOT_CODED, np.uint8)
@@ -453,9 +454,20 @@ def _to_fixed(f: Float32, level: Level) -> npt.NDArray[np.int64]:
     return y32
 
 
-def _guess_lanes(y32: npt.NDArray[np.int64]) -> int:
-    """Lanes for a slice before its size is known: about a bit for each doubling of a latent."""
-    return entropy.choose_lanes(int(np.log2(1 + np.abs(y32) / STEP32).sum() / 8))
+def guess_lanes(bits256: int) -> int:
+    """Lanes for a slice of about so many 1/256 bits, before its size is known."""
+    return entropy.choose_lanes(bits256 // (256 * 8))
+
+
+def log_sum(y32: npt.NDArray[np.int64]) -> int:
+    """About how many 1/256 bits latents take: one bit for each doubling of ``1 + |y|``.
+
+    Exact integers, so that a GPU guesses the same: the bits of a float32 are its logarithm, taken
+    as straight between powers of two.
+    """
+    whole = (np.minimum(np.abs(y32), 1 << 22) + STEP32).astype(np.float32)
+    logs = (whole.view(np.int32) >> 15) - ((127 + STEP_BITS) << 8)
+    return int(logs.sum(dtype=np.int64))
 
 
 def _step_major(coded: list[list[bytes]], steps: int) -> list[bytes]:

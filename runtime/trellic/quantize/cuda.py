@@ -92,7 +92,7 @@ def search_batch(
         search = search_warps if number <= WARP else search_block
         search(
             len(paths),
-            max(number, WARP),
+            _threads(number, int(jobs[:, layout.LANES].max())),
             device.stream,
             on_device,
             first_job,
@@ -106,6 +106,12 @@ def search_batch(
             k,
             cls,
         )
+
+
+def _threads(states: int, lanes: int) -> int:
+    """Return the threads of a block; the simulator saves those without a lane."""
+    together = min(max(WARP // states, 1), 1 << (lanes - 1).bit_length())
+    return states * together if SIMULATED else max(states, WARP)
 
 
 def _paths(jobs: Int64s, room: Int64s, states: int) -> tuple[Int64s, int]:

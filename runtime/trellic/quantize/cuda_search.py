@@ -214,6 +214,8 @@ def search_warps(
 ) -> None:
     """Search trellises of 4 to 32 states: a warp for each 32 / states lanes.
 
+    In the simulator a block may be narrower, `states` threads at least.
+
     Parameters
     ----------
     jobs, first_job, counts : table of jobs, where this step's begin, latents of each job
@@ -224,7 +226,7 @@ def search_warps(
     k, cls : what is chosen
     """
     shared = cuda.shared.array(SCRATCH, int32)
-    thread = np.int32(cuda.threadIdx.x)
+    thread, width = np.int32(cuda.threadIdx.x), np.int32(cuda.blockDim.x)
     block = cuda.blockIdx.x
     job = first_job + np.int32(paths[block, 0])
     lane = np.int32(paths[block, 1] + thread // states)
@@ -254,10 +256,11 @@ def search_warps(
         votes = ballot(take, shared)
         if alive:
             metric = np.int32(b if take else a)
-        if (step & 31) == thread:
+        within = np.int32(step & (width - 1))
+        if within == thread:
             kept = votes
-        if (step & 31) == 31 or step == most - 1:
-            survivors[keep_at + (step & ~31) + thread] = kept
+        if within == width - 1 or step == most - 1:
+            survivors[keep_at + (step - within) + thread] = kept
             metric = np.int32(metric - shuffle(metric, head, shared))
     # The best final state, the lowest of equals, by a butterfly over the lane's threads.
     state = own
@@ -269,11 +272,11 @@ def search_warps(
             metric, state = np.int32(other), np.int32(other_state)
         distance = np.int32(2 * distance)
     chosen = np.int32(0)
-    for tile in range((most + 31) // 32 - 1, -1, -1):
-        kept = np.uint32(survivors[keep_at + 32 * tile + thread])
-        for back in range(min(32, most - 32 * tile)):
-            step = np.int32(min(32 * tile + 31, most - 1) - back)
-            votes = np.uint32(shuffle(np.int32(kept), step & 31, shared))
+    for tile in range((most + width - 1) // width - 1, -1, -1):
+        kept = np.uint32(survivors[keep_at + width * tile + thread])
+        for back in range(min(width, most - width * tile)):
+            step = np.int32(min(width * tile + width, most) - 1 - back)
+            votes = np.uint32(shuffle(np.int32(kept), step & (width - 1), shared))
             if step < mine:
                 parity = np.int32((votes >> np.uint32(head + state)) & np.uint32(1))
                 state = _before(state, parity, states, h0, h1)
@@ -394,6 +397,6 @@ def add_reconstruction(
     place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     for n in range(place, counts[job], cuda.blockDim.x * cuda.gridDim.y):
         i = at + n
-        quantizer = np.int32(cls[i])
+        quantizer = np.int32(min(cls[i], 2))  # after a damaged segment it may be anything
         table = np.int32(quantizer * scales + np.int32(index[i]))
         v32[target + position[i]] += _level(k[i], quantizer, table, off, step)
