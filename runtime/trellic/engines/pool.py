@@ -12,6 +12,23 @@ from .exact import ExactNetwork
 from .ort import OrtEngine, resolve_device
 
 
+def find_decoder(bundle: Bundle, name: str) -> Graph:
+    """Return the graph of a decoder.
+
+    Raises
+    ------
+    UnknownDecoder
+        When the bundle has no decoder of that name.
+    """
+    decoders = bundle.manifest.decoders
+    if name not in decoders:
+        raise UnknownDecoder(
+            f"model {bundle.manifest.name!r} has no decoder {name!r}",
+            remedy=f"it has: {', '.join(sorted(decoders))}",
+        )
+    return decoders[name].graph
+
+
 class EnginePool:
     """Loads the graphs of a bundle on one device.
 
@@ -45,13 +62,7 @@ class EnginePool:
         UnknownDecoder
             When the bundle has no decoder of that name.
         """
-        decoders = self.bundle.manifest.decoders
-        if name not in decoders:
-            raise UnknownDecoder(
-                f"model {self.bundle.manifest.name!r} has no decoder {name!r}",
-                remedy=f"it has: {', '.join(sorted(decoders))}",
-            )
-        return self._once(f"decoder {name}", decoders[name].graph)
+        return self._once(f"decoder {name}", find_decoder(self.bundle, name))
 
     def exact(self) -> dict[str, ExactNetwork]:
         """Return the integer networks, each in an engine that passed its probe."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from trellic._device import Device, DeviceArray
-from trellic.engines import Engine
+from trellic.bundle import Bundle, Graph
+from trellic.engines import Arrays
+from trellic.engines.exact import PROBE_SIZE, digest, probe_input
+from trellic.engines.pool import find_decoder
+from trellic.errors import TrellicWarning
+from trellic.exact.networks import IntegerNetwork, outputs
 
 
 class DeviceEngine(Protocol):
@@ -25,7 +31,7 @@ class HostEngine:
     is the fall-back for an exact network whose probe gave other integers.
     """
 
-    def __init__(self, device: Device, engine: Engine | Callable[[Any], list[Any]]) -> None:
+    def __init__(self, device: Device, engine: Callable[[Arrays], list[Any]]) -> None:
         self._device, self._engine = device, engine
 
     def __call__(self, inputs: Mapping[str, DeviceArray], outputs: Sequence[DeviceArray]) -> None:
@@ -34,3 +40,76 @@ class HostEngine:
         for result, output in zip(results, outputs, strict=True):
             host = np.ascontiguousarray(result, output.dtype)
             output.copy_to_device(host, stream=self._device.stream)
+
+
+class ProbedEngines:
+    """The engines of a bundle, each made once; integer networks must pass their probes.
+
+    Parameters
+    ----------
+    bundle
+    device
+    load : makes an engine of the bytes of an ONNX file; the second argument says whether it must be
+        exact (float32, no TF32)
+    """
+
+    def __init__(
+        self, bundle: Bundle, device: Device, load: Callable[[bytes, bool], DeviceEngine]
+    ) -> None:
+        self._bundle, self._device, self._load = bundle, device, load
+        self._made: dict[str, DeviceEngine] = {}
+
+    def graph(self, name: str) -> DeviceEngine:
+        """Return "encoder", "hyper_encoder" or "decoder NAME".
+
+        Raises
+        ------
+        UnknownDecoder
+            When the bundle has no decoder of that name.
+        """
+        if name not in self._made:
+            self._made[name] = self._load(self._bundle.graph(self._graph(name)), False)
+        return self._made[name]
+
+    def _graph(self, name: str) -> Graph:
+        manifest = self._bundle.manifest
+        if name == "encoder":
+            return manifest.encoder
+        if name == "hyper_encoder":
+            return manifest.hyper_encoder
+        return find_decoder(self._bundle, name.removeprefix("decoder "))
+
+    def exact(self) -> dict[str, DeviceEngine]:
+        """Return the integer networks; one whose probe fails runs as plain integers on the host."""
+        return {name: self._probed(name) for name in self._bundle.networks}
+
+    def _probed(self, name: str) -> DeviceEngine:
+        manifest, network = self._bundle.manifest, self._bundle.networks[name]
+        engine = self._load(self._bundle.graph(manifest.exact[name]), True)
+        scale = PROBE_SIZE << sum(layer.kind == "shuffle" for layer in network.layers)
+        shapes = [(1, channels, scale, scale) for channels in outputs(network)]
+        probe = self._device.upload("probe", probe_input(network.channels_in)[None])
+        made = [
+            self._device.empty(f"probed {i}", shape, np.float32) for i, shape in enumerate(shapes)
+        ]
+        engine({"x": probe}, made)
+        if digest([self._device.fetch(one)[0] for one in made]) == manifest.probes[name]:
+            return engine
+        warnings.warn(
+            f"the GPU's integers of {name!r} are wrong on this machine; "
+            "using the plain integer network on the CPU, which is much slower",
+            TrellicWarning,
+            stacklevel=2,
+        )
+        return HostEngine(self._device, _Plain(network))
+
+
+class _Plain:
+    """An integer network behind the calls of an engine."""
+
+    def __init__(self, network: IntegerNetwork) -> None:
+        self._network = network
+
+    def __call__(self, inputs: Arrays) -> list[Any]:
+        results = [self._network(x) for x in inputs["x"]]
+        return [np.stack(column) for column in zip(*results, strict=True)]

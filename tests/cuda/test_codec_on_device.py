@@ -1,0 +1,130 @@
+"""Whole files through the GPU's code: the same bytes as on the CPU, the same pictures back.
+
+In the simulator everything is as on a GPU but the networks, which run on the CPU through copies:
+kernels, tables, the order of launches and the plumbing between them are the real ones.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda")
+
+from trellic import bitstream
+from trellic._device import Device
+from trellic.codec import Codec
+from trellic.coding import Quantizer
+from trellic.engines.ort import OrtEngine
+from trellic.errors import BadImage, CorruptStream, ImageTooLarge, TrellicWarning
+from trellic.gpu.batch import Image, Images
+from trellic.gpu.codec import GpuCodec
+from trellic.gpu.engines import HostEngine, ProbedEngines
+from trellic.layout import Plane
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+TINY = Path(__file__).parent.parent / "data" / "tiny.zip"
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    return Codec.load(str(TINY), device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def gpu(cpu):
+    device = Device()
+    engines = ProbedEngines(
+        cpu.bundle, device, lambda graph, exact: HostEngine(device, OrtEngine(graph, threads=1))
+    )
+    return GpuCodec(cpu.bundle, device, engines)
+
+
+def picture(rng, *shape):
+    """A slope with noise: something in every channel of latents, but little."""
+    slope = np.linspace(40, 200, shape[1])[None, :, *[None] * (len(shape) - 2)]
+    return np.clip(slope + rng.normal(0, 12, shape), 0, 255).astype(np.uint8)
+
+
+def test_files_are_those_of_the_cpu(cpu, gpu):
+    """Three sizes, a grey one among them, three qualities, two trellises and none: one batch."""
+    rng = np.random.default_rng(0)
+    shapes, quality, trellis = [(64, 64, 3), (40, 70), (30, 64, 3)], [60, 20, 95], [4, 0, 8]
+    pictures = [picture(rng, *shape) for shape in shapes]
+    files = gpu.encode_batch(pictures, [16 * q for q in quality], trellis)
+    for one, data, q, states in zip(pictures, files, quality, trellis, strict=True):
+        assert data == cpu.encode(one, quality=q, trellis=states)
+    decoded = gpu.decode_batch(files, "quality", 2**20)
+    for data, array in zip(files, decoded, strict=True):
+        expected = cpu.decode(data)
+        assert array.shape == expected.shape
+        assert np.array_equal(gpu.device.fetch(array), expected)
+
+
+def test_several_slices_and_wrongly_guessed_lanes(cpu, gpu):
+    """Latents from nowhere: loud ones, whose sizes no guess foresees, in slices of 16 latents."""
+    rng = np.random.default_rng(1)
+    layout, search = cpu.bundle.manifest.layout, cpu.bundle.manifest.search
+    specs = [(300, 64, 1500, 0), (64, 64, 16, 0)]
+    images, flat = [], {"f": [], "h": []}
+    expected = []
+    for width, height, quality16, states in specs:
+        plane, level = Plane(width, height), cpu.bundle.levels.at(quality16, states)
+        f = rng.laplace(0, 3.0, (layout.latents, *plane.latents)).astype(np.float32)
+        h = rng.normal(0, 2, (layout.hyper, *plane.hyper)).astype(np.float32)
+        lam = search["scalar"].lam
+        images.append(Image(plane, level, states, lam))
+        flat["f"].append(f.ravel())
+        flat["h"].append(h.ravel())
+        quantizer = Quantizer(states, lam)
+        expected.append(cpu._coder().encode(f, h, plane, level, quantizer, slice_side=16))
+    batch = Images(images, layout)
+    f, h = (gpu.device.upload(name, np.concatenate(flat[name])) for name in ("f", "h"))
+    coded = gpu.coder.encode(batch, [16, 16], f, h)
+    assert coded == expected
+    assert max(max(one.lanes) for one in coded) > 1
+
+
+def test_damage_is_found(gpu):
+    data = gpu.encode_batch([picture(np.random.default_rng(2), 64, 64, 3)], [960], [4])[0]
+    stream = bitstream.read(data)
+    for number, segment in enumerate(stream.segments):
+        if not segment:
+            continue
+        broken = bytearray(segment)
+        broken[len(broken) // 2] ^= 0x10
+        segments = [*stream.segments]
+        segments[number] = bytes(broken)
+        with pytest.raises(CorruptStream):
+            gpu.decode_batch(
+                [bitstream.write(bitstream.Stream(stream.header, segments))], "quality", 2**20
+            )
+    with pytest.raises(ImageTooLarge):
+        gpu.decode_batch([data], "quality", 100)
+
+
+def test_pictures_on_the_device_are_taken_as_they_are(gpu):
+    one = picture(np.random.default_rng(3), 20, 30, 3)
+    on_device = gpu.device.upload("a picture", one)
+    assert gpu.encode_batch([on_device], [160], [0]) == gpu.encode_batch([one], [160], [0])
+    for bad in (one.astype(np.float32), one[:, :, :2], one[None]):
+        with pytest.raises(BadImage):
+            gpu.encode_batch([bad], [160], [0])
+
+
+def test_an_engine_with_wrong_integers_is_not_used(cpu):
+    device = Device()
+
+    class Wrong(HostEngine):
+        def __call__(self, inputs, outputs):
+            super().__call__(inputs, outputs)
+            outputs[0].copy_to_device(device.fetch(outputs[0]) + np.float32(1))
+
+    def load(graph, exact):
+        return (Wrong if exact else HostEngine)(device, OrtEngine(graph, threads=1))
+
+    with pytest.warns(TrellicWarning, match="integers of"):
+        codec = GpuCodec(cpu.bundle, device, ProbedEngines(cpu.bundle, device, load))
+    one = picture(np.random.default_rng(4), 16, 16, 3)
+    assert codec.encode_batch([one], [960], [0])[0] == cpu.encode(one, quality=60, trellis=0)
