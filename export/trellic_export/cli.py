@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
-from trellic.bundle import NAME_PATTERN
-from trellic.errors import BadParameter
+from trellic.bundle import NAME_PATTERN, Bundle
+from trellic.errors import BadParameter, MissingExtra
 from trellic_training.data import PackedPhotos, pack
 from trellic_training.weights import save_weights
 
@@ -48,10 +50,15 @@ def export_command(
     fit_lam_trellis: Annotated[
         int, typer.Option(min=0, max=4096, help="while tables are fitted, trellis")
     ] = 48,
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="also build TensorRT engines; needs a GPU")
+    ] = False,
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
     *weights, out = paths
     _check(weights, out, source, checkpoint, keep)
+    if tensorrt:
+        _check_tensorrt()
     own = None if source else load_model(weights[0])
     packed = _packed(photos, out)
     model, facts = own or import_model(source, checkpoint or Path(), packed, count)
@@ -69,6 +76,33 @@ def export_command(
     )
     manifest = export_bundle(model, facts, packed, out, options)
     typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
+    if tensorrt:
+        for name in _build_engines(out):
+            typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
+
+
+def _check_tensorrt() -> None:
+    """Refuse before minutes are spent on the export."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        raise MissingExtra.of("numba_cuda", "tensorrt", "TensorRT")
+    from trellic.gpu.tensorrt import library
+
+    library()
+
+
+def _build_engines(out: Path) -> list[str]:
+    """Build the engines of the encoder and of each decoder."""
+    from trellic._device import default_device
+    from trellic.gpu.tensorrt import build_all
+
+    with _progress("Building TensorRT engines"):
+        return build_all(Bundle(out), default_device())
+
+
+def _progress(what: str) -> Progress:
+    progress = Progress(transient=True)
+    progress.add_task(what, total=None)
+    return progress
 
 
 def _check(

@@ -65,6 +65,7 @@ class Kernel:
 def _compile(function: Callable[..., None], signature: str) -> Any:
     if SIMULATED:
         return cuda.jit(function)
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a single small picture is no mistake
     try:
         return cuda.jit(signature, cache=True)(function)
     except RuntimeError:  # numba: "no locator available", no folder can be written

@@ -85,10 +85,10 @@ class Device:
 
     def zeros(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.int32) -> DeviceArray:
         """Return memory of this name full of zeros; the item size must be 4 bytes."""
-        target = self.empty(name, shape, dtype)
-        flat = target.reshape(-1).view(np.int32)
-        clear(*self.spread(flat.shape[0]), self.stream, flat)
-        return target
+        shape = (shape,) if isinstance(shape, int) else shape
+        flat = self.empty(name, int(np.prod(shape)), dtype)
+        clear(*self.spread(flat.shape[0]), self.stream, flat.view(np.int32))
+        return flat.reshape(shape)
 
     def fetch(self, array: DeviceArray) -> npt.NDArray[Any]:
         """Copy an array to the host, after all that was launched before."""
@@ -131,6 +131,22 @@ def _of_thread(_: int) -> Device:
 def default_device() -> Device:
     """Return this thread's device, made when it is first asked for."""
     return _of_thread(threading.get_ident())
+
+
+def address(array: DeviceArray) -> int:
+    """Return where an array lies in the device's memory."""
+    if SIMULATED:
+        return int(array.ctypes.data)
+    return int(array.__cuda_array_interface__["data"][0])
+
+
+def gpu_name() -> str:
+    """Return the GPU's name and compute capability."""
+    if SIMULATED:
+        return "simulator"
+    found = cuda.get_current_device()
+    name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
+    return f"{name} {found.compute_capability}"
 
 
 def available() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from . import bitstream, bundle, images, memory, transforms
 from .bitstream import Prefix, Rectangle, Stream
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
 from .engines.pool import EnginePool
-from .errors import BadParameter, TrellicWarning
+from .errors import BadParameter, EngineError, TrellicWarning
 from .exact.levels import TRELLIS_CODES
 from .images import Picture
 from .latents import LazyLatents
@@ -26,6 +27,8 @@ from .results import Clock, Damage, Decoded, Encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from .gpu.codec import GpuCodec
 
 Pixels = npt.NDArray[np.uint8]
 Parts = Stream | Prefix
@@ -68,6 +71,7 @@ class Codec:
         self._asked = (device, threads)
         self._pool = EnginePool(self.bundle, device, threads)
         self._others: dict[str, Codec] = {}
+        self._local = threading.local()
 
     @classmethod
     def load(
@@ -152,13 +156,63 @@ class Codec:
         """
         return images.to_array(self.decode_picture(data, **options))
 
-    def encode_batch(self, batch: Sequence[npt.ArrayLike | Image], **options: Any) -> list[bytes]:
-        """Encode several pictures, of any sizes, with the same options."""
+    def encode_batch(self, batch: Sequence[Any], **options: Any) -> list[bytes]:
+        """Encode several pictures, of any sizes, with the same options.
+
+        Parameters
+        ----------
+        batch : as of `encode`; or arrays in a GPU's memory, uint8 (H, W, 3) or (H, W), of anything
+            that has ``__cuda_array_interface__`` (torch, CuPy, numba). Those are encoded where they
+            are, all at once, which needs ``device="cuda"`` or ``"tensorrt"``
+        **options : as of `encode_picture`; for arrays on a GPU ``quality`` and ``trellis`` alone
+        """
+        if any(hasattr(image, "__cuda_array_interface__") for image in batch):
+            return self.on_gpu().encode_all(batch, **options)
         return [self.encode(image, **options) for image in batch]
 
-    def decode_batch(self, streams: Sequence[bytes], **options: Any) -> list[Pixels]:
-        """Decode several streams with the same options."""
+    def decode_batch(
+        self, streams: Sequence[bytes], *, out: Literal["host", "cuda"] = "host", **options: Any
+    ) -> list[Any]:
+        """Decode several streams with the same options.
+
+        Parameters
+        ----------
+        streams : bytes of ``.tlc`` files, of any sizes
+        out : "cuda" decodes all at once and leaves the pictures in the GPU's memory, as arrays that
+            have ``__cuda_array_interface__`` (``torch.as_tensor(array, device="cuda")`` does not
+            copy them); that needs ``device="cuda"`` or ``"tensorrt"``, streams of this model, and
+            leaves out their alpha channels
+        **options : as of `decode_picture`
+
+        Returns
+        -------
+        list of uint8 arrays, as of `decode`
+        """
+        if out == "cuda":
+            return self.on_gpu().decode_all(streams, **options)
+        if out != "host":
+            raise BadParameter(f"out={out!r}", expected="'host' or 'cuda'")
         return [self.decode(data, **options) for data in streams]
+
+    def on_gpu(self) -> GpuCodec:
+        """Return this model on this codec's GPU, for the calling thread.
+
+        Raises
+        ------
+        EngineError
+            When the codec was loaded for the CPU.
+        """
+        if self.device == "cpu":
+            raise EngineError(
+                "arrays on a GPU with a codec that runs on the CPU",
+                remedy="load it with device='cuda', on a machine with a GPU and trellic[gpu]",
+            )
+        from .gpu.codec import GpuCodec
+
+        if not hasattr(self._local, "gpu"):
+            self._local.gpu = GpuCodec.load(self.bundle, self.device)
+        gpu: GpuCodec = self._local.gpu
+        return gpu
 
     # ---- encoding ----
 

@@ -1,7 +1,7 @@
 """Whole files through the GPU's code: the same bytes as on the CPU, the same pictures back.
 
-In the simulator everything is as on a GPU but the networks, which run on the CPU through copies:
-kernels, tables, the order of launches and the plumbing between them are the real ones.
+In the simulator everything is as on a GPU but the networks, which onnxruntime runs on its CPU
+provider, bound to the same arrays: kernels, tables, launches and plumbing are the real ones.
 """
 
 import os
@@ -21,6 +21,7 @@ from trellic.errors import BadImage, CorruptStream, ImageTooLarge, TrellicWarnin
 from trellic.gpu.batch import Image, Images
 from trellic.gpu.codec import GpuCodec
 from trellic.gpu.engines import HostEngine, ProbedEngines
+from trellic.gpu.ort import OrtDeviceEngine
 from trellic.layout import Plane
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -36,7 +37,7 @@ def cpu():
 def gpu(cpu):
     device = Device()
     engines = ProbedEngines(
-        cpu.bundle, device, lambda graph, exact: HostEngine(device, OrtEngine(graph, threads=1))
+        cpu.bundle, device, lambda graph, exact: OrtDeviceEngine(graph, device, exact=exact)
     )
     return GpuCodec(cpu.bundle, device, engines)
 

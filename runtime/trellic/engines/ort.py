@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy.typing as npt
@@ -33,7 +36,7 @@ class OrtEngine:
     """
 
     def __init__(self, graph: bytes, device: str = "cpu", threads: int = 0) -> None:
-        ort = _onnxruntime()
+        ort = onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # errors come as exceptions; its log would double them
@@ -45,14 +48,14 @@ class OrtEngine:
         try:
             self._session = ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise EngineError(f"onnxruntime cannot load a graph: {_first_line(error)}") from error
+            raise EngineError(f"onnxruntime cannot load a graph: {first_line(error)}") from error
 
     def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
         """Run the graph."""
         try:
             outputs: list[npt.NDArray[Any]] = self._session.run(None, dict(inputs))
         except Exception as error:
-            raise EngineError(f"onnxruntime failed: {_first_line(error)}") from error
+            raise EngineError(f"onnxruntime failed: {first_line(error)}") from error
         return outputs
 
 
@@ -64,26 +67,50 @@ def resolve_device(device: str) -> str:
     EngineError
         When a device is asked for by name and onnxruntime has no provider for it.
     """
-    available = _onnxruntime().get_available_providers()
     if device == "auto":
-        return "cuda" if "CUDAExecutionProvider" in available else "cpu"
+        return "cpu" if missing_for("cuda") else "cuda"
     if device not in PROVIDERS:
         raise EngineError(f"unknown device {device!r}", expected="auto, cpu, cuda or tensorrt")
-    if PROVIDERS[device][0] not in available:
-        raise EngineError(
-            f"device {device!r} needs onnxruntime's {PROVIDERS[device][0]}, which is not there",
-            remedy="install trellic[gpu] in place of trellic[cpu], on a machine with a GPU",
-        )
+    missing = missing_for(device)
+    if missing:
+        raise EngineError(f"device {device!r} cannot be used here: {missing}")
     return device
 
 
-def _onnxruntime() -> Any:
+def missing_for(device: str) -> str:
+    """Say in a few words what is missing for a device; nothing if all is there."""
+    provider = PROVIDERS[device][0]
+    if provider not in onnxruntime().get_available_providers():
+        extra = "tensorrt" if device == "tensorrt" else "gpu"
+        return (
+            f"onnxruntime has no {provider} "
+            f"(install trellic[{extra}] in place of trellic[cpu], on a machine with a GPU)"
+        )
+    return "" if device == "cpu" else missing_gpu()
+
+
+def missing_gpu() -> str:
+    """Say why no GPU can be used; nothing if one can."""
     try:
-        import onnxruntime
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return "the NVIDIA driver finds no GPU"
+    return ""
+
+
+def onnxruntime() -> ModuleType:
+    """Return the module, or raise MissingExtra."""
+    try:
+        import onnxruntime as module
     except ImportError as error:
         raise MissingExtra.of("onnxruntime", "cpu", "running a model") from error
-    return onnxruntime
+    found: ModuleType = module
+    return found
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of a message: onnxruntime writes many."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

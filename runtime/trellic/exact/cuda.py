@@ -89,7 +89,7 @@ def start_hyper(
 
 @kernel("void(int64[:, ::1], int32[::1], int32[:, ::1], int32[:, ::1], float32[::1])")
 def hyper_input(images: Any, k: Any, mean: Any, scale: Any, x: Any) -> None:
-    """Inputs of h_s: scaled hyper-latents, then the constant plane."""
+    """Make inputs of h_s: scaled hyper-latents, then the constant plane."""
     image = cuda.blockIdx.x
     at, size, x_at = images[image, Z_AT], images[image, Z_SIZE], images[image, HX_AT]
     channels = mean.shape[1]
@@ -137,7 +137,7 @@ def context_input(
     scale: Any,
     x: Any,
 ) -> None:
-    """Inputs of a context network: the slice's features, then its first `seen` channels."""
+    """Make inputs of a context network: features of the slice, then its first `seen` channels."""
     row = cuda.blockIdx.x
     image, width = slices[row, IMAGE], np.int32(slices[row, WIDTH])
     size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])

@@ -10,18 +10,23 @@ import numpy.typing as npt
 from numba import cuda
 
 from trellic import bitstream
-from trellic._device import Device, DeviceArray
+from trellic._device import Device, DeviceArray, default_device, gpu_name
 from trellic.bitstream import DEFAULT_SLICE_SIDE, slice_grid
 from trellic.bundle import Bundle
+from trellic.codec import DEFAULT_DECODER, DEFAULT_QUALITY, DEFAULT_TRELLIS, MAX_PIXELS
 from trellic.coding import CodedLatents
-from trellic.errors import BadImage, CorruptStream, UnknownModel
+from trellic.errors import BadImage, BadParameter, CorruptStream, UnknownModel
+from trellic.exact.levels import TRELLIS_CODES
 from trellic.exact.networks import outputs
+from trellic.gpu import cache
 from trellic.gpu.batch import Image, Images, Run
-from trellic.gpu.engines import DeviceEngine
+from trellic.gpu.engines import DeviceEngine, ProbedEngines
 from trellic.gpu.latents import BatchCoder, view
+from trellic.gpu.ort import OrtDeviceEngine
 from trellic.images import cuda as pixel_kernels
 from trellic.layout import STRIDE, Plane
 from trellic.quantize.cuda import ROWS
+from trellic.rate_control import to_quality16
 
 
 class Engines(Protocol):
@@ -48,9 +53,51 @@ class GpuCodec:
         self.bundle, self.device, self._engines = bundle, device, engines
         self._layout = bundle.manifest.layout
         features = outputs(bundle.networks["h_s"])[0]
-        self.coder = BatchCoder(
-            device, self._layout, bundle.tables, engines.exact(), features
-        )
+        self.coder = BatchCoder(device, self._layout, bundle.tables, engines.exact(), features)
+
+    @classmethod
+    def load(cls, bundle: Bundle, kind: str) -> GpuCodec:
+        """Load a model on this thread's GPU, with onnxruntime's engines.
+
+        Parameters
+        ----------
+        kind : "cuda" or "tensorrt"
+        """
+        device = default_device()
+
+        def engine(graph: bytes, exact: bool) -> DeviceEngine:
+            folder = ""
+            if kind == "tensorrt" and not exact:
+                made = cache.folder(bundle.manifest.stream_id, graph, "dynamic", "free", gpu_name())
+                folder = str(made)
+            return OrtDeviceEngine(graph, device, exact=exact, provider=kind, cache=folder)
+
+        return cls(bundle, device, ProbedEngines(bundle, device, engine))
+
+    def encode_all(
+        self,
+        pictures: Sequence[Any],
+        *,
+        quality: float = DEFAULT_QUALITY,
+        trellis: int = DEFAULT_TRELLIS,
+    ) -> list[bytes]:
+        """Encode pictures at one quality; see `encode_batch`."""
+        if trellis not in TRELLIS_CODES:
+            raise BadParameter(
+                f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_CODES))}"
+            )
+        number = len(pictures)
+        return self.encode_batch(pictures, [to_quality16(quality)] * number, [trellis] * number)
+
+    def decode_all(
+        self,
+        streams: Sequence[bytes],
+        *,
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+    ) -> list[DeviceArray]:
+        """Decode files to the device; see `decode_batch`."""
+        return self.decode_batch(streams, decoder, max_pixels)
 
     # ---- encoding ----
 
@@ -122,7 +169,7 @@ class GpuCodec:
             return device.upload("pixels", np.concatenate([a.reshape(-1) for a in arrays]))
         flat = device.empty("pixels", ends[-1], np.uint8)
         for array, size, end in zip(arrays, sizes, ends, strict=True):
-            flat[end - size : end].copy_to_device(array.reshape(-1), stream=device.stream)
+            flat[end - size : end].copy_to_device(array.ravel(), stream=device.stream)
         return flat
 
     def _file(self, array: Any, quality16: int, trellis: int, coded: CodedLatents) -> bytes:

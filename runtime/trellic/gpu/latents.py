@@ -34,6 +34,7 @@ from trellic.gpu.engines import DeviceEngine
 from trellic.layout import Layout
 from trellic.quantize.cuda import ROWS, reconstruct_batch, search_batch
 
+MOST_TILES: Final = 4096  # blocks that share a slice's tiles
 WARP_THREADS: Final = 4 if SIMULATED else WARP  # of kernels whose block is a warp without lanes
 
 
@@ -267,9 +268,7 @@ class BatchCoder:
         }
         return {name: self.device.empty(name, room, kind) for name, kind in kinds.items()}
 
-    def _counts(
-        self, z_counts: npt.NDArray[np.int32], rooms: Int64s
-    ) -> npt.NDArray[np.int32]:
+    def _counts(self, z_counts: npt.NDArray[np.int32], rooms: Int64s) -> npt.NDArray[np.int32]:
         return np.concatenate([z_counts, np.zeros(rooms.size, np.int32)])
 
     def _clear(self, slices: Slices) -> DeviceArray:
@@ -357,7 +356,7 @@ class BatchCoder:
         most = -(-channels * int(slices.sizes.max()) // kernels.TILE)
         total = int((host[-1, kernels.TILE_AT] + most).item())
         tiles = device.empty("tiles", total, np.int32)
-        grid = ((len(slices.part), most), WARP_THREADS, device.stream)
+        grid = ((len(slices.part), min(most, MOST_TILES)), WARP_THREADS, device.stream)
         model = (mu, scale, member, self._on["gain"], self._on["shift"])
         limits = (self.layout.skip_index, self.layout.scales)
         kernels.count_coded(

@@ -1,0 +1,112 @@
+"""onnxruntime on arrays in the device's memory: bound in place, nothing goes through the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trellic._cuda import SIMULATED
+from trellic._device import Device, DeviceArray, address
+from trellic.engines.ort import first_line, onnxruntime
+from trellic.errors import EngineError
+
+WHERE = "cpu" if SIMULATED else "cuda"
+Key = tuple[tuple[int, tuple[int, ...]], ...]
+
+
+class OrtDeviceEngine:
+    """A graph in an onnxruntime session that works on the device's stream.
+
+    Parameters
+    ----------
+    graph : bytes of the ONNX file
+    device
+    exact : float32 in the CUDA provider, TF32 off, whatever the rest uses
+    provider : "cuda" or "tensorrt"; exact graphs always use "cuda"
+    cache : folder for what the TensorRT provider builds
+    graphs : replay a CUDA graph where a call has the shapes and addresses of one before
+
+    Raises
+    ------
+    EngineError
+        When the graph cannot be loaded.
+
+    Notes
+    -----
+    In numba's simulator the same bindings are made on the CPU provider.
+    """
+
+    def __init__(
+        self,
+        graph: bytes,
+        device: Device,
+        *,
+        exact: bool,
+        provider: str = "cuda",
+        cache: str = "",
+        graphs: bool = False,
+    ) -> None:
+        ort = onnxruntime()
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        if not SIMULATED:  # a node that falls back to the CPU would copy in secret
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        try:
+            self._session = ort.InferenceSession(
+                graph, options, providers=_providers(device, exact, provider, cache, graphs)
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise EngineError(f"onnxruntime cannot load a graph: {first_line(error)}") from error
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._run_options, self._graphs = ort.RunOptions, graphs
+        self._seen: dict[Key, int] = {}
+
+    def __call__(self, inputs: Mapping[str, DeviceArray], outputs: Sequence[DeviceArray]) -> None:
+        """Run the graph."""
+        binding = self._session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_input(name, WHERE, 0, array.dtype, tuple(array.shape), address(array))
+        for name, array in zip(self._names, outputs, strict=True):
+            binding.bind_output(name, WHERE, 0, array.dtype, tuple(array.shape), address(array))
+        try:
+            self._session.run_with_iobinding(binding, self._options([*inputs.values(), *outputs]))
+        except Exception as error:
+            raise EngineError(f"onnxruntime failed: {first_line(error)}") from error
+
+    def _options(self, arrays: Sequence[DeviceArray]) -> Any:
+        """Run on our stream without waiting; number each (shapes, addresses) that comes twice."""
+        options = self._run_options()
+        if SIMULATED:
+            return options
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        if self._graphs:
+            key = tuple((address(array), tuple(array.shape)) for array in arrays)
+            known = key in self._seen
+            number = self._seen.setdefault(key, len(self._seen) + 1)
+            options.add_run_config_entry("gpu_graph_id", str(number if known else -1))
+        return options
+
+
+def _providers(
+    device: Device, exact: bool, provider: str, cache: str, graphs: bool
+) -> list[tuple[str, dict[str, str]]]:
+    if SIMULATED:
+        return [("CPUExecutionProvider", {})]
+    stream = str(int(device.stream.handle))
+    cuda_options = {
+        "use_tf32": "0" if exact else "1",
+        "user_compute_stream": stream,
+        "enable_cuda_graph": "1" if graphs else "0",
+    }
+    found = [("CUDAExecutionProvider", cuda_options)]
+    if provider == "tensorrt" and not exact:
+        options = {"user_compute_stream": stream}
+        if cache:
+            options |= {
+                "trt_engine_cache_enable": "1",
+                "trt_engine_cache_path": cache,
+                "trt_timing_cache_enable": "1",
+                "trt_timing_cache_path": cache,
+            }
+        found.insert(0, ("TensorrtExecutionProvider", options))
+    return found

@@ -1,0 +1,101 @@
+"""Where there is no GPU: what then runs on the CPU, and what is refused in one sentence."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from trellic.codec import Codec
+from trellic.engines import ort
+from trellic.errors import EngineError, MissingExtra, TrellicError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """A machine with onnxruntime's CUDA build but without a GPU."""
+    providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    module = SimpleNamespace(get_available_providers=lambda: providers)
+    monkeypatch.setattr(ort, "onnxruntime", lambda: module)
+    monkeypatch.setattr(ort, "missing_gpu", lambda: "there is no NVIDIA driver")
+
+
+def test_auto_uses_the_cpu_where_only_the_gpu_is_missing(no_gpu):
+    assert ort.resolve_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_missing_gpu_is_named(no_gpu, device):
+    with pytest.raises(EngineError, match=f"{device}.*no NVIDIA driver") as error:
+        ort.resolve_device(device)
+    assert "\n" not in str(error.value)
+
+
+def test_a_gpu_that_is_there_is_used(no_gpu, monkeypatch):
+    monkeypatch.setattr(ort, "missing_gpu", lambda: "")
+    assert [ort.resolve_device(d) for d in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+@pytest.mark.skipif(not ort.missing_gpu(), reason="this machine has a GPU")
+def test_command_line_without_a_gpu(trellic, tiny_path, tmp_path):
+    from PIL import Image
+
+    picture, file = tmp_path / "a.png", tmp_path / "a.tlc"
+    Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(picture)
+    run = trellic("encode", picture, file, "--model", tiny_path, "--device", "cuda")
+    assert run.code == 1
+    assert run.err.startswith("error: device 'cuda' cannot be used here: ")
+    assert run.err.count("\n") == 1
+    assert not file.exists()
+    run = trellic("encode", picture, file, "--model", tiny_path, "--device", "auto")
+    assert (run.code, run.err) == (0, "")
+
+
+def test_arrays_on_a_gpu_need_a_codec_on_a_gpu(tiny):
+    class Array:
+        __cuda_array_interface__ = {}  # noqa: RUF012 - stands for an attribute of arrays
+
+    with pytest.raises(EngineError, match="device='cuda'"):
+        tiny.encode_batch([Array()])
+    with pytest.raises(EngineError, match="device='cuda'"):
+        tiny.decode_batch([b""], out="cuda")
+    with pytest.raises(TrellicError, match="'host' or 'cuda'"):
+        tiny.decode_batch([b""], out="gpu")
+
+
+def test_batches_on_the_cpu(tiny: Codec):
+    one = np.full((20, 30, 3), 90, np.uint8)
+    files = tiny.encode_batch([one, one[:9]], quality=40, trellis=0)
+    assert [picture.shape for picture in tiny.decode_batch(files)] == [(20, 30, 3), (9, 30, 3)]
+
+
+def test_tensorrt_refuses_in_a_sentence(monkeypatch, tiny):
+    pytest.importorskip("numba_cuda")
+    from trellic.gpu import tensorrt
+
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingExtra, match=r"trellic\[tensorrt\]"):
+        tensorrt.library()
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace())
+    monkeypatch.setattr(tensorrt, "available", lambda: False)
+    with pytest.raises(EngineError, match="needs a GPU"):
+        tensorrt.library()
+    shapes = tensorrt.shapes_of(tiny.bundle, "encoder")["image"]
+    assert shapes[1] == (1, 1088, 1920, 3)
+    decoder = tensorrt.shapes_of(tiny.bundle, "decoder quality")["latents"]
+    assert decoder[0] == (1, tiny.bundle.manifest.layout.latents, 4, 4)
+
+
+def test_engines_are_cached_by_all_that_decides_them(monkeypatch, tmp_path):
+    pytest.importorskip("numba_cuda")
+    from trellic.gpu import cache
+
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
+    base = ("77e74bf4", b"graph", {"image": [1]}, "free", "a GPU")
+    folder = cache.folder(*base)
+    assert folder.is_dir()
+    assert cache.folder(*base) == folder
+    for i, other in enumerate(("00000000", b"other", {"image": [2]}, "exact", "another")):
+        assert cache.folder(*(other if i == j else part for j, part in enumerate(base))) != folder
+    monkeypatch.setattr(cache, "_version", lambda name: "9")
+    assert cache.folder(*base) != folder
