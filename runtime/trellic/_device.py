@@ -58,6 +58,7 @@ class Device:
                 "no CUDA device can be used",
                 expected="an NVIDIA GPU, its driver, and the extra trellic[gpu]",
             ) from error
+        self.marks: list[tuple[str, Any]] | None = None  # a list here turns stage times on
         self._buffers: dict[str, DeviceArray] = {}
         self._tables: dict[int, tuple[Tables, DeviceTables]] = {}
 
@@ -78,6 +79,8 @@ class Device:
     def upload(self, name: str, array: npt.NDArray[Any]) -> DeviceArray:
         """Copy an array to memory of this name."""
         array = np.ascontiguousarray(array)
+        if 0 in array.strides:  # of a side of length 1; numba takes that for a broadcast
+            array = array.copy()
         target = self.empty(name, array.shape, array.dtype)
         if array.size:
             target.copy_to_device(array, stream=self.stream)
@@ -97,6 +100,13 @@ class Device:
         host: npt.NDArray[Any] = array.copy_to_host(stream=self.stream)
         self.stream.synchronize()
         return host
+
+    def mark(self, stage: str) -> None:
+        """Note the end of a stage on the device's clock, where `marks` is a list."""
+        if self.marks is not None:
+            event = cuda.event()
+            event.record(self.stream)
+            self.marks.append((stage, event))
 
     def spread(self, count: int) -> tuple[int, int]:
         """Return blocks and threads for so many independent elements, taken in strides."""

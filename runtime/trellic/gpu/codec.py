@@ -151,6 +151,7 @@ class GpuCodec:
         table = _pixel_table([a.shape for a in arrays], images)
         grid = ((len(arrays), ROWS), device.spread(1)[1], device.stream)
         pixel_kernels.pad_pixels(*grid, device.upload("pictures", table), pixels, padded)
+        device.mark("pixels in")
         f = device.empty("latents", layout.latents * images.latent_total, np.float32)
         h = device.empty("hyper", layout.hyper * images.z_total, np.float32)
         g_a, h_a = self._engines.graph("encoder"), self._engines.graph("hyper_encoder")
@@ -158,6 +159,7 @@ class GpuCodec:
             latents = view(f, run, layout.latents)
             g_a({"image": pixel_view(padded, run)}, [latents])
             h_a({"latents": latents}, [view(h, z_run, layout.hyper)])
+        device.mark("g_a and h_a")
         return f, h
 
     def _pixels(self, arrays: Sequence[Any]) -> DeviceArray:
@@ -226,6 +228,7 @@ class GpuCodec:
         g_s = self._engines.graph(f"decoder {decoder}")
         for run in images.latent_runs:
             g_s({"latents": view(latents, run, channels)}, [pixel_view(padded, run)])
+        device.mark("g_s")
         shapes = [(h.height, h.width) if h.grey else (h.height, h.width, 3) for h in headers]
         return self._crop(padded, shapes, images)
 
@@ -256,6 +259,7 @@ class GpuCodec:
         out = cuda.device_array(sum(sizes), np.uint8, stream=device.stream)
         grid = ((len(shapes), ROWS), device.spread(1)[1], device.stream)
         pixel_kernels.crop_pixels(*grid, device.upload("pictures", table), padded, out)
+        device.mark("pixels out")
         device.stream.synchronize()
         ends = np.cumsum(sizes).tolist()
         parts = zip(shapes, sizes, ends, strict=True)

@@ -87,6 +87,7 @@ class BatchCoder:
         features = self._run_hyper(images, symbols["k"])
         slices = Slices.all(images, side)
         lanes = self._guess(slices, f)
+        self.device.mark("guess lanes")
         coded = self._encode(slices.chosen(range(len(lanes)), lanes), features, f, symbols)
         right = [entropy.choose_lanes(sum(map(len, parts))) for parts in coded]
         wrong = [i for i, number in enumerate(right) if number != lanes[i]]
@@ -136,8 +137,10 @@ class BatchCoder:
                 symbols["k"],
                 symbols["cls"],
             )
+            device.mark("search")
             self._fill(k, slices, symbols, on_device, first, counts)
-        return coder.encode_batch(
+            device.mark("reconstruct")
+        coded = coder.encode_batch(
             device,
             self.tables,
             jobs,
@@ -147,6 +150,8 @@ class BatchCoder:
             symbols["cls"],
             symbols["index"],
         )
+        device.mark("rANS encode and copy")
+        return coded
 
     def _of_images(
         self, slices: Slices, coded: list[list[bytes]], lanes: list[int]
@@ -224,14 +229,18 @@ class BatchCoder:
             )
 
         self._start_hyper(images, None, symbols)
+        device.mark("upload")
         run(0, z_on, 0)
+        device.mark("rANS decode")
         features = self._run_hyper(images, symbols["k"])
         v32 = self._clear(slices)
         for k in range(len(self.steps)):
             first = len(leading) + k * number
             self._predict(k, slices, features, symbols, on_device, first, counts, None)
             run(first, on, len(z_warps) + k * len(warps))
+            device.mark("rANS decode")
             self._fill(k, slices, symbols, on_device, first, counts)
+            device.mark("reconstruct")
         kernels.scale_latents(
             *self._grid(slices), self._slices, v32, self._on["latent factor"], out
         )
@@ -316,6 +325,7 @@ class BatchCoder:
             wide = Run((4 * rows, 4 * columns), run.count, 16 * run.at)
             out = view(features, wide, self._features)
             self.networks["h_s"]({"x": view(x, run, channels)}, [out])
+        device.mark("h_s")
         return features
 
     def _predict(
@@ -348,9 +358,11 @@ class BatchCoder:
             self._on["context scale"],
             x,
         )
+        device.mark("context input")
         for run in slices.runs:
             outputs = [view(mu, run, channels), view(scale, run, channels)]
             self.networks[f"context_{k}"]({"x": view(x, run, wide)}, outputs)
+        device.mark("context networks")
         own = self._members[k][step.first : step.last].astype(np.uint8)
         member = device.upload(f"member {k}", own)
         most = -(-channels * int(slices.sizes.max()) // kernels.TILE)
@@ -391,6 +403,7 @@ class BatchCoder:
             symbols["index"],
             symbols["t32"],
         )
+        device.mark("compaction")
 
     def _fill(
         self,

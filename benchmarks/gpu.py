@@ -1,0 +1,501 @@
+"""Speed on a GPU, stage by stage, beside the goals.
+
+Run ``python -m benchmarks.gpu`` from the repository's root on a machine with a GPU (``make
+gpu-check`` runs the GPU's tests first). Times are those of the device's own events, the median of
+the repeats, after a warm-up. Three parts, each only if what it needs is there:
+
+- kernels: search, rANS encode and decode on synthetic symbols; needs numba-cuda alone;
+- files: pictures in the device's memory to bytes on the host and back, for three sizes and three
+  batch sizes, stage by stage; networks in onnxruntime's CUDA build, or else in PyTorch;
+- others: torch_ans on the same symbols, and CompressAI's compress and decompress, if installed.
+
+``NUMBA_ENABLE_CUDASIM=1 python -m benchmarks.gpu --check`` runs the first part on tiny inputs, to
+see that it runs; the times then mean nothing and no result is written.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from benchmarks._machine import REPOSITORY, describe
+from benchmarks.coder import STATES, Source, make_source
+from trellic._cuda import SIMULATED
+from trellic._device import Device, gpu_name
+from trellic.entropy import Segment, encode
+from trellic.entropy import cuda as coder
+from trellic.entropy import cuda_jobs as layout
+from trellic.entropy.lanes import GROUP, STATE_LOW, unpack_states
+from trellic.quantize.cuda import search_batch
+from trellic.quantize.trellis import next_state
+
+RESULT = Path(__file__).parent / "results" / "gpu.json"
+SIZES = {"768x512": (512, 768), "1080p": (1080, 1920), "4K": (2160, 3840)}
+BATCHES = (1, 4, 16)
+GOALS = {
+    "decode, trellis": ("million symbols/s", 2000),
+    "search, 32 states": ("million latents/s", 500),
+    "1080p encode": ("images/s", 300),
+    "1080p decode": ("images/s", 500),
+}
+COPY_BYTES = 1 << 31
+QUALITY16, TRELLIS = 960, 8
+
+
+def on_device(device: Device, repeats: int, work: Callable[[], object]) -> float:
+    """Return the median seconds of one call, on the device's clock, after two calls."""
+    times = []
+    for turn in range(repeats + 2):
+        begin, end = cuda.event(), cuda.event()
+        begin.record(device.stream)
+        work()
+        end.record(device.stream)
+        device.stream.synchronize()
+        if turn >= 2:
+            times.append(begin.elapsed_time(end) / 1e3)
+    return statistics.median(times)
+
+
+def copy_bandwidth(device: Device, repeats: int) -> float:
+    """Return bytes a second of a copy within the device's memory, read and written."""
+    size = 1 << 10 if SIMULATED else COPY_BYTES
+    a, b = (cuda.device_array(size, np.uint8, stream=device.stream) for _ in range(2))
+    a.copy_to_device(np.random.default_rng(0).integers(0, 256, size, np.uint8))
+    return 2 * size / on_device(device, repeats, lambda: b.copy_to_device(a, device.stream))
+
+
+# ---- kernels ----
+
+
+def trellis_classes(k: np.ndarray, lanes: int, states: int) -> np.ndarray:
+    """Return the class of each index of trellis paths."""
+    moves, state = next_state(states), np.zeros(lanes, np.uint8)
+    cls = np.empty(len(k), np.uint8)
+    for i in range(0, len(k), lanes):
+        row = k[i : i + lanes]
+        cls[i : i + lanes] = 1 + (state[: len(row)] & 1)
+        state[: len(row)] = moves[state[: len(row)], row & 1]
+    return cls
+
+
+class Jobs:
+    """Many slices with the same symbols, as one batch: what a launch is timed on."""
+
+    def __init__(self, device: Device, source: Source, slices: int, lanes: int, states: int):
+        self.device, self.tables, self.lanes, self.slices = device, source.tables, lanes, slices
+        n = len(source.k)
+        self.symbols = n * slices
+        cls = trellis_classes(source.k, lanes, states) if states else np.zeros(n, np.uint8)
+        self.table = (cls.astype(np.uint16) * source.tables.scales + source.index).astype(np.uint16)
+        (self.data,) = encode([Segment(source.k, self.table)], source.tables, lanes)
+        rows = [
+            layout.describe(lanes, i * lanes, i * n, states, fresh=True, lam=28)
+            for i in range(slices)
+        ]
+        self.jobs = np.array(rows, np.int64)
+        words = np.frombuffer(self.data, "<u2")
+        self.jobs[:, layout.WORDS] = len(words)
+        self.jobs[:, layout.WORD_AT] = len(words) * np.arange(slices)
+        self.counts = np.full(slices, n, np.int32)
+        self.expected = source.k
+        self.on = {
+            "words": np.concatenate([np.tile(words, slices), np.zeros(128, np.uint16)]),
+            "jobs": self.jobs,
+            "counts": self.counts,
+            "warps": layout.warps([lanes] * slices),
+            "index": np.tile(source.index, slices),
+            "k": np.tile(source.k, slices),
+            "cls": np.tile(cls, slices),
+            "states": self._first_states(),
+            "first states": self._first_states(),
+        }
+        for name, array in self.on.items():
+            self.on[name] = device.upload(f"bench {name}", array)
+
+    def _first_states(self) -> np.ndarray:
+        states = np.full((self.slices, self.lanes), STATE_LOW, np.uint32)
+        states[:, ::GROUP] = unpack_states(self.data, self.lanes)
+        return states.ravel()
+
+    def decode(self) -> None:
+        """Decode all slices, from their first states."""
+        on = self.on
+        on["states"].copy_to_device(on["first states"], stream=self.device.stream)
+        coder.decode_batch(
+            self.device,
+            self.tables,
+            on["words"],
+            on["jobs"],
+            0,
+            on["counts"],
+            on["warps"],
+            on["index"],
+            on["states"],
+            on["k"],
+            on["cls"],
+            self.status,
+            self.lanes,
+        )
+
+    def prepare_decode(self) -> None:
+        """Poison the outputs."""
+        self.status = self.device.zeros("bench status", len(self.on["warps"]))
+        self.on["k"].copy_to_device(np.full(self.symbols, 12345, np.int32))
+
+    def check_decode(self) -> None:
+        """Raise RuntimeError unless every symbol of every slice came back."""
+        k = self.device.fetch(self.on["k"]).reshape(self.slices, -1)
+        if self.device.fetch(self.status).any() or not (k == self.expected).all():
+            raise RuntimeError("the decoder does not give the symbols back")
+
+
+def bench_decode(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
+    """Time the decoder, checked; return a row."""
+    jobs = Jobs(device, source, slices, lanes, states)
+    jobs.prepare_decode()
+    jobs.decode()
+    jobs.check_decode()
+    seconds = on_device(device, reps, jobs.decode)
+    moved = jobs.symbols * (1 + 4 + 1) + slices * len(jobs.data)
+    return row("decode", jobs.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
+
+
+def bench_encode(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
+    """Time the encoder's kernels and the copy of its bytes, checked; return a row."""
+    jobs = Jobs(device, source, slices, lanes, states)
+    order = np.arange(slices, dtype=np.int32)[:, None]
+
+    def work() -> list[list[bytes]]:
+        on = jobs.on
+        return coder.encode_batch(
+            device, jobs.tables, jobs.jobs, jobs.counts, order, on["k"], on["cls"], on["index"]
+        )
+
+    if any(parts != [jobs.data] for parts in work()):
+        raise RuntimeError("the encoder gives other bytes than the CPU's")
+    seconds = on_device(device, reps, work)
+    moved = jobs.symbols * 6 + 4 * slices * len(jobs.data)
+    return row("encode", jobs.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
+
+
+def bench_search(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
+    """Time the search, one slice checked against the CPU's; return a row."""
+    from trellic.quantize import cpu
+
+    n = len(source.k)
+    rng = np.random.default_rng(3)
+    t32 = (32 * source.k + rng.integers(-16, 17, n)).astype(np.int32)
+    jobs = np.array(
+        [layout.describe(lanes, 0, i * n, states, fresh=False, lam=28) for i in range(slices)],
+        np.int64,
+    )
+    on_jobs = device.upload("bench jobs", jobs)
+    counts = device.upload("bench counts", np.full(slices, n, np.int32))
+    latents = device.upload("bench t32", np.tile(t32, slices))
+    index = device.upload("bench index", np.tile(source.index, slices))
+    k = device.upload("bench k", np.full(n * slices, 12345, np.int32))
+    cls = device.upload("bench cls", np.full(n * slices, 99, np.uint8))
+    room = np.full(slices, n, np.int64)
+
+    def work() -> None:
+        search_batch(device, source.tables, jobs, on_jobs, 0, room, counts, latents, index, k, cls)
+
+    work()
+    expected = cpu.search(t32, source.index, lanes, states, source.tables, 28)
+    for found, right in zip((k, cls), expected, strict=True):
+        if not (device.fetch(found).reshape(slices, n) == right).all():
+            raise RuntimeError(f"the search of {states} states differs from the CPU's")
+    seconds = on_device(device, reps, work)
+    # t and index in, branches out and in, survivors out and in, symbols out
+    moved = n * slices * (5 + 2 * 24 * (states > 0) + 2 * states / 8 + 5)
+    return row("search", n * slices, seconds, moved, slices=slices, lanes=lanes, states=states)
+
+
+def row(name: str, items: int, seconds: float, moved: float, **setting: int) -> dict[str, Any]:
+    """Make a row of the report."""
+    found = {
+        "what": name,
+        **setting,
+        "items": items,
+        "ms": 1e3 * seconds,
+        "million/s": items / seconds / 1e6,
+        "GB/s": moved / seconds / 1e9,
+    }
+    print(
+        "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items())
+    )
+    return found
+
+
+def kernels(device: Device, symbols: int, slices: tuple[int, ...], reps: int) -> list[dict]:
+    """Time coder and search for batches of slices with as many symbols each."""
+    source, rows = make_source(symbols), []
+    for number in slices:
+        for lanes in (64, 256):
+            for states in (0, STATES):
+                rows.append(bench_decode(device, source, number, lanes, states, reps))
+                rows.append(bench_encode(device, source, number, lanes, states, max(reps // 4, 1)))
+            rows += [
+                bench_search(device, source, number, lanes, states, reps)
+                for states in (0, 8, 32, 256)
+            ]
+    return rows
+
+
+# ---- files ----
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    """Return a sample photo, mirrored until it is large enough."""
+    from PIL import Image
+
+    path = sorted((REPOSITORY / "samples").glob("*.png"))[0]
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    missing = [
+        (0, max(0, side - have))
+        for side, have in zip((height, width), pixels.shape[:2], strict=True)
+    ]
+    tall = np.pad(pixels, [*missing, (0, 0)], "symmetric")
+    return np.ascontiguousarray(tall[:height, :width])
+
+
+def gpu_codec(device: Device) -> tuple[Any, str]:
+    """Load the model `photo` with the engines that there are; say which."""
+    import onnxruntime
+
+    from trellic.bundle import Bundle, find
+    from trellic.gpu.codec import GpuCodec
+    from trellic.gpu.engines import ProbedEngines
+
+    bundle = Bundle(find("photo"))
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return GpuCodec.load(bundle, "cuda"), "onnxruntime CUDA, float32"
+    from trellic_export.torch_engine import TorchDeviceEngine
+
+    def engine(graph: bytes, exact: bool) -> Any:
+        return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact)
+
+    codec = GpuCodec(bundle, device, ProbedEngines(bundle, device, engine))
+    return codec, "PyTorch, exact networks float32 and the others float16, CUDA graphs"
+
+
+def staged(device: Device, reps: int, work: Callable[[], Any]) -> dict[str, Any]:
+    """Time a call end to end (wall clock of the host) and its stages (events of the device)."""
+    for _ in range(3):
+        work()
+    walls, stages = [], []
+    for _ in range(reps):
+        device.marks = []
+        device.mark("")
+        start = time.perf_counter()
+        work()
+        device.stream.synchronize()
+        walls.append(time.perf_counter() - start)
+        stages.append(between(device.marks))
+        device.marks = None
+    names = stages[0]
+    return {
+        "ms": 1e3 * statistics.median(walls),
+        "stages ms": {n: statistics.median(one[n] for one in stages) for n in names},
+    }
+
+
+def between(marks: list[tuple[str, Any]]) -> dict[str, float]:
+    """Return milliseconds of each stage, summed over its occurrences."""
+    found: dict[str, float] = {}
+    for (_, begin), (name, end) in pairwise(marks):
+        found[name] = found.get(name, 0.0) + begin.elapsed_time(end)
+    return found
+
+
+def files(device: Device, reps: int) -> dict[str, Any]:
+    """Time pictures in device memory to bytes on the host, and back."""
+    codec, engines = gpu_codec(device)
+    rows = []
+    for size, (height, width) in SIZES.items():
+        pixels = photo(height, width)
+        one = cuda.to_device(pixels)
+        for batch in BATCHES:
+            pictures, quality, trellis = [one] * batch, [QUALITY16] * batch, [TRELLIS] * batch
+            data = codec.encode_batch(pictures, quality, trellis)
+            decoded = codec.decode_batch(data, "quality", 2**28)[-1].copy_to_host()
+            error = float(((decoded.astype(float) - pixels) ** 2).mean())
+            setting = {"size": size, "batch": batch, "bytes": len(data[0]), "mse": error}
+            for name, work in (
+                ("encode", partial(codec.encode_batch, pictures, quality, trellis)),
+                ("decode", partial(codec.decode_batch, data, "quality", 2**28)),
+            ):
+                times = staged(device, reps, work)
+                rate = batch / times["ms"] * 1e3
+                rows.append({"what": name, **setting, "images/s": rate, **times})
+                print(f"{size} x{batch} {name}: {rate:.1f} images/s, {times['ms']:.2f} ms")
+                for stage, ms in times["stages ms"].items():
+                    print(f"    {stage:22} {ms:9.3f} ms")
+    return {"engines": engines, "rows": rows}
+
+
+# ---- others ----
+
+
+def others(reps: int) -> dict[str, Any]:
+    """Time torch_ans on the kernels' symbols, and CompressAI's files, where they are installed."""
+    found: dict[str, Any] = {}
+    for name, measure in (("torch_ans", torch_ans), ("compressai", compressai)):
+        try:
+            found[name] = measure(reps)
+        except ImportError as error:
+            found[name] = f"not measured: {error}"
+        print(name, found[name])
+    return found
+
+
+def torch_ans(reps: int) -> list[dict[str, Any]]:
+    """Time torch_ans on CUDA tensors, in the variants that `benchmarks.coder` compares."""
+    import torch
+    from torch_ans.utils import TorchANSInterface
+
+    source, rows = make_source(1 << 22), []
+    cdfs = source.cdfs
+    longest = max(map(len, cdfs))
+    table = torch.tensor([c + [c[-1]] * (longest - len(c)) for c in cdfs], dtype=torch.int32)
+    sizes = torch.tensor([len(c) for c in cdfs], dtype=torch.int32)
+    offsets = torch.from_numpy(-source.tables.half_width[0].astype(np.int32))
+    for impl, interleaves, states in (
+        ("rans32_16", 32, 1),
+        ("rans32_16", 32, 64),
+        ("rans32_16", 32, 1024),
+        ("rans64", 32, 1024),
+    ):
+        ans = TorchANSInterface(
+            impl=impl,
+            num_interleaves=interleaves,
+            num_parallel_states=states,
+            bypass_coding=False,
+            freq_precision=15,
+            device="cuda",
+        )
+        ans.set_cdfs(table.cuda(), sizes.cuda(), offsets.cuda())
+        k = torch.from_numpy(source.k).cuda()
+        index = torch.from_numpy(source.index.astype(np.int32)).cuda()
+        data = ans.encode_with_indexes(k, index)
+        times = []
+        for _ in range(reps + 2):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            ans.decode_with_indexes(data, index)
+            torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        name = f"torch_ans {impl} x{interleaves}, {states} states"
+        rows.append(row(name, len(source.k), statistics.median(times[2:]), 0.0))
+    return rows
+
+
+def compressai(reps: int) -> dict[str, Any]:
+    """Time compress and decompress of CompressAI's mean-scale hyperprior, untrained, at 1080p."""
+    import torch
+    from compressai.models import MeanScaleHyperprior
+
+    model = MeanScaleHyperprior(128, 192).eval().cuda()
+    model.update()
+    pixels = torch.from_numpy(photo(1088, 1920)).permute(2, 0, 1)[None].cuda() / 255
+    times: dict[str, list[float]] = {"compress": [], "decompress": []}
+    with torch.inference_mode():
+        for _ in range(reps + 2):
+            start = time.perf_counter()
+            out = model.compress(pixels)
+            torch.cuda.synchronize()
+            middle = time.perf_counter()
+            model.decompress(out["strings"], out["shape"])
+            torch.cuda.synchronize()
+            times["compress"].append(middle - start)
+            times["decompress"].append(time.perf_counter() - middle)
+    return {name: 1e3 * statistics.median(values[2:]) for name, values in times.items()}
+
+
+# ---- report ----
+
+
+def against_goals(rows: list[dict], made: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Set the best figures beside the goals."""
+    best: dict[str, float] = {}
+
+    def note(name: str, value: float) -> None:
+        best[name] = max(best.get(name, 0.0), value)
+
+    for one in rows:
+        if one["what"] == "decode" and one["states"]:
+            note("decode, trellis", one["million/s"])
+        if one["what"] == "search" and one["states"] == 32:
+            note("search, 32 states", one["million/s"])
+    for one in made["rows"] if made else []:
+        if one["size"] == "1080p":
+            note(f"1080p {one['what']}", one["images/s"])
+    return {
+        name: {"unit": unit, "goal": goal, "measured": best.get(name)}
+        for name, (unit, goal) in GOALS.items()
+    }
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="Speed on a GPU, stage by stage.")
+    parser.add_argument("--symbols", type=int, default=1 << 18, help="of each slice")
+    parser.add_argument("--slices", type=int, nargs="+", default=[4, 64, 512])
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--skip", nargs="*", default=[], choices=["kernels", "files", "others"])
+    parser.add_argument("--check", action="store_true", help="tiny inputs, no result written")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    if SIMULATED and not options.check:
+        parser.error("the simulator's times mean nothing: give --check")
+    device = Device()
+    bandwidth = copy_bandwidth(device, 5)
+    print(f"{gpu_name()}: a copy moves {bandwidth / 1e9:.0f} GB/s, read and written")
+    if options.check:
+        source = make_source(96)
+        bench_decode(device, source, 2, 4, 4 if SIMULATED else STATES, 1)
+        bench_encode(device, source, 2, 4, 0, 1)
+        bench_search(device, source, 1, 4, 4, 1)
+        return 0
+    skip = set(options.skip)
+    slices = tuple(options.slices)
+    rows = [] if "kernels" in skip else kernels(device, options.symbols, slices, options.repeats)
+    made = None if "files" in skip else files(device, options.repeats)
+    others_found = {} if "others" in skip else others(options.repeats)
+    goals = against_goals(rows, made)
+    for name, goal in goals.items():
+        print(f"{name}: {goal['measured']} {goal['unit']}, goal {goal['goal']}")
+    packages = (
+        "numpy",
+        "numba",
+        "numba-cuda",
+        "torch",
+        "onnxruntime-gpu",
+        "onnxruntime",
+        "tensorrt",
+    )
+    report = {
+        "machine": describe(packages),
+        "gpu": gpu_name(),
+        "copy GB/s": bandwidth / 1e9,
+        "goals": goals,
+        "kernels": rows,
+        "files": made,
+        "others": others_found,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Graphs in PyTorch: the same integers, and nearly the same floats, as in onnxruntime."""
+
+import numpy as np
+import torch
+
+from trellic.codec import Codec
+from trellic.engines.exact import digest, probe_input
+from trellic.engines.ort import OrtEngine
+from trellic_export.torch_engine import TorchGraph
+
+
+def test_exact_networks_pass_their_probes(tiny: Codec):
+    manifest = tiny.bundle.manifest
+    for name, network in tiny.bundle.networks.items():
+        graph = TorchGraph(tiny.bundle.graph(manifest.exact[name]))
+        probe = torch.from_numpy(probe_input(network.channels_in)[None])
+        outputs = [output[0].numpy() for output in graph({"x": probe})]
+        assert digest(outputs) == manifest.probes[name]
+
+
+def test_free_graphs(tiny: Codec):
+    manifest, rng = tiny.bundle.manifest, np.random.default_rng(0)
+    image = rng.integers(0, 256, (2, 64, 128, 3)).astype(np.uint8)
+    latents = rng.normal(0, 1, (2, manifest.layout.latents, 4, 8)).astype(np.float32)
+    decoder = manifest.decoders["quality"].graph
+    for graph, name, x, most in (
+        (manifest.encoder, "image", image, 1e-4),
+        (manifest.hyper_encoder, "latents", latents, 1e-4),
+        (decoder, "latents", latents, 1),
+    ):
+        data = tiny.bundle.graph(graph)
+        expected = OrtEngine(data, threads=1)({name: x})[0]
+        found = TorchGraph(data)({name: torch.from_numpy(x)})[0].numpy()
+        assert found.dtype == expected.dtype
+        assert np.abs(found.astype(np.float64) - expected).max() <= most
