@@ -281,7 +281,7 @@ def gpu_codec(device: Device) -> tuple[Any, str]:
         return GpuCodec.load(bundle, "cuda"), "onnxruntime CUDA, float32"
     from trellic_export.torch_engine import TorchDeviceEngine
 
-    def engine(graph: bytes, exact: bool) -> Any:
+    def engine(_: str, graph: bytes, exact: bool) -> Any:
         return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact)
 
     codec = GpuCodec(bundle, device, ProbedEngines(bundle, device, engine))

@@ -17,6 +17,8 @@ MODULES = (
     "trellic._device",
     "trellic.entropy.cuda_decode",
     "trellic.entropy.cuda_encode",
+    "trellic.exact.cuda",
+    "trellic.images.cuda",
     "trellic.quantize.cuda_search",
 )
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))

@@ -124,7 +124,7 @@ class TorchDeviceEngine:
         self._exact = exact
         dtype = torch.float32 if exact else torch.float16
         self._graph = TorchGraph(graph, "cuda", dtype)
-        self._stream = torch.cuda.ExternalStream(stream)
+        self._stream = torch.cuda.ExternalStream(stream)  # type: ignore[no-untyped-call]
         self._graphs = graphs
         self._captured: dict[Any, torch.cuda.CUDAGraph | None] = {}
 

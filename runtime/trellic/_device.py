@@ -121,9 +121,16 @@ class Device:
 
     def _upload_tables(self, tables: Tables) -> DeviceTables:
         levels = Levels.of(tables)
-        flat = (*tables.coding, levels.rate, levels.zero.ravel(), levels.off.ravel())
-        arrays = [cuda.to_device(np.ascontiguousarray(array), self.stream) for array in flat]
-        return DeviceTables(*arrays, levels.max_off, levels.step, tables.scales)
+        arrays = tables.coding._asdict() | {
+            "rate": levels.rate,
+            "rate_zero": levels.zero.ravel(),
+            "off": levels.off.ravel(),
+        }
+        on = {
+            name: cuda.to_device(np.ascontiguousarray(array), self.stream)
+            for name, array in arrays.items()
+        }
+        return DeviceTables(**on, max_off=levels.max_off, step=levels.step, scales=tables.scales)
 
 
 @kernel("void(int32[::1])")

@@ -46,7 +46,9 @@ def engine(graph, device, exact):
 @pytest.fixture(scope="module")
 def gpu(cpu):
     device = Device()
-    engines = ProbedEngines(cpu.bundle, device, lambda graph, exact: engine(graph, device, exact))
+    engines = ProbedEngines(
+        cpu.bundle, device, lambda _, graph, exact: engine(graph, device, exact)
+    )
     return GpuCodec(cpu.bundle, device, engines)
 
 
@@ -132,7 +134,7 @@ def test_an_engine_with_wrong_integers_is_not_used(cpu):
             super().__call__(inputs, outputs)
             outputs[0].copy_to_device(device.fetch(outputs[0]) + np.float32(1))
 
-    def load(graph, exact):
+    def load(name, graph, exact):
         return (Wrong if exact else HostEngine)(device, OrtEngine(graph, threads=1))
 
     with pytest.warns(TrellicWarning, match="integers of"):

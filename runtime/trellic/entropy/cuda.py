@@ -181,7 +181,7 @@ def _segments(
 
 def error_of(status: int) -> CorruptStream | TruncatedStream:
     """Return what is wrong with a segment, from its status (which is not OK)."""
-    return {
+    errors: dict[int, CorruptStream | TruncatedStream] = {
         NO_WORDS: CorruptStream("a group that runs out of words", expected="more words"),
         LEFT_OVER: CorruptStream("words left over in a group", expected="none"),
         LONG_ESCAPE: CorruptStream(
@@ -189,7 +189,8 @@ def error_of(status: int) -> CorruptStream | TruncatedStream:
         ),
         TRUNCATED: TruncatedStream("a segment of too few words", expected="more for its groups"),
         LONG_FORM: CorruptStream("a small number of words in the long form", expected="the short"),
-    }[status]
+    }
+    return errors[status]
 
 
 # ---- one slice, with the reference's signatures ----

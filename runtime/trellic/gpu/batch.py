@@ -21,6 +21,7 @@ from trellic.exact.levels import GAIN_BITS, Level
 from trellic.layout import Layout, Plane, Step
 
 Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
 Shape = tuple[int, int]
 
 
@@ -205,7 +206,7 @@ class Slices:
         odd = height * width - even
         return np.stack([m[:, 0].sum() * even + m[:, 1].sum() * odd for m in members])
 
-    def jobs(self, rooms: Int64s, z_at: Int64s, first_symbol: int) -> tuple[Int64s, Int64s]:
+    def jobs(self, rooms: Int64s, z_at: Int64s, first_symbol: int) -> tuple[Int64s, Int32s]:
         """Return the table of jobs, and the order of each slice's.
 
         Jobs of z come first, one for each slice that leads a picture, then those of step 0, step 1,

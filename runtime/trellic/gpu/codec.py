@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from trellic.coding import CodedLatents
 from trellic.errors import BadImage, BadParameter, CorruptStream, UnknownModel
 from trellic.exact.levels import TRELLIS_CODES
 from trellic.exact.networks import outputs
-from trellic.gpu import cache
+from trellic.gpu import cache, tensorrt
 from trellic.gpu.batch import Image, Images, Run
 from trellic.gpu.engines import DeviceEngine, ProbedEngines
 from trellic.gpu.latents import BatchCoder, view
@@ -57,20 +58,22 @@ class GpuCodec:
 
     @classmethod
     def load(cls, bundle: Bundle, kind: str) -> GpuCodec:
-        """Load a model on this thread's GPU, with onnxruntime's engines.
+        """Load a model on this thread's GPU.
 
         Parameters
         ----------
-        kind : "cuda" or "tensorrt"
+        kind : "cuda": all graphs in onnxruntime; "tensorrt": the exact ones there, the others in
+            TensorRT if its Python package is there, or else through onnxruntime's provider
         """
         device = default_device()
 
-        def engine(graph: bytes, exact: bool) -> DeviceEngine:
-            folder = ""
-            if kind == "tensorrt" and not exact:
-                made = cache.folder(bundle.manifest.stream_id, graph, "dynamic", "free", gpu_name())
-                folder = str(made)
-            return OrtDeviceEngine(graph, device, exact=exact, provider=kind, cache=folder)
+        def engine(name: str, graph: bytes, exact: bool) -> DeviceEngine:
+            if kind != "tensorrt" or exact:
+                return OrtDeviceEngine(graph, device, exact=exact)
+            if importlib.util.find_spec("tensorrt") is not None:
+                return tensorrt.engine_of(bundle, name, device)
+            folder = cache.folder(bundle.manifest.stream_id, graph, "dynamic", "free", gpu_name())
+            return OrtDeviceEngine(graph, device, exact=False, provider=kind, cache=str(folder))
 
         return cls(bundle, device, ProbedEngines(bundle, device, engine))
 

@@ -49,12 +49,12 @@ class ProbedEngines:
     ----------
     bundle
     device
-    load : makes an engine of the bytes of an ONNX file; the second argument says whether it must be
+    load : makes an engine of a graph: its name, the bytes of its ONNX file, and whether it must be
         exact (float32, no TF32)
     """
 
     def __init__(
-        self, bundle: Bundle, device: Device, load: Callable[[bytes, bool], DeviceEngine]
+        self, bundle: Bundle, device: Device, load: Callable[[str, bytes, bool], DeviceEngine]
     ) -> None:
         self._bundle, self._device, self._load = bundle, device, load
         self._made: dict[str, DeviceEngine] = {}
@@ -68,7 +68,7 @@ class ProbedEngines:
             When the bundle has no decoder of that name.
         """
         if name not in self._made:
-            self._made[name] = self._load(self._bundle.graph(self._graph(name)), False)
+            self._made[name] = self._load(name, self._bundle.graph(self._graph(name)), False)
         return self._made[name]
 
     def _graph(self, name: str) -> Graph:
@@ -85,7 +85,7 @@ class ProbedEngines:
 
     def _probed(self, name: str) -> DeviceEngine:
         manifest, network = self._bundle.manifest, self._bundle.networks[name]
-        engine = self._load(self._bundle.graph(manifest.exact[name]), True)
+        engine = self._load(name, self._bundle.graph(manifest.exact[name]), True)
         scale = PROBE_SIZE << sum(layer.kind == "shuffle" for layer in network.layers)
         shapes = [(1, channels, scale, scale) for channels in outputs(network)]
         probe = self._device.upload("probe", probe_input(network.channels_in)[None])

@@ -456,7 +456,7 @@ def _words(
     last = jobs[order[:, -1]]
     total = int((last[:, cuda_jobs.STATE_AT] + last[:, cuda_jobs.LANES]).max())
     states = np.full(total, STATE_LOW, np.uint32)
-    for job in np.flatnonzero(jobs[:, cuda_jobs.FRESH]):
+    for job in np.flatnonzero(jobs[:, cuda_jobs.FRESH]).tolist():
         at, lanes = int(jobs[job, cuda_jobs.STATE_AT]), int(jobs[job, cuda_jobs.LANES])
         states[at : at + lanes : GROUP] = unpack_states(parts[job], lanes)
     return words, states
