@@ -16,7 +16,7 @@ from . import bitstream, bundle, images, memory, transforms
 from .bitstream import Prefix, Rectangle, Stream
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
 from .engines.pool import EnginePool
-from .errors import BadParameter, EngineError, TrellicWarning
+from .errors import BadParameter, EngineError, MissingExtra, TrellicWarning
 from .exact.levels import TRELLIS_CODES
 from .images import Picture
 from .latents import LazyLatents
@@ -201,14 +201,18 @@ class Codec:
         ------
         EngineError
             When the codec was loaded for the CPU.
+        MissingExtra
+            When numba-cuda is not installed.
         """
         if self.device == "cpu":
             raise EngineError(
                 "arrays on a GPU with a codec that runs on the CPU",
                 remedy="load it with device='cuda', on a machine with a GPU and trellic[gpu]",
             )
-        from .gpu.codec import GpuCodec
-
+        try:
+            from .gpu.codec import GpuCodec
+        except ImportError as error:
+            raise MissingExtra.of(error.name or "numba_cuda", "gpu", "a batch on a GPU") from error
         if not hasattr(self._local, "gpu"):
             self._local.gpu = GpuCodec.load(self.bundle, self.device)
         gpu: GpuCodec = self._local.gpu

@@ -86,6 +86,14 @@ def test_tensorrt_refuses_in_a_sentence(monkeypatch, tiny):
     assert decoder[0] == (1, tiny.bundle.manifest.layout.latents, 4, 4)
 
 
+def test_export_refuses_before_it_begins(monkeypatch, tmp_path):
+    pytest.importorskip("numba_cuda")
+    cli = pytest.importorskip("trellic_export.cli")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingExtra, match="TensorRT needs the package 'tensorrt'"):
+        cli.main(["weights.pt", str(tmp_path / "a.zip"), "--photos", str(tmp_path), "--tensorrt"])
+
+
 def test_engines_are_cached_by_all_that_decides_them(monkeypatch, tmp_path):
     pytest.importorskip("numba_cuda")
     from trellic.gpu import cache
