@@ -16,7 +16,7 @@ from trellic.bitstream import DEFAULT_SLICE_SIDE, slice_grid
 from trellic.bundle import Bundle
 from trellic.codec import DEFAULT_DECODER, DEFAULT_QUALITY, DEFAULT_TRELLIS, MAX_PIXELS
 from trellic.coding import CodedLatents
-from trellic.errors import BadImage, BadParameter, CorruptStream, UnknownModel
+from trellic.errors import BadImage, BadParameter, CorruptStream, EngineError, UnknownModel
 from trellic.exact.levels import TRELLIS_CODES
 from trellic.exact.networks import outputs
 from trellic.gpu import cache, tensorrt
@@ -53,6 +53,11 @@ class GpuCodec:
     def __init__(self, bundle: Bundle, device: Device, engines: Engines) -> None:
         self.bundle, self.device, self._engines = bundle, device, engines
         self._layout = bundle.manifest.layout
+        if "context_0" not in bundle.networks:
+            raise EngineError(
+                f"model {bundle.manifest.name!r} has no context networks, which the GPU path needs",
+                remedy="use --device cpu for it",
+            )
         features = outputs(bundle.networks["h_s"])[0]
         self.coder = BatchCoder(device, self._layout, bundle.tables, engines.exact(), features)
 
