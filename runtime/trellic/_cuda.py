@@ -17,7 +17,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numba import config, cuda
+from numba import config, cuda, types
+from numba.core import sigutils
+from numba.np import numpy_support
 
 SIMULATED: Final = bool(config.ENABLE_CUDASIM)  # the one switch
 WARP: Final = 32
@@ -47,6 +49,8 @@ class Kernel:
         self, blocks: int | tuple[int, int], threads: int, stream: Any, *arguments: Any
     ) -> None:
         """Launch; nothing happens for no blocks."""
+        if SIMULATED:
+            self._check(arguments)
         if blocks:
             self._ready()[blocks, threads, stream](*arguments)
 
@@ -54,6 +58,22 @@ class Kernel:
         """Compile to PTX; needs NVVM (``numba-cuda[cu13]``) but no GPU."""
         code, _ = cuda.compile_ptx(self._function, self.signature, cc=capability)
         return str(code)
+
+    def _check(self, arguments: tuple[Any, ...]) -> None:
+        """Raise TypeError for an argument that a GPU would misread; numba launches unchecked."""
+        expected, _ = sigutils.normalize_signature(self.signature)
+        for i, (kind, value) in enumerate(zip(expected, arguments, strict=True)):
+            wanted = np.ndarray if isinstance(kind, types.Array) else (int, np.integer)
+            array = getattr(value, "_ary", value)
+            good = isinstance(array, wanted)
+            if good and isinstance(kind, types.Array):
+                dtype = numpy_support.as_dtype(kind.dtype)
+                good = (array.dtype, array.ndim) == (dtype, kind.ndim) and array.flags.c_contiguous
+            elif good:
+                low, high = np.iinfo(str(kind)).min, np.iinfo(str(kind)).max
+                good = low <= int(value) <= high
+            if not good:
+                raise TypeError(f"{self.name}: argument {i} is {value!r}, not {kind}")
 
     def _ready(self) -> Any:
         with self._lock:

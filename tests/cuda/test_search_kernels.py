@@ -7,6 +7,7 @@ pytest.importorskip("numba_cuda")
 
 from inputs import random_latents, random_tables
 
+from trellic import _cuda, _device
 from trellic.entropy import cuda_jobs as layout
 from trellic.quantize import cpu, cuda, reference
 from trellic.quantize.trellis import STATES, predecessors
@@ -60,3 +61,11 @@ def test_predecessors_are_computed_rightly(states):
         for j in range(2):
             mixed = s ^ (h0 if top else 0) ^ (h1 if parity[j, s] else 0)
             assert 2 * (mixed & (states // 2 - 1)) + top == state[j, s]
+
+
+@pytest.mark.skipif(not _cuda.SIMULATED, reason="a GPU does not check arguments")
+def test_arguments_must_be_those_of_the_signature():
+    """Numba launches a kernel of one signature unchecked; the simulator's runs check for it."""
+    for bad in (np.zeros(4, np.int64), np.zeros((2, 2), np.int32), np.zeros(8, np.int32)[::2]):
+        with pytest.raises(TypeError, match="clear: argument 0"):
+            _device.clear(1, 1, 0, bad)

@@ -60,7 +60,7 @@ def _scaled(value: Any, factor: Any) -> Any:
 
 
 @kernel(
-    "void(int64[:, ::1], float32[::1], boolean, float32[:, ::1], int32[:, ::1], uint8[:, ::1],"
+    "void(int64[:, ::1], float32[::1], int32, float32[:, ::1], int32[:, ::1], uint8[:, ::1],"
     " int32[::1], uint8[::1], uint8[::1])"
 )
 def start_hyper(
@@ -264,7 +264,7 @@ def sum_tiles(
 
 @kernel(
     "void(int64[:, ::1], int64[:, ::1], int32, int32, float32[::1], float32[::1], uint8[:, ::1],"
-    " int64[:, ::1], int64[:, ::1], int32, int32, int32[::1], int64[:, ::1], int32, boolean,"
+    " int64[:, ::1], int64[:, ::1], int32, int32, int32[::1], int64[:, ::1], int32, int32,"
     " float32[::1], float32[:, ::1], int32[::1], uint8[::1], int32[::1])"
 )
 def write_coded(
