@@ -2,7 +2,7 @@
 
 Deployed machines use onnxruntime or TensorRT; this engine is for machines that have PyTorch only,
 for its speed there as a comparison, and to prove exact networks on one more backend. It knows the
-operators that `graphs` writes, and no others.
+operators of our own models, not those that only imported models have.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TorchGraph:
     Raises
     ------
     NotImplementedError
-        When the graph has an operator that `graphs` does not write.
+        When the graph has another operator.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class TorchGraph:
             (
                 _operator(node.op_type),
                 list(node.input),
-                node.output[0],
+                list(node.output),
                 {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
             )
             for node in model.node
@@ -58,13 +58,17 @@ class TorchGraph:
         values: dict[str, Any] = {"": None, **self._constants}
         for name, tensor in inputs.items():
             values[name] = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-        for run, names, output, attributes in self._nodes:
-            values[output] = run(self._dtype, attributes, *[values[name] for name in names])
+        for run, names, outputs, attributes in self._nodes:
+            results = run(self._dtype, attributes, *[values[name] for name in names])
+            many = results if isinstance(results, tuple) else (results,)
+            values.update(zip(outputs, many, strict=True))
         return [values[name] for name in self.outputs]
 
     def _constant(self, constant: Any) -> torch.Tensor:
-        tensor = torch.from_numpy(numpy_helper.to_array(constant).copy()).to(self._device)
-        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+        tensor = torch.from_numpy(numpy_helper.to_array(constant).copy())
+        if not tensor.is_floating_point():
+            return tensor  # sizes: the host needs them
+        return tensor.to(self._device, self._dtype)
 
 
 def _conv(_: torch.dtype, attributes: Attributes, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -98,6 +102,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Mul": lambda _, a, x, y: x * y,
     "Relu": lambda _, a, x: functional.relu(x),
     "Round": lambda _, a, x: torch.round(x),
+    "Split": lambda _, a, x, sizes: torch.split(x, sizes.tolist(), a["axis"]),
     "Sub": lambda _, a, x, y: x - y,
     "Transpose": lambda _, a, x: x.permute(*a["perm"]),
 }
