@@ -468,6 +468,7 @@ class Codec:
             self._others[wanted] = Codec(str(bundle.find_stream(wanted)), device, threads)
         return self._others[wanted]
 
+
 def _is_whole(stream: Parts) -> bool:
     return not isinstance(stream, Prefix) or (stream.whole and not stream.lost_chunks)
 

@@ -42,6 +42,7 @@ from .recipe import Family, Kind, QuantizedPhase, QuantizedRecipe
 from .symbols import Collector
 
 FIT_ROUNDS = 3
+POOL_START = 6  # batches for each reuse that the pool is filled with first
 VALIDATION_CROPS, VALIDATION_SIDE = 8, 256
 VALIDATION_QUALITIES = (15.0, 40.0, 65.0, 90.0)
 
@@ -54,9 +55,13 @@ class Pool:
         self.crops: list[tuple[Tensor, Tensor, Tensor]] = []
         self.next = 0
 
+    def holds(self, x: Tensor) -> bool:
+        """Whether it holds crops of this size."""
+        return bool(self.crops) and self.crops[0][0].shape == x.shape[1:]
+
     def add(self, x: Tensor, latents: Tensor, quality: Tensor) -> None:
         """Add a batch; crops of another size throw out all older ones."""
-        if self.crops and self.crops[0][0].shape != x.shape[1:]:
+        if not self.holds(x):
             self.crops, self.next = [], 0
         for entry in zip(x, latents.half(), quality, strict=True):
             if len(self.crops) < self.size:
@@ -154,16 +159,21 @@ class QuantizedStage(lightning.LightningModule):
 
     def _synthesis_step(self, crops: Tensor, phase: QuantizedPhase) -> Tensor:
         """Only g_s: crops may come from the pool."""
-        if not self.pool.crops or self.warm % phase.reuse == 0:
-            quality = _qualities(len(crops))
-            batch = self._quantize(to_network(crops), quality)
-            self.pool.add(crops, latents_for_synthesis(batch), quality)
+        if self.warm % phase.reuse == 0 or not self.pool.holds(crops):
+            self._refill(crops)
+        while len(self.pool.crops) < min(self.recipe.pool, POOL_START * phase.reuse * len(crops)):
+            self._refill(self.pack.crops(self.rng, len(crops), phase.crop))  # or few are seen often
         crops, latents, quality = self.pool.draw(len(crops))
         mse = self._squared_error(latents, to_network(crops))
         lmbda, weight = self._weights(quality)
         loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * mse).mean()
         self._log(loss, mse)
         return loss
+
+    def _refill(self, crops: Tensor) -> None:
+        quality = _qualities(len(crops))
+        batch = self._quantize(to_network(crops), quality)
+        self.pool.add(crops, latents_for_synthesis(batch), quality)
 
     def _joint_step(self, crops: Tensor) -> Tensor:
         """Train decoder and entropy networks."""

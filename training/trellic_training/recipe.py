@@ -99,7 +99,7 @@ class QuantizedRecipe(BaseModel):
     trellis_step: int = Field(21, ge=1, le=255)
     skip_index: int = Field(4, ge=0)
     optimizer: Literal["adamw", "soap", "muon"] = "soap"
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     warmup_steps: int = 100
     decay_from: float = 0.5
     final_rate: float = 0.02
