@@ -37,6 +37,7 @@ DEFAULT_QUALITY = 60.0
 DEFAULT_TRELLIS = 8
 DEFAULT_DECODER = "quality"
 MAX_PIXELS = 2**28
+DLPACK_CUDA = (2, 13)  # its device types of a GPU's own and of managed memory
 WARM_SIDE = 64  # pixels of the picture that warms a codec up
 
 
@@ -166,7 +167,7 @@ class Codec:
             are, all at once, which needs ``device="cuda"`` or ``"tensorrt"``
         **options : as of `encode_picture`; for arrays on a GPU ``quality`` and ``trellis`` alone
         """
-        if any(hasattr(image, "__cuda_array_interface__") for image in batch):
+        if any(map(_on_gpu, batch)):
             return self.on_gpu().encode_all(batch, **options)
         return [self.encode(image, **options) for image in batch]
 
@@ -180,8 +181,8 @@ class Codec:
         streams : bytes of ``.tlc`` files, of any sizes
         out : "cuda" decodes all at once and leaves the pictures in the GPU's memory, as arrays that
             have ``__cuda_array_interface__`` (``torch.as_tensor(array, device="cuda")`` does not
-            copy them); that needs ``device="cuda"`` or ``"tensorrt"``, streams of this model, and
-            leaves out their alpha channels
+            copy them) and ``__dlpack__``; that needs ``device="cuda"`` or ``"tensorrt"``, streams
+            of this model, and leaves out their alpha channels
         **options : as of `decode_picture`
 
         Returns
@@ -467,6 +468,14 @@ class Codec:
             device, threads = self._asked
             self._others[wanted] = Codec(str(bundle.find_stream(wanted)), device, threads)
         return self._others[wanted]
+
+
+def _on_gpu(image: Any) -> bool:
+    """Whether an array lies in a GPU's memory: by its interface, or by DLPack's device types."""
+    if hasattr(image, "__cuda_array_interface__"):
+        return True
+    place = getattr(image, "__dlpack_device__", None)
+    return place is not None and int(place()[0]) in DLPACK_CUDA
 
 
 def _is_whole(stream: Parts) -> bool:

@@ -57,8 +57,7 @@ def test_gains_are_against_the_same_quantizer() -> None:
     def measured(factor: float) -> Measured:
         rates = [0.1, 0.2, 0.4, 0.8]
         points = [
-            Point("a", q, 1, factor * rate, 0, 0, psnr=30.0 + 3 * q)
-            for q, rate in enumerate(rates)
+            Point("a", q, 1, factor * rate, 0, 0, psnr=30.0 + 3 * q) for q, rate in enumerate(rates)
         ]
         return Measured("x", {}, {}, points)
 

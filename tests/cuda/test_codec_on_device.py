@@ -4,6 +4,7 @@ In the simulator everything is as on a GPU but the networks, which onnxruntime r
 provider, bound to the same arrays: kernels, tables, launches and plumbing are the real ones.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trellic.codec import Codec
 from trellic.coding import Quantizer
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadImage, CorruptStream, ImageTooLarge, TrellicWarning
+from trellic.gpu import dlpack
 from trellic.gpu.batch import Image, Images
 from trellic.gpu.codec import GpuCodec
 from trellic.gpu.engines import HostEngine, ProbedEngines
@@ -71,7 +73,7 @@ def test_files_are_those_of_the_cpu(cpu, gpu):
     for data, array in zip(files, decoded, strict=True):
         expected = cpu.decode(data)
         assert array.shape == expected.shape
-        difference = np.abs(gpu.device.fetch(array).astype(int) - expected)
+        difference = np.abs(array.copy_to_host().astype(int) - expected)
         assert difference.max() <= (0 if SIMULATED else 3)  # of rounding in g_s
 
 
@@ -124,6 +126,40 @@ def test_pictures_on_the_device_are_taken_as_they_are(gpu):
     for bad in (one.astype(np.float32), one[:, :, :2], one[None]):
         with pytest.raises(BadImage):
             gpu.encode_batch([bad], [160], [0])
+
+
+class OnlyDlpack:
+    """An array of a library that has DLPack and nothing else; of the host, in the simulator."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_dlpack_in_and_out(gpu):
+    one = picture(np.random.default_rng(5), 20, 30, 3)
+    (data,) = gpu.encode_batch([one], [160], [0])
+    (decoded,) = gpu.decode_batch([data], "quality", 2**20)
+    for _ in range(3):
+        shared = OnlyDlpack(decoded)  # ours out, and in again
+        again = gpu.encode_batch([shared], [160], [0])
+        assert again == gpu.encode_batch([decoded], [160], [0])
+    assert again == gpu.encode_batch([decoded.copy_to_host()], [160], [0])
+    if SIMULATED:  # there NumPy can look at what a GPU's libraries would get, and lend its own
+        taken = np.from_dlpack(decoded)
+        assert np.array_equal(taken, decoded.copy_to_host())
+        assert gpu.encode_batch([OnlyDlpack(one)], [160], [0]) == [data]
+        for bad in (one.astype(np.float32), one[:, ::2], one.transpose(1, 0, 2)):
+            with pytest.raises(BadImage, match="DLPack"):
+                gpu.encode_batch([OnlyDlpack(bad)], [160], [0])
+        del taken
+    gc.collect()
+    assert not dlpack._lent
 
 
 def test_an_engine_with_wrong_integers_is_not_used(cpu):

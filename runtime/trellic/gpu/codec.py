@@ -21,6 +21,7 @@ from trellic.exact.levels import TRELLIS_CODES
 from trellic.exact.networks import outputs
 from trellic.gpu import cache, tensorrt
 from trellic.gpu.batch import Image, Images, Run
+from trellic.gpu.dlpack import DeviceImage, lies_there, taken
 from trellic.gpu.engines import DeviceEngine, ProbedEngines
 from trellic.gpu.latents import BatchCoder, view
 from trellic.gpu.ort import OrtDeviceEngine
@@ -103,7 +104,7 @@ class GpuCodec:
         *,
         decoder: str = DEFAULT_DECODER,
         max_pixels: int = MAX_PIXELS,
-    ) -> list[DeviceArray]:
+    ) -> list[DeviceImage]:
         """Decode files to the device; see `decode_batch`."""
         return self.decode_batch(streams, decoder, max_pixels)
 
@@ -117,7 +118,8 @@ class GpuCodec:
         Parameters
         ----------
         pictures : uint8 (H, W, 3) or (H, W): NumPy arrays, or anything that has
-            ``__cuda_array_interface__`` (torch, CuPy, numba), C contiguous; of any sizes
+            ``__cuda_array_interface__`` (torch, CuPy, numba) or, on the GPU, ``__dlpack__``; C
+            contiguous; of any sizes
         quality16 : quality of each, in 1/16
         trellis : states of each one's trellis, 0 for scalar quantization
 
@@ -199,7 +201,7 @@ class GpuCodec:
 
     def decode_batch(
         self, streams: Sequence[bytes], decoder: str, max_pixels: int
-    ) -> list[DeviceArray]:
+    ) -> list[DeviceImage]:
         """Decode files.
 
         Parameters
@@ -211,7 +213,7 @@ class GpuCodec:
         Returns
         -------
         for each an array in the device's memory, uint8 (H, W, 3), or (H, W) where the picture is
-        grey; without the alpha channel. Each has ``__cuda_array_interface__``.
+        grey; without the alpha channel.
 
         Raises
         ------
@@ -259,7 +261,7 @@ class GpuCodec:
 
     def _crop(
         self, padded: DeviceArray, shapes: Sequence[tuple[int, ...]], images: Images
-    ) -> list[DeviceArray]:
+    ) -> list[DeviceImage]:
         device = self.device
         table = _pixel_table(shapes, images)
         sizes = [int(np.prod(shape)) for shape in shapes]
@@ -271,7 +273,7 @@ class GpuCodec:
         device.stream.synchronize()
         ends = np.cumsum(sizes).tolist()
         parts = zip(shapes, sizes, ends, strict=True)
-        return [out[end - size : end].reshape(shape) for shape, size, end in parts]
+        return [DeviceImage(out[end - size : end].reshape(shape)) for shape, size, end in parts]
 
 
 def pixel_view(flat: DeviceArray, run: Run) -> DeviceArray:
@@ -297,11 +299,16 @@ def _pixel_table(shapes: Sequence[tuple[int, ...]], images: Images) -> npt.NDArr
 
 def _checked(picture: Any) -> Any:
     """Return a picture as a NumPy array or a device array."""
-    on_device = hasattr(picture, "__cuda_array_interface__") or hasattr(picture, "copy_to_host")
-    if on_device and not isinstance(picture, np.ndarray):
-        array = picture if hasattr(picture, "copy_to_host") else cuda.as_cuda_array(picture)
-    else:
+    if isinstance(picture, np.ndarray):
         array = np.ascontiguousarray(picture)
+    elif isinstance(picture, DeviceImage):
+        array = picture.array
+    elif hasattr(picture, "copy_to_host"):
+        array = picture
+    elif hasattr(picture, "__cuda_array_interface__"):
+        array = cuda.as_cuda_array(picture)
+    else:
+        array = taken(picture) if lies_there(picture) else np.ascontiguousarray(picture)
     good = array.dtype == np.uint8 and array.size and array.ndim in (2, 3)
     if not good or (array.ndim == 3 and array.shape[2] != 3):
         raise BadImage(
