@@ -25,7 +25,7 @@ from __future__ import annotations
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from trellic import bitstream, bundle, images
 from trellic.errors import StreamError, TrellicError
@@ -63,8 +63,8 @@ class TlcImageFile(ImageFile.ImageFile):
         self._data = self.fp.read() if self.fp is not None else b""
         try:
             stream = bitstream.read(self._data)
-        except StreamError as error:  # Pillow turns this into UnidentifiedImageError
-            raise SyntaxError(str(error)) from error
+        except StreamError as error:  # not SyntaxError, whose text Pillow would drop
+            raise UnidentifiedImageError(str(error)) from error
         header, chunks = stream.header, stream.chunks
         self._size = (header.width, header.height)
         self._stream_id = header.stream_id.hex()
@@ -128,5 +128,6 @@ def _codec(model: str, device: str) -> Codec:
 
 Image.register_open(FORMAT, TlcImageFile, _accept)
 Image.register_save(FORMAT, _save)
+Image.register_save_all(FORMAT, _save)  # the first frame, with a warning
 Image.register_extension(FORMAT, SUFFIX)
 Image.register_mime(FORMAT, MIME_TYPE)

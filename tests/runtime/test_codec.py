@@ -569,3 +569,15 @@ def test_lanes_that_cannot_settle_still_decode(tiny, monkeypatch):
     data = tiny.encode(picture(96, 80), quality=70)
     assert bitstream.read_header(data).lanes == (4,)
     assert tiny.decode(data).shape == (96, 80, 3)
+
+
+@pytest.mark.parametrize("bad", [{"trellis": 8.0}, {"trellis": "8"}, {"trellis": 7}])
+def test_bad_options_are_named(tiny, bad):
+    with pytest.raises(BadParameter, match="trellis"):
+        tiny.encode(np.zeros((8, 8, 3), np.uint8), **bad)
+
+
+@pytest.mark.parametrize("threads", ["a", 1.5, -1])
+def test_bad_threads_are_named(tiny, threads):
+    with pytest.raises(BadParameter, match="threads"):
+        Codec(tiny.bundle.path, threads=threads)

@@ -144,6 +144,19 @@ def test_damaged_files_are_no_images(codecs, damage):
         Image.open(io.BytesIO(data), formats=["TLC"])
 
 
+def test_the_reason_is_told(codecs):
+    data = bytearray(saved(Image.fromarray(RGB)))
+    data[-1] ^= 1
+    with pytest.raises(UnidentifiedImageError, match="check"):
+        Image.open(io.BytesIO(data))
+
+
+def test_save_all_saves_the_first_frame(codecs):
+    frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+    data = saved(frames[0], save_all=True, append_images=frames[1:])
+    assert data == saved(frames[0])
+
+
 def test_unknown_decoders_fail_on_loading(codecs):
     image = reopened(Image.fromarray(RGB))
     image.decoder = "best"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from numbers import Integral
 
 from ..bundle import Bundle, Graph
-from ..errors import UnknownDecoder
+from ..errors import BadParameter, UnknownDecoder
 from . import Engine
 from .exact import ExactNetwork
 from .ort import OrtEngine, resolve_device
@@ -37,10 +38,17 @@ class EnginePool:
     bundle : Bundle
     device : "auto", "cpu", "cuda" or "tensorrt"
     threads : threads of each engine, 0 for the engine's own choice
+
+    Raises
+    ------
+    BadParameter
+        When ``threads`` is no whole number, or below 0.
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", threads: int = 0) -> None:
-        self.bundle, self.threads = bundle, threads
+        if not isinstance(threads, Integral) or threads < 0:
+            raise BadParameter(f"threads {threads!r}", expected="a whole number, 0 for automatic")
+        self.bundle, self.threads = bundle, int(threads)
         self.device = resolve_device(device)
         self._engines: dict[str, Engine] = {}
         self._exact: dict[str, ExactNetwork] | None = None
