@@ -7,7 +7,6 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -318,7 +317,7 @@ class Codec:
         )
 
     def _quantizer(self, trellis: int, search: str) -> Quantizer:
-        if not isinstance(trellis, Integral) or trellis not in TRELLIS_CODES:
+        if not isinstance(trellis, (int, np.integer)) or trellis not in TRELLIS_CODES:
             raise BadParameter(
                 f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_CODES))}"
             )

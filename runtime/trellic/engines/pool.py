@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from numbers import Integral
+
+import numpy as np
 
 from ..bundle import Bundle, Graph
 from ..errors import BadParameter, UnknownDecoder
@@ -46,7 +47,7 @@ class EnginePool:
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", threads: int = 0) -> None:
-        if not isinstance(threads, Integral) or threads < 0:
+        if not isinstance(threads, (int, np.integer)) or threads < 0:
             raise BadParameter(f"threads {threads!r}", expected="a whole number, 0 for automatic")
         self.bundle, self.threads = bundle, int(threads)
         self.device = resolve_device(device)
