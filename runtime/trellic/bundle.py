@@ -175,7 +175,7 @@ class Bundle:
     def _networks_fit(self) -> bool:
         layout, h_s = self.manifest.layout, self.networks["h_s"]
         features = outputs(h_s)
-        fits = [h_s.channels_in == layout.hyper + 1, _shuffles(h_s) == 2]
+        fits = [h_s.channels_in == layout.hyper + 1, 2 ** _shuffles(h_s) == layout.cell]
         if self._predicts_alone:
             predicted = [layout.latents] * len(features)
             return all(fits) and len(layout.steps) == 1 and features == predicted[:2]

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from . import bitstream, bundle, images, memory, transforms
-from .bitstream import Prefix, Rectangle, Stream
+from .bitstream import BLOCK, Prefix, Rectangle, Stream
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
 from .engines.pool import EnginePool
 from .errors import BadParameter, EngineError, MissingExtra, TrellicWarning
 from .exact.levels import TRELLIS_CODES
 from .images import Picture
 from .latents import LazyLatents
-from .layout import STRIDE, Plane
+from .layout import Plane
 from .rate_control import QUALITY16_MAX, fill, to_budget, to_quality16
 from .region import Region, crop, to_rectangle
 from .results import Clock, Damage, Decoded, Encoded
@@ -122,7 +122,8 @@ class Codec:
 
     def _blank_stream(self) -> bitstream.Stream:
         """Return a stream made without g_a, which a mere decoder need not load."""
-        layout, plane = self.bundle.manifest.layout, Plane(WARM_SIDE, WARM_SIDE)
+        layout = self.bundle.manifest.layout
+        plane = layout.plane(WARM_SIDE, WARM_SIDE)
         level = self.bundle.levels.at(QUALITY16_MAX, DEFAULT_TRELLIS)
         f = np.ones((layout.latents, *plane.latents), np.float32)
         h = np.zeros((layout.hyper, *plane.hyper), np.float32)
@@ -260,7 +261,7 @@ class Codec:
         quality16 = to_quality16(DEFAULT_QUALITY if quality is None else quality)
         quantizer = self._quantizer(trellis, search)
         chunks = bitstream.Chunks.of(picture, strip=strip)
-        plane = Plane(picture.width, picture.height)
+        plane = self.bundle.manifest.layout.plane(picture.width, picture.height)
         clock = Clock()
         f, h = self._analyse(picture, plane, clock, max_memory)
         coder = self._coder()
@@ -336,7 +337,13 @@ class Codec:
         """Latents and hyper-latents before their gains."""
         manifest, channels = self.bundle.manifest, self.bundle.manifest.layout.latents
         halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
-        need = memory.encoding(picture, channels, halo=-(-halo // STRIDE), tiled_h_a=h_a_halo > 0)
+        need = memory.encoding(
+            picture,
+            channels,
+            halo=-(-halo // plane.stride),
+            tiled_h_a=h_a_halo > 0,
+            stride=plane.stride,
+        )
         purpose = f"encoding {picture.width}x{picture.height} pixels"
         tile = memory.tile_side(need, max_memory, purpose)
         clock.mark("prepare")
@@ -403,7 +410,8 @@ class Codec:
         elif region is None:
             stream = bitstream.read(data, max_pixels)
         else:
-            stream = bitstream.read_slices(data, codec._seen(part, decoder), max_pixels)
+            seen = codec._seen(part, decoder).coarser(BLOCK)
+            stream = bitstream.read_slices(data, seen, max_pixels)
         clock = Clock()
         lost = set[int]() if best_effort and not _is_whole(stream) else None
         picture = codec._decode(stream, decoder, clock, part, max_memory, lost)
@@ -411,8 +419,9 @@ class Codec:
         return Decoded(picture, time.perf_counter() - start, clock.stages, damage)
 
     def _seen(self, part: Rectangle, decoder: str) -> Rectangle:
-        """Latents that decide the pixels of a region."""
-        return part.coarser(STRIDE).grown(self._decoder_halo(decoder))
+        """Pixels above the latents that decide the pixels of a region."""
+        stride = self.bundle.manifest.layout.stride
+        return part.coarser(stride).grown(self._decoder_halo(decoder)).finer(stride)
 
     def _decoder_halo(self, decoder: str) -> int:
         self._pool.decoder(decoder)  # for its error, if there is none of that name
@@ -429,16 +438,18 @@ class Codec:
     ) -> Picture:
         header, halo = stream.header, self._decoder_halo(decoder)
         tile = self._decoder_tile(stream, part, halo, max_memory)
-        plane = Plane(header.width, header.height)
+        plane = self.bundle.manifest.layout.plane(header.width, header.height)
         level = self.bundle.levels.at(header.quality16, header.trellis)
         engine, coder = self._pool.decoder(decoder), self._coder()
         clock.mark("load")
-        sizes = header.lanes, plane, level, header.trellis, header.slice_side
+        side = header.slice_side * plane.block
+        sizes = header.lanes, plane, level, header.trellis, side
         latents = LazyLatents(
             header,
+            plane,
             coder.slices(stream.segments, *sizes, lost),
             (np.float32(128) / level.gain.astype(np.float32))[:, None, None],
-            by_rows=transforms.by_rows(part.coarser(STRIDE)),
+            by_rows=transforms.by_rows(part.coarser(plane.stride)),
             clock=clock,
         )
         clock.mark("decode")
@@ -452,8 +463,10 @@ class Codec:
         self, stream: Parts, part: Rectangle, halo: int, max_memory: int | None
     ) -> int:
         header, alpha = stream.header, stream.chunks.alpha is not None
-        channels = self.bundle.manifest.layout.latents
-        need = memory.decoding(header, part, channels, halo=halo, alpha=alpha)
+        layout = self.bundle.manifest.layout
+        need = memory.decoding(
+            header, part, layout.latents, halo=halo, alpha=alpha, stride=layout.stride
+        )
         purpose = "decoding {1}x{0} pixels".format(*part.shape)
         return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")
 

@@ -25,7 +25,7 @@ from .entropy.tables import Tables
 from .errors import CorruptStream, StreamError
 from .exact import cpu as latents
 from .exact.levels import Level
-from .layout import CELL, Layout, Plane, Step
+from .layout import Layout, Plane, Step
 from .quantize.cpu import reconstruct, search
 from .quantize.reference import round_to_step
 from .quantize.trellis import next_state
@@ -104,7 +104,7 @@ class LatentCoder:
         quantizer: Quantizer,
         *,
         lanes: Sequence[int] | None = None,
-        slice_side: int = DEFAULT_SLICE_SIDE,
+        slice_side: int | None = None,
         observe: Observer | None = None,
     ) -> CodedLatents:
         """Code latents.
@@ -112,9 +112,9 @@ class LatentCoder:
         Parameters
         ----------
         f : float32 (latents, rows, columns), outputs of g_a, before the gain
-        h : float32 (hyper, rows / 4, columns / 4), outputs of h_a, before the gain
+        h : float32 (hyper, rows / cell, columns / cell), outputs of h_a, before the gain
         lanes : lanes of each slice; guessed, then set by the size of each slice, if left out
-        slice_side : of a slice, in latents
+        slice_side : of a slice, in latents; the usual 1024 pixels if left out
         observe : is shown (t32, scale_index, k, class) of each segment of latents; a slice whose
             lanes were guessed wrongly is shown twice
 
@@ -124,7 +124,7 @@ class LatentCoder:
         """
         z = _hyper_symbols(h, level)
         hyper = self._hyper_segment(z, level)
-        grid = slice_grid(*plane.latents, slice_side)
+        grid = _grid(plane, slice_side)
         guess = list(lanes or [])
         coded: list[list[bytes]] = []
         for i, part in enumerate(grid):  # what it takes at full size is made slice by slice
@@ -150,7 +150,7 @@ class LatentCoder:
         plane: Plane,
         level: Level,
         states: int,
-        slice_side: int = DEFAULT_SLICE_SIDE,
+        slice_side: int | None = None,
         lost: set[int] | None = None,
     ) -> Int32:
         """Decode all latents.
@@ -163,7 +163,7 @@ class LatentCoder:
         """
         decoded = self.slices(segments, lanes, plane, level, states, slice_side, lost)
         v32 = np.empty((self.layout.latents, *plane.latents), np.int32)
-        for i, part in enumerate(slice_grid(*plane.latents, slice_side)):
+        for i, part in enumerate(_grid(plane, slice_side)):
             v32[(slice(None), *part.index())] = decoded(i)
         return v32
 
@@ -174,7 +174,7 @@ class LatentCoder:
         plane: Plane,
         level: Level,
         states: int,
-        slice_side: int = DEFAULT_SLICE_SIDE,
+        slice_side: int | None = None,
         lost: set[int] | None = None,
     ) -> Callable[[int], Int32]:
         """Decode the hyper-latents, and return what decodes the latents of a slice.
@@ -184,7 +184,7 @@ class LatentCoder:
         segments : in file order; None for those of slices that will not be asked for
         lanes : lanes of each slice
         states : of the trellis, 0 for scalar quantization
-        slice_side : of a slice, in latents
+        slice_side : of a slice, in latents; the usual 1024 pixels if left out
         lost : if given, segments may be None, and the numbers of those that are, that follow such
             a one in their slice or that do not decode are added: their latents are their means
 
@@ -199,7 +199,7 @@ class LatentCoder:
             Here or there, when a segment does not decode to an end state, or its symbols leave
             their range.
         """
-        grid = slice_grid(*plane.latents, slice_side)
+        grid = _grid(plane, slice_side)
         if len(segments) != 1 + len(self.steps) * len(grid):
             raise CorruptStream(
                 f"the stream has {len(segments)} segments",
@@ -280,14 +280,14 @@ class LatentCoder:
     def _features(self, z: npt.NDArray[np.int64], part: Rectangle, level: Level) -> Float32:
         """Features of a slice, from the hyper-latents above it and as far around as h_s reaches."""
         rows, columns = z.shape[1:]
-        cells = part.coarser(CELL)
+        cells = part.coarser(self.layout.cell)
         window = cells.grown(self._h_s_reach).within(Rectangle(0, rows, 0, columns))
         z = z[(slice(None), *window.index())]
         scaled = (z * level.hyper_scale[:, None, None] + (1 << 15)) >> 16
         plane = np.full((1, *window.shape), level.plane, np.float32)
         x = np.concatenate([np.clip(scaled, -127, 127).astype(np.float32), plane])
         features = np.concatenate(self.networks["h_s"](x)).astype(np.float32, copy=False)
-        own = (slice(None), *part.index(window.finer(CELL)))
+        own = (slice(None), *part.index(window.finer(self.layout.cell)))
         return np.ascontiguousarray(features[own])
 
     # ---- one slice ----
@@ -408,6 +408,10 @@ class LatentCoder:
     ) -> None:
         coded = v32[step.first : step.last].reshape(-1)  # a view: the slice is contiguous
         coded[position] += reconstruct(k, cls, index, self.tables)
+
+
+def _grid(plane: Plane, slice_side: int | None) -> list[Rectangle]:
+    return slice_grid(*plane.latents, slice_side or DEFAULT_SLICE_SIDE * plane.block)
 
 
 def _run(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .bitstream import Rectangle
 from .engines import Engine
-from .layout import CELL, HYPER_STRIDE, STRIDE, Plane
+from .layout import Plane
 
 Pixels = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -48,10 +48,10 @@ def analysis(
     -------
     float32 (latents, rows, columns), before the gain
     """
-    margin = -(-halo // HYPER_STRIDE) * CELL
+    margin = -(-halo // plane.hyper_stride) * plane.cell
     out = np.empty((latents, *plane.latents), np.float32)
     for window, inner in tiles(all_of(plane), plane, margin, tile):
-        image = _padded(pixels, window.finer(STRIDE))
+        image = _padded(pixels, window.finer(plane.stride))
         result = engine({"image": image[None]})[0][0]
         out[_all(inner)] = result[_all(inner, window)]
     return out
@@ -70,9 +70,9 @@ def hyper_analysis(
 
     Returns
     -------
-    float32 (hyper, rows / 4, columns / 4), before the gain
+    float32 (hyper, rows / cell, columns / cell), before the gain
     """
-    margin = -(-halo // CELL) * CELL
+    margin = -(-halo // plane.cell) * plane.cell
     area = all_of(plane)
     out = np.empty((0, *plane.hyper), np.float32)
     for window, inner in tiles(area, plane, margin, tile) if halo else [(area, area)]:
@@ -80,8 +80,8 @@ def hyper_analysis(
         result = engine({"latents": part[None]})[0][0]
         if not len(out):
             out = np.empty((len(result), *plane.hyper), np.float32)
-        cells = inner.coarser(CELL)
-        out[_all(cells)] = result[_all(cells, window.coarser(CELL))]
+        cells = inner.coarser(plane.cell)
+        out[_all(cells)] = result[_all(cells, window.coarser(plane.cell))]
     return out
 
 
@@ -112,11 +112,11 @@ def synthesis(
     """
     region = region or Rectangle(0, plane.height, 0, plane.width)
     out = np.empty(region.shape if grey else (*region.shape, 3), np.uint8)
-    for window, inner in tiles(region.coarser(STRIDE), plane, halo, tile):
+    for window, inner in tiles(region.coarser(plane.stride), plane, halo, tile):
         part = np.ascontiguousarray(latents[_all(window)])
         result = engine({"latents": part[None]})[0][0]
-        kept = inner.finer(STRIDE).within(region)
-        result = result[kept.index(window.finer(STRIDE))]
+        kept = inner.finer(plane.stride).within(region)
+        result = result[kept.index(window.finer(plane.stride))]
         out[kept.index(region)] = _mean(result) if grey else result
     return out
 

@@ -164,7 +164,7 @@ def read_slices(
     data : bytes-like
         All bytes of the file, or at least those that are needed.
     region : Rectangle
-        In latents.
+        In blocks of 16 pixels.
     max_pixels : int
         Larger pictures are refused before memory is taken for them.
 

@@ -22,7 +22,7 @@ from .fields import (
     unpack_bits,
 )
 from .front import Front, pack_front, read_front
-from .header import MAX_LANES, Header, latent_size, slice_counts
+from .header import MAX_LANES, Header, blocks, slice_counts
 
 WORD_BYTES = 2
 _LANE_BITS = 4
@@ -168,7 +168,7 @@ def _listed(slices: int, segments: int) -> int:
 
 def _read_table(cursor: Cursor, front: Front) -> tuple[Int64, Int64]:
     """Return log2 of the lanes of each slice, and the listed lengths in words."""
-    rows, columns = slice_counts(*latent_size(front.width, front.height), front.slice_side)
+    rows, columns = slice_counts(*blocks(front.width, front.height), front.slice_side)
     slices = rows * columns
     listed = _listed(slices, 1 + front.steps * slices)
     before = _LANE_BITS * (slices - 1) + _WIDTH_BITS

@@ -26,7 +26,6 @@ from trellic.gpu.engines import DeviceEngine, ProbedEngines
 from trellic.gpu.latents import BatchCoder, view
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.images import cuda as pixel_kernels
-from trellic.layout import STRIDE, Plane
 from trellic.quantize.cuda import ROWS
 from trellic.rate_control import to_quality16
 
@@ -137,7 +136,7 @@ class GpuCodec:
         arrays = [_checked(picture) for picture in pictures]
         images = self._images([a.shape for a in arrays], quality16, trellis)
         f, h = self.analyse(arrays, images)
-        side = [DEFAULT_SLICE_SIDE] * len(arrays)
+        side = [DEFAULT_SLICE_SIDE * image.plane.block for image in images.images]
         coded = self.coder.encode(images, side, f, h)
         headers = zip(arrays, quality16, trellis, coded, strict=True)
         return [self._file(a, q, states, c) for a, q, states, c in headers]
@@ -149,7 +148,7 @@ class GpuCodec:
         made = []
         for shape, quality, states in zip(shapes, quality16, trellis, strict=True):
             lam = search["trellis" if states else "scalar"].lam
-            plane = Plane(shape[1], shape[0])
+            plane = self._layout.plane(shape[1], shape[0])
             made.append(Image(plane, levels.at(quality, states), states, lam))
         return Images(made, self._layout)
 
@@ -157,7 +156,7 @@ class GpuCodec:
         """Latents and hyper-latents before their gains, flat."""
         device, layout = self.device, self._layout
         pixels = self._pixels(arrays)
-        padded = device.empty("padded", 3 * STRIDE**2 * images.latent_total, np.uint8)
+        padded = device.empty("padded", 3 * self._layout.stride**2 * images.latent_total, np.uint8)
         table = _pixel_table([a.shape for a in arrays], images)
         grid = ((len(arrays), ROWS), device.spread(1)[1], device.stream)
         pixel_kernels.pad_pixels(*grid, device.upload("pictures", table), pixels, padded)
@@ -167,7 +166,7 @@ class GpuCodec:
         g_a, h_a = self._engines.graph("encoder"), self._engines.graph("hyper_encoder")
         for run, z_run in zip(images.latent_runs, images.z_runs, strict=True):
             latents = view(f, run, layout.latents)
-            g_a({"image": pixel_view(padded, run)}, [latents])
+            g_a({"image": pixel_view(padded, run, self._layout.stride)}, [latents])
             h_a({"latents": latents}, [view(h, z_run, layout.hyper)])
         device.mark("g_a and h_a")
         return f, h
@@ -231,13 +230,17 @@ class GpuCodec:
         )
         device, channels = self.device, self._layout.latents
         latents = device.empty("latents", channels * images.latent_total, np.float32)
-        side = [header.slice_side for header in headers]
+        planes = [image.plane for image in images.images]
+        side = [h.slice_side * plane.block for h, plane in zip(headers, planes, strict=True)]
         lanes = [header.lanes for header in headers]
         self.coder.decode(images, side, lanes, [s.segments for s in read], latents)
-        padded = device.empty("padded", 3 * STRIDE**2 * images.latent_total, np.uint8)
+        padded = device.empty("padded", 3 * self._layout.stride**2 * images.latent_total, np.uint8)
         g_s = self._engines.graph(f"decoder {decoder}")
         for run in images.latent_runs:
-            g_s({"latents": view(latents, run, channels)}, [pixel_view(padded, run)])
+            g_s(
+                {"latents": view(latents, run, channels)},
+                [pixel_view(padded, run, self._layout.stride)],
+            )
         device.mark("g_s")
         shapes = [(h.height, h.width) if h.grey else (h.height, h.width, 3) for h in headers]
         return self._crop(padded, shapes, images)
@@ -250,7 +253,8 @@ class GpuCodec:
                 f"a stream with stream id {header.stream_id.hex()} in a batch of model {wanted}",
                 remedy="decode the streams of each model in a batch of their own",
             )
-        grid = slice_grid(*Plane(header.width, header.height).latents, header.slice_side)
+        plane = self._layout.plane(header.width, header.height)
+        grid = slice_grid(*plane.latents, header.slice_side * plane.block)
         expected = 1 + len(self._layout.steps) * len(grid)
         if len(stream.segments) != expected or len(header.lanes) != len(grid):
             raise CorruptStream(
@@ -276,10 +280,10 @@ class GpuCodec:
         return [DeviceImage(out[end - size : end].reshape(shape)) for shape, size, end in parts]
 
 
-def pixel_view(flat: DeviceArray, run: Run) -> DeviceArray:
+def pixel_view(flat: DeviceArray, run: Run, stride: int) -> DeviceArray:
     """Return the tensor of a run, (count, height, width, 3), in a flat buffer of pixels."""
-    size = 3 * STRIDE**2
-    height, width = (STRIDE * side for side in run.shape)
+    size = 3 * stride**2
+    height, width = (stride * side for side in run.shape)
     part = flat[size * run.at : size * (run.at + run.count * run.shape[0] * run.shape[1])]
     return part.reshape((run.count, height, width, 3))
 
@@ -293,7 +297,7 @@ def _pixel_table(shapes: Sequence[tuple[int, ...]], images: Images) -> npt.NDArr
         row[pixel_kernels.PIXEL_AT] = at
         row[[pixel_kernels.PADDED_HEIGHT, pixel_kernels.PADDED_WIDTH]] = image.plane.padded
         at += int(np.prod(shape))
-    table[:, pixel_kernels.PADDED_AT] = 3 * STRIDE**2 * images.latent_at
+    table[:, pixel_kernels.PADDED_AT] = 3 * images.layout.stride**2 * images.latent_at
     return table
 
 
