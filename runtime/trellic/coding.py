@@ -85,13 +85,20 @@ class LatentCoder:
     ----------
     layout, tables : of the bundle
     networks : "h_s" and "context_k"; "h_s" alone where it predicts by itself
+    steps : code only so many context steps, the first ones: of latents there are then the first
+        `channels`, and segments, in file order, end with those of the last step; None for all
     """
 
     def __init__(
-        self, layout: Layout, tables: Tables, networks: Mapping[str, ExactNetwork]
+        self,
+        layout: Layout,
+        tables: Tables,
+        networks: Mapping[str, ExactNetwork],
+        steps: int | None = None,
     ) -> None:
         self.layout, self.tables, self.networks = layout, tables, networks
-        self.steps = layout.steps
+        self.steps = layout.steps[:steps]
+        self.channels = max(step.last for step in self.steps)
         self._member = [layout.step_of == k for k in range(len(self.steps))]
         self._h_s_reach = networks["h_s"].reach
 
@@ -159,10 +166,10 @@ class LatentCoder:
 
         Returns
         -------
-        int32 (latents, rows, columns), in 1/32 step
+        int32 (channels, rows, columns), in 1/32 step
         """
         decoded = self.slices(segments, lanes, plane, level, states, slice_side, lost)
-        v32 = np.empty((self.layout.latents, *plane.latents), np.int32)
+        v32 = np.empty((self.channels, *plane.latents), np.int32)
         for i, part in enumerate(_grid(plane, slice_side)):
             v32[(slice(None), *part.index())] = decoded(i)
         return v32
@@ -190,14 +197,14 @@ class LatentCoder:
 
         Returns
         -------
-        function of a slice's number, to be called at most once for each: int32 (latents, rows,
+        function of a slice's number, to be called at most once for each: int32 (channels, rows,
         columns), in 1/32 step
 
         Raises
         ------
         CorruptStream
-            Here or there, when a segment does not decode to an end state, or its symbols leave
-            their range.
+            Here or there, when a segment does not decode, to an end state if it is a slice's last,
+            or its symbols leave their range.
         """
         grid = _grid(plane, slice_side)
         if len(segments) != 1 + len(self.steps) * len(grid):
@@ -222,7 +229,7 @@ class LatentCoder:
             fresh = partial(entropy.Decoder, tables=self.tables, lanes=lanes[i])
             start = fresh if i else lambda _: first
             own = [segments[number] for number in numbers]
-            v32, good = _run(run, start, own, forgive=lost is not None)
+            v32, good = _run(run, start, own, len(self.layout.steps), forgive=lost is not None)
             if lost is not None:
                 lost.update(numbers[good:])
             return v32
@@ -352,7 +359,7 @@ class LatentCoder:
         states: int,
     ) -> Int32:
         """Decode the first steps of a slice; latents of steps without a segment are their means."""
-        v32 = np.zeros((self.layout.latents, *features.shape[1:]), np.int32)
+        v32 = np.zeros((self.channels, *features.shape[1:]), np.int32)
         for k, step in enumerate(self.steps):
             position, _, index = self._predict(k, step, features, v32, part, plane, level)
             if decoder is None or k >= len(segments):
@@ -418,16 +425,20 @@ def _run(
     run: Callable[[entropy.Decoder | None, Sequence[bytes]], Int32],
     start: Callable[[bytes], entropy.Decoder],
     segments: Sequence[bytes | None],
+    all_steps: int,
     forgive: bool,
 ) -> tuple[Int32, int]:
-    """Decode a slice, or if ``forgive`` the steps before its first missing segment; count them."""
+    """Decode a slice, or if ``forgive`` the steps before its first missing segment; count them.
+
+    Only after all its steps do the lanes come to their end state.
+    """
     good = _before_the_gap(segments)
     if len(good) < len(segments) and not forgive:
         raise CorruptStream("a segment is missing", remedy="fetch the file again")
     try:
         decoder = start(good[0]) if good else None
         v32 = run(decoder, good)
-        if decoder is not None and len(good) == len(segments):
+        if decoder is not None and len(good) == all_steps:
             decoder.finish()
     except StreamError:
         if not forgive:

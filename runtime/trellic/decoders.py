@@ -78,6 +78,10 @@ def check_decoders(decoders: Mapping[str, DecoderInfo], layout: Layout) -> None:
     """
     ends = layout.group_ends
     for name, info in decoders.items():
+        if info.scale > layout.stride:
+            raise ValueError(
+                f"decoder {name!r} has scale {info.scale}; a latent is {layout.stride} pixels wide"
+            )
         if info.channels is not None and info.channels not in ends:
             raise ValueError(
                 f"decoder {name!r} reads {info.channels} channels; channel groups end at {ends}"

@@ -26,7 +26,7 @@ class LazyLatents:
     ----------
     header : of the stream
     plane : of its picture
-    decode : a slice's latents, (channels, rows, columns) in 1/32 step; called once for each
+    decode : a slice's latents, (channels or more, rows, columns) in 1/32 step; called once for each
     unit : float32 (channels, 1, 1), what 1/32 step is worth
     by_rows : whether windows come row by row
     clock : told when a stage ends, "decode" or "g_s"
@@ -56,7 +56,7 @@ class LazyLatents:
         out = np.empty((len(self._unit), *wanted.shape), np.float32)
         for i in self._header.slices_touching(wanted.coarser(self._plane.block)):
             if i not in self._held:
-                self._held[i] = self._decode(i)
+                self._held[i] = self._decode(i)[: len(self._unit)]
             shared = self._grid[i].within(wanted)
             v32 = self._held[i][(slice(None), *shared.index(self._grid[i]))]
             out[(slice(None), *shared.index(wanted))] = v32 * self._unit

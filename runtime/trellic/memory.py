@@ -69,6 +69,7 @@ def decoding(
     halo: int,
     alpha: bool,
     stride: int = STRIDE,
+    scale: int = 1,
 ) -> Callable[[int], int]:
     """Return how many bytes decoding a region takes, as a function of the side of its tiles.
 
@@ -79,17 +80,30 @@ def decoding(
     halo : of g_s, in latents
     alpha : whether the picture has an alpha plane
     stride : of the model, pixels per latent
+    scale : the picture is made at 1 / scale of its size
     """
     whole = header.width * header.height
     slice_side = header.slice_side * BLOCK // stride
     held = region.coarser(stride).grown(halo).coarser(slice_side)
     rows, columns = sorted(held.shape)
     slices = rows * min(columns, ROWS_OF_SLICES) * slice_side**2
-    fixed = LIBRARIES + (1 if header.grey else 3) * region.area + LATENT_BYTES * latents * slices
+    out = (1 if header.grey else 3) * region.coarser(scale).area
+    fixed = LIBRARIES + out + LATENT_BYTES * latents * slices
     fixed += ALPHA_DECODING * whole if alpha else 0
     return lambda side: (
         fixed + NETWORK * stride**2 * _tile_latents(region.coarser(stride).shape, side, halo)
     )
+
+
+def classifying(header: Header, latents: int) -> int:
+    """Return how many bytes the labels of a picture take: its latents are one tile.
+
+    Parameters
+    ----------
+    latents : channels
+    """
+    pixels = header.width * header.height
+    return LIBRARIES + NETWORK * pixels + 2 * LATENT_BYTES * latents * pixels // STRIDE**2
 
 
 def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .bitstream import Rectangle
 from .engines import Engine
+from .errors import EngineError
 from .layout import Plane
 
 Pixels = npt.NDArray[np.uint8]
@@ -92,6 +93,7 @@ def synthesis(
     halo: int,
     *,
     region: Rectangle | None = None,
+    scale: int = 1,
     grey: bool = False,
     tile: int = TILE,
 ) -> Pixels:
@@ -102,21 +104,36 @@ def synthesis(
     latents : float32 (channels, rows, columns), gains already divided out; windows of it are asked
         for as `tiles` yields them
     halo : reach of the network, in latents
-    region : in pixels, inside the picture; all of it if left out
+    region : in pixels of the full size, inside the picture; all of it if left out
+    scale : the network's pictures are of 1 / scale of the size
     grey : return the mean of the three channels
     tile : side of a tile, in latents
 
     Returns
     -------
-    uint8 (height, width, 3), or (height, width) if grey, of the region
+    uint8 (height, width, 3), or (height, width) if grey, of the region, at 1 / scale of its size,
+    rounded outwards
+
+    Raises
+    ------
+    EngineError
+        When the network's picture has another size or type.
     """
-    region = region or Rectangle(0, plane.height, 0, plane.width)
+    region = (region or Rectangle(0, plane.height, 0, plane.width)).coarser(scale)
+    stride = plane.stride // scale
     out = np.empty(region.shape if grey else (*region.shape, 3), np.uint8)
-    for window, inner in tiles(region.coarser(plane.stride), plane, halo, tile):
+    for window, inner in tiles(region.coarser(stride), plane, halo, tile):
         part = np.ascontiguousarray(latents[_all(window)])
-        result = engine({"latents": part[None]})[0][0]
-        kept = inner.finer(plane.stride).within(region)
-        result = result[kept.index(window.finer(plane.stride))]
+        result = engine({"latents": part[None]})[0]
+        shape = (1, *window.finer(stride).shape, 3)
+        if result.shape != shape or result.dtype != np.uint8:
+            raise EngineError(
+                f"the decoder made {result.dtype} {result.shape} of a tile",
+                expected=f"uint8 {shape}",
+                remedy="the bundle is wrong: install it again, or use another decoder",
+            )
+        kept = inner.finer(stride).within(region)
+        result = result[0][kept.index(window.finer(stride))]
         out[kept.index(region)] = _mean(result) if grey else result
     return out
 

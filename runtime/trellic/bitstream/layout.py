@@ -78,13 +78,20 @@ class Layout:
         """Header, segment 0 and their check: what every use of the file needs."""
         return Span(0, self.segment(0).end + CRC16_BYTES)
 
-    def needed_for(self, slices: Iterable[int]) -> list[Span]:
-        """Return the byte ranges, checks included, that decode these slices; first the head."""
+    def needed_for(self, slices: Iterable[int], steps: int | None = None) -> list[Span]:
+        """Return the byte ranges, checks included, that decode these slices; first the head.
+
+        Parameters
+        ----------
+        slices : by number
+        steps : how many context steps are decoded, None for all
+        """
+        steps = self.header.steps if steps is None else steps
         spans = [self.head]
         for index in sorted(
             self.header.segment_index(step, slice_)
             for slice_ in set(slices)
-            for step in range(self.header.steps)
+            for step in range(steps)
         ):
             span = self.segment(index)
             length = span.length + CRC16_BYTES * self.has_check(index)
