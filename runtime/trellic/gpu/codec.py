@@ -14,6 +14,7 @@ from trellic import bitstream
 from trellic._device import Device, DeviceArray, default_device, gpu_name
 from trellic.bitstream import DEFAULT_SLICE_SIDE, slice_grid
 from trellic.bundle import Bundle
+from trellic.choice import choose
 from trellic.codec import DEFAULT_DECODER, DEFAULT_QUALITY, DEFAULT_TRELLIS, MAX_PIXELS
 from trellic.coding import CodedLatents
 from trellic.errors import BadImage, BadParameter, CorruptStream, EngineError, UnknownModel
@@ -206,7 +207,8 @@ class GpuCodec:
         Parameters
         ----------
         streams : bytes of ``.tlc`` files of this model, of any sizes, qualities and trellises
-        decoder : name of one of the model's decoders
+        decoder : name of one of the model's picture decoders that reads all latents and makes
+            pictures of the full size; those are not mixed here
         max_pixels : refuse larger pictures, each, before memory is taken
 
         Returns
@@ -218,7 +220,12 @@ class GpuCodec:
         ------
         StreamError
             When one is damaged, too large, or of another model.
+        UnknownDecoder
+            When the model has no such decoder.
+        BadParameter
+            When the decoder is of another kind.
         """
+        name = self._decoder_name(decoder)
         if not streams:
             return []
         read = [self._read(data, max_pixels) for data in streams]
@@ -235,7 +242,7 @@ class GpuCodec:
         lanes = [header.lanes for header in headers]
         self.coder.decode(images, side, lanes, [s.segments for s in read], latents)
         padded = device.empty("padded", 3 * self._layout.stride**2 * images.latent_total, np.uint8)
-        g_s = self._engines.graph(f"decoder {decoder}")
+        g_s = self._engines.graph(f"decoder {name}")
         for run in images.latent_runs:
             g_s(
                 {"latents": view(latents, run, channels)},
@@ -244,6 +251,18 @@ class GpuCodec:
         device.mark("g_s")
         shapes = [(h.height, h.width) if h.grey else (h.height, h.width, 3) for h in headers]
         return self._crop(padded, shapes, images)
+
+    def _decoder_name(self, decoder: str) -> str:
+        manifest = self.bundle.manifest
+        (first, *others) = choose(manifest.decoders, decoder, manifest.name).parts
+        info = first.info
+        if others or info.kind != "picture" or info.scale != 1 or info.channels is not None:
+            raise BadParameter(
+                f"decoder {decoder!r} for a batch that stays on the GPU",
+                expected="one decoder of pictures of the full size, from all latents",
+                remedy="decode with out='host'",
+            )
+        return first.name
 
     def _read(self, data: bytes, max_pixels: int) -> bitstream.Stream:
         stream = bitstream.read(data, max_pixels=max_pixels)

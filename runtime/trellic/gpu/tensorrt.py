@@ -60,7 +60,8 @@ def shapes_of(bundle: Bundle, name: str) -> Shapes:
     if name == "encoder":
         three = [(n, *side, 3) for n, side in zip(counts, sides, strict=True)]
         return {"image": (three[0], three[1], three[2])}
-    channels = layout.latents
+    info = bundle.manifest.decoders.get(name.removeprefix("decoder "))
+    channels = (info and info.channels) or layout.latents
     rows = [(height // layout.stride, width // layout.stride) for height, width in sides]
     planes = [(n, channels, *side) for n, side in zip(counts, rows, strict=True)]
     return {"latents": (planes[0], planes[1], planes[2])}
