@@ -65,6 +65,7 @@ def encode(
 
 @app.command()
 def decode(
+    context: typer.Context,
     paths: opt.Paths,
     decoder: opt.Decoder = opt.DEFAULT_DECODER,
     region: opt.Region = None,
@@ -89,7 +90,7 @@ def decode(
     if expected.labels:
         labels.run(paths, setting, device.value, json)
     elif len(paths) < 2:
-        raise typer.BadParameter("it is missing", param_hint="OUT")
+        context.fail("Missing argument 'OUT'.")
     else:
         decode.run(paths[:-1], paths[-1], setting, device.value, json, expected)
 

@@ -254,15 +254,15 @@ class GpuCodec:
 
     def _decoder_name(self, decoder: str) -> str:
         manifest = self.bundle.manifest
-        (first, *others) = choose(manifest.decoders, decoder, manifest.name).parts
-        info = first.info
-        if others or info.kind != "picture" or info.scale != 1 or info.channels is not None:
+        choice = choose(manifest.decoders, decoder, manifest.name)
+        whole = choice.scale == 1 and choice.channels(self._layout) == self._layout.latents
+        if len(choice.parts) > 1 or choice.kind != "picture" or not whole:
             raise BadParameter(
                 f"decoder {decoder!r} for a batch that stays on the GPU",
                 expected="one decoder of pictures of the full size, from all latents",
                 remedy="decode with out='host'",
             )
-        return first.name
+        return choice.parts[0].name
 
     def _read(self, data: bytes, max_pixels: int) -> bitstream.Stream:
         stream = bitstream.read(data, max_pixels=max_pixels)
