@@ -50,7 +50,7 @@ class Choice:
 
     def steps(self, layout: Layout) -> int:
         """How many context steps have to be decoded."""
-        return layout.steps_for(self.channels(layout))
+        return max(part.info.steps_in(layout) for part in self.parts)
 
 
 def parse(text: str) -> tuple[str, float | None]:

@@ -40,6 +40,8 @@ class DecoderInfo(BaseModel):
     kind : "picture" or "labels"
     channels : how many leading latent channels the graph reads, up to the end of a channel group;
         None for all. Only the context steps that these channels need are decoded
+    steps : decode only so many context steps, fewer than the channels need: latents of later ones
+        are 0. For previews that have to be cheap
     scale : the picture comes at 1 / scale of its size, rounded up
     base : decoder that ``NAME:x`` mixes with: ``x * NAME + (1 - x) * base``
     labels : of kind "labels": a name for each class
@@ -50,9 +52,14 @@ class DecoderInfo(BaseModel):
     purpose: str
     kind: Literal["picture", "labels"] = "picture"
     channels: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
     scale: Literal[1, 2, 4, 8, 16] = 1
     base: str | None = None
     labels: list[str] | None = Field(default=None, min_length=1, max_length=MAX_LABELS)
+
+    def steps_in(self, layout: Layout) -> int:
+        """How many context steps of a stream it needs."""
+        return self.steps or layout.steps_for(self.channels)
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> DecoderInfo:
@@ -86,11 +93,25 @@ def check_decoders(decoders: Mapping[str, DecoderInfo], layout: Layout) -> None:
             raise ValueError(
                 f"decoder {name!r} reads {info.channels} channels; channel groups end at {ends}"
             )
-        if info.base is None:
-            continue
-        base = decoders.get(info.base)
-        if base is None or info.base == name or base.kind != "picture" or base.scale != info.scale:
+        if info.steps is not None and not _has_steps(info, layout):
+            raise ValueError(
+                f"decoder {name!r} decodes {info.steps} context steps; its channels need"
+                f" {layout.steps_for(info.channels)}, and the first of them have to reach all"
+            )
+        if info.base is not None and not _mixes(name, info, decoders.get(info.base)):
             raise ValueError(
                 f"decoder {name!r} has the base {info.base!r}, which is no other picture decoder"
-                " of the same scale"
+                " of the same scale and steps"
             )
+
+
+def _has_steps(info: DecoderInfo, layout: Layout) -> bool:
+    steps = layout.steps[: info.steps]
+    enough = max(step.last for step in steps) >= (info.channels or layout.latents)
+    return enough and len(steps) == info.steps and len(steps) <= layout.steps_for(info.channels)
+
+
+def _mixes(name: str, info: DecoderInfo, base: DecoderInfo | None) -> bool:
+    if base is None or info.base == name or base.kind != "picture":
+        return False
+    return (base.scale, base.steps) == (info.scale, info.steps)

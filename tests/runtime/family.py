@@ -18,6 +18,7 @@ DECODERS = {
     "perceptual": {"base": "quality", "seed": 1},
     "preview": {"channels": 8, "scale": 8, "halo": 1, "seed": 2},
     "thumb": {"channels": 8, "scale": 16, "seed": 3},
+    "glimpse": {"channels": 8, "steps": 1, "scale": 8, "halo": 1, "seed": 7},
     "half": {"scale": 2, "halo": 1, "seed": 4},
     "class": {"kind": "labels", "labels": LABELS, "seed": 5},
     "class8": {"kind": "labels", "labels": LABELS, "channels": 8, "seed": 6},

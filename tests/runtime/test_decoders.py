@@ -151,6 +151,11 @@ def test_names_that_stand_for_nothing(text, error, said):
         {"channels": 0},
         {"scale": 3},
         {"scale": 32},
+        {"channels": 8, "steps": 3},
+        {"steps": 1},
+        {"steps": 4},
+        {"steps": 0},
+        {"steps": 2, "base": "quality"},
         {"base": "nobody"},
         {"base": "odd"},
         {"base": "class"},
@@ -241,7 +246,7 @@ def test_sizes_of_previews(family, size, name, scale):
 
 
 def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
-    """What a decoder's graph makes of the latents, all decoded."""
+    """What a decoder's graph makes of the latents: all decoded, later steps' then taken away."""
     stream = bitstream.read(data)
     header = stream.header
     plane = codec.bundle.manifest.layout.plane(header.width, header.height)
@@ -249,7 +254,10 @@ def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
     sizes = header.lanes, plane, level, header.trellis, header.slice_side
     v32 = codec._coder().decode(stream.segments, *sizes).astype(np.float32)
     latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
-    own = latents[None, : codec.decoders[name].channels]
+    info, layout = codec.decoders[name], codec.bundle.manifest.layout
+    rows, columns = np.indices(plane.latents)
+    latents[layout.step_of[:, (rows + columns) & 1] >= info.steps_in(layout)] = 0
+    own = latents[None, : info.channels]
     return codec._pool.decoder(name)({"latents": own})[0][0]
 
 
@@ -259,7 +267,7 @@ def reference_preview(codec: Codec, data: bytes, name: str) -> np.ndarray:
     return graph_output(codec, data, name)[:rows, :columns]
 
 
-@pytest.mark.parametrize("name", ["preview", "thumb", "half"])
+@pytest.mark.parametrize("name", ["preview", "thumb", "half", "glimpse"])
 @pytest.mark.parametrize("stream", ["plain", "sliced"])
 def test_previews_are_made_of_the_true_latents(request, family, name, stream):
     data = request.getfixturevalue(stream)
@@ -318,14 +326,15 @@ def needed_end(data: bytes, steps: int) -> int:
 
 
 @pytest.mark.parametrize("stream", ["plain", "sliced"])
-def test_a_cut_file_has_a_preview(request, family, stream):
+@pytest.mark.parametrize(("name", "steps"), [("preview", 2), ("glimpse", 1)])
+def test_a_cut_file_has_a_preview(request, family, stream, name, steps):
     data = request.getfixturevalue(stream)
-    end = needed_end(data, 2)
+    end = needed_end(data, steps)
     assert end < len(data)
-    whole = family.decode(data, decoder="preview")
-    np.testing.assert_array_equal(family.decode(data[:end], decoder="preview"), whole)
+    whole = family.decode(data, decoder=name)
+    np.testing.assert_array_equal(family.decode(data[:end], decoder=name), whole)
     with pytest.raises(TruncatedStream):
-        family.decode(data[: end - 1], decoder="preview")
+        family.decode(data[: end - 1], decoder=name)
     with pytest.raises(StreamError):
         family.decode(data[:end])
 
@@ -416,7 +425,7 @@ def test_pictures_are_no_labels_and_labels_no_pictures(family, plain):
         family.decode(plain, decoder="class")
     with pytest.raises(BadParameter, match=r"'quality' of model .* gives a picture.*use decode"):
         family.classify(plain, decoder="quality")
-    with pytest.raises(UnknownDecoder, match="it has: class, class8, half"):
+    with pytest.raises(UnknownDecoder, match="it has: class, class8, glimpse"):
         family.classify(plain, decoder="classes")
 
 
@@ -460,6 +469,7 @@ def test_graphs_of_another_size(monkeypatch, tmp_path, tiny_path, plain, fields,
         ("quality", {"quality", "h_s", "context_0", "context_1", "context_2"}),
         ("preview", {"preview", "h_s", "context_0", "context_1"}),
         ("thumb", {"thumb", "h_s", "context_0", "context_1"}),
+        ("glimpse", {"glimpse", "h_s", "context_0"}),
         ("perceptual", {"perceptual", "h_s", "context_0", "context_1", "context_2"}),
         ("perceptual:0", {"quality", "h_s", "context_0", "context_1", "context_2"}),
         (
@@ -646,7 +656,7 @@ def test_the_preview_of_a_file_that_is_cut(file, trellic, plain):
     ("name", "said"),
     [
         ("quality:0.5", "'quality' has no base to be mixed with; expected 'quality' alone"),
-        ("best", "no decoder 'best'; it has: class, class8, half"),
+        ("best", "no decoder 'best'; it has: class, class8, glimpse"),
     ],
 )
 def test_decoders_that_cannot_be_used(file, trellic, name, said):

@@ -39,7 +39,7 @@ def expect(decoder: str) -> Expected:
         return Expected()
     return Expected(
         labels=all(info.kind == "labels" for info in known),
-        part=any(info.channels is not None for info in known),
+        part=any(info.channels is not None or info.steps is not None for info in known),
         scale=min(info.scale for info in known),
     )
 

@@ -67,7 +67,7 @@ def _decoders(
 
 
 def _read_by(info: DecoderInfo, layout: bitstream.Layout, size: int, manifest: Manifest) -> int:
-    steps = manifest.layout.steps_for(info.channels)
+    steps = info.steps_in(manifest.layout)
     if steps == layout.header.steps:
         return size
     spans = layout.needed_for(range(layout.header.slices), steps)

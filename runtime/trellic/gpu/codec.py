@@ -255,7 +255,9 @@ class GpuCodec:
     def _decoder_name(self, decoder: str) -> str:
         manifest = self.bundle.manifest
         choice = choose(manifest.decoders, decoder, manifest.name)
-        whole = choice.scale == 1 and choice.channels(self._layout) == self._layout.latents
+        all_latents = self._layout.latents, len(self._layout.steps)
+        read = choice.channels(self._layout), choice.steps(self._layout)
+        whole = choice.scale == 1 and read == all_latents
         if len(choice.parts) > 1 or choice.kind != "picture" or not whole:
             raise BadParameter(
                 f"decoder {decoder!r} for a batch that stays on the GPU",
