@@ -77,10 +77,9 @@ class StreamDecoder:
         """Decode a stream to labels; `Codec.classify` says the rest."""
         choice = self._choose(decoder, "labels")
         stream = self._read(data, bitstream.read_header(data), choice, max_pixels)
-        need = memory.classifying(stream.header, choice.channels(self._layout))
-        memory.check(
-            need, max_memory, f"classifying {stream.header.width}x{stream.header.height} pixels"
-        )
+        header, channels = stream.header, choice.channels(self._layout)
+        need = memory.classifying(header, channels, stride=self._layout.stride)
+        memory.check(need, max_memory, f"classifying {header.width}x{header.height} pixels")
         return self._labels(stream, choice)
 
     def warm_up(self, decoder: str) -> None:

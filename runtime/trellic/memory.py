@@ -95,15 +95,17 @@ def decoding(
     )
 
 
-def classifying(header: Header, latents: int) -> int:
+def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:
     """Return how many bytes the labels of a picture take: its latents are one tile.
 
     Parameters
     ----------
     latents : channels
+    stride : of the model, pixels per latent
     """
-    pixels = header.width * header.height
-    return LIBRARIES + NETWORK * pixels + 2 * LATENT_BYTES * latents * pixels // STRIDE**2
+    plane = Plane(header.width, header.height, stride)
+    pixels = plane.padded[0] * plane.padded[1]
+    return LIBRARIES + NETWORK * pixels + 2 * LATENT_BYTES * latents * pixels // stride**2
 
 
 def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:

@@ -391,6 +391,15 @@ def test_best_effort_of_a_preview(family, sliced):
     assert less.picture.pixels.shape == whole.picture.pixels.shape
 
 
+def test_a_preview_of_a_stream_with_other_steps(family, plain):
+    stream = bitstream.read(plain)
+    for steps in (1, 2):
+        header = dataclasses.replace(stream.header, steps=steps)
+        changed = bitstream.write(Stream(header, stream.segments[: 1 + steps]))
+        with pytest.raises(CorruptStream, match=f"{1 + steps} segments"):
+            family.decode(changed, decoder="preview")
+
+
 # ---- labels ----
 
 
@@ -629,6 +638,10 @@ def test_pictures_need_out(file, trellic):
     result = trellic("decode", file, "--decoder", "perceptual:0.5", *CPU)
     assert result.code == 2
     assert "Missing argument 'OUT'" in result.err
+    assert "No installed model" not in result.err
+    result = trellic("decode", file, "--decoder", "clas", *CPU)
+    assert result.code == 2
+    assert "No installed model has the decoder 'clas'" in " ".join(result.err.split())
 
 
 @pytest.mark.parametrize("name", ["preview", "perceptual:0.4", "half"])

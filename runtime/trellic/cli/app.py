@@ -90,7 +90,8 @@ def decode(
     if expected.labels:
         labels.run(paths, setting, device.value, json)
     elif len(paths) < 2:
-        context.fail("Missing argument 'OUT'.")
+        hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
+        context.fail(f"Missing argument 'OUT'.{hint}")
     else:
         decode.run(paths[:-1], paths[-1], setting, device.value, json, expected)
 

@@ -19,11 +19,13 @@ class Expected(NamedTuple):
 
     Attributes
     ----------
+    known : some installed model has it
     labels : it gives labels: there is no OUT
     part : it may need only a part of a file
     scale : its pictures are at 1 / scale of the size
     """
 
+    known: bool = False
     labels: bool = False
     part: bool = False
     scale: int = 1
@@ -38,6 +40,7 @@ def expect(decoder: str) -> Expected:
     if not known:
         return Expected()
     return Expected(
+        known=True,
         labels=all(info.kind == "labels" for info in known),
         part=any(info.channels is not None or info.steps is not None for info in known),
         scale=min(info.scale for info in known),
