@@ -1,7 +1,8 @@
-"""The tiny bundle with more decoders: graphs of a layer or two with random weights."""
+"""The tiny bundle with more decoders, graphs of a layer with random weights; streams for them."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import zipfile
@@ -9,6 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
+
+from trellic import bitstream
+from trellic.bitstream import Chunks, Stream
+from trellic.codec import Codec
+from trellic.coding import Quantizer
+from trellic.images import Picture
+from trellic.results import Clock
 
 CHANNELS = 24  # of the tiny model's latents: groups of 8 and 16, in steps (0, 1) and (1, 2)
 STRIDE = 16
@@ -81,3 +89,46 @@ def graph_of(fields: dict, seed: int, halo: int) -> bytes:
 
 def node(op: str, inputs: list[str], output: str, **attributes):
     return helper.make_node(op, inputs, [output], **attributes)
+
+
+# ---- streams, and what to expect of them ----
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Blocks of noise, which cost something in every context step."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    return coarse.repeat(8, 0).repeat(8, 1)[:height, :width]
+
+
+def in_slices(codec: Codec, pixels: np.ndarray, chunks: Chunks) -> bytes:
+    """A stream of several slices of 256 x 256 pixels."""
+    height, width = pixels.shape[:2]
+    plane, level = codec.bundle.manifest.layout.plane(width, height), codec.bundle.levels.at(960, 8)
+    f, h = codec._analyse(Picture(pixels), plane, Clock(), None)
+    coded = codec._coder().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
+    usual = bitstream.read_header(codec.encode(pixels))
+    header = dataclasses.replace(usual, slice_side=16, lanes=tuple(coded.lanes))
+    return bitstream.write(Stream(header, coded.segments, chunks))
+
+
+def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
+    """What a decoder's graph makes of the latents: all decoded, later steps' then taken away."""
+    stream = bitstream.read(data)
+    header = stream.header
+    plane = codec.bundle.manifest.layout.plane(header.width, header.height)
+    level = codec.bundle.levels.at(header.quality16, header.trellis)
+    sizes = header.lanes, plane, level, header.trellis, header.slice_side
+    v32 = codec._coder().decode(stream.segments, *sizes).astype(np.float32)
+    latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+    info, layout = codec.decoders[name], codec.bundle.manifest.layout
+    rows, columns = np.indices(plane.latents)
+    latents[layout.step_of[:, (rows + columns) & 1] >= info.steps_in(layout)] = 0
+    own = latents[None, : info.channels]
+    return codec._pool.decoder(name)({"latents": own})[0][0]
+
+
+def needed_end(data: bytes, steps: int) -> int:
+    """Where the last segment of the first steps ends, check included."""
+    layout = bitstream.read_layout(data)
+    return layout.needed_for(range(layout.header.slices), steps)[-1].end
