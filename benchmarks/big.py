@@ -29,7 +29,6 @@ from PIL import Image
 
 from benchmarks import _machine
 from trellic import bitstream, bundle, images, memory
-from trellic.layout import STRIDE
 from trellic.region import to_rectangle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,8 +138,9 @@ def bound_of_encoding(source: Path, manifest: bundle.Manifest) -> int:
     need = memory.encoding(
         blank,
         manifest.layout.latents,
-        halo=-(-manifest.encoder.halo // STRIDE),
+        halo=-(-manifest.encoder.halo // manifest.layout.stride),
         tiled_h_a=manifest.hyper_encoder.halo > 0,
+        stride=manifest.layout.stride,
     )
     reading = memory.reading(width * height, source.stat().st_size, deep=deep)
     return max(need(memory.SIDES[0]), reading)
@@ -153,7 +153,10 @@ def bound_of_decoding(
     header = bitstream.read_header(data)
     part = to_rectangle(region, header.width, header.height)
     halo = manifest.decoders["quality"].graph.halo
-    need = memory.decoding(header, part, manifest.layout.latents, halo=halo, alpha=False)
+    layout = manifest.layout
+    need = memory.decoding(
+        header, part, layout.latents, halo=halo, alpha=False, stride=layout.stride
+    )
     return max(need(memory.SIDES[0]), memory.writing(part.area, ".png", alpha=False))
 
 

@@ -7,23 +7,24 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from . import bitstream, bundle, images, memory, transforms
-from .bitstream import Prefix, Rectangle, Stream
+from .bitstream import Prefix, Stream
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
+from .decoding import WARM_SIDE, StreamDecoder
 from .engines.pool import EnginePool
 from .errors import BadParameter, EngineError, MissingExtra, TrellicWarning
 from .exact.levels import TRELLIS_CODES
 from .images import Picture
-from .latents import LazyLatents
-from .layout import STRIDE, Plane
-from .rate_control import QUALITY16_MAX, fill, to_budget, to_quality16
-from .region import Region, crop, to_rectangle
-from .results import Clock, Damage, Decoded, Encoded
+from .layout import Plane
+from .rate_control import fill, to_budget, to_quality16
+from .region import Region
+from .results import Clock, Decoded, Encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,9 +37,9 @@ DEFAULT_MODEL = "photo"
 DEFAULT_QUALITY = 60.0
 DEFAULT_TRELLIS = 8
 DEFAULT_DECODER = "quality"
+DEFAULT_CLASSIFIER = "class"
 MAX_PIXELS = 2**28
 DLPACK_CUDA = (2, 13)  # its device types of a GPU's own and of managed memory
-WARM_SIDE = 64  # pixels of the picture that warms a codec up
 
 
 class Codec:
@@ -71,6 +72,7 @@ class Codec:
         self.bundle = bundle.Bundle(bundle.find(model))
         self._asked = (device, threads)
         self._pool = EnginePool(self.bundle, device, threads)
+        self._decoding = StreamDecoder(self.bundle, self._pool)
         self._others: dict[str, Codec] = {}
         self._local = threading.local()
 
@@ -116,20 +118,7 @@ class Codec:
                 Picture(np.zeros((WARM_SIDE, WARM_SIDE, 3), np.uint8)), trellis=trellis
             )
         if decoder is not None:
-            self._pool.decoder(decoder)
-            whole = Rectangle(0, WARM_SIDE, 0, WARM_SIDE)
-            self._decode(self._blank_stream(), decoder, Clock(), whole)
-
-    def _blank_stream(self) -> bitstream.Stream:
-        """Return a stream made without g_a, which a mere decoder need not load."""
-        layout, plane = self.bundle.manifest.layout, Plane(WARM_SIDE, WARM_SIDE)
-        level = self.bundle.levels.at(QUALITY16_MAX, DEFAULT_TRELLIS)
-        f = np.ones((layout.latents, *plane.latents), np.float32)
-        h = np.zeros((layout.hyper, *plane.hyper), np.float32)
-        quantizer = self._quantizer(DEFAULT_TRELLIS, "trellis")
-        coded = self._coder().encode(f, h, plane, level, quantizer)
-        header = self._header(WARM_SIDE, WARM_SIDE, QUALITY16_MAX, DEFAULT_TRELLIS, coded)
-        return bitstream.Stream(header, coded.segments)
+            self._decoding.warm_up(decoder)
 
     # ---- arrays and PIL images ----
 
@@ -260,7 +249,7 @@ class Codec:
         quality16 = to_quality16(DEFAULT_QUALITY if quality is None else quality)
         quantizer = self._quantizer(trellis, search)
         chunks = bitstream.Chunks.of(picture, strip=strip)
-        plane = Plane(picture.width, picture.height)
+        plane = self.bundle.manifest.layout.plane(picture.width, picture.height)
         clock = Clock()
         f, h = self._analyse(picture, plane, clock, max_memory)
         coder = self._coder()
@@ -336,7 +325,13 @@ class Codec:
         """Latents and hyper-latents before their gains."""
         manifest, channels = self.bundle.manifest, self.bundle.manifest.layout.latents
         halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
-        need = memory.encoding(picture, channels, halo=-(-halo // STRIDE), tiled_h_a=h_a_halo > 0)
+        need = memory.encoding(
+            picture,
+            channels,
+            halo=-(-halo // plane.stride),
+            tiled_h_a=h_a_halo > 0,
+            stride=plane.stride,
+        )
         purpose = f"encoding {picture.width}x{picture.height} pixels"
         tile = memory.tile_side(need, max_memory, purpose)
         clock.mark("prepare")
@@ -374,10 +369,14 @@ class Codec:
         Parameters
         ----------
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
-        decoder : name of one of the model's decoders
+        decoder : name of one of the model's picture decoders; or ``"NAME:x"`` with x in [0, 1],
+            which mixes it with its base (1 is NAME alone, 0 its base). One that needs only the
+            first context steps reads and checks only their segments, and of a decoder with a
+            scale the picture has ceil(width / scale) x ceil(height / scale) pixels, alpha too
         max_pixels : refuse larger pictures before memory is taken
-        region : (x, y, width, height) in pixels, inside the picture: decode this part of it, from
-            the slices that it needs; alpha is cut out with it, other slices are not checked
+        region : (x, y, width, height) in pixels of the full size, inside the picture: decode this
+            part of it, from the slices that it needs; alpha is cut out with it, other slices are
+            not checked
         max_memory : bytes that the process may take (see `trellic.memory`), None for no limit
         best_effort : of a damaged or cut file, decode what its checks vouch for; latents that are
             lost are their means. Of a whole picture only.
@@ -390,72 +389,47 @@ class Codec:
         UnknownDecoder
             When the stream's model has no such decoder.
         BadParameter
-            When ``region`` does not lie inside the picture.
+            When ``region`` does not lie inside the picture, x is out of range or the decoder has
+            no base, or the decoder gives labels.
         """
         start = time.perf_counter()
-        if best_effort and region is not None:
-            raise BadParameter("best effort for a region", remedy="decode the whole picture")
-        header = bitstream.read_header(data)
-        codec = self._codec_for(header.stream_id)
-        part = to_rectangle(region, header.width, header.height)
-        if best_effort:
-            stream: Parts = bitstream.read_prefix(data, max_pixels)
-        elif region is None:
-            stream = bitstream.read(data, max_pixels)
-        else:
-            stream = bitstream.read_slices(data, codec._seen(part, decoder), max_pixels)
-        clock = Clock()
-        lost = set[int]() if best_effort and not _is_whole(stream) else None
-        picture = codec._decode(stream, decoder, clock, part, max_memory, lost)
-        damage = None if lost is None else _damage(stream, lost)
-        return Decoded(picture, time.perf_counter() - start, clock.stages, damage)
+        codec = self._codec_for(bitstream.read_header(data).stream_id)
+        decoded = codec._decoding.picture(
+            data, decoder, max_pixels, region, max_memory, best_effort
+        )
+        return replace(decoded, seconds=time.perf_counter() - start)
 
-    def _seen(self, part: Rectangle, decoder: str) -> Rectangle:
-        """Latents that decide the pixels of a region."""
-        return part.coarser(STRIDE).grown(self._decoder_halo(decoder))
-
-    def _decoder_halo(self, decoder: str) -> int:
-        self._pool.decoder(decoder)  # for its error, if there is none of that name
-        return self.bundle.manifest.decoders[decoder].graph.halo
-
-    def _decode(
+    def classify(
         self,
-        stream: Parts,
-        decoder: str,
-        clock: Clock,
-        part: Rectangle,
+        data: bytes | memoryview,
+        *,
+        decoder: str = DEFAULT_CLASSIFIER,
+        max_pixels: int = MAX_PIXELS,
         max_memory: int | None = None,
-        lost: set[int] | None = None,
-    ) -> Picture:
-        header, halo = stream.header, self._decoder_halo(decoder)
-        tile = self._decoder_tile(stream, part, halo, max_memory)
-        plane = Plane(header.width, header.height)
-        level = self.bundle.levels.at(header.quality16, header.trellis)
-        engine, coder = self._pool.decoder(decoder), self._coder()
-        clock.mark("load")
-        sizes = header.lanes, plane, level, header.trellis, header.slice_side
-        latents = LazyLatents(
-            header,
-            coder.slices(stream.segments, *sizes, lost),
-            (np.float32(128) / level.gain.astype(np.float32))[:, None, None],
-            by_rows=transforms.by_rows(part.coarser(STRIDE)),
-            clock=clock,
-        )
-        clock.mark("decode")
-        pixels = transforms.synthesis(
-            engine, latents, plane, halo, region=part, grey=header.grey, tile=tile
-        )
-        clock.mark("g_s")
-        return Picture(pixels, **vars(crop(stream.chunks, part)))
+    ) -> list[tuple[str, float]]:
+        """Say what a picture shows, from its latents: no picture is made.
 
-    def _decoder_tile(
-        self, stream: Parts, part: Rectangle, halo: int, max_memory: int | None
-    ) -> int:
-        header, alpha = stream.header, stream.chunks.alpha is not None
-        channels = self.bundle.manifest.layout.latents
-        need = memory.decoding(header, part, channels, halo=halo, alpha=alpha)
-        purpose = "decoding {1}x{0} pixels".format(*part.shape)
-        return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")
+        Parameters
+        ----------
+        data : bytes of a ``.tlc`` file, made by this model or by another installed one
+        decoder : name of one of the model's decoders of kind "labels"
+        max_pixels, max_memory : as of `decode_timed`
+
+        Returns
+        -------
+        list of (label, probability), the most probable first; the probabilities add up to 1
+
+        Raises
+        ------
+        StreamError
+            As of `decode_timed`.
+        UnknownDecoder
+            When the stream's model has no such decoder.
+        BadParameter
+            When the decoder gives a picture.
+        """
+        codec = self._codec_for(bitstream.read_header(data).stream_id)
+        return codec._decoding.labels(data, decoder, max_pixels, max_memory)
 
     def _coder(self) -> LatentCoder:
         return LatentCoder(self.bundle.manifest.layout, self.bundle.tables, self._pool.exact())
@@ -476,13 +450,3 @@ def _on_gpu(image: Any) -> bool:
         return True
     place = getattr(image, "__dlpack_device__", None)
     return place is not None and int(place()[0]) in DLPACK_CUDA
-
-
-def _is_whole(stream: Parts) -> bool:
-    return not isinstance(stream, Prefix) or (stream.whole and not stream.lost_chunks)
-
-
-def _damage(part: Parts, lost: set[int]) -> Damage:
-    chunks = part.lost_chunks if isinstance(part, Prefix) else ()
-    slices = {(number - 1) % part.header.slices for number in lost}
-    return Damage(len(lost), part.header.segments - 1, tuple(sorted(slices)), chunks)

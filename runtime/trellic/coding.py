@@ -25,7 +25,7 @@ from .entropy.tables import Tables
 from .errors import CorruptStream, StreamError
 from .exact import cpu as latents
 from .exact.levels import Level
-from .layout import CELL, Layout, Plane, Step
+from .layout import Layout, Plane, Step
 from .quantize.cpu import reconstruct, search
 from .quantize.reference import round_to_step
 from .quantize.trellis import next_state
@@ -85,13 +85,20 @@ class LatentCoder:
     ----------
     layout, tables : of the bundle
     networks : "h_s" and "context_k"; "h_s" alone where it predicts by itself
+    steps : code only so many context steps, the first ones: of latents there are then the first
+        `channels`, and segments, in file order, end with those of the last step; None for all
     """
 
     def __init__(
-        self, layout: Layout, tables: Tables, networks: Mapping[str, ExactNetwork]
+        self,
+        layout: Layout,
+        tables: Tables,
+        networks: Mapping[str, ExactNetwork],
+        steps: int | None = None,
     ) -> None:
         self.layout, self.tables, self.networks = layout, tables, networks
-        self.steps = layout.steps
+        self.steps = layout.steps[:steps]
+        self.channels = max(step.last for step in self.steps)
         self._member = [layout.step_of == k for k in range(len(self.steps))]
         self._h_s_reach = networks["h_s"].reach
 
@@ -104,7 +111,7 @@ class LatentCoder:
         quantizer: Quantizer,
         *,
         lanes: Sequence[int] | None = None,
-        slice_side: int = DEFAULT_SLICE_SIDE,
+        slice_side: int | None = None,
         observe: Observer | None = None,
     ) -> CodedLatents:
         """Code latents.
@@ -112,9 +119,9 @@ class LatentCoder:
         Parameters
         ----------
         f : float32 (latents, rows, columns), outputs of g_a, before the gain
-        h : float32 (hyper, rows / 4, columns / 4), outputs of h_a, before the gain
+        h : float32 (hyper, rows / cell, columns / cell), outputs of h_a, before the gain
         lanes : lanes of each slice; guessed, then set by the size of each slice, if left out
-        slice_side : of a slice, in latents
+        slice_side : of a slice, in latents; the usual 1024 pixels if left out
         observe : is shown (t32, scale_index, k, class) of each segment of latents; a slice whose
             lanes were guessed wrongly is shown twice
 
@@ -124,7 +131,7 @@ class LatentCoder:
         """
         z = _hyper_symbols(h, level)
         hyper = self._hyper_segment(z, level)
-        grid = slice_grid(*plane.latents, slice_side)
+        grid = _grid(plane, slice_side)
         guess = list(lanes or [])
         coded: list[list[bytes]] = []
         for i, part in enumerate(grid):  # what it takes at full size is made slice by slice
@@ -150,7 +157,7 @@ class LatentCoder:
         plane: Plane,
         level: Level,
         states: int,
-        slice_side: int = DEFAULT_SLICE_SIDE,
+        slice_side: int | None = None,
         lost: set[int] | None = None,
     ) -> Int32:
         """Decode all latents.
@@ -159,11 +166,11 @@ class LatentCoder:
 
         Returns
         -------
-        int32 (latents, rows, columns), in 1/32 step
+        int32 (channels, rows, columns), in 1/32 step
         """
         decoded = self.slices(segments, lanes, plane, level, states, slice_side, lost)
-        v32 = np.empty((self.layout.latents, *plane.latents), np.int32)
-        for i, part in enumerate(slice_grid(*plane.latents, slice_side)):
+        v32 = np.empty((self.channels, *plane.latents), np.int32)
+        for i, part in enumerate(_grid(plane, slice_side)):
             v32[(slice(None), *part.index())] = decoded(i)
         return v32
 
@@ -174,7 +181,7 @@ class LatentCoder:
         plane: Plane,
         level: Level,
         states: int,
-        slice_side: int = DEFAULT_SLICE_SIDE,
+        slice_side: int | None = None,
         lost: set[int] | None = None,
     ) -> Callable[[int], Int32]:
         """Decode the hyper-latents, and return what decodes the latents of a slice.
@@ -184,22 +191,22 @@ class LatentCoder:
         segments : in file order; None for those of slices that will not be asked for
         lanes : lanes of each slice
         states : of the trellis, 0 for scalar quantization
-        slice_side : of a slice, in latents
+        slice_side : of a slice, in latents; the usual 1024 pixels if left out
         lost : if given, segments may be None, and the numbers of those that are, that follow such
             a one in their slice or that do not decode are added: their latents are their means
 
         Returns
         -------
-        function of a slice's number, to be called at most once for each: int32 (latents, rows,
+        function of a slice's number, to be called at most once for each: int32 (channels, rows,
         columns), in 1/32 step
 
         Raises
         ------
         CorruptStream
-            Here or there, when a segment does not decode to an end state, or its symbols leave
-            their range.
+            Here or there, when a segment does not decode, to an end state if it is a slice's last,
+            or its symbols leave their range.
         """
-        grid = slice_grid(*plane.latents, slice_side)
+        grid = _grid(plane, slice_side)
         if len(segments) != 1 + len(self.steps) * len(grid):
             raise CorruptStream(
                 f"the stream has {len(segments)} segments",
@@ -222,7 +229,7 @@ class LatentCoder:
             fresh = partial(entropy.Decoder, tables=self.tables, lanes=lanes[i])
             start = fresh if i else lambda _: first
             own = [segments[number] for number in numbers]
-            v32, good = _run(run, start, own, forgive=lost is not None)
+            v32, good = _run(run, start, own, len(self.layout.steps), forgive=lost is not None)
             if lost is not None:
                 lost.update(numbers[good:])
             return v32
@@ -280,14 +287,14 @@ class LatentCoder:
     def _features(self, z: npt.NDArray[np.int64], part: Rectangle, level: Level) -> Float32:
         """Features of a slice, from the hyper-latents above it and as far around as h_s reaches."""
         rows, columns = z.shape[1:]
-        cells = part.coarser(CELL)
+        cells = part.coarser(self.layout.cell)
         window = cells.grown(self._h_s_reach).within(Rectangle(0, rows, 0, columns))
         z = z[(slice(None), *window.index())]
         scaled = (z * level.hyper_scale[:, None, None] + (1 << 15)) >> 16
         plane = np.full((1, *window.shape), level.plane, np.float32)
         x = np.concatenate([np.clip(scaled, -127, 127).astype(np.float32), plane])
         features = np.concatenate(self.networks["h_s"](x)).astype(np.float32, copy=False)
-        own = (slice(None), *part.index(window.finer(CELL)))
+        own = (slice(None), *part.index(window.finer(self.layout.cell)))
         return np.ascontiguousarray(features[own])
 
     # ---- one slice ----
@@ -352,7 +359,7 @@ class LatentCoder:
         states: int,
     ) -> Int32:
         """Decode the first steps of a slice; latents of steps without a segment are their means."""
-        v32 = np.zeros((self.layout.latents, *features.shape[1:]), np.int32)
+        v32 = np.zeros((self.channels, *features.shape[1:]), np.int32)
         for k, step in enumerate(self.steps):
             position, _, index = self._predict(k, step, features, v32, part, plane, level)
             if decoder is None or k >= len(segments):
@@ -410,20 +417,28 @@ class LatentCoder:
         coded[position] += reconstruct(k, cls, index, self.tables)
 
 
+def _grid(plane: Plane, slice_side: int | None) -> list[Rectangle]:
+    return slice_grid(*plane.latents, slice_side or DEFAULT_SLICE_SIDE * plane.block)
+
+
 def _run(
     run: Callable[[entropy.Decoder | None, Sequence[bytes]], Int32],
     start: Callable[[bytes], entropy.Decoder],
     segments: Sequence[bytes | None],
+    all_steps: int,
     forgive: bool,
 ) -> tuple[Int32, int]:
-    """Decode a slice, or if ``forgive`` the steps before its first missing segment; count them."""
+    """Decode a slice, or if ``forgive`` the steps before its first missing segment; count them.
+
+    Only after all its steps do the lanes come to their end state.
+    """
     good = _before_the_gap(segments)
     if len(good) < len(segments) and not forgive:
         raise CorruptStream("a segment is missing", remedy="fetch the file again")
     try:
         decoder = start(good[0]) if good else None
         v32 = run(decoder, good)
-        if decoder is not None and len(good) == len(segments):
+        if decoder is not None and len(good) == all_steps:
             decoder.finish()
     except StreamError:
         if not forgive:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from .bitstream import Header, Rectangle
+from .bitstream import Header, Rectangle, slice_grid
+from .layout import Plane
 from .results import Clock
 from .transforms import Window
 
@@ -24,7 +25,8 @@ class LazyLatents:
     Parameters
     ----------
     header : of the stream
-    decode : a slice's latents, (channels, rows, columns) in 1/32 step; called once for each
+    plane : of its picture
+    decode : a slice's latents, (channels or more, rows, columns) in 1/32 step; called once for each
     unit : float32 (channels, 1, 1), what 1/32 step is worth
     by_rows : whether windows come row by row
     clock : told when a stage ends, "decode" or "g_s"
@@ -33,15 +35,16 @@ class LazyLatents:
     def __init__(
         self,
         header: Header,
+        plane: Plane,
         decode: Callable[[int], Int32],
         unit: Float32,
         *,
         by_rows: bool,
         clock: Clock,
     ) -> None:
-        self._header, self._decode, self._unit = header, decode, unit
+        self._header, self._plane, self._decode, self._unit = header, plane, decode, unit
         self._by_rows, self._clock = by_rows, clock
-        self._grid = header.slice_grid
+        self._grid = slice_grid(*plane.latents, header.slice_side * plane.block)
         self._held: dict[int, Int32] = {}
 
     def __getitem__(self, window: Window) -> Float32:
@@ -51,9 +54,9 @@ class LazyLatents:
         wanted = Rectangle(rows.start, rows.stop, columns.start, columns.stop)
         self._forget_before(wanted)
         out = np.empty((len(self._unit), *wanted.shape), np.float32)
-        for i in self._header.slices_touching(wanted):
+        for i in self._header.slices_touching(wanted.coarser(self._plane.block)):
             if i not in self._held:
-                self._held[i] = self._decode(i)
+                self._held[i] = self._decode(i)[: len(self._unit)]
             shared = self._grid[i].within(wanted)
             v32 = self._held[i][(slice(None), *shared.index(self._grid[i]))]
             out[(slice(None), *shared.index(wanted))] = v32 * self._unit

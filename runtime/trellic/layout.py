@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-STRIDE = 16  # pixels per latent
-HYPER_STRIDE = 64  # pixels per hyper-latent; pictures are padded to multiples of this
-CELL = HYPER_STRIDE // STRIDE  # latents per hyper-latent, each way
+from .bitstream import BLOCK
+
+STRIDE = 16  # pixels per latent, each way, of a model that does not say otherwise
+CELL = 4  # latents per hyper-latent, each way, of such a model
 
 
 class Group(BaseModel):
@@ -39,6 +48,10 @@ class Layout(BaseModel):
     hyper : number of hyper-latent channels
     scales : number of scale indices
     skip_index : latents with a smaller scale index are not coded
+    stride : pixels per latent, each way
+    cell : latents per hyper-latent, each way
+
+    As JSON, which the stream id is made from, the strides are left out where they are usual.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +59,8 @@ class Layout(BaseModel):
     hyper: int = Field(ge=1, le=4096)
     scales: int = Field(ge=1, le=255)
     skip_index: int = Field(ge=0, le=255)
+    stride: Literal[4, 8, 16] = STRIDE
+    cell: Literal[2, 4] = CELL
 
     @model_validator(mode="after")
     def _steps_are_complete(self) -> Layout:
@@ -54,10 +69,34 @@ class Layout(BaseModel):
             raise ValueError(f"context steps {sorted(used)} are not 0..n-1 with n at most 8")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_usual_strides(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = usual(self)
+        for name in ("stride", "cell"):
+            if fields[name] == type(self).model_fields[name].default:
+                del fields[name]
+        return fields
+
+    def plane(self, width: int, height: int) -> Plane:
+        """Return the planes of a picture of so many pixels."""
+        return Plane(width, height, self.stride, self.cell)
+
     @property
     def latents(self) -> int:
         """Number of latent channels."""
         return sum(group.channels for group in self.groups)
+
+    @property
+    def group_ends(self) -> list[int]:
+        """Number of channels up to the end of each group."""
+        return [int(end) for end in np.cumsum([group.channels for group in self.groups])]
+
+    def steps_for(self, channels: int | None) -> int:
+        """How many context steps decode the leading channels, whole groups; None for all."""
+        wanted = self.latents if channels is None else channels
+        ends = self.group_ends
+        needed = [max(g.steps) for g, end in zip(self.groups, ends, strict=True) if end <= wanted]
+        return 1 + max(needed)
 
     @property
     def step_of(self) -> npt.NDArray[np.int64]:
@@ -84,32 +123,46 @@ class Plane:
     Attributes
     ----------
     width, height : of the picture, in pixels
+    stride : pixels per latent, each way
+    cell : latents per hyper-latent, each way
     """
 
     width: int
     height: int
+    stride: int = STRIDE
+    cell: int = CELL
+
+    @property
+    def hyper_stride(self) -> int:
+        """Pixels per hyper-latent, each way; pictures are padded to multiples of this."""
+        return self.stride * self.cell
+
+    @property
+    def block(self) -> int:
+        """Latents in the side of a block, in which a file counts its slices."""
+        return BLOCK // self.stride
 
     @property
     def padded(self) -> tuple[int, int]:
         """Height and width in pixels after padding."""
-        return _up(self.height, HYPER_STRIDE), _up(self.width, HYPER_STRIDE)
+        return _up(self.height, self.hyper_stride), _up(self.width, self.hyper_stride)
 
     @property
     def latents(self) -> tuple[int, int]:
         """Rows and columns of the latent plane."""
         height, width = self.padded
-        return height // STRIDE, width // STRIDE
+        return height // self.stride, width // self.stride
 
     @property
     def hyper(self) -> tuple[int, int]:
         """Rows and columns of the hyper-latent plane."""
         height, width = self.padded
-        return height // HYPER_STRIDE, width // HYPER_STRIDE
+        return height // self.hyper_stride, width // self.hyper_stride
 
     @property
     def coded(self) -> tuple[int, int]:
         """Rows and columns of latents that touch the picture; those beyond are not coded."""
-        return -(-self.height // STRIDE), -(-self.width // STRIDE)
+        return -(-self.height // self.stride), -(-self.width // self.stride)
 
 
 def _up(value: int, multiple: int) -> int:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .bitstream import Header, Rectangle
+from .bitstream import BLOCK, Header, Rectangle
 from .errors import ImageTooLarge
 from .layout import STRIDE, Plane
 from .transforms import WHOLE
@@ -41,7 +41,9 @@ LATENT_BYTES = 4
 SIDES = (64, 32, 16)  # of tiles, in latents, from the fastest to the smallest
 
 
-def encoding(picture: Picture, latents: int, *, halo: int, tiled_h_a: bool) -> Callable[[int], int]:
+def encoding(
+    picture: Picture, latents: int, *, halo: int, tiled_h_a: bool, stride: int = STRIDE
+) -> Callable[[int], int]:
     """Return how many bytes encoding takes, as a function of the side of its tiles.
 
     Parameters
@@ -49,17 +51,25 @@ def encoding(picture: Picture, latents: int, *, halo: int, tiled_h_a: bool) -> C
     latents : channels
     halo : of g_a, in latents
     tiled_h_a : whether h_a can be run in tiles
+    stride : of the model, pixels per latent
     """
-    plane = Plane(picture.width, picture.height)
+    plane = Plane(picture.width, picture.height, stride)
     pixels = plane.padded[0] * plane.padded[1]
-    a_pixel = SPARE + LATENT_BYTES * latents / STRIDE**2 + (0 if tiled_h_a else UNCUT_H_A)
+    a_pixel = SPARE + LATENT_BYTES * latents / stride**2 + (0 if tiled_h_a else UNCUT_H_A)
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + int(a_pixel * pixels)
-    return lambda side: fixed + NETWORK * _tile_pixels(plane.latents, side, halo)
+    return lambda side: fixed + NETWORK * stride**2 * _tile_latents(plane.latents, side, halo)
 
 
 def decoding(
-    header: Header, region: Rectangle, latents: int, *, halo: int, alpha: bool
+    header: Header,
+    region: Rectangle,
+    latents: int,
+    *,
+    halo: int,
+    alpha: bool,
+    stride: int = STRIDE,
+    scale: int = 1,
 ) -> Callable[[int], int]:
     """Return how many bytes decoding a region takes, as a function of the side of its tiles.
 
@@ -69,14 +79,33 @@ def decoding(
     latents : channels
     halo : of g_s, in latents
     alpha : whether the picture has an alpha plane
+    stride : of the model, pixels per latent
+    scale : the picture is made at 1 / scale of its size
     """
     whole = header.width * header.height
-    held = region.coarser(STRIDE).grown(halo).coarser(header.slice_side)
+    slice_side = header.slice_side * BLOCK // stride
+    held = region.coarser(stride).grown(halo).coarser(slice_side)
     rows, columns = sorted(held.shape)
-    slices = rows * min(columns, ROWS_OF_SLICES) * header.slice_side**2
-    fixed = LIBRARIES + (1 if header.grey else 3) * region.area + LATENT_BYTES * latents * slices
+    slices = rows * min(columns, ROWS_OF_SLICES) * slice_side**2
+    out = (1 if header.grey else 3) * region.coarser(scale).area
+    fixed = LIBRARIES + out + LATENT_BYTES * latents * slices
     fixed += ALPHA_DECODING * whole if alpha else 0
-    return lambda side: fixed + NETWORK * _tile_pixels(region.coarser(STRIDE).shape, side, halo)
+    return lambda side: (
+        fixed + NETWORK * stride**2 * _tile_latents(region.coarser(stride).shape, side, halo)
+    )
+
+
+def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:
+    """Return how many bytes the labels of a picture take: its latents are one tile.
+
+    Parameters
+    ----------
+    latents : channels
+    stride : of the model, pixels per latent
+    """
+    plane = Plane(header.width, header.height, stride)
+    pixels = plane.padded[0] * plane.padded[1]
+    return LIBRARIES + NETWORK * pixels + 2 * LATENT_BYTES * latents * pixels // stride**2
 
 
 def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:
@@ -131,12 +160,12 @@ def tile_side(need: Callable[[int], int], limit: int | None, purpose: str, remed
     return SIDES[-1]
 
 
-def _tile_pixels(area: tuple[int, int], side: int, halo: int) -> int:
-    """Pixels of the largest window of an area of latents that `transforms.tiles` cuts."""
+def _tile_latents(area: tuple[int, int], side: int, halo: int) -> int:
+    """Latents of the largest window of an area of latents that `transforms.tiles` cuts."""
     rows, columns = area
     if rows * columns > (WHOLE * side) ** 2:
         rows, columns = side, side
-    return (rows + 2 * halo) * (columns + 2 * halo) * STRIDE**2
+    return (rows + 2 * halo) * (columns + 2 * halo)
 
 
 def _megabytes(count: int) -> str:

@@ -50,7 +50,8 @@ class TlcImageFile(ImageFile.ImageFile):
     Attributes
     ----------
     decoder : str
-        Name of the decoder that the pixels will be made with; set it before they are loaded.
+        Name of the decoder that the pixels will be made with (``NAME`` or ``NAME:x``); set it
+        before they are loaded. With one that makes smaller pictures the size changes then.
     """
 
     format = FORMAT
@@ -89,6 +90,7 @@ class TlcImageFile(ImageFile.ImageFile):
             except TrellicError as error:
                 raise OSError(str(error)) from error
             self.im = images.to_pil(picture).im
+            self._size = (picture.width, picture.height)
             self._data = b""
             if self.fp is not None and self._exclusive_fp:
                 self.fp.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 
 import numpy as np
+import numpy.typing as npt
 
 from .bitstream import Chunks, Rectangle
 from .errors import BadParameter
@@ -41,9 +42,34 @@ def to_rectangle(region: Region | None, width: int, height: int) -> Rectangle:
     return Rectangle(y, y + high, x, x + wide)
 
 
-def crop(chunks: Chunks, part: Rectangle) -> Chunks:
-    """Return the chunks of a region: its part of alpha, and all metadata."""
-    if chunks.alpha is None or chunks.alpha.shape == part.shape:
+def crop(chunks: Chunks, part: Rectangle, scale: int = 1) -> Chunks:
+    """Return the chunks of a region: its part of alpha, and all metadata.
+
+    Parameters
+    ----------
+    part : in pixels of the full size
+    scale : alpha is made smaller by so much, rounded outwards
+    """
+    if chunks.alpha is None or (chunks.alpha.shape == part.shape and scale == 1):
         return chunks
-    alpha = np.ascontiguousarray(chunks.alpha[part.index()])
+    height, width = chunks.alpha.shape
+    blocks = part.coarser(scale)
+    wide = blocks.finer(scale).within(Rectangle(0, height, 0, width))
+    alpha = _shrunk(np.ascontiguousarray(chunks.alpha[wide.index()]), scale)
     return Chunks(alpha, chunks.icc, chunks.exif, chunks.xmp)
+
+
+def _shrunk(plane: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
+    """Mean of each block of ``scale`` x ``scale``, or of what there is of it at the edges."""
+    if scale == 1:
+        return plane
+    starts = [np.arange(0, side, scale) for side in plane.shape]
+    rows = np.add.reduceat(plane, starts[0], 0, np.uint32)
+    total = np.add.reduceat(rows, starts[1], 1)
+    high, wide = (
+        np.diff(start, append=side).astype(np.uint32)
+        for start, side in zip(starts, plane.shape, strict=True)
+    )
+    count = high[:, None] * wide
+    mean: npt.NDArray[np.uint8] = ((2 * total + count) // (2 * count)).astype(np.uint8)
+    return mean

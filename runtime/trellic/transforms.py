@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from .bitstream import Rectangle
 from .engines import Engine
-from .layout import CELL, HYPER_STRIDE, STRIDE, Plane
+from .errors import EngineError
+from .layout import Plane
 
 Pixels = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -48,10 +49,10 @@ def analysis(
     -------
     float32 (latents, rows, columns), before the gain
     """
-    margin = -(-halo // HYPER_STRIDE) * CELL
+    margin = -(-halo // plane.hyper_stride) * plane.cell
     out = np.empty((latents, *plane.latents), np.float32)
     for window, inner in tiles(all_of(plane), plane, margin, tile):
-        image = _padded(pixels, window.finer(STRIDE))
+        image = _padded(pixels, window.finer(plane.stride))
         result = engine({"image": image[None]})[0][0]
         out[_all(inner)] = result[_all(inner, window)]
     return out
@@ -70,9 +71,9 @@ def hyper_analysis(
 
     Returns
     -------
-    float32 (hyper, rows / 4, columns / 4), before the gain
+    float32 (hyper, rows / cell, columns / cell), before the gain
     """
-    margin = -(-halo // CELL) * CELL
+    margin = -(-halo // plane.cell) * plane.cell
     area = all_of(plane)
     out = np.empty((0, *plane.hyper), np.float32)
     for window, inner in tiles(area, plane, margin, tile) if halo else [(area, area)]:
@@ -80,8 +81,8 @@ def hyper_analysis(
         result = engine({"latents": part[None]})[0][0]
         if not len(out):
             out = np.empty((len(result), *plane.hyper), np.float32)
-        cells = inner.coarser(CELL)
-        out[_all(cells)] = result[_all(cells, window.coarser(CELL))]
+        cells = inner.coarser(plane.cell)
+        out[_all(cells)] = result[_all(cells, window.coarser(plane.cell))]
     return out
 
 
@@ -92,6 +93,7 @@ def synthesis(
     halo: int,
     *,
     region: Rectangle | None = None,
+    scale: int = 1,
     grey: bool = False,
     tile: int = TILE,
 ) -> Pixels:
@@ -102,21 +104,36 @@ def synthesis(
     latents : float32 (channels, rows, columns), gains already divided out; windows of it are asked
         for as `tiles` yields them
     halo : reach of the network, in latents
-    region : in pixels, inside the picture; all of it if left out
+    region : in pixels of the full size, inside the picture; all of it if left out
+    scale : the network's pictures are of 1 / scale of the size
     grey : return the mean of the three channels
     tile : side of a tile, in latents
 
     Returns
     -------
-    uint8 (height, width, 3), or (height, width) if grey, of the region
+    uint8 (height, width, 3), or (height, width) if grey, of the region, at 1 / scale of its size,
+    rounded outwards
+
+    Raises
+    ------
+    EngineError
+        When the network's picture has another size or type.
     """
-    region = region or Rectangle(0, plane.height, 0, plane.width)
+    region = (region or Rectangle(0, plane.height, 0, plane.width)).coarser(scale)
+    stride = plane.stride // scale
     out = np.empty(region.shape if grey else (*region.shape, 3), np.uint8)
-    for window, inner in tiles(region.coarser(STRIDE), plane, halo, tile):
+    for window, inner in tiles(region.coarser(stride), plane, halo, tile):
         part = np.ascontiguousarray(latents[_all(window)])
-        result = engine({"latents": part[None]})[0][0]
-        kept = inner.finer(STRIDE).within(region)
-        result = result[kept.index(window.finer(STRIDE))]
+        result = engine({"latents": part[None]})[0]
+        shape = (1, *window.finer(stride).shape, 3)
+        if result.shape != shape or result.dtype != np.uint8:
+            raise EngineError(
+                f"the decoder made {result.dtype} {result.shape} of a tile",
+                expected=f"uint8 {shape}",
+                remedy="the bundle is wrong: install it again, or use another decoder",
+            )
+        kept = inner.finer(stride).within(region)
+        result = result[0][kept.index(window.finer(stride))]
         out[kept.index(region)] = _mean(result) if grey else result
     return out
 

@@ -14,12 +14,14 @@ import pytest
 
 pytest.importorskip("numba_cuda")
 
+from tests.runtime.family import make_family
+
 from trellic import bitstream
 from trellic._device import Device
 from trellic.codec import Codec
 from trellic.coding import Quantizer
 from trellic.engines.ort import OrtEngine
-from trellic.errors import BadImage, CorruptStream, ImageTooLarge, TrellicWarning
+from trellic.errors import BadImage, BadParameter, CorruptStream, ImageTooLarge, TrellicWarning
 from trellic.gpu import dlpack
 from trellic.gpu.batch import Image, Images
 from trellic.gpu.codec import GpuCodec
@@ -75,6 +77,24 @@ def test_files_are_those_of_the_cpu(cpu, gpu):
         assert array.shape == expected.shape
         difference = np.abs(array.copy_to_host().astype(int) - expected)
         assert difference.max() <= (0 if SIMULATED else 3)  # of rounding in g_s
+
+
+def test_decoders_by_name(tmp_path):
+    """Those that a batch can have on the device; the others are refused before any work."""
+    family = Codec.load(str(make_family(TINY, tmp_path / "family.zip")), device="cpu", threads=1)
+    device = Device()
+    engines = ProbedEngines(
+        family.bundle, device, lambda _, graph, exact: engine(graph, device, exact)
+    )
+    data = family.encode(picture(np.random.default_rng(1), 40, 60, 3))
+    made = GpuCodec(family.bundle, device, engines)
+    for name in ("perceptual", "perceptual:0"):
+        (array,) = made.decode_batch([data], name, 2**20)
+        difference = np.abs(array.copy_to_host().astype(int) - family.decode(data, decoder=name))
+        assert difference.max() <= (0 if SIMULATED else 3)  # of rounding in g_s
+    for name in ("preview", "half", "class", "perceptual:0.5"):
+        with pytest.raises(BadParameter, match="decode with out='host'"):
+            made.decode_batch([data], name, 2**20)
 
 
 def test_several_slices_and_wrongly_guessed_lanes(cpu, gpu):

@@ -1,4 +1,4 @@
-"""A codec that stores pictures whole, in real .tlc containers: commands are tested with it."""
+"""A codec that stores pictures whole, for the commands; a model with several decoders."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trellic import bitstream, cli
+from trellic.codec import Codec
 from trellic.errors import TargetUnreachable, UnknownDecoder, UnknownModel
 from trellic.images import Picture
 
@@ -108,3 +109,36 @@ def trellic(monkeypatch, capsys):
         return SimpleNamespace(code=left.value.code or 0, out=out, err=err)
 
     return run
+
+
+# ---- a model with several decoders ----
+
+
+@pytest.fixture(scope="session")
+def family_path(tiny_path, tmp_path_factory):
+    """The tiny bundle with more decoders, alone in a folder."""
+    from tests.runtime.family import make_family
+
+    return make_family(tiny_path, tmp_path_factory.mktemp("family") / "family.zip")
+
+
+@pytest.fixture(scope="session")
+def family(family_path):
+    return Codec.load(str(family_path), device="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def plain_stream(family):
+    """A stream of one slice, 150 x 100 pixels."""
+    from tests.runtime.family import noise
+
+    return family.encode(noise(100, 150))
+
+
+@pytest.fixture(scope="session")
+def sliced_stream(family):
+    """A stream of six slices, 515 x 300 pixels, with alpha and a profile."""
+    from tests.runtime.family import in_slices, noise
+
+    alpha = np.random.default_rng(1).integers(0, 256, (300, 515), dtype=np.uint8)
+    return in_slices(family, noise(300, 515), bitstream.Chunks(alpha=alpha, icc=b"profile"))

@@ -107,16 +107,14 @@ def test_a_plain_one_slice_photo_costs_at_most_32_bytes(sides, lengths, overhead
 
 def test_geometry():
     big = header(width=2049, height=1025, lanes=(1,) * 6)
-    assert big.hyper_size == (17, 33)
-    assert big.latent_size == (68, 132)
-    assert big.coded_size == (65, 129)
+    assert big.blocks == (65, 129)
     assert big.slice_counts == (2, 3)
     assert big.segments == 13
     assert big.segment_index(1, 5) == 12
-    grid = big.slice_grid
+    grid = bitstream.slice_grid(*big.blocks)
     assert grid[0] == Rectangle(0, 64, 0, 64)
-    assert grid[5] == Rectangle(64, 68, 128, 132)
-    cover = np.zeros(big.latent_size, int)
+    assert grid[5] == Rectangle(64, 65, 128, 129)
+    cover = np.zeros(big.blocks, int)
     for part in grid:
         cover[part.top : part.bottom, part.left : part.right] += 1
     assert (cover == 1).all()
@@ -128,7 +126,7 @@ def test_slices_touching_a_region():
     assert big.slices_touching(Rectangle(63, 65, 60, 70)) == [0, 1, 3, 4]
     assert big.slices_touching(Rectangle(-9, 999, -9, 999)) == list(range(6))
     assert big.slices_touching(Rectangle(70, 80, 0, 1)) == []
-    for i, part in enumerate(big.slice_grid):
+    for i, part in enumerate(bitstream.slice_grid(*big.blocks)):
         assert big.slices_touching(part) == [i]
 
 

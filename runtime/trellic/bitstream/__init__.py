@@ -16,11 +16,12 @@ from .container import (
     read_slices,
     write,
 )
-from .header import DEFAULT_SLICE_SIDE, MAX_LANES, TRELLIS_STATES, Header, slice_grid
+from .header import BLOCK, DEFAULT_SLICE_SIDE, MAX_LANES, TRELLIS_STATES, Header, slice_grid
 from .layout import Layout, Span, read_layout
 from .rectangle import Rectangle
 
 __all__ = [
+    "BLOCK",
     "DEFAULT_MAX_PIXELS",
     "DEFAULT_SLICE_SIDE",
     "MAX_LANES",

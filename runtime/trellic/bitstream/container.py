@@ -152,26 +152,31 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) 
 
 
 def read_slices(
-    data: bytes | memoryview, region: Rectangle, max_pixels: int = DEFAULT_MAX_PIXELS
+    data: bytes | memoryview,
+    region: Rectangle,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    steps: int | None = None,
 ) -> Prefix:
     """Read what decodes a region: the head, the chunks, and the segments of the slices it touches.
 
-    Of a file of several slices nothing else is looked at, so that a mapped file is read in these
-    places only.
+    Nothing else is looked at, so that a mapped file is read in these places only; but all steps of
+    a file of one slice, which has only its own check for the last, are the whole file.
 
     Parameters
     ----------
     data : bytes-like
         All bytes of the file, or at least those that are needed.
     region : Rectangle
-        In latents.
+        In blocks of 16 pixels.
     max_pixels : int
         Larger pictures are refused before memory is taken for them.
+    steps : int, optional
+        How many context steps are needed, the first ones; all if left out.
 
     Returns
     -------
     Prefix
-        With None in place of the segments of other slices.
+        With None in place of the segments of other slices and steps.
 
     Raises
     ------
@@ -182,13 +187,14 @@ def read_slices(
     layout = read_layout(view)
     header = layout.header
     _check_pixels(header, max_pixels)
-    if header.slices == 1:
+    steps = header.steps if steps is None else min(steps, header.steps)
+    if header.slices == 1 and steps == header.steps:
         stream = read(view, max_pixels)
         return Prefix(header, stream.segments, stream.chunks, whole=True)
     segments: list[bytes | None] = [None] * header.segments
     segments[0] = _segment(view, layout, 0)
     for slice_ in header.slices_touching(region):
-        for step in range(header.steps):
+        for step in range(steps):
             index = header.segment_index(step, slice_)
             segments[index] = _segment(view, layout, index)
     return Prefix(header, segments, _chunks(view, layout), whole=False)

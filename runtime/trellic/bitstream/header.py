@@ -16,11 +16,10 @@ MAX_STEPS = 8
 MAX_LANES = 1024
 STREAM_ID_BYTES = 4
 TRELLIS_STATES = (0, 4, 8, 16, 32, 64, 128, 256)  # by code; 0 is scalar
-LATENT_STRIDE = 16  # pixels
-HYPER_STRIDE = 64  # pixels
-CELL = HYPER_STRIDE // LATENT_STRIDE  # latents below one hyper-latent, each way
-DEFAULT_SLICE_SIDE = 64  # latents
-MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # latents, multiples of CELL
+BLOCK = 16  # pixels a side: what slices are measured in, whatever the model's strides
+CELL = 4  # blocks a side that the side of a slice is a multiple of: hyper-latents of any model
+DEFAULT_SLICE_SIDE = 64  # blocks
+MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of CELL
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class Header:
     grey : bool
         The picture has one channel.
     slice_side : int
-        Latents, a multiple of 4 from 16 to 1020.
+        Blocks of 16 pixels (latents, where the model's stride is 16), a multiple of 4 from 16
+        to 1020.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class Header:
         check_side(self.height, "height")
         _check_range(self.quality16, MIN_QUALITY16, MAX_QUALITY16, "quality in sixteenths")
         _check_range(self.steps, 1, MAX_STEPS, "number of context steps")
-        _check_range(self.slice_side, MIN_SLICE_SIDE, MAX_SLICE_SIDE, "slice side in latents")
+        _check_range(self.slice_side, MIN_SLICE_SIDE, MAX_SLICE_SIDE, "slice side in blocks")
         if self.slice_side % CELL:
             raise BadParameter(f"slice side {self.slice_side}", expected=f"a multiple of {CELL}")
         if self.trellis not in TRELLIS_STATES:
@@ -89,25 +89,14 @@ class Header:
         return self.quality16 / 16
 
     @property
-    def hyper_size(self) -> tuple[int, int]:
-        """Rows and columns of z."""
-        rows, columns = latent_size(self.width, self.height)
-        return rows // CELL, columns // CELL
-
-    @property
-    def latent_size(self) -> tuple[int, int]:
-        """Rows and columns of the latent plane, of the padded picture."""
-        return latent_size(self.width, self.height)
-
-    @property
-    def coded_size(self) -> tuple[int, int]:
-        """Rows and columns of latents that touch the picture; the others are never coded."""
-        return -(-self.height // LATENT_STRIDE), -(-self.width // LATENT_STRIDE)
+    def blocks(self) -> tuple[int, int]:
+        """Rows and columns of blocks."""
+        return blocks(self.width, self.height)
 
     @property
     def slice_counts(self) -> tuple[int, int]:
         """Rows and columns of slices."""
-        return slice_counts(*self.latent_size, self.slice_side)
+        return slice_counts(*self.blocks, self.slice_side)
 
     @property
     def slices(self) -> int:
@@ -124,20 +113,15 @@ class Header:
         """Place in the file of the segment of a context step (from 0) and slice (from 0)."""
         return 1 + step * self.slices + slice_
 
-    @property
-    def slice_grid(self) -> list[Rectangle]:
-        """Rectangle of each slice in the latent plane, in slice order."""
-        return slice_grid(*self.latent_size, self.slice_side)
-
     def slices_touching(self, region: Rectangle) -> list[int]:
-        """Return the slices that share a latent with `region`, in slice order.
+        """Return the slices that share a block with `region`, in slice order.
 
         Parameters
         ----------
         region : Rectangle
-            In latents; parts outside the plane are ignored.
+            In blocks; parts outside the picture are ignored.
         """
-        rows, columns = self.latent_size
+        rows, columns = self.blocks
         top, left = max(region.top, 0), max(region.left, 0)
         bottom, right = min(region.bottom, rows), min(region.right, columns)
         if top >= bottom or left >= right:
@@ -150,18 +134,18 @@ class Header:
         ]
 
 
-def latent_size(width: int, height: int) -> tuple[int, int]:
-    """Return the rows and columns of the latent plane of a picture, padded to whole cells of z."""
-    return CELL * -(-height // HYPER_STRIDE), CELL * -(-width // HYPER_STRIDE)
+def blocks(width: int, height: int) -> tuple[int, int]:
+    """Return the rows and columns of blocks of a picture."""
+    return -(-height // BLOCK), -(-width // BLOCK)
 
 
-def slice_counts(rows: int, columns: int, side: int = DEFAULT_SLICE_SIDE) -> tuple[int, int]:
-    """Return how many slices of `side` latents a plane of latents has, down and across."""
+def slice_counts(rows: int, columns: int, side: int) -> tuple[int, int]:
+    """Return how many slices of `side` a plane has, down and across."""
     return -(-rows // side), -(-columns // side)
 
 
 def slice_grid(rows: int, columns: int, side: int = DEFAULT_SLICE_SIDE) -> list[Rectangle]:
-    """Return the rectangle of each slice of a plane of latents, in slice (raster) order."""
+    """Return the rectangle of each slice of a plane, in slice (raster) order."""
     return [
         Rectangle(top, min(top + side, rows), left, min(left + side, columns))
         for top in range(0, rows, side)

@@ -22,7 +22,7 @@ from .fields import (
     unpack_bits,
 )
 from .front import Front, pack_front, read_front
-from .header import MAX_LANES, Header, latent_size, slice_counts
+from .header import MAX_LANES, Header, blocks, slice_counts
 
 WORD_BYTES = 2
 _LANE_BITS = 4
@@ -78,13 +78,20 @@ class Layout:
         """Header, segment 0 and their check: what every use of the file needs."""
         return Span(0, self.segment(0).end + CRC16_BYTES)
 
-    def needed_for(self, slices: Iterable[int]) -> list[Span]:
-        """Return the byte ranges, checks included, that decode these slices; first the head."""
+    def needed_for(self, slices: Iterable[int], steps: int | None = None) -> list[Span]:
+        """Return the byte ranges, checks included, that decode these slices; first the head.
+
+        Parameters
+        ----------
+        slices : by number
+        steps : how many context steps are decoded, None for all
+        """
+        steps = self.header.steps if steps is None else steps
         spans = [self.head]
         for index in sorted(
             self.header.segment_index(step, slice_)
             for slice_ in set(slices)
-            for step in range(self.header.steps)
+            for step in range(steps)
         ):
             span = self.segment(index)
             length = span.length + CRC16_BYTES * self.has_check(index)
@@ -168,7 +175,7 @@ def _listed(slices: int, segments: int) -> int:
 
 def _read_table(cursor: Cursor, front: Front) -> tuple[Int64, Int64]:
     """Return log2 of the lanes of each slice, and the listed lengths in words."""
-    rows, columns = slice_counts(*latent_size(front.width, front.height), front.slice_side)
+    rows, columns = slice_counts(*blocks(front.width, front.height), front.slice_side)
     slices = rows * columns
     listed = _listed(slices, 1 + front.steps * slices)
     before = _LANE_BITS * (slices - 1) + _WIDTH_BITS

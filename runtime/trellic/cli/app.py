@@ -65,8 +65,8 @@ def encode(
 
 @app.command()
 def decode(
-    inputs: opt.Inputs,
-    output: opt.Output,
+    context: typer.Context,
+    paths: opt.Paths,
     decoder: opt.Decoder = opt.DEFAULT_DECODER,
     region: opt.Region = None,
     best_effort: Annotated[
@@ -78,11 +78,22 @@ def decode(
     max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
-    """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG."""
-    from trellic.cli import decode as command
+    """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG.
 
-    setting = command.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
-    command.run(inputs, output, setting, device.value, json)
+    With a decoder that gives labels, print those of every IN.
+    """
+    from trellic.cli import decode, labels
+    from trellic.cli.decoders import expect
+
+    setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
+    expected = expect(decoder)
+    if expected.labels:
+        labels.run(paths, setting, device.value, json)
+    elif len(paths) < 2:
+        hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
+        context.fail(f"Missing argument 'OUT'.{hint}")
+    else:
+        decode.run(paths[:-1], paths[-1], setting, device.value, json, expected)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from trellic.cli.engines import Engines
 from trellic.cli.metrics import psnr, ssim
 from trellic.cli.report import Report
 from trellic.cli.rivals import Rival
+from trellic.errors import BadParameter
 from trellic.images import Picture
 
 Pixels = npt.NDArray[np.uint8]
@@ -118,6 +119,11 @@ def first_two(
     decoded = codec.decode_timed(
         encoded.data, decoder=setting.decoder, max_pixels=setting.max_pixels
     )
+    if decoded.picture.pixels.shape[:2] != picture.pixels.shape[:2]:
+        raise BadParameter(
+            f"decoder {setting.decoder!r} makes smaller pictures",
+            expected="one that makes pictures of the full size",
+        )
     settings = (
         f"model {codec.model}, quality {encoded.quality:g}, trellis {setting.trellis}, "
         f"decoder {setting.decoder}; shown decoded"

@@ -12,6 +12,7 @@ import typer
 
 from trellic import bitstream, images, memory
 from trellic._files import map_bytes, read_bytes
+from trellic.cli.decoders import Expected
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, plan
 from trellic.cli.report import Report
@@ -21,7 +22,7 @@ from trellic.region import to_rectangle
 SIGNATURE = b"TLC"
 _Data = TypeVar("_Data", bytes, memoryview)
 SUFFIX = ".png"  # in a folder
-_LARGE = 2**17  # bytes of a stream that take long enough for a progress display
+LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 
 class Setting(NamedTuple):
@@ -44,6 +45,7 @@ def run(
     setting: Setting,
     device: str,
     as_json: bool,
+    expected: Expected,
 ) -> None:
     """Decode every input; see ``trellic decode --help``.
 
@@ -63,10 +65,10 @@ def run(
             param_hint="OUT",
         )
     engines = Engines(device)
-    with Report("Decoding", inputs, as_json=as_json, large=_LARGE) as report:
+    with Report("Decoding", inputs, as_json=as_json, large=LARGE) as report:
         for job in jobs:
             with report.file(job.source):
-                _decode(job, engines, setting, report)
+                _decode(job, engines, setting, report, expected)
 
 
 def read_stream(path: str) -> bytes:
@@ -79,41 +81,46 @@ def read_stream(path: str) -> bytes:
     OSError
         If it cannot be read.
     """
-    return _checked(read_bytes(path))
+    return checked(read_bytes(path))
 
 
-def _checked(data: _Data) -> _Data:
+def checked(data: _Data) -> _Data:
+    """Refuse what is no .tlc file, as `read_stream` does."""
     if data[: len(SIGNATURE)] != SIGNATURE:
         raise NotATrellicFile(images.describe(bytes(data)), expected="a .tlc file")
     return data
 
 
-def _read(path: str, setting: Setting) -> tuple[bytes | memoryview, bitstream.Header]:
-    """Read a file, or map it for a region; damage is found before engines are loaded for it."""
-    if setting.region is None:
+def _read(
+    path: str, setting: Setting, expected: Expected
+) -> tuple[bytes | memoryview, bitstream.Header]:
+    """Read a file, or map it for a part; damage is found before engines are loaded for it."""
+    if setting.region is None and not expected.part:
         whole = read_stream(path)
         read = bitstream.read_prefix if setting.best_effort else bitstream.read
         return whole, read(whole, setting.max_pixels).header
-    mapped = _checked(map_bytes(path))
+    mapped = checked(map_bytes(path))
     header = bitstream.read_header(mapped)
     to_rectangle(setting.region, header.width, header.height)
     return mapped, header
 
 
-def _check_memory(data: bytes | memoryview, setting: Setting, suffix: str) -> None:
+def _check_memory(data: bytes | memoryview, setting: Setting, suffix: str, scale: int) -> None:
     """Refuse what could be decoded but not written."""
     layout = bitstream.read_layout(data)
-    size = (layout.header.width, layout.header.height)
-    width, height = setting.region[2:] if setting.region else size
+    part = to_rectangle(setting.region, layout.header.width, layout.header.height)
+    height, width = part.coarser(scale).shape
     need = memory.writing(width * height, suffix, alpha="alpha" in layout.chunks)
     purpose = f"writing a picture of {width}x{height} pixels"
     memory.check(need, setting.max_memory, purpose, ", or decode a region (--region)")
 
 
-def _decode(job: Job, engines: Engines, setting: Setting, report: Report) -> None:
+def _decode(
+    job: Job, engines: Engines, setting: Setting, report: Report, expected: Expected
+) -> None:
     job.check()
-    data, header = _read(job.source, setting)
-    _check_memory(data, setting, Path(job.target).suffix)
+    data, header = _read(job.source, setting, expected)
+    _check_memory(data, setting, Path(job.target).suffix, expected.scale)
     codec = engines.decoder(header.stream_id, setting.decoder)
     start = time.perf_counter()
     decoded = codec.decode_timed(data, **setting.arguments())

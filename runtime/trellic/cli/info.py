@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from trellic import bitstream
+from trellic.bitstream.fields import CRC16_BYTES
 from trellic.bitstream.header import MAX_SIDE
 from trellic.cli.decode import read_stream
+from trellic.cli.decoders import describe, result
 from trellic.cli.report import Report
+
+if TYPE_CHECKING:
+    from trellic.bundle import DecoderInfo, Manifest
 
 
 def run(file: str, as_json: bool) -> None:
@@ -28,6 +35,7 @@ def _fields(data: bytes) -> dict[str, object]:
     layout = bitstream.read_layout(data)
     header = layout.header
     stream_id = header.stream_id.hex()
+    manifest = _manifest(stream_id)
     return {
         "width": header.width,
         "height": header.height,
@@ -39,10 +47,32 @@ def _fields(data: bytes) -> dict[str, object]:
         "lanes": header.lanes[0],
         "slices": header.slices,
         "steps": header.steps,
-        "model": _model(stream_id),
+        "model": manifest and manifest.name,
         "stream_id": stream_id,
         "parts": _parts(layout, len(data)),
+        "decoders": _decoders(layout, len(data), manifest),
     }
+
+
+def _decoders(
+    layout: bitstream.Layout, size: int, manifest: Manifest | None
+) -> dict[str, dict[str, object]] | None:
+    """Describe the decoders that the installed model has, and count the bytes that each reads."""
+    if manifest is None:
+        return None
+    return {
+        name: describe(info) | {"bytes": _read_by(info, layout, size, manifest)}
+        for name, info in manifest.decoders.items()
+    }
+
+
+def _read_by(info: DecoderInfo, layout: bitstream.Layout, size: int, manifest: Manifest) -> int:
+    steps = info.steps_in(manifest.layout)
+    if steps == layout.header.steps:
+        return size
+    spans = layout.needed_for(range(layout.header.slices), steps)
+    chunks = (span.length + CRC16_BYTES for span in layout.chunks.values())
+    return sum(span.length for span in spans) + sum(chunks)
 
 
 def _parts(layout: bitstream.Layout, size: int) -> dict[str, int]:
@@ -61,21 +91,27 @@ def _parts(layout: bitstream.Layout, size: int) -> dict[str, int]:
     return {"header and checks": size - sum(parts.values())} | parts
 
 
-def _model(stream_id: str) -> str | None:
-    """Name of the installed model that decodes the stream, if there is one."""
+def _manifest(stream_id: str) -> Manifest | None:
+    """Manifest of the installed model that decodes the stream, if there is one."""
     from trellic import bundle
 
     for _, manifest in bundle.installed():
         if manifest.stream_id == stream_id:
-            return manifest.name
+            return manifest
     return None
 
 
 def _print(fields: dict[str, object]) -> None:
-    parts = fields.pop("parts")
+    parts, decoders = fields.pop("parts"), fields.pop("decoders")
     fields["bpp"] = f"{fields['bpp']:.4f}"
     fields["model"] = fields["model"] or "not installed"
     for name, value in fields.items():
         print(f"{name.replace('_', ' '):<12}{value}")
     if isinstance(parts, dict):
         print("parts       " + ", ".join(f"{name} {length}" for name, length in parts.items()))
+    if isinstance(decoders, dict):
+        for name, of in decoders.items():
+            print(
+                f"decoder     {name}: {of['purpose']} ({result(of)}, "
+                f"{of['kmac_per_pixel']:.1f} kMAC/pixel, reads {of['bytes']} bytes)"
+            )

@@ -8,6 +8,7 @@ from typing import Any
 
 from trellic import bundle
 from trellic._files import read_bytes
+from trellic.cli import decoders
 from trellic.cli.report import fail
 from trellic.errors import TrellicError
 
@@ -55,10 +56,7 @@ def _fields(path: Path, manifest: bundle.Manifest) -> dict[str, Any]:
         "path": str(path),
         "bytes": path.stat().st_size,
         "encoder_kmac_per_pixel": manifest.encoder.kmac_per_pixel,
-        "decoders": {
-            name: {"kmac_per_pixel": decoder.graph.kmac_per_pixel, "purpose": decoder.purpose}
-            for name, decoder in manifest.decoders.items()
-        },
+        "decoders": {name: decoders.describe(info) for name, info in manifest.decoders.items()},
     }
 
 
@@ -67,11 +65,12 @@ def _table(models: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     for model in models:
-        table = Table("network", "kMAC/pixel", "purpose", title_justify="left", highlight=False)
+        table = Table("network", "kMAC/pixel", "gives", "purpose", highlight=False)
         table.columns[1].justify = "right"
-        table.add_row("encoder", f"{model['encoder_kmac_per_pixel']:.1f}", "")
-        for name, decoder in model["decoders"].items():
-            table.add_row(f"decoder {name}", f"{decoder['kmac_per_pixel']:.1f}", decoder["purpose"])
+        table.add_row("encoder", f"{model['encoder_kmac_per_pixel']:.1f}", "latents", "")
+        for name, fields in model["decoders"].items():
+            gives, cost = decoders.result(fields), f"{fields['kmac_per_pixel']:.1f}"
+            table.add_row(f"decoder {name}", cost, gives, fields["purpose"])
         size = model["bytes"] / 1e6
         print(f"{model['name']}  (stream id {model['stream_id']}, {size:.1f} MB)")
         if model["description"]:

@@ -9,6 +9,9 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from trellic.choice import parse
+from trellic.errors import BadParameter
+
 DEFAULT_QUALITY = 60.0
 DEFAULT_TRELLIS = 8
 DEFAULT_MODEL = "photo"
@@ -70,13 +73,10 @@ def _trellis(value: int) -> int:
 
 
 def _decoder(value: str) -> str:
-    name, colon, strength = value.partition(":")
     try:
-        good = not colon or 0 <= float(strength) <= 1
-    except ValueError:
-        good = False
-    if not name or not good:
-        raise typer.BadParameter(f"{value!r} is not NAME or NAME:STRENGTH with STRENGTH in 0..1")
+        parse(value)
+    except BadParameter as error:
+        raise typer.BadParameter(str(error)) from error
     return value
 
 
@@ -87,6 +87,15 @@ Output = Annotated[
     str,
     typer.Argument(
         metavar="OUT", show_default=False, help="A file; of several IN, a folder, made if needed."
+    ),
+]
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IN... OUT",
+        show_default=False,
+        help="Files to read, and a file; of several IN, a folder, made if needed. Of a decoder "
+        "that gives labels there is no OUT.",
     ),
 ]
 Quality = Annotated[
@@ -118,7 +127,11 @@ Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="Installed model, 
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 Decoder = Annotated[
     str,
-    typer.Option(metavar="NAME[:0..1]", callback=_decoder, help="Decoder, and its strength."),
+    typer.Option(
+        metavar="NAME[:0..1]",
+        callback=_decoder,
+        help="Decoder; NAME:x mixes x of it with 1-x of its base.",
+    ),
 ]
 MaxPixels = Annotated[
     int, typer.Option(metavar="N", min=1, help="Refuse larger pictures before decoding them.")

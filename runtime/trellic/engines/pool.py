@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .. import choice
 from ..bundle import Bundle, Graph
-from ..errors import BadParameter, UnknownDecoder
+from ..errors import BadParameter
 from . import Engine
 from .exact import ExactNetwork
 from .ort import OrtEngine, resolve_device
@@ -22,13 +23,7 @@ def find_decoder(bundle: Bundle, name: str) -> Graph:
     UnknownDecoder
         When the bundle has no decoder of that name.
     """
-    decoders = bundle.manifest.decoders
-    if name not in decoders:
-        raise UnknownDecoder(
-            f"model {bundle.manifest.name!r} has no decoder {name!r}",
-            remedy=f"it has: {', '.join(sorted(decoders))}",
-        )
-    return decoders[name].graph
+    return choice.find(bundle.manifest.decoders, name, bundle.manifest.name).graph
 
 
 class EnginePool:
@@ -52,7 +47,7 @@ class EnginePool:
         self.bundle, self.threads = bundle, int(threads)
         self.device = resolve_device(device)
         self._engines: dict[str, Engine] = {}
-        self._exact: dict[str, ExactNetwork] | None = None
+        self._exact: dict[str, ExactNetwork] = {}
         self._lock = threading.RLock()
 
     def encoder(self) -> Engine:
@@ -64,7 +59,7 @@ class EnginePool:
         return self._once("hyper_encoder", self.bundle.manifest.hyper_encoder)
 
     def decoder(self, name: str) -> Engine:
-        """Return a g_s: "latents" to "image".
+        """Return a g_s: "latents" to "image", or to "logits".
 
         Raises
         ------
@@ -73,12 +68,19 @@ class EnginePool:
         """
         return self._once(f"decoder {name}", find_decoder(self.bundle, name))
 
-    def exact(self) -> dict[str, ExactNetwork]:
-        """Return the integer networks, each in an engine that passed its probe."""
+    def exact(self, steps: int | None = None) -> dict[str, ExactNetwork]:
+        """Return the integer networks, each in an engine that passed its probe.
+
+        Parameters
+        ----------
+        steps : leading context steps that they are needed for; None for all
+        """
+        names = self.bundle.network_names[: None if steps is None else 1 + steps]
         with self._lock:
-            if self._exact is None:
-                self._exact = {name: self._exact_network(name) for name in self.bundle.networks}
-            return self._exact
+            for name in names:
+                if name not in self._exact:
+                    self._exact[name] = self._exact_network(name)
+            return {name: self._exact[name] for name in names}
 
     def _exact_network(self, name: str) -> ExactNetwork:
         manifest = self.bundle.manifest

@@ -78,7 +78,7 @@ class Images:
         self.z_runs, self.z_at = arrange([image.plane.hyper for image in images])
         self.latent_runs, self.latent_at = arrange([image.plane.latents for image in images])
         sizes = np.array([np.prod(image.plane.hyper) for image in images], np.int64)
-        self.z_total, self.latent_total = int(sizes.sum()), int(16 * sizes.sum())
+        self.z_total, self.latent_total = int(sizes.sum()), int(layout.cell**2 * sizes.sum())
         table = np.zeros((len(images), kernels.IMAGE_COLUMNS), np.int64)
         table[:, kernels.Z_AT] = layout.hyper * (np.cumsum(sizes) - sizes)
         table[:, kernels.Z_SIZE] = sizes

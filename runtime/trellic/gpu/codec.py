@@ -14,6 +14,7 @@ from trellic import bitstream
 from trellic._device import Device, DeviceArray, default_device, gpu_name
 from trellic.bitstream import DEFAULT_SLICE_SIDE, slice_grid
 from trellic.bundle import Bundle
+from trellic.choice import choose
 from trellic.codec import DEFAULT_DECODER, DEFAULT_QUALITY, DEFAULT_TRELLIS, MAX_PIXELS
 from trellic.coding import CodedLatents
 from trellic.errors import BadImage, BadParameter, CorruptStream, EngineError, UnknownModel
@@ -26,7 +27,6 @@ from trellic.gpu.engines import DeviceEngine, ProbedEngines
 from trellic.gpu.latents import BatchCoder, view
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.images import cuda as pixel_kernels
-from trellic.layout import STRIDE, Plane
 from trellic.quantize.cuda import ROWS
 from trellic.rate_control import to_quality16
 
@@ -137,7 +137,7 @@ class GpuCodec:
         arrays = [_checked(picture) for picture in pictures]
         images = self._images([a.shape for a in arrays], quality16, trellis)
         f, h = self.analyse(arrays, images)
-        side = [DEFAULT_SLICE_SIDE] * len(arrays)
+        side = [DEFAULT_SLICE_SIDE * image.plane.block for image in images.images]
         coded = self.coder.encode(images, side, f, h)
         headers = zip(arrays, quality16, trellis, coded, strict=True)
         return [self._file(a, q, states, c) for a, q, states, c in headers]
@@ -149,7 +149,7 @@ class GpuCodec:
         made = []
         for shape, quality, states in zip(shapes, quality16, trellis, strict=True):
             lam = search["trellis" if states else "scalar"].lam
-            plane = Plane(shape[1], shape[0])
+            plane = self._layout.plane(shape[1], shape[0])
             made.append(Image(plane, levels.at(quality, states), states, lam))
         return Images(made, self._layout)
 
@@ -157,7 +157,7 @@ class GpuCodec:
         """Latents and hyper-latents before their gains, flat."""
         device, layout = self.device, self._layout
         pixels = self._pixels(arrays)
-        padded = device.empty("padded", 3 * STRIDE**2 * images.latent_total, np.uint8)
+        padded = device.empty("padded", 3 * self._layout.stride**2 * images.latent_total, np.uint8)
         table = _pixel_table([a.shape for a in arrays], images)
         grid = ((len(arrays), ROWS), device.spread(1)[1], device.stream)
         pixel_kernels.pad_pixels(*grid, device.upload("pictures", table), pixels, padded)
@@ -167,7 +167,7 @@ class GpuCodec:
         g_a, h_a = self._engines.graph("encoder"), self._engines.graph("hyper_encoder")
         for run, z_run in zip(images.latent_runs, images.z_runs, strict=True):
             latents = view(f, run, layout.latents)
-            g_a({"image": pixel_view(padded, run)}, [latents])
+            g_a({"image": pixel_view(padded, run, self._layout.stride)}, [latents])
             h_a({"latents": latents}, [view(h, z_run, layout.hyper)])
         device.mark("g_a and h_a")
         return f, h
@@ -207,7 +207,8 @@ class GpuCodec:
         Parameters
         ----------
         streams : bytes of ``.tlc`` files of this model, of any sizes, qualities and trellises
-        decoder : name of one of the model's decoders
+        decoder : name of one of the model's picture decoders that reads all latents and makes
+            pictures of the full size; those are not mixed here
         max_pixels : refuse larger pictures, each, before memory is taken
 
         Returns
@@ -219,7 +220,12 @@ class GpuCodec:
         ------
         StreamError
             When one is damaged, too large, or of another model.
+        UnknownDecoder
+            When the model has no such decoder.
+        BadParameter
+            When the decoder is of another kind.
         """
+        name = self._decoder_name(decoder)
         if not streams:
             return []
         read = [self._read(data, max_pixels) for data in streams]
@@ -231,16 +237,34 @@ class GpuCodec:
         )
         device, channels = self.device, self._layout.latents
         latents = device.empty("latents", channels * images.latent_total, np.float32)
-        side = [header.slice_side for header in headers]
+        planes = [image.plane for image in images.images]
+        side = [h.slice_side * plane.block for h, plane in zip(headers, planes, strict=True)]
         lanes = [header.lanes for header in headers]
         self.coder.decode(images, side, lanes, [s.segments for s in read], latents)
-        padded = device.empty("padded", 3 * STRIDE**2 * images.latent_total, np.uint8)
-        g_s = self._engines.graph(f"decoder {decoder}")
+        padded = device.empty("padded", 3 * self._layout.stride**2 * images.latent_total, np.uint8)
+        g_s = self._engines.graph(f"decoder {name}")
         for run in images.latent_runs:
-            g_s({"latents": view(latents, run, channels)}, [pixel_view(padded, run)])
+            g_s(
+                {"latents": view(latents, run, channels)},
+                [pixel_view(padded, run, self._layout.stride)],
+            )
         device.mark("g_s")
         shapes = [(h.height, h.width) if h.grey else (h.height, h.width, 3) for h in headers]
         return self._crop(padded, shapes, images)
+
+    def _decoder_name(self, decoder: str) -> str:
+        manifest = self.bundle.manifest
+        choice = choose(manifest.decoders, decoder, manifest.name)
+        all_latents = self._layout.latents, len(self._layout.steps)
+        read = choice.channels(self._layout), choice.steps(self._layout)
+        whole = choice.scale == 1 and read == all_latents
+        if len(choice.parts) > 1 or choice.kind != "picture" or not whole:
+            raise BadParameter(
+                f"decoder {decoder!r} for a batch that stays on the GPU",
+                expected="one decoder of pictures of the full size, from all latents",
+                remedy="decode with out='host'",
+            )
+        return choice.parts[0].name
 
     def _read(self, data: bytes, max_pixels: int) -> bitstream.Stream:
         stream = bitstream.read(data, max_pixels=max_pixels)
@@ -250,7 +274,8 @@ class GpuCodec:
                 f"a stream with stream id {header.stream_id.hex()} in a batch of model {wanted}",
                 remedy="decode the streams of each model in a batch of their own",
             )
-        grid = slice_grid(*Plane(header.width, header.height).latents, header.slice_side)
+        plane = self._layout.plane(header.width, header.height)
+        grid = slice_grid(*plane.latents, header.slice_side * plane.block)
         expected = 1 + len(self._layout.steps) * len(grid)
         if len(stream.segments) != expected or len(header.lanes) != len(grid):
             raise CorruptStream(
@@ -276,10 +301,10 @@ class GpuCodec:
         return [DeviceImage(out[end - size : end].reshape(shape)) for shape, size, end in parts]
 
 
-def pixel_view(flat: DeviceArray, run: Run) -> DeviceArray:
+def pixel_view(flat: DeviceArray, run: Run, stride: int) -> DeviceArray:
     """Return the tensor of a run, (count, height, width, 3), in a flat buffer of pixels."""
-    size = 3 * STRIDE**2
-    height, width = (STRIDE * side for side in run.shape)
+    size = 3 * stride**2
+    height, width = (stride * side for side in run.shape)
     part = flat[size * run.at : size * (run.at + run.count * run.shape[0] * run.shape[1])]
     return part.reshape((run.count, height, width, 3))
 
@@ -293,7 +318,7 @@ def _pixel_table(shapes: Sequence[tuple[int, ...]], images: Images) -> npt.NDArr
         row[pixel_kernels.PIXEL_AT] = at
         row[[pixel_kernels.PADDED_HEIGHT, pixel_kernels.PADDED_WIDTH]] = image.plane.padded
         at += int(np.prod(shape))
-    table[:, pixel_kernels.PADDED_AT] = 3 * STRIDE**2 * images.latent_at
+    table[:, pixel_kernels.PADDED_AT] = 3 * images.layout.stride**2 * images.latent_at
     return table
 
 

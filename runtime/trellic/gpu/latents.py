@@ -322,7 +322,8 @@ class BatchCoder:
         features = device.empty("features", self._features * images.latent_total, np.float32)
         for run in images.z_runs:
             rows, columns = run.shape
-            wide = Run((4 * rows, 4 * columns), run.count, 16 * run.at)
+            cell = self.layout.cell
+            wide = Run((cell * rows, cell * columns), run.count, cell**2 * run.at)
             out = view(features, wide, self._features)
             self.networks["h_s"]({"x": view(x, run, channels)}, [out])
         device.mark("h_s")

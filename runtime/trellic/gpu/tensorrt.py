@@ -15,7 +15,6 @@ from trellic.bundle import Bundle
 from trellic.engines.pool import find_decoder
 from trellic.errors import EngineError, MissingExtra
 from trellic.gpu import cache
-from trellic.layout import HYPER_STRIDE, STRIDE
 
 Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]  # min, best, max
 TYPICAL = (1088, 1920)  # pixels of the picture that an engine is tuned for
@@ -54,13 +53,16 @@ def shapes_of(bundle: Bundle, name: str) -> Shapes:
     ----------
     name : "encoder", "hyper_encoder" or "decoder NAME"
     """
-    sides = [(HYPER_STRIDE, HYPER_STRIDE), TYPICAL, (LARGEST, LARGEST)]
+    layout = bundle.manifest.layout
+    least = layout.stride * layout.cell
+    sides = [(least, least), TYPICAL, (LARGEST, LARGEST)]
     counts = [1, 1, MOST]
     if name == "encoder":
         three = [(n, *side, 3) for n, side in zip(counts, sides, strict=True)]
         return {"image": (three[0], three[1], three[2])}
-    channels = bundle.manifest.layout.latents
-    rows = [(height // STRIDE, width // STRIDE) for height, width in sides]
+    info = bundle.manifest.decoders.get(name.removeprefix("decoder "))
+    channels = (info and info.channels) or layout.latents
+    rows = [(height // layout.stride, width // layout.stride) for height, width in sides]
     planes = [(n, channels, *side) for n, side in zip(counts, rows, strict=True)]
     return {"latents": (planes[0], planes[1], planes[2])}
 

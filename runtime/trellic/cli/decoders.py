@@ -1,0 +1,67 @@
+"""What the commands say of decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trellic.choice import parse
+
+if TYPE_CHECKING:
+    from trellic.decoders import DecoderInfo
+
+
+class Expected(NamedTuple):
+    """What the installed models say of a decoder's name, before any file or engine is opened.
+
+    A file's own model has the last word: where models differ in what they call by that name, the
+    ordinary is expected, a whole picture from a whole file.
+
+    Attributes
+    ----------
+    known : some installed model has it
+    labels : it gives labels: there is no OUT
+    part : it may need only a part of a file
+    scale : its pictures are at 1 / scale of the size
+    """
+
+    known: bool = False
+    labels: bool = False
+    part: bool = False
+    scale: int = 1
+
+
+def expect(decoder: str) -> Expected:
+    """Look a decoder (``NAME`` or ``NAME:x``) up in the installed models."""
+    from trellic import bundle
+
+    name, _ = parse(decoder)
+    known = [m.decoders[name] for _, m in bundle.installed() if name in m.decoders]
+    if not known:
+        return Expected()
+    return Expected(
+        known=True,
+        labels=all(info.kind == "labels" for info in known),
+        part=any(info.channels is not None or info.steps is not None for info in known),
+        scale=min(info.scale for info in known),
+    )
+
+
+def describe(info: DecoderInfo) -> dict[str, Any]:
+    """Return the fields of a decoder, for ``--json``."""
+    return {
+        "kind": info.kind,
+        "kmac_per_pixel": info.graph.kmac_per_pixel,
+        "purpose": info.purpose,
+        "scale": info.scale,
+        "base": info.base,
+        "labels": info.labels and len(info.labels),
+    }
+
+
+def result(fields: Mapping[str, Any]) -> str:
+    """Say in a few words what a decoder gives, from what `describe` returned."""
+    if fields["kind"] == "labels":
+        return f"{fields['labels']} labels"
+    size = "picture" if fields["scale"] == 1 else f"picture at 1/{fields['scale']}"
+    return size + (f", mixes with {fields['base']}" if fields["base"] else "")

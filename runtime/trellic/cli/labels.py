@@ -1,0 +1,60 @@
+"""``trellic decode --decoder class``: .tlc files to labels, without a picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from trellic import bitstream
+from trellic._files import map_bytes
+from trellic.cli.decode import LARGE, Setting, checked
+from trellic.cli.engines import Engines
+from trellic.cli.report import Report
+from trellic.errors import BadParameter
+
+SHOWN = 5  # labels a file
+
+
+def run(inputs: Sequence[str], setting: Setting, device: str, as_json: bool) -> None:
+    """Print the labels of every input; see ``trellic decode --help``.
+
+    Raises
+    ------
+    typer.Exit
+        With code 1 if a file failed.
+    """
+    engines = Engines(device)
+    with Report("Decoding", inputs, as_json=as_json, large=LARGE) as report:
+        for name in inputs:
+            with report.file(name):
+                _classify(name, setting, engines, report)
+
+
+def _classify(name: str, setting: Setting, engines: Engines, report: Report) -> None:
+    if setting.region or setting.best_effort:
+        raise BadParameter(
+            f"decoder {setting.decoder!r} gives labels of a whole picture",
+            remedy="leave out --region and --best-effort",
+        )
+    data = checked(map_bytes(name))
+    header = bitstream.read_header(data)
+    codec = engines.decoder(header.stream_id, setting.decoder)
+    start = time.perf_counter()
+    found = codec.classify(
+        data,
+        decoder=setting.decoder,
+        max_pixels=setting.max_pixels,
+        max_memory=setting.max_memory,
+    )
+    seconds = time.perf_counter() - start
+    best = found[:SHOWN]
+    fields = {
+        "input": name,
+        "width": header.width,
+        "height": header.height,
+        "decoder": setting.decoder,
+        "labels": [{"label": label, "probability": chance} for label, chance in best],
+        "seconds": seconds,
+    }
+    line = ", ".join(f"{label} {chance:.1%}" for label, chance in best)
+    report.result(f"{name}: {line} (decoder {setting.decoder}, {seconds:.2f} s)", fields)

@@ -1,0 +1,37 @@
+"""Two picture decoders behind the calls of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import Arrays, Engine
+
+
+class Mixture:
+    """What several picture decoders make of the same latents, mixed pixel by pixel.
+
+    Pictures come from the graphs rounded to 8 bits. Mixing those and rounding once more is worse
+    than mixing before the first rounding by at most its noise, 1/12 in squared error: 0.06 dB at
+    40 dB.
+
+    Parameters
+    ----------
+    parts : engine, number of leading channels of latents that it reads, and weight; the weights
+        add up to 1
+    """
+
+    def __init__(self, parts: Sequence[tuple[Engine, int, float]]) -> None:
+        self._parts = parts
+
+    def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
+        """Run all: "latents", float32 (n, channels, h, w), to uint8 (n, height, width, 3)."""
+        latents = inputs["latents"]
+        total: Any = 0
+        for engine, channels, weight in self._parts:
+            own = np.ascontiguousarray(latents[:, :channels])
+            total = total + np.multiply(engine({"latents": own})[0], weight, dtype=np.float32)
+        return [np.rint(total).astype(np.uint8)]

@@ -1,0 +1,134 @@
+"""The tiny bundle with more decoders, graphs of a layer with random weights; streams for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from trellic import bitstream
+from trellic.bitstream import Chunks, Stream
+from trellic.codec import Codec
+from trellic.coding import Quantizer
+from trellic.images import Picture
+from trellic.results import Clock
+
+CHANNELS = 24  # of the tiny model's latents: groups of 8 and 16, in steps (0, 1) and (1, 2)
+STRIDE = 16
+LABELS = ["cat", "dog", "owl", "sea"]
+
+DECODERS = {
+    "perceptual": {"base": "quality", "seed": 1},
+    "preview": {"channels": 8, "scale": 8, "halo": 1, "seed": 2},
+    "thumb": {"channels": 8, "scale": 16, "seed": 3},
+    "glimpse": {"channels": 8, "steps": 1, "scale": 8, "halo": 1, "seed": 7},
+    "half": {"scale": 2, "halo": 1, "seed": 4},
+    "class": {"kind": "labels", "labels": LABELS, "seed": 5},
+    "class8": {"kind": "labels", "labels": LABELS, "channels": 8, "seed": 6},
+}
+
+
+def make_family(tiny: Path, target: Path, decoders: dict[str, dict] = DECODERS) -> Path:
+    """Write the tiny bundle with decoders added; its stream id stays."""
+    with zipfile.ZipFile(tiny) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(files["manifest.json"])
+    for name, given in decoders.items():
+        fields = dict(given)
+        seed, halo = fields.pop("seed"), fields.pop("halo", 0)
+        graph = f"graphs/{name}.onnx"
+        files[graph] = graph_of(fields, seed, halo)
+        fields |= {"graph": {"file": graph, "kmac_per_pixel": 0.01, "halo": halo}}
+        manifest["decoders"][name] = fields | {"purpose": f"tests, {name}"}
+        manifest["sha256"][graph] = hashlib.sha256(files[graph]).hexdigest()
+    files["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target
+
+
+def graph_of(fields: dict, seed: int, halo: int) -> bytes:
+    """An ONNX decoder that reaches so far: a convolution, and pixel shuffle or mean."""
+    rng, channels = np.random.default_rng(seed), fields.get("channels", CHANNELS)
+    labels, side = fields.get("labels"), STRIDE // fields.get("scale", 1)
+    out = len(labels) if labels else 3 * side**2
+    kernel = 1 + 2 * halo
+    constants = {
+        "weight": rng.normal(0, 9 / kernel, (out, channels, kernel, kernel)).astype(np.float32),
+        "bias": np.full(out, 0 if labels else 128, np.float32),
+        "low": np.float32(0),
+        "high": np.float32(255),
+    }
+    nodes = [node("Conv", ["latents", "weight", "bias"], "x", pads=[halo] * 4)]
+    if labels:
+        nodes += [node("GlobalAveragePool", ["x"], "m"), node("Flatten", ["m"], "logits")]
+        result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", "classes"])
+    else:
+        nodes += [
+            node("DepthToSpace", ["x"], "d", blocksize=side, mode="CRD"),
+            node("Clip", ["d", "low", "high"], "c"),
+            node("Round", ["c"], "r"),
+            node("Cast", ["r"], "u", to=TensorProto.UINT8),
+            node("Transpose", ["u"], "image", perm=[0, 2, 3, 1]),
+        ]
+        result = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "h", "w", 3])
+    latents = helper.make_tensor_value_info(
+        "latents", TensorProto.FLOAT, ["n", channels, "rows", "columns"]
+    )
+    kept = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
+    graph = helper.make_graph(nodes, "test", [latents], [result], kept)
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def node(op: str, inputs: list[str], output: str, **attributes):
+    return helper.make_node(op, inputs, [output], **attributes)
+
+
+# ---- streams, and what to expect of them ----
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Blocks of noise, which cost something in every context step."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    return coarse.repeat(8, 0).repeat(8, 1)[:height, :width]
+
+
+def in_slices(codec: Codec, pixels: np.ndarray, chunks: Chunks) -> bytes:
+    """A stream of several slices of 256 x 256 pixels."""
+    height, width = pixels.shape[:2]
+    plane, level = codec.bundle.manifest.layout.plane(width, height), codec.bundle.levels.at(960, 8)
+    f, h = codec._analyse(Picture(pixels), plane, Clock(), None)
+    coded = codec._coder().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
+    usual = bitstream.read_header(codec.encode(pixels))
+    header = dataclasses.replace(usual, slice_side=16, lanes=tuple(coded.lanes))
+    return bitstream.write(Stream(header, coded.segments, chunks))
+
+
+def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
+    """What a decoder's graph makes of the latents: all decoded, later steps' then taken away."""
+    stream = bitstream.read(data)
+    header = stream.header
+    plane = codec.bundle.manifest.layout.plane(header.width, header.height)
+    level = codec.bundle.levels.at(header.quality16, header.trellis)
+    sizes = header.lanes, plane, level, header.trellis, header.slice_side
+    v32 = codec._coder().decode(stream.segments, *sizes).astype(np.float32)
+    latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+    info, layout = codec.decoders[name], codec.bundle.manifest.layout
+    rows, columns = np.indices(plane.latents)
+    latents[layout.step_of[:, (rows + columns) & 1] >= info.steps_in(layout)] = 0
+    own = latents[None, : info.channels]
+    return codec._pool.decoder(name)({"latents": own})[0][0]
+
+
+def needed_end(data: bytes, steps: int) -> int:
+    """Where the last segment of the first steps ends, check included."""
+    layout = bitstream.read_layout(data)
+    return layout.needed_for(range(layout.header.slices), steps)[-1].end
