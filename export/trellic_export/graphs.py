@@ -17,7 +17,6 @@ from torch import nn
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
-    STEM,
     DepthBlock,
     DetailAnalysis,
     DetailSynthesis,
@@ -152,8 +151,9 @@ def encoder_graph(g_a: nn.Sequential) -> bytes:
     x = build.add("Sub", x, build.constant(np.float32(0.5)))
     modules, stem = list(g_a), g_a[1]
     if isinstance(g_a[0], nn.PixelUnshuffle) and isinstance(stem, nn.Conv2d):
-        weight = _numpy(stem.weight).reshape(len(stem.weight), 3, STEM, STEM)
-        x = _conv(build, x, weight, _numpy(stem.bias), stride=STEM)
+        size = g_a[0].downscale_factor
+        weight = _numpy(stem.weight).reshape(len(stem.weight), 3, size, size)
+        x = _conv(build, x, weight, _numpy(stem.bias), stride=size)
         modules = modules[2:]
     elif not isinstance(g_a[0], Shift):
         raise TypeError("g_a starts neither with a pixel-unshuffle stem nor with a Shift")

@@ -21,6 +21,7 @@ from rich.progress import track
 from trellic.errors import BadParameter
 
 Pixels = npt.NDArray[np.uint8]
+MIN_SIDE = 192  # pixels of a photo to train on
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def is_validation(name: str, share: float = 0.04) -> bool:
     return int.from_bytes(digest[:4], "big") < share * 2**32
 
 
-def pack(folder: Path, out: Path, *, min_side: int = 192) -> int:
+def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> int:
     """Pack all photos under ``folder`` into ``out``; returns how many.
 
     Raises

@@ -20,7 +20,7 @@ from .stage import Clock, Stage, make_trainer, run
 from .weights import load_weights
 
 PIXEL_RANGE = 255.0
-START_CROPS, START_SIZE = 400, 128  # what the principal components are taken from
+START_CROPS, START_SIZE = 400, 128  # at most: what the principal components are taken from
 
 
 class CropStream(IterableDataset[Tensor]):
@@ -98,7 +98,8 @@ def _start(module: EndToEnd, pack: PackedPhotos, resume: Path | None) -> str | N
     trained = None if resume is None else load_weights(resume)[0]
     if trained is None or trained.config != model.config:
         rng = np.random.default_rng(module.recipe.seed)
-        crops = to_network(pack.crops(rng, START_CROPS, START_SIZE))
+        size = min(START_SIZE, max(phase.crop for phase in module.recipe.phases))
+        crops = to_network(pack.crops(rng, START_CROPS, size))
         trained = grown(model.config, trained, crops)
     model.load_state_dict(trained.state_dict())
     module.ema.module.load_state_dict(module.model.state_dict())

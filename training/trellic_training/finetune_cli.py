@@ -41,7 +41,8 @@ def finetune_command(
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    checkpoint = finetune(settings, model, packed_photos(photos, out), out, minutes, resume=resume)
+    packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
+    checkpoint = finetune(settings, model, packed, out, minutes, resume=resume)
     tuned, steps = average_of(checkpoint, model.config)
     own = {"recipe": settings.model_dump(mode="json"), "steps": steps, "minutes": minutes}
     save_weights(tuned, facts | {"finetuning": own}, out / "weights.pt")

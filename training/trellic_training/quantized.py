@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from trellic.coding import Quantizer
 from trellic.entropy.tables import Tables
+from trellic.errors import BadParameter
 from trellic.quantize.fit import parametric_tables
 
 from .data import PackedPhotos
@@ -26,7 +27,7 @@ from .end_to_end import PIXEL_RANGE, CropStream, sample_quality, to_network
 from .models.photo import PhotoModel
 from .pool import Pool
 from .quantizing import LoopQuantizer, QuantizedBatch, latents_for_synthesis, sigmas_of
-from .recipe import Family, Kind, QuantizedPhase, QuantizedRecipe
+from .recipe import Family, Kind, QuantizedPhase, QuantizedRecipe, check_crops
 from .stage import Clock, Stage, make_trainer, run
 from .symbols import Collector
 
@@ -160,7 +161,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
     def validate_on(self, model: PhotoModel) -> tuple[float, float, float]:
         """Mean loss, bits per pixel (latents) and PSNR on crops that are never trained on."""
         quantizer = LoopQuantizer(model, self.quantizer.tables, self.recipe.skip_index)
-        x = to_network(validation_crops(self.pack))
+        x = to_network(validation_crops(self.pack, model.config.hyper_stride))
         losses, bpps, psnrs = [], [], []
         for q in VALIDATION_QUALITIES:
             quality = torch.full((len(x),), q)
@@ -189,14 +190,21 @@ def sixteenths(count: int) -> Tensor:
     return (sample_quality(count, torch.device("cpu")) * 16).round() / 16
 
 
-def validation_crops(pack: PackedPhotos) -> Tensor:
+def validation_crops(pack: PackedPhotos, multiple: int) -> Tensor:
     """Top left corners of validation photos (of training photos, where there are none)."""
     photos = pack.validation or pack.training
     whole = [pack.photo(photo) for photo in photos]
-    side = min(VALIDATION_SIDE, min(min(p.shape[:2]) for p in whole) // 64 * 64)
+    side = min(VALIDATION_SIDE, min(min(p.shape[:2]) for p in whole) // multiple * multiple)
     every = max(1, len(whole) // VALIDATION_CROPS)
     crops = [pixels[:side, :side] for pixels in whole[::every]][:VALIDATION_CROPS]
     return torch.from_numpy(np.stack(crops))
+
+
+def _check_crops(recipe: QuantizedRecipe, model: PhotoModel) -> None:
+    try:
+        check_crops(recipe.phases, model.config.hyper_stride)
+    except ValueError as error:
+        raise BadParameter(f"recipe {recipe.name!r} with this model: {error}") from error
 
 
 def finetune(
@@ -220,7 +228,13 @@ def finetune(
     minutes : time budget; learning rate and phases follow it
     resume : checkpoint (``.ckpt``) of an earlier run of this stage
     steps : stop at this step, if the time is not up before
+
+    Raises
+    ------
+    BadParameter
+        When the recipe's crops do not fit the model's strides.
     """
+    _check_crops(recipe, model)
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes)
     pack = PackedPhotos(photos)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,8 +20,15 @@ class Phase(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     until: float = Field(gt=0, le=1, description="share of the run's time at which it ends")
-    crop: int = Field(multiple_of=64, ge=64)
+    crop: int = Field(multiple_of=8, ge=8)
     batch: int = Field(ge=1)
+
+
+def check_crops(phases: Sequence[Phase], multiple: int) -> None:
+    """Raise ``ValueError`` unless crops are multiples of a model's hyper-latents."""
+    for phase in phases:
+        if phase.crop % multiple:
+            raise ValueError(f"a crop of {phase.crop} pixels is no multiple of {multiple}")
 
 
 class Schedule(BaseModel):
@@ -54,6 +62,11 @@ class Recipe(Schedule):
         Phase(until=0.5, crop=128, batch=16),
         Phase(until=1.0, crop=256, batch=4),
     )
+
+    @model_validator(mode="after")
+    def _crops_fit_the_model(self) -> Recipe:
+        check_crops(self.phases, self.model.hyper_stride)
+        return self
 
     def lmbda_at(self, quality: float) -> float:
         """Weight of the distortion at a quality in [1, 100]."""
