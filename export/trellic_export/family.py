@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from trellic.bundle import Bundle, DecoderInfo, Graph, Manifest
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter
-from trellic.layout import STRIDE
 from trellic_training.decoder_weights import TrainedDecoder
 
 from . import graphs
@@ -41,7 +40,7 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
     file = f"graphs/{name}.onnx"
     data = _graph(decoder)
     check_decoder(name, decoder.network, OrtEngine(data), _channels(decoder))
-    macs = graphs.macs_per_pixel(decoder.network, STRIDE)
+    macs = graphs.macs_per_pixel(decoder.network, decoder.layout.stride)
     info = DecoderInfo(
         graph=Graph(file=file, kmac_per_pixel=round(macs / 1000, 3), halo=decoder.sizes.halo),
         purpose=decoder.purpose,

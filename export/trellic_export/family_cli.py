@@ -16,6 +16,7 @@ from torch import nn
 from trellic.bundle import NAME_PATTERN, Bundle, find
 from trellic.errors import BadParameter
 from trellic_training.cli import packed_photos, shipped_recipe
+from trellic_training.data import PackedPhotos
 from trellic_training.decoder_recipe import DecoderRecipe, load_decoder_recipe
 from trellic_training.decoder_stage import train_decoder
 from trellic_training.decoder_weights import TrainedDecoder, load_decoder, save_decoder
@@ -49,8 +50,9 @@ def add_decoder_command(
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     folder = out.with_name(f"{out.stem}-{add_decoder}")
-    network = _start(settings, opened, weights)
-    packed = packed_photos(photos, folder)
+    packed = packed_photos(photos, folder, settings.least_crop)
+    labels = PackedPhotos(packed).labels if settings.labels else None
+    network = _start(settings, opened, weights, labels)
     network, steps = train_decoder(
         settings, network, opened, packed, folder, minutes, resume=resume
     )
@@ -60,7 +62,7 @@ def add_decoder_command(
         network=network,
         purpose=settings.purpose,
         base=settings.base,
-        labels=None,
+        labels=labels,
         layout=opened.manifest.layout,
         encoder=family.encoder_digest(opened),
         facts=facts,
@@ -80,11 +82,16 @@ def _check(out: Path, name: str) -> None:
         )
 
 
-def _start(recipe: DecoderRecipe, bundle: Bundle, weights: Path | None) -> nn.Sequential:
+def _start(
+    recipe: DecoderRecipe, bundle: Bundle, weights: Path | None, labels: list[str] | None
+) -> nn.Sequential:
     """Return the decoder that training starts from."""
     torch.manual_seed(recipe.seed)
-    network = recipe.network.make(bundle.manifest.layout)
+    network = recipe.network.make(bundle.manifest.layout, len(labels or []))
     if weights is None:
+        return network
+    if labels:
+        network.load_state_dict(load_decoder(weights).network.state_dict())
         return network
     try:
         trained = load_weights(weights)[0].g_s

@@ -191,6 +191,16 @@ def decoder_graph(g_s: nn.Sequential, latents: int) -> bytes:
     )
 
 
+def label_graph(network: nn.Sequential, latents: int) -> bytes:
+    """Labels from "latents", float32 with gains divided out, as "logits", float32 (n, labels)."""
+    build = GraphBuilder()
+    build.rename(_chain(build, "latents", list(network)), "logits")
+    return build.finish(
+        [tensor("latents", TensorProto.FLOAT, "n", latents, "rows", "columns")],
+        [tensor("logits", TensorProto.FLOAT, "n", "labels")],
+    )
+
+
 def _chain(build: GraphBuilder, x: str, modules: list[nn.Module]) -> str:
     for module in modules:
         x = _module(build, x, module)
@@ -226,6 +236,15 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
         main, detail = build.split(x, module.split)
         detail = _module(build, detail, module.detail)
         return build.add("Add", _chain(build, main, list(module.trunk)), detail)
+    if isinstance(module, nn.Dropout):
+        return x
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return build.add("GlobalAveragePool", x)
+    if isinstance(module, nn.Flatten):
+        return build.add("Flatten", x, axis=1)
+    if isinstance(module, nn.Linear):
+        weight, bias = _numpy(module.weight), _numpy(module.bias)
+        return build.add("Gemm", x, build.constant(weight), build.constant(bias), transB=1)
     raise TypeError(f"no ONNX form for {type(module).__name__}: add one to graphs.py")
 
 

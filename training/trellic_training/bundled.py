@@ -17,7 +17,6 @@ from trellic.bundle import Bundle
 from trellic.coding import STEP32, LatentCoder, Quantizer
 from trellic.engines.pool import EnginePool
 from trellic.exact.levels import GAIN_BITS
-from trellic.layout import Plane
 
 from .data import PackedPhotos, Pixels
 from .decoder_recipe import DecoderRecipe
@@ -64,7 +63,7 @@ class BundleQuantizer:
         """
         f = self.engines.encoder()({"image": pixels})[0]
         h = self.engines.hyper_encoder()({"latents": f})[0]
-        plane = Plane(pixels.shape[2], pixels.shape[1])
+        plane = self.layout.plane(pixels.shape[2], pixels.shape[1])
         out = np.empty_like(f)
         for i, kind in enumerate(states):
             level = self.bundle.levels.at(round(16 * quality[i]), 0 if kind == "round" else kind)
@@ -114,7 +113,7 @@ class Samples:
 
     def validation(self, size: int) -> list[Batch]:
         """Batches of photos that are never trained on, one a quality."""
-        x = validation_crops(self.pack)
+        x = validation_crops(self.pack, self.quantizer.layout.stride * self.quantizer.layout.cell)
         kinds: list[Kind] = [VALIDATION_STATES] * len(x)
         return [self.of(x, torch.full((len(x),), q), kinds) for q in VALIDATION_QUALITIES]
 
@@ -127,6 +126,35 @@ class Samples:
             batch["teacher"] = torch.from_numpy(picture)
         batch["latents"] = torch.from_numpy(latents[:, : self.recipe.network.channels]).half()
         return batch
+
+
+class LabelledSamples(Samples):
+    """What a decoder of labels learns from: quantized pictures of a labelled set.
+
+    A batch has "label", int64 (N,), "quality" and "latents" as in `Samples`.
+    """
+
+    def __call__(self, rng: np.random.Generator, count: int, size: int) -> Batch:
+        """Make a batch of pictures, shifted and flipped at random before they are encoded."""
+        x, label = self.pack.labelled(rng, count, size)
+        return self._without_pixels(x, label, sixteenths(count), self.kinds(rng, count))
+
+    def validation(self, size: int) -> list[Batch]:
+        """Batches of pictures that are never trained on, as they are, one a quality."""
+        photos = self.pack.validation or self.pack.training
+        places = {name: i for i, name in enumerate(self.pack.labels)}
+        x = torch.from_numpy(np.stack([self.pack.photo(photo) for photo in photos]))
+        label = torch.tensor([places[photo.source] for photo in photos])
+        kinds: list[Kind] = [VALIDATION_STATES] * len(x)
+        every = [torch.full((len(x),), q) for q in VALIDATION_QUALITIES]
+        return [self._without_pixels(x, label, quality, kinds) for quality in every]
+
+    def _without_pixels(
+        self, x: torch.Tensor, label: torch.Tensor, quality: torch.Tensor, kinds: Sequence[Kind]
+    ) -> Batch:
+        batch = self.of(x, quality, kinds)
+        del batch["x"]
+        return batch | {"label": label}
 
 
 class SampleStream(IterableDataset[Batch]):

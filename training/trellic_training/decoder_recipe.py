@@ -38,6 +38,7 @@ class DecoderRecipe(Schedule):
     network: Sizes
     base: str | None = Field(None, description="decoder that NAME:x mixes with")
     teacher: str = Field("quality", description="decoder of the bundle that it is compared with")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="of a decoder of labels")
     distill: float = Field(0.0, ge=0, description="weight of the error against the teacher")
     adversary: Adversary | None = None
     quantizers: tuple[Kind, ...] = (8, 8, 32, 0)
@@ -50,6 +51,11 @@ class DecoderRecipe(Schedule):
     phases: tuple[QuantizedPhase, ...] = (
         QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s", reuse=12),
     )
+
+    @property
+    def least_crop(self) -> int:
+        """Side of the smallest crops."""
+        return min(phase.crop for phase in self.phases)
 
     @property
     def compares(self) -> bool:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from trellic.bundle import Bundle
 
-from .bundled import BundleQuantizer, Samples, SampleStream
+from .bundled import BundleQuantizer, LabelledSamples, Samples, SampleStream
 from .data import PackedPhotos
 from .decoder_recipe import DecoderRecipe
 from .end_to_end import PIXEL_RANGE, to_network
@@ -79,6 +79,28 @@ class DecoderStage(Stage[DecoderRecipe, nn.Sequential]):
         return dict(zip(("validation_psnr", "teacher_psnr"), np.mean(rows, 0), strict=False))
 
 
+class LabelStage(DecoderStage):
+    """Minimise the cross-entropy of a decoder's labels, softened, over all qualities alike."""
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of one batch of `LabelledSamples`."""
+        smoothing = self.recipe.label_smoothing
+        logits = self.decode(batch)
+        loss = functional.cross_entropy(logits, batch["label"], label_smoothing=smoothing)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Share of the averaged decoder's labels that are right on the validation split."""
+        model = self.average.eval()
+        right = [
+            (self.decode_with(model, batch["latents"]).argmax(1) == batch["label"]).float().mean()
+            for batch in self.validation
+        ]
+        return {"validation_accuracy": float(torch.stack(right).mean())}
+
+
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared error of each picture: (N,)."""
     error: Tensor = (a - b).square().mean((1, 2, 3))
@@ -116,10 +138,10 @@ def train_decoder(
     """
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes)
-    samples = Samples(
-        BundleQuantizer(bundle, torch.get_num_threads()), PackedPhotos(photos), recipe
-    )
-    stage = DecoderStage(recipe, clock, decoder.to(memory_format=torch.channels_last))
+    source, kind = (LabelledSamples, LabelStage) if recipe.labels else (Samples, DecoderStage)
+    quantizer = BundleQuantizer(bundle, torch.get_num_threads())
+    samples = source(quantizer, PackedPhotos(photos), recipe)
+    stage = kind(recipe, clock, decoder.to(memory_format=torch.channels_last))
     stage.validation = samples.validation(recipe.phases[-1].crop)
     stream = SampleStream(samples, clock, lambda: stage.global_step, progress=progress)
     trainer = make_trainer(out, steps=steps, progress=progress, accelerator="cpu")

@@ -12,9 +12,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from trellic.layout import STRIDE, Layout
+from trellic.layout import Layout
 
-from .transforms import STEM, DepthBlock, DetailSynthesis, synthesis
+from .transforms import DepthBlock, DetailSynthesis, synthesis
 
 Blocks = Annotated[int, Field(ge=0, le=64)]
 Width = Annotated[int, Field(ge=1, le=4096)]
@@ -50,7 +50,8 @@ class SynthesisSizes(_Sizes):
 
     def make(self, layout: Layout, labels: int = 0) -> nn.Sequential:
         """Return the decoder, freshly made."""
-        return synthesis(self.wide, self.deep, layout.latents, self.blocks, self.details)
+        sizes = self.wide, self.deep, layout.latents, self.blocks, self.details
+        return synthesis(*sizes, stem=layout.stride // 2)
 
 
 class PreviewSizes(_Sizes):
@@ -69,7 +70,7 @@ class PreviewSizes(_Sizes):
 
     def make(self, layout: Layout, labels: int = 0) -> nn.Sequential:
         """Return the decoder, freshly made."""
-        side = STRIDE // self.scale
+        side = layout.stride // self.scale
         return nn.Sequential(
             nn.Conv2d(self.channels, self.hidden, 1),
             *(DepthBlock(self.hidden) for _ in range(self.blocks)),
@@ -162,7 +163,8 @@ class _Parts:
         trunk = list(first.trunk) if isinstance(first, DetailSynthesis) else list(g_s)[:shuffle]
         self.inward, *self.deep, last = trunk
         self.up: list[nn.Conv2d] = [last, *([first.detail] if with_details else [])]  # type: ignore[list-item]
-        *self.wide, head, _ = list(g_s)[shuffle + 1 :]
-        if not isinstance(head, nn.Conv2d) or head.out_channels != 3 * STEM**2:
+        *self.wide, head, last = list(g_s)[shuffle + 1 :]
+        side = last.upscale_factor if isinstance(last, nn.PixelShuffle) else 0
+        if not isinstance(head, nn.Conv2d) or head.out_channels != 3 * side**2:
             raise ValueError("the decoder to start from is none of ours")
         self.head = head
