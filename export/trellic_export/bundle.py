@@ -21,10 +21,10 @@ from trellic.bundle import BUNDLE_VERSION, DecoderInfo, Graph, Manifest, Search,
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.exact.networks import IntegerNetwork, to_arrays
-from trellic.layout import HYPER_STRIDE, STRIDE, Plane
+from trellic.layout import Layout
 from trellic_training.data import PackedPhotos, Pixels
 from trellic_training.integers import integer_networks, level_tables
-from trellic_training.models.photo import PhotoModel
+from trellic_training.models.photo import ModelConfig, PhotoModel
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 
 from . import graphs
@@ -82,7 +82,8 @@ def export_bundle(
     files: dict[str, bytes] = {}
     networks = integer_networks(model)
     bounds = {name: prove(name, network) for name, network in networks.items()}
-    exact = _exact_graphs(networks, files)
+    config = model.config
+    exact = _exact_graphs(networks, config, files)
     probes = {name: digest(_probe(network)) for name, network in networks.items()}
     engines = {
         name: ExactNetwork(name, network, probes[name], _loader(files[exact[name].file]))
@@ -92,12 +93,12 @@ def export_bundle(
     free = _free_graphs(model, files)
     check_free(model, {name: OrtEngine(files[graph.file]) for name, graph in free.items()})
 
-    layout = model.config.layout(options.skip_index)
+    layout = config.layout(options.skip_index)
     levels = level_tables(model)
     ratio = scale_ratio(layout.scales)
     sigmas = (SIGMA_MIN * ratio ** np.arange(layout.scales)).astype(np.float64)
     g_a, h_a, g_s = (OrtEngine(files[free[name].file]) for name in ("g_a", "h_a", "quality"))
-    photos = _photos(pack, options.photos, g_a, h_a, free["g_a"].halo, layout.latents)
+    photos = _photos(pack, options.photos, g_a, h_a, free["g_a"].halo, layout)
     calibration = Calibration(layout, levels, engines, sigmas, photos, options.trellis_step)
     tables = calibration.fit(options.fit_lam)
     offsets = calibration.offsets(
@@ -130,16 +131,18 @@ def export_bundle(
         made_with=_tools(),
         training=facts | {"largest_accumulator": bounds},
     )
-    _write(out, manifest, files)
+    write_bundle(out, manifest, files)
     return manifest
 
 
-def _exact_graphs(networks: dict[str, IntegerNetwork], files: dict[str, bytes]) -> dict[str, Graph]:
+def _exact_graphs(
+    networks: dict[str, IntegerNetwork], config: ModelConfig, files: dict[str, bytes]
+) -> dict[str, Graph]:
     made = {}
     for name, network in networks.items():
         file = f"graphs/{name}.onnx"
         files[file] = graphs.integer_graph(network)
-        stride = HYPER_STRIDE if name == "h_s" else STRIDE
+        stride = config.hyper_stride if name == "h_s" else config.stride
         macs = graphs.integer_macs_per_pixel(network, stride)
         made[name] = Graph(file=file, kmac_per_pixel=round(macs / 1000, 3))
     return made
@@ -147,21 +150,22 @@ def _exact_graphs(networks: dict[str, IntegerNetwork], files: dict[str, bytes]) 
 
 def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]:
     encoder, hyper, decoder = model.halos
+    stride = model.config.stride
     parts = {
         "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, encoder),
-        "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, STRIDE, hyper),
+        "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, stride, hyper),
         "quality": (
             graphs.decoder_graph(model.g_s, model.config.latents),
             model.g_s,
-            STRIDE,
+            stride,
             decoder,
         ),
     }
     made = {}
-    for name, (data, module, stride, halo) in parts.items():
+    for name, (data, module, stride_in, halo) in parts.items():
         file = f"graphs/{name}.onnx"
         files[file] = data
-        macs = graphs.macs_per_pixel(module, stride)
+        macs = graphs.macs_per_pixel(module, stride_in)
         made[name] = Graph(file=file, kmac_per_pixel=round(macs / 1000, 3), halo=halo)
     return made
 
@@ -185,14 +189,14 @@ def centres(pack: PackedPhotos, count: int) -> Iterator[Pixels]:
 
 
 def _photos(
-    pack: PackedPhotos, count: int, g_a: OrtEngine, h_a: OrtEngine, halo: int, latents: int
+    pack: PackedPhotos, count: int, g_a: OrtEngine, h_a: OrtEngine, halo: int, layout: Layout
 ) -> list[Photo]:
     """Calibration photos with their latents and hyper-latents."""
     photos = []
     for pixels in centres(pack, count):
-        plane = Plane(pixels.shape[1], pixels.shape[0])
-        f = transforms.analysis(g_a, pixels, plane, latents, halo)
-        photos.append(Photo(pixels, f, h_a({"latents": f[None]})[0][0]))
+        plane = layout.plane(pixels.shape[1], pixels.shape[0])
+        f = transforms.analysis(g_a, pixels, plane, layout.latents, halo)
+        photos.append(Photo(pixels, plane, f, h_a({"latents": f[None]})[0][0]))
     return photos
 
 
@@ -201,7 +205,8 @@ def _tools() -> dict[str, str]:
     return {name: version(name) for name in names} | {"python": platform.python_version()}
 
 
-def _write(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None:
+def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None:
+    """Write a manifest and the files that it names."""
     out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(json.loads(manifest.model_dump_json()), indent=1)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

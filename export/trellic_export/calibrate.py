@@ -30,19 +30,20 @@ Pixels = npt.NDArray[np.uint8]
 QUALITIES = (3, 10, 18, 26, 34, 42, 50, 58, 66, 74, 82, 90, 97)
 ROUNDS = 3
 FIT_LANES = 8  # of each slice while fitting
+SMALL = 3 * 2**15  # samples of a picture, below which it has one lane
 FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitted to
 REFERENCE_QUALITIES = (20, 40, 60, 80)
 MIN_SLOPE = 0.01  # dB for one quality; a model that gains less is not worth an offset
 MAX_OFFSET = 16 * 15  # 1/16 quality: as far as the tables of levels reach beyond 1 and 100
-OFFSET_PHOTOS = 12  # photos on which the PSNR of trellises is equalised
+OFFSET_PHOTOS = 12  # photos, at least, on which the PSNR of trellises is equalised
+OFFSET_SAMPLES = 3 * 2**18  # of those photos together: more photos, if they are small
 
 
 class Photo:
     """One calibration photo: its pixels, latents and hyper-latents before the gains."""
 
-    def __init__(self, pixels: Pixels, f: Float32, h: Float32) -> None:
-        self.pixels, self.f, self.h = pixels, f, h
-        self.plane = Plane(pixels.shape[1], pixels.shape[0])
+    def __init__(self, pixels: Pixels, plane: Plane, f: Float32, h: Float32) -> None:
+        self.pixels, self.plane, self.f, self.h = pixels, plane, f, h
 
 
 class Calibration:
@@ -85,7 +86,8 @@ class Calibration:
                 for i, photo in enumerate(track(self.photos, f"fitting {family} tables, {turn}")):
                     quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
                     level = self.levels.at(16 * quality, states)
-                    lanes = [FIT_LANES] * len(slice_grid(*photo.plane.latents))
+                    count = FIT_LANES if photo.pixels.size >= SMALL else 1
+                    lanes = [count] * len(slice_grid(*photo.plane.latents))
                     coder.encode(
                         photo.f,
                         photo.h,
@@ -109,7 +111,8 @@ class Calibration:
         coder = self.coder(tables)
         level = self.levels.at(round(16 * quality), quantizer.states)
         bpps, psnrs = [], []
-        for photo in self.photos[:OFFSET_PHOTOS]:
+        some = max(OFFSET_PHOTOS, OFFSET_SAMPLES // self.photos[0].pixels.size)
+        for photo in self.photos[:some]:
             coded = coder.encode(photo.f, photo.h, photo.plane, level, quantizer)
             v32 = coder.decode(coded.segments, coded.lanes, photo.plane, level, quantizer.states)
             latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]

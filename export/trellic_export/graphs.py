@@ -17,7 +17,6 @@ from torch import nn
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
-    STEM,
     DepthBlock,
     DetailAnalysis,
     DetailSynthesis,
@@ -152,8 +151,9 @@ def encoder_graph(g_a: nn.Sequential) -> bytes:
     x = build.add("Sub", x, build.constant(np.float32(0.5)))
     modules, stem = list(g_a), g_a[1]
     if isinstance(g_a[0], nn.PixelUnshuffle) and isinstance(stem, nn.Conv2d):
-        weight = _numpy(stem.weight).reshape(len(stem.weight), 3, STEM, STEM)
-        x = _conv(build, x, weight, _numpy(stem.bias), stride=STEM)
+        size = g_a[0].downscale_factor
+        weight = _numpy(stem.weight).reshape(len(stem.weight), 3, size, size)
+        x = _conv(build, x, weight, _numpy(stem.bias), stride=size)
         modules = modules[2:]
     elif not isinstance(g_a[0], Shift):
         raise TypeError("g_a starts neither with a pixel-unshuffle stem nor with a Shift")
@@ -188,6 +188,16 @@ def decoder_graph(g_s: nn.Sequential, latents: int) -> bytes:
     return build.finish(
         [tensor("latents", TensorProto.FLOAT, "n", latents, "rows", "columns")],
         [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
+    )
+
+
+def label_graph(network: nn.Sequential, latents: int) -> bytes:
+    """Labels from "latents", float32 with gains divided out, as "logits", float32 (n, labels)."""
+    build = GraphBuilder()
+    build.rename(_chain(build, "latents", list(network)), "logits")
+    return build.finish(
+        [tensor("latents", TensorProto.FLOAT, "n", latents, "rows", "columns")],
+        [tensor("logits", TensorProto.FLOAT, "n", "labels")],
     )
 
 
@@ -226,6 +236,15 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
         main, detail = build.split(x, module.split)
         detail = _module(build, detail, module.detail)
         return build.add("Add", _chain(build, main, list(module.trunk)), detail)
+    if isinstance(module, nn.Dropout):
+        return x
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return build.add("GlobalAveragePool", x)
+    if isinstance(module, nn.Flatten):
+        return build.add("Flatten", x, axis=1)
+    if isinstance(module, nn.Linear):
+        weight, bias = _numpy(module.weight), _numpy(module.bias)
+        return build.add("Gemm", x, build.constant(weight), build.constant(bias), transB=1)
     raise TypeError(f"no ONNX form for {type(module).__name__}: add one to graphs.py")
 
 

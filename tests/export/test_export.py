@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from trellic import bitstream
 from trellic.bundle import Bundle
 from trellic.codec import Codec
 from trellic.coding import Quantizer
@@ -26,10 +27,12 @@ from trellic_export.checkpoint import load_model
 from trellic_training.data import PackedPhotos, pack
 from trellic_training.end_to_end import to_network
 from trellic_training.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
-from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS
+from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS, PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 from trellic_training.weights import save_weights
+
+from .conftest import CONFIG
 
 
 @pytest.fixture
@@ -102,6 +105,34 @@ def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     again = tmp_path / "again.zip"
     export.export_bundle(sensible, facts, PackedPhotos(packed), again, OPTIONS)
     assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("strides", [(4, 2), (8, 4)])
+def test_other_strides(photos, packed, tmp_path, quick, monkeypatch, strides):
+    monkeypatch.setattr(export, "CALIBRATION_SIDE", 32)
+    config = dict(zip(("stride", "cell"), strides, strict=True)) | {"wide": 16, "deep": 16}
+    torch.manual_seed(3)
+    model = PhotoModel(CONFIG.model_copy(update=config)).eval().requires_grad_(requires_grad=False)
+    crops = PackedPhotos(packed).crops(np.random.default_rng(0), 60, 64)
+    start_from_components(model, to_network(crops))
+    path = tmp_path / "fine.zip"
+    made = export.export_bundle(model, {}, PackedPhotos(packed), path, OPTIONS)
+    assert (made.layout.stride, made.layout.cell) == strides
+    codec = Codec.load(path, device="cpu", threads=1)
+    with Image.open(photos / "wave-1.png") as image:
+        pixels = np.array(image)[:77, :101]
+    for trellis in (0, 8):
+        data = codec.encode(pixels, quality=80, trellis=trellis)
+        decoded = codec.decode(data)
+        assert psnr(pixels, decoded) > 20
+        part = codec.decode(data, region=(9, 17, 70, 33))
+        assert np.abs(part.astype(int) - decoded[17:50, 9:79]).max() <= 1
+    tall = np.tile(pixels[:, :12], (15, 1, 1))  # two slices
+    data = codec.encode(tall, quality=80)
+    assert bitstream.read_header(data).slices == 2
+    whole, part = codec.decode(data), codec.decode(data, region=(0, 900, 12, 200))
+    assert psnr(tall, whole) > 20
+    assert np.abs(part.astype(int) - whole[900:1100]).max() <= 1
 
 
 def test_fitting_lowers_the_cost(sensible, packed, tmp_path, quick, monkeypatch):

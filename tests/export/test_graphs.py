@@ -119,7 +119,7 @@ def test_integer_networks(model, size):
 def test_parity_is_checked(model):
     files: dict[str, bytes] = {}
     networks = integer_networks(model)
-    exact = _exact_graphs(networks, files)
+    exact = _exact_graphs(networks, model.config, files)
     engines = {}
     for name, network in networks.items():
         probe = digest(network(probe_input(network.channels_in)))
@@ -166,7 +166,7 @@ def test_what_has_no_graph_is_named():
 def test_graphs_are_plain(model):
     files: dict[str, bytes] = {}
     _free_graphs(model, files)
-    _exact_graphs(integer_networks(model), files)
+    _exact_graphs(integer_networks(model), model.config, files)
     assert len(files) == 7
     for data in files.values():
         graph = onnx.load_from_string(data)

@@ -10,7 +10,7 @@ import typer
 
 from trellic.errors import BadParameter
 
-from .data import PackedPhotos, pack
+from .data import MIN_SIDE, PackedPhotos, pack
 from .end_to_end import train
 from .recipe import Recipe, load_recipe
 from .weights import average_of, save_weights
@@ -32,7 +32,7 @@ def train_command(
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     settings = load_recipe(shipped_recipe(recipe))
-    packed = packed_photos(photos, out)
+    packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
     checkpoint = train(settings, packed, out, minutes, resume=resume)
     export_weights(settings, checkpoint, out / "weights.pt", minutes)
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
@@ -58,13 +58,13 @@ def _names() -> str:
     return ", ".join(sorted(p.stem for p in (Path(__file__).parent / "recipes").glob("*.yaml")))
 
 
-def packed_photos(photos: Path, out: Path) -> Path:
-    """Pack a folder of photos, unless it is packed already."""
+def packed_photos(photos: Path, out: Path, crop: int = MIN_SIDE) -> Path:
+    """Pack a folder of photos, unless it is packed already; those of at least one crop."""
     if (photos / "photos.json").is_file():
         return photos
     packed = out / "photos"
     if not (packed / "photos.json").is_file():
-        pack(photos, packed)
+        pack(photos, packed, min_side=min(crop, MIN_SIDE))
     count = len(PackedPhotos(packed).training)
     typer.echo(f"{count} photos to train on")
     return packed

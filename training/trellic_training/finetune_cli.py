@@ -28,7 +28,11 @@ def finetune_command(
     resume: Annotated[Path | None, typer.Option(help="checkpoint (.ckpt) to go on from")] = None,
     threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
 ) -> None:
-    """Fine-tune; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export)."""
+    """Fine-tune; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export).
+
+    With --add-decoder NAME --bundle BUNDLE a decoder is trained for a bundle instead: see
+    trellic finetune --add-decoder NAME --help.
+    """
     settings = load_quantized_recipe(shipped_recipe(recipe))
     try:
         model, facts = load_weights(weights)
@@ -37,7 +41,8 @@ def finetune_command(
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    checkpoint = finetune(settings, model, packed_photos(photos, out), out, minutes, resume=resume)
+    packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
+    checkpoint = finetune(settings, model, packed, out, minutes, resume=resume)
     tuned, steps = average_of(checkpoint, model.config)
     own = {"recipe": settings.model_dump(mode="json"), "steps": steps, "minutes": minutes}
     save_weights(tuned, facts | {"finetuning": own}, out / "weights.pt")

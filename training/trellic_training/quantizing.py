@@ -62,7 +62,7 @@ class QuantizedBatch:
     gain : (N, C, 1, 1), steps per unit of a latent
     shift : (N, C, 1, 1), added to the scale output, in 1/128 scale index
     k, cls : int64 (N, C, h, w), indices and quantizers, `trellic.coding.NOT_CODED` where skipped
-    hyper_input : (N, Cz + 1, h / 4, w / 4), integers that h_s saw
+    hyper_input : (N, Cz + 1, h / cell, w / cell), integers that h_s saw
     contexts : for each step (N, context, h, w), integers that its network saw beside the features
     """
 
@@ -114,13 +114,13 @@ class LoopQuantizer:
 
         Parameters
         ----------
-        x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of 64, at most one slice large
+        x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride, up to one slice
         quality : (N,), rounded to 1/16
         observe : as in `LatentCoder.encode`
         """
         f = self.model.g_a(x)
         h = self.model.h_a(f).numpy()
-        plane = Plane(x.shape[3], x.shape[2])
+        plane = self._layout.plane(x.shape[3], x.shape[2])
         rows = []
         for i, q in enumerate(quality.tolist()):
             level = self.levels.at(round(16 * q), quantizer.states)

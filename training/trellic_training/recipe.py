@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,22 +20,26 @@ class Phase(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     until: float = Field(gt=0, le=1, description="share of the run's time at which it ends")
-    crop: int = Field(multiple_of=64, ge=64)
+    crop: int = Field(multiple_of=8, ge=8)
     batch: int = Field(ge=1)
 
 
-class Recipe(BaseModel):
-    """Everything that decides a first-stage run but the photos and the time.
+def check_crops(phases: Sequence[Phase], multiple: int) -> None:
+    """Raise ``ValueError`` unless crops are multiples of a model's hyper-latents."""
+    for phase in phases:
+        if phase.crop % multiple:
+            raise ValueError(f"a crop of {phase.crop} pixels is no multiple of {multiple}")
+
+
+class Schedule(BaseModel):
+    """What every stage is told: its optimizer, and how much each quality counts.
 
     ``lmbda`` is the weight of the mean squared error (on the 0..255 scale) against bits per pixel,
     geometric in the quality between its two ends.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    model: ModelConfig = ModelConfig()
     seed: int = 1
-    proxy: ProxyName = "mixed"
     optimizer: Literal["adamw", "soap", "muon"] = "soap"
     learning_rate: float = 2e-3
     warmup_steps: int = 300
@@ -45,10 +50,23 @@ class Recipe(BaseModel):
     autocast: bool = True
     lmbda: tuple[float, float] = (0.0006, 0.2)
     weight_exponent: float = Field(-0.5, description="weight of a sample: lmbda to this power")
+
+
+class Recipe(Schedule):
+    """Everything that decides a first-stage run but the photos and the time."""
+
+    name: str
+    model: ModelConfig = ModelConfig()
+    proxy: ProxyName = "mixed"
     phases: tuple[Phase, ...] = (
         Phase(until=0.5, crop=128, batch=16),
         Phase(until=1.0, crop=256, batch=4),
     )
+
+    @model_validator(mode="after")
+    def _crops_fit_the_model(self) -> Recipe:
+        check_crops(self.phases, self.model.hyper_stride)
+        return self
 
     def lmbda_at(self, quality: float) -> float:
         """Weight of the distortion at a quality in [1, 100]."""
@@ -82,7 +100,7 @@ class QuantizedPhase(Phase):
         return self
 
 
-class QuantizedRecipe(BaseModel):
+class QuantizedRecipe(Schedule):
     """Everything that decides a run of the quantized-latent stage but weights, photos and time.
 
     ``quantizers`` are drawn batch by batch: trellis states, 0 for RDOQ, "round" for plain rounding.
@@ -90,24 +108,15 @@ class QuantizedRecipe(BaseModel):
     ``fit_lam`` and ``trellis_step`` are those of the export (`trellic_export.bundle.Options`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    seed: int = 1
     quantizers: tuple[Kind, ...] = (8,)
     lam: dict[Family, int] = {"scalar": 20, "trellis": 24}
     fit_lam: dict[Family, int] = {"scalar": 40, "trellis": 48}
     trellis_step: int = Field(21, ge=1, le=255)
     skip_index: int = Field(4, ge=0)
-    optimizer: Literal["adamw", "soap", "muon"] = "soap"
     learning_rate: float = 1e-4
     warmup_steps: int = 100
     decay_from: float = 0.5
-    final_rate: float = 0.02
-    ema: float = 0.999
-    gradient_clip: float = 1.0
-    autocast: bool = True
-    lmbda: tuple[float, float] = (0.0006, 0.2)
-    weight_exponent: float = -0.5
     fit_crops: int = Field(96, ge=1, description="crops that tables are first fitted to")
     refit_crops: int = Field(32, ge=1, description="crops of later fits")
     refit_every: int = Field(100, ge=1, description="steps between new tables")
@@ -128,12 +137,12 @@ class QuantizedRecipe(BaseModel):
         return next((p for p in self.phases if share < p.until), self.phases[-1])
 
 
-AnyRecipe = TypeVar("AnyRecipe", Recipe, QuantizedRecipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe of the first stage; errors are those of `load_quantized_recipe`."""
-    return _load(path, Recipe)
+    return load_as(path, Recipe)
 
 
 def load_quantized_recipe(path: Path) -> QuantizedRecipe:
@@ -144,10 +153,11 @@ def load_quantized_recipe(path: Path) -> QuantizedRecipe:
     BadParameter
         When the file is no YAML, or a field is unknown, missing or out of range.
     """
-    return _load(path, QuantizedRecipe)
+    return load_as(path, QuantizedRecipe)
 
 
-def _load(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+    """Read and check a YAML file; errors are those of `load_quantized_recipe`."""
     try:
         return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from .photo import ModelConfig, PhotoModel
 from .principal import LATENT_SCALE, scale_bias, start_from_components
-from .transforms import STEM, DetailAnalysis, DetailSynthesis
+from .transforms import DetailAnalysis, DetailSynthesis
 
 RIDGE = 1e-4  # of the mean variance of a feature, against directions without any
 SMALL = 0.1  # of the largest singular value of g_s's last layer: weaker directions are left alone
@@ -28,7 +28,7 @@ def grown(config: ModelConfig, trained: PhotoModel | None, crops: Tensor) -> Pho
     ----------
     config : of the model to be made
     trained : a model of the same sizes without details; None: start from principal components
-    crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of 16
+    crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of the stride
 
     Raises
     ------
@@ -51,14 +51,14 @@ def _grow(model: PhotoModel, trained: PhotoModel, crops: Tensor) -> None:
     if not model.config.details or model.config.without_details() != trained.config:
         raise ValueError("the weights' model differs from the recipe's in more than its details")
     stem = trained.g_a[:2](crops)
-    decoded = trained.g_s(trained.g_a(crops))
+    missing = functional.pixel_unshuffle(crops - trained.g_s(trained.g_a(crops)), model.config.stem)
     head = trained.g_s[-2]
     analysis, synthesis = model.g_a[-1], model.g_s[0]
     if not isinstance(analysis, DetailAnalysis) or not isinstance(synthesis, DetailSynthesis):
         raise TypeError("a model with details has no detail path")
     encode, decode, mean, deviation = _regress(
         _flat(functional.pixel_unshuffle(stem, 2)),
-        _flat(functional.pixel_unshuffle(functional.pixel_unshuffle(crops - decoded, STEM), 2)),
+        _flat(functional.pixel_unshuffle(missing, 2)),
         _four_positions(head.weight.flatten(1)),  # type: ignore[operator]
         model.config.details,
     )
@@ -79,7 +79,7 @@ def _flat(x: Tensor) -> Tensor:
 
 
 def _four_positions(weight: Tensor) -> Tensor:
-    """Repeat a matrix at 1/8 of the resolution for the four positions of 1/16."""
+    """Repeat a matrix at twice the latents' resolution for the four positions in a latent."""
     return torch.kron(weight.double(), torch.eye(4, dtype=torch.float64))
 
 

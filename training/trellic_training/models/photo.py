@@ -7,7 +7,7 @@
                h_a                mean, scale index     v (only latents of earlier steps)
                |                    ^------------- context network of the step
                * hyper gain         |
-               round = z --/ hyper gain, quality--> h_s (features at 1/16)
+               round = z --/ hyper gain, quality--> h_s (features)
 
 Everything right of z that leads to mean and scale index is an integer network (`exact`). It works
 in units before the gain, so that it sees the same picture at each quality; gains come in as one
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -59,6 +60,8 @@ class ModelConfig(BaseModel):
     anchors: int = 9
     hyper_buckets: int = 16
     details: int = Field(default=0, ge=0, description="latents beside the trunk: the last group")
+    stride: Literal[4, 8, 16] = Field(16, description="pixels per latent")
+    cell: Literal[2, 4] = Field(4, description="latents per hyper-latent")
 
     @model_validator(mode="after")
     def _details_are_a_group(self) -> ModelConfig:
@@ -76,10 +79,25 @@ class ModelConfig(BaseModel):
         """Number of latent channels."""
         return sum(group.channels for group in self.groups)
 
+    @property
+    def stem(self) -> int:
+        """Pixels per position of the blocks at twice the latents' resolution."""
+        return self.stride // 2
+
+    @property
+    def hyper_stride(self) -> int:
+        """Pixels per hyper-latent."""
+        return self.stride * self.cell
+
     def layout(self, skip_index: int = 0) -> Layout:
         """Return the latents' layout as the runtime knows it."""
         return Layout(
-            groups=self.groups, hyper=self.hyper, scales=self.scales, skip_index=skip_index
+            groups=self.groups,
+            hyper=self.hyper,
+            scales=self.scales,
+            skip_index=skip_index,
+            stride=self.stride,
+            cell=self.cell,
         )
 
 
@@ -106,21 +124,24 @@ class PhotoModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, c.details)
-        self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, c.details)
-        self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper)
+        self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, c.details, c.stem)
+        self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, c.details, c.stem)
+        self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper, c.cell)
         self.gains = Gains(c.latents, c.anchors, 0.75, 10.0)
         self.hyper_gains = Gains(c.hyper, c.anchors, 1.0, 4.0)
         self.hyper_mean = nn.Parameter(torch.zeros(c.hyper))
         self.hyper_log_sigma = nn.Parameter(torch.zeros(c.hyper))
         self.context_log_gain = nn.Parameter(torch.zeros(c.latents))
-        self.h_s = nn.Sequential(
-            pointwise(c.hyper + 1, c.features),
-            depthwise(c.features, 3),
+        wider: list[nn.Module] = [
             pointwise(c.features, 2 * c.features),
             nn.PixelShuffle(2),
             pointwise(c.features // 2, c.features),
             depthwise(c.features, 3),
+        ]
+        self.h_s = nn.Sequential(
+            pointwise(c.hyper + 1, c.features),
+            depthwise(c.features, 3),
+            *(wider if c.cell == 4 else []),
             pointwise(c.features, 4 * c.features),
             nn.PixelShuffle(2),
             depthwise(c.features, 3),
@@ -148,7 +169,8 @@ class PhotoModel(nn.Module):
         """
         wide, deep = self.config.encoder_blocks, self.config.decoder_blocks
         hyper = sum(isinstance(part, DepthBlock) for part in self.h_a)  # at half the latents' size
-        return 8 * wide[0] + 16 * wide[1], 2 * hyper, deep[1] + -(-deep[0] // 2)
+        stem, stride = self.config.stem, self.config.stride
+        return stem * wide[0] + stride * wide[1], 2 * hyper, deep[1] + -(-deep[0] // 2)
 
     def step_map(self, height: int, width: int) -> Tensor:
         """Context step of every latent of a plane: int64 (latents, height, width)."""
@@ -176,7 +198,7 @@ class PhotoModel(nn.Module):
         return self.features(z_hat / gain, quality), z_bits
 
     def features(self, z_scaled: Tensor, quality: Tensor) -> Tensor:
-        """Integer features at 1/16 from hyper-latents divided by their gains."""
+        """Integer features of the latents from hyper-latents divided by their gains."""
         level = (torch.floor(quality + 0.5) - LEVEL_CENTRE)[:, None, None, None]
         scaled = to_activation(z_scaled)
         n, _, height, width = scaled.shape
@@ -236,7 +258,7 @@ class PhotoModel(nn.Module):
 
         Parameters
         ----------
-        x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of 64
+        x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride
         quality : (N,) in [1, 100]
         autocast : bool
             Run the free transforms in bfloat16. Rates and entropy networks never are.

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..rates import SIGMA_MIN, scale_ratio
 from .photo import Heads, PhotoModel
-from .transforms import STEM, DepthBlock
+from .transforms import DepthBlock
 
 LATENT_SCALE = 4.0  # latents per unit of an orthonormal coefficient of pixels in [-1/2, 1/2]
 RESIDUAL_SCALE = 0.1  # of the last layer of each residual branch
@@ -30,27 +30,28 @@ def start_from_components(model: PhotoModel, crops: Tensor) -> None:
     Parameters
     ----------
     model : freshly made
-    crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of 16
+    crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of the stride
     """
     config = model.config
-    blocks = functional.pixel_unshuffle(crops, STEM)
+    blocks = functional.pixel_unshuffle(crops, config.stem)
     first = _components(blocks.permute(0, 2, 3, 1).flatten(0, 2), config.wide)
+    used = first.shape[1]
     inner = torch.einsum("nchw,ck->nkhw", blocks, first)
     pairs = functional.pixel_unshuffle(inner, 2).permute(0, 2, 3, 1).flatten(0, 2)
     second = _components(pairs, min(config.deep, config.latents))
     rank = second.shape[1]
 
     stem, down, out = _plain(model.g_a)
-    stem.weight.copy_(first.T[:, :, None, None])
+    stem.weight[:used] = first.T[:, :, None, None]
     down.weight.zero_()
-    down.weight[:rank] = second.T.reshape(rank, config.wide, 2, 2)
+    down.weight[:rank, :used] = second.T.reshape(rank, used, 2, 2)
     _diagonal(out, LATENT_SCALE)
 
     inward, up, head = _plain(model.g_s)
     _diagonal(inward, 1 / LATENT_SCALE)
     up.weight.zero_()
-    up.weight[:, :rank] = second[:, :, None, None]
-    head.weight.copy_(first[:, :, None, None])
+    up.weight[: 4 * used, :rank] = second[:, :, None, None]
+    head.weight[:, :used] = first[:, :, None, None]
     for conv in (stem, down, out, inward, up, head):
         nn.init.zeros_(_bias(conv))
     for block in model.modules():

@@ -1,7 +1,8 @@
 """The free transforms: analysis g_a, synthesis g_s and hyper-analysis h_a, in any precision.
 
-Blocks work at 1/8 and 1/16 of the picture's resolution, a depthwise 3x3 and a few 1x1 each,
-behind a pixel-unshuffle stem (in the line of EVC, Wang et al. 2023, and DCVC-RT, Jia et al. 2025).
+Blocks work at the latents' resolution and at twice that (1/16 and 1/8 of a photo's), a depthwise
+3x3 and a few 1x1 each, behind a pixel-unshuffle stem (in the line of EVC, Wang et al. 2023, and
+DCVC-RT, Jia et al. 2025).
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-STRIDE = 16  # pixels per latent
-HYPER_STRIDE = 64  # pixels per hyper-latent
-STEM = 8  # pixel-unshuffle factor at the picture side
+STEM = 8  # pixel-unshuffle factor at the picture side: half the stride
 
 
 class DepthBlock(nn.Module):
@@ -80,18 +79,25 @@ class DetailSynthesis(nn.Module):
 
 
 def analysis(
-    wide: int, deep: int, latents: int, blocks: tuple[int, int], details: int = 0
+    wide: int,
+    deep: int,
+    latents: int,
+    blocks: tuple[int, int],
+    details: int = 0,
+    stem: int = STEM,
 ) -> nn.Sequential:
-    """g_a: RGB in [-1/2, 1/2], (N, 3, H, W), to latents (N, latents, H/16, W/16).
+    """g_a: RGB in [-1/2, 1/2], (N, 3, H, W), to latents (N, latents, H/stride, W/stride).
 
     Parameters
     ----------
     wide, deep : int
-        Channels at 1/8 and at 1/16 of the resolution.
+        Channels at twice the latents' resolution and at theirs.
     blocks : (int, int)
-        Number of blocks at 1/8 and at 1/16.
+        Number of blocks at twice the latents' resolution and at theirs.
     details : int
         How many of the latents, the last ones, pass the blocks by.
+    stem : int
+        Half the stride.
     """
     trunk: list[nn.Module] = [
         *_blocks(wide, blocks[0]),
@@ -101,13 +107,18 @@ def analysis(
     ]
     if details:
         trunk = [DetailAnalysis(wide, nn.Sequential(*trunk), details)]
-    return nn.Sequential(nn.PixelUnshuffle(STEM), nn.Conv2d(3 * STEM * STEM, wide, 1), *trunk)
+    return nn.Sequential(nn.PixelUnshuffle(stem), nn.Conv2d(3 * stem * stem, wide, 1), *trunk)
 
 
 def synthesis(
-    wide: int, deep: int, latents: int, blocks: tuple[int, int], details: int = 0
+    wide: int,
+    deep: int,
+    latents: int,
+    blocks: tuple[int, int],
+    details: int = 0,
+    stem: int = STEM,
 ) -> nn.Sequential:
-    """g_s: latents (N, latents, h, w) to RGB around 0, (N, 3, 16 h, 16 w); see `analysis`."""
+    """g_s: latents (N, latents, h, w) to RGB around 0, (N, 3, stride h, stride w)."""
     trunk: list[nn.Module] = [
         nn.Conv2d(latents - details, deep, 1),
         *_blocks(deep, blocks[1]),
@@ -119,19 +130,20 @@ def synthesis(
         *trunk,
         nn.PixelShuffle(2),
         *_blocks(wide, blocks[0]),
-        nn.Conv2d(wide, 3 * STEM * STEM, 1),
-        nn.PixelShuffle(STEM),
+        nn.Conv2d(wide, 3 * stem * stem, 1),
+        nn.PixelShuffle(stem),
     )
 
 
-def hyper_analysis(latents: int, hidden: int, hyper: int) -> nn.Sequential:
-    """h_a: latents (N, latents, h, w) to hyper-latents (N, hyper, h/4, w/4)."""
+def hyper_analysis(latents: int, hidden: int, hyper: int, cell: int = 4) -> nn.Sequential:
+    """h_a: latents (N, latents, h, w) to hyper-latents (N, hyper, h/cell, w/cell)."""
+    again: list[nn.Module] = [nn.Conv2d(hidden, hidden, 2, stride=2)] if cell == 4 else []
     return nn.Sequential(
         nn.Conv2d(latents, hidden, 1),
         nn.LeakyReLU(0.1),
         nn.Conv2d(hidden, hidden, 2, stride=2),
         DepthBlock(hidden),
-        nn.Conv2d(hidden, hidden, 2, stride=2),
+        *again,
         nn.LeakyReLU(0.1),
         nn.Conv2d(hidden, hyper, 1),
     )
