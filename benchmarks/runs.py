@@ -31,6 +31,9 @@ class Point:
     ms_ssim: float | None = None
     ssimulacra2: float | None = None
     butteraugli: float | None = None
+    haarpsi: float | None = None
+    vsi: float | None = None
+    sliced_wasserstein: float | None = None
     """Scores beside PSNR: None where the run did not ask for them."""
 
     def score(self, name: str) -> float | None:

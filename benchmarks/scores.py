@@ -1,20 +1,25 @@
 """The measures of quality that a rate-distortion run can compute, each from 8-bit RGB pictures."""
 
+import importlib
+import importlib.util
 import io
 import math
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 from PIL import Image
 
 from benchmarks.codecs import Pixels, SpecError
 from benchmarks.metrics import ms_ssim, psnr
+from benchmarks.sliced_wasserstein import SMALLEST, sliced_wasserstein
 
 BUTTERAUGLI = "butteraugli_main"
 
@@ -36,6 +41,17 @@ class Score:
     """Turns a value into one that grows with quality about as PSNR does, for curves."""
     needs: Callable[[], str | None]
     """Says what is missing on this machine; None if nothing is."""
+    smallest: int = 8
+    """Pixels that a picture's sides need at least."""
+
+    def defined(self, pixels: Pixels) -> bool:
+        """Return whether a picture is large enough."""
+        return min(pixels.shape[:2]) >= self.smallest
+
+    def gain(self, value: float, other: float) -> float:
+        """Return by how much a value is better than another, in the score's own unit."""
+        rises = self.scale(1.0) > self.scale(0.0)
+        return value - other if rises else other - value
 
 
 def ssimulacra2(original: Pixels, decoded: Pixels) -> float:
@@ -66,6 +82,49 @@ def butteraugli(original: Pixels, decoded: Pixels) -> float:
     return float(found[1])
 
 
+def haarpsi(original: Pixels, decoded: Pixels) -> float:
+    """Return HaarPSI: in [0, 1], 1 for equal pictures.
+
+    References
+    ----------
+    R. Reisenhofer, S. Bosse, G. Kutyniok, T. Wiegand, "A Haar wavelet-based perceptual similarity
+    index for image quality assessment", Signal Processing: Image Communication 61 (2018).
+    """
+    value = _piq("haarpsi").haarpsi(_tensor(original), _tensor(decoded), data_range=255)
+    return min(float(value), 1.0)  # float32 can end just above
+
+
+def vsi(original: Pixels, decoded: Pixels) -> float:
+    """Return VSI, which weights a picture's places by how salient they are: in [0, 1].
+
+    References
+    ----------
+    L. Zhang, Y. Shen, H. Li, "VSI: a visual saliency-induced index for perceptual image quality
+    assessment", IEEE Transactions on Image Processing 23 (2014).
+    """
+    value = _piq("vsi").vsi(_tensor(original), _tensor(decoded), data_range=255)
+    return min(float(value), 1.0)  # float32 can end just above
+
+
+def _piq(name: str) -> Any:
+    """Return a module of the package piq without running the package's own start.
+
+    That imports torchvision for scores with downloaded weights, which are not wanted here; and
+    torchvision does not load beside a CPU build of torch from the same registry.
+    """
+    if "piq" not in sys.modules and (spec := importlib.util.find_spec("piq")) is not None:
+        sys.modules["piq"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"piq.{name}")
+
+
+def _tensor(pixels: Pixels) -> Any:
+    """Return a picture as piq takes it, float32 (1, 3, H, W)."""
+    import torch
+
+    planes = np.ascontiguousarray(np.moveaxis(pixels, 2, 0)[None])
+    return torch.from_numpy(planes).float()
+
+
 def _bmp(pixels: Pixels) -> io.BytesIO:
     """Return an uncompressed file in memory: the package reads files only."""
     buffer = io.BytesIO()
@@ -82,6 +141,12 @@ def _package() -> str | None:
     return None
 
 
+def _piq_package() -> str | None:
+    if all(importlib.util.find_spec(name) for name in ("torch", "piq")):
+        return None
+    return "the packages torch and piq; remedy: pip install torch, then pip install --no-deps piq"
+
+
 def _program() -> str | None:
     if shutil.which(BUTTERAUGLI):
         return None
@@ -94,10 +159,20 @@ def _decibel(similarity: float) -> float:
 
 SCORES: Final[dict[str, Score]] = {
     "psnr": Score("RGB PSNR", "PSNR in dB (RGB)", psnr, float, lambda: None),
-    "ms_ssim": Score("MS-SSIM", "MS-SSIM in dB (RGB)", ms_ssim, _decibel, lambda: None),
+    "ms_ssim": Score("MS-SSIM", "MS-SSIM in dB (RGB)", ms_ssim, _decibel, lambda: None, 161),
     "ssimulacra2": Score("SSIMULACRA2", "SSIMULACRA2", ssimulacra2, float, _package),
     "butteraugli": Score(
         "Butteraugli 3-norm", "Butteraugli 3-norm, negated", butteraugli, lambda x: -x, _program
+    ),
+    "haarpsi": Score("HaarPSI", "HaarPSI in dB", haarpsi, _decibel, _piq_package, 16),
+    "vsi": Score("VSI", "VSI in dB", vsi, _decibel, _piq_package, 16),
+    "sliced_wasserstein": Score(
+        "Sliced Wasserstein",
+        "Sliced Wasserstein distance of patches, negated",
+        sliced_wasserstein,
+        lambda x: -x,
+        lambda: None,
+        SMALLEST,
     ),
 }
 
