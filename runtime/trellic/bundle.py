@@ -21,12 +21,16 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .decoders import NAME_PATTERN as NAME_PATTERN
+from .decoders import DecoderInfo as DecoderInfo
+from .decoders import Graph as Graph
+from .decoders import check_decoders
 from .engines.guard import check_graph
 from .entropy.tables import Tables
 from .errors import BadBundle, UnknownModel
@@ -38,7 +42,6 @@ BUNDLE_VERSION = 1
 MAX_MEMBERS = 256
 MAX_UNPACKED = 1 << 28  # bytes of all files of a bundle together
 MODELS_VARIABLE = "TRELLIC_MODELS"
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 ZIP_ERRORS = (
     OSError,
     zipfile.BadZipFile,
@@ -48,27 +51,6 @@ ZIP_ERRORS = (
     RuntimeError,
 )
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-class Graph(BaseModel):
-    """One ONNX file.
-
-    ``halo`` is how far, in pixels for g_a and in latents for h_a and decoders, its output
-    depends on its input beyond the stride.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    file: str
-    kmac_per_pixel: float = Field(ge=0)
-    halo: int = Field(default=0, ge=0, le=1024)
-
-
-class DecoderInfo(BaseModel):
-    """One decoder of the bundle's streams."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    graph: Graph
-    purpose: str
 
 
 class Search(BaseModel):
@@ -90,13 +72,18 @@ class Manifest(BaseModel):
     layout: Layout
     encoder: Graph
     hyper_encoder: Graph
-    decoders: dict[str, DecoderInfo]
+    decoders: dict[Annotated[str, Field(pattern=NAME_PATTERN)], DecoderInfo]
     exact: dict[str, Graph]
     probes: dict[str, str]
     search: dict[str, Search]
     sha256: dict[str, str]
     made_with: dict[str, str]
     training: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _decoders_fit(self) -> Manifest:
+        check_decoders(self.decoders, self.layout)
+        return self
 
 
 class Bundle:
@@ -292,6 +279,9 @@ def _manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
         return Manifest.model_validate(raw)
     except (KeyError, ValueError, RecursionError, ValidationError) as error:
         what = str(error).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            what = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
         raise BadBundle(f"bundle {path} has no valid manifest ({what})") from error
 
 

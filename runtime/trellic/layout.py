@@ -60,6 +60,18 @@ class Layout(BaseModel):
         return sum(group.channels for group in self.groups)
 
     @property
+    def group_ends(self) -> list[int]:
+        """Number of channels up to the end of each group."""
+        return [int(end) for end in np.cumsum([group.channels for group in self.groups])]
+
+    def steps_for(self, channels: int | None) -> int:
+        """How many context steps decode the leading channels, whole groups; None for all."""
+        wanted = self.latents if channels is None else channels
+        ends = self.group_ends
+        needed = [max(g.steps) for g, end in zip(self.groups, ends, strict=True) if end <= wanted]
+        return 1 + max(needed)
+
+    @property
     def step_of(self) -> npt.NDArray[np.int64]:
         """Context step of each (channel, parity): (latents, 2)."""
         return np.repeat([g.steps for g in self.groups], [g.channels for g in self.groups], axis=0)
