@@ -15,7 +15,8 @@ from trellic_training.data import PackedPhotos
 from trellic_training.end_to_end import to_network
 from trellic_training.models.principal import start_from_components
 from trellic_training.pmf import SymbolRates
-from trellic_training.quantized import Pool, finetune
+from trellic_training.pool import Pool
+from trellic_training.quantized import finetune
 from trellic_training.quantizing import LoopQuantizer, latents_for_synthesis, sigmas_of
 from trellic_training.recipe import QuantizedPhase, load_quantized_recipe
 from trellic_training.weights import average_of, load_weights, save_weights
@@ -135,13 +136,13 @@ def test_a_pool_forgets_the_oldest_and_crops_of_another_size():
     pool = Pool(3, np.random.default_rng(0))
     for start in (0, 2):
         values = torch.arange(start, start + 2)
-        pool.add(values[:, None], values[:, None].float(), values)
-    assert sorted(int(q) for _, _, q in pool.crops) == [1, 2, 3]
-    x, latents, quality = pool.draw(5)
-    assert x.shape == (5, 1)
-    assert torch.equal(latents[:, 0], quality.float())
-    pool.add(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
-    assert len(pool.crops) == 1
+        pool.add({"x": values[:, None], "quality": values})
+    assert sorted(int(sample["quality"]) for sample in pool.samples) == [1, 2, 3]
+    drawn = pool.draw(5)
+    assert drawn["x"].shape == (5, 1)
+    assert torch.equal(drawn["x"][:, 0], drawn["quality"])
+    pool.add({"x": torch.zeros(1, 2), "quality": torch.zeros(1)})
+    assert len(pool.samples) == 1
 
 
 def test_quantized_latents_are_reused_only_where_they_stay_the_same():

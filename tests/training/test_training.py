@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trellic.errors import BadParameter
-from trellic_training import cli, end_to_end
+from trellic_training import cli, end_to_end, stage
 from trellic_training.data import PackedPhotos
 from trellic_training.end_to_end import (
     Clock,
@@ -100,7 +100,7 @@ def test_unknown_recipes_are_refused(tmp_path):
 
 def test_the_clock(monkeypatch):
     now = SimpleNamespace(value=100.0)
-    monkeypatch.setattr(end_to_end.time, "monotonic", lambda: now.value)
+    monkeypatch.setattr(stage.time, "monotonic", lambda: now.value)
     clock = Clock(2)
     assert clock.share() == 0
     now.value += 30
@@ -173,8 +173,8 @@ def test_a_gradient_that_is_not_finite_is_skipped(quick):
 
 def test_the_average_forgets_its_start():
     average, current = torch.zeros(3), torch.ones(3)
-    assert end_to_end.average(0.9, average, current, 0)[0] == pytest.approx(0.9)
-    assert end_to_end.average(0.9, average, current, 1000)[0] == pytest.approx(0.1)
+    assert stage.average(0.9, average, current, 0)[0] == pytest.approx(0.9)
+    assert stage.average(0.9, average, current, 1000)[0] == pytest.approx(0.1)
 
 
 # ---- weights ----

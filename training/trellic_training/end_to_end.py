@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,36 +9,18 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from .data import DeviceCrops, PackedPhotos
 from .models.grow import grown
 from .models.photo import PhotoModel
-from .optimizers import make_optimizer
 from .recipe import QuantizedRecipe, Recipe
+from .stage import Clock, Stage, make_trainer, run
 from .weights import load_weights
 
 PIXEL_RANGE = 255.0
-HARMLESS = (  # warnings of Lightning about what is meant here
-    "Checkpoint directory .* exists and is not empty",
-    "The dirpath has changed from .*best_model_score",  # a resumed run may write elsewhere
-    "The 'train_dataloader' does not have many workers",  # crops come from memory
-)
 START_CROPS, START_SIZE = 400, 128  # what the principal components are taken from
-
-
-class Clock:
-    """Share of the time budget that is used up; the schedule hangs on it, not on step counts."""
-
-    def __init__(self, minutes: float) -> None:
-        self.seconds = minutes * 60
-        self.start = time.monotonic()
-
-    def share(self) -> float:
-        """Return elapsed time over the budget, at most 1."""
-        return min(1.0, (time.monotonic() - self.start) / self.seconds)
 
 
 class CropStream(IterableDataset[Tensor]):
@@ -72,25 +52,13 @@ class CropStream(IterableDataset[Tensor]):
             yield crops(phase.batch, phase.crop)
 
 
-class EndToEnd(lightning.LightningModule):
+class EndToEnd(Stage[Recipe, PhotoModel]):
     """Minimise bits per pixel plus ``lmbda`` times squared error, at random qualities."""
 
     def __init__(self, recipe: Recipe, clock: Clock) -> None:
-        super().__init__()
-        self.recipe, self.clock = recipe, clock
-        self.model = PhotoModel(recipe.model)
-        self.model.proxy = recipe.proxy
-        self.ema = AveragedModel(self.model, avg_fn=partial(average, recipe.ema))
-        self.ema.requires_grad_(False)
-        self.warm = 0  # steps since this run began: a resumed run warms up again
-
-    def on_train_start(self) -> None:
-        """Start the clock when the first batch is asked for: set-up does not count."""
-        self.clock.start = time.monotonic()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the recipe's optimizer over the model (never over its average)."""
-        return make_optimizer(self.model, self.recipe.optimizer, self.recipe.learning_rate)
+        model = PhotoModel(recipe.model)
+        model.proxy = recipe.proxy
+        super().__init__(recipe, clock, model)
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         """Weighted rate-distortion loss of one batch of uint8 crops."""
@@ -100,41 +68,13 @@ class EndToEnd(lightning.LightningModule):
         pixels = x.shape[2] * x.shape[3]
         bpp = (output.y_bits + output.z_bits) / pixels
         mse = (output.x_hat - x).square().mean((1, 2, 3))
-        low, high = self.recipe.lmbda
-        lmbda = low * (high / low) ** ((quality - 1) / 99)
-        weight = (lmbda / (low * high) ** 0.5) ** self.recipe.weight_exponent
+        lmbda, weight = self.weights_of_quality(quality)
         loss: Tensor = (weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()
         self.log("loss", loss, prog_bar=True)
         self.log("bpp", bpp.mean(), prog_bar=True)
         self.log("psnr", -10 * mse.log10().mean(), prog_bar=True)
         self.log("z_share", output.z_bits.sum() / (output.y_bits + output.z_bits).sum())
         return loss
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Set the learning rate from the clock; skip a step whose gradient is not finite."""
-        self.warm += 1
-        factor = min(1.0, self.warm / self.recipe.warmup_steps)
-        left = (1 - self.clock.share()) / (1 - self.recipe.decay_from)
-        factor *= max(self.recipe.final_rate, min(1.0, left))
-        for group in optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * factor
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        if not torch.isfinite(norm):
-            optimizer.zero_grad()
-        self.log("gradient_norm", norm)
-        self.log("learning_rate", self.recipe.learning_rate * factor)
-
-    def on_train_batch_end(self, *_: object) -> None:
-        """Move the average, and stop when the time is used up."""
-        self.ema.update_parameters(self.model)
-        if self.clock.share() >= 1:
-            self.trainer.should_stop = True
-
-
-def average(decay: float, mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Exponential average whose memory grows with the run, so that it forgets its start."""
-    decay = min(decay, (1 + float(count)) / (10 + float(count)))
-    return mean + (current - mean) * (1 - decay)
 
 
 def to_network(batch: Tensor) -> Tensor:
@@ -192,27 +132,8 @@ def train(
     pack = PackedPhotos(photos)
     checkpoint = _start(module, pack, resume)
     module.to(memory_format=torch.channels_last)
-    checkpoints = lightning.pytorch.callbacks.ModelCheckpoint(
-        out, filename="last", every_n_train_steps=500, enable_version_counter=False
-    )
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_epochs=-1,
-        max_steps=-1 if steps is None else steps,
-        callbacks=[checkpoints],
-        logger=lightning.pytorch.loggers.TensorBoardLogger(str(out), name="log"),
-        log_every_n_steps=50,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-    )
+    trainer = make_trainer(out, steps=steps, progress=progress)
     device = trainer.strategy.root_device
     stream = CropStream(pack, recipe, clock, lambda: [recipe.seed, module.global_step], device)
     loader = DataLoader(stream, batch_size=None)
-    final = out / "last.ckpt"
-    with warnings.catch_warnings():
-        for message in HARMLESS:
-            warnings.filterwarnings("ignore", message)
-        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=False)
-        trainer.save_checkpoint(final)
-    return final
+    return run(trainer, module, loader, out, checkpoint)

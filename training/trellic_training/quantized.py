@@ -8,9 +8,6 @@ fitted anew every so many steps, and the search goes on with them.
 
 from __future__ import annotations
 
-import time
-import warnings
-from functools import partial
 from pathlib import Path
 
 import lightning
@@ -18,7 +15,6 @@ import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from trellic.coding import Quantizer
@@ -26,19 +22,12 @@ from trellic.entropy.tables import Tables
 from trellic.quantize.fit import parametric_tables
 
 from .data import PackedPhotos
-from .end_to_end import (
-    HARMLESS,
-    PIXEL_RANGE,
-    Clock,
-    CropStream,
-    average,
-    sample_quality,
-    to_network,
-)
+from .end_to_end import PIXEL_RANGE, CropStream, sample_quality, to_network
 from .models.photo import PhotoModel
-from .optimizers import make_optimizer
+from .pool import Pool
 from .quantizing import LoopQuantizer, QuantizedBatch, latents_for_synthesis, sigmas_of
 from .recipe import Family, Kind, QuantizedPhase, QuantizedRecipe
+from .stage import Clock, Stage, make_trainer, run
 from .symbols import Collector
 
 FIT_ROUNDS = 3
@@ -47,59 +36,19 @@ VALIDATION_CROPS, VALIDATION_SIDE = 8, 256
 VALIDATION_QUALITIES = (15.0, 40.0, 65.0, 90.0)
 
 
-class Pool:
-    """Quantized crops, seen several times before newer ones take their places."""
-
-    def __init__(self, size: int, rng: np.random.Generator) -> None:
-        self.size, self.rng = size, rng
-        self.crops: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.next = 0
-
-    def holds(self, x: Tensor) -> bool:
-        """Whether it holds crops of this size."""
-        return bool(self.crops) and self.crops[0][0].shape == x.shape[1:]
-
-    def add(self, x: Tensor, latents: Tensor, quality: Tensor) -> None:
-        """Add a batch; crops of another size throw out all older ones."""
-        if not self.holds(x):
-            self.crops, self.next = [], 0
-        for entry in zip(x, latents.half(), quality, strict=True):
-            if len(self.crops) < self.size:
-                self.crops.append(entry)
-            else:
-                self.crops[self.next % self.size] = entry
-            self.next += 1
-
-    def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a random batch."""
-        chosen = [self.crops[i] for i in self.rng.integers(len(self.crops), size=count)]
-        x, latents, quality = (torch.stack(column) for column in zip(*chosen, strict=True))
-        return x, latents.float(), quality
-
-
-class QuantizedStage(lightning.LightningModule):
+class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
     """Minimise the rate-distortion loss of the first stage on quantized latents."""
 
     def __init__(
         self, recipe: QuantizedRecipe, clock: Clock, model: PhotoModel, pack: PackedPhotos
     ) -> None:
-        super().__init__()
-        self.recipe, self.clock, self.pack = recipe, clock, pack
-        self.model = model.float().eval()
+        super().__init__(recipe, clock, model.float().eval())
+        self.pack = pack
         self._freeze()
-        self.ema = AveragedModel(self.model, avg_fn=partial(average, recipe.ema))
-        self.ema.requires_grad_(False)
         self.rng = np.random.default_rng(recipe.seed)
         self.pool = Pool(recipe.pool, self.rng)
         self.prior = parametric_tables(sigmas_of(model.config.scales), recipe.trellis_step)
         self.quantizer = LoopQuantizer(self.model, self.prior, recipe.skip_index)
-        self.warm = 0
-
-    @property
-    def average(self) -> PhotoModel:
-        """The averaged model."""
-        model: PhotoModel = self.ema.module  # type: ignore[assignment]
-        return model
 
     def _freeze(self) -> None:
         self.model.requires_grad_(False)
@@ -126,7 +75,7 @@ class QuantizedStage(lightning.LightningModule):
                     track(numbers, f"fitting {family} tables, {turn}") if rounds > 1 else numbers
                 ):
                     x = to_network(self.pack.crops(self.rng, 1, size))
-                    self.quantizer(x, _qualities(1), self._search(kind, fit=True), collected)
+                    self.quantizer(x, sixteenths(1), self._search(kind, fit=True), collected)
                 self.quantizer.use(collected.refit(self.quantizer.tables, self.prior))
 
     def _search(self, kind: str | int, *, fit: bool = False) -> Quantizer:
@@ -139,11 +88,7 @@ class QuantizedStage(lightning.LightningModule):
         """Fit tables, then start the clock: set-up does not count."""
         self.fit_tables(FIT_ROUNDS, self.recipe.fit_crops)
         self.start_loss = self.validate_on(self.model)[0]
-        self.clock.start = time.monotonic()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the recipe's optimizer over all that some phase trains."""
-        return make_optimizer(self.model, self.recipe.optimizer, self.recipe.learning_rate)
+        super().on_train_start()
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         """Weighted rate-distortion loss of one batch of uint8 crops."""
@@ -159,31 +104,31 @@ class QuantizedStage(lightning.LightningModule):
 
     def _synthesis_step(self, crops: Tensor, phase: QuantizedPhase) -> Tensor:
         """Only g_s: crops may come from the pool."""
-        if self.warm % phase.reuse == 0 or not self.pool.holds(crops):
+        if self.warm % phase.reuse == 0 or not self.pool.holds({"x": crops}):
             self._refill(crops)
-        while len(self.pool.crops) < min(self.recipe.pool, POOL_START * phase.reuse * len(crops)):
+        while len(self.pool.samples) < min(self.recipe.pool, POOL_START * phase.reuse * len(crops)):
             self._refill(self.pack.crops(self.rng, len(crops), phase.crop))  # or few are seen often
-        crops, latents, quality = self.pool.draw(len(crops))
-        mse = self._squared_error(latents, to_network(crops))
-        lmbda, weight = self._weights(quality)
+        drawn = self.pool.draw(len(crops))
+        mse = self._squared_error(drawn["latents"].float(), to_network(drawn["x"]))
+        lmbda, weight = self.weights_of_quality(drawn["quality"])
         loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * mse).mean()
         self._log(loss, mse)
         return loss
 
     def _refill(self, crops: Tensor) -> None:
-        quality = _qualities(len(crops))
-        batch = self._quantize(to_network(crops), quality)
-        self.pool.add(crops, latents_for_synthesis(batch), quality)
+        quality = sixteenths(len(crops))
+        latents = latents_for_synthesis(self._quantize(to_network(crops), quality)).half()
+        self.pool.add({"x": crops, "latents": latents, "quality": quality})
 
     def _joint_step(self, crops: Tensor) -> Tensor:
         """Train decoder and entropy networks."""
-        x, quality = to_network(crops), _qualities(len(crops))
+        x, quality = to_network(crops), sixteenths(len(crops))
         batch = self._quantize(x, quality)
         mean, index = self.quantizer.predict(batch)
         coded, charged = self.quantizer.bits(batch, mean, index)
         pixels = x.shape[2] * x.shape[3]
         mse = self._squared_error(latents_for_synthesis(batch, mean), x)
-        lmbda, weight = self._weights(quality)
+        lmbda, weight = self.weights_of_quality(quality)
         loss: Tensor = (weight * (charged / pixels + lmbda * PIXEL_RANGE**2 * mse)).mean()
         self._log(loss, mse)
         self.log("y_bpp", coded.mean() / pixels, prog_bar=True)
@@ -195,32 +140,13 @@ class QuantizedStage(lightning.LightningModule):
         error: Tensor = (x_hat - x).square().mean((1, 2, 3))
         return error
 
-    def _weights(self, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight of the distortion, and of the sample, at each quality: as in the first stage."""
-        low, high = self.recipe.lmbda
-        lmbda = low * (high / low) ** ((quality - 1) / 99)
-        return lmbda, (lmbda / (low * high) ** 0.5) ** self.recipe.weight_exponent
-
     def _log(self, loss: Tensor, mse: Tensor) -> None:
         self.log("loss", loss, prog_bar=True)
         self.log("psnr", -10 * mse.log10().mean(), prog_bar=True)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Set the learning rate from the clock; skip a step whose gradient is not finite."""
-        self.warm += 1
-        factor = min(1.0, self.warm / self.recipe.warmup_steps)
-        left = (1 - self.clock.share()) / (1 - self.recipe.decay_from)
-        factor *= max(self.recipe.final_rate, min(1.0, left))
-        for group in optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * factor
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        if not torch.isfinite(norm):
-            optimizer.zero_grad()
-        self.log("gradient_norm", norm)
-
     def on_train_batch_end(self, *_: object) -> None:
         """Move the average, renew the tables, look at validation crops; stop when time is up."""
-        self.ema.update_parameters(self.model)
+        super().on_train_batch_end()
         joint = self.recipe.phase_at(self.clock.share()).train != "g_s"
         if joint and self.warm % self.recipe.refit_every == 0:
             self.fit_tables(1, self.recipe.refit_crops)
@@ -229,14 +155,12 @@ class QuantizedStage(lightning.LightningModule):
             self.log("validation_loss", loss / self.start_loss, prog_bar=True)
             self.log("validation_bpp", bpp)
             self.log("validation_psnr", psnr)
-        if self.clock.share() >= 1:
-            self.trainer.should_stop = True
 
     @torch.no_grad()
     def validate_on(self, model: PhotoModel) -> tuple[float, float, float]:
         """Mean loss, bits per pixel (latents) and PSNR on crops that are never trained on."""
         quantizer = LoopQuantizer(model, self.quantizer.tables, self.recipe.skip_index)
-        x = to_network(_validation_crops(self.pack))
+        x = to_network(validation_crops(self.pack))
         losses, bpps, psnrs = [], [], []
         for q in VALIDATION_QUALITIES:
             quality = torch.full((len(x),), q)
@@ -245,7 +169,7 @@ class QuantizedStage(lightning.LightningModule):
             bpp = coded / (x.shape[2] * x.shape[3])
             x_hat = model.g_s(latents_for_synthesis(batch))
             mse = (x_hat - x).square().mean((1, 2, 3))
-            lmbda, weight = self._weights(quality)
+            lmbda, weight = self.weights_of_quality(quality)
             losses.append(float((weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()))
             bpps.append(float(bpp.mean()))
             psnrs.append(float(-10 * mse.log10().mean()))
@@ -260,12 +184,12 @@ class QuantizedStage(lightning.LightningModule):
         self.quantizer.use(Tables.from_arrays(checkpoint["tables"]))  # type: ignore[arg-type]
 
 
-def _qualities(count: int) -> Tensor:
+def sixteenths(count: int) -> Tensor:
     """Random qualities in steps of 1/16, as files have them."""
     return (sample_quality(count, torch.device("cpu")) * 16).round() / 16
 
 
-def _validation_crops(pack: PackedPhotos) -> Tensor:
+def validation_crops(pack: PackedPhotos) -> Tensor:
     """Top left corners of validation photos (of training photos, where there are none)."""
     photos = pack.validation or pack.training
     whole = [pack.photo(photo) for photo in photos]
@@ -305,25 +229,7 @@ def finetune(
     stream = CropStream(
         pack, recipe, clock, lambda: [recipe.seed, module.global_step], torch.device("cpu")
     )
-    checkpoints = lightning.pytorch.callbacks.ModelCheckpoint(
-        out, filename="last", every_n_train_steps=250, enable_version_counter=False
+    trainer = make_trainer(  # the runtime's quantizer works on the CPU
+        out, steps=steps, progress=progress, accelerator="cpu", save_every=250
     )
-    trainer = lightning.Trainer(
-        accelerator="cpu",  # the runtime's quantizer works there
-        devices=1,
-        max_epochs=-1,
-        max_steps=-1 if steps is None else steps,
-        callbacks=[checkpoints],
-        logger=lightning.pytorch.loggers.TensorBoardLogger(str(out), name="log"),
-        log_every_n_steps=25,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-    )
-    final = out / "last.ckpt"
-    with warnings.catch_warnings():
-        for message in (*HARMLESS, "Found .* in eval mode"):  # nothing here behaves by mode
-            warnings.filterwarnings("ignore", message)
-        loader = DataLoader(stream, batch_size=None)
-        trainer.fit(module, loader, ckpt_path=resume, weights_only=False)
-        trainer.save_checkpoint(final)
-    return final
+    return run(trainer, module, DataLoader(stream, batch_size=None), out, resume)

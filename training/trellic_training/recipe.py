@@ -23,18 +23,15 @@ class Phase(BaseModel):
     batch: int = Field(ge=1)
 
 
-class Recipe(BaseModel):
-    """Everything that decides a first-stage run but the photos and the time.
+class Schedule(BaseModel):
+    """What every stage is told: its optimizer, and how much each quality counts.
 
     ``lmbda`` is the weight of the mean squared error (on the 0..255 scale) against bits per pixel,
     geometric in the quality between its two ends.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    model: ModelConfig = ModelConfig()
     seed: int = 1
-    proxy: ProxyName = "mixed"
     optimizer: Literal["adamw", "soap", "muon"] = "soap"
     learning_rate: float = 2e-3
     warmup_steps: int = 300
@@ -45,6 +42,14 @@ class Recipe(BaseModel):
     autocast: bool = True
     lmbda: tuple[float, float] = (0.0006, 0.2)
     weight_exponent: float = Field(-0.5, description="weight of a sample: lmbda to this power")
+
+
+class Recipe(Schedule):
+    """Everything that decides a first-stage run but the photos and the time."""
+
+    name: str
+    model: ModelConfig = ModelConfig()
+    proxy: ProxyName = "mixed"
     phases: tuple[Phase, ...] = (
         Phase(until=0.5, crop=128, batch=16),
         Phase(until=1.0, crop=256, batch=4),
@@ -82,7 +87,7 @@ class QuantizedPhase(Phase):
         return self
 
 
-class QuantizedRecipe(BaseModel):
+class QuantizedRecipe(Schedule):
     """Everything that decides a run of the quantized-latent stage but weights, photos and time.
 
     ``quantizers`` are drawn batch by batch: trellis states, 0 for RDOQ, "round" for plain rounding.
@@ -90,24 +95,15 @@ class QuantizedRecipe(BaseModel):
     ``fit_lam`` and ``trellis_step`` are those of the export (`trellic_export.bundle.Options`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    seed: int = 1
     quantizers: tuple[Kind, ...] = (8,)
     lam: dict[Family, int] = {"scalar": 20, "trellis": 24}
     fit_lam: dict[Family, int] = {"scalar": 40, "trellis": 48}
     trellis_step: int = Field(21, ge=1, le=255)
     skip_index: int = Field(4, ge=0)
-    optimizer: Literal["adamw", "soap", "muon"] = "soap"
     learning_rate: float = 1e-4
     warmup_steps: int = 100
     decay_from: float = 0.5
-    final_rate: float = 0.02
-    ema: float = 0.999
-    gradient_clip: float = 1.0
-    autocast: bool = True
-    lmbda: tuple[float, float] = (0.0006, 0.2)
-    weight_exponent: float = -0.5
     fit_crops: int = Field(96, ge=1, description="crops that tables are first fitted to")
     refit_crops: int = Field(32, ge=1, description="crops of later fits")
     refit_every: int = Field(100, ge=1, description="steps between new tables")
