@@ -130,7 +130,7 @@ def export_bundle(
         made_with=_tools(),
         training=facts | {"largest_accumulator": bounds},
     )
-    _write(out, manifest, files)
+    write_bundle(out, manifest, files)
     return manifest
 
 
@@ -201,7 +201,8 @@ def _tools() -> dict[str, str]:
     return {name: version(name) for name in names} | {"python": platform.python_version()}
 
 
-def _write(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None:
+def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None:
+    """Write a manifest and the files that it names."""
     out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(json.loads(manifest.model_dump_json()), indent=1)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
 from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
@@ -64,11 +65,33 @@ def check_free(model: PhotoModel, engines: Mapping[str, Engine]) -> None:
     f = model.g_a(x)
     _close("g_a", engines["g_a"]({"image": image})[0], f.numpy())
     _close("h_a", engines["h_a"]({"latents": f.numpy()})[0], model.h_a(f).numpy())
-    pixels = ((model.g_s(f) + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
-    decoded = engines["quality"]({"latents": f.numpy()})[0]
+    _same_picture("quality", engines["quality"], model.g_s, f)
+
+
+@torch.no_grad()
+def check_decoder(name: str, network: nn.Module, engine: Engine, channels: int) -> None:
+    """Compare a decoder's graph with torch on noise, within float tolerance.
+
+    Parameters
+    ----------
+    channels : of the latents that it reads
+
+    Raises
+    ------
+    EngineError
+        When they differ by more.
+    """
+    rng = np.random.default_rng(0)
+    latents = torch.from_numpy(rng.normal(0, 2, (2, channels, 10, 6)).astype(np.float32))
+    _same_picture(name, engine, network, latents)
+
+
+def _same_picture(name: str, engine: Engine, network: nn.Module, latents: torch.Tensor) -> None:
+    pixels = ((network(latents) + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    decoded = engine({"latents": latents.numpy()})[0]
     worst = int(np.abs(decoded.astype(np.int64) - pixels.astype(np.int64)).max())
     if worst > PIXEL_TOLERANCE:
-        raise EngineError(f"decoder 'quality' differs from torch by {worst} of 255")
+        raise EngineError(f"decoder {name!r} differs from torch by {worst} of 255")
 
 
 def _close(name: str, seen: np.ndarray, expected: np.ndarray) -> None:

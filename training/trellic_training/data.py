@@ -122,6 +122,31 @@ class PackedPhotos:
             out[i] = _crop(self.photo(self.training[index]), rng, size)
         return torch.from_numpy(out)
 
+    @property
+    def labels(self) -> list[str]:
+        """Names of the sources: the labels of a labelled set, which has a folder for each."""
+        return sorted({photo.source for photo in self.training})
+
+    def labelled(
+        self, rng: np.random.Generator, batch: int, size: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return random crops, shifted and flipped but never turned, and their labels.
+
+        Returns
+        -------
+        uint8 tensor (batch, size, size, 3), and int64 (batch,), places in `labels`. Photos are
+        mirrored at the edge by an eighth of ``size``, so that those of that size are shifted too.
+        """
+        places = {name: i for i, name in enumerate(self.labels)}
+        out = np.empty((batch, size, size, 3), np.uint8)
+        chosen = [self.training[i] for i in rng.choice(len(self.training), batch, p=self.weights)]
+        margin = size // 8
+        for i, photo in enumerate(chosen):
+            around = [(margin, margin), (margin, margin), (0, 0)]
+            wider = np.pad(self.photo(photo), around, "symmetric")
+            out[i] = _crop(wider, rng, size, turn=False)
+        return torch.from_numpy(out), torch.tensor([places[photo.source] for photo in chosen])
+
 
 class DeviceCrops:
     """Random crops cut on the device that holds all training photos: for GPUs.
@@ -169,7 +194,7 @@ class DeviceCrops:
         return torch.minimum((random * count).long(), count - 1)
 
 
-def _crop(pixels: Pixels, rng: np.random.Generator, size: int) -> Pixels:
+def _crop(pixels: Pixels, rng: np.random.Generator, size: int, *, turn: bool = True) -> Pixels:
     missing = [max(0, size - side) for side in pixels.shape[:2]]
     if any(missing):
         pixels = np.pad(pixels, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric")
@@ -177,6 +202,6 @@ def _crop(pixels: Pixels, rng: np.random.Generator, size: int) -> Pixels:
     crop = pixels[y : y + size, x : x + size]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    if rng.random() < 0.5:
+    if turn and rng.random() < 0.5:
         crop = crop.transpose(1, 0, 2)
     return crop

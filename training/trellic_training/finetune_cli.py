@@ -28,7 +28,11 @@ def finetune_command(
     resume: Annotated[Path | None, typer.Option(help="checkpoint (.ckpt) to go on from")] = None,
     threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
 ) -> None:
-    """Fine-tune; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export)."""
+    """Fine-tune; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export).
+
+    With --add-decoder NAME --bundle BUNDLE a decoder is trained for a bundle instead: see
+    trellic finetune --add-decoder NAME --help.
+    """
     settings = load_quantized_recipe(shipped_recipe(recipe))
     try:
         model, facts = load_weights(weights)

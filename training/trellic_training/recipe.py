@@ -124,12 +124,12 @@ class QuantizedRecipe(Schedule):
         return next((p for p in self.phases if share < p.until), self.phases[-1])
 
 
-AnyRecipe = TypeVar("AnyRecipe", Recipe, QuantizedRecipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe of the first stage; errors are those of `load_quantized_recipe`."""
-    return _load(path, Recipe)
+    return load_as(path, Recipe)
 
 
 def load_quantized_recipe(path: Path) -> QuantizedRecipe:
@@ -140,10 +140,11 @@ def load_quantized_recipe(path: Path) -> QuantizedRecipe:
     BadParameter
         When the file is no YAML, or a field is unknown, missing or out of range.
     """
-    return _load(path, QuantizedRecipe)
+    return load_as(path, QuantizedRecipe)
 
 
-def _load(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+    """Read and check a YAML file; errors are those of `load_quantized_recipe`."""
     try:
         return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:

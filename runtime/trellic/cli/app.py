@@ -181,9 +181,11 @@ def train(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def finetune(context: typer.Context) -> None:
-    """Retrain a model on really quantized latents (extra: training)."""
+    """Retrain a model, or with --add-decoder a decoder, on quantized latents (extra: training)."""
     from trellic.cli.extras import dispatch
 
+    if any(argument.partition("=")[0] == "--add-decoder" for argument in context.args):
+        dispatch("finetune", "trellic_export.family_cli", "export", context.args)
     dispatch("finetune", "trellic_training.finetune_cli", "training", context.args)
 
 

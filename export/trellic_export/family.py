@@ -1,0 +1,112 @@
+"""Decoders added to a bundle: everything else in it stays byte for byte, and so its stream id."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper
+from pydantic import ValidationError
+
+from trellic.bundle import Bundle, DecoderInfo, Graph, Manifest
+from trellic.engines.ort import OrtEngine
+from trellic.errors import BadParameter
+from trellic.layout import STRIDE
+from trellic_training.decoder_weights import TrainedDecoder
+
+from . import graphs
+from .bundle import write_bundle
+from .parity import check_decoder
+
+
+def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -> Manifest:
+    """Write a bundle with one more decoder, or with another one in the place of an old one.
+
+    Parameters
+    ----------
+    bundle : to start from; not changed, unless ``out`` is its path
+    name : of the decoder
+    decoder : its weights
+
+    Raises
+    ------
+    BadParameter
+        When the decoder was trained for another encoder, or its manifest entry does not fit.
+    EngineError
+        When the engine does not reproduce the torch model.
+    """
+    _check_encoder(bundle, name, decoder)
+    file = f"graphs/{name}.onnx"
+    data = _graph(decoder)
+    check_decoder(name, decoder.network, OrtEngine(data), _channels(decoder))
+    macs = graphs.macs_per_pixel(decoder.network, STRIDE)
+    info = DecoderInfo(
+        graph=Graph(file=file, kmac_per_pixel=round(macs / 1000, 3), halo=decoder.sizes.halo),
+        purpose=decoder.purpose,
+        kind="picture" if decoder.labels is None else "labels",
+        channels=decoder.sizes.channels,
+        scale=decoder.sizes.scale,
+        base=decoder.base,
+        labels=decoder.labels,
+    )
+    files = _members(bundle, name) | {file: data}
+    manifest = _manifest(bundle.manifest, name, info, decoder, files)
+    write_bundle(out, manifest, files)
+    return manifest
+
+
+def encoder_digest(bundle: Bundle) -> str:
+    """Digest of the weights of g_a: what a decoder's latents depend on, whatever the tables."""
+    total = hashlib.sha256()
+    model = onnx.load_from_string(bundle.graph(bundle.manifest.encoder))
+    for constant in model.graph.initializer:
+        total.update(numpy_helper.to_array(constant).tobytes())
+    return total.hexdigest()[:16]
+
+
+def _check_encoder(bundle: Bundle, name: str, decoder: TrainedDecoder) -> None:
+    own = encoder_digest(bundle)
+    if own != decoder.encoder:
+        raise BadParameter(
+            f"decoder {name!r} was trained on latents of encoder {decoder.encoder}",
+            expected=f"{own}, that of bundle {bundle.manifest.name!r}",
+            remedy="train it for this bundle: trellic finetune --add-decoder",
+        )
+
+
+def _channels(decoder: TrainedDecoder) -> int:
+    return decoder.sizes.channels or decoder.layout.latents
+
+
+def _graph(decoder: TrainedDecoder) -> bytes:
+    if decoder.labels is not None:
+        return graphs.label_graph(decoder.network, _channels(decoder))
+    return graphs.decoder_graph(decoder.network, _channels(decoder))
+
+
+def _members(bundle: Bundle, name: str) -> dict[str, bytes]:
+    """Files that stay, byte for byte: all but the manifest and the graph that is replaced."""
+    old = bundle.manifest.decoders.get(name)
+    replaced = {"manifest.json", old.graph.file if old else ""}
+    with zipfile.ZipFile(bundle.path) as archive:
+        return {n: archive.read(n) for n in archive.namelist() if n not in replaced}
+
+
+def _manifest(
+    old: Manifest, name: str, info: DecoderInfo, decoder: TrainedDecoder, files: dict[str, bytes]
+) -> Manifest:
+    facts = {**old.training.get("decoders", {}), name: decoder.facts}
+    changed = old.model_copy(
+        update={
+            "decoders": {**old.decoders, name: info},
+            "sha256": {n: hashlib.sha256(data).hexdigest() for n, data in files.items()},
+            "training": {**old.training, "decoders": facts},
+        }
+    )
+    try:
+        return Manifest.model_validate(changed.model_dump())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadParameter(f"decoder {name!r} does not fit the bundle: {first['msg']}") from error

@@ -1,0 +1,103 @@
+"""``trellic finetune --add-decoder``: what the command line of the runtime hands over to.
+
+It lives here and not in the training package because it ends with an export.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import nn
+
+from trellic.bundle import NAME_PATTERN, Bundle, find
+from trellic.errors import BadParameter
+from trellic_training.cli import packed_photos, shipped_recipe
+from trellic_training.decoder_recipe import DecoderRecipe, load_decoder_recipe
+from trellic_training.decoder_stage import train_decoder
+from trellic_training.decoder_weights import TrainedDecoder, load_decoder, save_decoder
+from trellic_training.models.decoders import start_from
+from trellic_training.weights import load_weights
+
+from . import family
+
+app = typer.Typer(add_completion=False, help="Train a decoder of a bundle, and add it.")
+
+
+@app.command()
+def add_decoder_command(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of a shipped one")],
+    add_decoder: Annotated[str, typer.Option(help="which of the recipe's decoders")],
+    bundle: Annotated[str, typer.Option(help="bundle to add it to, or the name of a model")],
+    photos: Annotated[Path, typer.Option(help="folder of photos, or of packed photos")],
+    out: Annotated[Path, typer.Option(help="bundle to write; weights and logs go beside it")],
+    weights: Annotated[
+        Path | None, typer.Option(help="start from its g_s (photo.pt), or from a decoder's .pt")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="time budget")] = 60,
+    resume: Annotated[Path | None, typer.Option(help="checkpoint (.ckpt) to go on from")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
+) -> None:
+    """Train a decoder on a bundle's own latents; write the bundle with it, and its weights."""
+    _check(out, add_decoder)
+    settings = load_decoder_recipe(shipped_recipe(recipe), add_decoder)
+    opened = Bundle(find(bundle))
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    folder = out.with_name(f"{out.stem}-{add_decoder}")
+    network = _start(settings, opened, weights)
+    packed = packed_photos(photos, folder)
+    network, steps = train_decoder(
+        settings, network, opened, packed, folder, minutes, resume=resume
+    )
+    facts = {"recipe": settings.model_dump(mode="json"), "steps": steps, "minutes": minutes}
+    trained = TrainedDecoder(
+        sizes=settings.network,
+        network=network,
+        purpose=settings.purpose,
+        base=settings.base,
+        labels=None,
+        layout=opened.manifest.layout,
+        encoder=family.encoder_digest(opened),
+        facts=facts,
+    )
+    kept = out.with_name(f"{folder.name}.pt")
+    save_decoder(trained, kept)
+    manifest = family.add_decoder(opened, add_decoder, load_decoder(kept), out)
+    typer.echo(f"{out}: decoders {', '.join(manifest.decoders)}; weights of this one in {kept}")
+
+
+def _check(out: Path, name: str) -> None:
+    if out.suffix != ".zip":
+        raise BadParameter(f"bundle {str(out)!r}", expected="a name that ends in .zip")
+    if not re.match(NAME_PATTERN, name):
+        raise BadParameter(
+            f"decoder name {name!r}", expected="small letters, digits, dots, dashes, underscores"
+        )
+
+
+def _start(recipe: DecoderRecipe, bundle: Bundle, weights: Path | None) -> nn.Sequential:
+    """Return the decoder that training starts from."""
+    torch.manual_seed(recipe.seed)
+    network = recipe.network.make(bundle.manifest.layout)
+    if weights is None:
+        return network
+    try:
+        trained = load_weights(weights)[0].g_s
+    except (ValueError, KeyError):
+        trained = load_decoder(weights).network
+    try:
+        start_from(network, trained)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BadParameter(f"{weights} cannot be started from ({error})") from error
+    return network
+
+
+def main(arguments: list[str]) -> int | None:
+    """Run with arguments, as ``trellic finetune --add-decoder`` does."""
+    app(arguments, prog_name="trellic finetune", standalone_mode=False)
+    return 0

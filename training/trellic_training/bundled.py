@@ -1,0 +1,169 @@
+"""Training samples made by a bundle: its encoder, its quantizer, and what its decoders would read.
+
+No weights are needed for it, so decoders can be trained for any bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.progress import track
+from torch.utils.data import IterableDataset
+
+from trellic.bundle import Bundle
+from trellic.coding import STEP32, LatentCoder, Quantizer
+from trellic.engines.pool import EnginePool
+from trellic.exact.levels import GAIN_BITS
+from trellic.layout import Plane
+
+from .data import PackedPhotos, Pixels
+from .decoder_recipe import DecoderRecipe
+from .pool import Batch, Pool
+from .quantized import VALIDATION_QUALITIES, sixteenths, validation_crops
+from .recipe import Kind
+from .stage import Clock
+
+VALIDATION_STATES: Kind = 8
+Float32 = npt.NDArray[np.float32]
+UNIT = np.float32(2**GAIN_BITS / STEP32)  # of a latent before its gain, in 1/32 step over gain
+
+
+class BundleQuantizer:
+    """Latents as a decoder of the bundle gets them.
+
+    Parameters
+    ----------
+    bundle : the bundle
+    threads : of its graphs, 0 for the engine's own choice
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        self.bundle = bundle
+        self.layout = bundle.manifest.layout
+        self.engines = EnginePool(bundle, "cpu", threads)
+        self.coder = LatentCoder(self.layout, bundle.tables, self.engines.exact())
+
+    def __call__(
+        self, pixels: Pixels, quality: npt.NDArray[np.float64], states: Sequence[Kind]
+    ) -> Float32:
+        """Encode crops and decode their latents.
+
+        Parameters
+        ----------
+        pixels : uint8 (N, H, W, 3), sides multiples of the hyper-latents' stride, at most one
+            slice large
+        quality : (N,), rounded to 1/16
+        states : of the trellis, for each; 0 for RDOQ, "round" for plain rounding
+
+        Returns
+        -------
+        float32 (N, latents, h, w), gains divided out
+        """
+        f = self.engines.encoder()({"image": pixels})[0]
+        h = self.engines.hyper_encoder()({"latents": f})[0]
+        plane = Plane(pixels.shape[2], pixels.shape[1])
+        out = np.empty_like(f)
+        for i, kind in enumerate(states):
+            level = self.bundle.levels.at(round(16 * quality[i]), 0 if kind == "round" else kind)
+            done = self.coder.quantize(f[i], h[i], plane, level, self._search(kind))
+            out[i] = done.v32 * (UNIT / level.gain.astype(np.float32))[:, None, None]
+        return out
+
+    def pictures(self, latents: Float32, decoder: str) -> Pixels:
+        """Decode latents of whole crops with a decoder of the bundle: uint8 (N, H, W, 3)."""
+        picture: Pixels = self.engines.decoder(decoder)({"latents": latents})[0]
+        return picture
+
+    def _search(self, kind: Kind) -> Quantizer:
+        if kind == "round":
+            return Quantizer(0, 0, "round")
+        family = "trellis" if kind else "scalar"
+        return Quantizer(kind, self.bundle.manifest.search[family].lam)
+
+
+class Samples:
+    """What a decoder learns from: quantized crops of photos.
+
+    A batch has "x", uint8 (N, H, W, 3), "quality" (N,), "latents", float16 (N, channels, h, w),
+    and, where the recipe compares with another decoder, that decoder's pictures as "teacher".
+
+    Parameters
+    ----------
+    quantizer : of the bundle
+    pack : photos
+    recipe : of the decoder
+    """
+
+    def __init__(
+        self, quantizer: BundleQuantizer, pack: PackedPhotos, recipe: DecoderRecipe
+    ) -> None:
+        self.quantizer, self.pack, self.recipe = quantizer, pack, recipe
+
+    def __call__(self, rng: np.random.Generator, count: int, size: int) -> Batch:
+        """Make a batch of random crops at random qualities, by random quantizers."""
+        x = self.pack.crops(rng, count, size)
+        return self.of(x, sixteenths(count), self.kinds(rng, count))
+
+    def kinds(self, rng: np.random.Generator, count: int) -> list[Kind]:
+        """Draw quantizers."""
+        known = self.recipe.quantizers
+        return [known[i] for i in rng.integers(len(known), size=count)]
+
+    def validation(self, size: int) -> list[Batch]:
+        """Batches of photos that are never trained on, one a quality."""
+        x = validation_crops(self.pack)
+        kinds: list[Kind] = [VALIDATION_STATES] * len(x)
+        return [self.of(x, torch.full((len(x),), q), kinds) for q in VALIDATION_QUALITIES]
+
+    def of(self, x: torch.Tensor, quality: torch.Tensor, kinds: Sequence[Kind]) -> Batch:
+        """Quantize given crops, uint8 (N, H, W, 3), at given qualities."""
+        latents = self.quantizer(x.numpy(), quality.numpy(), kinds)
+        batch = {"x": x, "quality": quality}
+        if self.recipe.compares:
+            picture = self.quantizer.pictures(latents, self.recipe.teacher)
+            batch["teacher"] = torch.from_numpy(picture)
+        batch["latents"] = torch.from_numpy(latents[:, : self.recipe.network.channels]).half()
+        return batch
+
+
+class SampleStream(IterableDataset[Batch]):
+    """Endless batches from a pool of samples that is filled once and renewed slowly.
+
+    Parameters
+    ----------
+    samples : make new ones
+    clock : of the run; it starts when the pool is filled
+    step : where the run goes on from; asked when the first batch is wanted
+    """
+
+    def __init__(
+        self, samples: Samples, clock: Clock, step: Callable[[], int], *, progress: bool
+    ) -> None:
+        self.samples, self.recipe, self.clock = samples, samples.recipe, clock
+        self.step, self.progress = step, progress
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng([self.recipe.seed, self.step()])
+        torch.manual_seed(int(rng.integers(2**62)))  # of the qualities
+        pool = Pool(self.recipe.pool, rng)
+        crop, turn = 0, 0
+        while True:
+            phase = self.recipe.phase_at(self.clock.share())
+            if phase.crop != crop:
+                crop = phase.crop
+                self._fill(pool, rng, phase.batch, crop)
+            elif turn % phase.reuse == 0:
+                pool.add(self.samples(rng, phase.batch, phase.crop))
+            turn += 1
+            yield pool.draw(phase.batch)
+
+    def _fill(self, pool: Pool, rng: np.random.Generator, batch: int, crop: int) -> None:
+        first = not pool.samples
+        turns = range(-(-min(self.recipe.pool, self.recipe.pool_start) // batch))
+        for _ in track(turns, "quantizing crops", disable=not self.progress, transient=True):
+            pool.add(self.samples(rng, batch, crop))
+        if first:
+            self.clock.restart()

@@ -1,0 +1,168 @@
+"""Decoders beside the first one: what each of them is made of.
+
+All read the latents that a decoder of the runtime has, gains divided out, and are chains of the
+blocks of `transforms`, so that the exporter knows them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from trellic.layout import STRIDE, Layout
+
+from .transforms import STEM, DepthBlock, DetailSynthesis, synthesis
+
+Blocks = Annotated[int, Field(ge=0, le=64)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Sizes(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SynthesisSizes(_Sizes):
+    """Sizes of a g_s for the whole picture; see `transforms.synthesis`."""
+
+    kind: Literal["synthesis"] = "synthesis"
+    wide: Width
+    deep: Width
+    blocks: tuple[Blocks, Blocks]
+    details: int = Field(default=0, ge=0)
+
+    @property
+    def channels(self) -> int | None:
+        """How many leading latents are read: None for all."""
+        return None
+
+    @property
+    def scale(self) -> int:
+        """The picture comes at 1 / scale of its size."""
+        return 1
+
+    @property
+    def halo(self) -> int:
+        """How far the decoder reaches, in latents."""
+        return self.blocks[1] + -(-self.blocks[0] // 2)
+
+    def make(self, layout: Layout, labels: int = 0) -> nn.Sequential:
+        """Return the decoder, freshly made."""
+        return synthesis(self.wide, self.deep, layout.latents, self.blocks, self.details)
+
+
+class PreviewSizes(_Sizes):
+    """Sizes of a decoder for a small picture, from the leading latents alone."""
+
+    kind: Literal["preview"]
+    channels: Width
+    scale: Literal[2, 4, 8, 16]
+    hidden: Width
+    blocks: Blocks = 1
+
+    @property
+    def halo(self) -> int:
+        """How far the decoder reaches, in latents."""
+        return self.blocks
+
+    def make(self, layout: Layout, labels: int = 0) -> nn.Sequential:
+        """Return the decoder, freshly made."""
+        side = STRIDE // self.scale
+        return nn.Sequential(
+            nn.Conv2d(self.channels, self.hidden, 1),
+            *(DepthBlock(self.hidden) for _ in range(self.blocks)),
+            nn.Conv2d(self.hidden, 3 * side**2, 1),
+            nn.PixelShuffle(side),
+        )
+
+
+class ClassifierSizes(_Sizes):
+    """Sizes of a decoder that makes labels: blocks, each group at half the size, then a mean."""
+
+    kind: Literal["classifier"]
+    hidden: tuple[Width, ...] = Field(min_length=1)
+    blocks: tuple[Blocks, ...]
+    channels: int | None = Field(default=None, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def scale(self) -> int:
+        """There is no picture."""
+        return 1
+
+    @property
+    def halo(self) -> int:
+        """The decoder sees the whole plane, and is never cut into tiles."""
+        return 0
+
+    def make(self, layout: Layout, labels: int = 0) -> nn.Sequential:
+        """Return the decoder, freshly made, for so many labels."""
+        parts: list[nn.Module] = []
+        before = self.channels or layout.latents
+        for hidden, blocks in zip(self.hidden, self.blocks, strict=True):
+            size = 2 if parts else 1
+            parts += [nn.Conv2d(before, hidden, size, stride=size), nn.LeakyReLU(0.1)]
+            parts += [DepthBlock(hidden) for _ in range(blocks)]
+            before = hidden
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout)]
+        return nn.Sequential(*parts, *head, nn.Linear(before, labels))
+
+
+Sizes = Annotated[SynthesisSizes | PreviewSizes | ClassifierSizes, Field(discriminator="kind")]
+
+
+@torch.no_grad()
+def start_from(decoder: nn.Sequential, trained: nn.Sequential) -> None:
+    """Start a g_s from a trained one of the same latents; a smaller one as near to it as it can be.
+
+    At 1/16 the first blocks are taken over. At 1/8 a narrower decoder works in the strongest
+    directions of the trained one's last layer (singular vectors), and its blocks start anew.
+
+    Raises
+    ------
+    ValueError
+        When the two differ in their channels at 1/16 or in their details.
+    """
+    own, given = _Parts(decoder), _Parts(trained)
+    own.inward.load_state_dict(given.inward.state_dict())
+    for block, source in zip(own.deep, given.deep, strict=False):
+        block.load_state_dict(source.state_dict())
+    if own.head.weight.shape == given.head.weight.shape:
+        kept = torch.eye(own.head.in_channels)
+        for block, source in zip(own.wide, given.wide, strict=False):
+            block.load_state_dict(source.state_dict())
+        own.head.load_state_dict(given.head.state_dict())
+    else:
+        left, values, right = torch.linalg.svd(given.head.weight.flatten(1), full_matrices=False)
+        count = own.head.in_channels
+        kept = right[:count]
+        own.head.weight.copy_((left * values)[:, :count, None, None])
+        own.head.bias.copy_(given.head.bias)  # type: ignore[union-attr, arg-type]
+    spread = torch.kron(kept.contiguous(), torch.eye(4))
+    for to, source in zip(own.up, given.up, strict=True):
+        _project(to, source, spread)
+
+
+def _project(to: nn.Conv2d, source: nn.Conv2d, matrix: Tensor) -> None:
+    """Set a layer to a trained one followed by a matrix."""
+    to.weight.copy_(torch.einsum("ij,jk->ik", matrix, source.weight[:, :, 0, 0])[:, :, None, None])
+    if to.bias is not None and source.bias is not None:
+        to.bias.copy_(matrix @ source.bias)
+
+
+class _Parts:
+    """The parts of a `transforms.synthesis`."""
+
+    def __init__(self, g_s: nn.Sequential) -> None:
+        first = g_s[0]
+        with_details = isinstance(first, DetailSynthesis)
+        shuffle = next(i for i, part in enumerate(g_s) if isinstance(part, nn.PixelShuffle))
+        trunk = list(first.trunk) if isinstance(first, DetailSynthesis) else list(g_s)[:shuffle]
+        self.inward, *self.deep, last = trunk
+        self.up: list[nn.Conv2d] = [last, *([first.detail] if with_details else [])]  # type: ignore[list-item]
+        *self.wide, head, _ = list(g_s)[shuffle + 1 :]
+        if not isinstance(head, nn.Conv2d) or head.out_channels != 3 * STEM**2:
+            raise ValueError("the decoder to start from is none of ours")
+        self.head = head
