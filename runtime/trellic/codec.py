@@ -254,16 +254,15 @@ class Codec:
         TargetUnreachable
             When no quality meets ``bpp`` or ``max_bytes``.
         """
-        start = time.perf_counter()
+        start, clock = time.perf_counter(), Clock()
         if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
             raise BadParameter("more than one target", expected="quality, bpp or max_bytes")
         quality16 = to_quality16(DEFAULT_QUALITY if quality is None else quality)
         quantizer = self._quantizer(trellis, search)
         chunks = bitstream.Chunks.of(picture, strip=strip)
         plane = Plane(picture.width, picture.height)
-        clock = Clock()
         f, h = self._analyse(picture, plane, clock, max_memory)
-        coder = self._coder()
+        coder = self._coder(clock)
         lanes: list[int] = []
 
         def encode_at(at: int) -> bytes:
@@ -283,7 +282,7 @@ class Codec:
                 encode_at, budget, allow_spare=max_bytes is not None, pixels=pixels
             )
             lanes[:] = bitstream.read_header(data).lanes
-        clock.mark("code")
+        clock.mark("file")
         return Encoded(
             data=data,
             width=picture.width,
@@ -392,7 +391,7 @@ class Codec:
         BadParameter
             When ``region`` does not lie inside the picture.
         """
-        start = time.perf_counter()
+        start, clock = time.perf_counter(), Clock()
         if best_effort and region is not None:
             raise BadParameter("best effort for a region", remedy="decode the whole picture")
         header = bitstream.read_header(data)
@@ -404,7 +403,6 @@ class Codec:
             stream = bitstream.read(data, max_pixels)
         else:
             stream = bitstream.read_slices(data, codec._seen(part, decoder), max_pixels)
-        clock = Clock()
         lost = set[int]() if best_effort and not _is_whole(stream) else None
         picture = codec._decode(stream, decoder, clock, part, max_memory, lost)
         damage = None if lost is None else _damage(stream, lost)
@@ -431,8 +429,8 @@ class Codec:
         tile = self._decoder_tile(stream, part, halo, max_memory)
         plane = Plane(header.width, header.height)
         level = self.bundle.levels.at(header.quality16, header.trellis)
-        engine, coder = self._pool.decoder(decoder), self._coder()
-        clock.mark("load")
+        engine, coder = self._pool.decoder(decoder), self._coder(clock)
+        clock.mark("file")
         sizes = header.lanes, plane, level, header.trellis, header.slice_side
         latents = LazyLatents(
             header,
@@ -441,7 +439,7 @@ class Codec:
             by_rows=transforms.by_rows(part.coarser(STRIDE)),
             clock=clock,
         )
-        clock.mark("decode")
+        clock.mark("latents")
         pixels = transforms.synthesis(
             engine, latents, plane, halo, region=part, grey=header.grey, tile=tile
         )
@@ -457,8 +455,9 @@ class Codec:
         purpose = "decoding {1}x{0} pixels".format(*part.shape)
         return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")
 
-    def _coder(self) -> LatentCoder:
-        return LatentCoder(self.bundle.manifest.layout, self.bundle.tables, self._pool.exact())
+    def _coder(self, clock: Clock | None = None) -> LatentCoder:
+        manifest = self.bundle.manifest
+        return LatentCoder(manifest.layout, self.bundle.tables, self._pool.exact(), clock)
 
     def _codec_for(self, stream_id: bytes) -> Codec:
         wanted = stream_id.hex()
