@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.bdrate import Curve, frontier
+from benchmarks.labels import label
 
 mpl.use("Agg")
 
@@ -98,6 +100,41 @@ def bars(
 ) -> list[Path]:
     """Draw bars, one of each group at each label, as ``STEM-light.svg``, ``.png`` and dark."""
     return _write(lambda theme: _draw_bars(labels, groups, title, theme), folder, stem)
+
+
+def growth_plots(rows: Sequence[Mapping[str, Any]], folder: Path, stem: str) -> list[Path]:
+    """Draw time and peak memory over megapixels, both axes logarithmic, light and dark.
+
+    Parameters
+    ----------
+    rows
+        Each with ``codec``, ``megapixels`` and, for ``encode`` and ``decode``, ``seconds`` and
+        ``peak_mib``.
+    folder, stem
+        Where to write.
+    """
+    return _write(lambda theme: _draw_growth(rows, theme), folder, stem)
+
+
+def _draw_growth(rows: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
+    figure = Figure(figsize=(8, 6.4), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    colours = (theme.ours, *theme.colours)
+    for column, direction in enumerate(("encode", "decode")):
+        for row, (field, unit) in enumerate((("seconds", "s"), ("peak_mib", "MiB"))):
+            axes = panels[row][column]
+            axes.set_facecolor(theme.background)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            codecs = list(dict.fromkeys(r["codec"] for r in rows))
+            for colour, codec in zip(colours, codecs, strict=False):
+                own = [r for r in rows if r["codec"] == codec]
+                sizes, values = ([r["megapixels"] for r in own], [r[direction][field] for r in own])
+                axes.plot(sizes, values, color=colour, marker="o", ms=3, label=label(codec))
+            axes.set_xlabel("megapixels" if row else "", color=theme.text)
+            what = "time" if field == "seconds" else "peak memory of the process"
+            _colour(axes, f"{direction}: {what} in {unit}", theme)
+    return figure
 
 
 def _write(draw: Callable[[Theme], Figure], folder: Path, stem: str) -> list[Path]:

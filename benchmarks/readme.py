@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import published, tables
+from benchmarks import published, speed_tables, tables
 from benchmarks.bdrate import BdRate
 from benchmarks.labels import label
 from benchmarks.runs import Comparison
@@ -131,7 +131,7 @@ def coder(results: Path) -> str:
         if not speed["name"].startswith("trellic") or speed["name"].endswith(", 32 lanes")
     ]
     head = ("coder", "encode, Msymbols/s", "decode, Msymbols/s", "bytes")
-    return _table(head, rows) + f"\n\nOne core, best run. {_made(run)}"
+    return speed_tables.table(head, rows) + f"\n\nOne core, best run. {_made(run)}"
 
 
 def gaussian(results: Path) -> str:
@@ -146,15 +146,24 @@ def gaussian(results: Path) -> str:
         for name, row in best.items()
     ]
     head = ("quantizer", "step", "excess, in bytes of the coder", "design's figure")
-    return _table(head, rows) + f"\n\n{_made(run)}"
+    return speed_tables.table(head, rows) + f"\n\n{_made(run)}"
+
+
+# ---- speed ----
+
+
+def _speed(draw: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
+    def drawn(results: Path) -> str:
+        path = results / "speed-kodak.json"
+        if not path.is_file():
+            return "*Not measured yet: `python -m benchmarks.speed --images kodak`.*"
+        run = _load(path)
+        return f"{draw(run)}\n\n{_made(run)}"
+
+    return drawn
 
 
 # ---- what all of them share ----
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def _made(run: Mapping[str, Any]) -> str:
@@ -179,6 +188,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "rd-photos": rd_photos,
     "coder": coder,
     "gaussian": gaussian,
+    **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 
 
