@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.bdrate import Curve, frontier
-from benchmarks.labels import label
 
 mpl.use("Agg")
 
@@ -108,8 +107,8 @@ def growth_plots(rows: Sequence[Mapping[str, Any]], folder: Path, stem: str) -> 
     Parameters
     ----------
     rows
-        Each with ``codec``, ``megapixels`` and, for ``encode`` and ``decode``, ``seconds`` and
-        ``peak_mib``.
+        Of `benchmarks.big`: ``megapixels`` and, for ``encode``, ``decode`` and ``region``,
+        ``seconds``, ``peak_bytes`` and ``bound``, the memory allowed.
     folder, stem
         Where to write.
     """
@@ -117,24 +116,34 @@ def growth_plots(rows: Sequence[Mapping[str, Any]], folder: Path, stem: str) -> 
 
 
 def _draw_growth(rows: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
-    figure = Figure(figsize=(8, 6.4), layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True)
-    colours = (theme.ours, *theme.colours)
-    for column, direction in enumerate(("encode", "decode")):
-        for row, (field, unit) in enumerate((("seconds", "s"), ("peak_mib", "MiB"))):
-            axes = panels[row][column]
-            axes.set_facecolor(theme.background)
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            codecs = list(dict.fromkeys(r["codec"] for r in rows))
-            for colour, codec in zip(colours, codecs, strict=False):
-                own = [r for r in rows if r["codec"] == codec]
-                sizes, values = ([r["megapixels"] for r in own], [r[direction][field] for r in own])
-                axes.plot(sizes, values, color=colour, marker="o", ms=3, label=label(codec))
-            axes.set_xlabel("megapixels" if row else "", color=theme.text)
-            what = "time" if field == "seconds" else "peak memory of the process"
-            _colour(axes, f"{direction}: {what} in {unit}", theme)
+    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    times, memory = figure.subplots(1, 2)
+    sizes = [row["megapixels"] for row in rows]
+    colours = theme.ours, *theme.colours[:2]
+    for colour, part in zip(colours, ("encode", "decode", "region"), strict=True):
+        line = {"color": colour, "marker": "o", "ms": 3}
+        times.plot(sizes, [row[part]["seconds"] for row in rows], label=part, **line)
+        memory.plot(sizes, [row[part]["peak_bytes"] / 1e6 for row in rows], label=part, **line)
+        bounds = [row[part]["bound"] / 1e6 for row in rows]
+        memory.plot(sizes, bounds, color=colour, lw=0.8, ls="--", label=f"{part}, bound")
+    for axes, title in ((times, "time in seconds"), (memory, "peak memory of the process in MB")):
+        axes.set_facecolor(theme.background)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("megapixels", color=theme.text)
+        _plain_ticks(axes)
+        _colour(axes, title, theme)
     return figure
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """Mark 1, 2 and 5 times powers of ten, as plain numbers."""
+    low, high = axes.get_ylim()
+    marks = [m * 10.0**p for p in range(-3, 6) for m in (1, 2, 5)]
+    marks = [mark for mark in marks if low <= mark <= high]
+    axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
 
 
 def _write(draw: Callable[[Theme], Figure], folder: Path, stem: str) -> list[Path]:

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.big import synthetic
-from benchmarks.codecs import Pixels, Spec, make
+from benchmarks.codecs import Spec, make
 from benchmarks.measure import read_pixels
 from benchmarks.threads import run_pinned
 
@@ -44,7 +43,6 @@ def measure(
     quality: float,
     photo: Path,
     file: Path,
-    megapixels: float | None = None,
     threads: int = 1,
 ) -> Probe:
     """Encode a picture to a file, or decode that file, in a new process.
@@ -54,7 +52,7 @@ def measure(
     direction
         "encode" or "decode".
     photo
-        The picture; with ``megapixels``, mirrored copies of it (`benchmarks.big.synthetic`).
+        The picture.
     file
         Written when encoding, read when decoding.
     threads
@@ -67,8 +65,6 @@ def measure(
     """
     command = ["benchmarks.probe", direction, spec.text(), str(quality)]
     command += [str(photo.resolve()), str(file.resolve())]
-    if megapixels is not None:
-        command += ["--megapixels", str(megapixels)]
     return Probe(**json.loads(run_pinned(command, threads).splitlines()[-1]))
 
 
@@ -78,18 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     codec = make(Spec.parse(options.spec))
     blank = codec.encode(np.full((WARM_SIDE, WARM_SIDE, 3), 128, np.uint8), codec.ladder[0])
     if options.direction == "encode":
-        pixels = _picture(options.photo, options.megapixels)
+        pixels = read_pixels(options.photo)
         found = _watched(lambda: options.file.write_bytes(codec.encode(pixels, options.quality)))
     else:
         codec.decode(blank)
         data = options.file.read_bytes()
         found = _watched(lambda: codec.decode(data))
     print(json.dumps(asdict(Probe(*found, options.file.stat().st_size))))
-
-
-def _picture(photo: Path, megapixels: float | None) -> Pixels:
-    pixels = read_pixels(photo)
-    return pixels if megapixels is None else synthetic(pixels, megapixels)
 
 
 def _watched(work: Callable[[], object]) -> tuple[float, float, float]:
@@ -124,7 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("quality", type=float)
     parser.add_argument("photo", type=Path)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--megapixels", type=float)
     return parser
 
 

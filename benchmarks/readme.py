@@ -163,6 +163,35 @@ def _speed(draw: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
     return drawn
 
 
+def big(results: Path) -> str:
+    """Draw time and peak memory of large pictures, and the lines fitted to them."""
+    path = results / "big.json"
+    if not path.is_file():
+        return "*Not measured yet: `python -m benchmarks.big --repeat 3`.*"
+    run = _load(path)
+    parts = ("encode", "decode", "region")
+    head = ("megapixels", *(f"{part}, s" for part in parts), *(f"{part}, MB" for part in parts))
+    rows = []
+    for row in run["results"]:
+        seconds = (f"{row[part]['seconds']:.2f}" for part in parts)
+        memory = (
+            f"{row[part]['peak_bytes'] / 1e6:.0f} ({row[part]['bound'] / 1e6:.0f})"
+            for part in parts
+        )
+        rows.append([f"{row['megapixels']:.1f}", *seconds, *memory])
+    lines = (_line(part, run["fits"][part]) for part in ("encode", "decode"))
+    return "\n\n".join([speed_tables.table(head, rows), "<br>\n".join(lines), _made(run)])
+
+
+def _line(part: str, fitted: Mapping[str, Mapping[str, float]]) -> str:
+    time, memory = fitted["seconds"], fitted["peak_bytes"]
+    return (
+        f"{part.capitalize()}: {1e3 * time['fixed']:.0f} ms + {1e3 * time['each']:.0f} ms a "
+        f"megapixel (every point within {time['off']:.0%}); {memory['fixed'] / 1e6:.0f} MB + "
+        f"{memory['each'] / 1e6:.1f} MB a megapixel (within {memory['off']:.0%})."
+    )
+
+
 # ---- what all of them share ----
 
 
@@ -188,6 +217,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "rd-photos": rd_photos,
     "coder": coder,
     "gaussian": gaussian,
+    "big": big,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 

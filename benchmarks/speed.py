@@ -2,20 +2,21 @@
 
 ::
 
-    python -m benchmarks.speed --images DIR [--threads 1,2] [--max-megapixels 10]
+    python -m benchmarks.speed --images DIR [--threads 1,2] [--limit N] [--decoders NAME,NAME]
 
 Trellic encodes at one quality; every other codec's quality is searched for the same PSNR on each
 picture. For each number of threads one process lets all codecs take turns, limited to that many
 processors by the system. The time of a picture is the least of its turns; ratios are of the sums
-over the pictures. Peak memory and large pictures are measured in a process for each encoder and
-decoder. Writes JSON (drawn by `benchmarks.readme`) and plots, and prints how far the goals are.
+over the pictures. Everybody goes from pixels in memory to the bytes of a whole file and back, so
+conversions of colour count for all. Peak memory is measured in a process for each encoder and
+decoder. Writes JSON (drawn by `benchmarks.readme`) and a plot, and prints the goals and all times.
 """
 
 import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,7 @@ from benchmarks.runs import lines
 from benchmarks.threads import CAN_PIN, WorkerError, run_pinned, told
 from benchmarks.timing import Job
 
-PEERS = "avif:speed=6,jxl:effort=7,webp,jpeg,heic"
-SIZES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # megapixels
-GROWING = ("trellic", "avif", "jxl")
+PEERS = "avif:speed=6,jxl:effort=7,webp,jpeg"
 Rows = list[dict[str, Any]]
 
 
@@ -56,23 +55,19 @@ def run(options: argparse.Namespace, console: Console) -> None:
     for text in peers:
         make(Spec.parse(text))  # its error comes before the work
     name = options.name or options.images.resolve().name
-    sizes = [size for size in SIZES if size <= options.max_megapixels]
-    growing = [text for text in (ours[0], *peers) if Spec.parse(text).name in GROWING]
     threads = [int(count) for count in options.threads.split(",")]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        total = len(threads) + 2 * len(ours + peers) + 2 * len(sizes) * len(growing)
-        bar = progress.add_task("", total=total)
+        bar = progress.add_task("", total=len(threads) + 2 * len(ours + peers))
 
         def step(what: str) -> None:
             progress.update(bar, description=what, advance=1)
 
         timed = _timed(images, ours, peers, threads, options, step)
         quality = _qualities(timed)
-        memory = _memory(images[0], ours + peers, [None], quality, step)
-        growth = _memory(images[0], growing, sizes, quality, step)
+        memory = _memory(images[0], ours + peers, quality, step)
     names = {text: str(Spec.parse(text)) for text in ours + peers}  # no folders of a machine
-    parts = (memory, growth, *(one[part] for one in timed for part in ("rows", "stages")))
+    parts = (memory, *(one[part] for one in timed for part in ("rows", "stages")))
     for row in (row for part in parts for row in part):
         row["codec"] = names[row["codec"]]
     result = {
@@ -85,19 +80,29 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "ours": [names[text] for text in ours],
         "times": timed,
         "memory": memory,
-        "growth": growth,
     }
     out = options.out or Path("benchmarks/results") / f"speed-{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(lines(result) + "\n", encoding="utf-8")
-    for text in (speed_tables.goals(result), speed_tables.times(result)):
-        console.print(text, markup=False, highlight=False)
+    for draw in speed_tables.TABLES.values():
+        console.print(draw(result) + "\n", markup=False, highlight=False, soft_wrap=True)
     console.print(f"wrote {out}")
-    if sizes and not options.no_plot:
-        from benchmarks.plots import growth_plots  # matplotlib takes a second to import
-
-        for path in growth_plots(growth, options.plots, f"speed-{name}-growth"):
+    if not options.no_plot:
+        for path in _plot(result, options.plots, f"speed-{name}"):
             console.print(f"wrote {path}")
+
+
+def _plot(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
+    from benchmarks.plots import bars  # matplotlib takes a second to import
+
+    means = speed_tables.mean_times(result["times"][0]["rows"])
+    threads = result["times"][0]["threads"]
+    title = f"Milliseconds a photo at equal PSNR, {threads} thread" + "s" * (threads > 1)
+    groups = {
+        direction: [1e3 * seconds[direction] for seconds in means.values()]
+        for direction in ("decode", "encode")
+    }
+    return bars([speed_tables.short(codec) for codec in means], groups, title, folder, stem)
 
 
 def _ours(options: argparse.Namespace) -> list[str]:
@@ -117,7 +122,7 @@ def _timed(
     peers: Sequence[str],
     threads: Sequence[int],
     options: argparse.Namespace,
-    step: Any,
+    step: Callable[[str], None],
 ) -> Rows:
     """Return what `benchmarks.timing` measured with each number of threads."""
     found = []
@@ -137,25 +142,19 @@ def _qualities(timed: Rows) -> dict[str, float]:
 
 
 def _memory(
-    photo: Path,
-    codecs: Sequence[str],
-    sizes: Sequence[float | None],
-    quality: dict[str, float],
-    step: Any,
+    photo: Path, codecs: Sequence[str], quality: dict[str, float], step: Callable[[str], None]
 ) -> Rows:
     """Measure each codec with one thread, each direction in a process of its own."""
     rows = []
-    for size in sizes:
-        for text in codecs:
-            row: dict[str, Any] = {"codec": text, "megapixels": size, "quality": quality[text]}
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "file"
-                for direction in ("encode", "decode"):
-                    step(f"{Spec.parse(text)}, {direction}, {size or 'the photo'}")
-                    spec = told(Spec.parse(text), 1)
-                    one = probe.measure(direction, spec, quality[text], photo, file, size)
-                    row[direction] = asdict(one)
-            rows.append(row)
+    for text in codecs:
+        row: dict[str, Any] = {"codec": text, "quality": quality[text]}
+        with tempfile.TemporaryDirectory() as folder:
+            for direction in ("encode", "decode"):
+                step(f"memory: {Spec.parse(text)}, {direction}")
+                spec = told(Spec.parse(text), 1)
+                one = probe.measure(direction, spec, quality[text], photo, Path(folder) / "file")
+                row[direction] = asdict(one)
+        rows.append(row)
     return rows
 
 
@@ -177,7 +176,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", default="1,2", help="numbers of processors (default 1,2)")
     add("--repeat", type=int, default=7, help="turns of every codec on every photo (default 7)")
     add("--limit", type=int, default=6, metavar="N", help="only the first N photos (default 6)")
-    add("--max-megapixels", type=float, default=10.0, help="largest picture; 0 for none")
     add("--name", help="name of the data set (default: the folder's)")
     add("--out", type=Path, metavar="JSON", help="default benchmarks/results/speed-NAME.json")
     add("--plots", type=Path, default=Path("docs/plots"), metavar="DIR", help="folder of plots")

@@ -37,7 +37,7 @@ def goals(run: Run) -> str:
 
 def _wanted(goal: Goal) -> str:
     if goal.least is not None:
-        return f"at least {goal.least:g} times as fast"
+        return "at least " + f"{goal.least:g} times " * (goal.least > 1) + "as fast"
     return f"at most {goal.most:g} times as long"
 
 
@@ -68,12 +68,42 @@ def total(rows: Iterable[Run], codec: str, direction: str) -> float:
     return sum(min(row[direction]) for row in rows if row["codec"] == codec)
 
 
+def mean_times(rows: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Return each codec's mean seconds a picture, ``encode`` and ``decode``."""
+    codecs = dict.fromkeys(row["codec"] for row in rows)
+    count = len({row["image"] for row in rows})
+    return {
+        codec: {d: total(rows, codec, d) / count for d in ("encode", "decode")} for codec in codecs
+    }
+
+
+def ratios(run: Run) -> str:
+    """Return how many times as long as ours every other codec takes, less than 1 is faster."""
+    head = ["codec"]
+    columns = []
+    for one in run["times"]:
+        count = _threads(one)
+        means = mean_times(one["rows"])
+        for direction in ("encode", "decode"):
+            head.append(f"{direction}, {count}")
+            columns.append({c: m[direction] for c, m in means.items()})
+    ours = run["ours"][0]
+    rows = [
+        [_name(codec, run), *(f"{column[codec] / column[ours]:.2f}" for column in columns)]
+        for codec in columns[0]
+    ]
+    return table(head, rows)
+
+
+def _threads(one: Run) -> str:
+    return f"{one['threads']} thread" + ("s" if one["threads"] > 1 else "")
+
+
 def times(run: Run) -> str:
     """Return milliseconds a picture and what was matched, for each number of threads."""
     head = ["codec", "bpp", "PSNR, dB"]
     for one in run["times"]:
-        count = f"{one['threads']} thread" + ("s" if one["threads"] > 1 else "")
-        head += [f"encode, {count}", f"decode, {count}"]
+        head += [f"encode, {_threads(one)}", f"decode, {_threads(one)}"]
     first = run["times"][0]["rows"]
     rows = []
     for codec in dict.fromkeys(row["codec"] for row in first):
@@ -95,7 +125,7 @@ def stages(run: Run) -> str:
             own = [stage for stage in one["stages"] if stage["codec"] == codec]
             columns.append(own)
             decoder = codec.rpartition("decoder=")[2]
-            head.append(f"`{decoder}`, {one['threads']} thread{'s' if one['threads'] > 1 else ''}")
+            head.append(f"`{decoder}`, {_threads(one)}")
     rows = []
     for direction in ("encode", "decode"):
         for stage in columns[0][0][direction]:
@@ -116,22 +146,17 @@ def memory(run: Run) -> str:
     return table(head, rows)
 
 
-def growth(run: Run) -> str:
-    """Return seconds and peak MiB of large pictures."""
-    head = ("megapixels", "codec", "encode, s", "decode, s", "encode, MiB", "decode, MiB")
-    rows = []
-    for row in run["growth"]:
-        encode, decode = row["encode"], row["decode"]
-        seconds = (f"{one['seconds']:.2f}" for one in (encode, decode))
-        peaks = (f"{one['peak_mib']:.0f}" for one in (encode, decode))
-        rows.append([f"{row['megapixels']:g}", _name(row["codec"], run), *seconds, *peaks])
-    return table(head, rows)
-
-
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table, its first column to the left."""
     parts = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     return "\n".join(parts + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def short(codec: str) -> str:
+    """Return a codec's label for a plot: the decoder of ours, the settings of others."""
+    name, *options = codec.split(":")
+    kept = [option.partition("=")[2] for option in options if option.startswith("decoder=")]
+    return "\n".join([label(name), *kept])
 
 
 def _name(codec: str, run: Run) -> str:
@@ -145,7 +170,7 @@ def _mean(rows: Sequence[Run], field: str) -> float:
 TABLES: dict[str, Callable[[Run], str]] = {
     "speed-goals": goals,
     "speed-times": times,
+    "speed-ratios": ratios,
     "speed-stages": stages,
     "speed-memory": memory,
-    "speed-growth": growth,
 }
