@@ -24,6 +24,7 @@ from trellic.codec import Codec
 from trellic.coding import LatentCoder
 from trellic.entropy.tables import Tables
 from trellic.quantize.fit import refit
+from trellic.results import Clock
 
 Pixels = npt.NDArray[np.uint8]
 ROUNDS = 3
@@ -36,8 +37,8 @@ class _Observed(Codec):
     def start(self) -> None:
         self.symbols: list[tuple[npt.NDArray[Any], ...]] = []
 
-    def _coder(self) -> LatentCoder:
-        coder = super()._coder()
+    def _coder(self, clock: Clock | None = None) -> LatentCoder:
+        coder = super()._coder(clock)
         observe = lambda *part: self.symbols.append(part)  # noqa: E731
         coder.encode = functools.partial(coder.encode, observe=observe)  # type: ignore[method-assign]
         return coder

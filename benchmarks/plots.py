@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -98,6 +99,51 @@ def bars(
 ) -> list[Path]:
     """Draw bars, one of each group at each label, as ``STEM-light.svg``, ``.png`` and dark."""
     return _write(lambda theme: _draw_bars(labels, groups, title, theme), folder, stem)
+
+
+def growth_plots(rows: Sequence[Mapping[str, Any]], folder: Path, stem: str) -> list[Path]:
+    """Draw time and peak memory over megapixels, both axes logarithmic, light and dark.
+
+    Parameters
+    ----------
+    rows
+        Of `benchmarks.big`: ``megapixels`` and, for ``encode``, ``decode`` and ``region``,
+        ``seconds``, ``peak_bytes`` and ``bound``, the memory allowed.
+    folder, stem
+        Where to write.
+    """
+    return _write(lambda theme: _draw_growth(rows, theme), folder, stem)
+
+
+def _draw_growth(rows: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
+    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    times, memory = figure.subplots(1, 2)
+    sizes = [row["megapixels"] for row in rows]
+    colours = theme.ours, *theme.colours[:2]
+    for colour, part in zip(colours, ("encode", "decode", "region"), strict=True):
+        line = {"color": colour, "marker": "o", "ms": 3}
+        times.plot(sizes, [row[part]["seconds"] for row in rows], label=part, **line)
+        memory.plot(sizes, [row[part]["peak_bytes"] / 1e6 for row in rows], label=part, **line)
+        bounds = [row[part]["bound"] / 1e6 for row in rows]
+        memory.plot(sizes, bounds, color=colour, lw=0.8, ls="--", label=f"{part}, bound")
+    for axes, title in ((times, "time in seconds"), (memory, "peak memory of the process in MB")):
+        axes.set_facecolor(theme.background)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("megapixels", color=theme.text)
+        _plain_ticks(axes)
+        _colour(axes, title, theme)
+    return figure
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """Mark 1, 2 and 5 times powers of ten, as plain numbers."""
+    low, high = axes.get_ylim()
+    marks = [m * 10.0**p for p in range(-3, 6) for m in (1, 2, 5)]
+    marks = [mark for mark in marks if low <= mark <= high]
+    axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
 
 
 def _write(draw: Callable[[Theme], Figure], folder: Path, stem: str) -> list[Path]:

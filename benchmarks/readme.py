@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import published, tables
+from benchmarks import published, speed_tables, tables
 from benchmarks.bdrate import BdRate
 from benchmarks.labels import label
 from benchmarks.runs import Comparison
@@ -131,7 +131,7 @@ def coder(results: Path) -> str:
         if not speed["name"].startswith("trellic") or speed["name"].endswith(", 32 lanes")
     ]
     head = ("coder", "encode, Msymbols/s", "decode, Msymbols/s", "bytes")
-    return _table(head, rows) + f"\n\nOne core, best run. {_made(run)}"
+    return speed_tables.table(head, rows) + f"\n\nOne core, best run. {_made(run)}"
 
 
 def gaussian(results: Path) -> str:
@@ -146,15 +146,53 @@ def gaussian(results: Path) -> str:
         for name, row in best.items()
     ]
     head = ("quantizer", "step", "excess, in bytes of the coder", "design's figure")
-    return _table(head, rows) + f"\n\n{_made(run)}"
+    return speed_tables.table(head, rows) + f"\n\n{_made(run)}"
+
+
+# ---- speed ----
+
+
+def _speed(draw: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
+    def drawn(results: Path) -> str:
+        path = results / "speed-kodak.json"
+        if not path.is_file():
+            return "*Not measured yet: `python -m benchmarks.speed --images kodak`.*"
+        run = _load(path)
+        return f"{draw(run)}\n\n{_made(run)}"
+
+    return drawn
+
+
+def big(results: Path) -> str:
+    """Draw time and peak memory of large pictures, and the lines fitted to them."""
+    path = results / "big.json"
+    if not path.is_file():
+        return "*Not measured yet: `python -m benchmarks.big --repeat 3`.*"
+    run = _load(path)
+    parts = ("encode", "decode", "region")
+    head = ("megapixels", *(f"{part}, s" for part in parts), *(f"{part}, MB" for part in parts))
+    rows = []
+    for row in run["results"]:
+        seconds = (f"{row[part]['seconds']:.2f}" for part in parts)
+        memory = (
+            f"{row[part]['peak_bytes'] / 1e6:.0f} ({row[part]['bound'] / 1e6:.0f})"
+            for part in parts
+        )
+        rows.append([f"{row['megapixels']:.1f}", *seconds, *memory])
+    lines = (_line(part, run["fits"][part]) for part in ("encode", "decode"))
+    return "\n\n".join([speed_tables.table(head, rows), "<br>\n".join(lines), _made(run)])
+
+
+def _line(part: str, fitted: Mapping[str, Mapping[str, float]]) -> str:
+    time, memory = fitted["seconds"], fitted["peak_bytes"]
+    return (
+        f"{part.capitalize()}: {1e3 * time['fixed']:.0f} ms + {1e3 * time['each']:.0f} ms a "
+        f"megapixel (every point within {time['off']:.0%}); {memory['fixed'] / 1e6:.0f} MB + "
+        f"{memory['each'] / 1e6:.1f} MB a megapixel (within {memory['off']:.0%})."
+    )
 
 
 # ---- what all of them share ----
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def _made(run: Mapping[str, Any]) -> str:
@@ -179,6 +217,8 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "rd-photos": rd_photos,
     "coder": coder,
     "gaussian": gaussian,
+    "big": big,
+    **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 
 

@@ -154,7 +154,7 @@ def save(path: Path, head: dict[str, object], codecs: Sequence[Measured], bd: ob
         for codec in codecs
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = _lines({**head, "bd_rates": bd, "codecs": rows})
+    text = lines({**head, "bd_rates": bd, "codecs": rows})
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -181,13 +181,13 @@ def _rounded(row: Mapping[str, object]) -> dict[str, object]:
     return {key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()}
 
 
-def _lines(value: object, indent: str = "") -> str:
-    """Format as JSON with objects of plain values on one line."""
+def lines(value: object, indent: str = "") -> str:
+    """Format as JSON with objects and lists of plain values on one line."""
     deeper = indent + " "
     if isinstance(value, dict) and any(isinstance(v, dict | list) and v for v in value.values()):
-        inner = (f"{deeper}{json.dumps(k)}: {_lines(v, deeper)}" for k, v in value.items())
+        inner = (f"{deeper}{json.dumps(k)}: {lines(v, deeper)}" for k, v in value.items())
         return "{\n" + ",\n".join(inner) + f"\n{indent}}}"
     if isinstance(value, list) and any(isinstance(v, dict | list) for v in value):
-        inner = (deeper + _lines(v, deeper) for v in value)
+        inner = (deeper + lines(v, deeper) for v in value)
         return "[\n" + ",\n".join(inner) + f"\n{indent}]"
     return json.dumps(value)

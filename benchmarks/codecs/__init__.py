@@ -68,8 +68,12 @@ class Spec:
             raise SpecError(f"options of {text!r} must be written option=value")
         return cls(name, tuple((key, value) for key, _, value in pairs))
 
+    def text(self) -> str:
+        """Return the text that `parse` reads, for another process."""
+        return ":".join([self.name, *(f"{key}={value}" for key, value in self.options)])
+
     def __str__(self) -> str:
-        """Return the text that `parse` reads, with paths cut to their last part."""
+        """Return that text with paths cut to their last part, for people."""
         options = (f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, value in self.options)
         return ":".join([self.name, *options])
 

@@ -11,7 +11,7 @@ TUNES = ("default", "psnr", "ssim", "iq")
 
 
 class Avif:
-    """libaom through Pillow's libavif, 8 bit, one thread, decoded by dav1d.
+    """libaom through Pillow's libavif, 8 bit, decoded by dav1d.
 
     Parameters
     ----------
@@ -20,19 +20,25 @@ class Avif:
     tune
         ``default`` leaves it to libavif, which since 1.4 tunes for the eye (``iq``); ``psnr`` needs
         fewer bits at equal PSNR.
+    threads
+        Of the encoder; the decoder takes as many as the process may use.
     """
 
     ladder = (2, 8, 14, 20, 26, 32, 38, 44, 50, 56, 63, 70, 77, 84, 90, 95)
 
-    def __init__(self, speed: str = "6", tune: str = "default") -> None:
-        if tune not in TUNES or not speed.isdecimal():
-            raise SpecError(f"avif: got speed={speed}, tune={tune}; tunes are {', '.join(TUNES)}")
+    def __init__(self, speed: str = "6", tune: str = "default", threads: str = "1") -> None:
+        if tune not in TUNES or not (speed.isdecimal() and threads.isdecimal()):
+            raise SpecError(
+                f"avif: got speed={speed}, tune={tune}, threads={threads}; "
+                f"tunes are {', '.join(TUNES)}"
+            )
         self.settings: dict[str, str | int | float] = {
             "speed": int(speed),
             "tune": tune,
             "subsampling": "4:4:4",
             "bit_depth": 8,
         }
+        self._threads = int(threads)
         self._advanced = None if tune == "default" else {"tune": tune}
         codecs = str(_avif.codec_versions())
         self.versions = {
@@ -49,7 +55,7 @@ class Avif:
             speed=self.settings["speed"],
             subsampling="4:4:4",
             codec="aom",
-            max_threads=1,
+            max_threads=self._threads,
             advanced=self._advanced,
         )
 

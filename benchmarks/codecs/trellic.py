@@ -38,8 +38,8 @@ class Trellic:
         device: str = "auto",
         threads: str = "",
     ) -> None:
-        self._codec = Codec.load(model, device=device, threads=int(threads) if threads else None)
-        manifest = self._codec.bundle.manifest
+        self.codec = Codec.load(model, device=device, threads=int(threads) if threads else None)
+        manifest = self.codec.bundle.manifest
         self.settings: dict[str, str | int | float] = {
             "model": str(manifest.name),
             "trellis": int(trellis),
@@ -53,15 +53,15 @@ class Trellic:
     @property
     def decoders(self) -> list[str]:
         """Names of the model's decoders."""
-        return list(self._codec.decoders)
+        return list(self.codec.decoders)
 
     def encode(self, pixels: Pixels, quality: float) -> bytes:
         """Encode at quality 1 to 100."""
-        return bytes(self._codec.encode(pixels, quality=quality, **self._encode_options))
+        return bytes(self.codec.encode(pixels, quality=quality, **self._encode_options))
 
     def decode(self, data: bytes) -> Pixels:
         """Decode with the decoder chosen."""
-        return np.asarray(self._codec.decode(data, decoder=self._decoder))
+        return np.asarray(self.codec.decode(data, decoder=self._decoder))
 
 
 def _installed() -> str:

@@ -243,16 +243,15 @@ class Codec:
         TargetUnreachable
             When no quality meets ``bpp`` or ``max_bytes``.
         """
-        start = time.perf_counter()
+        start, clock = time.perf_counter(), Clock()
         if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
             raise BadParameter("more than one target", expected="quality, bpp or max_bytes")
         quality16 = to_quality16(DEFAULT_QUALITY if quality is None else quality)
         quantizer = self._quantizer(trellis, search)
         chunks = bitstream.Chunks.of(picture, strip=strip)
         plane = self.bundle.manifest.layout.plane(picture.width, picture.height)
-        clock = Clock()
         f, h = self._analyse(picture, plane, clock, max_memory)
-        coder = self._coder()
+        coder = self._coder(clock)
         lanes: list[int] = []
 
         def encode_at(at: int) -> bytes:
@@ -272,7 +271,7 @@ class Codec:
                 encode_at, budget, allow_spare=max_bytes is not None, pixels=pixels
             )
             lanes[:] = bitstream.read_header(data).lanes
-        clock.mark("code")
+        clock.mark("file")
         return Encoded(
             data=data,
             width=picture.width,
@@ -431,8 +430,9 @@ class Codec:
         codec = self._codec_for(bitstream.read_header(data).stream_id)
         return codec._decoding.labels(data, decoder, max_pixels, max_memory)
 
-    def _coder(self) -> LatentCoder:
-        return LatentCoder(self.bundle.manifest.layout, self.bundle.tables, self._pool.exact())
+    def _coder(self, clock: Clock | None = None) -> LatentCoder:
+        manifest = self.bundle.manifest
+        return LatentCoder(manifest.layout, self.bundle.tables, self._pool.exact(), clock=clock)
 
     def _codec_for(self, stream_id: bytes) -> Codec:
         wanted = stream_id.hex()

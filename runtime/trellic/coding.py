@@ -29,6 +29,7 @@ from .layout import Layout, Plane, Step
 from .quantize.cpu import reconstruct, search
 from .quantize.reference import round_to_step
 from .quantize.trellis import next_state
+from .results import Clock
 
 Int32 = npt.NDArray[np.int32]
 Uint8 = npt.NDArray[np.uint8]
@@ -87,6 +88,7 @@ class LatentCoder:
     networks : "h_s" and "context_k"; "h_s" alone where it predicts by itself
     steps : code only so many context steps, the first ones: of latents there are then the first
         `channels`, and segments, in file order, end with those of the last step; None for all
+    clock : told when a stage ends: "networks" (h_s and contexts), "search", "rans"
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class LatentCoder:
         tables: Tables,
         networks: Mapping[str, ExactNetwork],
         steps: int | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.layout, self.tables, self.networks = layout, tables, networks
+        self._clock = clock or Clock()
         self.steps = layout.steps[:steps]
         self.channels = max(step.last for step in self.steps)
         self._member = [layout.step_of == k for k in range(len(self.steps))]
@@ -143,6 +147,7 @@ class LatentCoder:
             for last in (bool(lanes), True):  # a wrong guess of the lanes is mended once
                 rest = self._slice(y32, features, part, plane, level, quantizer, guess[i], observe)
                 parts = entropy.encode([*first, *rest], self.tables, guess[i])
+                self._clock.mark("rans")
                 right = entropy.choose_lanes(sum(map(len, parts)))
                 if last or right == guess[i]:
                     break
@@ -213,6 +218,7 @@ class LatentCoder:
                 expected=f"{1 + len(self.steps) * len(grid)} for its size and model",
             )
         first, k = self._hyper_latents(segments[0], lanes[0], plane, level)
+        self._clock.mark("rans")
         mean = np.repeat(level.hyper_mean, np.prod(plane.hyper))
         z = (k + mean).astype(np.int64).reshape(self.layout.hyper, *plane.hyper)
 
@@ -338,6 +344,7 @@ class LatentCoder:
             t32 = np.clip(target - mean32, -(1 << 20), 1 << 20).astype(np.int32)
             symbols, cls = self._quantize(t32, index, lanes, quantizer)
             self._fill(v32, step, position, symbols, cls, index)
+            self._clock.mark("search")
             yield step, position, t32, index, symbols, cls
 
     def _quantize(
@@ -369,6 +376,7 @@ class LatentCoder:
             else:
                 symbols = decoder.scalar(segments[k], index)
                 cls = np.zeros(len(symbols), np.uint8)
+            self._clock.mark("rans")
             self._fill(v32, step, position, symbols, cls, index)
         return v32
 
@@ -387,7 +395,7 @@ class LatentCoder:
         coded = slice(step.first, step.last)
         rows, columns = plane.coded
         limits = (rows - part.top, columns - part.left, self.layout.skip_index, self.layout.scales)
-        return latents.predict(
+        predicted = latents.predict(
             np.ascontiguousarray(mu, np.float32),
             np.ascontiguousarray(log_scale, np.float32),
             np.ascontiguousarray(self._member[k][coded]),
@@ -396,6 +404,8 @@ class LatentCoder:
             limits,
             v32[coded],
         )
+        self._clock.mark("networks")
+        return predicted
 
     def _outputs(
         self, k: int, step: Step, features: Float32, v32: Int32, level: Level

@@ -53,7 +53,7 @@ class StreamDecoder:
         """Decode a stream to a picture; `Codec.decode_timed` says the rest."""
         if best_effort and region is not None:
             raise BadParameter("best effort for a region", remedy="decode the whole picture")
-        choice = self._choose(decoder, "picture")
+        choice, clock = self._choose(decoder, "picture"), Clock()
         header = bitstream.read_header(data)
         part = to_rectangle(region, header.width, header.height)
         if best_effort:
@@ -61,7 +61,6 @@ class StreamDecoder:
         else:
             wanted = None if region is None else part
             stream = self._read(data, header, choice, max_pixels, wanted)
-        clock = Clock()
         lost = set[int]() if best_effort and not _is_whole(stream) else None
         picture = self._picture(stream, choice, clock, part, max_memory, lost)
         damage = None if lost is None else _damage(stream, lost, choice.steps(self._layout))
@@ -117,9 +116,10 @@ class StreamDecoder:
         ]
         return parts[0][0] if len(parts) == 1 else Mixture(parts)
 
-    def _coder(self, choice: Choice) -> LatentCoder:
+    def _coder(self, choice: Choice, clock: Clock | None = None) -> LatentCoder:
         steps = choice.steps(self._layout)
-        return LatentCoder(self._layout, self._bundle.tables, self._pool.exact(steps), steps)
+        exact = self._pool.exact(steps)
+        return LatentCoder(self._layout, self._bundle.tables, exact, steps, clock)
 
     def _read(
         self,
@@ -199,8 +199,8 @@ class StreamDecoder:
             )
         plane = self._layout.plane(header.width, header.height)
         level = self._bundle.levels.at(header.quality16, header.trellis)
-        coder = self._coder(choice)
-        clock.mark("load")
+        coder = self._coder(choice, clock)
+        clock.mark("file")
         side = header.slice_side * plane.block
         segments = stream.segments[: 1 + steps * header.slices]
         sizes = header.lanes, plane, level, header.trellis, side
@@ -213,7 +213,7 @@ class StreamDecoder:
             by_rows=by_rows,
             clock=clock,
         )
-        clock.mark("decode")
+        clock.mark("latents")
         return latents
 
     def _tile(self, stream: Parts, choice: Choice, part: Rectangle, max_memory: int | None) -> int:

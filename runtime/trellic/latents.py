@@ -29,7 +29,7 @@ class LazyLatents:
     decode : a slice's latents, (channels or more, rows, columns) in 1/32 step; called once for each
     unit : float32 (channels, 1, 1), what 1/32 step is worth
     by_rows : whether windows come row by row
-    clock : told when a stage ends, "decode" or "g_s"
+    clock : told when a stage ends, "latents" or "g_s"
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LazyLatents:
             shared = self._grid[i].within(wanted)
             v32 = self._held[i][(slice(None), *shared.index(self._grid[i]))]
             out[(slice(None), *shared.index(wanted))] = v32 * self._unit
-        self._clock.mark("decode")
+        self._clock.mark("latents")
         return out
 
     def _forget_before(self, wanted: Rectangle) -> None:

@@ -74,7 +74,12 @@ class Decoded:
 
 
 class Clock:
-    """Wall time of each stage."""
+    """Wall time of each stage.
+
+    Encoding: "prepare", "g_a", "h_a", "networks" (integer h_s and contexts), "search", "rans",
+    "file". Decoding: "file", "rans", "networks", "latents" (from integers to floats), "g_s". Colour
+    has no stage of its own: bytes become floats inside the graphs of g_a and g_s.
+    """
 
     def __init__(self) -> None:
         self.stages: dict[str, float] = {}

@@ -581,3 +581,13 @@ def test_bad_options_are_named(tiny, bad):
 def test_bad_threads_are_named(tiny, threads):
     with pytest.raises(BadParameter, match="threads"):
         Codec(tiny.bundle.path, threads=threads)
+
+
+def test_stages_are_named_and_fill_the_time(tiny):
+    picture = Picture(np.zeros((80, 64, 3), np.uint8))
+    encoded = tiny.encode_picture(picture, quality=50)
+    decoded = tiny.decode_timed(encoded.data)
+    assert set(encoded.stages) == {"prepare", "g_a", "h_a", "networks", "search", "rans", "file"}
+    assert set(decoded.stages) == {"file", "rans", "networks", "latents", "g_s"}
+    for timed in (encoded, decoded):
+        assert 0.5 * timed.seconds < sum(timed.stages.values()) <= timed.seconds
