@@ -2,12 +2,14 @@
 
 Scalar and trellis streams have tables of their own. Each family is fitted by running the real
 encoder over photos at many qualities, counting, and running it again with the new tables, because
-choosing by cost changes what is chosen. Then each trellis gets a quality offset, so that equal
-quality means equal PSNR.
+choosing by cost changes what is chosen. Dithered streams have tables of their own too, fitted once:
+dither chooses nothing. Then each trellis, and dither, gets a quality offset, so that equal quality
+means equal PSNR.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -22,6 +24,7 @@ from trellic.entropy.tables import Tables
 from trellic.exact.levels import TRELLIS_CODES, LevelTables
 from trellic.layout import Layout, Plane
 from trellic.quantize.fit import parametric_tables
+from trellic.quantize.fit_dither import parametric_dither
 from trellic_training.symbols import Collector
 
 Float32 = npt.NDArray[np.float32]
@@ -35,6 +38,7 @@ FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitte
 REFERENCE_QUALITIES = (20, 40, 60, 80)
 MIN_SLOPE = 0.01  # dB for one quality; a model that gains less is not worth an offset
 MAX_OFFSET = 16 * 15  # 1/16 quality: as far as the tables of levels reach beyond 1 and 100
+OFFSET_SEED = 1  # of the dither whose PSNR is equalised
 OFFSET_PHOTOS = 12  # photos, at least, on which the PSNR of trellises is equalised
 OFFSET_SAMPLES = 3 * 2**18  # of those photos together: more photos, if they are small
 
@@ -70,35 +74,38 @@ class Calibration:
         self.layout, self.levels, self.networks = layout, levels, networks
         self.photos = photos
         self.prior = parametric_tables(sigmas, trellis_step)
+        self.dither_prior = parametric_dither(sigmas)
 
     def coder(self, tables: Tables) -> LatentCoder:
         """Return the runtime's coder with these tables."""
         return LatentCoder(self.layout, tables, self.networks)
 
     def fit(self, lam: dict[str, int]) -> Tables:
-        """Fit both families; ``lam`` has the search's Lagrangian for "scalar" and "trellis"."""
+        """Fit all families; ``lam`` has the search's Lagrangian for "scalar" and "trellis"."""
         tables = self.prior
         for states, family in ((0, "scalar"), (FIT_STATES, "trellis")):
             quantizer = Quantizer(states, lam[family])
             for turn in range(ROUNDS):
-                collected = Collector()
-                coder = self.coder(tables)
-                for i, photo in enumerate(track(self.photos, f"fitting {family} tables, {turn}")):
-                    quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
-                    level = self.levels.at(16 * quality, states)
-                    count = FIT_LANES if photo.pixels.size >= SMALL else 1
-                    lanes = [count] * len(slice_grid(*photo.plane.latents))
-                    coder.encode(
-                        photo.f,
-                        photo.h,
-                        photo.plane,
-                        level,
-                        quantizer,
-                        lanes=lanes,
-                        observe=collected,
-                    )
+                collected = self._collect(tables, quantizer, turn, f"{family} tables, {turn}")
                 tables = collected.refit(tables, self.prior)
-        return tables
+        tables = dataclasses.replace(tables, dither=self.dither_prior)
+        collected = self._collect(tables, Quantizer(0, 0, dither=0), 0, "tables of dither")
+        return dataclasses.replace(tables, dither=collected.refit_dither(self.dither_prior))
+
+    def _collect(self, tables: Tables, quantizer: Quantizer, turn: int, what: str) -> Collector:
+        """Symbols of all photos, each at one quality, another one every turn."""
+        collected, coder = Collector(), self.coder(tables)
+        for i, photo in enumerate(track(self.photos, f"fitting {what}")):
+            if quantizer.dither is not None:
+                quantizer = dataclasses.replace(quantizer, dither=i)
+            quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
+            level = self.levels.at(16 * quality, quantizer.states)
+            count = FIT_LANES if photo.pixels.size >= SMALL else 1
+            lanes = [count] * len(slice_grid(*photo.plane.latents))
+            coder.encode(
+                photo.f, photo.h, photo.plane, level, quantizer, lanes=lanes, observe=collected
+            )
+        return collected
 
     def measure(
         self,
@@ -107,14 +114,24 @@ class Calibration:
         quality: float,
         synthesis: Callable[[Float32, Plane], Pixels],
     ) -> tuple[float, float]:
-        """Mean bits per pixel (payload) and mean PSNR (dB) over a few photos at one quality."""
+        """Mean bits per pixel (payload) and mean PSNR (dB) over a few photos at one quality.
+
+        Without quality offsets: those are made from this.
+        """
         coder = self.coder(tables)
         level = self.levels.at(round(16 * quality), quantizer.states)
         bpps, psnrs = [], []
         some = max(OFFSET_PHOTOS, OFFSET_SAMPLES // self.photos[0].pixels.size)
         for photo in self.photos[:some]:
             coded = coder.encode(photo.f, photo.h, photo.plane, level, quantizer)
-            v32 = coder.decode(coded.segments, coded.lanes, photo.plane, level, quantizer.states)
+            v32 = coder.decode(
+                coded.segments,
+                coded.lanes,
+                photo.plane,
+                level,
+                quantizer.states,
+                dither=quantizer.dither,
+            )
             latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
             picture = synthesis(latents.astype(np.float32), photo.plane)
             error = np.square(picture.astype(np.float64) - photo.pixels).mean()
@@ -126,17 +143,14 @@ class Calibration:
     def offsets(
         self, tables: Tables, lam: dict[str, int], synthesis: Callable[[Float32, Plane], Pixels]
     ) -> npt.NDArray[np.int16]:
-        """Quality offset of each trellis (in 1/16) that gives it the scalar quantizer's PSNR."""
+        """Quality offsets (in 1/16) that give all trellises, and dither, the scalar PSNR."""
         scalar = Quantizer(0, lam["scalar"])
         curve = [self.measure(tables, scalar, q, synthesis)[1] for q in REFERENCE_QUALITIES]
-        offsets = []
-        for states in track(TRELLIS_CODES, "equalising PSNR over trellises"):
-            trellis = Quantizer(states, lam["trellis"])
-            own = (
-                curve
-                if not states
-                else [self.measure(tables, trellis, q, synthesis)[1] for q in REFERENCE_QUALITIES]
-            )
+        others = [Quantizer(states, lam["trellis"]) for states in TRELLIS_CODES if states]
+        others.append(Quantizer(0, 0, dither=OFFSET_SEED))
+        offsets = [0]
+        for other in track(others, "equalising PSNR over quantizers"):
+            own = [self.measure(tables, other, q, synthesis)[1] for q in REFERENCE_QUALITIES]
             slope = np.maximum(np.gradient(curve, REFERENCE_QUALITIES), MIN_SLOPE)
             shift = (np.asarray(curve) - np.asarray(own)) / slope
             offsets.append(round(16 * float(shift.mean())))

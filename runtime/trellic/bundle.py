@@ -151,6 +151,7 @@ class Bundle:
             and self.levels.hyper_mean.shape[1] == layout.hyper
             and self.levels.hyper_index.max() < layout.scales
             and self.tables.scales == layout.scales
+            and self.levels.has_dither == (self.tables.dither is not None)
             and set(self.network_names) <= set(self.manifest.exact)
             and set(self.network_names) <= set(self.manifest.probes)
             and {"scalar", "trellis"} <= set(self.manifest.search)

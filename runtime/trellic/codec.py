@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import bitstream, bundle, images, memory, transforms
-from .bitstream import Prefix, Stream
+from .bitstream import MAX_SEED, Prefix, Stream
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
 from .decoding import WARM_SIDE, StreamDecoder
 from .engines.pool import EnginePool
@@ -221,6 +221,7 @@ class Codec:
         search: Literal["trellis", "round"] = "trellis",
         strip: bool = False,
         max_memory: int | None = None,
+        dither: int | None = None,
     ) -> Encoded:
         """Encode a picture.
 
@@ -233,11 +234,13 @@ class Codec:
         search : "round" (with ``trellis=0``) rounds plainly, for experiments
         strip : leave out metadata
         max_memory : bytes that the process may take (see `trellic.memory`), None for no limit
+        dither : seed of subtractive dither, 0 to 2**32 - 1, with ``trellis=0`` only: errors of
+            the latents are then uniform and independent of the picture, at the price of bits
 
         Raises
         ------
         BadParameter
-            When an option is out of range.
+            When an option is out of range, or the model has no tables for dither.
         ImageTooLarge
             When ``max_memory`` is too little.
         TargetUnreachable
@@ -247,7 +250,7 @@ class Codec:
         if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
             raise BadParameter("more than one target", expected="quality, bpp or max_bytes")
         quality16 = to_quality16(DEFAULT_QUALITY if quality is None else quality)
-        quantizer = self._quantizer(trellis, search)
+        quantizer = self._quantizer(trellis, search, dither)
         chunks = bitstream.Chunks.of(picture, strip=strip)
         plane = self.bundle.manifest.layout.plane(picture.width, picture.height)
         f, h = self._analyse(picture, plane, clock, max_memory)
@@ -255,11 +258,11 @@ class Codec:
         lanes: list[int] = []
 
         def encode_at(at: int) -> bytes:
-            level = self.bundle.levels.at(at, trellis)
+            level = self.bundle.levels.at(at, trellis, dithered=dither is not None)
             coded = coder.encode(f, h, plane, level, quantizer)
             lanes[:] = coded.lanes
             size = picture.width, picture.height
-            header = self._header(*size, at, trellis, coded, grey=picture.grey)
+            header = self._header(*size, at, trellis, coded, grey=picture.grey, dither=dither)
             return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
 
         if bpp is None and max_bytes is None:
@@ -292,6 +295,7 @@ class Codec:
         coded: CodedLatents,
         *,
         grey: bool = False,
+        dither: int | None = None,
     ) -> bitstream.Header:
         return bitstream.Header(
             width=width,
@@ -302,9 +306,10 @@ class Codec:
             stream_id=bytes.fromhex(self.bundle.manifest.stream_id),
             lanes=tuple(coded.lanes),
             grey=grey,
+            dither=dither,
         )
 
-    def _quantizer(self, trellis: int, search: str) -> Quantizer:
+    def _quantizer(self, trellis: int, search: str, dither: int | None = None) -> Quantizer:
         if not isinstance(trellis, (int, np.integer)) or trellis not in TRELLIS_CODES:
             raise BadParameter(
                 f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_CODES))}"
@@ -314,9 +319,24 @@ class Codec:
                 f"search {search!r} with trellis {trellis}",
                 expected="search='trellis', or search='round' with trellis=0",
             )
+        if dither is not None:
+            self._check_dither(dither, trellis, search)
         lam = self.bundle.manifest.search["trellis" if trellis else "scalar"].lam
         mode: Mode = "round" if search == "round" else "search"
-        return Quantizer(trellis, lam, mode)
+        return Quantizer(trellis, lam, mode, dither)
+
+    def _check_dither(self, seed: int, trellis: int, search: str) -> None:
+        if trellis or search == "round":
+            raise BadParameter(
+                f"dither with trellis {trellis}, search {search!r}", expected="trellis=0 alone"
+            )
+        if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise BadParameter(f"dither {seed!r}", expected=f"a seed, 0 to {MAX_SEED}")
+        if self.bundle.tables.dither is None:
+            raise BadParameter(
+                f"model {self.model!r} has no tables for dither",
+                remedy="encode without it, or with a model exported since it was added",
+            )
 
     def _analyse(
         self, picture: Picture, plane: Plane, clock: Clock, max_memory: int | None

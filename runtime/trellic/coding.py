@@ -21,11 +21,12 @@ import numpy.typing as npt
 from . import entropy
 from .bitstream import DEFAULT_SLICE_SIDE, Rectangle, slice_grid
 from .engines.exact import ExactNetwork
-from .entropy.tables import Tables
+from .entropy.tables import FrequencyTables, Tables
 from .errors import CorruptStream, StreamError
 from .exact import cpu as latents
 from .exact.levels import Level
 from .layout import Layout, Plane, Step
+from .quantize import dither_cpu as dithering
 from .quantize.cpu import reconstruct, search
 from .quantize.reference import round_to_step
 from .quantize.trellis import next_state
@@ -45,11 +46,20 @@ HYPER_LIMIT = 1 << 14  # of a hyper-latent, before its mean is taken off
 
 @dataclass(frozen=True)
 class Quantizer:
-    """How latents are quantized: number of trellis states (0 is scalar), cost weight, mode."""
+    """How latents are quantized.
+
+    Attributes
+    ----------
+    states : of the trellis, 0 for scalar
+    lam : cost weight
+    mode : "round" rounds plainly, with 0 states
+    dither : seed of subtractive dither, with 0 states; `lam` and `mode` are then not used
+    """
 
     states: int
     lam: int
     mode: Mode = "search"
+    dither: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,8 @@ class QuantizedLatents:
     ----------
     v32 : int32 (latents, rows, columns), reconstruction in 1/32 step, as a decoder will have it
     k : int32, same shape; indices, 0 where not coded
-    cls : uint8, same shape; quantizer of each latent (0 scalar, 1 Q0, 2 Q1), `NOT_CODED` elsewhere
+    cls : uint8, same shape; class of each latent (0 scalar, 1 Q0, 2 Q1, 3 to 18 dithered),
+        `NOT_CODED` elsewhere
     """
 
     v32: Int32
@@ -145,8 +156,10 @@ class LatentCoder:
                 guess.append(guess_lanes(log_sum(y32)))
             first = [hyper] if i == 0 else []
             for last in (bool(lanes), True):  # a wrong guess of the lanes is mended once
-                rest = self._slice(y32, features, part, plane, level, quantizer, guess[i], observe)
-                parts = entropy.encode([*first, *rest], self.tables, guess[i])
+                rest = self._slice(
+                    y32, features, part, plane, level, quantizer, guess[i], observe, i
+                )
+                parts = entropy.encode([*first, *rest], self._book(quantizer.dither), guess[i])
                 self._clock.mark("rans")
                 right = entropy.choose_lanes(sum(map(len, parts)))
                 if last or right == guess[i]:
@@ -164,6 +177,7 @@ class LatentCoder:
         states: int,
         slice_side: int | None = None,
         lost: set[int] | None = None,
+        dither: int | None = None,
     ) -> Int32:
         """Decode all latents.
 
@@ -173,7 +187,7 @@ class LatentCoder:
         -------
         int32 (channels, rows, columns), in 1/32 step
         """
-        decoded = self.slices(segments, lanes, plane, level, states, slice_side, lost)
+        decoded = self.slices(segments, lanes, plane, level, states, slice_side, lost, dither)
         v32 = np.empty((self.channels, *plane.latents), np.int32)
         for i, part in enumerate(_grid(plane, slice_side)):
             v32[(slice(None), *part.index())] = decoded(i)
@@ -188,6 +202,7 @@ class LatentCoder:
         states: int,
         slice_side: int | None = None,
         lost: set[int] | None = None,
+        dither: int | None = None,
     ) -> Callable[[int], Int32]:
         """Decode the hyper-latents, and return what decodes the latents of a slice.
 
@@ -199,6 +214,7 @@ class LatentCoder:
         slice_side : of a slice, in latents; the usual 1024 pixels if left out
         lost : if given, segments may be None, and the numbers of those that are, that follow such
             a one in their slice or that do not decode are added: their latents are their means
+        dither : seed of a dithered stream
 
         Returns
         -------
@@ -217,7 +233,8 @@ class LatentCoder:
                 f"the stream has {len(segments)} segments",
                 expected=f"{1 + len(self.steps) * len(grid)} for its size and model",
             )
-        first, k = self._hyper_latents(segments[0], lanes[0], plane, level)
+        book = self._book(dither)
+        first, k = self._hyper_latents(segments[0], lanes[0], plane, level, book)
         self._clock.mark("rans")
         mean = np.repeat(level.hyper_mean, np.prod(plane.hyper))
         z = (k + mean).astype(np.int64).reshape(self.layout.hyper, *plane.hyper)
@@ -231,8 +248,9 @@ class LatentCoder:
                 plane=plane,
                 level=level,
                 states=states,
+                key=None if dither is None else dithering.slice_key(dither, i),
             )
-            fresh = partial(entropy.Decoder, tables=self.tables, lanes=lanes[i])
+            fresh = partial(entropy.Decoder, tables=book, lanes=lanes[i])
             start = fresh if i else lambda _: first
             own = [segments[number] for number in numbers]
             v32, good = _run(run, start, own, len(self.layout.steps), forgive=lost is not None)
@@ -271,18 +289,27 @@ class LatentCoder:
                 observe(t32, index, k, cls)
         return QuantizedLatents(v32, chosen, classes)
 
+    def _book(self, dither: int | None) -> FrequencyTables:
+        """Frequency tables of a stream; dithered ones need more of them."""
+        return self.tables if dither is None else self.tables.dithered
+
     # ---- hyper-latents ----
 
     def _hyper_index(self, plane: Plane, level: Level) -> Uint8:
         return np.repeat(level.hyper_index, np.prod(plane.hyper)).astype(np.uint8)
 
     def _hyper_latents(
-        self, segment: bytes | None, lanes: int, plane: Plane, level: Level
+        self,
+        segment: bytes | None,
+        lanes: int,
+        plane: Plane,
+        level: Level,
+        book: FrequencyTables,
     ) -> tuple[entropy.Decoder, Int32]:
         """Decode segment 0; its decoder goes on with slice 0."""
         if segment is None:
             raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
-        decoder = entropy.Decoder(segment, self.tables, lanes)
+        decoder = entropy.Decoder(segment, book, lanes)
         return decoder, decoder.scalar(segment, self._hyper_index(plane, level))
 
     def _hyper_segment(self, z: npt.NDArray[np.int64], level: Level) -> entropy.Segment:
@@ -315,10 +342,11 @@ class LatentCoder:
         quantizer: Quantizer,
         lanes: int,
         observe: Observer | None,
+        number: int,
     ) -> list[entropy.Segment]:
         v32 = np.zeros(y32.shape, np.int32)
         segments = []
-        choices = self._choices(y32, features, v32, part, plane, level, quantizer, lanes)
+        choices = self._choices(y32, features, v32, part, plane, level, quantizer, lanes, number)
         for _, _, t32, index, symbols, cls in choices:
             table = cls.astype(np.uint16) * self.layout.scales + index
             segments.append(entropy.Segment(symbols, table))
@@ -336,14 +364,23 @@ class LatentCoder:
         level: Level,
         quantizer: Quantizer,
         lanes: int,
+        number: int = 0,
     ) -> Iterator[tuple[Step, Int32, Int32, Uint8, Int32, Uint8]]:
         """Quantize step by step, filling ``v32``: positions, t32, scale indices, k, classes."""
+        seed = quantizer.dither
+        key = None if seed is None else dithering.slice_key(seed, number)
         for k, step in enumerate(self.steps):
             position, mean32, index = self._predict(k, step, features, v32, part, plane, level)
             target = y32[step.first : step.last].ravel()[position]
             t32 = np.clip(target - mean32, -(1 << 20), 1 << 20).astype(np.int32)
-            symbols, cls = self._quantize(t32, index, lanes, quantizer)
-            self._fill(v32, step, position, symbols, cls, index)
+            if key is None:
+                symbols, cls = self._quantize(t32, index, lanes, quantizer)
+                recon32 = reconstruct(symbols, cls, index, self.tables)
+            else:
+                u = _noise(key, step, position, v32)
+                symbols, cls = dithering.quantize(t32, u), dithering.classes(u)
+                recon32 = dithering.reconstruct(symbols, u)
+            self._fill(v32, step, position, recon32)
             self._clock.mark("search")
             yield step, position, t32, index, symbols, cls
 
@@ -364,6 +401,7 @@ class LatentCoder:
         plane: Plane,
         level: Level,
         states: int,
+        key: int | None = None,
     ) -> Int32:
         """Decode the first steps of a slice; latents of steps without a segment are their means."""
         v32 = np.zeros((self.channels, *features.shape[1:]), np.int32)
@@ -371,14 +409,26 @@ class LatentCoder:
             position, _, index = self._predict(k, step, features, v32, part, plane, level)
             if decoder is None or k >= len(segments):
                 continue
-            if states:
-                symbols, cls = decoder.trellis(segments[k], index, next_state(states))
+            if key is not None:
+                u = _noise(key, step, position, v32)
+                symbols = decoder.known(segments[k], index, dithering.classes(u))
+                recon32 = dithering.reconstruct(symbols, u)
             else:
-                symbols = decoder.scalar(segments[k], index)
-                cls = np.zeros(len(symbols), np.uint8)
+                recon32 = self._decode_step(decoder, segments[k], index, states)
             self._clock.mark("rans")
-            self._fill(v32, step, position, symbols, cls, index)
+            self._fill(v32, step, position, recon32)
         return v32
+
+    def _decode_step(
+        self, decoder: entropy.Decoder, segment: bytes, index: Uint8, states: int
+    ) -> Int32:
+        """Decode a segment without dither to what is added to its means."""
+        if states:
+            symbols, cls = decoder.trellis(segment, index, next_state(states))
+        else:
+            symbols = decoder.scalar(segment, index)
+            cls = np.zeros(len(symbols), np.uint8)
+        return reconstruct(symbols, cls, index, self.tables)
 
     def _predict(
         self,
@@ -420,11 +470,18 @@ class LatentCoder:
             x = np.concatenate([features, latents.context_input(v32[: step.context], scale)])
         return self.networks[f"context_{k}"](x)
 
-    def _fill(
-        self, v32: Int32, step: Step, position: Int32, k: Int32, cls: Uint8, index: Uint8
-    ) -> None:
+    def _fill(self, v32: Int32, step: Step, position: Int32, recon32: Int32) -> None:
+        """Add reconstructions to the means of a step."""
         coded = v32[step.first : step.last].reshape(-1)  # a view: the slice is contiguous
-        coded[position] += reconstruct(k, cls, index, self.tables)
+        coded[position] += recon32
+
+
+def _noise(key: int, step: Step, position: Int32, v32: Int32) -> npt.NDArray[np.int8]:
+    """Noise of the coded latents of a step, in 1/64 step; positions are those within its channels.
+
+    Latents are numbered over all channels of the slice.
+    """
+    return dithering.noise(key, step.first * v32[0].size, position)
 
 
 def _grid(plane: Plane, slice_side: int | None) -> list[Rectangle]:

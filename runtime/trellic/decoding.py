@@ -198,7 +198,11 @@ class StreamDecoder:
                 expected=f"{1 + len(self._layout.steps) * header.slices} for its size and model",
             )
         plane = self._layout.plane(header.width, header.height)
-        level = self._bundle.levels.at(header.quality16, header.trellis)
+        dithered = header.dither is not None
+        if dithered and self._bundle.tables.dither is None:
+            name = self._bundle.manifest.name
+            raise CorruptStream(f"a dithered stream, but model {name!r} has no tables for it")
+        level = self._bundle.levels.at(header.quality16, header.trellis, dithered=dithered)
         coder = self._coder(choice, clock)
         clock.mark("file")
         side = header.slice_side * plane.block
@@ -208,7 +212,7 @@ class StreamDecoder:
         latents = LazyLatents(
             header,
             plane,
-            coder.slices(segments, *sizes, lost),
+            coder.slices(segments, *sizes, lost, header.dither),
             (np.float32(128) / gain)[:, None, None],
             by_rows=by_rows,
             clock=clock,

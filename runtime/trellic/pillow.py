@@ -15,8 +15,8 @@ Examples
 Opening reads the file and checks it; the pixels are decoded when they are first needed, with the
 decoder that the attribute ``decoder`` names by then.
 
-Saving takes ``quality``, ``bpp``, ``max_bytes``, ``trellis``, ``search`` and ``strip`` as
-`trellic.encode` does, ``model`` (a name or path), ``device``, and ``exif``, ``icc_profile`` and
+Saving takes ``quality``, ``bpp``, ``max_bytes``, ``trellis``, ``search``, ``strip`` and ``dither``
+as `trellic.encode` does, ``model`` (a name or path), ``device``, and ``exif``, ``icc_profile`` and
 ``xmp`` in place of those that the image carries.
 """
 
@@ -41,7 +41,7 @@ DEFAULT_MODEL = "photo"
 DEFAULT_DECODER = "quality"
 _SIGNATURE = b"TLC"
 _METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's name: ours
-_ENCODER_OPTIONS = ("quality", "bpp", "max_bytes", "trellis", "search", "strip")
+_ENCODER_OPTIONS = ("quality", "bpp", "max_bytes", "trellis", "search", "strip", "dither")
 
 
 class TlcImageFile(ImageFile.ImageFile):

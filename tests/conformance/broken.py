@@ -39,7 +39,7 @@ def streams(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
         "bad-signature": ("another signature", b"TLB" + good[3:]),
         "bad-version": ("format version 2", sealed(SIGNATURE + b"\x02" + good[4:-4])),
         "bad-reserved": ("a reserved bit is set", _reserved(good, head)),
-        "bad-dither": ("the dither flag, which version 1 does not define", extended(b"\x20" * 5)),
+        "bad-dither": ("a dither seed in a trellis stream", extended(b"\x20" * 5)),
         "bad-flag": ("an unknown flag of the extension", extended(b"\x80")),
         "bad-empty-extension": ("an extension without flags", extended(b"\0")),
         "bad-default-side": ("the default slice side spelled out", extended(b"\x10\x10")),

@@ -49,7 +49,7 @@ REASONS = {
     "bad-signature": "begins with b'TLB'",
     "bad-version": "format version 2",
     "bad-reserved": "reserved bit",
-    "bad-dither": "unknown flags 0x20",
+    "bad-dither": "dither with 8 states",
     "bad-flag": "unknown flags 0x80",
     "bad-empty-extension": "extension is empty",
     "bad-default-side": "slice side of 64",

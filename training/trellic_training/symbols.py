@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trellic.entropy.tables import Tables
+from trellic.entropy.tables import DitherTables, Tables
 from trellic.quantize.fit import refit
+from trellic.quantize.fit_dither import refit_dither
 
 
 class Collector:
@@ -32,3 +33,10 @@ class Collector:
             k.astype(np.int32),
             cls.astype(np.uint8),
         )
+
+    def refit_dither(self, prior: DitherTables) -> DitherTables:
+        """Tables of dithered streams, fitted to everything collected."""
+        if not self.parts:
+            return prior
+        _, index, k, cls = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        return refit_dither(prior, index.astype(np.uint8), k.astype(np.int32), cls.astype(np.uint8))

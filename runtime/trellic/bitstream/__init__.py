@@ -16,7 +16,15 @@ from .container import (
     read_slices,
     write,
 )
-from .header import BLOCK, DEFAULT_SLICE_SIDE, MAX_LANES, TRELLIS_STATES, Header, slice_grid
+from .header import (
+    BLOCK,
+    DEFAULT_SLICE_SIDE,
+    MAX_LANES,
+    MAX_SEED,
+    TRELLIS_STATES,
+    Header,
+    slice_grid,
+)
 from .layout import Layout, Span, read_layout
 from .rectangle import Rectangle
 
@@ -26,6 +34,7 @@ __all__ = [
     "DEFAULT_SLICE_SIDE",
     "MAX_LANES",
     "MAX_METADATA",
+    "MAX_SEED",
     "TRELLIS_STATES",
     "Chunks",
     "Header",

@@ -5,7 +5,7 @@ Specification: ``docs/format.md``, section 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import BadParameter, CorruptStream, NotATrellicFile, TruncatedStream
 from ..errors import UnsupportedVersion as Unsupported
@@ -26,9 +26,20 @@ VERSION = 1
 # Chunks in file order, which is also the order of their flag bits.
 CHUNKS = ("alpha", "icc", "exif", "xmp")
 _SLICE_SIDE_FLAG = 1 << 4
-_KNOWN_FLAGS = 0b11111
+_DITHER_FLAG = 1 << 5
+_SEED_BYTES = 4
+_KNOWN_FLAGS = 0b111111
 _CHUNK_VARINT_BYTES = 4
 MAX_STORED_CHUNK = (1 << 7 * _CHUNK_VARINT_BYTES) - 1
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What the header's extension says; this is what its absence says."""
+
+    chunks: dict[str, int] = field(default_factory=dict)
+    slice_side: int = DEFAULT_SLICE_SIDE
+    dither: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,7 @@ class Front:
     stream_id: bytes
     first_log2_lanes: int
     grey: bool
-    slice_side: int
-    chunks: dict[str, int]
+    extension: Extension
 
 
 def pack_front(header: Header, chunks: dict[str, int]) -> bytes:
@@ -56,24 +66,17 @@ def pack_front(header: Header, chunks: dict[str, int]) -> bytes:
     chunks : dict
         Stored length in bytes of each chunk there is, by name.
     """
-    default_side = header.slice_side == DEFAULT_SLICE_SIDE
-    extended = bool(chunks) or not default_side
+    extension = _pack_extension(Extension(chunks, header.slice_side, header.dither))
     fields = (
         header.quality16
         | TRELLIS_STATES.index(header.trellis) << 11
         | (header.lanes[0].bit_length() - 1) << 14
         | (header.steps - 1) << 18
         | header.grey << 21
-        | extended << 22
+        | bool(extension) << 22
     )
     out = SIGNATURE + bytes([VERSION]) + fields.to_bytes(3, "little") + header.stream_id
-    out += pack_varint(header.width - 1) + pack_varint(header.height - 1)
-    if not extended:
-        return out
-    flags = sum(1 << bit for bit, name in enumerate(CHUNKS) if name in chunks)
-    out += bytes([flags | (0 if default_side else _SLICE_SIDE_FLAG)])
-    out += b"".join(pack_varint(chunks[name]) for name in CHUNKS if name in chunks)
-    return out if default_side else out + bytes([header.slice_side // CELL])
+    return out + pack_varint(header.width - 1) + pack_varint(header.height - 1) + extension
 
 
 def read_front(cursor: Cursor) -> Front:
@@ -89,7 +92,7 @@ def read_front(cursor: Cursor) -> Front:
         raise Unsupported("the header's reserved bit is set", remedy="update Trellic")
     stream_id = bytes(cursor.take(STREAM_ID_BYTES, "header"))
     width, height = (1 + cursor.varint(3, f"{side} of the picture") for side in ("width", "height"))
-    chunks, slice_side = _read_extension(cursor) if fields >> 22 & 1 else ({}, DEFAULT_SLICE_SIDE)
+    extension = _read_extension(cursor) if fields >> 22 & 1 else Extension()
     log2_lanes = fields >> 14 & 15
     front = Front(
         width=width,
@@ -100,8 +103,7 @@ def read_front(cursor: Cursor) -> Front:
         stream_id=stream_id,
         first_log2_lanes=log2_lanes,
         grey=bool(fields >> 21 & 1),
-        slice_side=slice_side,
-        chunks=chunks,
+        extension=extension,
     )
     try:  # sizes before the table, whose length hangs on them
         check_side(width, "width")
@@ -130,7 +132,21 @@ def _read_signature(cursor: Cursor) -> None:
         )
 
 
-def _read_extension(cursor: Cursor) -> tuple[dict[str, int], int]:
+def _pack_extension(extension: Extension) -> bytes:
+    """Return the bytes of an extension, none if it says nothing."""
+    chunks, side, seed = extension.chunks, extension.slice_side, extension.dither
+    flags = sum(1 << bit for bit, name in enumerate(CHUNKS) if name in chunks)
+    out = b"".join(pack_varint(chunks[name]) for name in CHUNKS if name in chunks)
+    if side != DEFAULT_SLICE_SIDE:
+        flags |= _SLICE_SIDE_FLAG
+        out += bytes([side // CELL])
+    if seed is not None:
+        flags |= _DITHER_FLAG
+        out += seed.to_bytes(_SEED_BYTES, "little")
+    return bytes([flags]) + out if flags else b""
+
+
+def _read_extension(cursor: Cursor) -> Extension:
     flags = cursor.byte("header extension")
     if flags & ~_KNOWN_FLAGS:
         raise Unsupported(
@@ -146,9 +162,11 @@ def _read_extension(cursor: Cursor) -> tuple[dict[str, int], int]:
             chunks[name] = cursor.varint(_CHUNK_VARINT_BYTES, f"length of the {name} chunk")
             if chunks[name] == 0:
                 raise CorruptStream(f"the {name} chunk has no bytes")
-    if not flags & _SLICE_SIDE_FLAG:
-        return chunks, DEFAULT_SLICE_SIDE
-    side = cursor.byte("slice side") * CELL
-    if side < MIN_SLICE_SIDE or side == DEFAULT_SLICE_SIDE:
-        raise CorruptStream(f"the header extension names a slice side of {side} latents")
-    return chunks, side
+    side, seed = DEFAULT_SLICE_SIDE, None
+    if flags & _SLICE_SIDE_FLAG:
+        side = cursor.byte("slice side") * CELL
+        if side < MIN_SLICE_SIDE or side == DEFAULT_SLICE_SIDE:
+            raise CorruptStream(f"the header extension names a slice side of {side} latents")
+    if flags & _DITHER_FLAG:
+        seed = int.from_bytes(cursor.take(_SEED_BYTES, "seed of dither"), "little")
+    return Extension(chunks, side, seed)

@@ -20,6 +20,7 @@ BLOCK = 16  # pixels a side: what slices are measured in, whatever the model's s
 CELL = 4  # blocks a side that the side of a slice is a multiple of: hyper-latents of any model
 DEFAULT_SLICE_SIDE = 64  # blocks
 MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of CELL
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Header:
     slice_side : int
         Blocks of 16 pixels (latents, where the model's stride is 16), a multiple of 4 from 16
         to 1020.
+    dither : int, optional
+        Seed of dithered quantization, 0 to 2**32 - 1; only of a scalar stream.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Header:
     lanes: tuple[int, ...] = field(repr=False)
     grey: bool = False
     slice_side: int = DEFAULT_SLICE_SIDE
+    dither: int | None = None
 
     def __post_init__(self) -> None:
         check_side(self.width, "width")
@@ -72,6 +76,10 @@ class Header:
             raise BadParameter(f"slice side {self.slice_side}", expected=f"a multiple of {CELL}")
         if self.trellis not in TRELLIS_STATES:
             raise BadParameter(f"trellis of {self.trellis} states", expected=f"{TRELLIS_STATES}")
+        if self.dither is not None:
+            _check_range(self.dither, 0, MAX_SEED, "seed of dither")
+            if self.trellis:
+                raise BadParameter(f"dither with {self.trellis} states", expected="trellis 0")
         if len(self.stream_id) != STREAM_ID_BYTES:
             raise BadParameter(
                 f"stream id of {len(self.stream_id)} bytes", expected=f"{STREAM_ID_BYTES} bytes"

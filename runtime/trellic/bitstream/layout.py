@@ -165,7 +165,7 @@ def read_layout(data: bytes | memoryview, size: int | None = None) -> Layout:
     if log2_lanes.max() > _MAX_LOG2_LANES:
         raise CorruptStream(f"a slice of 2**{log2_lanes.max()} lanes", expected=f"to {MAX_LANES}")
     header = _header(front, log2_lanes)
-    return _places(header, front.chunks, words, head, len(view) if size is None else size)
+    return _places(header, front.extension.chunks, words, head, len(view) if size is None else size)
 
 
 def _listed(slices: int, segments: int) -> int:
@@ -175,7 +175,8 @@ def _listed(slices: int, segments: int) -> int:
 
 def _read_table(cursor: Cursor, front: Front) -> tuple[Int64, Int64]:
     """Return log2 of the lanes of each slice, and the listed lengths in words."""
-    rows, columns = slice_counts(*blocks(front.width, front.height), front.slice_side)
+    side = front.extension.slice_side
+    rows, columns = slice_counts(*blocks(front.width, front.height), side)
     slices = rows * columns
     listed = _listed(slices, 1 + front.steps * slices)
     before = _LANE_BITS * (slices - 1) + _WIDTH_BITS
@@ -205,7 +206,8 @@ def _header(front: Front, log2_lanes: Int64) -> Header:
             stream_id=front.stream_id,
             lanes=tuple((1 << log2_lanes).tolist()),
             grey=front.grey,
-            slice_side=front.slice_side,
+            slice_side=front.extension.slice_side,
+            dither=front.extension.dither,
         )
     except BadParameter as error:
         raise CorruptStream(f"the header names a {error}") from None

@@ -45,6 +45,7 @@ def encode(
     bpp: opt.Bpp = None,
     max_bytes: opt.MaxBytes = None,
     trellis: opt.Trellis = opt.DEFAULT_TRELLIS,
+    dither: opt.Dither = None,
     model: opt.Model = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     strip: Annotated[
@@ -57,9 +58,11 @@ def encode(
     """Compress pictures: one IN to the file OUT, several into the folder OUT."""
     if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
         raise typer.BadParameter("give only one of --quality, --bpp and --max-bytes")
+    if dither is not None and trellis:
+        raise typer.BadParameter("--dither needs --trellis 0")
     from trellic.cli import encode as command
 
-    target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory)
+    target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory, dither)
     command.run(inputs, output, target, model, device.value, max_pixels, json)
 
 

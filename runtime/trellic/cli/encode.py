@@ -28,6 +28,7 @@ class Target(NamedTuple):
     trellis: int
     strip: bool
     max_memory: int | None = None
+    dither: int | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, whose defaults hold for what is not given."""

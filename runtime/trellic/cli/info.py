@@ -44,6 +44,7 @@ def _fields(data: bytes) -> dict[str, object]:
         "bpp": 8 * len(data) / (header.width * header.height),
         "quality": header.quality,
         "trellis": header.trellis,
+        "dither": header.dither,
         "lanes": header.lanes[0],
         "slices": header.slices,
         "steps": header.steps,
@@ -105,6 +106,8 @@ def _print(fields: dict[str, object]) -> None:
     parts, decoders = fields.pop("parts"), fields.pop("decoders")
     fields["bpp"] = f"{fields['bpp']:.4f}"
     fields["model"] = fields["model"] or "not installed"
+    if fields["dither"] is None:
+        del fields["dither"]
     for name, value in fields.items():
         print(f"{name.replace('_', ' '):<12}{value}")
     if isinstance(parts, dict):

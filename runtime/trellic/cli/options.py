@@ -123,6 +123,15 @@ Trellis = Annotated[
         help="States of the trellis: more make smaller files, more slowly; 0: scalar.",
     ),
 ]
+Dither = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SEED",
+        min=0,
+        max=2**32 - 1,
+        help="Round with a noise that the decoder takes off again; with --trellis 0.",
+    ),
+]
 Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="Installed model, or a bundle.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 Decoder = Annotated[

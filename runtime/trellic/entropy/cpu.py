@@ -17,19 +17,20 @@ from trellic.entropy.cpu_decode import (
 )
 from trellic.entropy.cpu_encode import encode_group, encode_states, find_entries
 from trellic.entropy.lanes import GROUP, STATE_LOW, Segment
-from trellic.entropy.tables import MAX_INDEX, Tables
+from trellic.entropy.tables import MAX_INDEX, FrequencyTables
 from trellic.errors import CorruptStream
 
 __all__ = ["Decoder", "Segment", "encode"]
 
 Int32s = npt.NDArray[np.int32]
 Uint8s = npt.NDArray[np.uint8]
+Uint16s = npt.NDArray[np.uint16]
 
 NARROW: Final = 16  # lanes below which setting up a round costs more than it saves
 ALWAYS_SCALAR: Final = np.zeros((1, 2), np.uint8)  # the trellis of one state, for class 0
 
 
-def encode(segments: Sequence[Segment], tables: Tables, lanes: int) -> list[bytes]:
+def encode(segments: Sequence[Segment], tables: FrequencyTables, lanes: int) -> list[bytes]:
     """Code all segments of a slice.
 
     Arguments, result, errors and bytes are those of `trellic.entropy.reference.encode`. Releases
@@ -66,7 +67,7 @@ class Decoder:
     the GIL while it works; one decoder is for one thread at a time.
     """
 
-    def __init__(self, first_segment: bytes, tables: Tables, lanes: int) -> None:
+    def __init__(self, first_segment: bytes, tables: FrequencyTables, lanes: int) -> None:
         layout.check_lanes(lanes)
         self._tables = tables
         self._lanes = lanes
@@ -76,13 +77,23 @@ class Decoder:
 
     def scalar(self, segment: bytes, scale_index: Uint8s) -> Int32s:
         """Decode a segment of the scalar quantizer; see the reference."""
+        layout.check_scale_index(scale_index, self._tables)
         return self._segment(segment, scale_index, 0, ALWAYS_SCALAR)[0]
+
+    def known(self, segment: bytes, scale_index: Uint8s, cls: Uint8s) -> Int32s:
+        """Decode a segment whose classes are known beforehand; see the reference."""
+        layout.check_scale_index(scale_index, self._tables)
+        layout.check_classes(cls, scale_index, self._tables)
+        # Whole table numbers, under class 0: the kernels compiled for uint16 are this path's own.
+        table = cls.astype(np.uint16) * np.uint16(self._tables.scales) + scale_index
+        return self._segment(segment, table, 0, ALWAYS_SCALAR)[0]
 
     def trellis(
         self, segment: bytes, scale_index: Uint8s, next_state: Uint8s
     ) -> tuple[Int32s, Uint8s]:
         """Decode a segment whose quantizers follow a trellis; see the reference."""
         layout.check_next_state(next_state)
+        layout.check_scale_index(scale_index, self._tables)
         return self._segment(segment, scale_index, 1, next_state)
 
     def finish(self) -> None:
@@ -90,9 +101,8 @@ class Decoder:
         layout.check_final(self._states)
 
     def _segment(
-        self, segment: bytes, scale_index: Uint8s, first_class: int, next_state: Uint8s
+        self, segment: bytes, scale_index: Uint8s | Uint16s, first_class: int, next_state: Uint8s
     ) -> tuple[Int32s, Uint8s]:
-        layout.check_scale_index(scale_index, self._tables)
         words, bounds = layout.unpack(segment, self._lanes, self._first)
         index = np.ascontiguousarray(scale_index)
         k = np.empty(len(index), np.int32)

@@ -160,7 +160,7 @@ def decode_group(
     end: int,
     lanes: int,
     group: int,
-    scale_index: Uint8s,
+    scale_index: Uint8s | Uint16s,
     scales: int,
     first_class: int,
     next_state: Uint8s,
@@ -173,6 +173,7 @@ def decode_group(
 ) -> int:
     """Decode one group of a segment; its words are ``words[at:end]``, 32 more can be read.
 
+    `scale_index` holds whole table numbers, uint16, where no trellis chooses the class.
     `next_state` is flat: the state after state `s` and parity `p` lies at ``2 s + p``. The code is
     linear, so that two of its entries tell all others: arithmetic, which runs on many lanes at
     once, takes the place of a table.
@@ -217,7 +218,7 @@ def decode_narrow(
     words: Uint16s,
     at: int,
     end: int,
-    scale_index: Uint8s,
+    scale_index: Uint8s | Uint16s,
     scales: int,
     first_class: int,
     next_state: Uint8s,

@@ -27,7 +27,7 @@ from trellic.entropy.tables import MAX_INDEX
 from trellic.errors import BadParameter, CorruptStream, TruncatedStream
 
 if TYPE_CHECKING:
-    from trellic.entropy.tables import Tables
+    from trellic.entropy.tables import FrequencyTables
 
 GROUP: Final = 32  # lanes that share a word stream
 MAX_LANES: Final = 1024
@@ -97,10 +97,10 @@ def check_lanes(lanes: int) -> None:
         raise BadParameter(f"{lanes} lanes", expected=f"a power of two in 1..{MAX_LANES}")
 
 
-def check_segments(segments: Sequence[Segment], tables: "Tables", lanes: int) -> None:
+def check_segments(segments: Sequence[Segment], tables: "FrequencyTables", lanes: int) -> None:
     """Raise BadParameter unless the segments can be coded with these tables and lanes."""
     check_lanes(lanes)
-    count = 3 * tables.scales
+    count = tables.half_width.size
     for k, table in segments:
         if k.ndim != 1 or k.shape != table.shape:
             raise BadParameter(
@@ -116,7 +116,7 @@ def check_segments(segments: Sequence[Segment], tables: "Tables", lanes: int) ->
             raise BadParameter(f"table {table.max()}", expected=f"less than {count}")
 
 
-def check_scale_index(scale_index: npt.NDArray[np.uint8], tables: "Tables") -> None:
+def check_scale_index(scale_index: npt.NDArray[np.uint8], tables: "FrequencyTables") -> None:
     """Raise BadParameter unless `scale_index` is a row of uint8, each with a table."""
     if scale_index.ndim != 1 or scale_index.dtype != np.uint8:
         raise BadParameter(
@@ -124,6 +124,18 @@ def check_scale_index(scale_index: npt.NDArray[np.uint8], tables: "Tables") -> N
         )
     if len(scale_index) and int(scale_index.max()) >= tables.scales:
         raise BadParameter(f"scale index {scale_index.max()}", expected=f"below {tables.scales}")
+
+
+def check_classes(
+    cls: npt.NDArray[np.uint8], scale_index: npt.NDArray[np.uint8], tables: "FrequencyTables"
+) -> None:
+    """Raise BadParameter unless `cls` is a row of uint8 like `scale_index`, each with tables."""
+    if cls.shape != scale_index.shape or cls.dtype != np.uint8:
+        raise BadParameter(
+            f"classes {cls.dtype} {cls.shape}", expected=f"uint8 {scale_index.shape}"
+        )
+    if len(cls) and int(cls.max()) >= len(tables.half_width):
+        raise BadParameter(f"class {cls.max()}", expected=f"below {len(tables.half_width)}")
 
 
 def check_next_state(next_state: npt.NDArray[np.uint8]) -> None:

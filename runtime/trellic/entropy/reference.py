@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from trellic.entropy import lanes as layout
 from trellic.entropy.lanes import EXPONENT_BITS, GROUP, MAX_DIGITS, STATE_LOW, Segment
-from trellic.entropy.tables import MAX_INDEX, PRECISION, TOTAL, Tables
+from trellic.entropy.tables import MAX_INDEX, PRECISION, TOTAL, FrequencyTables
 from trellic.errors import CorruptStream
 
 WORD = 1 << 16
@@ -44,7 +44,7 @@ def rounds(n: int, lanes: int, group: int) -> Iterator[range]:
 class _Encoder:
     """One group: states of its lanes and words, last word first."""
 
-    def __init__(self, tables: Tables, lanes: int) -> None:
+    def __init__(self, tables: FrequencyTables, lanes: int) -> None:
         self.tables = tables
         self.lanes = lanes
         self.states = [STATE_LOW] * lanes
@@ -104,7 +104,7 @@ class _Encoder:
         return freq, 2 * half_width + 1 if escape else int(segment.k[i]) + half_width
 
 
-def encode(segments: Sequence[Segment], tables: Tables, lanes: int) -> list[bytes]:
+def encode(segments: Sequence[Segment], tables: FrequencyTables, lanes: int) -> list[bytes]:
     """Code all segments of a slice.
 
     Parameters
@@ -166,7 +166,7 @@ class Decoder:
     proportional to the segment and to the number of latents asked for, whatever the bytes say.
     """
 
-    def __init__(self, first_segment: bytes, tables: Tables, lanes: int) -> None:
+    def __init__(self, first_segment: bytes, tables: FrequencyTables, lanes: int) -> None:
         layout.check_lanes(lanes)
         self._tables = tables
         self._lanes = lanes
@@ -194,7 +194,30 @@ class Decoder:
         TruncatedStream, CorruptStream
             The words run out or are left over, or an escape is too long.
         """
-        return self._segment(segment, scale_index, None)[0]
+        return self.known(segment, scale_index, np.zeros(len(scale_index), np.uint8))
+
+    def known(self, segment: bytes, scale_index: Uint8s, cls: Uint8s) -> Int32s:
+        """Decode a segment whose classes are known beforehand, such as a dithered one.
+
+        Parameters
+        ----------
+        segment : bytes
+            The whole segment.
+        scale_index, cls : uint8, shape (n,)
+            Table of each latent within its class, and the class.
+
+        Returns
+        -------
+        int32, shape (n,)
+            Indices, at most 32767 in magnitude.
+
+        Raises
+        ------
+        TruncatedStream, CorruptStream
+            The words run out or are left over, or an escape is too long.
+        """
+        layout.check_classes(cls, scale_index, self._tables)
+        return self._segment(segment, scale_index, cls.copy(), None)
 
     def trellis(
         self, segment: bytes, scale_index: Uint8s, next_state: Uint8s
@@ -223,7 +246,8 @@ class Decoder:
             The words run out or are left over, or an escape is too long.
         """
         layout.check_next_state(next_state)
-        return self._segment(segment, scale_index, next_state)
+        cls = np.zeros(len(scale_index), np.uint8)
+        return self._segment(segment, scale_index, cls, next_state), cls
 
     def finish(self) -> None:
         """Check, after the last segment, that every lane is back where the encoder began.
@@ -236,12 +260,12 @@ class Decoder:
         layout.check_final(np.array(self._states, np.uint32))
 
     def _segment(
-        self, segment: bytes, scale_index: Uint8s, next_state: Uint8s | None
-    ) -> tuple[Int32s, Uint8s]:
+        self, segment: bytes, scale_index: Uint8s, cls: Uint8s, next_state: Uint8s | None
+    ) -> Int32s:
+        """Decode a segment; with a trellis, fill in the classes that it gives."""
         layout.check_scale_index(scale_index, self._tables)
         words, bounds = layout.unpack(segment, self._lanes, self._first)
         k = np.zeros(len(scale_index), np.int32)
-        cls = np.zeros(len(scale_index), np.uint8)
         trellis = [0] * self._lanes
         for group, stream in enumerate(layout.split(words, bounds)):
             stream.reverse()  # so that pop() takes the next word
@@ -262,7 +286,7 @@ class Decoder:
             if stream:
                 raise CorruptStream(f"{len(stream)} words left over", expected="none")
         self._first = False
-        return k, cls
+        return k
 
     def _other_states(self, first: int, stream: list[int]) -> None:
         """Decode the states of a group's lanes but the first."""

@@ -4,6 +4,9 @@ Symbols are coded with the table ``class * S + scale_index``, where the class is
 use (0 scalar, 1 Q0, 2 Q1) and `S` the number of scale indices. A table of half width `K` holds
 frequencies for the indices ``-K .. K`` and, last, for an escape; all are at least 1 and they sum to
 ``2**15``. Nothing here is floating point once the tables are made.
+
+A bundle may have tables for dithered streams too (docs/format.md, section 8.1): 16 buckets a scale
+index, half of them stored. They are classes 3 to 18.
 """
 
 import heapq
@@ -22,7 +25,8 @@ from trellic.errors import BadBundle, BadParameter
 
 PRECISION: Final = 15  # frequencies sum to 2**PRECISION
 TOTAL: Final = 1 << PRECISION
-CLASSES: Final = 3  # scalar, Q0, Q1
+CLASSES: Final = 3  # scalar, Q0, Q1; in a dithered stream the buckets follow
+STORED_BUCKETS: Final = 8  # of dither; the others mirror them
 MAX_SCALES: Final = 255
 MAX_HALF_WIDTH: Final = 1023  # bounds what a hostile bundle makes a decoder allocate
 MAX_INDEX: Final = 32767  # largest |k| of a stream
@@ -30,6 +34,8 @@ MAX_STEP: Final = 255  # trellis step and centroid offsets, in 1/32 scalar step
 RATE_UNIT: Final = 64  # rates are in 1/64 bit
 BUCKET_BITS: Final = 8  # a decoder finds a symbol from so many top bits of its slot
 ESCAPE_FLAG: Final = 1 << 31  # in an entry
+
+DITHER_ARRAYS: Final = ("half_width", "freqs")  # stored ones
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -43,29 +49,22 @@ class CodingTables(NamedTuple):
     """
 
     entry: npt.NDArray[np.uint64]
-    zero: npt.NDArray[np.int32]  # (3 S,)
-    half_width: npt.NDArray[np.int32]  # (3 S,)
-    first: npt.NDArray[np.uint32]  # (3 S << BUCKET_BITS,), entry of each bucket's first slot
+    zero: npt.NDArray[np.int32]  # (tables,)
+    half_width: npt.NDArray[np.int32]  # (tables,)
+    first: npt.NDArray[np.uint32]  # (tables << BUCKET_BITS,), entry of each bucket's first slot
 
 
 @dataclass(frozen=True, eq=False)
-class Tables:
-    """Frequency tables and centroids of a bundle.
+class FrequencyTables:
+    """Frequency tables of some classes: all that a coder needs.
 
     Attributes
     ----------
-    half_width : uint16, shape (3, S)
+    half_width : uint16, shape (classes, S)
         K of each (class, scale index), at most 1023.
     freqs : uint16, flat
         The tables one after the other, class-major: ``2 K + 2`` entries for ``k = -K .. K`` and
-        escape, each at least 1, with sum ``2**precision``.
-    off : int16, shape (3, S, 4)
-        Centroid offsets by ``min(|k|, 3)``, towards zero, in 1/32 scalar step; -255..255.
-    trellis_step : int
-        Distance D between neighbouring levels of the union of Q0 and Q1, in 1/32 scalar step;
-        1..255.
-    precision : int
-        Always 15 in this format version.
+        escape, each at least 1, with sum ``2**15``.
 
     Raises
     ------
@@ -79,20 +78,11 @@ class Tables:
 
     half_width: npt.NDArray[np.uint16]
     freqs: npt.NDArray[np.uint16]
-    off: npt.NDArray[np.int16]
-    trellis_step: int = 21
-    precision: int = PRECISION
 
     def __post_init__(self) -> None:
-        if self.precision != PRECISION:
-            raise BadBundle(f"tables of precision {self.precision}", expected=str(PRECISION))
-        if not 1 <= self.trellis_step <= MAX_STEP:
-            raise BadBundle(f"trellis step {self.trellis_step}", expected=f"1..{MAX_STEP}")
-        object.__setattr__(self, "trellis_step", int(self.trellis_step))
         self._freeze("half_width", np.uint16)
         self._freeze("freqs", np.uint16)
-        self._freeze("off", np.int16)
-        self._check_shapes()
+        self._check_widths()
         self._check_frequencies()
 
     def _freeze(self, name: str, dtype: type[np.generic]) -> None:
@@ -105,18 +95,18 @@ class Tables:
         array.flags.writeable = False
         object.__setattr__(self, name, array)
 
-    def _check_shapes(self) -> None:
+    def _check_classes(self, classes: int) -> None:
         shape = self.half_width.shape
-        if len(shape) != 2 or shape[0] != CLASSES or not 1 <= shape[1] <= MAX_SCALES:
-            raise BadBundle(f"half widths of shape {shape}", expected="(3, S), S in 1..255")
+        if len(shape) != 2 or shape[0] != classes:
+            raise BadBundle(f"half widths of shape {shape}", expected=f"({classes}, S)")
+
+    def _check_widths(self) -> None:
+        shape = self.half_width.shape
+        if len(shape) != 2 or shape[0] < 1 or not 1 <= shape[1] <= MAX_SCALES:
+            raise BadBundle(f"half widths of shape {shape}", expected="(classes, S), S in 1..255")
         if self.half_width.max() > MAX_HALF_WIDTH:
             raise BadBundle(
                 f"a table of half width {self.half_width.max()}", expected=f"<= {MAX_HALF_WIDTH}"
-            )
-        if self.off.shape != (*shape, 4) or np.abs(self.off.astype(np.int32)).max() > MAX_STEP:
-            raise BadBundle(
-                f"centroid offsets of shape {self.off.shape}",
-                expected=f"{(*shape, 4)} with values in -{MAX_STEP}..{MAX_STEP}",
             )
 
     def _check_frequencies(self) -> None:
@@ -138,12 +128,12 @@ class Tables:
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """Entries of each table, shape (3 S,)."""
+        """Entries of each table, shape (tables,)."""
         return 2 * self.half_width.ravel().astype(np.int64) + 2
 
     @cached_property
     def start(self) -> npt.NDArray[np.int64]:
-        """Where each table begins in `freqs`, shape (3 S,)."""
+        """Where each table begins in `freqs`, shape (tables,)."""
         return np.cumsum(self.sizes) - self.sizes
 
     def rates(self) -> npt.NDArray[np.int32]:
@@ -178,11 +168,93 @@ class Tables:
             np.concatenate(first).astype(np.uint32),
         )
 
+
+@dataclass(frozen=True, eq=False)
+class DitherTables(FrequencyTables):
+    """Frequency tables of the dither buckets 0 to 7: `half_width` has shape (8, S)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_classes(STORED_BUCKETS)
+
+    def mirrored(self) -> npt.NDArray[np.uint16]:
+        """Return the frequencies of buckets 8 to 15: indices reversed, last bucket first."""
+        tables = np.split(self.freqs, self.start[1:])
+        rows = [tables[i : i + self.scales] for i in range(0, len(tables), self.scales)]
+        return np.concatenate([np.append(t[-2::-1], t[-1]) for row in rows[::-1] for t in row])
+
+
+@dataclass(frozen=True, eq=False)
+class Tables(FrequencyTables):
+    """Frequency tables and centroids of a bundle: those of `FrequencyTables` for 3 classes.
+
+    Attributes
+    ----------
+    off : int16, shape (3, S, 4)
+        Centroid offsets by ``min(|k|, 3)``, towards zero, in 1/32 scalar step; -255..255.
+    trellis_step : int
+        Distance D between neighbouring levels of the union of Q0 and Q1, in 1/32 scalar step;
+        1..255.
+    precision : int
+        Always 15 in this format version.
+    dither : DitherTables, optional
+        Of dithered streams, for as many scale indices.
+    """
+
+    off: npt.NDArray[np.int16]
+    trellis_step: int = 21
+    precision: int = PRECISION
+    dither: DitherTables | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision != PRECISION:
+            raise BadBundle(f"tables of precision {self.precision}", expected=str(PRECISION))
+        if not 1 <= self.trellis_step <= MAX_STEP:
+            raise BadBundle(f"trellis step {self.trellis_step}", expected=f"1..{MAX_STEP}")
+        object.__setattr__(self, "trellis_step", int(self.trellis_step))
+        super().__post_init__()
+        self._freeze("off", np.int16)
+        self._check_classes(CLASSES)
+        self._check_offsets()
+        if self.dither is not None and self.dither.scales != self.scales:
+            raise BadBundle(
+                f"tables for dither of {self.dither.scales} scale indices",
+                expected=f"{self.scales}, as all others",
+            )
+
+    def _check_offsets(self) -> None:
+        shape = (*self.half_width.shape, 4)
+        if self.off.shape != shape or np.abs(self.off.astype(np.int32)).max() > MAX_STEP:
+            raise BadBundle(
+                f"centroid offsets of shape {self.off.shape}",
+                expected=f"{shape} with values in -{MAX_STEP}..{MAX_STEP}",
+            )
+
+    @cached_property
+    def dithered(self) -> FrequencyTables:
+        """The tables of a dithered stream: 19 classes, of which 3 to 18 are the buckets.
+
+        Raises
+        ------
+        BadBundle
+            There are none.
+        """
+        if self.dither is None:
+            raise BadBundle("the model has no tables for dither", remedy="export it again")
+        stored = self.dither.half_width
+        return FrequencyTables(
+            np.concatenate([self.half_width, stored, stored[::-1]]),
+            np.concatenate([self.freqs, self.dither.freqs, self.dither.mirrored()]),
+        )
+
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return named arrays, for an ``.npz`` file that may hold others too."""
-        arrays = {f"tables.{f.name}": np.asarray(getattr(self, f.name)) for f in fields(self)}
+        names = [f.name for f in fields(self) if f.name != "dither"]
+        arrays = {f"tables.{name}": np.asarray(getattr(self, name)) for name in names}
         for name in ("tables.trellis_step", "tables.precision"):
             arrays[name] = arrays[name].astype(np.uint16).reshape(1)
+        if self.dither is not None:
+            arrays |= {f"dither.{name}": getattr(self.dither, name) for name in DITHER_ARRAYS}
         return arrays
 
     @classmethod
@@ -194,16 +266,15 @@ class Tables:
         BadBundle
             An array is missing or breaks a rule of the tables.
         """
-        found: dict[str, Any] = {}
-        for field in fields(cls):
-            array = arrays.get(f"tables.{field.name}")
-            if array is None:
-                raise BadBundle(f"no array 'tables.{field.name}'", remedy="export the model again")
-            found[field.name] = array
+        names = [field.name for field in fields(cls) if field.name != "dither"]
+        found: dict[str, Any] = {name: _array(arrays, f"tables.{name}") for name in names}
         for name in ("trellis_step", "precision"):
             if found[name].shape != (1,) or found[name].dtype.kind not in "iu":
                 raise BadBundle(f"'tables.{name}' of shape {found[name].shape}", expected="(1,)")
             found[name] = int(found[name][0])
+        if any(name.startswith("dither.") for name in arrays):
+            parts = {name: _array(arrays, f"dither.{name}") for name in DITHER_ARRAYS}
+            found["dither"] = DitherTables(**parts)
         return cls(**found)
 
     def save(self, file: str | PathLike[str] | IO[bytes]) -> None:
@@ -221,11 +292,18 @@ class Tables:
         """
         try:
             with np.load(file, allow_pickle=False) as archive:
-                names = [name for name in archive.files if name.startswith("tables.")]
+                kept = ("tables.", "dither.")
+                names = [name for name in archive.files if name.startswith(kept)]
                 arrays = {name: archive[name] for name in names}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise BadBundle(f"tables cannot be read ({error})") from error
         return cls.from_arrays(arrays)
+
+
+def _array(arrays: Arrays, name: str) -> npt.NDArray[Any]:
+    if name not in arrays:
+        raise BadBundle(f"no array {name!r}", remedy="export the model again")
+    return arrays[name]
 
 
 def quantized_pmf(pmf: npt.ArrayLike, precision: int = PRECISION) -> npt.NDArray[np.uint16]:

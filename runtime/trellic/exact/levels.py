@@ -20,6 +20,7 @@ GAIN_BITS = 12  # gains are in 2**-12 steps per unit of a latent
 LEVEL_CENTRE = 50  # quality that the entropy networks see as 0
 BUCKET_SIZE = 100  # 1/16 qualities in one bucket of hyper-latent tables
 TRELLIS_CODES = (0, 4, 8, 16, 32, 64, 128, 256)
+DITHER_CODE = len(TRELLIS_CODES)  # of `level_offset`
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class LevelTables:
     Attributes
     ----------
     first_level : int, quality of the first row
-    level_offset : int16 (8,), 1/16 quality added for each trellis code
+    level_offset : int16 (8,), 1/16 quality added for each trellis code; (9,) where a model has
+        tables for dither, whose offset is the last
     gain : int32 (levels, C), positive; scale_shift : int32 (levels, C)
     context_gain : int32 (C,), positive, in 2**-12
     hyper_mean : int32 (16, Cz); hyper_index : uint8 (16, Cz); hyper_scale : int32 (16, Cz), > 0
@@ -82,7 +84,7 @@ class LevelTables:
         if 0 in sizes.values():
             raise BadBundle(f"quality tables of sizes {sizes}", expected="none empty")
         checks = {
-            "level_offset": self.level_offset.shape == (len(TRELLIS_CODES),),
+            "level_offset": self.level_offset.shape in ((DITHER_CODE,), (DITHER_CODE + 1,)),
             "gain": self.gain.ndim == 2 and len(self.gain) >= 2 and self.gain.min() > 0,
             "scale_shift": self.scale_shift.shape == self.gain.shape,
             "context_gain": self.context_gain.shape == latents and self.context_gain.min() > 0,
@@ -94,10 +96,16 @@ class LevelTables:
             if not good:
                 raise BadBundle(f"quality table {name!r} has a wrong shape or sign")
 
-    def at(self, quality16: int, trellis: int) -> Level:
+    @property
+    def has_dither(self) -> bool:
+        """Whether there is an offset for dithered streams."""
+        return len(self.level_offset) > DITHER_CODE
+
+    def at(self, quality16: int, trellis: int, *, dithered: bool = False) -> Level:
         """Return the integers at a quality (in 1/16) under a trellis of so many states."""
         last = self.first_level + len(self.gain) - 1
-        wanted = quality16 + int(self.level_offset[TRELLIS_CODES.index(trellis)])
+        code = DITHER_CODE if dithered else TRELLIS_CODES.index(trellis)
+        wanted = quality16 + int(self.level_offset[code])
         level16 = min(max(wanted, 16 * self.first_level), 16 * last)
         gain = self._interpolate(self.gain, level16)
         bucket = min(max((level16 - 8) // BUCKET_SIZE, 0), 15)

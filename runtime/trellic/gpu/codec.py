@@ -89,8 +89,13 @@ class GpuCodec:
         *,
         quality: float = DEFAULT_QUALITY,
         trellis: int = DEFAULT_TRELLIS,
+        dither: int | None = None,
     ) -> list[bytes]:
         """Encode pictures at one quality; see `encode_batch`."""
+        if dither is not None:
+            raise BadParameter(
+                "dither for arrays on the GPU", remedy="leave it out, or encode arrays on the host"
+            )
         if trellis not in TRELLIS_CODES:
             raise BadParameter(
                 f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_CODES))}"
@@ -281,6 +286,11 @@ class GpuCodec:
             raise CorruptStream(
                 f"the stream has {len(stream.segments)} segments",
                 expected=f"{expected} for its size and model",
+            )
+        if header.dither is not None:
+            raise EngineError(
+                "a dithered stream in a batch on the GPU, which has no dither",
+                remedy="decode it with out='host'",
             )
         return stream
 
