@@ -19,6 +19,7 @@ MODULES = (
     "trellic.entropy.cuda_encode",
     "trellic.exact.cuda",
     "trellic.images.cuda",
+    "trellic.quantize.dither_cuda",
     "trellic.quantize.cuda_search",
 )
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))
