@@ -4,6 +4,7 @@ In the simulator everything is as on a GPU but the networks, which onnxruntime r
 provider, bound to the same arrays: kernels, tables, launches and plumbing are the real ones.
 """
 
+import dataclasses
 import gc
 import os
 from pathlib import Path
@@ -21,7 +22,14 @@ from trellic._device import Device
 from trellic.codec import Codec
 from trellic.coding import Quantizer
 from trellic.engines.ort import OrtEngine
-from trellic.errors import BadImage, BadParameter, CorruptStream, ImageTooLarge, TrellicWarning
+from trellic.errors import (
+    BadImage,
+    BadParameter,
+    CorruptStream,
+    EngineError,
+    ImageTooLarge,
+    TrellicWarning,
+)
 from trellic.gpu import dlpack
 from trellic.gpu.batch import Image, Images
 from trellic.gpu.codec import GpuCodec
@@ -137,6 +145,16 @@ def test_damage_is_found(gpu):
             )
     with pytest.raises(ImageTooLarge):
         gpu.decode_batch([data], "quality", 100)
+
+
+def test_dither_is_refused(gpu):
+    one = picture(np.random.default_rng(4), 64, 64, 3)
+    with pytest.raises(BadParameter, match="dither"):
+        gpu.encode_all([one], trellis=0, dither=1)
+    stream = bitstream.read(gpu.encode_all([one], trellis=0)[0])
+    header = dataclasses.replace(stream.header, dither=1)
+    with pytest.raises(EngineError, match="out='host'"):
+        gpu.decode_all([bitstream.write(bitstream.Stream(header, stream.segments))])
 
 
 def test_pictures_on_the_device_are_taken_as_they_are(gpu):

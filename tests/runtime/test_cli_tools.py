@@ -43,6 +43,7 @@ def test_info_as_json(stream, trellic):
         "bpp": 8 * size / 600,
         "quality": 70.0,
         "trellis": 8,
+        "dither": None,
         "lanes": 1,
         "slices": 1,
         "steps": 1,
