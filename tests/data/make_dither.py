@@ -1,7 +1,7 @@
 """Make what turns the tiny bundle into one with tables for dither, and a golden stream of it.
 
-Run once, from the repository's root: ``python -m tests.data.make_dither``. It writes no file that is
-there: what is stored decides what the golden stream decodes to, for ever.
+Run once, from the repository's root: ``python -m tests.data.make_dither``. It writes no file that
+is there: what is stored decides what the golden stream decodes to, for ever.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ def main() -> None:
         tables = parametric_dither(SIGMAS)
         arrays = {"dither.half_width": tables.half_width, "dither.freqs": tables.freqs}
         with zipfile.ZipFile(FOLDER / "tiny.zip") as archive:
-            with np.load(io.BytesIO(archive.read("normative.npz"))) as tiny:
-                offset = np.append(tiny["levels.level_offset"], np.int16(OFFSET))
+            normative = io.BytesIO(archive.read("normative.npz"))
+        with np.load(normative) as tiny:
+            offset = np.append(tiny["levels.level_offset"], np.int16(OFFSET))
         np.savez_compressed(ARRAYS, **arrays, **{"levels.level_offset": offset})
     if not GOLDEN.exists():
         with tempfile.TemporaryDirectory() as folder:
