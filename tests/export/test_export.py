@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -100,6 +101,9 @@ def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     for trellis in TRELLIS_CODES:
         data = codec.encode(pixels, quality=80, trellis=trellis)
         assert psnr(pixels, codec.decode(data)) > 20
+    assert opened.levels.has_dither
+    dithered = codec.encode(pixels, quality=80, trellis=0, dither=3)
+    assert psnr(pixels, codec.decode(dithered)) > 20
 
     # the same export gives the same bytes
     again = tmp_path / "again.zip"
@@ -158,6 +162,21 @@ def test_fitting_lowers_the_cost(sensible, packed, tmp_path, quick, monkeypatch)
         assert costs[1] < costs[0]
         # hyper-latents, scalar in every stream, must not refit the scalar tables in a trellis run
         assert classes_shown(calibration, photos[0], states) == ({1, 2} if states else {0})
+    # with the same tables for hyper-latents, which are not dithered
+    prior = dataclasses.replace(codec.bundle.tables, dither=calibration.dither_prior)
+    sizes = [
+        sum(dithered_size(calibration, tables, p) for p in photos)
+        for tables in (prior, codec.bundle.tables)
+    ]
+    assert sizes[1] < sizes[0]
+
+
+def dithered_size(calibration, tables, photo) -> int:
+    """Bytes of one photo with a dither that no table was fitted to."""
+    level, quantizer = calibration.levels.at(16 * 60, 0), Quantizer(0, 0, dither=999)
+    coder = calibration.coder(tables)
+    coded = coder.encode(photo.f, photo.h, photo.plane, level, quantizer, lanes=[1])
+    return sum(map(len, coded.segments))
 
 
 def classes_shown(calibration, photo, states) -> set[int]:

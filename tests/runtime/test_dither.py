@@ -301,12 +301,12 @@ def test_fitting_finds_the_distribution():
     t32 = np.rint(32 * rng.laplace(0, sigmas[index] / np.sqrt(2))).astype(np.int32)
     u = dither_cpu.noise(dither.slice_key(0, 0), 0, numbers(n))
     k, cls = dither_cpu.quantize(t32, u), dither_cpu.classes(u)
-    fitted = refit_dither(prior, index, k, cls)
+    fitted = refit_dither(prior, t32, index)
     assert fitted.half_width.tolist() == prior.half_width.tolist()
     before, after = (mean_bits(t, index, k, cls) for t in (prior, fitted))
     bound = exact_bits(index, k, cls)
     assert bound <= after <= 1.002 * bound < before
-    none = refit_dither(prior, *(a[:0] for a in (index, k, cls)))
+    none = refit_dither(prior, t32[:0], index[:0])
     assert np.abs(none.freqs.astype(int) - prior.freqs).max() <= 1
 
 

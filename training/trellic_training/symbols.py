@@ -38,5 +38,5 @@ class Collector:
         """Tables of dithered streams, fitted to everything collected."""
         if not self.parts:
             return prior
-        _, index, k, cls = (np.concatenate(column) for column in zip(*self.parts, strict=True))
-        return refit_dither(prior, index.astype(np.uint8), k.astype(np.int32), cls.astype(np.uint8))
+        t32, index = (np.concatenate([part[i] for part in self.parts]) for i in (0, 1))
+        return refit_dither(prior, t32.astype(np.int32), index.astype(np.uint8))

@@ -11,6 +11,7 @@ from trellic.entropy.cpu_decode import (
     LEFT_OVER,
     NO_WORDS,
     OK,
+    Indices,
     decode_group,
     decode_narrow,
     decode_states,
@@ -24,7 +25,6 @@ __all__ = ["Decoder", "Segment", "encode"]
 
 Int32s = npt.NDArray[np.int32]
 Uint8s = npt.NDArray[np.uint8]
-Uint16s = npt.NDArray[np.uint16]
 
 NARROW: Final = 16  # lanes below which setting up a round costs more than it saves
 ALWAYS_SCALAR: Final = np.zeros((1, 2), np.uint8)  # the trellis of one state, for class 0
@@ -101,7 +101,7 @@ class Decoder:
         layout.check_final(self._states)
 
     def _segment(
-        self, segment: bytes, scale_index: Uint8s | Uint16s, first_class: int, next_state: Uint8s
+        self, segment: bytes, scale_index: Indices, first_class: int, next_state: Uint8s
     ) -> tuple[Int32s, Uint8s]:
         words, bounds = layout.unpack(segment, self._lanes, self._first)
         index = np.ascontiguousarray(scale_index)

@@ -21,6 +21,7 @@ from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, MAX_INDEX, PRECISIO
 Int32s = npt.NDArray[np.int32]
 Uint8s = npt.NDArray[np.uint8]
 Uint64s = npt.NDArray[np.uint64]
+Indices = npt.NDArray[np.unsignedinteger[Any]]
 
 FREQUENCY: Final = (1 << PRECISION) - 1  # as a mask; also the mask of a slot
 BUCKET_SHIFT: Final = PRECISION - BUCKET_BITS
@@ -160,7 +161,7 @@ def decode_group(
     end: int,
     lanes: int,
     group: int,
-    scale_index: Uint8s | Uint16s,
+    scale_index: Indices,
     scales: int,
     first_class: int,
     next_state: Uint8s,
@@ -218,7 +219,7 @@ def decode_narrow(
     words: Uint16s,
     at: int,
     end: int,
-    scale_index: Uint8s | Uint16s,
+    scale_index: Indices,
     scales: int,
     first_class: int,
     next_state: Uint8s,

@@ -72,7 +72,7 @@ def _classes(u: Int8s, out: Uint8s) -> None:
 @njit
 def _quantize(t32: Int32s, u: Int8s, out: Int32s) -> None:
     for i in range(len(t32)):
-        t = min(max(np.int32(t32[i]), -LIMIT), LIMIT)
+        t = min(max(int(t32[i]), -LIMIT), LIMIT)
         out[i] = (2 * t + np.int32(u[i]) + HALF64) >> 6
 
 

@@ -1,9 +1,10 @@
 """Frequency tables of dithered streams: from a model of the latents, and fitted to real ones.
 
-Dithered rounding never looks at its tables, so one pass of the encoder over photos is enough. Only
-buckets 0 to 7 are stored: symbols of the others count with the sign turned, as mirror images.
+Dithered rounding never looks at its tables, so one pass of the encoder over photos is enough; and
+latents and noise are independent, so that every latent tells about the tables of all buckets.
 """
 
+from itertools import pairwise
 from math import erf
 from typing import Final
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.entropy.tables import STORED_BUCKETS, TOTAL, DitherTables, quantized_pmf
-from trellic.quantize.dither import BUCKETS, FIRST_CLASS, HALF64
+from trellic.quantize.dither import BUCKETS, HALF64, quantize
 from trellic.quantize.fit import MAX_HALF_WIDTH, MIN_HALF_WIDTH, PRIOR_WEIGHT, TAIL
 from trellic.quantize.levels import Int32s, Uint8s
 
@@ -20,10 +21,14 @@ Floats = npt.NDArray[np.float64]
 PER_BUCKET: Final = 2 * HALF64 // BUCKETS  # values of the noise in a bucket
 
 
+def bucket_noise(bucket: int) -> Int32s:
+    """Return the values of the noise in a bucket, in 1/64 step."""
+    return np.arange(PER_BUCKET, dtype=np.int32) + (PER_BUCKET * bucket - HALF64)
+
+
 def bucket_shifts(bucket: int) -> Floats:
-    """Return the shifts, in steps, of the values of the noise in a bucket."""
-    u = np.arange(PER_BUCKET) + PER_BUCKET * bucket - HALF64
-    return (2 * u + 1) / (4 * HALF64)
+    """Return the shifts, in steps, that the values of the noise in a bucket stand for."""
+    return (2 * bucket_noise(bucket) + 1) / (4 * HALF64)
 
 
 def _cdf(x: Floats) -> Floats:
@@ -31,7 +36,8 @@ def _cdf(x: Floats) -> Floats:
 
     Real latents have heavier tails than their predicted scale says.
     """
-    return 0.5 + 0.5 * np.vectorize(lambda v: 0.9 * erf(v / 2**0.5) + 0.1 * erf(v / 8**0.5))(x)
+    parts = [0.9 * erf(v / 2**0.5) + 0.1 * erf(v / 8**0.5) for v in x]
+    return 0.5 + 0.5 * np.array(parts)
 
 
 def shifted_pmf(sigma: float, shifts: Floats, half_width: int) -> Floats:
@@ -59,34 +65,39 @@ def parametric_dither(sigmas: Floats) -> DitherTables:
     return DitherTables(half_width, np.concatenate(freqs))
 
 
-def refit_dither(prior: DitherTables, scale_index: Uint8s, k: Int32s, cls: Uint8s) -> DitherTables:
-    """Return tables for what dithered rounding emitted.
+def refit_dither(prior: DitherTables, t32: Int32s, scale_index: Uint8s) -> DitherTables:
+    """Return tables for latents: each counts for every noise, and for its negative.
 
     Parameters
     ----------
     prior
-        Mixed in with the weight of 24 samples a table.
-    scale_index, cls : uint8, shape (n,)
-        Table and class (3 to 18) of each latent.
-    k : int32, shape (n,)
-        Indices.
+        Mixed in with the weight of 24 latents a table.
+    t32 : int32, shape (n,)
+        Latents less their mean, in 1/32 step.
+    scale_index : uint8, shape (n,)
+        Table of each.
     """
-    bucket = cls.astype(np.int64) - FIRST_CLASS
-    turned = bucket >= STORED_BUCKETS
-    k = np.where(turned, -k, k)
-    table = np.where(turned, BUCKETS - 1 - bucket, bucket) * prior.scales + scale_index
-    order = np.argsort(table, kind="stable")
-    bounds = np.searchsorted(table[order], np.arange(len(prior.sizes) + 1))
+    freqs: list[npt.NDArray[np.uint16]] = []
     believed = np.split(prior.freqs / TOTAL, prior.start[1:])
-    freqs = [
-        quantized_pmf(_counts(k[order[a:b]], len(pmf)) + PRIOR_WEIGHT * pmf)
-        for a, b, pmf in zip(bounds[:-1], bounds[1:], believed, strict=True)
-    ]
+    order = np.argsort(scale_index, kind="stable")
+    bounds = np.searchsorted(scale_index[order], np.arange(prior.scales + 1))
+    own = [t32[order[a:b]] for a, b in pairwise(bounds.tolist())]
+    for bucket in range(STORED_BUCKETS):
+        for scale, latents in enumerate(own):
+            pmf = believed[bucket * prior.scales + scale]
+            counts = _counts(latents, bucket, len(pmf) // 2 - 1)
+            freqs.append(quantized_pmf(counts + PRIOR_WEIGHT * pmf))
     return DitherTables(prior.half_width, np.concatenate(freqs))
 
 
-def _counts(k: Int32s, size: int) -> Floats:
-    """Return how often each index of a table of so many entries occurs, escapes last."""
-    half_width = size // 2 - 1
-    place = np.where(np.abs(k) > half_width, size - 1, k + half_width)
-    return np.bincount(place, minlength=size).astype(np.float64)
+def _counts(t32: Int32s, bucket: int, half_width: int) -> Floats:
+    """Return how often latents of either sign give each index of a bucket's table, escapes last."""
+    values, number = np.unique(t32, return_counts=True)
+    counts = np.zeros(2 * half_width + 2)
+    for value in bucket_noise(bucket).tolist():
+        u = np.full(len(values), value, np.int8)
+        for signed in (values, -values):
+            k = quantize(signed, u)
+            place = np.where(np.abs(k) > half_width, 2 * half_width + 1, k + half_width)
+            counts += np.bincount(place, number, len(counts))
+    return counts / (2 * PER_BUCKET)
