@@ -262,7 +262,8 @@ class Codec:
             coded = coder.encode(f, h, plane, level, quantizer)
             lanes[:] = coded.lanes
             size = picture.width, picture.height
-            header = self._header(*size, at, trellis, coded, grey=picture.grey, dither=dither)
+            seed = quantizer.dither
+            header = self._header(*size, at, trellis, coded, grey=picture.grey, dither=seed)
             return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
 
         if bpp is None and max_bytes is None:
@@ -321,6 +322,7 @@ class Codec:
             )
         if dither is not None:
             self._check_dither(dither, trellis, search)
+            dither = int(dither)
         lam = self.bundle.manifest.search["trellis" if trellis else "scalar"].lam
         mode: Mode = "round" if search == "round" else "search"
         return Quantizer(trellis, lam, mode, dither)
@@ -330,7 +332,7 @@ class Codec:
             raise BadParameter(
                 f"dither with trellis {trellis}, search {search!r}", expected="trellis=0 alone"
             )
-        if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
             raise BadParameter(f"dither {seed!r}", expected=f"a seed, 0 to {MAX_SEED}")
         if self.bundle.tables.dither is None:
             raise BadParameter(

@@ -369,6 +369,7 @@ def test_pictures_come_back(codec, height, width):
     error = [np.square(pixels.astype(float) - other).mean() for other in (back, plain)]
     assert error[0] < 1.5 * error[1] + 1
     assert data == codec.encode(pixels, trellis=0, dither=SEED)
+    assert data == codec.encode(pixels, trellis=0, dither=np.uint8(SEED))
     assert data != codec.encode(pixels, trellis=0, dither=SEED + 1)
 
 
