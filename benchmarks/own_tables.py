@@ -2,11 +2,13 @@
 
 A bundle has tables for RDOQ and for the trellis. Plain rounding under RDOQ's tables pays for
 symbols that RDOQ avoids; as an anchor it would flatter everything else. Here the real encoder runs
-over photos, and the tables of its family are fitted to what it emits, over several rounds.
+over photos, and the tables of its family are fitted to what it emits, over several rounds. A bundle
+from before dither gets tables for that the same way.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -23,8 +25,11 @@ from trellic.bundle import stream_id
 from trellic.codec import Codec
 from trellic.coding import LatentCoder
 from trellic.entropy.tables import Tables
+from trellic.exact.levels import DITHER_CODE
 from trellic.quantize.fit import refit
+from trellic.quantize.fit_dither import parametric_dither, refit_dither
 from trellic.results import Clock
+from trellic_training.rates import SIGMA_MIN, scale_ratio
 
 Pixels = npt.NDArray[np.uint8]
 ROUNDS = 3
@@ -71,12 +76,31 @@ def with_own_tables(
     return out
 
 
+def with_dither(bundle: Path, photos: Iterable[Pixels], out: Path) -> Path:
+    """Write a copy of a bundle with tables for dither fitted to photos; returns its path."""
+    tables = Codec(str(bundle)).bundle.tables
+    prior = parametric_dither(SIGMA_MIN * scale_ratio(tables.scales) ** np.arange(tables.scales))
+    _replace_tables(bundle, dataclasses.replace(tables, dither=prior), out)
+    codec = _Observed(str(out))
+    codec.start()
+    for i, pixels in enumerate(photos):
+        for quality in QUALITIES:
+            codec.encode(pixels, quality=quality, trellis=0, dither=i)
+    t32, index = (np.concatenate(c) for c in list(zip(*codec.symbols, strict=True))[:2])
+    fitted = refit_dither(prior, t32, index)
+    _replace_tables(bundle, dataclasses.replace(tables, dither=fitted), out)
+    return out
+
+
 def _replace_tables(bundle: Path, tables: Tables, out: Path) -> None:
     with zipfile.ZipFile(bundle) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     manifest = json.loads(files["manifest.json"])
     with np.load(io.BytesIO(files["normative.npz"])) as archive:
         arrays = dict(archive) | tables.to_arrays()
+    offset = arrays["levels.level_offset"]
+    if tables.dither is not None and len(offset) == DITHER_CODE:
+        arrays["levels.level_offset"] = np.append(offset, np.int16(0))
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     files["normative.npz"] = buffer.getvalue()

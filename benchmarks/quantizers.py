@@ -7,9 +7,10 @@
 Every quantizer codes every picture at a ladder of qualities, with the bundle before fine-tuning on
 quantized latents and with the one after it. The anchor is plain rounding with the first bundle.
 Rounding gets frequency tables and centroids fitted to rounding, because a bundle's scalar tables
-are RDOQ's; ``--own-tables`` does the same for every quantizer (a bundle's trellis tables are fitted
-to 8 states). Tables are fitted to the measured pictures, which favours whoever gets them: the
-anchor, by default. ``--calibrate`` names other pictures to fit to.
+are RDOQ's, and ``dither`` its own, because bundles need not have any; ``--own-tables`` does the same
+for every quantizer (a bundle's trellis tables are fitted to 8 states). Tables are fitted to the
+measured pictures, which favours whoever gets them: the anchor, by default. ``--calibrate`` names
+other pictures to fit to.
 """
 
 import argparse
@@ -27,11 +28,12 @@ from benchmarks import _machine
 from benchmarks.bdrate import BdRate, bd_rate
 from benchmarks.codecs import Spec, make
 from benchmarks.measure import Task, Wanted, describe_image, find_images, read_pixels, run_tasks
-from benchmarks.own_tables import with_own_tables
+from benchmarks.own_tables import with_dither, with_own_tables
 from benchmarks.runs import Measured, save
 from trellic.bundle import find
 
 QUANTIZERS = ("round", "0", "4", "8", "32", "128", "256")
+DITHER_SEED = 1
 LADDER = (4.0, 14.0, 24.0, 34.0, 44.0, 54.0, 64.0, 74.0, 84.0, 94.0)
 PACKAGES = ("numpy", "numba", "onnxruntime")
 PAPER = (
@@ -65,9 +67,10 @@ class Case:
     @property
     def spec(self) -> Spec:
         """The codec to run."""
-        scalar = self.quantizer == "round"
-        options = [("model", str(self.model)), ("trellis", "0" if scalar else self.quantizer)]
-        return Spec("trellic", (*options, *((("search", "round"),) if scalar else ())))
+        more = {"round": ("search", "round"), "dither": ("dither", str(DITHER_SEED))}
+        own = more.get(self.quantizer)
+        options = [("model", str(self.model)), ("trellis", "0" if own else self.quantizer)]
+        return Spec("trellic", (*options, *((own,) if own else ())))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +101,7 @@ def run(options: argparse.Namespace, console: Console, scratch: Path) -> None:
             "paper": PAPER,
             "images": [describe_image(path) for path in images],
             "tables_fitted_to": [path.name for path in fit_to],
-            "own_tables": "every quantizer" if options.own_tables else "rounding",
+            "own_tables": "every quantizer" if options.own_tables else "rounding, dither",
         }
         mine = [asdict(row) for row in rows if row.folder == name]
         save(out, head, list(measured.values()), mine)
@@ -117,13 +120,16 @@ def _cases(
     for stage, bundle in bundles.items():
         source = find(bundle)
         for quantizer in options.quantizers.split(","):
-            model = source
-            if quantizer == "round" or options.own_tables:
+            model, own = source, scratch / f"{stage}-{quantizer}.zip"
+            if quantizer in ("round", "dither") or options.own_tables:
                 console.print(f"{stage}: fitting tables for {label(quantizer)}")
+            if quantizer == "dither":
+                model = with_dither(source, map(read_pixels, fit_to), own)
+            elif quantizer == "round" or options.own_tables:
                 model = with_own_tables(
                     source,
                     [read_pixels(path) for path in fit_to],
-                    scratch / f"{stage}-{quantizer}.zip",
+                    own,
                     trellis=0 if quantizer == "round" else int(quantizer),
                     search="round" if quantizer == "round" else "trellis",
                 )
@@ -184,7 +190,7 @@ def label(quantizer: str) -> str:
     >>> label("8")
     'trellis, 8 states'
     """
-    names = {"round": "rounding", "0": "RDOQ"}
+    names = {"round": "rounding", "0": "RDOQ", "dither": "dither"}
     return names.get(quantizer) or f"trellis, {quantizer} states"
 
 

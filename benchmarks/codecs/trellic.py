@@ -25,6 +25,8 @@ class Trellic:
         Where the networks run.
     threads
         Threads of the networks; empty: the engine's default.
+    dither
+        Seed of dither (with trellis 0); empty: none.
     """
 
     ladder = (1, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 94, 100)
@@ -37,6 +39,7 @@ class Trellic:
         search: str = "trellis",
         device: str = "auto",
         threads: str = "",
+        dither: str = "",
     ) -> None:
         self.codec = Codec.load(model, device=device, threads=int(threads) if threads else None)
         manifest = self.codec.bundle.manifest
@@ -48,6 +51,8 @@ class Trellic:
         }
         self.versions = {"trellic": _installed(), "stream_id": str(manifest.stream_id)}
         self._encode_options = {"trellis": int(trellis), "search": search}
+        if dither:
+            self.settings["dither"] = self._encode_options["dither"] = int(dither)
         self._decoder = decoder
 
     @property

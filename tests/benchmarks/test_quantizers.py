@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.own_tables import with_own_tables
+from benchmarks.own_tables import with_dither, with_own_tables
 from benchmarks.quantizers import Case, compare, main
 from benchmarks.runs import Measured, Point, load
 from PIL import Image
@@ -76,6 +76,27 @@ def test_gains_are_against_the_same_quantizer() -> None:
 def test_rounding_is_a_scalar_case() -> None:
     case = Case("before", "round", Path("m.zip"))
     assert case.spec.options == (("model", "m.zip"), ("trellis", "0"), ("search", "round"))
+
+
+def test_dither_gets_tables_fitted_to_photos(folder: Path, tmp_path: Path) -> None:
+    assert Case("before", "dither", Path("m.zip")).spec.options[1:] == (
+        ("trellis", "0"),
+        ("dither", "1"),
+    )
+    arguments = ["--images", folder, "--before", TINY, "--quantizers", "round,dither"]
+    more = ["--quality", "20,80", "--out", tmp_path, "--no-plot", "--limit", 1]
+    assert main([*map(str, arguments), *map(str, more)]) == 0
+    head, measured = load(tmp_path / "quantizers-photos.json")
+    assert measured[1].settings["dither"] == 1
+    assert head["bd_rates"][1]["quantizer"] == "dither"
+
+    own = with_dither(TINY, [picture(3)], tmp_path / "own.zip")
+    once_more = with_dither(own, [picture(3)], tmp_path / "again.zip")
+    codec = Codec(str(own))
+    assert codec.bundle.levels.level_offset.tolist()[8:] == [0]
+    assert Codec(str(once_more)).bundle.manifest.stream_id == codec.bundle.manifest.stream_id
+    data = codec.encode(picture(3), quality=50, trellis=0, dither=7)
+    assert codec.decode(data).shape == picture(3).shape
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path, capsys) -> None:
