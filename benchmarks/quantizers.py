@@ -7,10 +7,10 @@
 Every quantizer codes every picture at a ladder of qualities, with the bundle before fine-tuning on
 quantized latents and with the one after it. The anchor is plain rounding with the first bundle.
 Rounding gets frequency tables and centroids fitted to rounding, because a bundle's scalar tables
-are RDOQ's, and ``dither`` its own, because bundles need not have any; ``--own-tables`` does the same
-for every quantizer (a bundle's trellis tables are fitted to 8 states). Tables are fitted to the
-measured pictures, which favours whoever gets them: the anchor, by default. ``--calibrate`` names
-other pictures to fit to.
+are RDOQ's, and ``dither`` gets its own, because a bundle need not have any; ``--own-tables`` does
+the same for every quantizer (a bundle's trellis tables are fitted to 8 states). Tables are fitted
+to the measured pictures, which favours whoever gets them: the anchor, by default. ``--calibrate``
+names other pictures to fit to.
 """
 
 import argparse
