@@ -24,16 +24,20 @@ class DecoderStage(Stage[DecoderRecipe, nn.Sequential]):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of `Samples`."""
+        loss = self.distortion(batch)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def distortion(self, batch: Batch) -> Tensor:
+        """Weighted squared error of a batch."""
         x_hat = self.decode(batch)
-        mse = squared_error(x_hat, self.target(batch["x"]))
-        loss = mse
+        mse = error = squared_error(x_hat, self.target(batch["x"]))
         if "teacher" in batch:
             teacher = self.target(batch["teacher"])
-            loss = loss + self.recipe.distill * squared_error(x_hat, teacher)
-        lmbda, weight = self.weights_of_quality(batch["quality"])
-        loss = (weight * lmbda * PIXEL_RANGE**2 * loss).mean()
-        self.log("loss", loss, prog_bar=True)
+            error = error + self.recipe.distill * squared_error(x_hat, teacher)
         self.log("psnr", decibels(mse), prog_bar=True)
+        lmbda, weight = self.weights_of_quality(batch["quality"])
+        loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * error).mean()
         return loss
 
     def decode(self, batch: Batch) -> Tensor:

@@ -35,23 +35,29 @@ class PerceptualStage(DecoderStage):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of `Samples`; the critic takes its own step before."""
-        x, teacher, x_hat = (
-            self.target(batch["x"]),
-            self.target(batch["teacher"]),
-            self.decode(batch),
-        )
+        x, teacher = self.target(batch["x"]), self.target(batch["teacher"])
+        x_hat = self.decode(batch)
+        loss = self._weighed(x_hat, teacher, x)
         apart = self._train_critic(x, x_hat.detach(), teacher)
-        mse, structure, contrast = self._relative(x_hat, teacher, x)
-        loss = mse + self.terms.structure * structure + self.terms.contrast * contrast
         if self.clock.share() >= self.terms.from_share:
             self.critic.requires_grad_(False)
-            loss = loss - self.terms.critic * self._verdict(x_hat, teacher).mean((1, 2, 3))
+            loss = loss - self.terms.critic * self._verdict(x_hat, teacher).mean()
             self.critic.requires_grad_(True)
-        self.log("loss", loss.mean(), prog_bar=True)
+        self.log("loss", loss, prog_bar=True)
+        self.log("critic_apart", apart, prog_bar=True)
+        return loss
+
+    def distortion(self, batch: Batch) -> Tensor:
+        """Weighted sum of the relative errors of a batch."""
+        x_hat = self.decode(batch)
+        return self._weighed(x_hat, self.target(batch["teacher"]), self.target(batch["x"]))
+
+    def _weighed(self, x_hat: Tensor, teacher: Tensor, x: Tensor) -> Tensor:
+        mse, structure, contrast = self._relative(x_hat, teacher, x)
         self.log("psnr_over_teacher", -10 * mse.log10().mean(), prog_bar=True)
         self.log("structure", structure.mean(), prog_bar=True)
         self.log("contrast", contrast.mean(), prog_bar=True)
-        self.log("critic_apart", apart, prog_bar=True)
+        loss = mse + self.terms.structure * structure + self.terms.contrast * contrast
         return loss.mean()
 
     def _relative(self, x_hat: Tensor, teacher: Tensor, x: Tensor) -> list[Tensor]:
