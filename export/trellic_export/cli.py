@@ -13,10 +13,12 @@ from rich.progress import Progress
 from trellic.bundle import NAME_PATTERN, Bundle
 from trellic.errors import BadParameter, MissingExtra
 from trellic_training.data import PackedPhotos, pack
+from trellic_training.decoder_weights import TrainedDecoder, load_decoder
 from trellic_training.weights import save_weights
 
 from .bundle import Options, export_bundle
 from .checkpoint import import_model, load_model
+from .family import add_decoder
 
 app = typer.Typer(add_completion=False, help="Turn trained weights into a bundle.")
 
@@ -50,6 +52,10 @@ def export_command(
     fit_lam_trellis: Annotated[
         int, typer.Option(min=0, max=4096, help="while tables are fitted, trellis")
     ] = 48,
+    decoder: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=WEIGHTS of a decoder trained for this encoder; may be repeated"),
+    ] = None,
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="also build TensorRT engines; needs a GPU")
     ] = False,
@@ -59,6 +65,7 @@ def export_command(
     _check(weights, out, source, checkpoint, keep)
     if tensorrt:
         _check_tensorrt()
+    decoders = _kept(decoder or [])
     own = None if source else load_model(weights[0])
     packed = _packed(photos, out)
     model, facts = own or import_model(source, checkpoint or Path(), packed, count)
@@ -75,10 +82,27 @@ def export_command(
         fit_lam={"scalar": fit_lam_scalar, "trellis": fit_lam_trellis},
     )
     manifest = export_bundle(model, facts, packed, out, options)
+    _add_decoders(out, decoders)
     typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
     if tensorrt:
         for name in _build_engines(out):
             typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
+
+
+def _kept(named: list[str]) -> dict[str, TrainedDecoder]:
+    """Read decoders, before minutes are spent on the export."""
+    found = {}
+    for text in named:
+        name, equals, path = text.partition("=")
+        if not equals or not re.match(NAME_PATTERN, name):
+            raise BadParameter(f"--decoder {text!r}", expected="NAME=WEIGHTS, as in fast=fast.pt")
+        found[name] = load_decoder(Path(path))
+    return found
+
+
+def _add_decoders(out: Path, decoders: dict[str, TrainedDecoder]) -> None:
+    for name, decoder in decoders.items():
+        add_decoder(Bundle(out), name, decoder, out)
 
 
 def _check_tensorrt() -> None:

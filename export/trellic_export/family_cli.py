@@ -18,7 +18,7 @@ from trellic.errors import BadParameter
 from trellic_training.cli import packed_photos, shipped_recipe
 from trellic_training.data import PackedPhotos
 from trellic_training.decoder_recipe import DecoderRecipe, load_decoder_recipe
-from trellic_training.decoder_stage import train_decoder
+from trellic_training.decoder_training import train_decoder
 from trellic_training.decoder_weights import TrainedDecoder, load_decoder, save_decoder
 from trellic_training.models.decoders import start_from
 from trellic_training.weights import load_weights

@@ -87,6 +87,22 @@ def test_files_are_those_of_the_cpu(cpu, gpu):
         assert difference.max() <= (0 if SIMULATED else 3)  # of rounding in g_s
 
 
+def test_other_strides():
+    """The shipped model of stride 4, whose hyper-latents are 2 x 2 latents."""
+    fine = Codec.load("cifar", device="cpu", threads=1)
+    device = Device()
+    engines = ProbedEngines(
+        fine.bundle, device, lambda _, graph, exact: engine(graph, device, exact)
+    )
+    made, one = GpuCodec(fine.bundle, device, engines), picture(np.random.default_rng(2), 5, 13, 3)
+    files = made.encode_batch([one], [640], [8])
+    if SIMULATED:
+        assert files == [fine.encode(one, quality=40)]
+    (array,) = made.decode_batch(files, "quality", 2**20)
+    difference = np.abs(array.copy_to_host().astype(int) - fine.decode(files[0]))
+    assert difference.max() <= (0 if SIMULATED else 3)
+
+
 def test_decoders_by_name(tmp_path):
     """Those that a batch can have on the device; the others are refused before any work."""
     family = Codec.load(str(make_family(TINY, tmp_path / "family.zip")), device="cpu", threads=1)

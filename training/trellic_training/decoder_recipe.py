@@ -15,17 +15,17 @@ from .recipe import Kind, QuantizedPhase, Schedule, load_as
 class Adversary(BaseModel):
     """The critic of a decoder for the eye, and what counts beside it.
 
-    All weights but ``critic`` are relative to the error of the bundle's ``against`` decoder on the
-    same crop: at every quality the same share of it may be given up.
+    Squared error (weight 1), structure and contrast are relative to what the teacher's pictures of
+    the same latents have of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    hidden: int = Field(64, ge=1, description="channels of the critic's first layer")
-    learning_rate: float = 2e-4
-    critic: float = Field(0.02, description="weight of the critic's verdict")
-    structure: float = Field(1.0, description="weight of 1 - MS-SSIM, relative")
-    detail: float = Field(0.0, description="weight of missing or surplus local contrast, relative")
-    from_share: float = Field(0.1, description="share of the time after which the critic counts")
+    hidden: int = Field(32, ge=1, description="channels of the critic's first layer")
+    learning_rate: float = 4e-4
+    critic: float = Field(0.05, ge=0, description="weight of the critic's verdict")
+    structure: float = Field(1.0, ge=0, description="weight of `structure.structural_error`")
+    contrast: float = Field(1.0, ge=0, description="weight of `structure.contrast_error`")
+    from_share: float = Field(0.1, ge=0, le=1, description="when in the run the critic sets in")
 
 
 class DecoderRecipe(Schedule):

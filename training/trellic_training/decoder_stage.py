@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
-from trellic.bundle import Bundle
-
-from .bundled import BundleQuantizer, LabelledSamples, Samples, SampleStream
-from .data import PackedPhotos
 from .decoder_recipe import DecoderRecipe
 from .end_to_end import PIXEL_RANGE, to_network
 from .pool import Batch
-from .stage import Clock, Stage, make_trainer, run
+from .stage import Stage
 
 
 class DecoderStage(Stage[DecoderRecipe, nn.Sequential]):
@@ -32,16 +24,20 @@ class DecoderStage(Stage[DecoderRecipe, nn.Sequential]):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of `Samples`."""
+        loss = self.distortion(batch)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def distortion(self, batch: Batch) -> Tensor:
+        """Weighted squared error of a batch."""
         x_hat = self.decode(batch)
-        mse = squared_error(x_hat, self.target(batch["x"]))
-        loss = mse
+        mse = error = squared_error(x_hat, self.target(batch["x"]))
         if "teacher" in batch:
             teacher = self.target(batch["teacher"])
-            loss = loss + self.recipe.distill * squared_error(x_hat, teacher)
-        lmbda, weight = self.weights_of_quality(batch["quality"])
-        loss = (weight * lmbda * PIXEL_RANGE**2 * loss).mean()
-        self.log("loss", loss, prog_bar=True)
+            error = error + self.recipe.distill * squared_error(x_hat, teacher)
         self.log("psnr", decibels(mse), prog_bar=True)
+        lmbda, weight = self.weights_of_quality(batch["quality"])
+        loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * error).mean()
         return loss
 
     def decode(self, batch: Batch) -> Tensor:
@@ -110,40 +106,3 @@ def squared_error(a: Tensor, b: Tensor) -> Tensor:
 def decibels(mse: Tensor) -> Tensor:
     """Mean PSNR of pictures whose range is 1."""
     return -10 * mse.clamp_min(1e-9).log10().mean()
-
-
-def train_decoder(
-    recipe: DecoderRecipe,
-    decoder: nn.Sequential,
-    bundle: Bundle,
-    photos: Path,
-    out: Path,
-    minutes: float,
-    *,
-    resume: Path | None = None,
-    steps: int | None = None,
-    progress: bool = True,
-) -> tuple[nn.Sequential, int]:
-    """Train a decoder for a time; returns its averaged weights and the number of steps.
-
-    Parameters
-    ----------
-    decoder : to start from
-    bundle : whose latents it is to decode
-    photos : folder made by `trellic_training.data.pack`
-    out : folder for checkpoints and TensorBoard logs
-    minutes : time budget; learning rate and phases follow it
-    resume : checkpoint (``.ckpt``) of an earlier run
-    steps : stop at this step, if the time is not up before
-    """
-    lightning.seed_everything(recipe.seed, verbose=False)
-    clock = Clock(minutes)
-    source, kind = (LabelledSamples, LabelStage) if recipe.labels else (Samples, DecoderStage)
-    quantizer = BundleQuantizer(bundle, torch.get_num_threads())
-    samples = source(quantizer, PackedPhotos(photos), recipe)
-    stage = kind(recipe, clock, decoder.to(memory_format=torch.channels_last))
-    stage.validation = samples.validation(recipe.phases[-1].crop)
-    stream = SampleStream(samples, clock, lambda: stage.global_step, progress=progress)
-    trainer = make_trainer(out, steps=steps, progress=progress, accelerator="cpu")
-    run(trainer, stage, DataLoader(stream, batch_size=None), out, resume)
-    return stage.average.eval(), stage.global_step

@@ -1,0 +1,243 @@
+"""Decoders trained for a bundle and added to it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trellic.bundle import Bundle
+from trellic.codec import Codec
+from trellic.errors import BadParameter
+from trellic_export import cli, family, family_cli
+from trellic_training import recipe
+from trellic_training.bundled import BundleQuantizer, Samples
+from trellic_training.data import PackedPhotos, pack
+from trellic_training.decoder_recipe import load_decoder_recipe
+from trellic_training.decoder_training import stage_of, train_decoder
+from trellic_training.decoder_weights import TrainedDecoder, load_decoder, save_decoder
+from trellic_training.models.decoders import SynthesisSizes, start_from
+from trellic_training.models.transforms import synthesis
+from trellic_training.stage import Clock
+
+from .conftest import synthetic
+
+TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
+RECIPE = Path(recipe.__file__).parent / "recipes" / "decoders-tiny.yaml"
+NAMES = ("fast", "preview", "perceptual")
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle(TINY)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(3):
+        Image.fromarray(synthetic(i)).save(folder / f"wave-{i}.png")
+    pack(folder, folder / "packed")
+    return folder / "packed"
+
+
+@pytest.fixture(autouse=True)
+def _denormals_as_ever():
+    yield
+    torch.set_flush_denormal(False)
+
+
+def fresh(name: str, bundle: Bundle) -> torch.nn.Sequential:
+    torch.manual_seed(1)
+    return load_decoder_recipe(RECIPE, name).network.make(bundle.manifest.layout)
+
+
+def trained(name: str, bundle: Bundle, network: torch.nn.Sequential) -> TrainedDecoder:
+    settings = load_decoder_recipe(RECIPE, name)
+    return TrainedDecoder(
+        settings.network,
+        network.eval(),
+        settings.purpose,
+        settings.base,
+        None,
+        bundle.manifest.layout,
+        family.encoder_digest(bundle),
+        {"steps": 0},
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_steps_lower_the_loss(name, bundle, packed, tmp_path):
+    settings = load_decoder_recipe(RECIPE, name)
+    network = fresh(name, bundle)
+    before = {n: value.clone() for n, value in network.state_dict().items()}
+    tuned, steps = train_decoder(
+        settings, network, bundle, packed, tmp_path / name, 10, steps=12, progress=False
+    )
+    assert steps == 12
+    start = fresh(name, bundle)
+    start.load_state_dict(before)
+    samples = Samples(BundleQuantizer(bundle, 1), PackedPhotos(packed), settings)
+    batch = samples(np.random.default_rng(4), 8, 64)
+    losses = []
+    for each in (start, tuned):
+        stage = stage_of(settings)(settings, Clock(1), each)
+        stage.log = lambda *args, **kwargs: None
+        with torch.no_grad():
+            losses.append(float(stage.distortion(batch)))
+    assert losses[1] < losses[0]
+
+
+def test_every_kind_is_added_and_the_rest_stays(bundle, tmp_path):
+    out = tmp_path / "new.zip"
+    opened = bundle
+    for name in NAMES:
+        manifest = family.add_decoder(opened, name, trained(name, bundle, fresh(name, bundle)), out)
+        opened = Bundle(out)
+        assert opened.manifest == manifest
+    assert list(manifest.decoders) == ["quality", *NAMES]
+    assert manifest.stream_id == bundle.manifest.stream_id
+    with zipfile.ZipFile(TINY) as old, zipfile.ZipFile(out) as new:
+        added = {f"graphs/{name}.onnx" for name in NAMES}
+        assert set(new.namelist()) == set(old.namelist()) | added
+        for member in set(old.namelist()) - {"manifest.json"}:
+            assert new.read(member) == old.read(member)
+    preview, perceptual = manifest.decoders["preview"], manifest.decoders["perceptual"]
+    assert (preview.channels, preview.scale, preview.graph.halo) == (8, 8, 1)
+    assert perceptual.base == "quality"
+    quality = bundle.manifest.decoders["quality"].graph
+    assert perceptual.graph.kmac_per_pixel == quality.kmac_per_pixel
+    assert perceptual.graph.halo == quality.halo
+    assert preview.graph.kmac_per_pixel < quality.kmac_per_pixel / 10
+
+
+def test_old_files_decode_with_the_new_decoder(bundle, tmp_path):
+    pixels = synthetic(7)
+    codec = Codec.load(str(TINY), device="cpu", threads=1)
+    data = codec.encode(pixels, quality=60)
+    family.add_decoder(
+        bundle, "fast", trained("fast", bundle, fresh("fast", bundle)), tmp_path / "n.zip"
+    )
+    new = Codec.load(str(tmp_path / "n.zip"), device="cpu", threads=1)
+    assert np.array_equal(new.decode(data), codec.decode(data))
+    assert new.decode(data, decoder="fast").shape == pixels.shape
+    # replacing it changes its graph alone
+    other = trained("fast", bundle, synthesis(8, 24, 24, (0, 1)))
+    family.add_decoder(new.bundle, "fast", other, tmp_path / "o.zip")
+    with zipfile.ZipFile(tmp_path / "n.zip") as a, zipfile.ZipFile(tmp_path / "o.zip") as b:
+        assert a.namelist() == b.namelist()
+        differ = {n for n in a.namelist() if a.read(n) != b.read(n)}
+    assert differ == {"manifest.json", "graphs/fast.onnx"}
+
+
+def test_samples_are_what_a_decoder_of_the_runtime_reads(bundle):
+    pixels = synthetic(3)[:128, :128]
+    codec = Codec.load(str(TINY), device="cpu", threads=1)
+    quantizer = BundleQuantizer(bundle, 1)
+    for states in (8, 0):
+        data = codec.encode(pixels, quality=45.0625, trellis=states)
+        latents = quantizer(pixels[None], np.array([45.0625]), [states])
+        assert np.array_equal(quantizer.pictures(latents, "quality")[0], codec.decode(data))
+
+
+def test_the_command_trains_and_adds(packed, tmp_path, capsys):
+    out = tmp_path / "new.zip"
+    arguments = ["decoders-tiny", "--add-decoder", "fast", "--bundle", TINY, "--photos", packed]
+    arguments += ["--minutes", "0.02", "--threads", "1", "--out", out]
+    assert family_cli.main([str(a) for a in arguments]) == 0
+    assert "decoders quality, fast" in capsys.readouterr().out
+    facts = Bundle(out).manifest.training["decoders"]["fast"]
+    assert facts["recipe"]["network"]["wide"] == 8
+    assert facts["steps"] > 0
+    # the weights beside it give the same bundle again
+    again = tmp_path / "again.zip"
+    family.add_decoder(Bundle(TINY), "fast", load_decoder(tmp_path / "new-fast.pt"), again)
+    assert again.read_bytes() == out.read_bytes()
+    # and are a start for another run
+    more = [*arguments[:-1], tmp_path / "more.zip", "--weights", tmp_path / "new-fast.pt"]
+    assert family_cli.main([str(a) for a in more]) == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"--add-decoder": "best"}, "has no decoder 'best'"),
+        ({"--add-decoder": "Fast!"}, "decoder name 'Fast!'"),
+        ({"--out": "new.tlc"}, "ends in .zip"),
+        ({"--weights": "gone.pt"}, "gone.pt"),
+    ],
+)
+def test_bad_arguments_are_refused(packed, tmp_path, changed, message):
+    options = {"--add-decoder": "fast", "--bundle": TINY, "--photos": packed, "--out": "new.zip"}
+    options |= changed
+    options["--out"] = tmp_path / options["--out"]
+    arguments = [str(part) for option in options.items() for part in option]
+    with pytest.raises((BadParameter, OSError), match=message):
+        family_cli.main(["decoders-tiny", *arguments])
+
+
+def test_decoders_of_another_encoder_are_refused(bundle, tmp_path):
+    decoder = trained("fast", bundle, fresh("fast", bundle))
+    decoder.encoder = "0" * 16
+    with pytest.raises(BadParameter, match="was trained on latents of encoder 0000"):
+        family.add_decoder(bundle, "fast", decoder, tmp_path / "new.zip")
+    assert not (tmp_path / "new.zip").exists()
+
+
+def test_a_decoder_without_its_base_is_refused(bundle, tmp_path):
+    decoder = trained("perceptual", bundle, fresh("perceptual", bundle))
+    decoder.base = "gone"
+    with pytest.raises(BadParameter, match="has the base 'gone'"):
+        family.add_decoder(bundle, "perceptual", decoder, tmp_path / "new.zip")
+
+
+def test_what_is_no_decoder_is_refused(bundle, tmp_path):
+    path = tmp_path / "decoder.pt"
+    for content in (b"", b"Dear diary", json.dumps({"trellic_decoder": 1}).encode()):
+        path.write_bytes(content)
+        with pytest.raises(BadParameter, match="holds no decoder"):
+            load_decoder(path)
+    save_decoder(trained("fast", bundle, fresh("fast", bundle)), path)
+    content = torch.load(path)
+    content["sizes"]["wide"] = 4
+    torch.save(content, path)
+    with pytest.raises(BadParameter, match="holds no decoder"):
+        load_decoder(path)
+
+
+@pytest.mark.parametrize("details", [0, 16])
+def test_a_decoder_starts_from_a_trained_one(details):
+    torch.manual_seed(2)
+    given = synthesis(12, 24, 40, (2, 2), details)
+    latents = torch.randn(1, 40, 4, 4)
+    same = SynthesisSizes(wide=12, deep=24, blocks=(2, 2), details=details)
+    again = synthesis(12, 24, 40, same.blocks, details)
+    start_from(again, given)
+    torch.testing.assert_close(again(latents), given(latents))
+    # without blocks at 1/8 the narrower one is the best linear stand-in
+    plain, narrow = synthesis(12, 24, 40, (0, 2), details), synthesis(9, 24, 40, (0, 2), details)
+    start_from(plain, given)
+    start_from(narrow, plain)
+    new = synthesis(9, 24, 40, (0, 2), details)
+    error = [(each(latents) - plain(latents)).square().mean() for each in (narrow, new)]
+    assert error[0] < 0.5 * error[1]
+    with pytest.raises(RuntimeError):
+        start_from(synthesis(12, 16, 40, (2, 2), details), given)
+
+
+def test_export_adds_decoders_that_were_kept(monkeypatch, bundle, tmp_path):
+    """What ``trellic export --decoder NAME=FILE`` does once the bundle is made."""
+    kept = tmp_path / "fast.pt"
+    save_decoder(trained("fast", bundle, fresh("fast", bundle)), kept)
+    out = tmp_path / "tiny.zip"
+    out.write_bytes(TINY.read_bytes())
+    cli._add_decoders(out, cli._kept([f"fast={kept}"]))
+    assert list(Bundle(out).manifest.decoders) == ["quality", "fast"]
+    for wrong in ("fast", f"fast={tmp_path / 'gone.pt'}"):
+        with pytest.raises(BadParameter):
+            cli._kept([wrong])

@@ -1,0 +1,116 @@
+"""Decoders of labels: from a folder a label to a bundle that names what it sees."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from trellic.bundle import Bundle
+from trellic.codec import Codec
+from trellic.engines.ort import OrtEngine
+from trellic.errors import EngineError
+from trellic_export import family_cli, graphs
+from trellic_export.parity import check_decoder
+from trellic_training.bundled import BundleQuantizer, LabelledSamples
+from trellic_training.data import PackedPhotos, pack
+from trellic_training.decoder_recipe import load_decoder_recipe
+
+TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
+SIDE = 64
+RECIPE = """
+name: stripes
+decoders:
+  class:
+    purpose: which way the stripes run
+    network: {kind: classifier, hidden: [8, 8], blocks: [1, 0]}
+    learning_rate: 0.01
+    warmup_steps: 3
+    ema: 0.9
+    pool: 48
+    pool_start: 48
+    validate_every: 20
+    phases:
+      - {until: 1.0, crop: 64, batch: 16, train: g_s, reuse: 64}
+"""
+
+
+def stripes(rng: np.random.Generator, label: str) -> np.ndarray:
+    """Wide stripes of two random colours, "across" or "down"."""
+    wave = np.sin(np.arange(SIDE) / rng.uniform(3, 6) + rng.uniform(0, 6)) > 0
+    grid = np.broadcast_to(wave if label == "down" else wave[:, None], (SIDE, SIDE))
+    return np.where(grid[..., None], rng.integers(140, 256, 3), rng.integers(0, 120, 3)).astype(
+        np.uint8
+    )
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("stripes"), np.random.default_rng(0)
+    for label in ("across", "down"):
+        (folder / label).mkdir()
+        for i in range(20):
+            Image.fromarray(stripes(rng, label)).save(folder / label / f"{i}.png")
+    pack(folder, folder / "packed", min_side=SIDE)
+    return folder / "packed"
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "stripes.yaml").write_text(RECIPE, encoding="utf-8")
+    return tmp_path / "stripes.yaml"
+
+
+def test_samples_are_labelled(packed, recipe):
+    settings, bundle = load_decoder_recipe(recipe, "class"), Bundle(TINY)
+    samples = LabelledSamples(BundleQuantizer(bundle, 1), PackedPhotos(packed), settings)
+    batch = samples(np.random.default_rng(0), 5, SIDE)
+    assert set(batch) == {"quality", "latents", "label"}
+    assert batch["latents"].shape == (5, bundle.manifest.layout.latents, 4, 4)
+    assert set(batch["label"].tolist()) <= {0, 1}
+    for held in samples.validation(SIDE):
+        assert len(held["label"]) == len(held["latents"])
+        assert len(set(held["quality"].tolist())) == 1
+
+
+def test_a_bundle_learns_labels(packed, recipe, tmp_path, capsys, monkeypatch):
+    """Right on new pictures at a quality that was not picked for it, from the files alone."""
+    out = tmp_path / "seeing.zip"
+    arguments = ["--add-decoder", "class", "--bundle", str(TINY), "--photos", str(packed)]
+    family_cli.main([str(recipe), *arguments, "--minutes", "0.12", "--out", str(out)])
+    codec = Codec.load(out, device="cpu", threads=1)
+    info = codec.decoders["class"]
+    assert (info.kind, info.labels, info.purpose) == (
+        "labels",
+        ["across", "down"],
+        "which way the stripes run",
+    )
+    assert codec.bundle.manifest.stream_id == Bundle(TINY).manifest.stream_id
+    rng, right = np.random.default_rng(99), []
+    for label in ["across", "down"] * 10:
+        data = codec.encode(stripes(rng, label), quality=70)
+        right.append(codec.classify(data, decoder="class")[0][0] == label)
+    assert np.mean(right) > 0.8
+
+
+def test_the_graph_of_labels_is_the_network():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(6, 8, 1),
+        nn.LeakyReLU(0.1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(8, 3),
+    ).eval()
+    data = graphs.label_graph(network, 6)
+    assert "Dropout" not in {node.op_type for node in onnx.load_from_string(data).graph.node}
+    engine = OrtEngine(data)
+    check_decoder("class", network, engine, 6)
+    with torch.no_grad():
+        network[-1].bias += 0.1
+    with pytest.raises(EngineError, match="'class' differs"):
+        check_decoder("class", network, engine, 6)

@@ -1,0 +1,63 @@
+"""From a bundle, photos and a recipe to a trained decoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from trellic.bundle import Bundle
+
+from .bundled import BundleQuantizer, LabelledSamples, Samples, SampleStream
+from .data import PackedPhotos
+from .decoder_recipe import DecoderRecipe
+from .decoder_stage import DecoderStage, LabelStage
+from .perceptual_stage import PerceptualStage
+from .stage import Clock, make_trainer, run
+
+
+def train_decoder(
+    recipe: DecoderRecipe,
+    decoder: nn.Sequential,
+    bundle: Bundle,
+    photos: Path,
+    out: Path,
+    minutes: float,
+    *,
+    resume: Path | None = None,
+    steps: int | None = None,
+    progress: bool = True,
+) -> tuple[nn.Sequential, int]:
+    """Train a decoder for a time; returns its averaged weights and the number of steps.
+
+    Parameters
+    ----------
+    decoder : to start from
+    bundle : whose latents it is to decode
+    photos : folder made by `trellic_training.data.pack`
+    out : folder for checkpoints and TensorBoard logs
+    minutes : time budget; learning rate and phases follow it
+    resume : checkpoint (``.ckpt``) of an earlier run
+    steps : stop at this step, if the time is not up before
+    """
+    lightning.seed_everything(recipe.seed, verbose=False)
+    clock = Clock(minutes)
+    quantizer = BundleQuantizer(bundle, torch.get_num_threads())
+    source = LabelledSamples if recipe.labels else Samples
+    samples = source(quantizer, PackedPhotos(photos), recipe)
+    stage = stage_of(recipe)(recipe, clock, decoder.to(memory_format=torch.channels_last))
+    stage.validation = samples.validation(recipe.phases[-1].crop)
+    stream = SampleStream(samples, clock, lambda: stage.global_step, progress=progress)
+    trainer = make_trainer(out, steps=steps, progress=progress, accelerator="cpu")
+    run(trainer, stage, DataLoader(stream, batch_size=None), out, resume)
+    return stage.average.eval(), stage.global_step
+
+
+def stage_of(recipe: DecoderRecipe) -> type[DecoderStage]:
+    """Return the kind of stage that a recipe asks for."""
+    if recipe.labels:
+        return LabelStage
+    return PerceptualStage if recipe.adversary else DecoderStage

@@ -1,0 +1,36 @@
+"""The critic of a decoder for the eye: tells photos from decoded pictures, patch by patch."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class Critic(nn.Module):
+    """A network on overlapping patches of about 30 pixels, Lipschitz by spectral normalisation.
+
+    It sees the picture beside what another decoder makes of the same latents, so that it judges
+    whether a texture fits its place and not only whether it looks real (conditional on the
+    latents, as in Mentzer et al. 2020, but at the price of three input channels). Normalisation:
+    Miyato et al. 2018.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        sizes = (6, hidden, 2 * hidden, 2 * hidden)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [_conv(before, after, 4, 2), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, _conv(sizes[-1], 1, 3, 1))
+
+    def forward(self, picture: Tensor, other: Tensor) -> Tensor:
+        """Map two pictures (N, 3, H, W) around 0 to verdicts (N, 1, H / 8, W / 8)."""
+        verdict: Tensor = self.layers(torch.cat([picture, other], 1))
+        return verdict
+
+
+def _conv(before: int, after: int, size: int, stride: int) -> nn.Module:
+    return spectral_norm(nn.Conv2d(before, after, size, stride, 1))
