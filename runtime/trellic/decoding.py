@@ -26,6 +26,7 @@ Parts = Stream | Prefix
 Labels = list[tuple[str, float]]
 WARM_SIDE = 64  # pixels of the picture that warms a decoder up
 WARM_TRELLIS = 8
+WARM_LANES = (1, 32)  # few lanes and many have kernels of their own
 
 
 class StreamDecoder:
@@ -85,11 +86,12 @@ class StreamDecoder:
         """Load ahead what a decoder of any kind needs, and run it once."""
         choice = choose(self._bundle.manifest.decoders, decoder, self._bundle.manifest.name)
         self._engine(choice)
-        stream = self._blank(choice)
-        if choice.kind == "labels":
-            self._labels(stream, choice)
-        else:
-            self._picture(stream, choice, Clock(), Rectangle(0, WARM_SIDE, 0, WARM_SIDE))
+        for lanes in WARM_LANES:
+            stream = self._blank(choice, lanes)
+            if choice.kind == "labels":
+                self._labels(stream, choice)
+            else:
+                self._picture(stream, choice, Clock(), Rectangle(0, WARM_SIDE, 0, WARM_SIDE))
 
     # ---- what is needed ----
 
@@ -233,7 +235,7 @@ class StreamDecoder:
         purpose = "decoding {1}x{0} pixels".format(*part.shape)
         return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")
 
-    def _blank(self, choice: Choice) -> Stream:
+    def _blank(self, choice: Choice, lanes: int) -> Stream:
         """Return a stream of the steps of a decoder, made without g_a, which it need not load."""
         layout, manifest = self._layout, self._bundle.manifest
         plane = layout.plane(WARM_SIDE, WARM_SIDE)
@@ -241,7 +243,7 @@ class StreamDecoder:
         f = np.ones((layout.latents, *plane.latents), np.float32)
         h = np.zeros((layout.hyper, *plane.hyper), np.float32)
         quantizer = Quantizer(WARM_TRELLIS, manifest.search["trellis"].lam)
-        coded = self._coder(choice).encode(f, h, plane, level, quantizer)
+        coded = self._coder(choice).encode(f, h, plane, level, quantizer, lanes=[lanes])
         header = Header(
             width=WARM_SIDE,
             height=WARM_SIDE,

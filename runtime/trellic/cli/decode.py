@@ -122,6 +122,7 @@ def _decode(
     data, header = _read(job.source, setting, expected)
     _check_memory(data, setting, Path(job.target).suffix, expected.scale)
     codec = engines.decoder(header.stream_id, setting.decoder)
+    images.prepare(Path(job.target).suffix)
     start = time.perf_counter()
     decoded = codec.decode_timed(data, **setting.arguments())
     picture = decoded.picture

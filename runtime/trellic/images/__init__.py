@@ -15,7 +15,7 @@ from __future__ import annotations
 from trellic.images.modes import from_any
 from trellic.images.opening import from_bytes, read, size_of
 from trellic.images.picture import MAX_PIXELS, MAX_SIDE, Picture, to_array
-from trellic.images.saving import suffixes, to_bytes, to_pil, write
+from trellic.images.saving import prepare, suffixes, to_bytes, to_pil, write
 from trellic.images.sniff import describe
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "describe",
     "from_any",
     "from_bytes",
+    "prepare",
     "read",
     "size_of",
     "suffixes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -100,6 +101,17 @@ def to_pil(picture: Picture) -> Image.Image:
     if picture.xmp:
         image.info["xmp"] = picture.xmp
     return image
+
+
+def prepare(suffix: str) -> None:
+    """Load ahead what `to_bytes` will need for a suffix, as far as it is there."""
+    from PIL import Image
+
+    Image.preinit()
+    kind = _BY_SUFFIX.get(suffix.lower())
+    if kind is not None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"PIL.{kind.plugin}")
 
 
 def to_bytes(picture: Picture, suffix: str = ".png") -> bytes:
