@@ -14,6 +14,7 @@ from .layout import Layout
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 MAX_LABELS = 1 << 16
+Scale = Literal[1, 2, 4, 8, 16]
 
 
 class Graph(BaseModel):
@@ -53,7 +54,7 @@ class DecoderInfo(BaseModel):
     kind: Literal["picture", "labels"] = "picture"
     channels: int | None = Field(default=None, ge=1)
     steps: int | None = Field(default=None, ge=1)
-    scale: Literal[1, 2, 4, 8, 16] = 1
+    scale: Scale = 1
     base: str | None = None
     labels: list[str] | None = Field(default=None, min_length=1, max_length=MAX_LABELS)
 

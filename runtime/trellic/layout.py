@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,8 @@ from pydantic import (
 
 from .bitstream import BLOCK
 
-STRIDE = 16  # pixels per latent, each way, of a model that does not say otherwise
-CELL = 4  # latents per hyper-latent, each way, of such a model
+STRIDE: Final = 16  # pixels per latent, each way, of a model that does not say otherwise
+CELL: Final = 4  # latents per hyper-latent, each way, of such a model
 
 
 class Group(BaseModel):

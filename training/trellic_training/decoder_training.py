@@ -48,7 +48,8 @@ def train_decoder(
     quantizer = BundleQuantizer(bundle, torch.get_num_threads())
     source = LabelledSamples if recipe.labels else Samples
     samples = source(quantizer, PackedPhotos(photos), recipe)
-    stage = stage_of(recipe)(recipe, clock, decoder.to(memory_format=torch.channels_last))
+    model = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stage = stage_of(recipe)(recipe, clock, model)
     stage.validation = samples.validation(recipe.phases[-1].crop)
     stream = SampleStream(samples, clock, lambda: stage.global_step, progress=progress)
     trainer = make_trainer(out, steps=steps, progress=progress, accelerator="cpu")

@@ -141,28 +141,39 @@ AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe of the first stage; errors are those of `load_quantized_recipe`."""
+    """Read and check a recipe of the first stage; errors are those of `load_as`."""
     return load_as(path, Recipe)
 
 
 def load_quantized_recipe(path: Path) -> QuantizedRecipe:
-    """Read and check a recipe of the quantized-latent stage.
+    """Read and check a recipe of the quantized-latent stage; errors are those of `load_as`."""
+    return load_as(path, QuantizedRecipe)
+
+
+def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+    """Read and check a recipe of one kind.
 
     Raises
     ------
     BadParameter
         When the file is no YAML, or a field is unknown, missing or out of range.
     """
-    return load_as(path, QuantizedRecipe)
-
-
-def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
-    """Read and check a YAML file; errors are those of `load_quantized_recipe`."""
     try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return kind.model_validate(_read(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise BadParameter(f"recipe {path}: {where}: {first['msg']}") from error
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the field ``kind`` of a recipe, which those of codecs lack."""
+    fields = _read(path)
+    return fields.get("kind") if isinstance(fields, dict) else None
+
+
+def _read(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadParameter(f"recipe {path} is no YAML ({error})") from error

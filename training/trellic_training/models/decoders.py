@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from trellic.decoders import Scale
 from trellic.layout import Layout
 
 from .transforms import DepthBlock, DetailSynthesis, synthesis
@@ -39,7 +40,7 @@ class SynthesisSizes(_Sizes):
         return None
 
     @property
-    def scale(self) -> int:
+    def scale(self) -> Scale:
         """The picture comes at 1 / scale of its size."""
         return 1
 
@@ -89,7 +90,7 @@ class ClassifierSizes(_Sizes):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @property
-    def scale(self) -> int:
+    def scale(self) -> Scale:
         """There is no picture."""
         return 1
 

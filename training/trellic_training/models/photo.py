@@ -60,8 +60,8 @@ class ModelConfig(BaseModel):
     anchors: int = 9
     hyper_buckets: int = 16
     details: int = Field(default=0, ge=0, description="latents beside the trunk: the last group")
-    stride: Literal[4, 8, 16] = Field(16, description="pixels per latent")
-    cell: Literal[2, 4] = Field(4, description="latents per hyper-latent")
+    stride: Literal[4, 8, 16] = Field(default=16, description="pixels per latent")
+    cell: Literal[2, 4] = Field(default=4, description="latents per hyper-latent")
 
     @model_validator(mode="after")
     def _details_are_a_group(self) -> ModelConfig:
