@@ -16,9 +16,10 @@ from trellic_training.end_to_end import to_network
 from trellic_training.models.principal import start_from_components
 from trellic_training.pmf import SymbolRates
 from trellic_training.pool import Pool
-from trellic_training.quantized import finetune
+from trellic_training.quantized import QuantizedStage, finetune
 from trellic_training.quantizing import LoopQuantizer, latents_for_synthesis, sigmas_of
 from trellic_training.recipe import QuantizedPhase, load_quantized_recipe
+from trellic_training.stage import Clock
 from trellic_training.weights import average_of, load_weights, save_weights
 
 from .conftest import RECIPES
@@ -148,3 +149,20 @@ def test_a_pool_forgets_the_oldest_and_crops_of_another_size():
 def test_quantized_latents_are_reused_only_where_they_stay_the_same():
     with pytest.raises(ValueError, match="reuse 2 needs train: g_s"):
         QuantizedPhase(until=1.0, crop=64, batch=1, reuse=2)
+
+
+def test_moved_is_nothing_for_a_picture_of_its_own_latents(recipe, started, packed):
+    stage = QuantizedStage(
+        recipe.model_copy(update={"autocast": False}), Clock(1), started, PackedPhotos(packed)
+    )
+    x = to_network(PackedPhotos(packed).crops(np.random.default_rng(3), 2, 64))
+    quality = torch.tensor([20.0, 80.0])
+    with torch.no_grad():
+        latents = stage.model.g_a(x)
+    assert stage._moved(x, latents, quality).max() < 1e-6
+    decoded = (x + 0.05 * torch.randn(x.shape)).requires_grad_()
+    moved = stage._moved(decoded, latents, quality)
+    assert moved.min() > 1e-3
+    assert moved[1] > moved[0]  # steps are finer
+    moved.sum().backward()
+    assert decoded.grad.abs().sum() > 0

@@ -110,11 +110,32 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         while len(self.pool.samples) < min(self.recipe.pool, POOL_START * phase.reuse * len(crops)):
             self._refill(self.pack.crops(self.rng, len(crops), phase.crop))  # or few are seen often
         drawn = self.pool.draw(len(crops))
-        mse = self._squared_error(drawn["latents"].float(), to_network(drawn["x"]))
-        lmbda, weight = self.weights_of_quality(drawn["quality"])
+        latents, quality = drawn["latents"].float(), drawn["quality"]
+        x_hat = self._decode(latents)
+        mse = (x_hat - to_network(drawn["x"])).square().mean((1, 2, 3))
+        lmbda, weight = self.weights_of_quality(quality)
         loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * mse).mean()
+        if self.recipe.identity:
+            loss = (
+                loss + self.recipe.identity * (weight * self._moved(x_hat, latents, quality)).mean()
+            )
         self._log(loss, mse)
         return loss
+
+    def _moved(self, x_hat: Tensor, latents: Tensor, quality: Tensor) -> Tensor:
+        """How far latents of the decoded picture lie from those that made it: (N,).
+
+        Squared, in steps, summed over channels, a pixel. What is small here is gained when a
+        picture is encoded again (Kim et al., "Instability of successive deep image compression").
+        """
+        shown = (x_hat.clamp(-0.5, 0.5) * PIXEL_RANGE + PIXEL_RANGE / 2).round() / PIXEL_RANGE - 0.5
+        seen = x_hat.clamp(-0.5, 0.5)
+        seen = seen + (shown - seen).detach()
+        with torch.autocast(seen.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+            again = self.model.g_a(seen).float()
+        moved: Tensor = (again - latents) * self.model.gains(quality)
+        pixels = x_hat.shape[2] * x_hat.shape[3]
+        return moved.square().sum((1, 2, 3)) / pixels
 
     def _refill(self, crops: Tensor) -> None:
         quality = sixteenths(len(crops))
@@ -128,18 +149,18 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         mean, index = self.quantizer.predict(batch)
         coded, charged = self.quantizer.bits(batch, mean, index)
         pixels = x.shape[2] * x.shape[3]
-        mse = self._squared_error(latents_for_synthesis(batch, mean), x)
+        x_hat = self._decode(latents_for_synthesis(batch, mean))
+        mse = (x_hat - x).square().mean((1, 2, 3))
         lmbda, weight = self.weights_of_quality(quality)
         loss: Tensor = (weight * (charged / pixels + lmbda * PIXEL_RANGE**2 * mse)).mean()
         self._log(loss, mse)
         self.log("y_bpp", coded.mean() / pixels, prog_bar=True)
         return loss
 
-    def _squared_error(self, latents: Tensor, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.autocast):
-            x_hat = self.model.g_s(latents).float()
-        error: Tensor = (x_hat - x).square().mean((1, 2, 3))
-        return error
+    def _decode(self, latents: Tensor) -> Tensor:
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+            x_hat: Tensor = self.model.g_s(latents).float()
+        return x_hat
 
     def _log(self, loss: Tensor, mse: Tensor) -> None:
         self.log("loss", loss, prog_bar=True)

@@ -117,6 +117,11 @@ class QuantizedRecipe(Schedule):
     learning_rate: float = 1e-4
     warmup_steps: int = 100
     decay_from: float = 0.5
+    identity: float = Field(
+        2.0,
+        ge=0,
+        description="weight of how far encoding the decoded picture again moves latents, in steps",
+    )
     fit_crops: int = Field(96, ge=1, description="crops that tables are first fitted to")
     refit_crops: int = Field(32, ge=1, description="crops of later fits")
     refit_every: int = Field(100, ge=1, description="steps between new tables")
