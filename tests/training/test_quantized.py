@@ -148,3 +148,9 @@ def test_a_pool_forgets_the_oldest_and_crops_of_another_size():
 def test_quantized_latents_are_reused_only_where_they_stay_the_same():
     with pytest.raises(ValueError, match="reuse 2 needs train: g_s"):
         QuantizedPhase(until=1.0, crop=64, batch=1, reuse=2)
+
+
+def test_crops_that_do_not_fit_the_model_are_refused(recipe, started, packed, tmp_path):
+    odd = recipe.model_copy(update={"phases": (QuantizedPhase(until=1, crop=96, batch=1),)})
+    with pytest.raises(BadParameter, match="96 pixels is no multiple of 64"):
+        finetune(odd, started, packed, tmp_path, 0.1)
