@@ -175,6 +175,25 @@ def test_principal_components_are_a_good_start(model, packed):
     assert energy[:4].min() > energy[-12:].max()
 
 
+def test_the_start_of_a_fine_model_hands_pixels_through(tiny_config, packed):
+    """As many latents as samples, and more channels in between than a block of 2 x 2 has."""
+    from trellic_training.data import PackedPhotos
+
+    sizes = {"stride": 4, "cell": 2, "wide": 16, "deep": 48}
+    group = tiny_config.groups[0].model_copy(update={"channels": 48})
+    torch.manual_seed(1)
+    model = PhotoModel(tiny_config.model_copy(update=sizes | {"groups": (group,)}))
+    crops = PackedPhotos(packed).crops(np.random.default_rng(0), 100, 32)
+    start_from_components(model, to_network(crops))
+    x = to_network(crops[:8])
+    with torch.no_grad():
+        f = model.g_a(x)
+        assert f.shape == (8, 48, 8, 8)
+        assert model.h_a(f).shape[2:] == (4, 4)
+        assert -10 * (model.g_s(f) - x).square().mean().log10() > 30
+        assert model.eval()(x, torch.full((8,), 90.0)).x_hat.shape == x.shape
+
+
 def test_a_start_from_one_colour_is_finite(tiny_config):
     model = PhotoModel(tiny_config)
     start_from_components(model, torch.zeros(4, 3, 64, 64))

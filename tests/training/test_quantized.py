@@ -166,3 +166,9 @@ def test_moved_is_nothing_for_a_picture_of_its_own_latents(recipe, started, pack
     assert moved[1] > moved[0]  # steps are finer
     moved.sum().backward()
     assert decoded.grad.abs().sum() > 0
+
+
+def test_crops_that_do_not_fit_the_model_are_refused(recipe, started, packed, tmp_path):
+    odd = recipe.model_copy(update={"phases": (QuantizedPhase(until=1, crop=96, batch=1),)})
+    with pytest.raises(BadParameter, match="96 pixels is no multiple of 64"):
+        finetune(odd, started, packed, tmp_path, 0.1)
