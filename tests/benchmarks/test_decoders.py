@@ -1,6 +1,9 @@
 """The benchmark of decoders, on a codec made for the test and on the tiny model."""
 
+import base64
+import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +13,7 @@ import pytest
 from benchmarks.codecs import Pixels
 from PIL import Image
 
-from benchmarks import decoders, family
+from benchmarks import decoders, decoders_page, family
 from trellic.codec import Codec
 from trellic.errors import CorruptStream
 
@@ -180,3 +183,44 @@ def test_bad_usage_is_one_line(
     options += ["--metrics", "psnr", *more]
     assert decoders.main([str(x) for x in options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_page_of_crops(two_decoders: Path, tmp_path: Path) -> None:
+    Image.fromarray(photo(3, 64, 80)).save(tmp_path / "a&b.png")
+    out, sheet = tmp_path / "page.html", tmp_path / "sheet.png"
+    options = [tmp_path / "a&b.png", "--model", two_decoders, "--decoders", "quality,fast"]
+    options += ["--rivals", "webp", "--side", 32, "--out", out, "--sheet", sheet]
+    assert decoders_page.main([str(x) for x in options]) == 0
+    text = out.read_text()
+    assert "<h2>a&amp;b.png</h2>" in text
+    assert not re.search(r"(src|href)=.(?!data:)", text)  # self-contained
+    shown = re.findall(r'alt="([^"]+)" src="data:image/png;base64,([^"]+)"', text)
+    assert [name for name, _ in shown] == ["Original", "Trellic, quality", "Trellic, fast", "WebP"]
+    sizes = {Image.open(io.BytesIO(base64.b64decode(data))).size for _, data in shown}
+    assert sizes == {(32, 32)}
+    with Image.open(sheet) as drawn:
+        assert drawn.width >= 4 * 64
+
+
+def test_a_crop_is_where_decoders_differ_most() -> None:
+    one = photo(4, 100, 120)
+    other = one.copy()
+    other[50:70, 66:90] = 255 - other[50:70, 66:90]
+    left, top, width, height = decoders_page.where([one, other], 32)
+    assert (width, height) == (32, 32)
+    assert 48 <= left <= 66
+    assert 32 <= top <= 50
+
+
+def test_a_critic_sees_what_is_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import critic
+
+    monkeypatch.setattr(critic, "STEPS", 8)
+    photos = [photo(i, 64, 64) for i in range(4)]
+    found = []
+    for shift in (0, 40):
+        made = [np.minimum(p.astype(np.int32) + shift, 255).astype(np.uint8) for p in photos]
+        pairs = list(zip(photos, made, strict=True))
+        found.append(critic.judge(critic.trained(pairs[:3]), pairs[3:]))
+    assert found[0] == 0
+    assert found[1] > 0.01
