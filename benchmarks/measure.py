@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ class Task:
     spec: Spec
     image: Path
     points: tuple[Wanted, ...]
+    files: Path | None = None
+    """Folder where encoded files are kept, to be decoded again for other scores."""
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -89,9 +93,8 @@ def run_task(task: Task, report: Callable[[], None] | None = None) -> list[Point
 
 
 def _measure(codec: Codec, original: Pixels, wanted: Wanted, task: Task) -> Point:
+    data, encode_seconds = _encoded(codec, original, wanted.quality, task)
     start = perf_counter()
-    data = codec.encode(original, wanted.quality)
-    encoded = perf_counter()
     decoded = codec.decode(data)
     end = perf_counter()
     if decoded.shape != original.shape:
@@ -104,10 +107,35 @@ def _measure(codec: Codec, original: Pixels, wanted: Wanted, task: Task) -> Poin
         quality=wanted.quality,
         bytes=len(data),
         bpp=8 * len(data) / (original.shape[0] * original.shape[1]),
-        encode_seconds=encoded - start,
-        decode_seconds=end - encoded,
+        encode_seconds=encode_seconds,
+        decode_seconds=end - start,
         **{name: SCORES[name].compute(original, decoded) for name in wanted.scores},
     )
+
+
+def _encoded(codec: Codec, original: Pixels, quality: float, task: Task) -> tuple[bytes, float]:
+    """Return a file and the seconds that it took; a kept one, with its seconds, if there is."""
+    kept = None if task.files is None else task.files / _file_name(codec, original, quality, task)
+    if kept is not None and kept.is_file():
+        taken, data = kept.read_bytes().split(b"\n", 1)
+        return data, float(taken)
+    start = perf_counter()
+    data = codec.encode(original, quality)
+    seconds = perf_counter() - start
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside = kept.with_suffix(f".{os.getpid()}")
+        beside.write_bytes(f"{seconds!r}\n".encode() + data)
+        beside.replace(kept)  # whole or not at all, should the run be broken off
+    return data, seconds
+
+
+def _file_name(codec: Codec, original: Pixels, quality: float, task: Task) -> str:
+    """Return a name that another picture, quality, setting or version does not have."""
+    made = [str(task.spec), codec.settings, codec.versions, quality, original.shape]
+    digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode())
+    digest.update(original.tobytes())
+    return f"{task.spec.name}-{digest.hexdigest()[:32]}.kept"
 
 
 def run_tasks(

@@ -2,11 +2,13 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.codecs import Codec, Spec, make
 from benchmarks.measure import Task, Wanted, describe_image
 from benchmarks.runs import Measured, Point, load
+from benchmarks.scores import SCORES
 
 
 class UsageError(ValueError):
@@ -120,8 +122,12 @@ def plan(
     images: Sequence[Path],
     wanted: Sequence[Wanted],
     earlier: Earlier,
+    files: Path | None = None,
 ) -> tuple[Measured, list[Task]]:
-    """Return a codec's result, holding what is taken over, and the tasks that complete it."""
+    """Return a codec's result, holding what is taken over, and the tasks that complete it.
+
+    ``files`` is where encoded files are kept, None for nowhere.
+    """
     result = Measured(str(spec), codec.settings, codec.versions)
     old = earlier.points(result)
     tasks = []
@@ -132,8 +138,15 @@ def plan(
             old[image.name, float(point.quality)] for point in wanted if point.quality not in left
         )
         if missing:
-            tasks.append(Task(spec, image, missing))
+            tasks.append(Task(spec, image, missing, files))
     return result, tasks
+
+
+def with_scores_of(new: Point, old: Point | None) -> Point:
+    """Return a point with the scores that only an earlier measurement of the same file has."""
+    if old is None or old.bytes != new.bytes:
+        return new
+    return replace(new, **{s: old.score(s) for s in SCORES if new.score(s) is None})
 
 
 def _good(old: Mapping[tuple[str, float], Point], image: str, wanted: Wanted) -> bool:

@@ -87,7 +87,7 @@ def rd_plots(
     list of Path
         The files written.
     """
-    return _write(lambda theme: _draw(lines, title, bpp_high, axis, theme), folder, stem)
+    return write(lambda theme: _draw(lines, title, bpp_high, axis, theme), folder, stem)
 
 
 def bars(
@@ -98,7 +98,7 @@ def bars(
     stem: str,
 ) -> list[Path]:
     """Draw bars, one of each group at each label, as ``STEM-light.svg``, ``.png`` and dark."""
-    return _write(lambda theme: _draw_bars(labels, groups, title, theme), folder, stem)
+    return write(lambda theme: _draw_bars(labels, groups, title, theme), folder, stem)
 
 
 def growth_plots(rows: Sequence[Mapping[str, Any]], folder: Path, stem: str) -> list[Path]:
@@ -112,7 +112,7 @@ def growth_plots(rows: Sequence[Mapping[str, Any]], folder: Path, stem: str) -> 
     folder, stem
         Where to write.
     """
-    return _write(lambda theme: _draw_growth(rows, theme), folder, stem)
+    return write(lambda theme: _draw_growth(rows, theme), folder, stem)
 
 
 def _draw_growth(rows: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
@@ -134,7 +134,7 @@ def _draw_growth(rows: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
         axes.minorticks_off()
         axes.set_xlabel("megapixels", color=theme.text)
         _plain_ticks(axes)
-        _colour(axes, title, theme)
+        colour_axes(axes, title, theme)
     return figure
 
 
@@ -146,7 +146,8 @@ def _plain_ticks(axes: Axes) -> None:
     axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
 
 
-def _write(draw: Callable[[Theme], Figure], folder: Path, stem: str) -> list[Path]:
+def write(draw: Callable[[Theme], Figure], folder: Path, stem: str) -> list[Path]:
+    """Draw in both themes and write ``STEM-light.svg``, ``.png`` and the same for dark."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for theme in THEMES:
@@ -174,7 +175,7 @@ def _draw_bars(
         drawn = axes.bar(places, values, width, label=name, color=colours[i], zorder=3)
         axes.bar_label(drawn, fmt="%.1f", fontsize=8, color=theme.text, padding=2)
     axes.set_xticks(range(len(labels)), labels)
-    _colour(axes, title, theme)
+    colour_axes(axes, title, theme)
     return figure
 
 
@@ -197,7 +198,7 @@ def _draw(lines: Sequence[Line], title: str, bpp_high: float, axis: str, theme: 
     axes.set_ylim(*_limits(lines, bpp_high))
     axes.set_xlabel("bit/pixel (whole files)", color=theme.text)
     axes.set_ylabel(axis, color=theme.text)
-    _colour(axes, title, theme, loc="lower right")
+    colour_axes(axes, title, theme, loc="lower right")
     return figure
 
 
@@ -219,7 +220,8 @@ def _inside(line: Line, bpp_high: float) -> Curve:
     return Curve(bpp[:count], quality[:count])
 
 
-def _colour(axes: Axes, title: str, theme: Theme, loc: str = "best") -> None:
+def colour_axes(axes: Axes, title: str, theme: Theme, loc: str = "best") -> None:
+    """Give axes their title, their legend and a theme's colours."""
     axes.set_title(title, color=theme.text, fontsize=11, loc="left")
     axes.tick_params(colors=theme.text, which="both")
     axes.grid(color=theme.grid, lw=0.7)

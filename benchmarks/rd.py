@@ -10,6 +10,7 @@ the mean curves and a table of BD-rates (negative: fewer bits than the anchor) f
 writes JSON, a Markdown table and plots. Nothing is taken from an earlier run unless ``--reuse``
 names its JSON (or the .partial.json of a run that was broken off); a point is then taken over if
 its codec's settings and versions and its picture are the same and it has the metrics wanted.
+``--files DIR`` keeps the encoded files, so that more metrics can be added without encoding again.
 
 A codec may carry options: ``avif:speed=3``, ``avif:tune=psnr``, ``heic:tune=psnr``,
 ``jpeg:tune=psnr``, ``jxl:effort=9``, ``trellic:trellis=32:decoder=fast``.
@@ -87,7 +88,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
     for spec, result in results.items():
         if result.points:
             console.print(f"{spec}: {len(result.points)} points taken from {options.reuse.name}")
-    codecs = measure(tasks, results, options.jobs, console, lambda x: save(partial, head, x, []))
+    codecs = measure(
+        tasks, results, options.jobs, console, lambda x: save(partial, head, x, []), earlier
+    )
     comparisons = compare_all(codecs, options.anchors.split(","), options.published, bpp_range)
     if not options.brief:
         console.print(tables.mean_points(codecs))
@@ -108,19 +111,25 @@ def measure(
     jobs: int,
     console: Console,
     keep: Callable[[list[Measured]], None],
+    earlier: plan.Earlier,
 ) -> list[Measured]:
     """Do the tasks, adding their points to the results.
 
     ``keep`` gets all there is whenever a codec is done with a picture, so that a run that is broken
-    off can be taken up again.
+    off can be taken up again. Scores that an earlier run has of the same file are not lost.
     """
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(TextColumn("{task.description}"), *columns, console=console) as progress:
         bar = progress.add_task("encode + decode", total=sum(len(task.points) for task in tasks))
         for task, points in run_tasks(tasks, jobs, lambda n: progress.advance(bar, n)):
             progress.update(bar, description=f"{task.spec} {task.image.name}")
-            results[task.spec].points.extend(points)
-            results[task.spec].points.sort(key=lambda point: (point.image, point.bpp))
+            result = results[task.spec]
+            old = earlier.points(result)
+            result.points.extend(
+                plan.with_scores_of(point, old.get((point.image, float(point.quality))))
+                for point in points
+            )
+            result.points.sort(key=lambda point: (point.image, point.bpp))
             keep([result for result in results.values() if result.points])
     return list(results.values())
 
@@ -139,7 +148,7 @@ def _plan(
         codec = make(spec)
         ladder = ladders.get(spec.name, codec.ladder)
         wanted = plan.wanted_points(ladder, names, options.metric_every)
-        results[spec], missing = plan.plan(spec, codec, images, wanted, earlier)
+        results[spec], missing = plan.plan(spec, codec, images, wanted, earlier, options.files)
         tasks += missing
     return tasks, results
 
@@ -256,6 +265,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="JSON",
         help="take over an earlier run's points",
+    )
+    add(
+        "--files",
+        type=Path,
+        metavar="DIR",
+        help="keep encoded files there: a later run that asks for more metrics only decodes them",
     )
     add("--name", help="name of the data set (default: the folder's)")
     add("--out", type=Path, metavar="JSON", help="default benchmarks/results/rd-NAME.json")

@@ -158,7 +158,7 @@ def _decibel(similarity: float) -> float:
 
 
 SCORES: Final[dict[str, Score]] = {
-    "psnr": Score("RGB PSNR", "PSNR in dB (RGB)", psnr, float, lambda: None),
+    "psnr": Score("RGB PSNR", "PSNR in dB (RGB)", psnr, float, lambda: None, 1),
     "ms_ssim": Score("MS-SSIM", "MS-SSIM in dB (RGB)", ms_ssim, _decibel, lambda: None, 161),
     "ssimulacra2": Score("SSIMULACRA2", "SSIMULACRA2", ssimulacra2, float, _package),
     "butteraugli": Score(

@@ -3,6 +3,7 @@
 import argparse
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,35 @@ def test_a_score_that_is_missing_is_measured(folder: Path, monkeypatch: pytest.M
     assert {p.quality for p in jpeg.points if p.ms_ssim is not None} == {1, 3, 5}
     assert len(jpeg.curve("0.png", "ms_ssim").bpp) == 3
     assert {row["score"] for row in head["bd_rates"]} == {"psnr", "ms_ssim"}
+
+
+def test_scores_are_added_without_encoding_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ["--files", str(folder.parent / "kept")]
+    assert rd.main(arguments(folder, *kept, "--metrics", "sliced_wasserstein")) == 0
+    first = load(folder.parent / "rd.json")[1]
+    dark = scores.Score("Dark", "dark", lambda _, decoded: 255.0 - decoded.mean(), float, str)
+    monkeypatch.setitem(scores.SCORES, "ms_ssim", dark)
+    monkeypatch.setattr(scores, "parse", lambda _: ("psnr", "ms_ssim"))
+    monkeypatch.delattr(Coarse, "encode")
+    reuse = ["--reuse", str(folder.parent / "rd.json")]
+    assert rd.main(arguments(folder, *reuse, *kept)) == 0
+    second = load(folder.parent / "rd.json")[1]
+    for old, new in zip(first, second, strict=True):
+        for one, other in zip(old.points, new.points, strict=True):
+            assert other.ms_ssim is not None
+            assert one == replace(other, ms_ssim=None, decode_seconds=one.decode_seconds)
+    with pytest.raises(AttributeError, match="encode"):  # another quality has no file
+        rd.main(arguments(folder, *reuse, *kept, "--quality", "webp=2.5"))
+
+
+def test_scores_of_another_file_are_not_taken_over() -> None:
+    new = Point("a.png", 1, 100, 0.1, 0, 0, 30)
+    old = replace(new, psnr=20, ssimulacra2=50)
+    assert plan.with_scores_of(new, old) == replace(new, ssimulacra2=50)
+    assert plan.with_scores_of(new, replace(old, bytes=101)) == new
+    assert plan.with_scores_of(new, None) == new
 
 
 def test_reuse_refuses_other_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
