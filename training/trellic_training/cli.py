@@ -12,7 +12,7 @@ from trellic.errors import BadParameter
 
 from .data import MIN_SIDE, PackedPhotos, pack
 from .end_to_end import train
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe, kind_of, load_recipe
 from .weights import average_of, save_weights
 
 app = typer.Typer(add_completion=False, help="Train a codec from a recipe.")
@@ -21,21 +21,47 @@ app = typer.Typer(add_completion=False, help="Train a codec from a recipe.")
 @app.command()
 def train_command(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of a shipped one")],
-    photos: Annotated[Path, typer.Option(help="folder of photos, or of packed photos")],
+    photos: Annotated[
+        Path,
+        typer.Option(
+            "--photos", "--data", help="folder of photos, packed photos, or MNIST's files"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="folder for checkpoints, weights and logs")],
     minutes: Annotated[float, typer.Option(min=0.01, help="time budget")] = 60,
     resume: Annotated[Path | None, typer.Option(help="checkpoint (.ckpt) or weights (.pt)")] = None,
     threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
 ) -> None:
-    """Train end to end; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export)."""
+    """Train end to end; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export).
+
+    A recipe of the kind "universal" trains many small models instead, and leaves a report.
+    """
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    settings = load_recipe(shipped_recipe(recipe))
+    path = shipped_recipe(recipe)
+    if kind_of(path) == "universal":
+        _train_universal(path, photos, out, minutes, resume)
+        return
+    settings = load_recipe(path)
     packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
     checkpoint = train(settings, packed, out, minutes, resume=resume)
     export_weights(settings, checkpoint, out / "weights.pt", minutes)
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
+
+
+def _train_universal(
+    recipe: Path, data: Path, out: Path, minutes: float, resume: Path | None
+) -> None:
+    from .universal.run import run_universal
+    from .universal.settings import load_universal_recipe
+
+    if resume is not None:
+        raise BadParameter(
+            "--resume with a recipe of the kind universal",
+            remedy="leave it out: what --out holds is kept, and the run goes on from there",
+        )
+    typer.echo(run_universal(load_universal_recipe(recipe), data, out, minutes))
 
 
 def export_weights(recipe: Recipe, checkpoint: Path, out: Path, minutes: float) -> None:

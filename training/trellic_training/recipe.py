@@ -159,10 +159,21 @@ def load_quantized_recipe(path: Path) -> QuantizedRecipe:
 def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     """Read and check a YAML file; errors are those of `load_quantized_recipe`."""
     try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return kind.model_validate(_read(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise BadParameter(f"recipe {path}: {where}: {first['msg']}") from error
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the field ``kind`` of a recipe, which those of codecs lack."""
+    fields = _read(path)
+    return fields.get("kind") if isinstance(fields, dict) else None
+
+
+def _read(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadParameter(f"recipe {path} is no YAML ({error})") from error

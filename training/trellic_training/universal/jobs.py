@@ -1,0 +1,93 @@
+"""Which models a recipe asks for, the most telling first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .settings import Latent, Target, UniversalRecipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model: an encoder with a decoder for each target, or a decoder for a frozen encoder.
+
+    Attributes
+    ----------
+    name : of its files; names what decides the model
+    latent : latent dimension and levels a latent
+    targets : loss of each decoder; the encoder of several is trained on their mean
+    encoder : name of the job whose encoder is frozen and re-used, if any
+    """
+
+    name: str
+    latent: Latent
+    targets: tuple[Target, ...]
+    encoder: str | None = None
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether a critic takes part in training."""
+        return any(target.perception for target in self.targets)
+
+
+def all_jobs(recipe: UniversalRecipe) -> list[Job]:
+    """Return every model of a recipe once; an encoder comes before its decoders.
+
+    Order: classification end to end, decoders on re-used encoders, mixture, perception, more rates.
+    """
+    jobs = [*_classification(recipe), *_perception(recipe), *_rates(recipe)]
+    return list({job.name: job for job in jobs}.values())
+
+
+def end_to_end(latent: Latent, *targets: Target) -> Job:
+    """Return the job of an encoder and decoders that are trained together."""
+    weights = "+".join(_weights(target) for target in targets)
+    return Job(f"{latent[0]}x{latent[1]}-{weights}", latent, targets)
+
+
+def on_encoder(encoder: Job, target: Target) -> Job:
+    """Return the job of a decoder for the frozen encoder of another job."""
+    return Job(f"{encoder.name}--{_weights(target)}", encoder.latent, (target,), encoder.name)
+
+
+def _weights(target: Target) -> str:
+    named = {"p": target.perception, "c": target.classification}
+    return "".join(f"{name}{value:g}" for name, value in named.items() if value) or "mse"
+
+
+def _classification(recipe: UniversalRecipe) -> list[Job]:
+    grid = recipe.classification
+    alone = [end_to_end(grid.latent, Target(classification=c)) for c in grid.end_to_end]
+    encoders = [end_to_end(grid.latent, Target(classification=c)) for c in grid.encoders]
+    encoders.append(mixture_of(recipe))
+    decoders = [job for encoder in encoders for job in _decoders(encoder, grid.universal)]
+    return [*alone, *encoders, *decoders]
+
+
+def _decoders(encoder: Job, weights: tuple[float, ...]) -> list[Job]:
+    """Return decoders for an encoder; its own target is left out, since it has that decoder."""
+    targets = [Target(classification=c) for c in weights]
+    return [on_encoder(encoder, t) for t in targets if encoder.targets != (t,)]
+
+
+def mixture_of(recipe: UniversalRecipe) -> Job:
+    """Return the job whose encoder is trained on several classification targets at once."""
+    grid = recipe.classification
+    return end_to_end(grid.latent, *(Target(classification=c) for c in grid.mixture))
+
+
+def _perception(recipe: UniversalRecipe) -> list[Job]:
+    grid = recipe.perception
+    alone = [end_to_end(grid.latent, Target(perception=p)) for p in grid.end_to_end]
+    encoder = end_to_end(grid.latent, Target(perception=grid.encoder))
+    decoders = [on_encoder(encoder, Target(perception=p)) for p in grid.universal]
+    return [*alone, encoder, *decoders]
+
+
+def _rates(recipe: UniversalRecipe) -> list[Job]:
+    grid = recipe.rates
+    return [
+        end_to_end(latent, Target(classification=c))
+        for latent in grid.latents
+        for c in grid.end_to_end
+    ]

@@ -1,0 +1,208 @@
+"""Train and measure every model of a recipe, in order of importance, within a time budget.
+
+The out folder holds ``plan.json`` (recipe and epochs), ``models/NAME.pt``, ``results/NAME.json``
+and the report. What is there is not made again, so that a run goes on where an earlier one ended.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import lightning
+import torch
+import typer
+from torch import nn
+
+from trellic.errors import BadParameter
+
+from ..end_to_end import Clock
+from .digits import load_digits
+from .jobs import Job, all_jobs
+from .measure import Measuring, decode_all, scores, sliced_wasserstein, wasserstein
+from .networks import Classifier, Encoder
+from .report import write_report
+from .settings import UniversalRecipe
+from .training import Batches, Classification, Compression, fit
+
+PROBE_STEPS = (3, 12)  # to warm up, and to time
+TRAINING_SHARE = 0.85  # of the time; the rest measures
+
+
+def run_universal(recipe: UniversalRecipe, data: Path, out: Path, minutes: float) -> Path:
+    """Train what is missing, measure it, and write the report; returns the report's path.
+
+    Parameters
+    ----------
+    data : folder of MNIST's four ``idx.gz`` files
+    out : folder for models, results, logs, plots and tables
+    minutes : time budget; it decides the epochs when the out folder is new, and after that how many
+        models this run adds
+    """
+    clock = Clock(minutes)
+    work = Work(recipe, data, out)
+    work.prepare(clock)
+    jobs = all_jobs(recipe)
+    left = [job for job in jobs if not work.result(job).is_file()]
+    for job in left:
+        if clock.share() >= 1:
+            typer.echo("the time is used up: run the same command again to go on")
+            break
+        work.finish(job)
+        typer.echo(f"{work.done(jobs)} of {len(jobs)} models: {job.name}")
+    return write_report(recipe, out)
+
+
+class Work:
+    """A recipe, its data and its out folder."""
+
+    def __init__(self, recipe: UniversalRecipe, data: Path, out: Path) -> None:
+        self.recipe, self.out = recipe, out
+        self.training, self.test = (load_digits(data, part) for part in ("training", "test"))
+        self.progress = sys.stderr.isatty()
+        for folder in ("models", "results"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+
+    def result(self, job: Job) -> Path:
+        """Path of a job's measurements: the last file written, so that it stands for the job."""
+        return self.out / "results" / f"{job.name}.json"
+
+    def done(self, jobs: list[Job]) -> int:
+        """How many jobs are finished."""
+        return sum(self.result(job).is_file() for job in jobs)
+
+    def prepare(self, clock: Clock) -> None:
+        """Load or train the classifier, then read or make the plan.
+
+        Raises
+        ------
+        BadParameter
+            When the out folder belongs to another recipe.
+        """
+        self.classifier = self._classifier()
+        path = self.out / "plan.json"
+        settings = self.recipe.model_dump(mode="json")
+        if not path.is_file():
+            path.write_text(json.dumps({"recipe": settings, **self._plan(clock)}, indent=1))
+        plan = json.loads(path.read_text())
+        if plan["recipe"] != settings:
+            raise BadParameter(
+                f"{self.out} holds results of another recipe", remedy="use a new one"
+            )
+        self.epochs = float(plan["epochs"])
+        typer.echo(f"{self.epochs:.2f} epochs a model (recipe: {self.recipe.epochs:g})")
+
+    def finish(self, job: Job) -> None:
+        """Train one job, keep its weights, and write its measurements."""
+        started = time.monotonic(), time.process_time()
+        steps = self._steps(self.epochs)
+        module = self._module(job, steps)
+        batches = Batches(self.training, self.recipe.batch, steps, self.recipe.seed)
+        fit(module, batches, log=self.out / "log" / job.name, progress=self.progress)
+        spent = {
+            "steps": steps,
+            "seconds": time.monotonic() - started[0],
+            "cpu_seconds": time.process_time() - started[1],
+        }
+        parts = {"encoder": module.encoder, "decoders": module.decoders}
+        torch.save(
+            {name: part.state_dict() for name, part in parts.items()}, self._weights(job.name)
+        )
+        measured = {**asdict_of(job), "bits": module.quantizer.bits, **spent}
+        measured["points"] = [self._point(job, module, i) for i in range(len(job.targets))]
+        self.result(job).write_text(json.dumps(measured, indent=1))
+
+    def _point(self, job: Job, module: Compression, index: int) -> dict[str, float]:
+        encoder, decoder, quantizer = module.encoder, module.decoders[index], module.quantizer
+        x_hat = decode_all(encoder, decoder, quantizer, self.test.images)
+        target = job.targets[index]
+        point = {**target.model_dump(), **scores(x_hat, self.test, self.classifier)}
+        if job.latent == self.recipe.perception.latent and not target.classification:
+            steps = self._steps(self.recipe.measuring_epochs)
+            measuring = Measuring(
+                self.training,
+                self.test,
+                self.classifier,
+                self.recipe.width,
+                self.recipe.batch,
+                steps,
+            )
+            point["wasserstein"] = wasserstein(encoder, decoder, quantizer, measuring)
+        return point
+
+    def _module(self, job: Job, steps: int) -> Compression:
+        recipe = self.recipe
+        encoder = None if job.encoder is None else self._encoder(job.encoder, job.latent[0])
+        lightning.seed_everything(recipe.seed, verbose=False)
+        return Compression(
+            job, self.classifier, recipe.width, recipe.learning_rate, steps, recipe.seed, encoder
+        )
+
+    def _encoder(self, name: str, dimension: int) -> Encoder:
+        encoder = Encoder(dimension)
+        if self._weights(name).is_file():  # always, but when the plan times a step
+            encoder.load_state_dict(torch.load(self._weights(name))["encoder"])
+        return encoder.eval()
+
+    def _weights(self, name: str) -> Path:
+        return self.out / "models" / f"{name}.pt"
+
+    def _steps(self, epochs: float) -> int:
+        return max(1, round(epochs * len(self.training) / self.recipe.batch))
+
+    def _classifier(self) -> nn.Module:
+        classifier, path = Classifier(), self._weights("classifier")
+        if path.is_file():
+            classifier.load_state_dict(torch.load(path))
+        else:
+            classifier = self._train_classifier()
+            torch.save(classifier.state_dict(), path)
+        return classifier.eval()
+
+    def _train_classifier(self) -> Classifier:
+        recipe = self.recipe
+        lightning.seed_everything(recipe.seed, verbose=False)
+        module = Classification(recipe.learning_rate)
+        steps = self._steps(recipe.classifier_epochs)
+        fit(module, self._batches(steps), progress=self.progress)
+        return module.net
+
+    def _batches(self, steps: int) -> Batches:
+        return Batches(self.training, self.recipe.batch, steps, self.recipe.seed)
+
+    def _plan(self, clock: Clock) -> dict[str, object]:
+        """Choose the epochs: as in the recipe, or as many as all models have time for."""
+        cost: dict[str, float] = {}
+        for job in all_jobs(self.recipe):
+            if job_kind(job) not in cost:
+                cost[job_kind(job)] = self._seconds_a_step(job)
+        epoch = self._steps(1) * sum(cost[job_kind(job)] for job in all_jobs(self.recipe))
+        time_left = clock.seconds * (1 - clock.share()) * TRAINING_SHARE
+        epochs = min(self.recipe.epochs, time_left / epoch)
+        limits = {
+            "classifier": scores(self.test.images, self.test, self.classifier),
+            "sliced_floor": sliced_wasserstein(
+                self.test.images, self.training.images[: len(self.test)]
+            ),
+        }
+        return {"epochs": epochs, "seconds_a_step": cost, "limits": limits}
+
+    def _seconds_a_step(self, job: Job) -> float:
+        for steps in PROBE_STEPS:
+            module = self._module(job, steps)
+            started = time.monotonic()
+            fit(module, self._batches(steps))
+        return (time.monotonic() - started) / steps
+
+
+def job_kind(job: Job) -> str:
+    """Return what a step of a job costs the same as."""
+    end = "decoder" if job.encoder else "end to end"
+    return f"{end}, {len(job.targets)} targets, {'critic' if job.adversarial else 'no critic'}"
+
+
+def asdict_of(job: Job) -> dict[str, object]:
+    """Return a job as JSON can hold it."""
+    return {"name": job.name, "latent": list(job.latent), "encoder": job.encoder}
