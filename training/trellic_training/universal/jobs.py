@@ -60,14 +60,14 @@ def _classification(recipe: UniversalRecipe) -> list[Job]:
     alone = [end_to_end(grid.latent, Target(classification=c)) for c in grid.end_to_end]
     encoders = [end_to_end(grid.latent, Target(classification=c)) for c in grid.encoders]
     encoders.append(mixture_of(recipe))
-    decoders = [job for encoder in encoders for job in _decoders(encoder, grid.universal)]
+    targets = [Target(classification=c) for c in grid.universal]
+    decoders = [  # an encoder's own target is left out, since it has that decoder
+        on_encoder(encoder, target)
+        for target in targets
+        for encoder in encoders
+        if encoder.targets != (target,)
+    ]
     return [*alone, *encoders, *decoders]
-
-
-def _decoders(encoder: Job, weights: tuple[float, ...]) -> list[Job]:
-    """Return decoders for an encoder; its own target is left out, since it has that decoder."""
-    targets = [Target(classification=c) for c in weights]
-    return [on_encoder(encoder, t) for t in targets if encoder.targets != (t,)]
 
 
 def mixture_of(recipe: UniversalRecipe) -> Job:

@@ -84,7 +84,7 @@ def _two_panels(
         axes.set_ylabel("mean squared error")
         axes.grid(alpha=0.3)
     if any(curves.values()):
-        panels[0].legend(fontsize=8, frameon=False)
+        panels[1].legend(fontsize=8, frameon=False)  # what is there is measured for all
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 

@@ -192,7 +192,7 @@ def fit(
             devices=1,
             max_epochs=1,
             logger=TensorBoardLogger(str(log.parent), log.name, version="") if log else False,
-            log_every_n_steps=50,
+            log_every_n_steps=min(50, len(batches)),
             enable_checkpointing=False,
             enable_progress_bar=progress,
             enable_model_summary=False,

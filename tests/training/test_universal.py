@@ -1,0 +1,335 @@
+"""Universal representations on MNIST, in miniature: made-up digits, a few steps of each kind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from trellic.errors import BadParameter
+from trellic_training import cli
+from trellic_training.recipe import kind_of
+from trellic_training.universal.digits import load_digits
+from trellic_training.universal.jobs import Job, all_jobs, end_to_end, on_encoder
+from trellic_training.universal.measure import sliced_wasserstein
+from trellic_training.universal.networks import Classifier, Critic, Encoder, gradient_penalty
+from trellic_training.universal.quantizer import DitheredQuantizer
+from trellic_training.universal.report import write_report
+from trellic_training.universal.results import lower_hull, penalty_at, read_points
+from trellic_training.universal.run import run_universal
+from trellic_training.universal.settings import Target, UniversalRecipe, load_universal_recipe
+from trellic_training.universal.training import Batches, Compression, fit
+
+RECIPES = Path(cli.__file__).parent / "recipes"
+TINY = {
+    "kind": "universal",
+    "name": "tiny",
+    "epochs": 1,
+    "batch": 8,
+    "width": 0.1,
+    "classifier_epochs": 1,
+    "measuring_epochs": 0.2,
+    "classification": {
+        "end_to_end": [0, 0.05],
+        "encoders": [0.05],
+        "universal": [0],
+        "mixture": [0, 0.05],
+    },
+    "perception": {"end_to_end": [0.015], "encoder": 0.015, "universal": [0]},
+    "rates": {"latents": [[2, 2]], "end_to_end": [0.05]},
+}
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    head = np.array([0x800 + values.ndim, *values.shape], ">i4").tobytes()
+    path.write_bytes(gzip.compress(head + values.tobytes(), 1))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Bars: the label is the row of a bright line."""
+    folder = tmp_path_factory.mktemp("digits")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 64), ("t10k", 32)):
+        labels = rng.integers(0, 10, count).astype(np.uint8)
+        images = rng.integers(0, 40, (count, 28, 28)).astype(np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[2 * label + 3 : 2 * label + 5, 4:24] = 220
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels)
+    return folder
+
+
+@pytest.fixture
+def tiny() -> UniversalRecipe:
+    return UniversalRecipe.model_validate(TINY)
+
+
+# ---- dither and rate ----
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4])
+def test_error_of_dithered_quantization_is_uniform_and_independent_of_the_input(levels):
+    quantizer = DitheredQuantizer(1, levels)
+    count = 20000
+    u = quantizer.dither(count, torch.Generator().manual_seed(1))
+    errors = []
+    for y in (-1.0, -0.4, 0.05, 0.77, 1.0):  # at the ends too: no overload
+        sent = torch.full((count, 1), y)
+        error = (quantizer.received(quantizer.indices(sent, u), u) - sent).ravel() / quantizer.step
+        assert error.abs().max() <= 0.5 + 1e-5
+        uniform = (torch.arange(count) + 0.5) / count - 0.5
+        assert (error.sort().values - uniform).abs().max() < 0.015  # Kolmogorov-Smirnov
+        errors.append(error)
+    y = 2 * torch.rand(count, 1, generator=torch.Generator().manual_seed(2)) - 1
+    error = quantizer(y, u) - y
+    assert abs(float(torch.corrcoef(torch.cat([y, error], 1).T)[0, 1])) < 0.03
+    assert abs(float(torch.corrcoef(torch.cat([y.square(), error.square()], 1).T)[0, 1])) < 0.03
+
+
+def test_without_dither_the_error_does_depend_on_the_input():
+    """So that the test above can fail."""
+    quantizer = DitheredQuantizer(1, 3)
+    y = torch.full((100, 1), 0.3)
+    error = quantizer.received(quantizer.indices(y, torch.zeros(100, 1)), torch.zeros(100, 1)) - y
+    assert error.std() == 0
+
+
+def test_the_gradient_is_that_of_the_expected_loss():
+    """d/dy E[(q - u)^3] is E[3 (y + n)^2] = 3 y^2 + 3 Var n, with n uniform over a step."""
+    quantizer = DitheredQuantizer(1, 3)
+    y = torch.full((200000, 1), 0.4, requires_grad=True)
+    u = quantizer.dither(len(y), torch.Generator().manual_seed(3))
+    quantizer(y, u).pow(3).sum().backward()
+    assert float(y.grad.mean()) == pytest.approx(3 * 0.16 + 3 / 12, abs=0.01)
+
+
+def test_rates_are_counted_from_the_indices_that_occur():
+    quantizer = DitheredQuantizer(3, 3)
+    assert quantizer.bits == pytest.approx(4.755, abs=1e-3)  # the paper's 3 log2 3
+    assert DitheredQuantizer(3, 4).bits == 6
+    y = torch.rand(5000, 3, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    indices = quantizer.indices(y, quantizer.dither(5000, torch.Generator().manual_seed(5)))
+    assert len(indices.unique(dim=0)) == 27 == round(2**quantizer.bits)
+    assert indices.min() == 0
+    assert indices.max() == 2
+
+
+def test_the_receiver_needs_the_same_dither():
+    quantizer = DitheredQuantizer(3, 3)
+    one, two = (quantizer.dither(4, torch.Generator().manual_seed(s)) for s in (7, 7))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, quantizer.dither(4, torch.Generator().manual_seed(8)))
+
+
+# ---- data ----
+
+
+def test_digits_are_read_as_they_are(data):
+    digits = load_digits(data, "training")
+    assert digits.images.shape == (64, 1, 28, 28)
+    assert len(digits) == 64
+    row = 2 * int(digits.labels[5]) + 3
+    assert float(digits.images[5, 0, row, 10]) == pytest.approx(220 / 255)
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "message"),
+    [
+        (None, "--data"),
+        (b"no gzip", "cannot be read"),
+        (gzip.compress(b"\0\0\x08\x01" + bytes(12)), "expected 00000803"),
+        (gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x02" * 3), "0 values for axes (2, 2, 2)"),
+        (gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x02" * 3 + bytes(8)), "28x28"),
+    ],
+)
+def test_bad_files_are_one_clear_error(data, tmp_path, bytes_, message):
+    for path in data.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    spoilt = tmp_path / "train-images-idx3-ubyte.gz"
+    spoilt.unlink() if bytes_ is None else spoilt.write_bytes(bytes_)
+    with pytest.raises(BadParameter) as caught:
+        load_digits(tmp_path, "training")
+    assert message in str(caught.value)
+
+
+def test_batches_see_every_digit_once_an_epoch(data):
+    batches = Batches(load_digits(data, "training"), 8, 10, seed=1)
+    assert len(batches) == 10
+    assert sorted(batches.order[:8].ravel().tolist()) == list(range(64))
+    assert batches[9][0].shape == (8, 1, 28, 28)
+
+
+# ---- recipes and jobs ----
+
+
+@pytest.mark.parametrize("name", ["mnist_universal", "mnist_universal_paper"])
+def test_shipped_recipes_ask_for_each_model_once_and_encoders_first(name):
+    recipe = load_universal_recipe(RECIPES / f"{name}.yaml")
+    names = [job.name for job in all_jobs(recipe)]
+    assert len(names) == len(set(names)) > 30
+    for job in all_jobs(recipe):
+        assert job.encoder is None or names.index(job.encoder) < names.index(job.name)
+    assert kind_of(RECIPES / f"{name}.yaml") == "universal"
+    assert kind_of(RECIPES / "photo.yaml") is None
+
+
+# ---- a few steps of each kind ----
+
+
+def train_a_little(job: Job, data: Path, encoder: Encoder | None = None) -> Compression:
+    torch.manual_seed(1)
+    module = Compression(job, Classifier().eval(), 0.1, 1e-3, 4, 1, encoder)
+    fit(module, Batches(load_digits(data, "training"), 8, 4, 1))
+    return module
+
+
+def changed(before: dict[str, torch.Tensor], net: torch.nn.Module) -> bool:
+    return any(not torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        (Target(),),
+        (Target(classification=0.05),),
+        (Target(perception=0.015),),
+        (Target(), Target(classification=0.05), Target(perception=0.01)),
+    ],
+)
+def test_a_few_steps_move_encoder_decoders_and_critics_but_not_the_classifier(data, targets):
+    job = end_to_end((3, 3), *targets)
+    torch.manual_seed(1)
+    start = Compression(job, Classifier().eval(), 0.1, 1e-3, 4, 1)
+    parts = ("encoder", "decoders", "critics", "classifier")
+    before = {part: getattr(start, part).state_dict() for part in parts}
+    module = train_a_little(job, data)
+    assert changed(before["encoder"], module.encoder)
+    assert all(changed(start.decoders[i].state_dict(), g) for i, g in enumerate(module.decoders))
+    assert len(module.critics) == sum(t.perception > 0 for t in targets)
+    assert changed(before["critics"], module.critics) == bool(module.critics)
+    assert not changed(before["classifier"], module.classifier)
+
+
+def test_a_re_used_encoder_stays_as_it_is_to_the_bit(data):
+    first = end_to_end((3, 3), Target(classification=0.05))
+    encoder = train_a_little(first, data).encoder
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    job = on_encoder(first, Target(perception=0.01))
+    assert job.encoder == first.name
+    module = train_a_little(job, data, encoder)
+    assert not changed(before, module.encoder)  # running means of the batch norms included
+
+
+def test_gradient_penalty_is_zero_for_a_critic_of_slope_one():
+    x = torch.rand(5, 1, 28, 28)
+    slope_one = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 1, bias=False))
+    torch.nn.init.constant_(slope_one[1].weight, 1 / 28)
+    assert float(gradient_penalty(slope_one, x, x.flip(0)).detach()) == pytest.approx(0, abs=1e-9)
+    torch.nn.init.constant_(slope_one[1].weight, 3 / 28)
+    assert float(gradient_penalty(slope_one, x, x.flip(0)).detach()) == pytest.approx(4, rel=1e-4)
+    assert Critic(0.1)(x).shape == (5, 1)
+
+
+def test_sliced_distance_of_a_shift_is_its_mean_projection():
+    """A set against itself moved by d along one axis: E[(d theta)^2] is d^2 / 784."""
+    a = torch.rand(50, 1, 28, 28)
+    b = a.clone()
+    b[:, 0, 3, 4] += 20
+    assert sliced_wasserstein(a, a) == 0
+    assert sliced_wasserstein(a, b) == pytest.approx(20 / 28, rel=0.2)
+
+
+# ---- a whole run, and its report ----
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    run_universal(UniversalRecipe.model_validate(TINY), data, out, 5)
+    return out
+
+
+def test_a_run_leaves_models_results_tables_and_plots(finished, tiny):
+    jobs = all_jobs(tiny)
+    assert {p.stem for p in (finished / "results").iterdir()} == {job.name for job in jobs}
+    for job in jobs:
+        assert (finished / "models" / f"{job.name}.pt").is_file()
+    assert json.loads((finished / "plan.json").read_text())["epochs"] == 1
+    report = (finished / "report.md").read_text()
+    assert "Partial" not in report
+    assert "mixture 0 + 0.05" in report
+    for name in ("perception", "rates", "reuse"):
+        assert "<svg" in (finished / f"{name}.svg").read_text()[:2000]
+
+
+def test_a_second_run_makes_only_what_is_missing(finished, tiny, data):
+    gone = finished / "results" / "3x3-mse.json"
+    before = {p: p.stat().st_mtime_ns for p in (finished / "results").iterdir() if p != gone}
+    measured = json.loads(gone.read_text())["points"]
+    gone.unlink()
+    run_universal(tiny, data, finished, 5)
+    assert json.loads(gone.read_text())["points"] == measured  # seeds: the same model again
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_a_folder_of_another_recipe_is_refused(finished, tiny, data):
+    with pytest.raises(BadParameter, match="another recipe"):
+        run_universal(tiny.model_copy(update={"seed": 2}), data, finished, 5)
+
+
+def test_the_command_line_runs_it_by_kind(finished, data, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(TINY))
+    arguments = [str(path), "--data", str(data), "--out", str(finished)]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "report.md" in result.output
+    refused = CliRunner().invoke(cli.app, [*arguments, "--resume", "x.ckpt"])
+    assert isinstance(refused.exception, BadParameter)
+
+
+def fake_result(out: Path, name: str, encoder: str | None, c: float, mse: float, ce: float) -> None:
+    point = {"perception": 0.0, "classification": c, "mse": mse, "accuracy": 0.5}
+    job = {"name": name, "latent": [3, 3], "encoder": encoder, "bits": 4.755, "seconds": 60.0}
+    job |= {"cpu_seconds": 30.0, "points": [point | {"cross_entropy": ce, "sliced": 0.1}]}
+    (out / "results" / f"{name}.json").write_text(json.dumps(job))
+
+
+def test_the_report_of_made_up_results_counts_the_penalty(tmp_path, tiny):
+    (tmp_path / "results").mkdir()
+    limits = {"classifier": {"accuracy": 0.99, "cross_entropy": 0.03}, "sliced_floor": 0.01}
+    plan = {"recipe": tiny.model_dump(mode="json"), "epochs": 1.0, "limits": limits}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    fake_result(tmp_path, "3x3-mse", None, 0.0, 0.050, 2.0)
+    fake_result(tmp_path, "3x3-c0.05", None, 0.05, 0.060, 1.0)
+    fake_result(tmp_path, "3x3-c0.05--mse", "3x3-c0.05", 0.0, 0.058, 1.5)
+    report = write_report(tiny, tmp_path).read_text()
+    assert "**Partial: 5 models are missing:**" in report
+    assert "2.0 min" not in report
+    assert "3 models: 3.0 min, 1.5 min of one core" in report
+    tables = json.loads((tmp_path / "report.json").read_text())["tables"]
+    reused = tables["Re-used encoders: distortion and classification"]
+    assert [row["lambda_c"] for row in reused] == [0.0, 0.05]
+    assert reused[0]["extra loss"] == pytest.approx(0.008)  # 0.058 against 0.050
+    assert reused[0]["extra MSE at equal cross entropy"] == pytest.approx(0.003)  # hull: 0.055
+    assert reused[1]["extra loss"] == 0  # the encoder's own decoder is the end-to-end model
+    assert tables["Penalty of re-using an encoder"] == [
+        {"encoder": "lambda_c = 0.05", "mean extra loss": pytest.approx(0.004), "largest": 0.008}
+    ]
+
+
+def test_penalties_are_measured_from_the_lower_hull(tmp_path):
+    assert lower_hull([(0, 4), (1, 3.9), (2, 1), (3, 2)]) == [(0, 4), (2, 1)]
+    (tmp_path / "results").mkdir()
+    for name, mse, ce in (("a", 4.0, 0.0), ("b", 1.0, 2.0), ("good", 2.0, 1.0), ("low", 1.0, -1.0)):
+        fake_result(tmp_path, name, None, 0.0, mse, ce)
+    a, b, good, low = read_points(tmp_path)
+    assert penalty_at(good, [a, b], "cross_entropy") == pytest.approx(-0.5)
+    assert penalty_at(low, [a, b], "cross_entropy") is None
+    assert penalty_at(a, [], "cross_entropy") is None
