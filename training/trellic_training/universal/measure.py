@@ -38,7 +38,7 @@ def decode_all(
     """Return what a receiver makes of images, (N, 1, 28, 28), from indices and shared dither."""
     generator = torch.Generator().manual_seed(DITHER_SEED)
     made = []
-    for x in images.split(CHUNK):
+    for x in torch.split(images, CHUNK):
         u = quantizer.dither(len(x), generator)
         indices = quantizer.indices(encoder(x), u)
         made.append(decoder(quantizer.received(indices, u)))
@@ -48,7 +48,7 @@ def decode_all(
 @torch.no_grad()
 def scores(x_hat: Tensor, test: Digits, classifier: nn.Module) -> dict[str, float]:
     """Return ``mse`` (pixels in [0, 1]), ``accuracy``, ``cross_entropy`` (nats) and ``sliced``."""
-    logits = torch.cat([classifier(x) for x in x_hat.split(CHUNK)])
+    logits = torch.cat([classifier(x) for x in torch.split(x_hat, CHUNK)])
     return {
         "mse": float((x_hat - test.images).square().mean()),
         "accuracy": float((logits.argmax(1) == test.labels).float().mean()),
@@ -88,12 +88,12 @@ def wasserstein(
         with torch.no_grad():
             fake = decoder(quantizer(encoder(real), u))
         optimizer.zero_grad()
-        critic_loss(critic, real, fake).backward()
+        torch.autograd.backward(critic_loss(critic, real, fake))
         optimizer.step()
     made = decode_all(encoder, decoder, quantizer, with_.test.images)
     with torch.no_grad():
         real_score, made_score = (
-            torch.cat([critic(x) for x in images.split(CHUNK)]).mean()
+            torch.cat([critic(x) for x in torch.split(images, CHUNK)]).mean()
             for images in (with_.test.images, made)
         )
     return float(real_score - made_score)

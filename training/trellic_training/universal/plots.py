@@ -97,8 +97,8 @@ def _curve(
     if pairs:
         x, y = zip(*pairs, strict=True)
         edge = "black" if alone else colour
-        style = {"color": colour, "markeredgecolor": edge, "label": label}
-        axes.plot(x, y, "-o" if alone else "--s", lw=1.4, ms=6, **style)
+        line = "-o" if alone else "--s"
+        axes.plot(x, y, line, lw=1.4, ms=6, color=colour, markeredgecolor=edge, label=label)
 
 
 def _save(figure: Figure, path: Path) -> Path:

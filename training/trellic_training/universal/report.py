@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .jobs import all_jobs, end_to_end, mixture_of
 from .plots import draw_all
@@ -123,10 +124,9 @@ def _class_row(p: Point) -> dict[str, Cell]:
     return {**row, "cross entropy": p.cross_entropy}
 
 
-def _facts(plan: dict[str, object], out: Path) -> list[str]:
-    recipe: dict[str, object] = plan["recipe"]  # type: ignore[assignment]
-    limits: dict[str, object] = plan["limits"]  # type: ignore[assignment]
-    classifier: dict[str, float] = limits["classifier"]  # type: ignore[assignment]
+def _facts(plan: dict[str, Any], out: Path) -> list[str]:
+    recipe, limits = plan["recipe"], plan["limits"]
+    classifier = limits["classifier"]
     spent = [json.loads(p.read_text()) for p in sorted((out / "results").glob("*.json"))]
     minutes, busy = (sum(job[k] for job in spent) / 60 for k in ("seconds", "cpu_seconds"))
     return [

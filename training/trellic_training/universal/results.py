@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,13 +56,12 @@ def read_points(out: Path) -> list[Point]:
     ]
 
 
-def _points(job: dict[str, object]) -> list[Point]:
-    fields = {name: job[name] for name in ("name", "encoder", "bits")}
-    fields["latent"] = tuple(job["latent"])  # type: ignore[call-overload]
-    measured: list[dict[str, float]] = job["points"]  # type: ignore[assignment]
+def _points(job: dict[str, Any]) -> list[Point]:
+    measured: list[dict[str, Any]] = job["points"]
     return [
         Point(
-            **fields,  # type: ignore[arg-type]
+            **{name: job[name] for name in ("name", "encoder", "bits")},
+            latent=tuple(job["latent"]),
             joint=len(measured),
             target=Target(perception=m["perception"], classification=m["classification"]),
             **{k: m[k] for k in ("mse", "accuracy", "cross_entropy", "sliced")},

@@ -29,6 +29,7 @@ from .training import Batches, Classification, Compression, fit
 
 PROBE_STEPS = (3, 12)  # to warm up, and to time
 GRIDS = {"perception", "classification", "rates"}  # may grow: they leave other models as they are
+FEWEST_EPOCHS = 0.02
 TRAINING_SHARE = 0.85  # of the time; the rest measures
 
 
@@ -181,7 +182,7 @@ class Work:
                 cost[job_kind(job)] = self._seconds_a_step(job)
         epoch = self._steps(1) * sum(cost[job_kind(job)] for job in all_jobs(self.recipe))
         time_left = clock.seconds * (1 - clock.share()) * TRAINING_SHARE
-        epochs = min(self.recipe.epochs, time_left / epoch)
+        epochs = affordable(self.recipe.epochs, time_left, epoch)
         limits = {
             "classifier": scores(self.test.images, self.test, self.classifier),
             "sliced_floor": sliced_wasserstein(
@@ -196,6 +197,23 @@ class Work:
             started = time.monotonic()
             fit(module, self._batches(steps))
         return (time.monotonic() - started) / steps
+
+
+def affordable(epochs: float, seconds: float, seconds_an_epoch: float) -> float:
+    """Return how many epochs all models have time for, at most ``epochs``.
+
+    Raises
+    ------
+    BadParameter
+        When that is less than a fiftieth of one: nothing could be learned from such models.
+    """
+    if seconds < seconds_an_epoch * min(epochs, FEWEST_EPOCHS):
+        raise BadParameter(
+            f"the time budget leaves {seconds / 60:.2g} minutes to train",
+            expected=f"{seconds_an_epoch / 60:.2g} for one epoch of every model",
+            remedy="raise --minutes, or thin the recipe's grids",
+        )
+    return min(epochs, seconds / seconds_an_epoch)
 
 
 def job_kind(job: Job) -> str:
