@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from trellic.errors import BadParameter
@@ -268,7 +269,15 @@ def test_a_run_leaves_models_results_tables_and_plots(finished, tiny):
     assert "Partial" not in report
     assert "mixture 0 + 0.05" in report
     for name in ("perception", "rates", "reuse"):
+        assert f"![{name}]({name}.svg)" in report
         assert "<svg" in (finished / f"{name}.svg").read_text()[:2000]
+
+
+def test_digits_of_one_stream_are_shown_by_decoder(finished):
+    with Image.open(finished / "digits.png") as picture:
+        width, height = picture.size
+    assert width == 9 * 120
+    assert height == 5 * 60  # originals, p0.015, mse on it, and the mixture's two
 
 
 def test_a_second_run_makes_only_what_is_missing(finished, tiny, data):

@@ -88,6 +88,6 @@ def _rates(recipe: UniversalRecipe) -> list[Job]:
     grid = recipe.rates
     return [
         end_to_end(latent, Target(classification=c))
-        for latent in grid.latents
         for c in grid.end_to_end
+        for latent in grid.latents
     ]

@@ -21,11 +21,10 @@ RATE = 1e-3  # learning rate of the measuring critic
 
 @dataclass(frozen=True)
 class Measuring:
-    """Everything that measuring needs but the model."""
+    """What the measuring critic is made of and sees."""
 
     training: Digits
     test: Digits
-    classifier: nn.Module
     width: float
     batch: int
     critic_steps: int

@@ -34,7 +34,8 @@ def write_report(recipe: UniversalRecipe, out: Path) -> Path:
     if missing:
         head += [f"**Partial: {len(missing)} models are missing:** {', '.join(missing)}", ""]
     body = [line for title, rows in tables.items() for line in _section(title, rows)]
-    images = [line for plot in plots for line in (f"![{plot.stem}]({plot.name})", "")]
+    shown = [*plots, *out.glob("digits.png")]
+    images = [line for path in shown for line in (f"![{path.stem}]({path.name})", "")]
     path = out / "report.md"
     path.write_text("\n".join(head + images + body))
     (out / "report.json").write_text(json.dumps({**plan, "tables": tables}, indent=1))

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -20,11 +21,12 @@ from trellic.errors import BadParameter
 
 from ..end_to_end import Clock
 from .digits import load_digits
-from .jobs import Job, all_jobs
+from .jobs import Job, all_jobs, end_to_end, mixture_of
 from .measure import Measuring, decode_all, scores, sliced_wasserstein, wasserstein
 from .networks import Classifier, Encoder
+from .pictures import draw_digits
 from .report import write_report
-from .settings import UniversalRecipe
+from .settings import Target, UniversalRecipe
 from .training import Batches, Classification, Compression, fit
 
 PROBE_STEPS = (3, 12)  # to warm up, and to time
@@ -54,6 +56,7 @@ def run_universal(recipe: UniversalRecipe, data: Path, out: Path, minutes: float
             break
         work.finish(job)
         typer.echo(f"{work.done(jobs)} of {len(jobs)} models: {job.name}")
+    work.show()
     return write_report(recipe, out)
 
 
@@ -87,7 +90,7 @@ class Work:
         path = self.out / "plan.json"
         settings = self.recipe.model_dump(mode="json", exclude=GRIDS)
         if not path.is_file():
-            path.write_text(json.dumps({"recipe": settings} | self._plan(clock), indent=1))
+            _write({"recipe": settings} | self._plan(clock), path)
         plan = json.loads(path.read_text())
         if plan["recipe"] != settings:
             raise BadParameter(
@@ -109,12 +112,19 @@ class Work:
             "cpu_seconds": time.process_time() - started[1],
         }
         parts = {"encoder": module.encoder, "decoders": module.decoders}
-        torch.save(
-            {name: part.state_dict() for name, part in parts.items()}, self._weights(job.name)
-        )
+        _save({name: part.state_dict() for name, part in parts.items()}, self._weights(job.name))
         measured = {**asdict_of(job), "bits": module.quantizer.bits, **spent}
         measured["points"] = [self._point(job, module, i) for i in range(len(job.targets))]
-        self.result(job).write_text(json.dumps(measured, indent=1))
+        _write(measured, self.result(job))
+
+    def show(self) -> None:
+        """Draw digits as the decoders of the perceptual encoder and of the mixture make them."""
+        grid = self.recipe.perception
+        encoders = end_to_end(grid.latent, Target(perception=grid.encoder)), mixture_of(self.recipe)
+        names = [encoder.name for encoder in encoders]
+        jobs = [j for j in all_jobs(self.recipe) if j.name in names or j.encoder == names[0]]
+        path = self.out / "digits.png"
+        draw_digits(jobs, self.out / "models", self.recipe.width, self.test.images, path)
 
     def _point(self, job: Job, module: Compression, index: int) -> dict[str, float]:
         encoder, decoder, quantizer = module.encoder, module.decoders[index], module.quantizer
@@ -123,14 +133,8 @@ class Work:
         point = {**target.model_dump(), **scores(x_hat, self.test, self.classifier)}
         if job.latent == self.recipe.perception.latent and not target.classification:
             steps = self._steps(self.recipe.measuring_epochs)
-            measuring = Measuring(
-                self.training,
-                self.test,
-                self.classifier,
-                self.recipe.width,
-                self.recipe.batch,
-                steps,
-            )
+            recipe = self.recipe
+            measuring = Measuring(self.training, self.test, recipe.width, recipe.batch, steps)
             point["wasserstein"] = wasserstein(encoder, decoder, quantizer, measuring)
         return point
 
@@ -160,7 +164,7 @@ class Work:
             classifier.load_state_dict(torch.load(path))
         else:
             classifier = self._train_classifier()
-            torch.save(classifier.state_dict(), path)
+            _save(classifier.state_dict(), path)
         return classifier.eval()
 
     def _train_classifier(self) -> Classifier:
@@ -197,6 +201,20 @@ class Work:
             started = time.monotonic()
             fit(module, self._batches(steps))
         return (time.monotonic() - started) / steps
+
+
+def _write(value: object, path: Path) -> None:
+    """Write JSON whole or not at all: a file that is there counts as finished."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(value, indent=1))
+    unfinished.replace(path)
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    """Save weights whole or not at all."""
+    unfinished = path.with_suffix(".part")
+    torch.save(state, unfinished)
+    unfinished.replace(path)
 
 
 def affordable(epochs: float, seconds: float, seconds_an_epoch: float) -> float:
