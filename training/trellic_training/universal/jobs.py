@@ -33,9 +33,12 @@ class Job:
 def all_jobs(recipe: UniversalRecipe) -> list[Job]:
     """Return every model of a recipe once; an encoder comes before its decoders.
 
-    Order: classification end to end, decoders on re-used encoders, mixture, perception, more rates.
+    Order: classification end to end and the mixture, decoders on their encoders for the first two
+    targets of the recipe, perception, decoders for the other targets, more rates.
     """
-    jobs = [*_classification(recipe), *_perception(recipe), *_rates(recipe)]
+    alone, decoders = _classification(recipe)
+    first = [job for job in decoders if job.targets[0] in _targets(recipe)[:2]]
+    jobs = [*alone, *first, *_perception(recipe), *decoders, *_rates(recipe)]
     return list({job.name: job for job in jobs}.values())
 
 
@@ -55,19 +58,23 @@ def _weights(target: Target) -> str:
     return "".join(f"{name}{value:g}" for name, value in named.items() if value) or "mse"
 
 
-def _classification(recipe: UniversalRecipe) -> list[Job]:
+def _targets(recipe: UniversalRecipe) -> list[Target]:
+    return [Target(classification=c) for c in recipe.classification.universal]
+
+
+def _classification(recipe: UniversalRecipe) -> tuple[list[Job], list[Job]]:
+    """Return end-to-end models with the mixture, and decoders on re-used encoders."""
     grid = recipe.classification
     alone = [end_to_end(grid.latent, Target(classification=c)) for c in grid.end_to_end]
     encoders = [end_to_end(grid.latent, Target(classification=c)) for c in grid.encoders]
     encoders.append(mixture_of(recipe))
-    targets = [Target(classification=c) for c in grid.universal]
-    decoders = [  # an encoder's own target is left out, since it has that decoder
+    decoders = [  # an encoder's own targets are left out: it has decoders for them
         on_encoder(encoder, target)
-        for target in targets
+        for target in _targets(recipe)
         for encoder in encoders
-        if encoder.targets != (target,)
+        if target not in encoder.targets
     ]
-    return [*alone, *encoders, *decoders]
+    return [*alone, *encoders], decoders
 
 
 def mixture_of(recipe: UniversalRecipe) -> Job:
@@ -81,7 +88,7 @@ def _perception(recipe: UniversalRecipe) -> list[Job]:
     alone = [end_to_end(grid.latent, Target(perception=p)) for p in grid.end_to_end]
     encoder = end_to_end(grid.latent, Target(perception=grid.encoder))
     decoders = [on_encoder(encoder, Target(perception=p)) for p in grid.universal]
-    return [*alone, encoder, *decoders]
+    return [encoder, *decoders, *alone]
 
 
 def _rates(recipe: UniversalRecipe) -> list[Job]:

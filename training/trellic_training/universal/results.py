@@ -86,12 +86,9 @@ def end_to_end_of(points: Iterable[Point], latent: Latent, axis: str) -> list[Po
 
 
 def on_encoder_of(points: Iterable[Point], encoder: str, axis: str) -> list[Point]:
-    """Return an encoder's points by weight: retrained decoders, and its own where none was."""
-    found = {}
-    for p in points:
-        if p.encoder == encoder or (p.name == encoder and p.joint == 1):
-            found[p.target] = p
-    return sorted(found.values(), key=lambda p: float(getattr(p.target, axis)))
+    """Return an encoder's points by weight: its own decoders, and those trained for it later."""
+    found = [p for p in points if encoder in (p.encoder, p.name)]
+    return sorted(found, key=lambda p: float(getattr(p.target, axis)))
 
 
 def penalty_at(point: Point, alone: list[Point], measure: str) -> float | None:
