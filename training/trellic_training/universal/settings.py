@@ -79,5 +79,5 @@ class UniversalRecipe(Settings):
 
 
 def load_universal_recipe(path: Path) -> UniversalRecipe:
-    """Read and check a recipe; errors are those of `trellic_training.recipe.load_quantized_recipe`."""
+    """Read and check a recipe; errors are those of `trellic_training.recipe.load_as`."""
     return load_as(path, UniversalRecipe)
