@@ -19,7 +19,7 @@ from torch import nn
 
 from trellic.errors import BadParameter
 
-from ..end_to_end import Clock
+from ..stage import Clock
 from .digits import load_digits
 from .jobs import Job, all_jobs, end_to_end, mixture_of
 from .measure import Measuring, decode_all, scores, sliced_wasserstein, wasserstein

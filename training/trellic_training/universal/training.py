@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from ..end_to_end import HARMLESS
+from ..stage import HARMLESS
 from .digits import Digits
 from .jobs import Job
 from .networks import Classifier, Critic, Decoder, Encoder, gradient_penalty
