@@ -117,9 +117,10 @@ def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
     stream = bitstream.read(data)
     header = stream.header
     plane = codec.bundle.manifest.layout.plane(header.width, header.height)
-    level = codec.bundle.levels.at(header.quality16, header.trellis)
+    seed = header.dither
+    level = codec.bundle.levels.at(header.quality16, header.trellis, dithered=seed is not None)
     sizes = header.lanes, plane, level, header.trellis, header.slice_side
-    v32 = codec._coder().decode(stream.segments, *sizes).astype(np.float32)
+    v32 = codec._coder().decode(stream.segments, *sizes, dither=seed).astype(np.float32)
     latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
     info, layout = codec.decoders[name], codec.bundle.manifest.layout
     rows, columns = np.indices(plane.latents)

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data import make_dither
 from tests.runtime.family import (
     graph_output,
+    make_family,
     needed_end,
     noise,
 )
@@ -61,6 +63,16 @@ def test_scalar_streams_have_previews_too(family, trellis):
     data = family.encode(noise(70, 90), trellis=trellis)
     expected = reference_preview(family, data, "preview")
     np.testing.assert_array_equal(family.decode(data, decoder="preview"), expected)
+
+
+def test_dithered_streams_have_previews_too(tmp_path):
+    dithered = make_dither.dithered_bundle(tmp_path / "dithered.zip")
+    path = make_family(dithered, tmp_path / "family.zip")
+    codec = Codec.load(str(path), device="cpu", threads=1)
+    data = codec.encode(noise(70, 90), trellis=0, dither=7)
+    for name in ("preview", "glimpse"):
+        expected = graph_output(codec, data, name)[:9, :12]
+        np.testing.assert_array_equal(codec.decode(data, decoder=name), expected)
 
 
 @pytest.mark.parametrize("name", ["preview", "half"])
