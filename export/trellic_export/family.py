@@ -46,6 +46,7 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
         purpose=decoder.purpose,
         kind="picture" if decoder.labels is None else "labels",
         channels=decoder.sizes.channels,
+        steps=getattr(decoder.sizes, "steps", None),
         scale=decoder.sizes.scale,
         base=decoder.base,
         labels=decoder.labels,

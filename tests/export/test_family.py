@@ -109,6 +109,7 @@ def test_every_kind_is_added_and_the_rest_stays(bundle, tmp_path):
             assert new.read(member) == old.read(member)
     preview, perceptual = manifest.decoders["preview"], manifest.decoders["perceptual"]
     assert (preview.channels, preview.scale, preview.graph.halo) == (8, 8, 1)
+    assert preview.steps == 1
     assert perceptual.base == "quality"
     quality = bundle.manifest.decoders["quality"].graph
     assert perceptual.graph.kmac_per_pixel == quality.kmac_per_pixel
@@ -143,6 +144,25 @@ def test_samples_are_what_a_decoder_of_the_runtime_reads(bundle):
         data = codec.encode(pixels, quality=45.0625, trellis=states)
         latents = quantizer(pixels[None], np.array([45.0625]), [states])
         assert np.array_equal(quantizer.pictures(latents, "quality")[0], codec.decode(data))
+
+
+def test_a_preview_learns_from_what_it_will_see(bundle, packed, tmp_path):
+    """Latents of context steps that are not decoded for it are 0, as in the runtime."""
+    samples = Samples(
+        BundleQuantizer(bundle, 1), PackedPhotos(packed), load_decoder_recipe(RECIPE, "preview")
+    )
+    pixels = synthetic(5)[:128, :128]
+    out = tmp_path / "new.zip"
+    decoder = trained("preview", bundle, fresh("preview", bundle))
+    family.add_decoder(bundle, "preview", decoder, out)
+    codec = Codec.load(str(out), device="cpu", threads=1)
+    data = codec.encode(pixels, quality=60)
+    latents = samples.of(torch.from_numpy(pixels)[None], torch.tensor([60.0]), [8])["latents"]
+    assert latents.shape == (1, 8, 8, 8)
+    made = BundleQuantizer(Bundle(out), 1).pictures(latents.float().numpy(), "preview")[0]
+    seen = codec.decode(data, decoder="preview")
+    assert seen.shape == made.shape == (16, 16, 3)
+    assert np.abs(seen.astype(int) - made).max() <= 1  # latents were rounded to float16
 
 
 def test_the_command_trains_and_adds(packed, tmp_path, capsys):

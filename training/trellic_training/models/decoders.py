@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -23,6 +25,13 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 
 class _Sizes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def known(self, layout: Layout) -> npt.NDArray[np.bool_]:
+        """Which latents are decoded for it, by parity (y + x) & 1: (channels, 2)."""
+        steps: int | None = getattr(self, "steps", None)
+        channels: int | None = getattr(self, "channels", None)
+        known: npt.NDArray[np.bool_] = layout.step_of[:channels] < (steps or len(layout.steps))
+        return known
 
 
 class SynthesisSizes(_Sizes):
@@ -56,10 +65,14 @@ class SynthesisSizes(_Sizes):
 
 
 class PreviewSizes(_Sizes):
-    """Sizes of a decoder for a small picture, from the leading latents alone."""
+    """Sizes of a decoder for a small picture, from the leading latents alone.
+
+    With ``steps``, also from the first context steps alone; latents of later ones are 0.
+    """
 
     kind: Literal["preview"]
     channels: Width
+    steps: int | None = Field(default=None, ge=1)
     scale: Literal[2, 4, 8, 16]
     hidden: Width
     blocks: Blocks = 1
