@@ -2,14 +2,14 @@
 
 ::
 
-    python -m benchmarks.labels_rate --data DIR [--model cifar] [--minutes 10]
+    python -m benchmarks.labels_rate --data DIR [--model cifar] [--steps N]
 
 DIR has ``train/LABEL/`` and ``test/LABEL/`` with pictures of one size (CIFAR-10 as files). The
 model's decoder ``class`` sees latents of real files. A classifier of about its size, trained here
-on pictures decoded from all codecs (and on untouched ones), sees what Trellic, JPEG and WebP make
-of the test pictures. Bits are counted twice: whole files, and payloads alone: the segments of a
-.tlc, the entropy-coded scans of a JPEG without its tables, the VP8 frame of a WebP without its
-headers. At 32x32 pixels headers are most of a file.
+for as many steps of as many pictures, decoded from all codecs (and untouched ones), sees what
+Trellic, JPEG and WebP make of the test pictures. Bits are counted twice: whole files, and payloads
+alone: the segments of a .tlc, the entropy-coded scans of a JPEG without its tables, the VP8 frame
+of a WebP without its headers. At 32x32 pixels headers are most of a file.
 """
 
 import argparse
@@ -146,17 +146,17 @@ def plot(rows: list[Row], untouched: float, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def guesser_for(data: Path, codecs: dict[str, Codec], minutes: float, kept: Path) -> nn.Module:
+def guesser_for(data: Path, codecs: dict[str, Codec], steps: int, kept: Path) -> nn.Module:
     """Train the classifier of pictures, or read it where it is kept."""
     learn = read_set(data / "train")
     made = network(len(learn.names))
     if not kept.is_file():
         rng = np.random.default_rng(1)
         sources = [coded(codec, learn.pixels, rng, name) for name, codec in codecs.items()]
-        steps = train(made, [learn.pixels, *sources], learn.labels, minutes)
+        train(made, [learn.pixels, *sources], learn.labels, steps)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"steps": steps, "minutes": minutes, "state": made.state_dict()}, kept)
-    made.load_state_dict(torch.load(kept, weights_only=True)["state"])
+        torch.save(made.state_dict(), kept)
+    made.load_state_dict(torch.load(kept, weights_only=True))
     return made.eval()
 
 
@@ -165,16 +165,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Accuracy over rate.")
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and test/")
     parser.add_argument("--model", default="cifar", help="a bundle with a decoder `class`")
-    parser.add_argument("--minutes", type=float, default=10, help="of training")
+    parser.add_argument("--steps", type=int, help="of training; as many as the decoder's")
     parser.add_argument("--count", type=int, default=2000, help="test pictures to use")
-    parser.add_argument("--classifier", type=Path, default=Path("runs/picture-labels.pt"))
+    parser.add_argument(
+        "--classifier",
+        type=Path,
+        default=Path("runs/picture-labels.pt"),
+        help="where the classifier of pictures is kept; delete it after a new model",
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "labels-rate.json")
     parser.add_argument("--plot", type=Path, default=ROOT.parent / "docs/plots/labels-rate.svg")
     options = parser.parse_args()
     specs = {name: name for name in LADDERS} | {"trellic": f"trellic:model={options.model}"}
     codecs = {name: make(Spec.parse(spec)) for name, spec in specs.items()}
-    guesser = guesser_for(options.data, codecs, options.minutes, options.classifier)
     ours, test = Trellic.load(options.model), read_set(options.data / "test", options.count)
+    facts = ours.bundle.manifest.training["decoders"]["class"]
+    steps = options.steps or int(facts["steps"])
+    guesser = guesser_for(options.data, codecs, steps, options.classifier)
     untouched = accuracy(guesser, test.pixels, test.labels)
     rows = [
         measure(name, codecs[name], quality, test, guesser, ours)
@@ -187,6 +194,7 @@ def main() -> None:
         "machine": describe(("numpy", "torch", "onnxruntime", "pillow", "pyvips-binary")),
         "stream_id": ours.bundle.manifest.stream_id,
         "test_pictures": len(test.labels),
+        "steps": {"from_pictures": steps, "from_latents": facts["steps"]},
         "weights": {
             "from_pictures": sum(p.numel() for p in guesser.parameters()),
             "from_latents": _weights(ours),

@@ -5,7 +5,6 @@ multiplications, the same kind of blocks, and training on pictures of the very c
 qualities, that it is then asked about.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from rich.progress import Progress, track
+from rich.progress import track
 from torch import nn
 from torch.nn import functional
 
@@ -27,7 +26,7 @@ BATCH = 64
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.02
 SMOOTHING = 0.1  # of the labels
-WARM_UP = 0.05  # share of the time
+WARM_UP = 0.05  # share of the steps
 EVALUATED_AT_ONCE = 500
 
 
@@ -83,10 +82,10 @@ def train(
     classifier: nn.Module,
     sources: Sequence[Pixels],
     labels: npt.NDArray[np.int64],
-    minutes: float,
+    steps: int,
     seed: int = 1,
-) -> int:
-    """Train for a time; returns the number of steps.
+) -> None:
+    """Train for so many steps.
 
     Parameters
     ----------
@@ -96,23 +95,16 @@ def train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=WEIGHT_DECAY)
-    start, steps, share = time.monotonic(), 0, 0.0
-    with Progress(transient=True) as progress:
-        bar = progress.add_task("training the classifier of pictures", total=1.0)
-        while share < 1:
-            for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * min(share / WARM_UP, 1 - share) + 1e-6
-            x, target = _draw(sources, labels, rng)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = classifier(x).float()
-            loss = functional.cross_entropy(logits, target, label_smoothing=SMOOTHING)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            steps += 1
-            share = (time.monotonic() - start) / (60 * minutes)
-            progress.update(bar, completed=share)
-    return steps
+    for step in track(range(steps), "training the classifier of pictures", transient=True):
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * min((step + 1) / steps / WARM_UP, 1 - step / steps)
+        x, target = _draw(sources, labels, rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = classifier(x).float()
+        loss = functional.cross_entropy(logits, target, label_smoothing=SMOOTHING)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 def _draw(

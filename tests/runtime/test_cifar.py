@@ -35,7 +35,8 @@ def test_the_layout(cifar):
     layout = cifar.bundle.manifest.layout
     assert (layout.stride, layout.cell, len(layout.steps)) == (4, 2, 2)
     assert layout.plane(32, 32).latents == (8, 8)
-    assert set(cifar.decoders) >= {"quality"}
+    assert set(cifar.decoders) >= {"quality", "class"}
+    assert cifar.decoders["class"].labels == LABELS
 
 
 @pytest.mark.parametrize("trellis", [0, 8])
@@ -57,6 +58,15 @@ def test_other_sizes(cifar, size):
     assert bitstream.read_header(data).slices == 1
 
 
+def test_labels_come_without_a_picture(cifar):
+    """A ship is seen as one of the two things that are found on blue, at a file of 160 bytes."""
+    data = cifar.encode(ship(), quality=60)
+    found = cifar.classify(data, decoder="class")
+    assert sorted(label for label, _ in found) == LABELS
+    assert sum(chance for _, chance in found) == pytest.approx(1, abs=1e-5)
+    assert found[0][0] in ("ship", "airplane")
+
+
 def test_the_command_line(tmp_path, trellic):
     source, stream, back = (tmp_path / name for name in ("x.png", "x.tlc", "y.png"))
     Image.fromarray(ship()).save(source)
@@ -64,5 +74,7 @@ def test_the_command_line(tmp_path, trellic):
     assert trellic("decode", stream, back, "--device", "cpu").code == 0  # finds its model
     with Image.open(back) as picture:
         assert picture.size == (32, 32)
+    seen = json.loads(trellic("decode", stream, "--decoder", "class", "--json").out)
+    assert seen["labels"][0]["label"] in LABELS
     listed = [json.loads(line) for line in trellic("models", "--json").out.splitlines()]
     assert "cifar" in {model["name"] for model in listed}
