@@ -147,7 +147,7 @@ def test_fitting_lowers_the_cost(sensible, packed, tmp_path, quick, monkeypatch)
     codec = Codec.load(str(made), device="cpu", threads=1)
     engines, manifest = codec._pool, codec.bundle.manifest
     photos = export._photos(
-        PackedPhotos(packed), 99, engines.encoder(), engines.hyper_encoder(), 48, 8
+        PackedPhotos(packed), 99, engines.encoder(), engines.hyper_encoder(), 48, manifest.layout
     )
     assert len(photos) == 3
     sigmas = SIGMA_MIN * scale_ratio(24) ** np.arange(24)
