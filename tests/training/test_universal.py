@@ -345,7 +345,12 @@ def test_the_report_of_made_up_results_counts_the_penalty(tmp_path, tiny):
     assert reused[0]["extra MSE at equal cross entropy"] == pytest.approx(0.003)  # hull: 0.055
     assert reused[1]["extra loss"] == 0  # the encoder's own decoder is the end-to-end model
     assert tables["Penalty of re-using an encoder"] == [
-        {"encoder": "lambda_c = 0.05", "mean extra loss": pytest.approx(0.004), "largest": 0.008}
+        {
+            "encoder": "lambda_c = 0.05",
+            "targets": "2",
+            "mean extra loss": pytest.approx(0.004),
+            "largest": pytest.approx(0.008),
+        }
     ]
 
 

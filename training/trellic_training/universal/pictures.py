@@ -39,7 +39,7 @@ def draw_digits(
     for axes, (label, row) in zip(panels, rows.items(), strict=True):
         strip = row.permute(2, 0, 3, 1).reshape(SIDE, -1).numpy()
         axes.imshow(1 - strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_yticks([SIDE / 2], [label], fontsize=8)
+        axes.set_yticks([SIDE / 2], [label], fontsize=7)
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
     figure.savefig(path, dpi=120)
@@ -58,7 +58,7 @@ def _decoded(job: Job, weights: Path, width: float, images: Tensor) -> dict[str,
         own = {k.removeprefix(part): v for k, v in stored["decoders"].items() if k.startswith(part)}
         decoder.load_state_dict(own)
         label = " ".join(f"{k[0]}={v:g}" for k, v in target.model_dump().items() if v) or "MSE"
-        rows[f"{job.encoder or job.name}: {label}"] = decode_all(
+        rows[f"{job.encoder or job.name}\n{label}"] = decode_all(
             encoder.eval(), decoder.eval(), quantizer, images
         )
     return rows

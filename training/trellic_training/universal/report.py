@@ -111,7 +111,8 @@ def penalty_table(recipe: UniversalRecipe, points: list[Point]) -> list[dict[str
         extra = [float(r["extra loss"]) for r in own if r["extra loss"] is not None]
         if extra:
             mean = sum(extra) / len(extra)
-            rows.append({"encoder": label, "mean extra loss": mean, "largest": max(extra)})
+            row: dict[str, Cell] = {"encoder": label, "targets": str(len(extra))}
+            rows.append({**row, "mean extra loss": mean, "largest": max(extra)})
     return rows
 
 
