@@ -166,7 +166,7 @@ def test_more_states_cost_less():
 
 
 @TRELLISES
-@pytest.mark.parametrize("lanes", [1, 4, 32])
+@pytest.mark.parametrize("lanes", [1, 8, 32])
 def test_same_bits_on_any_tables(states, lanes):
     rng = np.random.default_rng(states + lanes)
     tables = random_tables(rng, scales=5, step=int(rng.integers(1, 60)))
@@ -189,7 +189,7 @@ def check_same(t32, scale_index, lanes, states, tables, lam):
 @given(
     seed=st.integers(0, 2**32 - 1),
     t32=st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-200, 200), max_size=24),
-    lanes=st.sampled_from([1, 2, 16, 1024]),
+    lanes=st.sampled_from([1, 2, 8, 16, 1024]),
     states=st.sampled_from([0, 4, 8, 16, 32]),
     lam=st.integers(0, 60) | st.just(4096),
     step=st.integers(1, 255),
@@ -208,18 +208,28 @@ def test_long_dear_paths_do_not_overflow():
     rng = np.random.default_rng(6)
     tables = random_tables(rng, scales=2, step=255, largest_offset=255)
     t32 = rng.integers(-(2**31), 2**31, 3000).astype(np.int32)
-    check_same(t32, rng.integers(0, 2, 3000).astype(np.uint8), 1, 4, tables, 4096)
+    for lanes in (1, 8):
+        check_same(t32, rng.integers(0, 2, 3000).astype(np.uint8), lanes, 4, tables, 4096)
 
 
-def test_lanes_are_independent_paths():
+def test_what_is_remembered_belongs_to_its_tables_and_weight():
+    rng = np.random.default_rng(8)
+    one, other = random_tables(rng), random_tables(rng)
+    t32, scale_index = random_latents(rng, 60, 3)
+    for tables, lam in ((one, 38), (other, 38), (one, 5), (one, 38)):
+        check_same(t32, scale_index, 8, 8, tables, lam)
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16, 32])
+def test_lanes_are_independent_paths(lanes):
     rng = np.random.default_rng(7)
     tables = random_tables(rng)
-    t32, scale_index = random_latents(rng, 50, 3)
-    k, cls = cpu.search(t32, scale_index, 4, 8, tables, 38)
-    for lane in range(4):
-        alone = cpu.search(t32[lane::4], scale_index[lane::4], 1, 8, tables, 38)
-        assert np.array_equal(alone[0], k[lane::4])
-        assert np.array_equal(alone[1], cls[lane::4])
+    t32, scale_index = random_latents(rng, 250, 3)
+    k, cls = cpu.search(t32, scale_index, lanes, 8, tables, 38)
+    for lane in range(lanes):
+        alone = cpu.search(t32[lane::lanes], scale_index[lane::lanes], 1, 8, tables, 38)
+        assert np.array_equal(alone[0], k[lane::lanes])
+        assert np.array_equal(alone[1], cls[lane::lanes])
 
 
 def test_views_and_frozen_arrays_are_welcome():

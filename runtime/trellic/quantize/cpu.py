@@ -1,21 +1,30 @@
 """The search and the reconstruction compiled for CPUs: same bits as `trellic.quantize.reference`.
 
-How one latent costs little: the four (quantizer, parity) branches are found once, by an exact scan
-outwards from the nearest level, and remembered per (scale index, t) for small t. The step over all
-states is then two additions, a comparison and a selection per state, without branches. The parity
-that won is the survivor; eight of them are packed to a byte.
+How one latent costs little: the costs of its branches are remembered (`cpu_branches`); the step
+over all states is then two additions, a comparison and a selection per state, without branches. The
+parity that won is the survivor; eight of them are packed to a byte. From `NARROW` lanes on, lanes
+advance side by side (`cpu_wide`).
 """
 
 import functools
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from trellic._numba import njit
+from trellic.quantize.cpu_branches import (
+    MEMO_RANGE,
+    RENORMALISE,
+    UNKNOWN,
+    UNREACHABLE,
+    best,
+    branches,
+    level_of,
+)
+from trellic.quantize.cpu_wide import WIDE, search_lanes
 from trellic.quantize.levels import (
-    MAX_INDEX,
-    STEP32,
     Int32s,
     Uint8s,
     checked_arguments,
@@ -30,80 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["reconstruct", "round_to_step", "search"]
 
-MEMO_RANGE: Final = 8 * STEP32  # |t32| below which branches are remembered
-UNKNOWN: Final = -32768  # no index yet in the scalar memo
-UNREACHABLE: Final = 1 << 30  # metric of a state that no path has reached
-# A branch costs less than 2^25 (levels.py), so between two renormalisations a metric grows by less
-# than 2^28, and after at most 8 steps every state is reached and UNREACHABLE is gone.
-RENORMALISE: Final = 8
+NARROW: Final = 8  # lanes below which they are searched one after the other
 PACK: Final = 0x0102040810204080  # times eight 0/1 bytes: their bits in the top byte
-
-
-@njit
-def _level(k: int, cls: int, index: int, off: Int32s, step: int) -> int:
-    magnitude = abs(k)
-    base = STEP32 * magnitude if cls == 0 else (2 * magnitude - (cls - 1)) * step
-    value = int(base - off[cls, index, min(magnitude, 3)])
-    if k > 0:
-        return value
-    return -value if k < 0 else 0
-
-
-@njit
-def _rate(k: int, cls: int, index: int, rate: Int32s, zero: Int32s, half_width: Int32s) -> int:
-    width = half_width[cls, index]
-    if abs(k) <= width:
-        return int(rate[zero[cls, index] + k])
-    excess = abs(k) - width
-    bits = 0
-    while excess > 0:
-        excess >>= 1
-        bits += 2
-    return int(rate[zero[cls, index] + width + 1]) + 64 * bits
-
-
-@njit
-def _best(t: int, cls: int, parity: int, index: int, levels: Any, lam: int) -> tuple[int, int]:
-    """Return the cheapest index and its cost; parity 2 means both.
-
-    Two scans leave the level nearest to t, one up, one down. Rates are never negative and offsets
-    move a level by at most max_off, so a scan may stop once its base level has passed t by so much
-    that the distortion alone exceeds the best cost: base levels only move further away from there.
-    """
-    rate, zero, half_width, off, max_off, step = levels
-    stride = 1 if parity == 2 else 2
-    first = 0 if parity == 2 else parity
-    spacing = STEP32 if cls == 0 else 2 * step
-    start = first + stride * ((t - first * spacing) // (stride * spacing))
-    best_k = 0
-    best_cost = 1 << 60
-    for direction in (-1, 1):
-        k = start if direction < 0 else start + stride
-        while -MAX_INDEX <= k <= MAX_INDEX:
-            base = STEP32 * k if cls == 0 else 2 * k * step
-            if cls == 2 and k != 0:
-                base -= step if k > 0 else -step
-            slack = (base - t) * direction - max_off
-            if slack > 0 and 16 * slack * slack > best_cost:
-                break
-            error = t - _level(k, cls, index, off, step)
-            cost = 16 * error * error + lam * _rate(k, cls, index, rate, zero, half_width)
-            tie = cost == best_cost and (
-                abs(k) < abs(best_k) or (abs(k) == abs(best_k) and k > best_k)
-            )
-            if cost < best_cost or tie:
-                best_k, best_cost = k, cost
-            k += direction * stride
-    return best_k, best_cost
-
-
-@njit
-def _branches(t: int, index: int, levels: Any, lam: int, costs: Int32s, ks: Any) -> None:
-    """Fill the four branches (2 * quantizer + parity) of one latent."""
-    for branch in range(4):
-        k, cost = _best(t, 1 + (branch >> 1), branch & 1, index, levels, lam)
-        ks[branch] = k
-        costs[branch] = cost
 
 
 @njit
@@ -165,10 +102,10 @@ def _search_lane(
         if -MEMO_RANGE <= t < MEMO_RANGE:
             costs = memo_cost[index, t + MEMO_RANGE]
             if costs[0] < 0:
-                _branches(t, index, levels, lam, costs, memo_k[index, t + MEMO_RANGE])
+                branches(t, index, levels, lam, costs, memo_k[index, t + MEMO_RANGE])
         else:
             costs = far_cost
-            _branches(t, index, levels, lam, costs, far_k)
+            branches(t, index, levels, lam, costs, far_k)
         _step(old, new, source, tie, costs, chosen)
         for w in range(words):
             survivors[n, w] = (chosen8[w] * np.uint64(PACK)) >> np.uint64(56)
@@ -188,7 +125,7 @@ def _search_lane(
         if -MEMO_RANGE <= t < MEMO_RANGE:
             k_out[i] = memo_k[index, t + MEMO_RANGE, 2 * quantizer + parity]
         else:
-            k_out[i] = _best(t, 1 + quantizer, parity, index, levels, lam)[0]
+            k_out[i] = best(t, 1 + quantizer, parity, index, levels, lam)[0]
         cls_out[i] = 1 + quantizer
 
 
@@ -202,10 +139,10 @@ def _search_scalar(
         index = int(scale_index[i])
         if -MEMO_RANGE <= t < MEMO_RANGE:
             if memo_k[index, t + MEMO_RANGE] == UNKNOWN:
-                memo_k[index, t + MEMO_RANGE] = _best(t, 0, 2, index, levels, lam)[0]
+                memo_k[index, t + MEMO_RANGE] = best(t, 0, 2, index, levels, lam)[0]
             k_out[i] = memo_k[index, t + MEMO_RANGE]
         else:
-            k_out[i] = _best(t, 0, 2, index, levels, lam)[0]
+            k_out[i] = best(t, 0, 2, index, levels, lam)[0]
 
 
 @njit
@@ -213,7 +150,7 @@ def _reconstruct(
     k: Int32s, cls: Uint8s, scale_index: Uint8s, off: Int32s, step: int, out: Int32s
 ) -> None:
     for i in range(len(k)):
-        out[i] = _level(int(k[i]), int(cls[i]), int(scale_index[i]), off, step)
+        out[i] = level_of(int(k[i]), int(cls[i]), int(scale_index[i]), off, step)
 
 
 @functools.cache
@@ -234,6 +171,24 @@ def _wiring(states: int) -> tuple[Int32s, Int32s]:
     return source, (source[1] < source[0]).astype(np.int32)
 
 
+class _Memo(threading.local):
+    """The branches that a thread has found, for the tables and weight of its last search."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Tables | None, int] = (None, 0)
+
+    def of(self, tables: "Tables", lam: int, indices: int) -> tuple[Int32s, npt.NDArray[np.int16]]:
+        """Return costs, -1 where unknown, and indices, both (scale index, t, branch)."""
+        if self._key != (tables, lam):
+            shape = (indices, 2 * MEMO_RANGE, 4)
+            self._arrays = np.full(shape, -1, np.int32), np.empty(shape, np.int16)
+            self._key = (tables, lam)
+        return self._arrays
+
+
+_memo = _Memo()
+
+
 def _plain(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
     """Return the array as the one kind, contiguous and writeable, that kernels are compiled for."""
     return np.require(array, dtype, ["C", "W"])
@@ -250,7 +205,8 @@ def search(
     """Choose the indices that minimise ``sum(16 * error^2 + lam * rate)``.
 
     Arguments, results, errors and bits are those of `trellic.quantize.reference.search`. Releases
-    the GIL; memory beyond the results is ``states / 8`` bytes per latent of a lane.
+    the GIL; memory beyond the results is ``states / 8`` bytes per latent of 16 lanes, and less than
+    a megabyte that each thread keeps.
     """
     levels = checked_arguments(t32, scale_index, lanes, states, tables, lam)
     t32, scale_index = _plain(t32, np.int32), _plain(scale_index, np.uint8)
@@ -263,13 +219,13 @@ def search(
         memo = np.full((indices, 2 * MEMO_RANGE), UNKNOWN, np.int16)
         _search_scalar(t32, scale_index, limit, plain, lam, memo, k)
         return k, cls
-    source, tie = _wiring(states)
-    memo_cost = np.full((indices, 2 * MEMO_RANGE, 4), -1, np.int32)
-    memo_k = np.empty((indices, 2 * MEMO_RANGE, 4), np.int16)
-    for lane in range(min(lanes, len(k))):
-        _search_lane(
-            t32, scale_index, lane, lanes, limit, source, tie, plain, lam, memo_cost, memo_k, k, cls
-        )
+    rest = *_wiring(states), plain, lam, *_memo.of(tables, lam, indices), k, cls
+    if lanes < NARROW:
+        for lane in range(min(lanes, len(k))):
+            _search_lane(t32, scale_index, lane, lanes, limit, *rest)
+    else:
+        for first in range(0, min(lanes, len(k)), WIDE):
+            search_lanes(t32, scale_index, first, lanes, limit, *rest)
     return k, cls
 
 
