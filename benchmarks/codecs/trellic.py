@@ -57,8 +57,9 @@ class Trellic:
 
     @property
     def decoders(self) -> list[str]:
-        """Names of the model's decoders."""
-        return list(self.codec.decoders)
+        """Names of the model's decoders that give a picture of full size."""
+        found = self.codec.decoders.items()
+        return [name for name, one in found if one.kind == "picture" and one.scale == 1]
 
     def encode(self, pixels: Pixels, quality: float) -> bytes:
         """Encode at quality 1 to 100."""
