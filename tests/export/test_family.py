@@ -46,12 +46,6 @@ def packed(tmp_path_factory):
     return folder / "packed"
 
 
-@pytest.fixture(autouse=True)
-def _denormals_as_ever():
-    yield
-    torch.set_flush_denormal(False)
-
-
 def fresh(name: str, bundle: Bundle) -> torch.nn.Sequential:
     torch.manual_seed(1)
     return load_decoder_recipe(RECIPE, name).network.make(bundle.manifest.layout)

@@ -75,7 +75,6 @@ def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
         assert cli.main([*map(str, arguments), "--threads", "1"]) == 0
     finally:
         torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
     assert "weights.pt: export it" in capsys.readouterr().out
     model, facts = load_weights(out / "weights.pt")
     assert facts["recipe"]["name"] == "tiny"
@@ -91,7 +90,7 @@ def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
 
 def test_unknown_recipes_are_refused(tmp_path):
     arguments = ["no-such-recipe", "--photos", tmp_path, "--out", tmp_path]
-    with pytest.raises(BadParameter, match="shipped: finetune, finetune-tiny, photo, tiny"):
+    with pytest.raises(BadParameter, match="shipped: cifar, decoders, .*finetune, finetune-tiny, .*photo, tiny"):
         cli.main([*map(str, arguments)])
 
 
