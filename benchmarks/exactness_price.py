@@ -35,6 +35,7 @@ from trellic.exact.levels import GAIN_BITS, Level
 from trellic.layout import Plane
 from trellic.quantize.cpu import reconstruct, search
 from trellic.quantize.fit import parametric_tables
+from trellic.quantize.reference import round_to_step
 from trellic_training.end_to_end import to_network
 from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
 from trellic_training.models.photo import MEAN_UNIT, PhotoModel
@@ -107,7 +108,10 @@ class FloatCoder:
     ) -> None:
         t32 = ((y - v)[chosen] * STEP32 + 0.5).floor().numpy().astype(np.int32)
         at = index[chosen].numpy().astype(np.uint8)
-        k, cls = search(t32, at, 1, quantizer.states, tables, quantizer.lam)
+        if quantizer.mode == "round":
+            k, cls = round_to_step(t32), np.zeros(len(t32), np.uint8)
+        else:
+            k, cls = search(t32, at, 1, quantizer.states, tables, quantizer.lam)
         v[chosen] += torch.from_numpy(reconstruct(k, cls, at, tables) / STEP32).float()
         out(t32, at, k, cls)
 
@@ -197,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = load_weights(options.weights)[0].float().eval().requires_grad_(False)
     paths = find_images(options.images)[: options.limit]
     photos = [_photo(model, path) for path in paths]
-    quantizer = Quantizer(options.trellis, 28 if options.trellis else 26)
+    quantizer = _quantizer(options.quantizer)
     rows = measure(model, photos, quantizer, options.skip_index)
     mean = float(np.mean([row["price_percent"] for row in rows]))
     console = Console()
@@ -211,13 +215,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "benchmark": "exactness_price",
         "machine": _machine.describe(("numpy", "torch")),
         "images": [path.name for path in paths],
-        "trellis": options.trellis,
+        "quantizer": options.quantizer,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     result = {**head, "mean_price_percent": mean, "qualities": rows}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     console.print(f"wrote {options.out}")
     return 0
+
+
+def _quantizer(name: str) -> Quantizer:
+    if name == "round":
+        return Quantizer(0, 0, "round")
+    return Quantizer(int(name), 24 if int(name) else 20)  # lam of the exporter
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -229,7 +239,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--weights", type=Path, required=True, help="weights.pt of train or finetune")
     add("--images", type=Path, required=True, metavar="DIR", help="folder of photos")
-    add("--trellis", type=int, default=8, help="states, 0 for RDOQ (default 8)")
+    add(
+        "--quantizer",
+        default="round",
+        help="round (default), 0 for RDOQ, or states of a trellis: a search chooses differently"
+        " under other tables, so that the two differ in distortion too",
+    )
     add("--skip-index", type=int, default=4, help="as at export (default 4)")
     add("--limit", type=int, metavar="N", help="only the first N photos")
     add("--out", type=Path, default=Path("benchmarks/results/exactness_price.json"))

@@ -74,7 +74,7 @@ def test_the_command_writes_its_figures(model: PhotoModel, tmp_path: Path) -> No
     Image.fromarray(np.full((70, 130, 3), 90, np.uint8)).save(tmp_path / "a.png")
     out = tmp_path / "price.json"
     arguments = ["--weights", tmp_path / "weights.pt", "--images", tmp_path, "--out", out]
-    assert main([*map(str, arguments), "--trellis", "4"]) == 0
+    assert main([*map(str, arguments), "--quantizer", "4"]) == 0
     result = json.loads(out.read_text())
-    assert result["trellis"] == 4
+    assert result["quantizer"] == "4"
     assert [row["quality"] for row in result["qualities"]] == [10, 30, 50, 70, 90]
