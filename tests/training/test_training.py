@@ -90,7 +90,7 @@ def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
 
 def test_unknown_recipes_are_refused(tmp_path):
     arguments = ["no-such-recipe", "--photos", tmp_path, "--out", tmp_path]
-    with pytest.raises(BadParameter, match="shipped: cifar, decoders, .*finetune, finetune-tiny, .*photo, tiny"):
+    with pytest.raises(BadParameter, match=r"shipped: cifar, .*finetune, .*photo, tiny"):
         cli.main([*map(str, arguments)])
 
 
