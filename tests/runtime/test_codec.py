@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trellic import bitstream, entropy, rate_control, transforms
+from trellic import bitstream, coding, entropy, rate_control, transforms
 from trellic.codec import Codec
 from trellic.coding import LatentCoder, Quantizer
 from trellic.errors import (
@@ -562,13 +561,27 @@ def test_warming_up_for_decoding_loads_no_encoder(tiny_path):
         codec.warm_up(decoder="best")
 
 
-def test_lanes_that_cannot_settle_still_decode(tiny, monkeypatch):
-    """A recoded slice may be of a size that asks for the first number of lanes again."""
-    asked = itertools.cycle([2, 4, 2])
-    monkeypatch.setattr(entropy, "choose_lanes", lambda size: next(asked))
+@pytest.mark.parametrize(("asked", "lanes"), [([4, 2], 2), ([4, 1], 1), ([2, 4], 2)])
+def test_only_too_many_lanes_are_mended(tiny, monkeypatch, asked, lanes):
+    """First the guess, then what its size asks for."""
+    numbers = iter([*asked, 16])
+    monkeypatch.setattr(entropy, "choose_lanes", lambda size: next(numbers))
     data = tiny.encode(picture(96, 80), quality=70)
-    assert bitstream.read_header(data).lanes == (4,)
+    assert bitstream.read_header(data).lanes == (lanes,)
     assert tiny.decode(data).shape == (96, 80, 3)
+
+
+@pytest.mark.parametrize(
+    ("bits256", "latents", "lanes"), [(0, 960, 1), (1, 1, 1), (1 << 60, 1, 1024)]
+)
+def test_the_guess_of_lanes_at_its_ends(bits256, latents, lanes):
+    assert coding.guess_lanes(bits256, latents) == lanes
+
+
+def test_more_bits_never_mean_fewer_lanes():
+    guesses = [coding.guess_lanes(1 << i, 320 * 1536) for i in range(40)]
+    assert guesses == sorted(guesses)
+    assert (guesses[0], guesses[-1]) == (1, 1024)
 
 
 @pytest.mark.parametrize("bad", [{"trellis": 8.0}, {"trellis": "8"}, {"trellis": 7}])

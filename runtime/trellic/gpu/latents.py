@@ -90,8 +90,8 @@ class BatchCoder:
         self.device.mark("guess lanes")
         coded = self._encode(slices.chosen(range(len(lanes)), lanes), features, f, symbols)
         right = [entropy.choose_lanes(sum(map(len, parts))) for parts in coded]
-        wrong = [i for i, number in enumerate(right) if number != lanes[i]]
-        if wrong:  # a wrong guess of the lanes is mended once
+        wrong = [i for i, number in enumerate(right) if number < lanes[i]]
+        if wrong:  # a guess of too many lanes is mended once
             again = slices.chosen(wrong, [right[i] for i in wrong])
             for i, parts in zip(wrong, self._encode(again, features, f, symbols), strict=True):
                 coded[i], lanes[i] = parts, right[i]
@@ -102,7 +102,10 @@ class BatchCoder:
         sums = device.upload("log sums", np.zeros(len(slices.part), np.int64))
         table = device.upload("slices", slices.table)
         kernels.sum_logs(*self._grid(slices), table, f, self._on["latent gain"], sums)
-        return [guess_lanes(int(bits)) for bits in device.fetch(sums)]
+        return [
+            guess_lanes(int(bits), part.area * self.layout.latents)
+            for bits, part in zip(device.fetch(sums), slices.part, strict=True)
+        ]
 
     def _encode(
         self,
