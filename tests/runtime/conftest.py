@@ -25,6 +25,7 @@ class FakeCodec:
         if model not in ("photo", "/models/fake.zip"):
             raise UnknownModel(f"no model {model!r}", remedy="installed models: photo")
         self.model, self.device, self.calls = "photo", device, []
+        self.precision = "fp32"
 
     def warm_up(self, *, trellis=None, decoder=None):
         self._check(decoder or "quality")
@@ -82,7 +83,7 @@ def fake_codec(monkeypatch):
 
     loaded = []
 
-    def load(model, device):
+    def load(model, device, precision):
         loaded.append(FakeCodec(model, device))
         return loaded[-1]
 

@@ -42,7 +42,7 @@ class BundleQuantizer:
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.bundle = bundle
         self.layout = bundle.manifest.layout
-        self.engines = EnginePool(bundle, "cpu", threads)
+        self.engines = EnginePool(bundle, "cpu", threads, "fp32")
         self.coder = LatentCoder(self.layout, bundle.tables, self.engines.exact())
 
     def __call__(

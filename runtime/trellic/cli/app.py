@@ -48,6 +48,7 @@ def encode(
     dither: opt.Dither = None,
     model: opt.Model = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave out ICC profile, EXIF and XMP.")
     ] = False,
@@ -61,9 +62,11 @@ def encode(
     if dither is not None and trellis:
         raise typer.BadParameter("--dither needs --trellis 0")
     from trellic.cli import encode as command
+    from trellic.cli.engines import Engines
 
     target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory, dither)
-    command.run(inputs, output, target, model, device.value, max_pixels, json)
+    engines = Engines(device.value, precision.value)
+    command.run(inputs, output, target, model, engines, max_pixels, json)
 
 
 @app.command()
@@ -77,6 +80,7 @@ def decode(
         typer.Option("--best-effort", help="Of a damaged file, decode what is whole."),
     ] = False,
     device: opt.DeviceOption = opt.Device.auto,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
     max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
@@ -87,6 +91,7 @@ def decode(
     """
     from trellic.cli import decode, labels
     from trellic.cli.decoders import expect
+    from trellic.cli.engines import Engines
 
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
     expected = expect(decoder)
@@ -96,7 +101,8 @@ def decode(
         hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
         context.fail(f"Missing argument 'OUT'.{hint}")
     else:
-        decode.run(paths[:-1], paths[-1], setting, device.value, json, expected)
+        engines = Engines(device.value, precision.value)
+        decode.run(paths[:-1], paths[-1], setting, engines, json, expected)
 
 
 @app.command()
@@ -140,16 +146,18 @@ def bench(
     decoder: opt.Decoder = opt.DEFAULT_DECODER,
     model: opt.Model = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each picture.")] = 5,
     json: opt.Json = False,
 ) -> None:
     """Measure throughput and latency on this machine, stage by stage."""
     from trellic.cli import bench as command
+    from trellic.cli.engines import Engines
 
     setting = command.Setting(
         opt.DEFAULT_QUALITY if quality is None else quality, trellis, decoder, repeat
     )
-    command.run(inputs or [], setting, model, device.value, json)
+    command.run(inputs or [], setting, model, Engines(device.value, precision.value), json)
 
 
 @app.command()

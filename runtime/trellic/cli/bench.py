@@ -34,7 +34,9 @@ class Setting(NamedTuple):
     repeat: int
 
 
-def run(inputs: Sequence[str], setting: Setting, model: str, device: str, as_json: bool) -> None:
+def run(
+    inputs: Sequence[str], setting: Setting, model: str, engines: Engines, as_json: bool
+) -> None:
     """Measure; see ``trellic bench --help``.
 
     Raises
@@ -42,7 +44,6 @@ def run(inputs: Sequence[str], setting: Setting, model: str, device: str, as_jso
     typer.Exit
         With code 1 if a file or the model cannot be used.
     """
-    engines = Engines(device)
     with Report("Measuring", inputs, as_json=as_json) as report:
         for name in inputs or [""]:
             with report.file(name or "the synthetic picture"):
@@ -85,6 +86,7 @@ def measure(codec: Codec, picture: Picture, setting: Setting) -> dict[str, Any]:
         **setting._asdict(),
         "model": codec.model,
         "device": codec.device,
+        "precision": codec.precision,
         "machine": machine(),
         "encode": _summary(encodes, pixels),
         "decode": _summary(decodes, pixels),

@@ -43,7 +43,7 @@ def run(
     inputs: Sequence[str],
     output: str,
     setting: Setting,
-    device: str,
+    engines: Engines,
     as_json: bool,
     expected: Expected,
 ) -> None:
@@ -64,7 +64,6 @@ def run(
             ", or a folder",
             param_hint="OUT",
         )
-    engines = Engines(device)
     with Report("Decoding", inputs, as_json=as_json, large=LARGE) as report:
         for job in jobs:
             with report.file(job.source):

@@ -52,6 +52,7 @@ def describe(info: DecoderInfo) -> dict[str, Any]:
     return {
         "kind": info.kind,
         "kmac_per_pixel": info.graph.kmac_per_pixel,
+        "precisions": info.graph.precisions,
         "purpose": info.purpose,
         "scale": info.scale,
         "base": info.base,

@@ -40,7 +40,7 @@ def run(
     output: str,
     target: Target,
     model: str,
-    device: str,
+    engines: Engines,
     max_pixels: int,
     as_json: bool,
 ) -> None:
@@ -58,7 +58,6 @@ def run(
         raise typer.BadParameter(
             f"{output!r} looks like a picture; the result is a {SUFFIX} file", param_hint="OUT"
         )
-    engines = Engines(device)
     with Report("Encoding", inputs, as_json=as_json, large=_LARGE) as report:
         for job in jobs:
             with report.file(job.source):

@@ -22,11 +22,11 @@ _FIRST_RUN = (
 )
 
 
-def load_codec(model: str, device: str) -> Codec:
+def load_codec(model: str, device: str, precision: str) -> Codec:
     """Load a model by its name or path."""
     from trellic.codec import Codec
 
-    return Codec.load(model, device)
+    return Codec.load(model, device, precision=precision)
 
 
 def find_stream(stream_id: bytes) -> str:
@@ -43,10 +43,12 @@ class Engines:
     ----------
     device : str
         Where they run.
+    precision : "auto", "fp32" or "int8"
+        Of encoder and decoders.
     """
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    def __init__(self, device: str, precision: str = "auto") -> None:
+        self._device, self._precision = device, precision
         self._paths: dict[bytes, str] = {}
         self._codecs: dict[str, Codec] = {}
         self._ready: set[tuple[str, int | None, str | None]] = set()
@@ -90,7 +92,7 @@ class Engines:
         if (model, trellis, decoder) not in self._ready:
             with _announced(), _without_scipy():
                 if model not in self._codecs:
-                    self._codecs[model] = load_codec(model, self._device)
+                    self._codecs[model] = load_codec(model, self._device, self._precision)
                 self._codecs[model].warm_up(trellis=trellis, decoder=decoder)
             self._ready.add((model, trellis, decoder))
             gc.freeze()  # what is loaded by now stays

@@ -56,6 +56,7 @@ def _fields(path: Path, manifest: bundle.Manifest) -> dict[str, Any]:
         "path": str(path),
         "bytes": path.stat().st_size,
         "encoder_kmac_per_pixel": manifest.encoder.kmac_per_pixel,
+        "encoder_precisions": manifest.encoder.precisions,
         "decoders": {name: decoders.describe(info) for name, info in manifest.decoders.items()},
     }
 
@@ -65,12 +66,14 @@ def _table(models: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     for model in models:
-        table = Table("network", "kMAC/pixel", "gives", "purpose", highlight=False)
+        table = Table("network", "kMAC/pixel", "gives", "precision", "purpose", highlight=False)
         table.columns[1].justify = "right"
-        table.add_row("encoder", f"{model['encoder_kmac_per_pixel']:.1f}", "latents", "")
+        cost, precisions = model["encoder_kmac_per_pixel"], ", ".join(model["encoder_precisions"])
+        table.add_row("encoder", f"{cost:.1f}", "latents", precisions, "")
         for name, fields in model["decoders"].items():
             gives, cost = decoders.result(fields), f"{fields['kmac_per_pixel']:.1f}"
-            table.add_row(f"decoder {name}", cost, gives, fields["purpose"])
+            precisions = ", ".join(fields["precisions"])
+            table.add_row(f"decoder {name}", cost, gives, precisions, fields["purpose"])
         size = model["bytes"] / 1e6
         print(f"{model['name']}  (stream id {model['stream_id']}, {size:.1f} MB)")
         if model["description"]:

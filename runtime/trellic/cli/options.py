@@ -29,6 +29,14 @@ class Device(enum.StrEnum):
     tensorrt = "tensorrt"
 
 
+class Precision(enum.StrEnum):
+    """What encoder and decoders compute in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    int8 = "int8"
+
+
 class Box(NamedTuple):
     """A region of a picture, in pixels."""
 
@@ -134,6 +142,10 @@ Dither = Annotated[
 ]
 Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="Installed model, or a bundle.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="int8: faster on CPUs, where the model has it."),
+]
 Decoder = Annotated[
     str,
     typer.Option(

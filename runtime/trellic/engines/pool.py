@@ -13,6 +13,7 @@ from ..errors import BadParameter
 from . import Engine
 from .exact import ExactNetwork
 from .ort import OrtEngine, resolve_device
+from .precision import use_int8
 
 
 def find_decoder(bundle: Bundle, name: str) -> Graph:
@@ -34,18 +35,32 @@ class EnginePool:
     bundle : Bundle
     device : "auto", "cpu", "cuda" or "tensorrt"
     threads : threads of each engine, 0 for the engine's own choice
+    precision : "auto", "fp32" or "int8": of encoder and decoders (see `use_int8`)
+
+    Attributes
+    ----------
+    int8 : bool, whether the 8-bit variants of graphs are taken, where there are some
 
     Raises
     ------
     BadParameter
-        When ``threads`` is no whole number, or below 0.
+        When ``threads`` is no whole number, or below 0, or the precision does not fit the device.
+    EngineError
+        When ``precision`` is "int8" and the bundle or the processor is not made for it.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        threads: int = 0,
+        precision: str = "auto",
+    ) -> None:
         if not isinstance(threads, (int, np.integer)) or threads < 0:
             raise BadParameter(f"threads {threads!r}", expected="a whole number, 0 for automatic")
         self.bundle, self.threads = bundle, int(threads)
         self.device = resolve_device(device)
+        self.int8 = use_int8(precision, bundle, self.device)
         self._engines: dict[str, Engine] = {}
         self._exact: dict[str, ExactNetwork] = {}
         self._lock = threading.RLock()
@@ -94,4 +109,4 @@ class EnginePool:
             return self._engines[key]
 
     def _load(self, graph: Graph) -> Engine:
-        return OrtEngine(self.bundle.graph(graph), self.device, self.threads)
+        return OrtEngine(self.bundle.graph(graph, int8=self.int8), self.device, self.threads)

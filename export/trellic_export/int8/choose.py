@@ -1,0 +1,101 @@
+"""Which chains of a graph go to 8 bits, and how: measured one by one, then taken greedily."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.progress import track
+
+from trellic.engines import Arrays
+
+from .equalize import RECIPES, Recipe, equalize
+from .flow import Flow
+from .ranges import Seen, chain_values, observe, ranges
+from .rewrite import rewrite
+
+Loss = Callable[[bytes], float]
+WORTH = 0.005  # dB: a recipe that costs a multiplication has to gain as much
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A graph with a part of its layers in 8 bits.
+
+    Attributes
+    ----------
+    data : bytes of the ONNX file
+    share : of the weights of the graph's convolutions, how many are in 8 bits
+    loss : mean PSNR lost on the samples it was chosen on, in dB
+    """
+
+    data: bytes
+    share: float
+    loss: float
+
+
+class Chooser:
+    """Quantizes chains of one graph.
+
+    Parameters
+    ----------
+    data : bytes of the graph
+    samples : its inputs, to find ranges with
+    loss : mean PSNR in dB that another graph in its place loses
+    """
+
+    def __init__(self, data: bytes, samples: Sequence[Arrays], loss: Loss) -> None:
+        self.data, self.samples, self.loss = data, samples, loss
+        self.flow = Flow(data)
+        self.seen = observe(data, chain_values(self.flow.chains), samples)
+
+    def mixed(self, recipes: dict[int, Recipe]) -> bytes:
+        """Return the graph with some chains in 8 bits."""
+        flow, seen = self._equalized(recipes)
+        chosen = sorted(recipes)
+        return rewrite(flow, chosen, ranges(seen, [flow.chains[i] for i in chosen]))
+
+    def choose(self, budget: float) -> Mixed:
+        """Take chains while all of them together lose no more than a budget, in dB.
+
+        Those that lose least for their size come first.
+        """
+        alone = self._alone()
+        size = {i: self.flow.weights(self.flow.chains[i]) for i in alone}
+        taken: dict[int, Recipe] = {}
+        best = Mixed(self.data, 0.0, 0.0)
+        order = sorted(alone, key=lambda i: max(alone[i][1], 0) / size[i])
+        for i in track(order, "choosing layers for int8", transient=True):
+            if alone[i][1] > budget:
+                continue
+            tried = {**taken, i: alone[i][0]}
+            data = self.mixed(tried)
+            loss = self.loss(data)
+            if loss <= budget:
+                taken, best = tried, Mixed(data, self._share(tried), loss)
+        return best
+
+    def _alone(self) -> dict[int, tuple[Recipe, float]]:
+        """Best recipe of each chain, and what it loses alone."""
+        everything = [dict.fromkeys(range(len(self.flow.chains)), recipe) for recipe in RECIPES]
+        variants = {r: self._equalized(e) for r, e in zip(RECIPES, everything, strict=True)}
+        found: dict[int, tuple[Recipe, float]] = {}
+        for i in track(range(len(self.flow.chains)), "layers alone in int8", transient=True):
+            for recipe, (flow, seen) in variants.items():
+                loss = self.loss(rewrite(flow, [i], ranges(seen, [flow.chains[i]])))
+                if i not in found or loss < found[i][1] - WORTH * (recipe == "input"):
+                    found[i] = recipe, loss
+        return found
+
+    def _equalized(self, recipes: dict[int, Recipe]) -> tuple[Flow, dict[str, Seen]]:
+        if set(recipes.values()) <= {"plain"}:
+            return self.flow, self.seen
+        data = equalize(self.data, recipes, self.seen)
+        flow = Flow(data)
+        values = chain_values(flow.chains[i] for i in recipes)
+        return flow, observe(data, values, self.samples)
+
+    def _share(self, chosen: dict[int, Recipe]) -> float:
+        convolutions = [node for node in self.flow.nodes if node.op_type == "Conv"]
+        total = sum(self.flow.constants[node.input[1]].size for node in convolutions)
+        return sum(self.flow.weights(self.flow.chains[i]) for i in chosen) / total
