@@ -19,6 +19,7 @@ from trellic_training.weights import save_weights
 from .bundle import Options, export_bundle
 from .checkpoint import import_model, load_model
 from .family import add_decoder
+from .int8 import add_int8
 
 app = typer.Typer(add_completion=False, help="Turn trained weights into a bundle.")
 
@@ -27,7 +28,10 @@ app = typer.Typer(add_completion=False, help="Turn trained weights into a bundle
 def export_command(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="[WEIGHTS] OUT", help="weights.pt of trellic train, NAME.zip"),
+        typer.Argument(
+            metavar="[WEIGHTS] OUT",
+            help="weights.pt of trellic train (with --int8 also a bundle), NAME.zip",
+        ),
     ],
     photos: Annotated[Path, typer.Option(help="photos to calibrate on, or packed photos")],
     source: Annotated[
@@ -56,6 +60,9 @@ def export_command(
         list[str] | None,
         typer.Option(help="NAME=WEIGHTS of a decoder trained for this encoder; may be repeated"),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="add graphs with layers in 8 bits, for CPUs")
+    ] = False,
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="also build TensorRT engines; needs a GPU")
     ] = False,
@@ -65,6 +72,9 @@ def export_command(
     _check(weights, out, source, checkpoint, keep)
     if tensorrt:
         _check_tensorrt()
+    if int8 and weights and weights[0].suffix == ".zip":
+        _add_int8(weights[0], _packed(photos, out), out, count)
+        return
     decoders = _kept(decoder or [])
     own = None if source else load_model(weights[0])
     packed = _packed(photos, out)
@@ -84,6 +94,8 @@ def export_command(
     manifest = export_bundle(model, facts, packed, out, options)
     _add_decoders(out, decoders)
     typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
+    if int8:
+        _add_int8(out, packed, out, count)
     if tensorrt:
         for name in _build_engines(out):
             typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
@@ -103,6 +115,14 @@ def _kept(named: list[str]) -> dict[str, TrainedDecoder]:
 def _add_decoders(out: Path, decoders: dict[str, TrainedDecoder]) -> None:
     for name, decoder in decoders.items():
         add_decoder(Bundle(out), name, decoder, out)
+
+
+def _add_int8(bundle: Path, packed: PackedPhotos, out: Path, count: int) -> None:
+    for name, mixed in add_int8(Bundle(bundle), packed, out, photos=count).items():
+        typer.echo(
+            f"{name} in int8: {mixed.share:.0%} of its weights, {mixed.loss:.3f} dB lost on the "
+            "photos it was chosen on"
+        )
 
 
 def _check_tensorrt() -> None:

@@ -110,7 +110,7 @@ class Codec:
 
     @property
     def precision(self) -> str:
-        """ "int8" where 8-bit variants of the model's graphs are used, or "fp32"."""
+        """What encoder and decoders run in: "int8" where 8-bit variants are used, or "fp32"."""
         graphs = [self.bundle.manifest.encoder, *(d.graph for d in self.decoders.values())]
         return "int8" if self._pool.int8 and any(graph.int8 for graph in graphs) else "fp32"
 

@@ -23,6 +23,7 @@ from .choose import Chooser, Mixed
 
 BUDGET = 0.04  # dB of mean PSNR on the photos it is chosen on, to stay under 0.05 on others
 PARITY_BUDGET = 0.1  # dB on photos that nothing was chosen on: more is refused
+SIDE = 256  # pixels of a crop, at most
 QUALITIES = (10, 40, 60, 80, 95)
 STATES = 8
 DECODER = "quality"  # judges what an encoder loses
@@ -111,7 +112,7 @@ def _samples(quantizer: BundleQuantizer, pack: PackedPhotos, count: int) -> list
     side = quantizer.layout.stride * quantizer.layout.cell
     found = []
     for pixels in centres(pack, count):
-        height, width = (n // side * side for n in pixels.shape[:2])
+        height, width = (min(n, SIDE) // side * side for n in pixels.shape[:2])
         if height and width:
             crop = np.ascontiguousarray(pixels[None, :height, :width])
             found += [

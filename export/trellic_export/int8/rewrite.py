@@ -147,9 +147,7 @@ class _Writer:
         bias = self.build.constant(self.flow.constants[layer.bias])
         self.values[layer.acc] = {"nhwc": self.build.add("Add", value, bias)}
 
-    def _weight(
-        self, layer: Layer, weight: npt.NDArray[Any], axis: int
-    ) -> tuple[str, npt.NDArray[np.float32]]:
+    def _weight(self, weight: npt.NDArray[Any], axis: int) -> tuple[str, npt.NDArray[np.float32]]:
         scale = (channel_peaks(weight, axis) / LARGEST).astype(np.float32)
         shape = [-1 if i == axis else 1 for i in range(weight.ndim)]
         codes = np.rint(weight / scale.reshape(shape)).clip(-LARGEST, LARGEST).astype(np.int8)
