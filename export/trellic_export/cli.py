@@ -120,7 +120,7 @@ def _add_decoders(out: Path, decoders: dict[str, TrainedDecoder]) -> None:
 def _add_int8(bundle: Path, packed: PackedPhotos, out: Path, count: int) -> None:
     for name, mixed in add_int8(Bundle(bundle), packed, out, photos=count).items():
         typer.echo(
-            f"{name} in int8: {mixed.share:.0%} of its weights, {mixed.loss:.3f} dB lost on the "
+            f"{name} in int8: {mixed.share:.0%} of its work, {mixed.loss:.3f} dB lost on the "
             "photos it was chosen on"
         )
 

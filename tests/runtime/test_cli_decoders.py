@@ -138,6 +138,7 @@ def test_info_says_what_a_file_can_become(file, trellic, plain_stream):
     assert fields["preview"] == {
         "kind": "picture",
         "kmac_per_pixel": 0.01,
+        "precisions": ["fp32"],
         "purpose": "tests, preview",
         "scale": 8,
         "base": None,

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.progress import track
 
 from trellic.bundle import Bundle, DecoderInfo, Graph, Manifest
-from trellic.engines import Engine
 from trellic.engines.ort import OrtEngine
-from trellic.errors import BadParameter, EngineError
+from trellic.errors import BadParameter, TrellicWarning
+from trellic.layout import Layout
 from trellic_training.bundled import BundleQuantizer
 from trellic_training.data import PackedPhotos, Pixels
+from trellic_training.recipe import Kind
 
 from ..bundle import centres, write_bundle
 from .choose import Chooser, Mixed
 
-BUDGET = 0.04  # dB of mean PSNR on the photos it is chosen on, to stay under 0.05 on others
-PARITY_BUDGET = 0.1  # dB on photos that nothing was chosen on: more is refused
+BUDGET = 0.03  # dB of mean PSNR on the photos it is chosen on, to stay under the bound on others
+BOUND = 0.05  # dB on photos that nothing was chosen on: more is refused
+LEAST_PHOTOS = 4
 SIDE = 256  # pixels of a crop, at most
 QUALITIES = (10, 40, 60, 80, 95)
-STATES = 8
+STATES: Kind = 8
 DECODER = "quality"  # judges what an encoder loses
 Float32 = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,16 @@ class Sample:
 
 
 def add_int8(
-    bundle: Bundle, pack: PackedPhotos, out: Path, *, photos: int = 24, budget: float = BUDGET
+    bundle: Bundle, pack: PackedPhotos, out: Path, *, photos: int = 64, budget: float = BUDGET
 ) -> dict[str, Mixed]:
     """Write a bundle with int8 variants of its encoder and of its full-size picture decoders.
 
     Parameters
     ----------
     bundle : to start from; not changed, unless ``out`` is its path
-    pack : photos of its training: a third each for ranges, for choosing layers, for the last check
-    photos : how many of them, at least 3
+    pack : photos of its training: half of them for ranges, at one quality each; a quarter for
+        choosing layers and a quarter for the last check, at all qualities
+    photos : how many of them, at least 4
     budget : mean PSNR that each graph may lose, in dB, over qualities 10, 40, 60, 80 and 95
 
     Returns
@@ -63,38 +71,41 @@ def add_int8(
     Raises
     ------
     BadParameter
-        When no layer of the bundle stays within the budget.
-    EngineError
-        When a variant loses more than 0.1 dB on photos that it was not chosen on.
+        When there are fewer than 4 photos, or no graph of the bundle has an int8 variant that stays
+        within budget and bound.
+
+    Warns
+    -----
+    TrellicWarning
+        When one is left out because it loses more than 0.05 dB on photos that it was not chosen on.
     """
-    samples = _samples(BundleQuantizer(bundle), pack, max(photos, 3))
-    third = len(samples) // 3
-    parts = samples[:third], samples[third : 2 * third], samples[2 * third :]
+    parts = _samples(BundleQuantizer(bundle), pack, photos)
     made: dict[str, Mixed] = {}
     for name, graph in _graphs(bundle.manifest).items():
         data = bundle.graph(graph)
         losses = [_loss(bundle, name, data, part) for part in parts[1:]]
         inputs = [_input(name, bundle.manifest, sample) for sample in parts[0]]
         mixed = Chooser(data, inputs, losses[0]).choose(budget)
-        if mixed.share:
-            _check(name, losses[1](mixed.data))
+        if mixed.share and _holds(name, losses[1](mixed.data)):
             made[name] = mixed
     if not made:
         raise BadParameter(
-            f"no layer of bundle {bundle.manifest.name!r} in int8 stays within {budget} dB",
+            f"bundle {bundle.manifest.name!r} has no int8 variant that stays within {budget} dB",
             remedy="export it without --int8",
         )
     _write(bundle, made, out)
     return made
 
 
-def _check(name: str, loss: float) -> None:
-    if loss > PARITY_BUDGET:
-        raise EngineError(
-            f"{name} in int8 loses {loss:.2f} dB on photos that its layers were not chosen on",
-            expected=f"at most {PARITY_BUDGET}",
-            remedy="calibrate on more photos (--count)",
+def _holds(name: str, loss: float) -> bool:
+    if loss > BOUND:
+        warnings.warn(
+            f"no int8 variant of {name}: it loses {loss:.3f} dB on photos that its layers were not "
+            f"chosen on; at most {BOUND} is allowed; calibrate on more photos (--count)",
+            TrellicWarning,
+            stacklevel=3,
         )
+    return loss <= BOUND
 
 
 def _graphs(manifest: Manifest) -> dict[str, Graph]:
@@ -107,22 +118,33 @@ def _graphs(manifest: Manifest) -> dict[str, Graph]:
     return {"g_a": manifest.encoder, **decoders}
 
 
-def _samples(quantizer: BundleQuantizer, pack: PackedPhotos, count: int) -> list[Sample]:
-    """Quantize centres of training photos, at one quality each after the other."""
-    side = quantizer.layout.stride * quantizer.layout.cell
-    found = []
+def _samples(quantizer: BundleQuantizer, pack: PackedPhotos, count: int) -> list[list[Sample]]:
+    """Quantize centres of training photos: for ranges, for choosing, for the last check."""
+    parts: list[list[Sample]] = [[], [], []]
+    crops = list(_crops(quantizer.layout, pack, count))
+    for i, crop in enumerate(track(crops, "quantizing photos", transient=True)):
+        part = (0, 1, 0, 2)[i % 4]
+        turn = i // 2 % len(QUALITIES)
+        for quality in QUALITIES if part else QUALITIES[turn : turn + 1]:
+            latents = quantizer(crop, np.array([float(quality)]), [STATES])
+            parts[part].append(Sample(crop, latents))
+    if not all(parts):
+        raise BadParameter(
+            f"{len(crops)} photos for int8", expected=f"at least {LEAST_PHOTOS} (--photos, --count)"
+        )
+    return parts
+
+
+def _crops(layout: Layout, pack: PackedPhotos, count: int) -> Iterator[Pixels]:
+    """Corners of the centres of photos, of whole hyper-latents."""
+    cell = layout.stride * layout.cell
     for pixels in centres(pack, count):
-        height, width = (min(n, SIDE) // side * side for n in pixels.shape[:2])
+        height, width = (min(side, SIDE) // cell * cell for side in pixels.shape[:2])
         if height and width:
-            crop = np.ascontiguousarray(pixels[None, :height, :width])
-            found += [
-                Sample(crop, quantizer(crop, np.array([float(quality)]), [STATES]))
-                for quality in QUALITIES
-            ]
-    return found
+            yield np.ascontiguousarray(pixels[None, :height, :width])
 
 
-def _input(name: str, manifest: Manifest, sample: Sample) -> dict[str, npt.NDArray[np.generic]]:
+def _input(name: str, manifest: Manifest, sample: Sample) -> dict[str, Array]:
     if name == "g_a":
         return {"image": sample.pixels}
     return {"latents": sample.latents[:, : manifest.decoders[name].channels]}
@@ -133,39 +155,34 @@ def _loss(
 ) -> Callable[[bytes], float]:
     """Return what measures the mean PSNR that a graph in the place of another loses."""
     manifest = bundle.manifest
+    inputs = [_input(name, manifest, sample) for sample in samples]
+    outputs = _outputs(data, inputs)
     if name == "g_a":
         g_s = OrtEngine(bundle.graph(manifest.decoders[DECODER].graph))
-        picture = _after_encoder(OrtEngine(data), g_s)
-    else:
-        picture = lambda engine, sample: engine(_input(name, manifest, sample))[0]  # noqa: E731
-    float32 = [_psnr(sample, picture(OrtEngine(data), sample)) for sample in samples]
+
+    def psnr(output: Array, at: int) -> float:
+        if name == "g_a":
+            # A quantizer passes noise on, on average: so no search has to run for it.
+            output = g_s({"latents": samples[at].latents + output - outputs[at]})[0]
+        return _psnr(samples[at], output)
+
+    float32 = np.mean([psnr(output, i) for i, output in enumerate(outputs)])
 
     def lost(other: bytes) -> float:
-        engine = OrtEngine(other)
-        seen = [_psnr(sample, picture(engine, sample)) for sample in samples]
-        return float(np.mean(float32) - np.mean(seen))
+        seen = [psnr(output, i) for i, output in enumerate(_outputs(other, inputs))]
+        return float(float32 - np.mean(seen))
 
     return lost
 
 
-def _after_encoder(float32: Engine, g_s: Engine) -> Callable[[Engine, Sample], Pixels]:
-    """Pictures of an encoder: what its latents differ by is added to the quantized ones.
-
-    A quantizer passes such noise on, on average; so no search has to run for it.
-    """
-
-    def picture(encoder: Engine, sample: Sample) -> Pixels:
-        image = {"image": sample.pixels}
-        noise = encoder(image)[0] - float32(image)[0]
-        decoded: Pixels = g_s({"latents": sample.latents + noise})[0]
-        return decoded
-
-    return picture
+def _outputs(data: bytes, inputs: list[dict[str, Array]]) -> list[Array]:
+    engine = OrtEngine(data)
+    return [engine(arrays)[0] for arrays in inputs]
 
 
-def _psnr(sample: Sample, picture: Pixels) -> float:
-    error = np.mean((sample.pixels.astype(np.float64) - picture) ** 2)
-    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+def _psnr(sample: Sample, picture: Array) -> float:
+    error = float(np.mean((sample.pixels.astype(np.float64) - picture) ** 2))
+    return 10 * math.log10(255**2 / max(error, 1e-9))
 
 
 def _write(bundle: Bundle, made: dict[str, Mixed], out: Path) -> None:

@@ -25,7 +25,7 @@ class Mixed:
     Attributes
     ----------
     data : bytes of the ONNX file
-    share : of the weights of the graph's convolutions, how many are in 8 bits
+    share : of the multiplications of the graph's convolutions, how many are in 8 bits
     loss : mean PSNR lost on the samples it was chosen on, in dB
     """
 
@@ -47,7 +47,8 @@ class Chooser:
     def __init__(self, data: bytes, samples: Sequence[Arrays], loss: Loss) -> None:
         self.data, self.samples, self.loss = data, samples, loss
         self.flow = Flow(data)
-        self.seen = observe(data, chain_values(self.flow.chains), samples)
+        values = {node.output[0] for node in self.flow.convolutions}
+        self.seen = observe(data, chain_values(self.flow.chains) | values, samples)
 
     def mixed(self, recipes: dict[int, Recipe]) -> bytes:
         """Return the graph with some chains in 8 bits."""
@@ -58,13 +59,12 @@ class Chooser:
     def choose(self, budget: float) -> Mixed:
         """Take chains while all of them together lose no more than a budget, in dB.
 
-        Those that lose least for their size come first.
+        Those that lose least for the work that they do come first.
         """
         alone = self._alone()
-        size = {i: self.flow.weights(self.flow.chains[i]) for i in alone}
         taken: dict[int, Recipe] = {}
         best = Mixed(self.data, 0.0, 0.0)
-        order = sorted(alone, key=lambda i: max(alone[i][1], 0) / size[i])
+        order = sorted(alone, key=lambda i: max(alone[i][1], 0) / self._work(i))
         for i in track(order, "choosing layers for int8", transient=True):
             if alone[i][1] > budget:
                 continue
@@ -96,6 +96,13 @@ class Chooser:
         return flow, observe(data, values, self.samples)
 
     def _share(self, chosen: dict[int, Recipe]) -> float:
-        convolutions = [node for node in self.flow.nodes if node.op_type == "Conv"]
-        total = sum(self.flow.constants[node.input[1]].size for node in convolutions)
-        return sum(self.flow.weights(self.flow.chains[i]) for i in chosen) / total
+        total = sum(
+            self.flow.weights(node) * self.seen[node.output[0]].positions
+            for node in self.flow.convolutions
+        )
+        return sum(map(self._work, chosen)) / total
+
+    def _work(self, chain: int) -> float:
+        """Multiplications of a chain on the samples."""
+        layers = self.flow.chains[chain]
+        return sum(self.flow.weights(at) * self.seen[at.acc].positions for at in layers)

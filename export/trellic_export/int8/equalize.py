@@ -52,17 +52,18 @@ def equalize(data: bytes, recipes: dict[int, Recipe], seen: dict[str, Seen]) -> 
             first = chain[0]
             scale = _scale(flow, first, np.asarray(seen[first.source].peaks))
             _absorb(flow, first, scale)
-            scaled[first.acc] = np.float32(1 / scale)[None, :, None, None]
+            scaled[first.acc] = (1 / scale).astype(np.float32)[None, :, None, None]
     _write(model, flow, scaled)
-    return model.SerializeToString()
+    equal: bytes = model.SerializeToString()
+    return equal
 
 
 def _inside(flow: Flow, chain: Chain, seen: dict[str, Seen]) -> None:
     """Equalize between the layers of a chain, from its start to its end."""
     for before, after in pairwise(chain):
         scale = _scale(flow, after, np.asarray(seen[before.out].peaks))
-        flow.constants[before.weight] /= np.float32(scale)[:, None, None, None]
-        flow.constants[before.bias] /= np.float32(scale)
+        flow.constants[before.weight] /= scale.astype(np.float32)[:, None, None, None]
+        flow.constants[before.bias] /= scale.astype(np.float32)
         _absorb(flow, after, scale)
 
 
@@ -80,7 +81,7 @@ def _scale(flow: Flow, layer: Layer, peaks: Floats) -> Floats:
 def _absorb(flow: Flow, layer: Layer, scale: Floats) -> None:
     """Multiply the weights that read each channel."""
     axis = (slice(None), None) if layer.kind == "depthwise" else (None, slice(None))
-    flow.constants[layer.weight] *= np.float32(scale)[(*axis, None, None)]
+    flow.constants[layer.weight] *= scale.astype(np.float32)[(*axis, None, None)]
 
 
 def _write(model: onnx.ModelProto, flow: Flow, scaled: dict[str, npt.NDArray[np.float32]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -112,9 +111,15 @@ class Flow:
             chain.append(after)
         return chain
 
-    def weights(self, chain: Chain) -> int:
-        """Count the weights of a chain."""
-        return sum(math.prod(self.constants[layer.weight].shape) for layer in chain)
+    @property
+    def convolutions(self) -> list[onnx.NodeProto]:
+        """Nodes that multiply by weights."""
+        return [node for node in self.nodes if node.op_type in ("Conv", "ConvTranspose")]
+
+    def weights(self, layer: Layer | onnx.NodeProto) -> int:
+        """Count the weights of a layer or convolution."""
+        name = layer.weight if isinstance(layer, Layer) else layer.input[1]
+        return self.constants[name].size
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:

@@ -52,17 +52,19 @@ class Range:
 
 @dataclass
 class Seen:
-    """What was seen of one value: extremes, a histogram between them, channel peaks."""
+    """What was seen of one value: extremes, a histogram between them, channel peaks, positions."""
 
     low: float = 0.0
     high: float = 0.0
     peaks: Floats | float = 0.0
     counts: Floats | float = 0.0
+    positions: int = 0
 
     def extend(self, value: npt.NDArray[np.float32]) -> None:
         """First pass: extremes and peaks of an array (n, channels, h, w)."""
         self.low, self.high = min(self.low, value.min()), max(self.high, value.max())
         self.peaks = np.maximum(self.peaks, np.abs(value).max((0, 2, 3)))
+        self.positions += value[:, 0].size
 
     def count(self, value: npt.NDArray[np.float32]) -> None:
         """Second pass: the histogram."""

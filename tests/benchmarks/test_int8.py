@@ -1,0 +1,50 @@
+"""The benchmark of int8: its arithmetic, and a run on a bundle whose variant is the same graph."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import int8
+
+
+@pytest.fixture
+def twin(tiny_path, tmp_path):
+    """The tiny bundle with each graph as its own variant: nothing may be lost."""
+    path = tmp_path / "twin.zip"
+    with zipfile.ZipFile(tiny_path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(files.pop("manifest.json"))
+    for graph in (manifest["encoder"], manifest["decoders"]["quality"]["graph"]):
+        graph["int8"] = graph["file"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {"manifest.json": json.dumps(manifest), **files}.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_bd_rates_of_known_curves():
+    rows = [
+        {"bpp": r, "psnr": p, "lost_decoding": 0.0, "int8_bpp": 1.02 * r, "int8_psnr": p}
+        for r, p in ((0.1, 26.0), (0.2, 29.0), (0.4, 32.0), (0.8, 35.0))
+    ]
+    assert int8.bd_rates(rows) == pytest.approx({"decode": 0.0, "both": 2.0})
+
+
+def test_a_run(twin, tmp_path, monkeypatch):
+    monkeypatch.setattr(int8, "QUALITIES", (30.0, 90.0))
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    out = tmp_path / "out.json"
+    arguments = ["--images", str(tmp_path), "--model", str(twin), "--json", str(out)]
+    assert int8.main([*arguments, "--repeat", "1", "--threads", "1"]) == 0
+    result = json.loads(out.read_text())
+    for row in result["distortion"]:
+        assert row["lost_decoding"] == 0
+        assert (row["int8_bpp"], row["int8_psnr"]) == (row["bpp"], row["psnr"])
+    assert set(result["times"]) == {"1"}
+    assert all(row["ratio"] > 0 for row in result["times"]["1"].values())
