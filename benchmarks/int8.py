@@ -139,11 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     paths = find_images(options.images)[: options.limit]
     pictures = [read_pixels(path) for path in paths]
-    rows = distortion(Pair.load(options.model, 1), pictures, options.decoder)
+    pair = Pair.load(options.model, 1)
+    rows = distortion(pair, pictures, options.decoder)
     result = {
         "machine": _machine.describe(("numpy", "onnxruntime")),
         "images": [path.name for path in paths],
-        "model": options.model,
+        "model": pair.fp32.model,
+        "stream_id": pair.fp32.bundle.manifest.stream_id,
         "decoder": options.decoder,
         "distortion": rows,
         "bd_rate_percent": bd_rates(rows),

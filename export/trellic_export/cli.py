@@ -63,6 +63,10 @@ def export_command(
     int8: Annotated[
         bool, typer.Option("--int8", help="add graphs with layers in 8 bits, for CPUs")
     ] = False,
+    int8_graphs: Annotated[
+        str,
+        typer.Option(metavar="NAME,...", help="with --int8: only g_a or decoders of these names"),
+    ] = "",
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="also build TensorRT engines; needs a GPU")
     ] = False,
@@ -73,7 +77,7 @@ def export_command(
     if tensorrt:
         _check_tensorrt()
     if int8 and weights and weights[0].suffix == ".zip":
-        _add_int8(weights[0], _packed(photos, out), out, count)
+        _add_int8(weights[0], _packed(photos, out), out, count, int8_graphs)
         return
     decoders = _kept(decoder or [])
     own = None if source else load_model(weights[0])
@@ -95,7 +99,7 @@ def export_command(
     _add_decoders(out, decoders)
     typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
     if int8:
-        _add_int8(out, packed, out, count)
+        _add_int8(out, packed, out, count, int8_graphs)
     if tensorrt:
         for name in _build_engines(out):
             typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
@@ -117,8 +121,10 @@ def _add_decoders(out: Path, decoders: dict[str, TrainedDecoder]) -> None:
         add_decoder(Bundle(out), name, decoder, out)
 
 
-def _add_int8(bundle: Path, packed: PackedPhotos, out: Path, count: int) -> None:
-    for name, mixed in add_int8(Bundle(bundle), packed, out, photos=count).items():
+def _add_int8(bundle: Path, packed: PackedPhotos, out: Path, count: int, graphs: str) -> None:
+    names = [name for name in graphs.split(",") if name]
+    made = add_int8(Bundle(bundle), packed, out, photos=count, names=names)
+    for name, mixed in made.items():
         typer.echo(
             f"{name} in int8: {mixed.share:.0%} of its work, {mixed.loss:.3f} dB lost on the "
             "photos it was chosen on"

@@ -164,6 +164,14 @@ def test_nothing_within_the_budget_is_an_error(tiny_path, packed, quick, tmp_pat
         add_int8(Bundle(tiny_path), PackedPhotos(packed), tmp_path / "o.zip", photos=4, budget=-10)
 
 
+def test_only_what_is_asked_for(tiny_path, packed, quick, tmp_path):
+    pack, out = PackedPhotos(packed), tmp_path / "o.zip"
+    made = add_int8(Bundle(tiny_path), pack, out, photos=4, budget=1.0, names=["quality"])
+    assert set(made) == {"quality"}
+    with pytest.raises(BadParameter, match="graphs best"):
+        add_int8(Bundle(tiny_path), pack, out, names=["best"])
+
+
 def test_too_few_photos(tiny_path, packed, quick, tmp_path):
     with pytest.raises(BadParameter, match="3 photos for int8"):
         add_int8(Bundle(tiny_path), PackedPhotos(packed), tmp_path / "o.zip", photos=3)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,13 @@ class Sample:
 
 
 def add_int8(
-    bundle: Bundle, pack: PackedPhotos, out: Path, *, photos: int = 64, budget: float = BUDGET
+    bundle: Bundle,
+    pack: PackedPhotos,
+    out: Path,
+    *,
+    photos: int = 64,
+    budget: float = BUDGET,
+    names: Collection[str] = (),
 ) -> dict[str, Mixed]:
     """Write a bundle with int8 variants of its encoder and of its full-size picture decoders.
 
@@ -62,6 +68,7 @@ def add_int8(
     pack : photos of its training: half of them for ranges, at one quality each; a quarter for
         choosing layers and a quarter for the last check, at all qualities
     photos : how many of them, at least 4
+    names : of the graphs, "g_a" or a decoder; all that can have a variant by default
     budget : mean PSNR that each graph may lose, in dB, over qualities 10, 40, 60, 80 and 95
 
     Returns
@@ -71,7 +78,7 @@ def add_int8(
     Raises
     ------
     BadParameter
-        When there are fewer than 4 photos, or no graph of the bundle has an int8 variant that stays
+        When there are fewer than 4 photos, no graph of a name, or no graph of the bundle has an int8 variant that stays
         within budget and bound.
 
     Warns
@@ -79,10 +86,13 @@ def add_int8(
     TrellicWarning
         When one is left out because it loses more than 0.05 dB on photos that it was not chosen on.
     """
+    graphs = _graphs(bundle.manifest)
+    if not graphs.keys() >= set(names):
+        raise BadParameter(f"graphs {', '.join(names)}", expected=f"some of {', '.join(graphs)}")
     parts = _samples(BundleQuantizer(bundle), pack, photos)
     made: dict[str, Mixed] = {}
-    for name, graph in _graphs(bundle.manifest).items():
-        data = bundle.graph(graph)
+    for name in names or graphs:
+        data = bundle.graph(graphs[name])
         losses = [_loss(bundle, name, data, part) for part in parts[1:]]
         inputs = [_input(name, bundle.manifest, sample) for sample in parts[0]]
         mixed = Chooser(data, inputs, losses[0]).choose(budget)
