@@ -548,7 +548,7 @@ def test_a_wrong_number_of_steps(tiny):
 def test_what_a_codec_says_of_itself(tiny, tiny_path):
     assert (tiny.model, tiny.device, list(tiny.decoders)) == ("tiny", "cpu", ["quality"])
     assert tiny.decoders["quality"].graph.kmac_per_pixel > 0
-    assert repr(tiny) == f"Codec({str(tiny_path)!r}, device='cpu', threads=1, precision='auto')"
+    assert repr(tiny) == f"Codec({str(tiny_path)!r}, device='cpu', threads=1, precision='fp32')"
 
 
 def test_warming_up_for_decoding_loads_no_encoder(tiny_path):

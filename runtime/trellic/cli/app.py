@@ -48,7 +48,7 @@ def encode(
     dither: opt.Dither = None,
     model: opt.Model = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    precision: opt.PrecisionOption = opt.Precision.fp32,
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave out ICC profile, EXIF and XMP.")
     ] = False,
@@ -80,7 +80,7 @@ def decode(
         typer.Option("--best-effort", help="Of a damaged file, decode what is whole."),
     ] = False,
     device: opt.DeviceOption = opt.Device.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    precision: opt.PrecisionOption = opt.Precision.fp32,
     max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
     max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
@@ -146,7 +146,7 @@ def bench(
     decoder: opt.Decoder = opt.DEFAULT_DECODER,
     model: opt.Model = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    precision: opt.PrecisionOption = opt.Precision.fp32,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each picture.")] = 5,
     json: opt.Json = False,
 ) -> None:

@@ -47,7 +47,7 @@ class Engines:
         Of encoder and decoders.
     """
 
-    def __init__(self, device: str, precision: str = "auto") -> None:
+    def __init__(self, device: str, precision: str = "fp32") -> None:
         self._device, self._precision = device, precision
         self._paths: dict[bytes, str] = {}
         self._codecs: dict[str, Codec] = {}

@@ -54,7 +54,7 @@ class EnginePool:
         bundle: Bundle,
         device: str = "auto",
         threads: int = 0,
-        precision: str = "auto",
+        precision: str = "fp32",
     ) -> None:
         if not isinstance(threads, (int, np.integer)) or threads < 0:
             raise BadParameter(f"threads {threads!r}", expected="a whole number, 0 for automatic")
