@@ -78,8 +78,8 @@ def add_int8(
     Raises
     ------
     BadParameter
-        When there are fewer than 4 photos, no graph of a name, or no graph of the bundle has an int8 variant that stays
-        within budget and bound.
+        When there are fewer than 4 photos, no graph of a name, or no graph of the bundle has an
+        int8 variant that stays within budget and bound.
 
     Warns
     -----
