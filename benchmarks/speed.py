@@ -106,14 +106,20 @@ def _plot(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
 
 
 def _ours(options: argparse.Namespace) -> list[str]:
-    """Name one Trellic for each decoder; the one whose PSNR the others match comes first."""
+    """Name one Trellic for each decoder, the one whose PSNR the others match first.
+
+    Those with a variant in 8 bits come once more, with that.
+    """
     model = {"model": options.model} if options.model else {}
+    found = make(Spec("trellic", tuple(model.items())))
     decoders = options.decoders.split(",")
     if options.decoders == "all":
-        found = make(Spec("trellic", tuple(model.items()))).decoders
-        decoders = sorted(found, key=lambda name: name != "quality")
+        decoders = sorted(found.decoders, key=lambda name: name != "quality")
     settings = {**model, "trellis": str(options.trellis)}
-    return [Spec("trellic", (*settings.items(), ("decoder", name))).text() for name in decoders]
+    ours = [{**settings, "decoder": name} for name in decoders]
+    small = [name for name in decoders if "int8" in found.precisions(name)]
+    ours += [{**settings, "precision": "int8", "decoder": name} for name in small]
+    return [Spec("trellic", tuple(one.items())).text() for one in ours]
 
 
 def _timed(

@@ -29,10 +29,23 @@ GOALS = (
 
 
 def goals(run: Run) -> str:
-    """Return the goals, measured with the least number of threads."""
-    times = run["times"][0]
-    rows = [[goal.what, _wanted(goal), *_verdict(goal, run, times["rows"])] for goal in GOALS]
-    return table(("goal", "wanted", "measured", ""), rows)
+    """Return the goals, measured with the least number of threads, in float32 and in 8 bits."""
+    rows = run["times"][0]["rows"]
+    floats = [codec for codec in run["ours"] if not _is_small(codec)]
+    kinds = {"float32": floats, "int8": [codec for codec in run["ours"] if _is_small(codec)]}
+    kinds = {name: ours for name, ours in kinds.items() if ours}
+    head = ["goal", "wanted"]
+    for name in kinds:
+        head += [f"measured, {name}", ""]
+    lines = []
+    for goal in GOALS:
+        verdicts = (_verdict(goal, ours, rows) for ours in kinds.values())
+        lines.append([goal.what, _wanted(goal), *(cell for pair in verdicts for cell in pair)])
+    return table(head, lines)
+
+
+def _is_small(codec: str) -> bool:
+    return "precision=int8" in codec.split(":")
 
 
 def _wanted(goal: Goal) -> str:
@@ -41,8 +54,8 @@ def _wanted(goal: Goal) -> str:
     return f"at most {goal.most:g} times as long"
 
 
-def _verdict(goal: Goal, run: Run, rows: Sequence[Run]) -> tuple[str, str]:
-    upper, lower = (_codec(which, run, rows) for which in (goal.numerator, goal.denominator))
+def _verdict(goal: Goal, ours: Sequence[str], rows: Sequence[Run]) -> tuple[str, str]:
+    upper, lower = (_codec(which, ours, rows) for which in (goal.numerator, goal.denominator))
     if upper is None or lower is None:
         return "-", "not measured: no such decoder or codec in this run"
     ratio = total(rows, upper, goal.direction) / total(rows, lower, goal.direction)
@@ -50,14 +63,14 @@ def _verdict(goal: Goal, run: Run, rows: Sequence[Run]) -> tuple[str, str]:
     return f"{ratio:.2f}", "met" if met else "**missed**"
 
 
-def _codec(which: str, run: Run, rows: Sequence[Run]) -> str | None:
+def _codec(which: str, ours: Sequence[str], rows: Sequence[Run]) -> str | None:
     """Return the spec of a codec of the run; the first of ours where any will do."""
     name, _, decoder = which.partition(" ")
     for text in dict.fromkeys(row["codec"] for row in rows):
-        if text in run["ours"]:
+        if text in ours:
             fits = name == "trellic" and (not decoder or f"decoder={decoder}" in text.split(":"))
         else:
-            fits = f"{text}:".startswith(f"{name}:")
+            fits = name != "trellic" and f"{text}:".startswith(f"{name}:")
         if fits:
             return str(text)
     return None
@@ -118,14 +131,16 @@ def times(run: Run) -> str:
 
 
 def stages(run: Run) -> str:
-    """Return what each stage of ours takes by ``trellic bench``, in milliseconds a picture."""
-    head, columns = ["stage"], []
-    for one in run["times"]:
-        for codec in run["ours"]:
-            own = [stage for stage in one["stages"] if stage["codec"] == codec]
-            columns.append(own)
-            decoder = codec.rpartition("decoder=")[2]
-            head.append(f"`{decoder}`, {_threads(one)}")
+    """Return what each stage of ours takes by ``trellic bench``, in milliseconds a picture.
+
+    With the least number of threads.
+    """
+    one = run["times"][0]
+    head, columns = [f"stage, {_threads(one)}"], []
+    for codec in run["ours"]:
+        columns.append([stage for stage in one["stages"] if stage["codec"] == codec])
+        decoder = codec.rpartition("decoder=")[2]
+        head.append(f"`{decoder}`" + ", int8" * _is_small(codec))
     rows = []
     for direction in ("encode", "decode"):
         for stage in columns[0][0][direction]:
@@ -155,7 +170,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def short(codec: str) -> str:
     """Return a codec's label for a plot: the decoder of ours, the settings of others."""
     name, *options = codec.split(":")
-    kept = [option.partition("=")[2] for option in options if option.startswith("decoder=")]
+    shown = ("decoder=", "precision=")
+    kept = [option.partition("=")[2] for option in options if option.startswith(shown)]
     return "\n".join([label(name), *kept])
 
 

@@ -27,6 +27,8 @@ class Trellic:
         Threads of the networks; empty: the engine's default.
     dither
         Seed of dither (with trellis 0); empty: none.
+    precision
+        Of encoder and decoder: ``fp32``, or ``int8``.
     """
 
     ladder = (1, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 94, 100)
@@ -40,14 +42,16 @@ class Trellic:
         device: str = "auto",
         threads: str = "",
         dither: str = "",
+        precision: str = "fp32",
     ) -> None:
-        self.codec = Codec.load(model, device=device, threads=int(threads) if threads else None)
+        self.codec = Codec.load(model, device, int(threads) if threads else None, precision)
         manifest = self.codec.bundle.manifest
         self.settings: dict[str, str | int | float] = {
             "model": str(manifest.name),
             "trellis": int(trellis),
             "decoder": decoder,
             "search": search,
+            "precision": precision,
         }
         self.versions = {"trellic": _installed(), "stream_id": str(manifest.stream_id)}
         self._encode_options = {"trellis": int(trellis), "search": search}
@@ -60,6 +64,11 @@ class Trellic:
         """Names of the model's decoders that give a picture of full size."""
         found = self.codec.decoders.items()
         return [name for name, one in found if one.kind == "picture" and one.scale == 1]
+
+    def precisions(self, decoder: str) -> list[str]:
+        """What a decoder can be computed in."""
+        info = self.codec.decoders.get(decoder)
+        return info.graph.precisions if info else []
 
     def encode(self, pixels: Pixels, quality: float) -> bytes:
         """Encode at quality 1 to 100."""

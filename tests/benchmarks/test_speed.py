@@ -85,6 +85,19 @@ def test_goals_are_ratios_of_the_least_times() -> None:
     assert ["not measured" in line for line in less] == [False, True, True, False]
 
 
+def test_goals_in_8_bits_stand_beside() -> None:
+    small = OURS[0].replace("decoder=", "precision=int8:decoder=")
+    rows = [
+        row(OURS[0], [0.1], [0.09]),
+        row(small, [0.05], [0.045]),
+        row(AVIF, [0.5], [0.01]),
+    ]
+    table = speed_tables.goals(result(rows, [OURS[0], small])).splitlines()
+    assert table[0] == "| goal | wanted | measured, float32 |  | measured, int8 |  |"
+    assert [table[2].split(" | ")[i] for i in (2, 4)] == ["5.00", "10.00"]
+    assert [table[5].split(" | ")[i] for i in (2, 4)] == ["9.00", "4.50"]
+
+
 def test_times_are_means_of_the_least(tmp_path: Path) -> None:
     rows = [row(AVIF, [0.5, 0.4], [0.02, 0.03]), row(AVIF, [0.2, 0.3], [0.02, 0.01])]
     line = speed_tables.times(result(rows, [])).splitlines()[2]
