@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,9 @@ class EndToEnd(Stage[Recipe, PhotoModel]):
         model.proxy = recipe.proxy
         super().__init__(recipe, clock, model)
 
+    def started(self) -> None:
+        """Do nothing; called once the weights to start from are there, for variants of a model."""
+
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         """Weighted rate-distortion loss of one batch of uint8 crops."""
         x = to_network(batch)
@@ -115,6 +119,8 @@ def train(
     resume: Path | None = None,
     steps: int | None = None,
     progress: bool = True,
+    stage: Callable[[Recipe, Clock], EndToEnd] = EndToEnd,
+    now: Callable[[], float] = time.monotonic,
 ) -> Path:
     """Train for a time, from scratch or from a checkpoint; returns the newest checkpoint.
 
@@ -126,12 +132,15 @@ def train(
     steps : stop at this step, counted from the first run on, if the time is not up before
     resume : checkpoint of an earlier run (``.ckpt``: optimizer state and step count go on), or
         weights alone (``.pt``: the optimizer warms up anew)
+    stage : what is trained and how, for variants
+    now : the clock that counts the minutes, in seconds
     """
     lightning.seed_everything(recipe.seed, verbose=False)
-    clock = Clock(minutes)
-    module = EndToEnd(recipe, clock)
+    clock = Clock(minutes, now)
+    module = stage(recipe, clock)
     pack = PackedPhotos(photos)
     checkpoint = _start(module, pack, resume)
+    module.started()
     module.to(memory_format=torch.channels_last)
     trainer = make_trainer(out, steps=steps, progress=progress)
     device = trainer.strategy.root_device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -28,19 +28,26 @@ AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
 
 class Clock:
-    """Share of the time budget that is used up; the schedule hangs on it, not on step counts."""
+    """Share of the time budget that is used up; the schedule hangs on it, not on step counts.
 
-    def __init__(self, minutes: float) -> None:
+    Parameters
+    ----------
+    minutes : budget
+    now : seconds of a clock; processor time makes runs on a busy machine comparable
+    """
+
+    def __init__(self, minutes: float, now: Callable[[], float] = time.monotonic) -> None:
         self.seconds = minutes * 60
-        self.start = time.monotonic()
+        self.now = now
+        self.start = now()
 
     def restart(self) -> None:
         """Count from now on."""
-        self.start = time.monotonic()
+        self.start = self.now()
 
     def share(self) -> float:
         """Return elapsed time over the budget, at most 1."""
-        return min(1.0, (time.monotonic() - self.start) / self.seconds)
+        return min(1.0, (self.now() - self.start) / self.seconds)
 
 
 class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):

@@ -1,0 +1,159 @@
+"""What each choice of the recipe is worth, at equal decoder cost and equal training time.
+
+::
+
+    python -m benchmarks.ablation --photos DIR --minutes 10 [--rows NAME,NAME]
+
+Every row trains the photo recipe from its start with one thing changed, for as many minutes of
+processor time on one thread, so that a busy machine does not matter. Validation photos of the
+training set, 256x256 from their middle, are coded with the averaged weights at six qualities;
+bits are the model's own estimate, with plain rounding. BD-rate is against the unchanged recipe
+(negative: fewer bits). The row with another seed tells how much of a difference is chance. Rows
+that the JSON already has for the same minutes are kept, so a run may be broken off and go on.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from benchmarks import _machine
+from benchmarks.ablation.rows import BASE, CROPS, ROWS, Row
+from benchmarks.bdrate import Curve, bd_rate
+from benchmarks.speed_tables import table
+from trellic_training.cli import packed_photos, shipped_recipe
+from trellic_training.data import PackedPhotos
+from trellic_training.end_to_end import EndToEnd, to_network, train
+from trellic_training.models.photo import PhotoModel
+from trellic_training.recipe import Recipe, load_recipe
+from trellic_training.stage import Clock
+
+QUALITIES = (5.0, 20.0, 40.0, 60.0, 80.0, 95.0)
+SIDE, BATCH = 256, 8
+RESULT = Path("benchmarks/results/ablation.json")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is missing, write JSON, print the table."""
+    options = _parser().parse_args(arguments)
+    console = Console()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    chosen = [r for r in ROWS if not options.rows or r.name in options.rows.split(",")]
+    packed = packed_photos(options.photos, options.pack, SIDE)
+    result = _earlier(options.out, options.minutes)
+    for row in chosen:
+        if row.name not in result["rows"]:
+            console.print(f"{row.topic} {row.name}: {options.minutes:g} minutes", markup=False)
+            result["rows"][row.name] = measure(row, packed, options.minutes)
+            result["machine"] = _machine.describe(("torch", "lightning", "pytorch_optimizer"))
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    console.print(markdown(result), markup=False, highlight=False)
+    return 0
+
+
+def measure(row: Row, packed: Path, minutes: float) -> dict[str, Any]:
+    """Train one row and code the validation photos: steps, and bpp and PSNR by quality."""
+    recipe = of_row(row)
+    kept: list[EndToEnd] = []
+
+    def stage(recipe: Recipe, clock: Clock) -> EndToEnd:
+        kept.append(row.stage(recipe, clock))
+        return kept[0]
+
+    with tempfile.TemporaryDirectory() as folder:
+        now = time.process_time
+        train(recipe, packed, Path(folder), minutes, stage=stage, now=now, progress=False)
+    crops = validation_crops(PackedPhotos(packed))
+    points = [coded(kept[0].average.eval(), crops, quality) for quality in QUALITIES]
+    rates, psnrs = zip(*points, strict=True)
+    return {"topic": row.topic, "steps": kept[0].warm, "bpp": list(rates), "psnr": list(psnrs)}
+
+
+def of_row(row: Row) -> Recipe:
+    """Return the photo recipe with a row's changes."""
+    fields = load_recipe(shipped_recipe(Path("photo"))).model_dump(mode="json")
+    fields["phases"] = CROPS  # smaller batches: minutes, not hours
+    fields |= row.recipe
+    fields["model"] = {**fields["model"], **row.model}
+    return Recipe.model_validate(fields)
+
+
+def validation_crops(pack: PackedPhotos) -> Tensor:
+    """Return the middle of each validation photo that is large enough, as network input."""
+    crops = []
+    for entry in pack.validation:
+        photo = pack.photo(entry)
+        top, left = ((side - SIDE) // 2 for side in photo.shape[:2])
+        if min(top, left) >= 0:
+            crops.append(photo[top : top + SIDE, left : left + SIDE])
+    return to_network(torch.from_numpy(np.stack(crops)))
+
+
+@torch.inference_mode()
+def coded(model: PhotoModel, crops: Tensor, quality: float) -> tuple[float, float]:
+    """Return mean bpp and mean PSNR at one quality."""
+    rates, psnrs = [], []
+    for part in crops.split(BATCH):
+        output = model(part, torch.full((len(part),), quality))
+        rates.append((output.y_bits + output.z_bits) / SIDE**2)
+        error = (output.x_hat.clamp(-0.5, 0.5) - part).square().mean((1, 2, 3))
+        psnrs.append(-10 * error.log10())
+    return float(torch.cat(rates).mean()), float(torch.cat(psnrs).mean())
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return the table of the rows that are there."""
+    rows = result["rows"]
+    if BASE not in rows:
+        return "The unchanged recipe is missing: no BD-rates."
+    anchor = _curve(rows[BASE])
+    lines = []
+    for name, row in rows.items():
+        found = bd_rate(_curve(row), anchor)
+        rate = f"{found.percent:+.1f} %" if found else "-"
+        lines.append([row["topic"] or "-", name, f"{row['steps']:,}", rate])
+    return table(("topic", "changed", "steps", "BD-rate"), lines)
+
+
+def _curve(row: dict[str, Any]) -> Curve:
+    return Curve(np.array(row["bpp"]), np.array(row["psnr"]))
+
+
+def _earlier(path: Path, minutes: float) -> dict[str, Any]:
+    if path.is_file():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if found["minutes"] == minutes:
+            return found
+    return {"benchmark": "ablation", "minutes": minutes, "machine": {}, "rows": {}}
+
+
+def _parser() -> argparse.ArgumentParser:
+    description, _, epilog = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ablation",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--photos", type=Path, required=True, metavar="DIR", help="training photos, or packed ones")
+    add("--pack", type=Path, default=Path(".data"), metavar="DIR", help="where to pack them")
+    add("--minutes", type=float, default=10.0, help="processor time of each row (default 10)")
+    add("--rows", metavar="NAME,NAME", help="only these (default: all)")
+    add("--out", type=Path, default=RESULT, metavar="JSON", help=f"default {RESULT}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The rows of the ablation: what each changes in the recipe or the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trellic_training.end_to_end import EndToEnd
+
+from . import variants
+
+BASE = "the recipe"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    Attributes
+    ----------
+    topic : what the row is about
+    name : what it changes
+    recipe : fields of the recipe that it sets
+    model : fields of the recipe's model that it sets
+    stage : what is trained
+    """
+
+    topic: str
+    name: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    stage: type[EndToEnd] = EndToEnd
+
+
+def _groups(*groups: tuple[int, tuple[int, int]]) -> list[dict[str, Any]]:
+    return [{"channels": channels, "steps": steps} for channels, steps in groups]
+
+
+CROPS = (
+    {"until": 0.65, "crop": 128, "batch": 16},
+    {"until": 1.0, "crop": 256, "batch": 4},
+)
+ROWS = (
+    Row("", BASE),
+    Row("", "the same with seed 2", {"seed": 2}),
+    Row("optimizer", "AdamW 1e-3", {"optimizer": "adamw", "learning_rate": 1e-3}),
+    Row("optimizer", "AdamW 3e-4", {"optimizer": "adamw", "learning_rate": 3e-4}),
+    Row("optimizer", "Muon 5e-3", {"optimizer": "muon", "learning_rate": 5e-3}),
+    Row("optimizer", "SOAP 2e-3", {"learning_rate": 2e-3}),
+    Row("optimizer", "SOAP 5e-4", {"learning_rate": 5e-4}),
+    Row("batch", "crops of 128 only", {"phases": [{"until": 1.0, "crop": 128, "batch": 16}]}),
+    Row("batch", "8 crops of 128 at first", {"phases": [{**CROPS[0], "batch": 8}, CROPS[1]]}),
+    Row("block", "depthwise 5x5", stage=variants.Kernel5),
+    Row("activation", "GELU", stage=variants.Gelu),
+    Row("activation", "ReLU", stage=variants.Relu),
+    Row("activation", "GDN", stage=variants.Gdn),
+    Row("activation", "hard shrinkage", stage=variants.HardShrinkage),
+    Row(
+        "latents",
+        "no details",
+        model={"details": 0, "groups": _groups((48, (0, 1)), (144, (1, 2)))},
+    ),
+    Row(
+        "context",
+        "two steps (checkerboard)",
+        model={"groups": _groups((192, (0, 1)), (128, (1, 1)))},
+    ),
+    Row(
+        "context",
+        "groups without a checkerboard",
+        model={"groups": _groups((48, (0, 0)), (144, (1, 1)), (128, (2, 2)))},
+    ),
+    Row("proxy", "noise", {"proxy": "noise"}),
+    Row("proxy", "straight-through", {"proxy": "straight-through"}),
+    Row("proxy", "soft rounding", {"proxy": "soft-rounding"}),
+    Row("loss", "weights lmbda^-1", {"weight_exponent": -1.0}),
+    Row("loss", "weights lmbda^-0.25", {"weight_exponent": -0.25}),
+    Row("loss", "all qualities alike", stage=variants.EvenQualities),
+    Row("loss", "energy compaction", stage=variants.Compaction),
+    Row("schedule", "no decay before 90 %", {"decay_from": 0.9}),
+    Row("schedule", "decay from the start", {"decay_from": 0.0}),
+)

@@ -1,0 +1,94 @@
+"""The ablation: every row makes a recipe, and a variant trains and is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.ablation import __main__ as ablation
+from benchmarks.ablation import variants
+from benchmarks.ablation.rows import BASE, ROWS, Row
+from PIL import Image
+from torch import nn
+
+from trellic_training.models.photo import PhotoModel
+from trellic_training.recipe import Recipe
+from trellic_training.stage import Clock
+
+SMALL = {
+    "wide": 16,
+    "deep": 16,
+    "encoder_blocks": (1, 1),
+    "decoder_blocks": (1, 1),
+    "groups": [{"channels": 8, "steps": (0, 1)}],
+    "hyper": 4,
+    "hyper_hidden": 8,
+    "features": 16,
+    "context_hidden": 8,
+    "details": 0,
+}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_makes_a_recipe_and_a_model(row: Row) -> None:
+    recipe = ablation.of_row(row)
+    model = PhotoModel(recipe.model)
+    usual = PhotoModel(ablation.of_row(ROWS[0]).model)
+    assert row.name == BASE or row.stage is not ROWS[0].stage or recipe != ablation.of_row(ROWS[0])
+    assert sum(p.numel() for p in model.g_s.parameters()) <= sum(
+        p.numel() for p in usual.g_s.parameters()
+    )
+
+
+def test_names_are_unique() -> None:
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind"),
+    [
+        (variants.Gelu, nn.GELU),
+        (variants.Gdn, variants.SimplifiedGdn),
+        (variants.HardShrinkage, nn.Hardshrink),
+    ],
+)
+def test_activations_change_in_model_and_average(stage: type, kind: type[nn.Module]) -> None:
+    module = stage(Recipe.model_validate({"name": "small", "model": SMALL}), Clock(1))
+    module.started()
+    for model in (module.model, module.average):
+        assert sum(isinstance(part, kind) for part in model.modules()) >= 8
+    assert not any(p.requires_grad for p in module.ema.parameters())
+
+
+def test_larger_kernels_start_as_the_small_ones() -> None:
+    module = variants.Kernel5(Recipe.model_validate({"name": "small", "model": SMALL}), Clock(1))
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    before = module.model.g_a(x)
+    module.started()
+    torch.testing.assert_close(module.model.g_a(x), before)
+
+
+def test_a_row_is_trained_measured_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    for i in range(40):
+        pixels = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).resize((256, 256)).save(tmp_path / f"{i}.png")
+    phases = [{"until": 1.0, "crop": 64, "batch": 2}]
+    rows = [
+        Row("", BASE, {"phases": phases}, SMALL),
+        Row("loss", "compact", {"phases": phases}, SMALL, variants.Compaction),
+    ]
+    monkeypatch.setattr(ablation, "ROWS", rows)
+    out = tmp_path / "ablation.json"
+    arguments = ["--photos", tmp_path, "--pack", tmp_path, "--minutes", "0.02", "--out", out]
+    assert ablation.main([*map(str, arguments)]) == 0
+    assert "| loss | compact |" in capsys.readouterr().out
+    first = out.read_text(encoding="utf-8")
+    assert json.loads(first)["rows"]["compact"]["steps"] > 0
+    assert ablation.main([*map(str, arguments)]) == 0
+    assert out.read_text(encoding="utf-8") == first
