@@ -52,7 +52,7 @@ class HardShrinkage(Activation):
 
 
 class SimplifiedGdn(nn.Module):
-    """Division by a learned norm of all channels (Ballé et al. 2016; L1 as Johnston et al. 2019)."""
+    """Division by a learned norm of channels (Ballé et al. 2016; L1 as Johnston et al. 2019)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
