@@ -24,6 +24,7 @@ from benchmarks.measure import find_images
 from benchmarks.speed_tables import table
 
 CODECS = "trellic,jpeg,jpeg:tune=psnr,webp,avif,avif:tune=psnr,jxl,heic,heic:tune=psnr,jp2"
+METRICS = "psnr,ms_ssim,ssimulacra2"
 
 
 class Step(NamedTuple):
@@ -45,7 +46,8 @@ def plan(images: Path, name: str, jobs: int) -> list[Step]:
     """Return the benchmarks in order; names ending in ``kodak`` feed the pages' tables."""
     pictures = ("--images", str(images), "--name", name)
     whole = published.is_kodak([path.name for path in find_images(images)])
-    rates = ("--trellis", "0,8,32", "--bpp-min", "0.15", "--bpp-max", "1", "--jobs", str(jobs))
+    rates = ("--trellis", "0,8,32", "--decoders", "quality,fast", "--jobs", str(jobs))
+    rates += ("--bpp-min", "0.15", "--bpp-max", "1", "--metrics", METRICS, "--metric-every", "3")
     return [
         Step("speed", pictures),
         Step("big", ("--repeat", "2")),
