@@ -243,7 +243,12 @@ def seeds(name: str) -> list[bytes]:
 def _small_streams() -> list[bytes]:
     y, x = np.mgrid[:48, :80]
     picture = np.stack([(x * 3) % 256, (y * 5) % 256, (x * y) % 256], 2).astype(np.uint8)
-    options = [{"quality": 5}, {"quality": 90, "trellis": 0}, {"quality": 40, "trellis": 64}]
+    options = [
+        {"quality": 5},
+        {"quality": 90, "trellis": 0},
+        {"quality": 40, "trellis": 64},
+        {"quality": 50, "trellis": 0, "dither": 7},
+    ]
     return [_codec().encode(picture, **one) for one in options] + [
         _codec().encode(picture[:1, :1]),
         _codec().encode(picture[..., 0], quality=30),
