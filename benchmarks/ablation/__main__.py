@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from benchmarks import _machine
 from benchmarks.ablation.rows import BASE, CROPS, ROWS, Row
@@ -32,13 +31,11 @@ from benchmarks.bdrate import Curve, bd_rate
 from benchmarks.speed_tables import table
 from trellic_training.cli import packed_photos, shipped_recipe
 from trellic_training.data import PackedPhotos
-from trellic_training.end_to_end import EndToEnd, to_network, train
-from trellic_training.models.photo import PhotoModel
+from trellic_training.end_to_end import EndToEnd, train
+from trellic_training.learning_curve import QUALITIES, SIDE, coded, validation_crops
 from trellic_training.recipe import Recipe, load_recipe
 from trellic_training.stage import Clock
 
-QUALITIES = (5.0, 20.0, 40.0, 60.0, 80.0, 95.0)
-SIDE, BATCH = 256, 8
 RESULT = Path("benchmarks/results/ablation.json")
 
 
@@ -87,29 +84,6 @@ def of_row(row: Row) -> Recipe:
     fields |= row.recipe
     fields["model"] = {**fields["model"], **row.model}
     return Recipe.model_validate(fields)
-
-
-def validation_crops(pack: PackedPhotos) -> Tensor:
-    """Return the middle of each validation photo that is large enough, as network input."""
-    crops = []
-    for entry in pack.validation:
-        photo = pack.photo(entry)
-        top, left = ((side - SIDE) // 2 for side in photo.shape[:2])
-        if min(top, left) >= 0:
-            crops.append(photo[top : top + SIDE, left : left + SIDE])
-    return to_network(torch.from_numpy(np.stack(crops)))
-
-
-@torch.inference_mode()
-def coded(model: PhotoModel, crops: Tensor, quality: float) -> tuple[float, float]:
-    """Return mean bpp and mean PSNR at one quality."""
-    rates, psnrs = [], []
-    for part in crops.split(BATCH):
-        output = model(part, torch.full((len(part),), quality))
-        rates.append((output.y_bits + output.z_bits) / SIDE**2)
-        error = (output.x_hat.clamp(-0.5, 0.5) - part).square().mean((1, 2, 3))
-        psnrs.append(-10 * error.log10())
-    return float(torch.cat(rates).mean()), float(torch.cat(psnrs).mean())
 
 
 def markdown(result: dict[str, Any]) -> str:

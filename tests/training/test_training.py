@@ -97,13 +97,13 @@ def test_unknown_recipes_are_refused(tmp_path):
 # ---- its parts ----
 
 
-def test_the_clock(monkeypatch):
+def test_the_clock():
     now = SimpleNamespace(value=100.0)
-    monkeypatch.setattr(stage.time, "monotonic", lambda: now.value)
-    clock = Clock(2)
+    clock = Clock(2, lambda: now.value)
     assert clock.share() == 0
     now.value += 30
     assert clock.share() == 0.25
+    assert clock.minutes() == 0.5
     now.value += 500
     assert clock.share() == 1
 

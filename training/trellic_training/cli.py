@@ -12,9 +12,11 @@ from trellic.errors import BadParameter
 
 from .data import MIN_SIDE, PackedPhotos, pack
 from .end_to_end import train
+from .learning_curve import LearningCurve
 from .recipe import Recipe, kind_of, load_recipe
 from .weights import average_of, save_weights
 
+CURVE_EVERY = 500  # steps
 app = typer.Typer(add_completion=False, help="Train a codec from a recipe.")
 
 
@@ -34,6 +36,8 @@ def train_command(
 ) -> None:
     """Train end to end; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export).
 
+    Validation photos' bits and PSNR over time go to ``curve.csv``.
+
     A recipe of the kind "universal" trains many small models instead, and leaves a report.
     """
     if threads:
@@ -45,7 +49,8 @@ def train_command(
         return
     settings = load_recipe(path)
     packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
-    checkpoint = train(settings, packed, out, minutes, resume=resume)
+    curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", CURVE_EVERY)
+    checkpoint = train(settings, packed, out, minutes, resume=resume, watchers=[curve])
     export_weights(settings, checkpoint, out / "weights.pt", minutes)
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -121,6 +121,7 @@ def train(
     progress: bool = True,
     stage: Callable[[Recipe, Clock], EndToEnd] = EndToEnd,
     now: Callable[[], float] = time.monotonic,
+    watchers: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Train for a time, from scratch or from a checkpoint; returns the newest checkpoint.
 
@@ -134,6 +135,7 @@ def train(
         weights alone (``.pt``: the optimizer warms up anew)
     stage : what is trained and how, for variants
     now : the clock that counts the minutes, in seconds
+    watchers : callbacks that look on
     """
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes, now)
@@ -142,7 +144,7 @@ def train(
     checkpoint = _start(module, pack, resume)
     module.started()
     module.to(memory_format=torch.channels_last)
-    trainer = make_trainer(out, steps=steps, progress=progress)
+    trainer = make_trainer(out, steps=steps, progress=progress, watchers=watchers)
     device = trainer.strategy.root_device
     stream = CropStream(pack, recipe, clock, lambda: [recipe.seed, module.global_step], device)
     loader = DataLoader(stream, batch_size=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -48,6 +48,10 @@ class Clock:
     def share(self) -> float:
         """Return elapsed time over the budget, at most 1."""
         return min(1.0, (self.now() - self.start) / self.seconds)
+
+    def minutes(self) -> float:
+        """Return elapsed time."""
+        return (self.now() - self.start) / 60
 
 
 class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
@@ -126,6 +130,7 @@ def make_trainer(
     progress: bool,
     accelerator: str = "auto",
     save_every: int = 500,
+    watchers: Sequence[lightning.Callback] = (),
 ) -> lightning.Trainer:
     """Trainer whose checkpoints (``last.ckpt``) and logs lie in a folder."""
     checkpoints = lightning.pytorch.callbacks.ModelCheckpoint(
@@ -136,7 +141,7 @@ def make_trainer(
         devices=1,
         max_epochs=-1,
         max_steps=-1 if steps is None else steps,
-        callbacks=[checkpoints],
+        callbacks=[checkpoints, *watchers],
         logger=lightning.pytorch.loggers.TensorBoardLogger(str(out), name="log"),
         log_every_n_steps=25,
         enable_progress_bar=progress,

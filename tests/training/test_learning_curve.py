@@ -1,0 +1,72 @@
+"""The learning curve: what is written while a model trains, over several runs."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trellic_training import learning_curve
+from trellic_training.cli import load_recipe, shipped_recipe
+from trellic_training.data import PackedPhotos, pack
+from trellic_training.end_to_end import train
+from trellic_training.learning_curve import QUALITIES, LearningCurve, coded, validation_crops
+from trellic_training.models.photo import ModelConfig, PhotoModel
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(1)
+    for i in range(60):
+        small = Image.fromarray(rng.integers(0, 256, (20, 24, 3), np.uint8))
+        small.resize((288, 272)).save(folder / f"{i}.png")
+    pack(folder, folder / "packed")
+    return folder / "packed"
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_resumed_run_goes_on_in_the_same_file(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning_curve, "PHOTOS", 1)
+    recipe = load_recipe(shipped_recipe(tmp_path / "tiny"))
+    checkpoint = None
+    for steps in (4, 6):
+        curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 3)
+        checkpoint = train(
+            recipe, packed, tmp_path, 5, resume=checkpoint, steps=steps, progress=False,
+            watchers=[curve],
+        )  # fmt: skip
+    written = rows(tmp_path / "curve.csv")
+    assert [int(row["step"]) for row in written[:: len(QUALITIES)]] == [3, 4, 6]
+    minutes = [float(row["minutes"]) for row in written]
+    assert minutes == sorted(minutes)
+    assert [float(row["quality"]) for row in written[: len(QUALITIES)]] == list(QUALITIES)
+    assert all(float(row["bpp"]) > 0 and float(row["psnr"]) > 0 for row in written)
+
+
+def test_no_photo_that_is_large_enough_means_no_file(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning_curve, "SIDE", 1024)
+    curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 3)
+    recipe = load_recipe(shipped_recipe(tmp_path / "tiny"))
+    train(recipe, packed, tmp_path, 5, steps=3, progress=False, watchers=[curve])
+    assert not (tmp_path / "curve.csv").exists()
+
+
+def test_what_is_coded_is_the_mean_over_crops(packed):
+    torch.manual_seed(1)
+    config = ModelConfig.model_validate(
+        {"wide": 16, "deep": 16, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1), "hyper": 4}
+    )
+    model = PhotoModel(config).eval()
+    crops = validation_crops(PackedPhotos(packed))
+    assert crops.shape[1:] == (3, 256, 256)
+    assert len(validation_crops(PackedPhotos(packed), 1)) == 1
+    alone = [coded(model, crop[None], 40.0) for crop in crops]
+    assert coded(model, crops, 40.0) == pytest.approx(np.mean(alone, 0), rel=1e-5)
