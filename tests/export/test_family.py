@@ -233,6 +233,9 @@ def test_a_decoder_starts_from_a_trained_one(details):
     again = synthesis(12, 24, 40, same.blocks, details)
     start_from(again, given)
     torch.testing.assert_close(again(latents), given(latents))
+    larger = synthesis(12, 24, 40, (3, 4), details)  # its further blocks hand on what they get
+    start_from(larger, given)
+    torch.testing.assert_close(larger(latents), given(latents))
     # without blocks at 1/8 the narrower one is the best linear stand-in
     plain, narrow = synthesis(12, 24, 40, (0, 2), details), synthesis(9, 24, 40, (0, 2), details)
     start_from(plain, given)

@@ -6,6 +6,7 @@ blocks of `transforms`, so that the exporter knows them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -133,7 +134,8 @@ def start_from(decoder: nn.Sequential, trained: nn.Sequential) -> None:
     """Start a g_s from a trained one of the same latents; a smaller one as near to it as it can be.
 
     At 1/16 the first blocks are taken over. At 1/8 a narrower decoder works in the strongest
-    directions of the trained one's last layer (singular vectors), and its blocks start anew.
+    directions of the trained one's last layer (singular vectors), and its blocks start anew. Blocks
+    beyond those of the trained one pass on what they get, so a larger decoder starts as its equal.
 
     Raises
     ------
@@ -142,12 +144,10 @@ def start_from(decoder: nn.Sequential, trained: nn.Sequential) -> None:
     """
     own, given = _Parts(decoder), _Parts(trained)
     own.inward.load_state_dict(given.inward.state_dict())
-    for block, source in zip(own.deep, given.deep, strict=False):
-        block.load_state_dict(source.state_dict())
+    _take_over(own.deep, given.deep)
     if own.head.weight.shape == given.head.weight.shape:
         kept = torch.eye(own.head.in_channels)
-        for block, source in zip(own.wide, given.wide, strict=False):
-            block.load_state_dict(source.state_dict())
+        _take_over(own.wide, given.wide)
         own.head.load_state_dict(given.head.state_dict())
     else:
         left, values, right = torch.linalg.svd(given.head.weight.flatten(1), full_matrices=False)
@@ -158,6 +158,17 @@ def start_from(decoder: nn.Sequential, trained: nn.Sequential) -> None:
     spread = torch.kron(kept.contiguous(), torch.eye(4))
     for to, source in zip(own.up, given.up, strict=True):
         _project(to, source, spread)
+
+
+def _take_over(own: Sequence[nn.Module], given: Sequence[nn.Module]) -> None:
+    for block, source in zip(own, given, strict=False):
+        block.load_state_dict(source.state_dict())
+    for block in own[len(given) :]:
+        if not isinstance(block, DepthBlock):
+            raise TypeError("a decoder of other blocks than ours")
+        for part in (block.spatial, block.mix):
+            for value in part[-1].parameters():
+                value.zero_()
 
 
 def _project(to: nn.Conv2d, source: nn.Conv2d, matrix: Tensor) -> None:
