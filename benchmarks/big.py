@@ -174,6 +174,7 @@ def bound_of_decoding(
     header = bitstream.read_header(data)
     part = to_rectangle(region, header.width, header.height)
     layout, choice = manifest.layout, choose(manifest.decoders, decoder, manifest.name)
+    networks = len(choice.parts)
     need = memory.decoding(
         header,
         part,
@@ -182,10 +183,11 @@ def bound_of_decoding(
         alpha=False,
         stride=layout.stride,
         scale=choice.scale,
-        networks=len(choice.parts),
+        networks=networks,
     )
-    written = part.coarser(choice.scale).area
-    return max(need(memory.SIDES[0]), memory.writing(written, ".png", alpha=False))
+    area = part.coarser(choice.scale).area
+    written = memory.writing(area, ".png", alpha=False, networks=networks)
+    return max(need(memory.SIDES[0]), written)
 
 
 def _figures(done: dict[str, Any], bound: int) -> dict[str, Any]:

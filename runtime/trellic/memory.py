@@ -12,7 +12,9 @@ decoding                  the picture or the region of it, three rows of slices 
                           `SLICE_DECODING` a latent of one slice
 mixing two decoders       `NETWORK` for the second one too, and `MIXING` a pixel of the tile
 reading a picture file    the file, and `READING` a pixel (`READING_DEEP` for 16-bit samples)
-writing a picture file    `WRITING` a pixel (`WRITING_ALPHA` with alpha; WebP, AVIF `WRITING_CODED`)
+writing a picture file    `WRITING` a pixel (`WRITING_ALPHA` with alpha; WebP, AVIF
+                          `WRITING_CODED`), and `NETWORK` a pixel of the largest tile, for each
+                          network: engines keep what they have used
 ========================  =======================================================================
 
 So memory grows with a picture by the picture itself and, in encoding, by its latents. Tiles become
@@ -43,6 +45,7 @@ ALPHA_ENCODING, ALPHA_DECODING = 6, 3  # of the whole picture: planes of differe
 ROWS_OF_SLICES = 3
 LATENT_BYTES = 4
 SIDES = (64, 32, 16)  # of tiles, in latents, from the fastest to the smallest
+UNCUT = round((WHOLE * SIDES[0] * STRIDE) ** 2)  # pixels of the largest picture of one tile
 
 
 def encoding(
@@ -123,16 +126,18 @@ def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:
     return LIBRARIES + file_bytes + (READING_DEEP if deep else READING) * pixels
 
 
-def writing(pixels: int, suffix: str, *, alpha: bool) -> int:
-    """Bytes that writing a picture file takes.
+def writing(pixels: int, suffix: str, *, alpha: bool, networks: int = 1) -> int:
+    """Bytes that writing a picture file takes, after decoding it.
 
     Parameters
     ----------
     suffix : of the file, such as ".png"
+    networks : decoders that were mixed
     """
+    kept = LIBRARIES + NETWORK * networks * min(pixels, UNCUT)
     if suffix.lower() in (".webp", ".avif"):
-        return LIBRARIES + WRITING_CODED * pixels
-    return LIBRARIES + (WRITING_ALPHA if alpha else WRITING) * pixels
+        return kept + WRITING_CODED * pixels
+    return kept + (WRITING_ALPHA if alpha else WRITING) * pixels
 
 
 def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
