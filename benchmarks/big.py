@@ -155,10 +155,9 @@ def bound_of_encoding(source: Path, manifest: bundle.Manifest) -> int:
     blank = images.Picture(np.broadcast_to(np.uint8(0), (height, width, 3)))
     need = memory.encoding(
         blank,
-        manifest.layout.latents,
+        manifest.layout,
         halo=-(-manifest.encoder.halo // manifest.layout.stride),
         tiled_h_a=manifest.hyper_encoder.halo > 0,
-        stride=manifest.layout.stride,
     )
     reading = memory.reading(width * height, source.stat().st_size, deep=deep)
     return max(need(memory.SIDES[0]), reading)

@@ -363,10 +363,9 @@ class Codec:
         halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
         need = memory.encoding(
             picture,
-            channels,
+            manifest.layout,
             halo=-(-halo // plane.stride),
             tiled_h_a=h_a_halo > 0,
-            stride=plane.stride,
         )
         purpose = f"encoding {picture.width}x{picture.height} pixels"
         tile = memory.tile_side(need, max_memory, purpose)

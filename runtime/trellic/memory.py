@@ -6,8 +6,8 @@ Peak memory of a process that does nothing else, in bytes, with constants measur
 ========================  =======================================================================
 always                    `LIBRARIES`: interpreter, engines and what they keep
 coding                    `NETWORK` a pixel of the tile that is in a network, halo included
-encoding                  the picture, the float32 outputs of g_a, `SPARE` a pixel, and
-                          `SLICE_ENCODING` a latent of one slice
+encoding                  the picture, the float32 outputs of g_a, `HYPER` a hyper-latent, `SPARE`
+                          a pixel, and `SLICE_ENCODING` a latent of one slice
 decoding                  the picture or the region of it, three rows of slices of latents, and
                           `SLICE_DECODING` a latent of one slice
 mixing two decoders       `NETWORK` for the second one too, and `MIXING` a pixel of the tile
@@ -33,12 +33,13 @@ from .transforms import WHOLE
 
 if TYPE_CHECKING:
     from .images import Picture
+    from .layout import Layout
 
 LIBRARIES = 320_000_000
 NETWORK, MIXING = 72, 30
 SLICE_ENCODING, SLICE_DECODING = 100, 70
 UNCUT_H_A = 8
-SPARE = 1
+HYPER, SPARE = 32, 1
 READING, READING_DEEP = 12, 40
 WRITING, WRITING_ALPHA, WRITING_CODED = 11, 14, 60
 ALPHA_ENCODING, ALPHA_DECODING = 6, 3  # of the whole picture: planes of differences
@@ -49,23 +50,23 @@ UNCUT = round((WHOLE * SIDES[0] * STRIDE) ** 2)  # pixels of the largest picture
 
 
 def encoding(
-    picture: Picture, latents: int, *, halo: int, tiled_h_a: bool, stride: int = STRIDE
+    picture: Picture, layout: Layout, *, halo: int, tiled_h_a: bool
 ) -> Callable[[int], int]:
     """Return how many bytes encoding takes, as a function of the side of its tiles.
 
     Parameters
     ----------
-    latents : channels
+    layout : of the model
     halo : of g_a, in latents
     tiled_h_a : whether h_a can be run in tiles
-    stride : of the model, pixels per latent
     """
-    plane = Plane(picture.width, picture.height, stride)
-    pixels = plane.padded[0] * plane.padded[1]
-    a_pixel = SPARE + LATENT_BYTES * latents / stride**2 + (0 if tiled_h_a else UNCUT_H_A)
+    plane = layout.plane(picture.width, picture.height)
+    stride, pixels = plane.stride, plane.padded[0] * plane.padded[1]
+    a_pixel = SPARE + LATENT_BYTES * layout.latents / stride**2 + (0 if tiled_h_a else UNCUT_H_A)
+    a_pixel += HYPER * layout.hyper / plane.hyper_stride**2
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + int(a_pixel * pixels)
-    fixed += SLICE_ENCODING * latents * _slice(plane, DEFAULT_SLICE_SIDE)
+    fixed += SLICE_ENCODING * layout.latents * _slice(plane, DEFAULT_SLICE_SIDE)
     return lambda side: fixed + NETWORK * stride**2 * _tile_latents(plane.latents, side, halo)
 
 
