@@ -33,7 +33,7 @@ from PIL import Image
 from benchmarks import _machine
 from trellic import bitstream, bundle, images, memory
 from trellic.choice import choose
-from trellic.codec import DEFAULT_DECODER, DEFAULT_MODEL
+from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, MAX_PIXELS
 from trellic.region import to_rectangle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -293,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sizes(text: str) -> list[float]:
     sizes = [float(part) for part in text.split(",")]
-    if not all(0 < size <= images.MAX_PIXELS / 1e6 for size in sizes):
+    if not all(0 < size <= MAX_PIXELS / 1e6 for size in sizes):
         raise argparse.ArgumentTypeError(f"{text!r}: expected sizes up to 268")
     return sizes
 

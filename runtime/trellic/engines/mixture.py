@@ -38,4 +38,6 @@ class Mixture:
         self, latents: npt.NDArray[np.float32], engine: Engine, channels: int, weight: float
     ) -> npt.NDArray[np.float32]:
         own = np.ascontiguousarray(latents[:, :channels])
-        return np.multiply(engine({"latents": own})[0], weight, dtype=np.float32)
+        part: npt.NDArray[np.float32] = engine({"latents": own})[0].astype(np.float32)
+        part *= np.float32(weight)
+        return part
