@@ -32,6 +32,8 @@ from PIL import Image
 
 from benchmarks import _machine
 from trellic import bitstream, bundle, images, memory
+from trellic.choice import choose
+from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, MAX_PIXELS
 from trellic.region import to_rectangle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,7 +118,7 @@ def run_often(repeat: int, *arguments: object) -> dict[str, Any]:
 
 
 def measure(
-    photo: Path, megapixels: float, folder: Path, model: str, repeat: int = 1
+    photo: Path, megapixels: float, folder: Path, model: str, decoder: str, repeat: int = 1
 ) -> dict[str, Any]:
     """Encode, decode and decode a region of one picture."""
     source, stream, target = (folder / name for name in ("big.jpg", "big.tlc", "big.png"))
@@ -138,9 +140,9 @@ def measure(
         "encode": _figures(encoded, bounds),
     }
     for name, region in (("decode", None), ("region", box)):
-        bounds = bound_of_decoding(data, manifest, region)
+        bounds = bound_of_decoding(data, manifest, decoder, region)
         options = ["--region", ",".join(map(str, region))] if region else []
-        limit = "--max-memory", bounds
+        limit = "--decoder", decoder, "--max-memory", bounds
         done = run_often(repeat, "decode", stream, target, *limit, *options)
         result[name] = _figures(done, bounds) | {"region": region}
     result["region_of_full"] = result["region"]["seconds"] / result["decode"]["seconds"]
@@ -153,27 +155,38 @@ def bound_of_encoding(source: Path, manifest: bundle.Manifest) -> int:
     blank = images.Picture(np.broadcast_to(np.uint8(0), (height, width, 3)))
     need = memory.encoding(
         blank,
-        manifest.layout.latents,
+        manifest.layout,
         halo=-(-manifest.encoder.halo // manifest.layout.stride),
         tiled_h_a=manifest.hyper_encoder.halo > 0,
-        stride=manifest.layout.stride,
     )
     reading = memory.reading(width * height, source.stat().st_size, deep=deep)
     return max(need(memory.SIDES[0]), reading)
 
 
 def bound_of_decoding(
-    data: bytes, manifest: bundle.Manifest, region: tuple[int, int, int, int] | None
+    data: bytes,
+    manifest: bundle.Manifest,
+    decoder: str,
+    region: tuple[int, int, int, int] | None,
 ) -> int:
     """Bytes that decoding a stream, or a region of it, to a file takes at most."""
     header = bitstream.read_header(data)
     part = to_rectangle(region, header.width, header.height)
-    halo = manifest.decoders["quality"].graph.halo
-    layout = manifest.layout
+    layout, choice = manifest.layout, choose(manifest.decoders, decoder, manifest.name)
+    networks = len(choice.parts)
     need = memory.decoding(
-        header, part, layout.latents, halo=halo, alpha=False, stride=layout.stride
+        header,
+        part,
+        choice.channels(layout),
+        halo=choice.halo,
+        alpha=False,
+        stride=layout.stride,
+        scale=choice.scale,
+        networks=networks,
     )
-    return max(need(memory.SIDES[0]), memory.writing(part.area, ".png", alpha=False))
+    area = part.coarser(choice.scale).area
+    written = memory.writing(area, ".png", alpha=False, networks=networks)
+    return max(need(memory.SIDES[0]), written)
 
 
 def _figures(done: dict[str, Any], bound: int) -> dict[str, Any]:
@@ -216,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for megapixels in options.megapixels:
             sizes = options.photo, megapixels, Path(folder)
-            result = measure(*sizes, options.model, options.repeat)
+            result = measure(*sizes, options.model, options.decoder, options.repeat)
             results.append(result)
             print(_line(result), flush=True)
             held &= all(
@@ -230,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         + f" --repeat {options.repeat}",
         "photo": options.photo.name,
         "model": Path(options.model).name,
+        "decoder": options.decoder,
         "region_side": REGION,
         "fits": fits(results),
         "results": results,
@@ -263,7 +277,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--megapixels", type=_sizes, default=SIZES, metavar="M,M,...", help=f"default {SIZES}")
     add("--repeat", type=int, default=1, metavar="N", help="runs of each (default 1)")
     add("--photo", type=Path, default=ROOT / "samples" / "osprey.png")
-    add("--model", default="photo")
+    add("--model", default=DEFAULT_MODEL)
+    add("--decoder", default=DEFAULT_DECODER, metavar="NAME[:x]", help="default %(default)s")
     add(
         "--out",
         type=Path,
@@ -278,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sizes(text: str) -> list[float]:
     sizes = [float(part) for part in text.split(",")]
-    if not all(0 < size <= images.MAX_PIXELS / 1e6 for size in sizes):
+    if not all(0 < size <= MAX_PIXELS / 1e6 for size in sizes):
         raise argparse.ArgumentTypeError(f"{text!r}: expected sizes up to 268")
     return sizes
 

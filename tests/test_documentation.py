@@ -8,15 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 
 import trellic
+import trellic.cli.app
+import trellic_export.cli
+import trellic_export.family_cli
+import trellic_training.cli
+import trellic_training.finetune_cli
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(
-    "module", ["trellic", "trellic.codec", "trellic.entropy.tables", "trellic.images.sniff"]
-)
+MODULES = [
+    path.relative_to(ROOT / "runtime").with_suffix("").as_posix().replace("/", ".")
+    for path in sorted((ROOT / "runtime").rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
+
+
+@pytest.mark.parametrize("module", [name.removesuffix(".__init__") for name in MODULES])
 def test_docstring_examples(module):
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted > 0
@@ -32,6 +44,48 @@ def test_readme_example(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(code, {"image": image, "images": [image[:64, :64], image[64:200, :80]]})
     assert (tmp_path / "a.tlc").stat().st_size > 100
+
+
+def commands_of_pages(start):
+    """Commands in the pages that begin so: page and words, with lines that go on put together."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(rf"(?:^|`)({start} [^`\n]*)", text, re.MULTILINE):
+            yield page.name, line.partition("#")[0].split()
+
+
+def test_pages_name_options_that_exist():
+    apps = {
+        "train": trellic_training.cli.app,
+        "finetune": trellic_training.finetune_cli.app,
+        "add-decoder": trellic_export.family_cli.app,
+        "export": trellic_export.cli.app,
+    }
+    known = dict(get_command(trellic.cli.app.app).commands)
+    known |= {name: get_command(app) for name, app in apps.items()}
+    seen = 0
+    for page, words in commands_of_pages("trellic"):
+        name = "add-decoder" if "--add-decoder" in words else words[1]
+        if name in known:
+            options = {option for part in known[name].params for option in part.opts}
+            named = {flag for word in words[2:] for flag in re.findall(r"^\[?(--?[a-z-]+)", word)}
+            assert named <= options | {"--help"}, (page, words)
+            seen += 1
+    assert seen > 40
+
+
+def test_pages_name_benchmarks_and_options_that_exist():
+    seen = 0
+    for page, words in commands_of_pages(r"python -m (?:benchmarks|tests)\.[\w.]+"):
+        path = ROOT / words[2].replace(".", "/")
+        source = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+        assert source.is_file(), (page, words)
+        text = "".join(p.read_text() for p in path.glob("*.py")) if path.is_dir() else ""
+        text += source.read_text()
+        for flag in re.findall(r" (--[a-z-]+)", " ".join(words[2:])):
+            assert f'"{flag}"' in text, (page, words, flag)
+        seen += 1
+    assert seen > 20
 
 
 def test_the_shipped_model_is_worth_shipping():

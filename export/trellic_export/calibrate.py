@@ -19,9 +19,10 @@ from rich.progress import track
 
 from trellic.bitstream import slice_grid
 from trellic.coding import LatentCoder, Quantizer
+from trellic.constants import TRELLIS_STATES
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
-from trellic.exact.levels import TRELLIS_CODES, LevelTables
+from trellic.exact.levels import LevelTables
 from trellic.layout import Layout, Plane
 from trellic.quantize.fit import parametric_tables
 from trellic.quantize.fit_dither import parametric_dither
@@ -146,7 +147,7 @@ class Calibration:
         """Quality offsets (in 1/16) that give all trellises, and dither, the scalar PSNR."""
         scalar = Quantizer(0, lam["scalar"])
         curve = [self.measure(tables, scalar, q, synthesis)[1] for q in REFERENCE_QUALITIES]
-        others = [Quantizer(states, lam["trellis"]) for states in TRELLIS_CODES if states]
+        others = [Quantizer(states, lam["trellis"]) for states in TRELLIS_STATES if states]
         others.append(Quantizer(0, 0, dither=OFFSET_SEED))
         offsets = [0]
         for other in track(others, "equalising PSNR over quantizers"):

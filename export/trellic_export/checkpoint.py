@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from pickle import PickleError
 from typing import Any
 
 import numpy as np
@@ -33,11 +32,7 @@ def load_model(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
     BadParameter
         When the file is no checkpoint of ours.
     """
-    try:
-        model, facts = load_weights(path)
-    except (OSError, RuntimeError, LookupError, ValueError, EOFError, PickleError) as error:
-        what = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadParameter(f"{path} is no Trellic checkpoint ({what})") from error
+    model, facts = load_weights(path)
     model.eval().requires_grad_(requires_grad=False)
     return model.to(torch.float32), facts
 

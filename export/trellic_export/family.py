@@ -32,12 +32,14 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
     Raises
     ------
     BadParameter
-        When the decoder was trained for another encoder, or its manifest entry does not fit.
+        When the decoder was trained for another encoder, its manifest entry does not fit, or a
+        network that is no decoder has its name.
     EngineError
         When the engine does not reproduce the torch model.
     """
     _check_encoder(bundle, name, decoder)
     file = f"graphs/{name}.onnx"
+    _check_free(bundle, name, file)
     data = _graph(decoder)
     check_decoder(name, decoder.network, OrtEngine(data), _channels(decoder))
     macs = graphs.macs_per_pixel(decoder.network, decoder.layout.stride)
@@ -73,6 +75,18 @@ def _check_encoder(bundle: Bundle, name: str, decoder: TrainedDecoder) -> None:
             f"decoder {name!r} was trained on latents of encoder {decoder.encoder}",
             expected=f"{own}, that of bundle {bundle.manifest.name!r}",
             remedy="train it for this bundle: trellic finetune --add-decoder",
+        )
+
+
+def _check_free(bundle: Bundle, name: str, file: str) -> None:
+    """Refuse to write over a graph that is not that of an older decoder of the name."""
+    manifest = bundle.manifest
+    others = [info.graph for other, info in manifest.decoders.items() if other != name]
+    others += [manifest.encoder, manifest.hyper_encoder, *manifest.exact.values()]
+    if any(graph.file == file for graph in others):
+        raise BadParameter(
+            f"decoder name {name!r}",
+            expected="one that no other network of the bundle has",
         )
 
 

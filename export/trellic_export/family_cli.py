@@ -20,6 +20,7 @@ from trellic_training.data import PackedPhotos
 from trellic_training.decoder_recipe import DecoderRecipe, load_decoder_recipe
 from trellic_training.decoder_training import train_decoder
 from trellic_training.decoder_weights import TrainedDecoder, load_decoder, save_decoder
+from trellic_training.files import reading
 from trellic_training.models.decoders import start_from
 from trellic_training.weights import load_weights
 
@@ -90,18 +91,20 @@ def _start(
     network = recipe.network.make(bundle.manifest.layout, len(labels or []))
     if weights is None:
         return network
-    if labels:
-        network.load_state_dict(load_decoder(weights).network.state_dict())
-        return network
-    try:
-        trained = load_weights(weights)[0].g_s
-    except (ValueError, KeyError):
-        trained = load_decoder(weights).network
-    try:
-        start_from(network, trained)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise BadParameter(f"{weights} cannot be started from ({error})") from error
+    with reading(weights, "cannot be started from"):
+        if labels:
+            network.load_state_dict(load_decoder(weights).network.state_dict())
+        else:
+            start_from(network, _trained(weights))
     return network
+
+
+def _trained(weights: Path) -> nn.Sequential:
+    """Return the g_s of a model, or a decoder that was added to one."""
+    try:
+        return load_weights(weights)[0].g_s
+    except BadParameter:
+        return load_decoder(weights).network
 
 
 def main(arguments: list[str]) -> int | None:

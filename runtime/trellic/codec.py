@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,12 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from . import bitstream, bundle, images, memory, transforms
-from .bitstream import MAX_SEED, Prefix, Stream
+from .bitstream import Prefix, Stream
 from .coding import CodedLatents, LatentCoder, Mode, Quantizer
+from .constants import (
+    DEFAULT_CLASSIFIER,
+    DEFAULT_DECODER,
+    DEFAULT_MODEL,
+    DEFAULT_QUALITY,
+    DEFAULT_TRELLIS,
+    MAX_PIXELS,
+    MAX_SEED,
+    TRELLIS_STATES,
+)
 from .decoding import WARM_SIDE, StreamDecoder
 from .engines.pool import EnginePool
 from .errors import BadParameter, EngineError, MissingExtra, TrellicWarning
-from .exact.levels import TRELLIS_CODES
 from .images import Picture
 from .layout import Plane
 from .rate_control import fill, to_budget, to_quality16
@@ -33,12 +42,6 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 Parts = Stream | Prefix
-DEFAULT_MODEL = "photo"
-DEFAULT_QUALITY = 60.0
-DEFAULT_TRELLIS = 8
-DEFAULT_DECODER = "quality"
-DEFAULT_CLASSIFIER = "class"
-MAX_PIXELS = 2**28
 DLPACK_CUDA = (2, 13)  # its device types of a GPU's own and of managed memory
 
 
@@ -161,7 +164,7 @@ class Codec:
         """
         return images.to_array(self.decode_picture(data, **options))
 
-    def encode_batch(self, batch: Sequence[Any], **options: Any) -> list[bytes]:
+    def encode_batch(self, batch: Iterable[Any], **options: Any) -> list[bytes]:
         """Encode several pictures, of any sizes, with the same options.
 
         Parameters
@@ -171,12 +174,13 @@ class Codec:
             are, all at once, which needs ``device="cuda"`` or ``"tensorrt"``
         **options : as of `encode_picture`; for arrays on a GPU ``quality`` and ``trellis`` alone
         """
-        if any(map(_on_gpu, batch)):
-            return self.on_gpu().encode_all(batch, **options)
-        return [self.encode(image, **options) for image in batch]
+        pictures = list(batch)
+        if any(map(_on_gpu, pictures)):
+            return self.on_gpu().encode_all(pictures, **options)
+        return [self.encode(image, **options) for image in pictures]
 
     def decode_batch(
-        self, streams: Sequence[bytes], *, out: Literal["host", "cuda"] = "host", **options: Any
+        self, streams: Iterable[bytes], *, out: Literal["host", "cuda"] = "host", **options: Any
     ) -> list[Any]:
         """Decode several streams with the same options.
 
@@ -187,14 +191,14 @@ class Codec:
             have ``__cuda_array_interface__`` (``torch.as_tensor(array, device="cuda")`` does not
             copy them) and ``__dlpack__``; that needs ``device="cuda"`` or ``"tensorrt"``, streams
             of this model, and leaves out their alpha channels
-        **options : as of `decode_picture`
+        **options : as of `decode_timed`; with ``out="cuda"`` ``decoder`` and ``max_pixels`` alone
 
         Returns
         -------
         list of uint8 arrays, as of `decode`
         """
         if out == "cuda":
-            return self.on_gpu().decode_all(streams, **options)
+            return self.on_gpu().decode_all(list(streams), **options)
         if out != "host":
             raise BadParameter(f"out={out!r}", expected="'host' or 'cuda'")
         return [self.decode(data, **options) for data in streams]
@@ -326,9 +330,9 @@ class Codec:
         )
 
     def _quantizer(self, trellis: int, search: str, dither: int | None = None) -> Quantizer:
-        if not isinstance(trellis, (int, np.integer)) or trellis not in TRELLIS_CODES:
+        if not isinstance(trellis, (int, np.integer)) or trellis not in TRELLIS_STATES:
             raise BadParameter(
-                f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_CODES))}"
+                f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_STATES))}"
             )
         if search not in ("trellis", "round") or (search == "round" and trellis):
             raise BadParameter(
@@ -363,10 +367,9 @@ class Codec:
         halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
         need = memory.encoding(
             picture,
-            channels,
+            manifest.layout,
             halo=-(-halo // plane.stride),
             tiled_h_a=h_a_halo > 0,
-            stride=plane.stride,
         )
         purpose = f"encoding {picture.width}x{picture.height} pixels"
         tile = memory.tile_side(need, max_memory, purpose)

@@ -231,6 +231,7 @@ class StreamDecoder:
             alpha=stream.chunks.alpha is not None,
             stride=self._layout.stride,
             scale=choice.scale,
+            networks=len(choice.parts),
         )
         purpose = "decoding {1}x{0} pixels".format(*part.shape)
         return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")

@@ -28,8 +28,11 @@ from typing import IO, TYPE_CHECKING, Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from trellic import bitstream, bundle, images
+from trellic.choice import choose
+from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL
 from trellic.errors import StreamError, TrellicError
 from trellic.images.metadata import EXIF_PREFIX
+from trellic.region import to_rectangle
 
 if TYPE_CHECKING:
     from trellic.codec import Codec
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
 FORMAT = "TLC"
 SUFFIX = ".tlc"
 MIME_TYPE = "image/x-trellic"
-DEFAULT_MODEL = "photo"
-DEFAULT_DECODER = "quality"
 _SIGNATURE = b"TLC"
 _METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's name: ours
 _ENCODER_OPTIONS = ("quality", "bpp", "max_bytes", "trellis", "search", "strip", "dither")
@@ -51,12 +52,12 @@ class TlcImageFile(ImageFile.ImageFile):
     ----------
     decoder : str
         Name of the decoder that the pixels will be made with (``NAME`` or ``NAME:x``); set it
-        before they are loaded. With one that makes smaller pictures the size changes then.
+        before they are loaded. With one that makes smaller pictures the size changes with it.
     """
 
     format = FORMAT
     format_description = "Trellic learned image codec"
-    decoder = DEFAULT_DECODER
+    _decoder = DEFAULT_DECODER
     _data = b""  # the file, until it is decoded
 
     def _open(self) -> None:
@@ -74,6 +75,26 @@ class TlcImageFile(ImageFile.ImageFile):
         for name, ours in _METADATA.items():
             if value := getattr(chunks, ours):
                 self.info[name] = EXIF_PREFIX + value if name == "exif" else value
+
+    @property
+    def decoder(self) -> str:
+        """Name of the decoder."""
+        return self._decoder
+
+    @decoder.setter
+    def decoder(self, name: str) -> None:
+        self._decoder = name
+        if self._data:  # not yet decoded: Pillow's methods ask for the size before they load
+            header = bitstream.read_header(self._data)
+            part = to_rectangle(None, header.width, header.height).coarser(self._scale(name))
+            self._size = part.shape[::-1]
+
+    def _scale(self, name: str) -> int:
+        try:
+            manifest = bundle.read_manifest(bundle.find_stream(self._stream_id))
+            return choose(manifest.decoders, name, manifest.name).scale
+        except TrellicError:
+            return 1  # loading says what is wrong
 
     def load(self) -> Any:
         """Decode the pixels, unless they are there already.

@@ -14,9 +14,9 @@ from tests.conformance import kit, make, run
 
 import trellic.coding
 from trellic import bitstream, images
+from trellic.constants import TRELLIS_STATES
 from trellic.entropy.lanes import LONG_COUNT
 from trellic.errors import StreamError
-from trellic.exact.levels import TRELLIS_CODES
 from trellic.images import Picture
 
 CASES = kit.load()
@@ -116,7 +116,7 @@ def headers():
 
 def test_every_field_of_the_header_is_covered(headers):
     found = headers.values()
-    assert {head.trellis for head in found} == set(TRELLIS_CODES)
+    assert {head.trellis for head in found} == set(TRELLIS_STATES)
     assert {lanes for head in found for lanes in head.lanes} == {1 << i for i in range(11)}
     assert {16, 17, 1600} <= {head.quality16 for head in found}
     assert {head.grey for head in found} == {False, True}

@@ -18,8 +18,8 @@ from trellic import bitstream
 from trellic.bundle import Bundle
 from trellic.codec import Codec
 from trellic.coding import Quantizer
+from trellic.constants import TRELLIS_STATES
 from trellic.errors import BadBundle, BadParameter
-from trellic.exact.levels import TRELLIS_CODES
 from trellic.exact.networks import from_arrays, to_arrays
 from trellic.quantize.cpu import reconstruct
 from trellic_export import bundle as export
@@ -98,7 +98,7 @@ def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     assert all(network.exact_engine for network in codec._pool.exact().values())
     with Image.open(photos / "wave-1.png") as image:
         pixels = np.array(image)
-    for trellis in TRELLIS_CODES:
+    for trellis in TRELLIS_STATES:
         data = codec.encode(pixels, quality=80, trellis=trellis)
         assert psnr(pixels, codec.decode(data)) > 20
     assert opened.levels.has_dither

@@ -184,15 +184,19 @@ def test_the_command_trains_and_adds(packed, tmp_path, capsys):
         ({"--add-decoder": "Fast!"}, "decoder name 'Fast!'"),
         ({"--out": "new.tlc"}, "ends in .zip"),
         ({"--weights": "gone.pt"}, "gone.pt"),
+        ({"recipe": "crops"}, "crops of 72 pixels; expected a multiple of 64"),
+        ({"--weights": __file__}, "cannot be started from"),
     ],
 )
 def test_bad_arguments_are_refused(packed, tmp_path, changed, message):
     options = {"--add-decoder": "fast", "--bundle": TINY, "--photos": packed, "--out": "new.zip"}
-    options |= changed
+    (tmp_path / "crops.yaml").write_text(RECIPE.read_text().replace("crop: 64", "crop: 72"))
+    name = tmp_path / "crops.yaml" if "recipe" in changed else "decoders-tiny"
+    options |= {key: value for key, value in changed.items() if key != "recipe"}
     options["--out"] = tmp_path / options["--out"]
     arguments = [str(part) for option in options.items() for part in option]
-    with pytest.raises((BadParameter, OSError), match=message):
-        family_cli.main(["decoders-tiny", *arguments])
+    with pytest.raises(BadParameter, match=message):
+        family_cli.main([str(name), *arguments])
 
 
 def test_decoders_of_another_encoder_are_refused(bundle, tmp_path):
@@ -201,6 +205,12 @@ def test_decoders_of_another_encoder_are_refused(bundle, tmp_path):
     with pytest.raises(BadParameter, match="was trained on latents of encoder 0000"):
         family.add_decoder(bundle, "fast", decoder, tmp_path / "new.zip")
     assert not (tmp_path / "new.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["g_a", "h_a", "h_s", "context_0"])
+def test_a_decoder_takes_no_other_networks_place(bundle, tmp_path, name):
+    with pytest.raises(BadParameter, match=f"decoder name '{name}'"):
+        family.add_decoder(bundle, name, trained("fast", bundle, fresh("fast", bundle)), tmp_path)
 
 
 def test_a_decoder_without_its_base_is_refused(bundle, tmp_path):

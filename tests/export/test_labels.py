@@ -12,7 +12,7 @@ from torch import nn
 from trellic.bundle import Bundle
 from trellic.codec import Codec
 from trellic.engines.ort import OrtEngine
-from trellic.errors import EngineError
+from trellic.errors import BadParameter, EngineError
 from trellic_export import family_cli, graphs
 from trellic_export.parity import check_decoder
 from trellic_training.bundled import BundleQuantizer, LabelledSamples
@@ -74,6 +74,31 @@ def test_samples_are_labelled(packed, recipe):
     for held in samples.validation(SIDE):
         assert len(held["label"]) == len(held["latents"])
         assert len(set(held["quality"].tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "seen"),
+    [
+        (["a.png", "b.png"], "1 labels .* 1 sizes: 64x64"),
+        (["x/a.png", "y/wide.png"], "2 labels .* 2 sizes: 64x64, 80x64"),
+        (["x/wide.png", "y/wide.png"], "2 labels .* 1 sizes: 80x64; .* multiple of 64"),
+    ],
+)
+def test_what_is_no_labelled_set_is_refused(recipe, tmp_path, names, seen):
+    folder = tmp_path / "set"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        side = 80 if "wide" in name else 64
+        Image.new("RGB", (side, 64)).save(folder / name)
+    arguments = ["--add-decoder", "class", "--bundle", str(TINY), "--photos", str(folder)]
+    with pytest.raises(BadParameter, match=seen):
+        family_cli.main([str(recipe), *arguments, "--out", str(tmp_path / "new.zip")])
+
+
+def test_groups_and_blocks_of_a_classifier_belong_together(recipe):
+    recipe.write_text(RECIPE.replace("blocks: [1, 0]", "blocks: [1]"), encoding="utf-8")
+    with pytest.raises(BadParameter, match="1 numbers of blocks for 2 groups"):
+        load_decoder_recipe(recipe, "class")
 
 
 def test_a_bundle_learns_labels(packed, recipe, tmp_path, capsys, monkeypatch):

@@ -83,7 +83,7 @@ def fake_codec(monkeypatch):
 
     loaded = []
 
-    def load(model, device, precision):
+    def load(model, device, precision="fp32"):
         loaded.append(FakeCodec(model, device))
         return loaded[-1]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trellic import bitstream
 from trellic.bitstream import Chunks, Header, Rectangle, Stream
+from trellic.constants import TRELLIS_STATES
 from trellic.errors import BadParameter
 
 ID = b"\xde\xad\xbe\xef"
@@ -143,7 +144,7 @@ def streams(draw):
         width=width,
         height=height,
         quality16=draw(st.integers(16, 1600)),
-        trellis=draw(st.sampled_from(bitstream.TRELLIS_STATES)),
+        trellis=draw(st.sampled_from(TRELLIS_STATES)),
         steps=steps,
         stream_id=draw(st.binary(min_size=4, max_size=4)),
         lanes=tuple(1 << random.randrange(11) for _ in range(slices)),

@@ -17,6 +17,7 @@ from PIL import Image
 from trellic import bitstream, coding, entropy, rate_control, transforms
 from trellic.codec import Codec
 from trellic.coding import LatentCoder, Quantizer
+from trellic.constants import TRELLIS_STATES
 from trellic.errors import (
     BadImage,
     BadParameter,
@@ -28,14 +29,13 @@ from trellic.errors import (
     UnknownDecoder,
     UnknownModel,
 )
-from trellic.exact.levels import TRELLIS_CODES
 from trellic.images import Picture
 from trellic.layout import Plane
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden"
 SAMPLES = sorted((ROOT / "samples").glob("*.png"))
-TRELLISES = pytest.mark.parametrize("trellis", TRELLIS_CODES)
+TRELLISES = pytest.mark.parametrize("trellis", TRELLIS_STATES)
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -171,6 +171,7 @@ def test_batches(tiny):
     batch = [picture(20, 30), picture(64, 40)[..., 0]]
     streams = tiny.encode_batch(batch, quality=40, trellis=4)
     assert streams == [tiny.encode(p, quality=40, trellis=4) for p in batch]
+    assert tiny.encode_batch(iter(batch), quality=40, trellis=4) == streams
     assert [p.shape for p in tiny.decode_batch(streams)] == [(20, 30, 3), (64, 40)]
 
 
@@ -240,7 +241,7 @@ def test_threads_of_an_engine_change_no_latent(tiny, tiny_path):
 def test_one_codec_in_eight_threads(tiny_path):
     codec = Codec.load(str(tiny_path), device="cpu", threads=1)
     pictures = [picture(30 + 17 * i, 200 - 9 * i, i) for i in range(16)]
-    jobs = list(zip(pictures, TRELLIS_CODES * 2, strict=True))
+    jobs = list(zip(pictures, TRELLIS_STATES * 2, strict=True))
 
     def both(job):
         data = codec.encode(job[0], trellis=job[1])
@@ -318,7 +319,7 @@ def test_more_quality_costs_more_and_looks_better(tiny, photos, trellis):
 
 @pytest.mark.parametrize("quality", [25, 50, 75])
 def test_equal_quality_is_equal_psnr_and_states_save_bits(tiny, photos, quality):
-    results = {s: measure(tiny, photos, quality=quality, trellis=s) for s in TRELLIS_CODES}
+    results = {s: measure(tiny, photos, quality=quality, trellis=s) for s in TRELLIS_STATES}
     for _, value in results.values():
         assert abs(value - results[0][1]) < 0.05  # a tiny model tells them apart less well
     sizes = {s: size for s, (size, _) in results.items()}
@@ -522,7 +523,7 @@ def test_damage_with_right_checksums_is_refused_or_decoded(tiny, data):
         header = dataclasses.replace(
             header,
             quality16=data.draw(st.integers(16, 1600)),
-            trellis=data.draw(st.sampled_from(TRELLIS_CODES)),
+            trellis=data.draw(st.sampled_from(TRELLIS_STATES)),
             lanes=(data.draw(st.sampled_from([1, 2, 1024])),),
             width=data.draw(st.integers(1, 300)),
         )

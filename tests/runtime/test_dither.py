@@ -21,6 +21,7 @@ import trellic.coding
 from trellic import bitstream
 from trellic.codec import Codec
 from trellic.coding import NOT_CODED, LatentCoder, Quantizer
+from trellic.constants import MAX_SEED
 from trellic.entropy import Segment, cpu, reference
 from trellic.entropy.tables import DitherTables, FrequencyTables, Tables
 from trellic.errors import BadBundle, BadParameter, CorruptStream, StreamError
@@ -118,7 +119,7 @@ def test_noise_looks_random(seed):
     others = {f"{lag} before": np.roll(u, lag) for lag in (1, 2, 64, 4096)}
     for name, key in (
         ("next slice", dither.slice_key(seed, 1)),
-        ("next seed", dither.slice_key(seed + 1 & dither.MAX_SEED, 0)),
+        ("next seed", dither.slice_key(seed + 1 & MAX_SEED, 0)),
     ):
         others[name] = dither_cpu.noise(key, 0, numbers(n)).astype(np.int64) + 32
     for name, other in others.items():

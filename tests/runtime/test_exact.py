@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from trellic import bitstream
 from trellic.codec import Codec
+from trellic.constants import TRELLIS_STATES
 from trellic.engines import pool
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadBundle, EngineError, TrellicWarning
 from trellic.exact import cpu, reference
-from trellic.exact.levels import TRELLIS_CODES, LevelTables
+from trellic.exact.levels import LevelTables
 from trellic.exact.networks import (
     KINDS,
     IntegerLayer,
@@ -456,13 +457,13 @@ def level_tables(rng, first=-3, levels=40, channels=4, hyper=3):
     )
 
 
-@given(SEEDS, st.integers(16, 1600), st.sampled_from(TRELLIS_CODES), st.integers(-20, 90))
+@given(SEEDS, st.integers(16, 1600), st.sampled_from(TRELLIS_STATES), st.integers(-20, 90))
 def test_levels_are_what_the_format_says(seed, quality16, trellis, first):
     """Section 7.2, in Python integers."""
     tables = level_tables(np.random.default_rng(seed), first)
     level = tables.at(quality16, trellis)
     last = first + 39
-    code = TRELLIS_CODES.index(trellis)
+    code = TRELLIS_STATES.index(trellis)
     level16 = min(max(quality16 + int(tables.level_offset[code]), 16 * first), 16 * last)
     i, f = (level16 >> 4) - first, level16 & 15
     j = min(i + 1, last - first)
@@ -492,7 +493,7 @@ def test_gains_grow_with_quality(seed):
 
 
 def test_gains_of_the_tiny_model_grow_with_quality(tiny):
-    for trellis in TRELLIS_CODES:
+    for trellis in TRELLIS_STATES:
         levels = [tiny.bundle.levels.at(q, trellis) for q in range(16, 1601)]
         gains = np.log([level.gain for level in levels]).mean(1)
         assert (np.diff(gains) >= 0).all()

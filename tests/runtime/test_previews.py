@@ -200,6 +200,11 @@ def test_pillow_shows_previews(monkeypatch, tmp_path, family_path, plain_stream)
         with Image.open(tmp_path / "a.tlc") as image:
             assert image.size == (150, 100)
             image.decoder = name
+            assert image.size == size  # Pillow's resize() and thumbnail() ask before they load
+            image.thumbnail((10, 10))
+            assert max(image.size) == 10
+        with Image.open(tmp_path / "a.tlc") as image:
+            image.decoder = name
             image.load()
             assert image.size == size
             assert np.asarray(image).shape[:2] == size[::-1]

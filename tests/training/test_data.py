@@ -57,9 +57,15 @@ def test_packing_twice_gives_the_same(folder, tmp_path):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(BadParameter, match=r"no folder .*gone"):
+        pack(tmp_path / "gone", tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("Dear diary")
-    with pytest.raises(FileNotFoundError, match="no photo of at least 192 px"):
+    with pytest.raises(BadParameter, match="no photo of at least 192 px"):
         pack(tmp_path, tmp_path / "packed")
 
 

@@ -126,7 +126,7 @@ def test_the_command_writes_weights(started, photos, tmp_path, capsys):
     assert facts["finetuning"]["recipe"]["name"] == "finetune-tiny"
     assert facts["finetuning"]["steps"] > 0
     arguments[2] = tmp_path / "none.pt"
-    with pytest.raises(BadParameter, match="holds no weights"):
+    with pytest.raises(BadParameter, match="is no Trellic checkpoint"):
         finetune_cli.main([*map(str, arguments)])
 
 
@@ -167,5 +167,5 @@ def test_moved_is_nothing_for_a_picture_of_its_own_latents(recipe, started, pack
 
 def test_crops_that_do_not_fit_the_model_are_refused(recipe, started, packed, tmp_path):
     odd = recipe.model_copy(update={"phases": (QuantizedPhase(until=1, crop=96, batch=1),)})
-    with pytest.raises(BadParameter, match="96 pixels is no multiple of 64"):
+    with pytest.raises(BadParameter, match="96 pixels; expected a multiple of 64"):
         finetune(odd, started, packed, tmp_path, 0.1)

@@ -196,6 +196,10 @@ def test_weights_last(model, tmp_path):
 
 
 def test_other_files_are_no_weights(tmp_path):
-    torch.save({"trellic_weights": 99}, tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match="version 1"):
-        load_weights(tmp_path / "weights.pt")
+    path = tmp_path / "weights.pt"
+    torch.save({"trellic_weights": 99}, path)
+    with pytest.raises(BadParameter, match="version 1"):
+        load_weights(path)
+    path.write_bytes(b"Dear diary")
+    with pytest.raises(BadParameter, match=r"no Trellic checkpoint \(no file of torch.save\)$"):
+        load_weights(path)

@@ -13,7 +13,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import PickleError
 from typing import get_args
 
 import torch
@@ -23,6 +22,7 @@ from torch.nn import functional
 from trellic.errors import BadParameter
 from trellic.layout import Group
 
+from .files import reading
 from .models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
 from .models.hyperprior import (
     LATENT_UNIT,
@@ -50,11 +50,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     BadParameter
         When the file holds no weights.
     """
-    try:
+    with reading(path, "is no CompressAI checkpoint"):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, LookupError, ValueError, EOFError, PickleError) as error:
-        what = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadParameter(f"{path} is no CompressAI checkpoint ({what})") from error
     for key in ("state_dict", "network"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -47,9 +47,11 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> int:
 
     Raises
     ------
-    FileNotFoundError
+    BadParameter
         When no readable photo of at least ``min_side`` pixels a side is found.
     """
+    if not folder.is_dir():
+        raise BadParameter(f"no folder {str(folder)!r}", expected="a folder of photos")
     out.mkdir(parents=True, exist_ok=True)
     photos: list[Photo] = []
     offset = 0
@@ -65,7 +67,7 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> int:
             file.write(pixels.tobytes())
             offset += pixels.size
     if not photos:
-        raise FileNotFoundError(f"no photo of at least {min_side} px a side under {folder}")
+        raise BadParameter(f"no photo of at least {min_side} px a side under {folder}")
     (out / "photos.json").write_text(json.dumps([vars(p) for p in photos]))
     return len(photos)
 
@@ -127,6 +129,26 @@ class PackedPhotos:
     def labels(self) -> list[str]:
         """Names of the sources: the labels of a labelled set, which has a folder for each."""
         return sorted({photo.source for photo in self.training})
+
+    def check_labelled(self, multiple: int) -> None:
+        """Check that this is a labelled set whose pictures can be coded as they are.
+
+        Parameters
+        ----------
+        multiple : pixels that their sides have to be a multiple of
+
+        Raises
+        ------
+        BadParameter
+            When there is one label, or sizes differ or are no such multiple.
+        """
+        sizes = sorted({(p.width, p.height) for p in self.training + self.validation})
+        if len(self.labels) < 2 or len(sizes) > 1 or any(s % multiple for s in sizes[0]):
+            shown = ", ".join(f"{width}x{height}" for width, height in sizes[:3])
+            raise BadParameter(
+                f"photos of {len(self.labels)} labels (folders), of {len(sizes)} sizes: {shown}",
+                expected=f"two labels or more, and one size, a multiple of {multiple} pixels",
+            )
 
     def labelled(
         self, rng: np.random.Generator, batch: int, size: int

@@ -16,6 +16,7 @@ from .data import PackedPhotos
 from .decoder_recipe import DecoderRecipe
 from .decoder_stage import DecoderStage, LabelStage
 from .perceptual_stage import PerceptualStage
+from .recipe import check_crops
 from .stage import Clock, make_trainer, run
 
 
@@ -42,12 +43,22 @@ def train_decoder(
     minutes : time budget; learning rate and phases follow it
     resume : checkpoint (``.ckpt``) of an earlier run
     steps : stop at this step, if the time is not up before
+
+    Raises
+    ------
+    BadParameter
+        When crops do not fit the model's strides, or the photos of a decoder of labels are no
+        labelled set of one size.
     """
+    plane, pack = bundle.manifest.layout.plane(1, 1), PackedPhotos(photos)
+    check_crops(recipe.phases, plane.hyper_stride)
+    if recipe.labels:
+        pack.check_labelled(plane.hyper_stride)
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes)
     quantizer = BundleQuantizer(bundle, torch.get_num_threads())
     source = LabelledSamples if recipe.labels else Samples
-    samples = source(quantizer, PackedPhotos(photos), recipe)
+    samples = source(quantizer, pack, recipe)
     model = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = stage_of(recipe)(recipe, clock, model)
     stage.validation = samples.validation(recipe.phases[-1].crop)

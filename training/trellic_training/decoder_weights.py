@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import PickleError
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from trellic.errors import BadParameter
 from trellic.layout import Layout
 
+from .files import reading
 from .models.decoders import Sizes
 
 VERSION = 1
 SIZES: TypeAdapter[Sizes] = TypeAdapter(Sizes)
-BROKEN = (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, PickleError)
 
 
 @dataclass
@@ -69,7 +67,7 @@ def load_decoder(path: Path) -> TrainedDecoder:
     BadParameter
         When the file is something else, or of another version.
     """
-    try:
+    with reading(path, "holds no decoder"):
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or content.get("trellic_decoder") != VERSION:
             raise ValueError(f"no decoder of version {VERSION}")
@@ -78,7 +76,4 @@ def load_decoder(path: Path) -> TrainedDecoder:
         network = sizes.make(layout, len(content["labels"] or []))
         network.load_state_dict(content["state"])
         kept = {name: content[name] for name in ("purpose", "base", "labels", "encoder", "facts")}
-    except BROKEN as error:
-        what = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadParameter(f"{path} holds no decoder ({what})") from error
     return TrainedDecoder(sizes, network.float().eval(), layout=layout, **kept)

@@ -8,8 +8,6 @@ from typing import Annotated
 import torch
 import typer
 
-from trellic.errors import BadParameter
-
 from .cli import packed_photos, shipped_recipe
 from .quantized import finetune
 from .recipe import load_quantized_recipe
@@ -34,10 +32,7 @@ def finetune_command(
     trellic finetune --add-decoder NAME --help.
     """
     settings = load_quantized_recipe(shipped_recipe(recipe))
-    try:
-        model, facts = load_weights(weights)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise BadParameter(f"{weights} holds no weights ({error})") from error
+    model, facts = load_weights(weights)
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)

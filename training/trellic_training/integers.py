@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from trellic.exact.levels import GAIN_BITS, TRELLIS_CODES, LevelTables
+from trellic.constants import TRELLIS_STATES
+from trellic.exact.levels import GAIN_BITS, LevelTables
 from trellic.exact.networks import IntegerNetwork
 
 from .models.exact import ExactConv, network_layers
@@ -51,7 +52,7 @@ def level_tables(model: PhotoModel) -> LevelTables:
     model.float()
     return LevelTables(
         first_level=FIRST_LEVEL,
-        level_offset=np.zeros(len(TRELLIS_CODES), np.int16),
+        level_offset=np.zeros(len(TRELLIS_STATES), np.int16),
         gain=np.maximum(np.rint(np.exp(log_gain) * 2**GAIN_BITS), 1).astype(np.int32),
         scale_shift=np.rint(128 * log_gain / log_ratio).astype(np.int32),
         context_gain=np.maximum(np.rint(context * 2**GAIN_BITS), 1).astype(np.int32),

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 
 from trellic.coding import Quantizer
 from trellic.entropy.tables import Tables
-from trellic.errors import BadParameter
 from trellic.quantize.fit import parametric_tables
 
 from .data import PackedPhotos
@@ -221,13 +220,6 @@ def validation_crops(pack: PackedPhotos, multiple: int) -> Tensor:
     return torch.from_numpy(np.stack(crops))
 
 
-def _check_crops(recipe: QuantizedRecipe, model: PhotoModel) -> None:
-    try:
-        check_crops(recipe.phases, model.config.hyper_stride)
-    except ValueError as error:
-        raise BadParameter(f"recipe {recipe.name!r} with this model: {error}") from error
-
-
 def finetune(
     recipe: QuantizedRecipe,
     model: PhotoModel,
@@ -255,7 +247,7 @@ def finetune(
     BadParameter
         When the recipe's crops do not fit the model's strides.
     """
-    _check_crops(recipe, model)
+    check_crops(recipe.phases, model.config.hyper_stride)
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes)
     pack = PackedPhotos(photos)

@@ -25,10 +25,19 @@ class Phase(BaseModel):
 
 
 def check_crops(phases: Sequence[Phase], multiple: int) -> None:
-    """Raise ``ValueError`` unless crops are multiples of a model's hyper-latents."""
+    """Check that crops are whole hyper-latents of a model.
+
+    Raises
+    ------
+    BadParameter
+        When one is no multiple of so many pixels.
+    """
     for phase in phases:
         if phase.crop % multiple:
-            raise ValueError(f"a crop of {phase.crop} pixels is no multiple of {multiple}")
+            raise BadParameter(
+                f"the recipe has crops of {phase.crop} pixels",
+                expected=f"a multiple of {multiple}, the model's pixels per hyper-latent",
+            )
 
 
 class Schedule(BaseModel):

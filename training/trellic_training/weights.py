@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .files import reading
 from .models.hyperprior import HyperpriorConfig, HyperpriorModel
 from .models.photo import ModelConfig, PhotoModel
 
@@ -43,15 +44,16 @@ def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
 
     Raises
     ------
-    ValueError
+    BadParameter
         When the file is something else, or of another version.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict) or content.get("trellic_weights") != VERSION:
-        raise ValueError(f"{path} does not hold weights of version {VERSION}")
-    model = _make(_config(content["config"]))
-    model.load_state_dict(content["state"])
-    facts: dict[str, Any] = content["facts"]
+    with reading(path, "is no Trellic checkpoint"):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or content.get("trellic_weights") != VERSION:
+            raise ValueError(f"no weights of version {VERSION}")
+        model = _make(_config(content["config"]))
+        model.load_state_dict(content["state"])
+        facts: dict[str, Any] = content["facts"]
     return model, facts
 
 

@@ -7,7 +7,6 @@ region needs, `read_layout` says which bytes those are.
 
 from .chunks import MAX_METADATA, Chunks
 from .container import (
-    DEFAULT_MAX_PIXELS,
     Prefix,
     Stream,
     read,
@@ -19,9 +18,6 @@ from .container import (
 from .header import (
     BLOCK,
     DEFAULT_SLICE_SIDE,
-    MAX_LANES,
-    MAX_SEED,
-    TRELLIS_STATES,
     Header,
     slice_grid,
 )
@@ -30,12 +26,8 @@ from .rectangle import Rectangle
 
 __all__ = [
     "BLOCK",
-    "DEFAULT_MAX_PIXELS",
     "DEFAULT_SLICE_SIDE",
-    "MAX_LANES",
     "MAX_METADATA",
-    "MAX_SEED",
-    "TRELLIS_STATES",
     "Chunks",
     "Header",
     "Layout",

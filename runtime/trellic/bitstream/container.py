@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+from ..constants import MAX_PIXELS
 from ..errors import CorruptStream, ImageTooLarge, StreamError, TruncatedStream
 from .chunks import Chunks, Plane, pack_chunks, read_alpha, read_metadata
 from .fields import CRC16_BYTES, CRC32_BYTES, crc16, crc32
 from .header import Header
 from .layout import WORD_BYTES, Layout, Span, pack_header, read_layout
 from .rectangle import Rectangle
-
-DEFAULT_MAX_PIXELS = 2**28
 
 _DAMAGED = "the file is damaged; fetch it again"
 
@@ -94,7 +93,7 @@ def write(stream: Stream) -> bytes:
     return body + crc32(body)
 
 
-def read(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
+def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
     """Read a whole stream and check all of it.
 
     Parameters
@@ -123,7 +122,7 @@ def read(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stre
     return Stream(layout.header, segments, _chunks(view, layout))
 
 
-def read_prefix(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> Prefix:
+def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefix:
     """Read all that can be trusted of a stream that may be cut short or damaged.
 
     Raises
@@ -154,7 +153,7 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) 
 def read_slices(
     data: bytes | memoryview,
     region: Rectangle,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     steps: int | None = None,
 ) -> Prefix:
     """Read what decodes a region: the head, the chunks, and the segments of the slices it touches.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..constants import TRELLIS_STATES
 from ..errors import BadParameter, CorruptStream, NotATrellicFile, TruncatedStream
 from ..errors import UnsupportedVersion as Unsupported
 from .fields import Cursor, pack_varint
@@ -15,7 +16,6 @@ from .header import (
     DEFAULT_SLICE_SIDE,
     MIN_SLICE_SIDE,
     STREAM_ID_BYTES,
-    TRELLIS_STATES,
     Header,
     check_side,
 )

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..constants import MAX_LANES, MAX_SEED, MAX_SIDE, TRELLIS_STATES
 from ..errors import BadParameter
 from .rectangle import Rectangle
 
-MAX_SIDE = 65535  # pixels
 MIN_QUALITY16, MAX_QUALITY16 = 16, 1600  # sixteenths
 MAX_STEPS = 8
-MAX_LANES = 1024
 STREAM_ID_BYTES = 4
-TRELLIS_STATES = (0, 4, 8, 16, 32, 64, 128, 256)  # by code; 0 is scalar
 BLOCK = 16  # pixels a side: what slices are measured in, whatever the model's strides
 CELL = 4  # blocks a side that the side of a slice is a multiple of: hyper-latents of any model
 DEFAULT_SLICE_SIDE = 64  # blocks
 MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of CELL
-MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)

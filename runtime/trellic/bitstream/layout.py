@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..constants import MAX_LANES
 from ..errors import BadParameter, CorruptStream
 from .fields import (
     CRC16_BYTES,
@@ -22,7 +23,7 @@ from .fields import (
     unpack_bits,
 )
 from .front import Front, pack_front, read_front
-from .header import MAX_LANES, Header, blocks, slice_counts
+from .header import Header, blocks, slice_counts
 
 WORD_BYTES = 2
 _LANE_BITS = 4

@@ -7,6 +7,13 @@ from typing import Annotated
 import typer
 
 from trellic.cli import options as opt
+from trellic.constants import (
+    DEFAULT_DECODER,
+    DEFAULT_MODEL,
+    DEFAULT_QUALITY,
+    DEFAULT_TRELLIS,
+    MAX_PIXELS,
+)
 
 app = typer.Typer(
     help="Learned image codec: pictures to small .tlc files and back.",
@@ -44,15 +51,15 @@ def encode(
     quality: opt.Quality = None,
     bpp: opt.Bpp = None,
     max_bytes: opt.MaxBytes = None,
-    trellis: opt.Trellis = opt.DEFAULT_TRELLIS,
+    trellis: opt.Trellis = DEFAULT_TRELLIS,
     dither: opt.Dither = None,
-    model: opt.Model = opt.DEFAULT_MODEL,
+    model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave out ICC profile, EXIF and XMP.")
     ] = False,
-    max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    max_pixels: opt.MaxPixels = MAX_PIXELS,
     max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
@@ -73,7 +80,7 @@ def encode(
 def decode(
     context: typer.Context,
     paths: opt.Paths,
-    decoder: opt.Decoder = opt.DEFAULT_DECODER,
+    decoder: opt.Decoder = DEFAULT_DECODER,
     region: opt.Region = None,
     best_effort: Annotated[
         bool,
@@ -81,7 +88,7 @@ def decode(
     ] = False,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
-    max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    max_pixels: opt.MaxPixels = MAX_PIXELS,
     max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
@@ -142,9 +149,9 @@ def bench(
         typer.Argument(metavar="[IN]...", help="Pictures; a synthetic one by default."),
     ] = None,
     quality: opt.Quality = None,
-    trellis: opt.Trellis = opt.DEFAULT_TRELLIS,
-    decoder: opt.Decoder = opt.DEFAULT_DECODER,
-    model: opt.Model = opt.DEFAULT_MODEL,
+    trellis: opt.Trellis = DEFAULT_TRELLIS,
+    decoder: opt.Decoder = DEFAULT_DECODER,
+    model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each picture.")] = 5,
@@ -155,7 +162,7 @@ def bench(
     from trellic.cli.engines import Engines
 
     setting = command.Setting(
-        opt.DEFAULT_QUALITY if quality is None else quality, trellis, decoder, repeat
+        DEFAULT_QUALITY if quality is None else quality, trellis, decoder, repeat
     )
     command.run(inputs or [], setting, model, Engines(device.value, precision.value), json)
 
@@ -170,17 +177,17 @@ def compare(
         typer.Option("--out", metavar="FILE.html", help="The page (default PHOTO.compare.html)."),
     ] = None,
     quality: opt.Quality = None,
-    trellis: opt.Trellis = opt.DEFAULT_TRELLIS,
-    decoder: opt.Decoder = opt.DEFAULT_DECODER,
-    model: opt.Model = opt.DEFAULT_MODEL,
+    trellis: opt.Trellis = DEFAULT_TRELLIS,
+    decoder: opt.Decoder = DEFAULT_DECODER,
+    model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
-    max_pixels: opt.MaxPixels = opt.DEFAULT_MAX_PIXELS,
+    max_pixels: opt.MaxPixels = MAX_PIXELS,
 ) -> None:
     """Write a page that compares a photo with what codecs make of it at equal bytes."""
     from trellic.cli import compare as command
 
     setting = command.Setting(
-        opt.DEFAULT_QUALITY if quality is None else quality, trellis, decoder, max_pixels
+        DEFAULT_QUALITY if quality is None else quality, trellis, decoder, max_pixels
     )
     command.run(photo, out, setting, model, device.value)
 

@@ -104,12 +104,15 @@ def _read(
     return mapped, header
 
 
-def _check_memory(data: bytes | memoryview, setting: Setting, suffix: str, scale: int) -> None:
+def _check_memory(
+    data: bytes | memoryview, setting: Setting, suffix: str, expected: Expected
+) -> None:
     """Refuse what could be decoded but not written."""
     layout = bitstream.read_layout(data)
     part = to_rectangle(setting.region, layout.header.width, layout.header.height)
-    height, width = part.coarser(scale).shape
-    need = memory.writing(width * height, suffix, alpha="alpha" in layout.chunks)
+    height, width = part.coarser(expected.scale).shape
+    alpha, networks = "alpha" in layout.chunks, expected.networks
+    need = memory.writing(width * height, suffix, alpha=alpha, networks=networks)
     purpose = f"writing a picture of {width}x{height} pixels"
     memory.check(need, setting.max_memory, purpose, ", or decode a region (--region)")
 
@@ -119,7 +122,7 @@ def _decode(
 ) -> None:
     job.check()
     data, header = _read(job.source, setting, expected)
-    _check_memory(data, setting, Path(job.target).suffix, expected.scale)
+    _check_memory(data, setting, Path(job.target).suffix, expected)
     codec = engines.decoder(header.stream_id, setting.decoder)
     images.prepare(Path(job.target).suffix)
     start = time.perf_counter()

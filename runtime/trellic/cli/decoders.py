@@ -23,19 +23,21 @@ class Expected(NamedTuple):
     labels : it gives labels: there is no OUT
     part : it may need only a part of a file
     scale : its pictures are at 1 / scale of the size
+    networks : how many decoders it runs; two are mixed
     """
 
     known: bool = False
     labels: bool = False
     part: bool = False
     scale: int = 1
+    networks: int = 1
 
 
 def expect(decoder: str) -> Expected:
     """Look a decoder (``NAME`` or ``NAME:x``) up in the installed models."""
     from trellic import bundle
 
-    name, _ = parse(decoder)
+    name, strength = parse(decoder)
     known = [m.decoders[name] for _, m in bundle.installed() if name in m.decoders]
     if not known:
         return Expected()
@@ -44,6 +46,7 @@ def expect(decoder: str) -> Expected:
         labels=all(info.kind == "labels" for info in known),
         part=any(info.channels is not None or info.steps is not None for info in known),
         scale=min(info.scale for info in known),
+        networks=1 if strength in (None, 0, 1) else 2,
     )
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from trellic import bitstream
 from trellic.bitstream.fields import CRC16_BYTES
-from trellic.bitstream.header import MAX_SIDE
 from trellic.cli.decode import read_stream
 from trellic.cli.decoders import describe, result
 from trellic.cli.report import Report
+from trellic.constants import MAX_SIDE
 
 if TYPE_CHECKING:
     from trellic.bundle import DecoderInfo, Manifest

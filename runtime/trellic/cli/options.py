@@ -10,14 +10,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from trellic.choice import parse
+from trellic.constants import DEFAULT_QUALITY, MAX_SEED, TRELLIS_STATES
 from trellic.errors import BadParameter
-
-DEFAULT_QUALITY = 60.0
-DEFAULT_TRELLIS = 8
-DEFAULT_MODEL = "photo"
-DEFAULT_DECODER = "quality"
-DEFAULT_MAX_PIXELS = 2**28
-TRELLIS_STATES = (0, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Device(enum.StrEnum):
@@ -136,7 +130,7 @@ Dither = Annotated[
     typer.Option(
         metavar="SEED",
         min=0,
-        max=2**32 - 1,
+        max=MAX_SEED,
         help="Round with a noise that the decoder takes off again; with --trellis 0.",
     ),
 ]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from trellic.constants import MAX_LANES
 from trellic.entropy.tables import MAX_INDEX
 from trellic.errors import BadParameter, CorruptStream, TruncatedStream
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from trellic.entropy.tables import FrequencyTables
 
 GROUP: Final = 32  # lanes that share a word stream
-MAX_LANES: Final = 1024
 LANE_PAYLOAD: Final = 600  # bytes a lane must carry, to be worth the 2.5 that it costs
 STATE_LOW: Final = 1 << 16  # states lie in 2**16 .. 2**32 - 1; each lane ends at 2**16
 STATE_BYTES: Final = 4

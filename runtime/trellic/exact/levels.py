@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ..constants import TRELLIS_STATES
 from ..errors import BadBundle
 
 Int64 = npt.NDArray[np.int64]
@@ -19,8 +20,7 @@ Int64 = npt.NDArray[np.int64]
 GAIN_BITS = 12  # gains are in 2**-12 steps per unit of a latent
 LEVEL_CENTRE = 50  # quality that the entropy networks see as 0
 BUCKET_SIZE = 100  # 1/16 qualities in one bucket of hyper-latent tables
-TRELLIS_CODES = (0, 4, 8, 16, 32, 64, 128, 256)
-DITHER_CODE = len(TRELLIS_CODES)  # of `level_offset`
+DITHER_CODE = len(TRELLIS_STATES)  # of `level_offset`
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class LevelTables:
     def at(self, quality16: int, trellis: int, *, dithered: bool = False) -> Level:
         """Return the integers at a quality (in 1/16) under a trellis of so many states."""
         last = self.first_level + len(self.gain) - 1
-        code = DITHER_CODE if dithered else TRELLIS_CODES.index(trellis)
+        code = DITHER_CODE if dithered else TRELLIS_STATES.index(trellis)
         wanted = quality16 + int(self.level_offset[code])
         level16 = min(max(wanted, 16 * self.first_level), 16 * last)
         gain = self._interpolate(self.gain, level16)

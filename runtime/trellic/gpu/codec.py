@@ -15,10 +15,15 @@ from trellic._device import Device, DeviceArray, default_device, gpu_name
 from trellic.bitstream import DEFAULT_SLICE_SIDE, slice_grid
 from trellic.bundle import Bundle
 from trellic.choice import choose
-from trellic.codec import DEFAULT_DECODER, DEFAULT_QUALITY, DEFAULT_TRELLIS, MAX_PIXELS
 from trellic.coding import CodedLatents
+from trellic.constants import (
+    DEFAULT_DECODER,
+    DEFAULT_QUALITY,
+    DEFAULT_TRELLIS,
+    MAX_PIXELS,
+    TRELLIS_STATES,
+)
 from trellic.errors import BadImage, BadParameter, CorruptStream, EngineError, UnknownModel
-from trellic.exact.levels import TRELLIS_CODES
 from trellic.exact.networks import outputs
 from trellic.gpu import cache, tensorrt
 from trellic.gpu.batch import Image, Images, Run
@@ -96,9 +101,9 @@ class GpuCodec:
             raise BadParameter(
                 "dither for arrays on the GPU", remedy="leave it out, or encode arrays on the host"
             )
-        if trellis not in TRELLIS_CODES:
+        if trellis not in TRELLIS_STATES:
             raise BadParameter(
-                f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_CODES))}"
+                f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_STATES))}"
             )
         number = len(pictures)
         return self.encode_batch(pictures, [to_quality16(quality)] * number, [trellis] * number)

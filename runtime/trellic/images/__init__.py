@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from trellic.images.modes import from_any
 from trellic.images.opening import from_bytes, read, size_of
-from trellic.images.picture import MAX_PIXELS, MAX_SIDE, Picture, to_array
+from trellic.images.picture import Picture, to_array
 from trellic.images.saving import prepare, suffixes, to_bytes, to_pil, write
 from trellic.images.sniff import describe
 
 __all__ = [
-    "MAX_PIXELS",
-    "MAX_SIDE",
     "Picture",
     "describe",
     "from_any",

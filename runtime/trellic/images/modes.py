@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage
 from trellic.images.metadata import Metadata, metadata_of, turn
 from trellic.images.picture import (
-    MAX_PIXELS,
     Picture,
     Pixels,
     check_size,

@@ -10,9 +10,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from trellic._files import read_bytes
+from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage, ImageTooLarge
 from trellic.images.modes import from_pil, raw_modes_of
-from trellic.images.picture import MAX_PIXELS, Picture, check_size
+from trellic.images.picture import Picture, check_size
 from trellic.images.sniff import describe, picture_format
 
 if TYPE_CHECKING:

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trellic.constants import MAX_PIXELS, MAX_SIDE
 from trellic.errors import BadImage, ImageTooLarge, TrellicWarning
-
-MAX_SIDE = 65535  # pixels; the format stores side - 1 in 16 bits' worth of varint
-MAX_PIXELS = 2**28  # default bound, checked before memory is taken
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -23,11 +23,11 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from trellic.constants import MAX_SEED
 from trellic.quantize.levels import STEP32, Int32s, Uint8s, clamp_limit
 
 FIRST_CLASS: Final = 3  # class of bucket 0
 BUCKETS: Final = 16
-MAX_SEED: Final = 2**32 - 1
 GOLDEN: Final = 0x9E3779B9  # keeps small seeds away from 0, which mixes to 0
 MULTIPLIERS: Final = (0x7FEB352D, 0x846CA68B)
 NOISE_SHIFT: Final = 26  # leaves 6 bits

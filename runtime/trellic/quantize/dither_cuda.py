@@ -15,10 +15,10 @@ from numba import cuda
 from trellic import _cuda
 from trellic._cuda import kernel
 from trellic._device import default_device
+from trellic.constants import MAX_SEED
 from trellic.quantize.dither import (
     FIRST_CLASS,
     HALF64,
-    MAX_SEED,
     MULTIPLIERS,
     NOISE_SHIFT,
     Int8s,

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from trellic.decoders import Scale
@@ -102,6 +102,12 @@ class ClassifierSizes(_Sizes):
     blocks: tuple[Blocks, ...]
     channels: int | None = Field(default=None, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _groups_have_blocks(self) -> ClassifierSizes:
+        if len(self.hidden) != len(self.blocks):
+            raise ValueError(f"{len(self.blocks)} numbers of blocks for {len(self.hidden)} groups")
+        return self
 
     @property
     def scale(self) -> Scale:

@@ -24,6 +24,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from trellic.exact.levels import LEVEL_CENTRE
 from trellic.layout import Group, Layout, Step
 
 from ..rates import SIGMA_MIN, bits, scale_ratio
@@ -37,7 +38,6 @@ MEAN_LIMIT = 2**16 - 1
 SCALE_UNIT = 2.0**-5  # the network's scale output is in 1/8 index; 4 indices a real unit
 SCALE_LIMIT = 1023
 SCALE_PARTS = 8  # parts of one scale index in the network's output
-LEVEL_CENTRE = 50  # quality that the entropy networks see as 0
 
 
 class ModelConfig(BaseModel):

@@ -1,0 +1,21 @@
+"""What several layers hold to: defaults of every interface, and ranges of the format.
+
+Nothing is imported here, so that the command line can show them without loading anything.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+DEFAULT_MODEL: Final = "photo"
+DEFAULT_QUALITY: Final = 60.0
+DEFAULT_TRELLIS: Final = 8
+DEFAULT_DECODER: Final = "quality"
+DEFAULT_CLASSIFIER: Final = "class"
+MAX_PIXELS: Final = 2**28  # of a picture, unless the caller allows more
+
+# docs/format.md, section 1
+MAX_SIDE: Final = 65535  # pixels
+TRELLIS_STATES: Final = (0, 4, 8, 16, 32, 64, 128, 256)  # by code; 0 is scalar
+MAX_LANES: Final = 1024
+MAX_SEED: Final = 2**32 - 1  # of dither
