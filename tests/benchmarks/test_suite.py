@@ -1,7 +1,6 @@
 """The whole set of benchmarks, and the lines that are fitted to large pictures."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import big, readme, suite
+from trellic import images
+from trellic.codec import Codec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,26 +57,31 @@ def test_a_line_is_fitted_by_relative_error() -> None:
     assert bent["off"] > 0.5
 
 
-@pytest.mark.slow
-def test_growth_is_measured_fitted_and_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRELLIC_MODELS", str(ROOT / "tests" / "data"))
+def test_growth_is_fitted_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process; `test_peak_memory_is_below_its_bound` measures in processes of their own."""
+    codec, peaks = Codec.load(ROOT / "tests" / "data" / "tiny.zip"), [300e6, 310e6]
+
+    def run(command: str, source: Path, target: Path, *_: object) -> dict[str, object]:
+        if command == "encode":
+            picture = images.read(source)
+            target.write_bytes(codec.encode_picture(picture).data)
+            size = {"width": picture.width, "height": picture.height}
+            times = {"seconds": picture.width / 1000, "cpu_seconds": 1.0}
+            return size | times | {"bytes": 1, "peak_bytes": peaks[0]}
+        return {"seconds": 0.5, "cpu_seconds": 0.5, "peak_bytes": peaks[1]}
+
+    monkeypatch.setattr(big, "run", run)
+    monkeypatch.setattr(big, "make", big._make)
     out = tmp_path / "big.json"
-    arguments = ["--megapixels", "0.02,0.06", "--repeat", "1", "--model", "tiny"]
-    # A process of its own: what this one has held would count as the peak of its children.
-    command = [sys.executable, "-m", "benchmarks.big", *arguments]
-    done = subprocess.run(
-        [*command, "--out", out, "--plots", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    arguments = ["--megapixels", "0.02,0.06", "--model", str(ROOT / "tests" / "data" / "tiny.zip")]
+    arguments += ["--out", str(out), "--plots", str(tmp_path)]
+    assert big.main(arguments) == 0
     found = json.loads(out.read_text())
     assert str(ROOT) not in out.read_text()
     assert [round(row["megapixels"], 2) for row in found["results"]] == [0.02, 0.06]
-    assert found["fits"]["encode"]["peak_bytes"]["fixed"] > 1e7
+    assert found["fits"]["encode"]["peak_bytes"]["fixed"] == pytest.approx(300e6)
+    assert found["fits"]["encode"]["seconds"]["each"] > 1
     assert (tmp_path / "big-light.svg").is_file()
     assert "| 0.1 |" in readme.TABLES["big"](tmp_path)
+    peaks[1] = 900e6
+    assert big.main([*arguments, "--no-plot"]) == 1  # more than its bound
