@@ -16,6 +16,7 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,17 +147,26 @@ def plot(rows: list[Row], untouched: float, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def guesser_for(data: Path, codecs: dict[str, Codec], steps: int, kept: Path) -> nn.Module:
-    """Train the classifier of pictures, or read it where it is kept."""
+def guesser_for(
+    data: Path, codecs: dict[str, Codec], facts: dict[str, Any], kept: Path
+) -> nn.Module:
+    """Train the classifier of pictures; or read it, where one is kept that was made of the same.
+
+    Parameters
+    ----------
+    facts : what decides it: number of "steps", and whose pictures it saw
+    """
     learn = read_set(data / "train")
     made = network(len(learn.names))
-    if not kept.is_file():
+    found = torch.load(kept, weights_only=True) if kept.is_file() else {}
+    if found.get("facts") != facts:
         rng = np.random.default_rng(1)
         sources = [coded(codec, learn.pixels, rng, name) for name, codec in codecs.items()]
-        train(made, [learn.pixels, *sources], learn.labels, steps)
+        train(made, [learn.pixels, *sources], learn.labels, facts["steps"])
         kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(made.state_dict(), kept)
-    made.load_state_dict(torch.load(kept, weights_only=True))
+        found = {"facts": facts, "state": made.state_dict()}
+        torch.save(found, kept)
+    made.load_state_dict(found["state"])
     return made.eval()
 
 
@@ -171,7 +181,7 @@ def main() -> None:
         "--classifier",
         type=Path,
         default=Path("runs/picture-labels.pt"),
-        help="where the classifier of pictures is kept; delete it after a new model",
+        help="where the classifier of pictures is kept; another model or --steps replaces it",
     )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "labels-rate.json")
     parser.add_argument("--plot", type=Path, default=ROOT.parent / "docs/plots/labels-rate.svg")
@@ -181,7 +191,9 @@ def main() -> None:
     ours, test = Trellic.load(options.model), read_set(options.data / "test", options.count)
     facts = ours.bundle.manifest.training["decoders"]["class"]
     steps = options.steps or int(facts["steps"])
-    guesser = guesser_for(options.data, codecs, steps, options.classifier)
+    stream_id = ours.bundle.manifest.stream_id
+    seen = {"steps": steps, "stream_id": stream_id, "data": options.data.resolve().name}
+    guesser = guesser_for(options.data, codecs, seen, options.classifier)
     untouched = accuracy(guesser, test.pixels, test.labels)
     rows = [
         measure(name, codecs[name], quality, test, guesser, ours)
@@ -192,7 +204,7 @@ def main() -> None:
     print(f"\nfrom untouched pictures: {untouched:.1%}; {len(test.labels)} pictures")
     record = {
         "machine": describe(("numpy", "torch", "onnxruntime", "pillow", "pyvips-binary")),
-        "stream_id": ours.bundle.manifest.stream_id,
+        "stream_id": stream_id,
         "test_pictures": len(test.labels),
         "steps": {"from_pictures": steps, "from_latents": facts["steps"]},
         "weights": {

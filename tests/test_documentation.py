@@ -68,7 +68,7 @@ def test_pages_name_options_that_exist():
         name = "add-decoder" if "--add-decoder" in words else words[1]
         if name in known:
             options = {option for part in known[name].params for option in part.opts}
-            named = {flag for word in words[2:] for flag in re.findall(r"^\[?(--?[a-z-]+)", word)}
+            named = {flag for word in words[2:] for flag in re.findall(r"^\[?(--?[a-z][a-z0-9-]*)", word)}
             assert named <= options | {"--help"}, (page, words)
             seen += 1
     assert seen > 40
@@ -82,7 +82,7 @@ def test_pages_name_benchmarks_and_options_that_exist():
         assert source.is_file(), (page, words)
         text = "".join(p.read_text() for p in path.glob("*.py")) if path.is_dir() else ""
         text += source.read_text()
-        for flag in re.findall(r" (--[a-z-]+)", " ".join(words[2:])):
+        for flag in re.findall(r" (--[a-z][a-z0-9-]*)", " ".join(words[2:])):
             assert f'"{flag}"' in text, (page, words, flag)
         seen += 1
     assert seen > 20

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from benchmarks.labels_rate import payload
+from benchmarks.labels_rate import guesser_for, payload
 from benchmarks.picture_labels import accuracy, network, read_set, train
 from PIL import Image
 
@@ -60,3 +60,16 @@ def test_the_classifier_learns(tmp_path):
     made = network(2)
     train(made, [read.pixels, 255 - (255 - read.pixels)], read.labels, steps=12)
     assert accuracy(made.eval(), read.pixels, read.labels) == 1.0
+
+
+def test_a_classifier_of_something_else_is_not_taken(tmp_path):
+    for label, name in enumerate(("warm", "cold")):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.fromarray(tiles(label, 1)[0]).save(tmp_path / "train" / name / "0.png")
+    kept, facts = tmp_path / "kept.pt", {"steps": 1, "stream_id": "00000000"}
+    first = guesser_for(tmp_path, {}, facts, kept).state_dict()
+    again = guesser_for(tmp_path, {}, facts, kept).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    torch.save({"facts": facts | {"steps": 2}, "state": first}, kept)
+    other = guesser_for(tmp_path, {}, facts, kept).state_dict()
+    assert any(not torch.equal(first[name], other[name]) for name in first)

@@ -87,6 +87,13 @@ def test_labels_are_of_whole_pictures(file, trellic, option):
     assert "leave out --region and --best-effort" in result.err
 
 
+def test_labels_have_no_out(file, trellic):
+    result = trellic("decode", file, file.with_name("b.png"), "--decoder", "class", *CPU)
+    assert result.code == 2
+    assert "there is no OUT" in " ".join(result.err.split())
+    assert not result.out
+
+
 def test_pictures_need_out(file, trellic):
     result = trellic("decode", file, "--decoder", "perceptual:0.5", *CPU)
     assert result.code == 2

@@ -102,6 +102,8 @@ def decode(
 
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
     expected = expect(decoder)
+    if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
+        context.fail(f"Decoder {decoder!r} gives labels: there is no OUT, leave out {paths[-1]!r}.")
     if expected.labels:
         labels.run(paths, setting, device.value, json)
     elif len(paths) < 2:

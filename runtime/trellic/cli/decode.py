@@ -70,6 +70,11 @@ def run(
                 _decode(job, engines, setting, report, expected)
 
 
+def is_picture(path: str) -> bool:
+    """Whether a path has the suffix of a picture, which no .tlc file has."""
+    return Path(path).suffix.lower() in images.suffixes()
+
+
 def read_stream(path: str) -> bytes:
     """Read a file that should be a .tlc file.
 
