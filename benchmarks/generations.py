@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from rich.progress import Progress
 
 from benchmarks._machine import describe
 from benchmarks.codecs import Codec, Pixels, Spec, make
+from benchmarks.measure import find_images, read_pixels
 from benchmarks.metrics import psnr
 
 ROOT = Path(__file__).resolve().parent
@@ -122,15 +122,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "generations.json")
     parser.add_argument("--plot", type=Path, default=ROOT.parent / "docs/plots/generations.svg")
     options = parser.parse_args()
-    paths = sorted(p for p in options.images.iterdir() if p.suffix.lower() in (".png", ".webp"))
-    photos = [np.asarray(Image.open(p).convert("RGB")) for p in paths[: options.count]]
-    if not photos:
-        parser.error(f"no .png or .webp photo in {options.images}")
+    try:
+        paths = find_images(options.images)[: options.count]
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    photos = [read_pixels(path) for path in paths]
     results = measure(options.codecs.split(","), photos, options.rounds)
     print(table(results))
     record = {
         "machine": describe(("numpy", "numba", "onnxruntime", "pillow", "imagecodecs")),
-        "photos": [p.name for p in paths[: options.count]],
+        "photos": [path.name for path in paths],
         "results": [asdict(loss) for loss in results],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
