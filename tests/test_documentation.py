@@ -68,7 +68,9 @@ def test_pages_name_options_that_exist():
         name = "add-decoder" if "--add-decoder" in words else words[1]
         if name in known:
             options = {option for part in known[name].params for option in part.opts}
-            named = {flag for word in words[2:] for flag in re.findall(r"^\[?(--?[a-z][a-z0-9-]*)", word)}
+            named = {
+                flag for word in words[2:] for flag in re.findall(r"^\[?(--?[a-z][a-z0-9-]*)", word)
+            }
             assert named <= options | {"--help"}, (page, words)
             seen += 1
     assert seen > 40

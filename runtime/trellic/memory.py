@@ -23,11 +23,12 @@ smaller where that makes it fit. What else a program holds comes on top.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .bitstream import BLOCK, DEFAULT_SLICE_SIDE, Header, Rectangle
-from .errors import ImageTooLarge
+from .errors import BadParameter, ImageTooLarge
 from .layout import STRIDE, Plane
 from .transforms import WHOLE
 
@@ -147,7 +148,11 @@ def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
     Raises
     ------
     ImageTooLarge
+    BadParameter
+        When the limit is no number of bytes.
     """
+    if limit is not None and (not isinstance(limit, numbers.Real) or isinstance(limit, bool)):
+        raise BadParameter(f"max_memory {limit!r}", expected="a number of bytes, or None")
     if limit is not None and need > limit:
         raise ImageTooLarge(
             f"{purpose} takes up to {_megabytes(need)}",
@@ -168,7 +173,10 @@ def tile_side(need: Callable[[int], int], limit: int | None, purpose: str, remed
     ------
     ImageTooLarge
         When even the smallest tiles do not.
+    BadParameter
+        When the limit is no number of bytes.
     """
+    check(0, limit, purpose)
     for side in SIDES:
         if limit is None or need(side) <= limit:
             return side

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -589,6 +590,14 @@ def test_more_bits_never_mean_fewer_lanes():
 def test_bad_options_are_named(tiny, bad):
     with pytest.raises(BadParameter, match="trellis"):
         tiny.encode(np.zeros((8, 8, 3), np.uint8), **bad)
+
+
+@pytest.mark.parametrize("limit", ["1G", True, [5]])
+def test_a_limit_of_memory_is_a_number(tiny, limit):
+    data = tiny.encode(np.zeros((8, 8, 3), np.uint8))
+    for call in (partial(tiny.encode, np.zeros((8, 8, 3), np.uint8)), partial(tiny.decode, data)):
+        with pytest.raises(BadParameter, match="max_memory"):
+            call(max_memory=limit)
 
 
 @pytest.mark.parametrize("threads", ["a", 1.5, -1])
