@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from benchmarks import published, speed_tables, tables
 from benchmarks.bdrate import BdRate
+from benchmarks.domain_tables import domains
 from benchmarks.labels import label
 from benchmarks.runs import Comparison
 from benchmarks.scores import SCORES
@@ -215,6 +216,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "rd-psnr": rd_psnr,
     "rd-scores": rd_scores,
     "rd-photos": rd_photos,
+    "domains": domains,
     "coder": coder,
     "gaussian": gaussian,
     "big": big,
