@@ -2,8 +2,9 @@
 
 import re
 
-from benchmarks import readme
 from benchmarks.universal_tables import TABLES, report_beside
+
+from benchmarks import readme
 
 PAGE = readme.ROOT / "docs" / "universal.md"
 
