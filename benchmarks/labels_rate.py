@@ -25,7 +25,7 @@ from torch import nn
 
 from benchmarks._machine import describe
 from benchmarks.codecs import Codec, Spec, make
-from benchmarks.labels import label
+from benchmarks.labels_tables import markdown, plot
 from benchmarks.metrics import psnr
 from benchmarks.picture_labels import LabelledSet, accuracy, coded, network, read_set, train
 from trellic import bitstream
@@ -105,48 +105,6 @@ def measure(
     )
 
 
-def table(rows: list[Row]) -> str:
-    """Return all rows as Markdown."""
-    lines = [
-        "| codec | quality | bpp, files | bpp, payloads | PSNR | from latents | from pictures |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        latents = f"{row.accuracy['latents']:.1%}" if "latents" in row.accuracy else ""
-        lines.append(
-            f"| {label(row.codec)} | {row.quality:g} | {row.file_bpp:.2f} | {row.payload_bpp:.2f} "
-            f"| {row.psnr:.1f} | {latents} | {row.accuracy['pictures']:.1%} |"
-        )
-    return "\n".join(lines)
-
-
-def plot(rows: list[Row], untouched: float, path: Path) -> None:
-    """Draw accuracy over bits, of whole files and of payloads."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "labels"
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-    both = figure.subplots(1, 2, sharey=True)
-    for axes, bits in zip(both, ("file_bpp", "payload_bpp"), strict=True):
-        for who in ("latents", "pictures"):
-            for name in LADDERS:
-                own = [row for row in rows if row.codec == name and who in row.accuracy]
-                style = {"marker": "o", "ms": 3, "ls": "-" if who == "latents" else "--"}
-                points = [getattr(r, bits) for r in own], [100 * r.accuracy[who] for r in own]
-                if own:
-                    axes.plot(*points, label=f"{label(name)}, from {who}", **style)
-        axes.axhline(100 * untouched, color="grey", lw=0.8, label="from untouched pictures")
-        axes.set(xlim=(0, 6), xlabel=f"bit/pixel ({bits.removesuffix('_bpp')}s)")
-        axes.grid(alpha=0.3)
-    both[0].set_ylabel("labels that are right, %")
-    both[0].legend(fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
-
-
 def guesser_for(
     data: Path, codecs: dict[str, Codec], facts: dict[str, Any], kept: Path
 ) -> nn.Module:
@@ -184,7 +142,7 @@ def main() -> None:
         help="where the classifier of pictures is kept; another model or --steps replaces it",
     )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "labels-rate.json")
-    parser.add_argument("--plot", type=Path, default=ROOT.parent / "docs/plots/labels-rate.svg")
+    parser.add_argument("--plots", type=Path, default=ROOT.parent / "docs" / "plots")
     options = parser.parse_args()
     specs = {name: name for name in LADDERS} | {"trellic": f"trellic:model={options.model}"}
     codecs = {name: make(Spec.parse(spec)) for name, spec in specs.items()}
@@ -200,8 +158,6 @@ def main() -> None:
         for name, ladder in LADDERS.items()
         for quality in ladder
     ]
-    print(table(rows))
-    print(f"\nfrom untouched pictures: {untouched:.1%}; {len(test.labels)} pictures")
     record = {
         "machine": describe(("numpy", "torch", "onnxruntime", "pillow", "pyvips-binary")),
         "stream_id": stream_id,
@@ -216,7 +172,9 @@ def main() -> None:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    plot(rows, untouched, options.plot)
+    plot(record, options.plots, options.out.stem)
+    print(markdown(record))
+    print(f"\nfrom untouched pictures: {untouched:.1%}; {len(test.labels)} pictures")
 
 
 def _weights(codec: Trellic) -> int:

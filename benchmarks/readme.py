@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/benchmarks.md from the committed results.
+"""Write the tables of README.md and of pages in docs/ from the committed results.
 
 ::
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import published, speed_tables, tables
+from benchmarks import labels_tables, published, speed_tables, tables, universal_tables
 from benchmarks.bdrate import BdRate
 from benchmarks.domain_tables import domains
 from benchmarks.labels import label
@@ -26,7 +26,10 @@ from benchmarks.scores import SCORES
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "model-cifar", "universal")),
+)
 BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 SHORT = {published.VTM[0]: "VTM-9.1 (published)", published.VTM[1]: "VTM-9.1 (corrected)"}
 
@@ -193,6 +196,25 @@ def _line(part: str, fitted: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
+# ---- labels ----
+
+
+def labels_rate(results: Path) -> str:
+    """Draw labels that are right at how many bits, straight from latents and from pictures."""
+    run = _load(results / "labels-rate.json")
+    return f"{labels_tables.markdown(run)}\n\n{_labels_facts(run)} {_made(run)}"
+
+
+def _labels_facts(run: Mapping[str, Any]) -> str:
+    weights, steps = run["weights"], run["steps"]
+    return (
+        f"{run['test_pictures']:,} test pictures; the classifier of pictures is right for "
+        f"{run['untouched']:.1%} of untouched ones; weights {weights['from_latents']:,} (`class`) "
+        f"and {weights['from_pictures']:,} (pictures), {steps['from_latents']:,} and "
+        f"{steps['from_pictures']:,} training steps."
+    )
+
+
 # ---- what all of them share ----
 
 
@@ -220,6 +242,8 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "coder": coder,
     "gaussian": gaussian,
     "big": big,
+    "labels-rate": labels_rate,
+    **universal_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 

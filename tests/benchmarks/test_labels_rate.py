@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.labels_rate import guesser_for, payload
+from benchmarks.labels_tables import markdown, plot
 from benchmarks.picture_labels import accuracy, network, read_set, train
 from PIL import Image
 
@@ -73,3 +74,24 @@ def test_a_classifier_of_something_else_is_not_taken(tmp_path):
     torch.save({"facts": facts | {"steps": 2}, "state": first}, kept)
     other = guesser_for(tmp_path, {}, facts, kept).state_dict()
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def made_up(codec: str, bpp: float, **right: float) -> dict:
+    bits = {"file_bpp": bpp + 1, "payload_bpp": bpp}
+    return {"codec": codec, "quality": 40, **bits, "psnr": 30.0, "accuracy": right}
+
+
+def test_other_codecs_are_read_at_equal_bits(tmp_path):
+    rows = [
+        made_up("trellic", 1.0, pictures=0.6, latents=0.7),
+        *(made_up("jpeg", bpp, pictures=bpp / 10) for bpp in (4.0, 0.5, 2.0)),
+        *(made_up("webp", bpp, pictures=0.2) for bpp in (1.5, 3.0)),
+    ]
+    run = {"rows": rows, "untouched": 0.75}
+    assert markdown(run).splitlines()[2:] == [
+        "| 40 | 2.00 | 1.00 | 30.0 dB | 70.0% | 60.0% | 10.0% | - | 10.0% | - |"
+    ]
+    written = plot(run, tmp_path, "labels")
+    assert sorted(p.name for p in written if p.stat().st_size) == [
+        f"labels-{theme}.{kind}" for theme in ("dark", "light") for kind in ("png", "svg")
+    ]

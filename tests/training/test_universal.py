@@ -363,3 +363,16 @@ def test_penalties_are_measured_from_the_lower_hull(tmp_path):
     assert penalty_at(good, [a, b], "cross_entropy") == pytest.approx(-0.5)
     assert penalty_at(low, [a, b], "cross_entropy") is None
     assert penalty_at(a, [], "cross_entropy") is None
+
+
+@pytest.mark.parametrize("name", ["mnist_universal", "photo"])
+def test_a_recipe_is_named_or_given_by_its_path(name):
+    shipped = RECIPES / f"{name}.yaml"
+    short = RECIPES.parents[1] / "recipes" / f"{name}.yaml"  # training/recipes, a link
+    for given in (Path(name), shipped, short):
+        assert cli.shipped_recipe(given).samefile(shipped)
+
+
+def test_the_path_of_a_recipe_that_is_not_there_is_refused():
+    with pytest.raises(BadParameter, match="mnist_universal"):
+        cli.shipped_recipe(Path("elsewhere/mnist_universal.yaml"))
