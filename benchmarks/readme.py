@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/benchmarks.md from the committed results.
+"""Write the tables of README.md and of two pages in docs/ from the committed results.
 
 ::
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import published, speed_tables, tables
+from benchmarks import decoders_tables, published, speed_tables, tables
 from benchmarks.bdrate import BdRate
 from benchmarks.labels import label
 from benchmarks.runs import Comparison
@@ -25,7 +25,7 @@ from benchmarks.scores import SCORES
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "decoders.md")
 BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 SHORT = {published.VTM[0]: "VTM-9.1 (published)", published.VTM[1]: "VTM-9.1 (corrected)"}
 
@@ -218,6 +218,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "coder": coder,
     "gaussian": gaussian,
     "big": big,
+    **decoders_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 
