@@ -13,6 +13,9 @@ are medians of decoding in this process, the decoders taking turns.
 With ``--critic TRAIN`` a critic is trained for each decoder on crops of the photos in that folder
 and of what the decoder makes of them; its distance on the pictures in DIR, which it has not seen,
 is shown and not counted (see `benchmarks.critic`).
+
+Scores do not mind a busy machine, times do: `benchmarks.decoders_times` measures those of a run
+again.
 """
 
 import argparse
@@ -90,8 +93,11 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "differences": [asdict(one) for one in found],
         "rows": [asdict(row) for row in rows],
     }
+    out = options.out or Path("benchmarks/results") / (
+        f"decoders-{options.name or options.images.resolve().name}.json"
+    )
     _print(result, rows, found, console)
-    _write(result, rows, found, options, console)
+    write(result, rows, found, out, None if options.no_plot else options.plots, console)
 
 
 def goals(found: Iterable[Difference]) -> dict[str, bool]:
@@ -234,23 +240,23 @@ def _print(
         console.print(f"{goal}: {'met' if met else 'missed'}", highlight=False)
 
 
-def _write(
+def write(
     result: dict[str, Any],
     rows: Sequence[Row],
     found: Sequence[Difference],
-    options: argparse.Namespace,
+    out: Path,
+    plots: Path | None,
     console: Console,
 ) -> None:
-    stem = f"decoders-{options.name or options.images.resolve().name}"
-    out = options.out or Path("benchmarks/results") / f"{stem}.json"
+    """Write a run as JSON, its page beside it, and, into the folder `plots`, its plots."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(lines(result) + "\n", encoding="utf-8")
     out.with_suffix(".md").write_text(page(result, rows, found), encoding="utf-8")
     console.print(f"wrote {out} and {out.with_suffix('.md').name}")
-    if not options.no_plot:
+    if plots:
         from benchmarks.decoders_plot import plot  # matplotlib takes a second to import
 
-        for path in plot(rows, options.plots, stem):
+        for path in plot(rows, plots, out.stem):
             console.print(f"wrote {path}")
 
 

@@ -81,8 +81,8 @@ def measure(
     repeats
         Times that each decodes; they take turns, so that a busy moment hits all.
     """
-    decodes = {name: _decode(codec, name) for name in decoders}
-    times, pictures = timed(decodes, data, repeats)
+    ways = decodes(codec, decoders)
+    times, pictures = timed(ways, data, repeats)
     rows = []
     for name, decoded in pictures.items():
         reference, scale = reduced(original, decoded)
@@ -92,7 +92,7 @@ def measure(
                 quality,
                 name,
                 len(data),
-                bytes_needed(decodes[name], data, decoded),
+                bytes_needed(ways[name], data, decoded),
                 8 * len(data) / (original.shape[0] * original.shape[1]),
                 scale,
                 times[name],
@@ -107,14 +107,19 @@ def defined(score: str, pixels: Pixels) -> bool:
     return SCORES[score].defined(pixels)
 
 
+def decodes(codec: Codec, decoders: Sequence[str]) -> dict[str, Decode]:
+    """Return the functions that decode with each of some decoders."""
+    return {name: _decode(codec, name) for name in decoders}
+
+
 def timed(
-    decodes: Mapping[str, Decode], data: bytes, repeats: int
+    ways: Mapping[str, Decode], data: bytes, repeats: int
 ) -> tuple[dict[str, float], dict[str, Pixels]]:
     """Return each one's median seconds and its picture; they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in decodes}
+    times: dict[str, list[float]] = {name: [] for name in ways}
     pictures = {}
     for _ in range(repeats):
-        for name, decode in decodes.items():
+        for name, decode in ways.items():
             start = perf_counter()
             pictures[name] = decode(data)
             times[name].append(perf_counter() - start)

@@ -17,7 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import labels_tables, published, speed_tables, tables, universal_tables
+from benchmarks import (
+    decoders_tables,
+    labels_tables,
+    published,
+    speed_tables,
+    tables,
+    universal_tables,
+)
 from benchmarks.bdrate import BdRate
 from benchmarks.domain_tables import domains
 from benchmarks.labels import label
@@ -28,7 +35,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "model-cifar", "universal")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("benchmarks", "decoders", "model-cifar", "universal")
+    ),
 )
 BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 SHORT = {published.VTM[0]: "VTM-9.1 (published)", published.VTM[1]: "VTM-9.1 (corrected)"}
@@ -244,6 +254,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "big": big,
     "labels-rate": labels_rate,
     **universal_tables.TABLES,
+    **decoders_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 

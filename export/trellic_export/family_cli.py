@@ -89,6 +89,11 @@ def _start(
     """Return the decoder that training starts from."""
     torch.manual_seed(recipe.seed)
     network = recipe.network.make(bundle.manifest.layout, len(labels or []))
+    if weights is None and recipe.stay:
+        raise BadParameter(
+            f"the recipe keeps {recipe.stay:g} of the weights that training starts from",
+            remedy="name them with --weights, or set stay to 0",
+        )
     if weights is None:
         return network
     with reading(weights, "cannot be started from"):

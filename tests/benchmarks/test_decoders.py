@@ -13,7 +13,7 @@ import pytest
 from benchmarks.codecs import Pixels
 from PIL import Image
 
-from benchmarks import decoders, decoders_page, family
+from benchmarks import decoders, decoders_page, decoders_times, family
 from trellic.codec import Codec
 from trellic.errors import CorruptStream
 
@@ -158,8 +158,26 @@ def test_a_run_from_folder_to_table(two_decoders: Path, tmp_path: Path) -> None:
     assert f"| {first['scores']['psnr']:.2f} |" not in page  # the table has means of two pictures
     means = [r["scores"]["psnr"] for r in result["rows"] if r["quality"] == 30]
     assert f"| {np.mean(means):.2f} |" in page
-    assert (tmp_path / "decoders-photos-dark.svg").is_file()
+    assert (tmp_path / "out-dark.svg").is_file()
     assert str(tmp_path) not in out.read_text() + page
+    check_times_are_measured_again(out, images, two_decoders)
+
+
+def check_times_are_measured_again(out: Path, images: Path, model: Path) -> None:
+    result = json.loads(out.read_text())
+    for one in result["rows"]:
+        one["seconds"] = 1000.0
+    out.write_text(json.dumps(result))
+    options = [str(x) for x in (out, "--images", images, "--model", model, "--repeats", 1)]
+    assert decoders_times.main(options) == 0
+    again = json.loads(out.read_text())
+    assert all(0 < one["seconds"] < 100 for one in again["rows"])
+    assert [one["scores"] for one in again["rows"]] == [one["scores"] for one in result["rows"]]
+    assert again["critic"] == result["critic"]
+    result["rows"][0]["bytes"] += 1
+    out.write_text(json.dumps(result))
+    assert decoders_times.main(options) == 2
+    assert json.loads(out.read_text()) == result
 
 
 @pytest.mark.parametrize(

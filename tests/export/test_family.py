@@ -87,6 +87,35 @@ def test_a_few_steps_lower_the_loss(name, bundle, packed, tmp_path):
     assert losses[1] < losses[0]
 
 
+def test_a_result_may_stay_a_share_of_the_start(bundle, packed, tmp_path):
+    settings = load_decoder_recipe(RECIPE, "fast")
+    found = {}
+    for stay in (0.0, 0.75):
+        chosen = settings.model_copy(update={"stay": stay})
+        found[stay], _ = train_decoder(
+            chosen,
+            fresh("fast", bundle),
+            bundle,
+            packed,
+            tmp_path / "a",
+            10,
+            steps=3,
+            progress=False,
+        )
+    start = fresh("fast", bundle).state_dict()
+    far, near = found[0.0].state_dict(), found[0.75].state_dict()
+    assert any(not torch.equal(far[n], start[n]) for n in start)
+    for name, value in start.items():
+        expected = 0.75 * value + 0.25 * far[name]
+        assert torch.allclose(near[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_share_of_no_start_is_refused(bundle):
+    settings = load_decoder_recipe(RECIPE, "fast").model_copy(update={"stay": 0.5})
+    with pytest.raises(BadParameter, match="--weights"):
+        family_cli._start(settings, bundle, None, None)
+
+
 def test_every_kind_is_added_and_the_rest_stays(bundle, tmp_path):
     out = tmp_path / "new.zip"
     opened = bundle

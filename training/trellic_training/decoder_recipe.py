@@ -41,6 +41,7 @@ class DecoderRecipe(Schedule):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="of a decoder of labels")
     distill: float = Field(0.0, ge=0, description="weight of the error against the teacher")
     adversary: Adversary | None = None
+    stay: float = Field(0.0, ge=0, lt=1, description="share of the start in the final weights")
     quantizers: tuple[Kind, ...] = (8, 8, 32, 0)
     learning_rate: float = 5e-4
     warmup_steps: int = 100

@@ -13,7 +13,7 @@ from .pool import Batch
 from .stage import Clock
 from .structure import contrast_error, structural_error
 
-FLOORS = {"mse": 4e-6, "structure": 1e-3, "contrast": 1e-4}  # of the teacher's errors
+FLOORS = {"mse": 4e-6, "structure": 1.0, "contrast": 1e-4}  # of the teacher's errors
 
 
 class PerceptualStage(DecoderStage):

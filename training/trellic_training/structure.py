@@ -1,9 +1,11 @@
 """What squared error does not see: structure and local contrast, at several scales.
 
-After SSIMULACRA 2 (Sneyers 2023): in opponent colours of the cube root of linear light, at each
-scale the structural similarity (Wang et al. 2004), and how much local contrast was lost or added.
-Its 108 trained weights are not used: each map counts by its mean and by its fourth-power mean,
-which large errors in few places dominate.
+Structure is SSIMULACRA 2 (J. Sneyers, Cloudinary, 2022, weights of April 2023; published with
+libjxl as tools/ssimulacra2.cc, BSD licence), written so that gradients flow: in opponent colours of
+the cube root of linear light, at each scale the structural similarity (Wang et al. 2004), and how
+much local contrast was added or lost; each of these maps counts by its mean and by its fourth-power
+mean, which large errors in few places dominate. Of the 108 published weights those under 0.01 are
+left out: they move the score by less than 0.01.
 """
 
 from __future__ import annotations
@@ -14,27 +16,77 @@ from torch.nn import functional
 
 SIGMA, TAPS = 1.5, 11
 STABLE = 9e-4  # added to variances
-SCALES = 5
 SMALLEST = 8  # pixels a side of the last scale
-BIAS = 0.0037930733  # of the cube root, of JPEG XL's XYB
-MIX = ((0.3, 0.622, 0.078), (0.23, 0.692, 0.078), (0.24342269, 0.20476744, 0.55180987))
+BIAS = 0.0037930732552754493  # of the cube root, of JPEG XL's XYB
+MIX = (
+    (0.3, 0.622, 0.078),
+    (0.23, 0.692, 0.078),
+    (0.24342268924547819, 0.20476744424496821, 0.5518098665095536),
+)
+Six = tuple[float, float, float, float, float, float]
+# At each scale, finest first, of each channel (0: red - green, 1: luminance, 2: blue - luminance)
+# that counts there: weights of the means of what is unlike, added and lost, then of their
+# fourth-power means. A sixth scale has no weight over 0.01.
+WEIGHTS: tuple[dict[int, Six], ...] = (
+    {1: (0, 0, 0, 7.466890328078848, 0, 17.445833984131262)},
+    {
+        0: (0, 0, 0, 1.1041726426657346, 0, 0),
+        1: (0, 0, 0, 6.683678146179332, 0, 1.027889937768264),
+    },
+    {
+        0: (0, 0, 0, 1.8422455520539298, 11.441172603757666, 0),
+        1: (225.20515300849274, 0, 0, 19.213238186143016, 0, 0),
+    },
+    {
+        0: (0, 0, 0, 1.8787594979546387, 10.94906990605142, 0),
+        1: (176.39317598450694, 0, 0, 24.43300999870476, 0.28520802612117757, 0),
+        2: (0, 0, 0, 8.826982764996862, 23.19243343998926, 0),
+    },
+    {
+        0: (0, 0.9677937080626833, 0, 0, 0.9981766977854967, 0),
+        1: (0, 0, 0, 34.77906344483772, 44.835625328877896, 0),
+        2: (
+            *(95.1080498811086, 0.9863978034400682, 0.9834382792465353),
+            *(0, 171.2667255897307, 0.9807858872435379),
+        ),
+    },
+)
+# From the weighted sum to points: 10 (first t + second t^2 + third t^3)^POWER, t = SHARE sum.
+SHARE, POWER = 0.9562382616834844, 0.6276336467831387
+FIRST, SECOND, THIRD = 2.326765642916932, -0.020884521182843837, 6.248496625763138e-05
+LEAST = 1e-3  # of the sum: the power's slope at 0 is infinite
 
 
 def structural_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Structural and contrast error of each picture, 0 if equal: (N,).
+    """Points that each picture lacks to 100 by SSIMULACRA 2, about 0 if equal: (N,).
+
+    Scales with a side under 8 pixels do not count, as in the original. The edge is mirrored.
 
     Parameters
     ----------
-    x_hat, x : (N, 3, H, W) in [-1/2, 1/2], sides at least 16
+    x_hat, x : (N, 3, H, W) in [-1/2, 1/2], sides at least 8; not rounded to 8 bits
     """
     a, b = linear(x_hat), linear(x)
     total = torch.zeros(len(x), device=x.device)
-    scales = 0
-    while scales < SCALES and min(a.shape[2:]) >= SMALLEST:
-        total = total + _at_one_scale(opponents(a), opponents(b))
-        a, b = functional.avg_pool2d(a, 2), functional.avg_pool2d(b, 2)
-        scales += 1
-    return total / scales
+    for weights in WEIGHTS:
+        if min(a.shape[2:]) < SMALLEST:
+            break
+        channels = list(weights)
+        maps = _maps(opponents(a)[:, channels], opponents(b)[:, channels])
+        weight = torch.tensor(list(weights.values()), device=x.device)
+        total = total + (_norms(maps) * weight).sum((1, 2))
+        a, b = _halved(a), _halved(b)
+    return _points(total)
+
+
+def _points(total: Tensor) -> Tensor:
+    t = (SHARE * total).clamp_min(LEAST)
+    return 10 * (FIRST * t + SECOND * t**2 + THIRD * t**3) ** POWER
+
+
+def _halved(light: Tensor) -> Tensor:
+    """Half the size by means of 2x2; an odd last row or column is the mean of what is there."""
+    return functional.avg_pool2d(light, 2, ceil_mode=True)
 
 
 def linear(x: Tensor) -> Tensor:
@@ -53,19 +105,20 @@ def opponents(light: Tensor) -> Tensor:
     return torch.stack([7 * (red - green) + 0.42, luma + 0.01, blue - luma + 0.55], 1)
 
 
-def _at_one_scale(a: Tensor, b: Tensor) -> Tensor:
+def _maps(a: Tensor, b: Tensor) -> Tensor:
+    """Unlike, added and lost structure at each place: (N, C, 3, H, W), not negative."""
     mean_a, mean_b, aa, bb, ab = blur(torch.cat([a, b, a * a, b * b, a * b], 1)).chunk(5, 1)
     variance = (aa - mean_a**2) + (bb - mean_b**2) + STABLE
     covariance = 2 * (ab - mean_a * mean_b) + STABLE
     unlike = 1 - (1 - (mean_a - mean_b) ** 2) * covariance / variance
     contrast = (1 + (a - mean_a).abs()) / (1 + (b - mean_b).abs()) - 1
-    return _counted(unlike.clamp_min(0)) + _counted(contrast.abs())
+    return torch.stack([unlike, contrast, -contrast], 2).clamp_min(0)
 
 
-def _counted(error: Tensor) -> Tensor:
-    """Mean over channels of the mean and of the fourth-power mean: (N,)."""
-    fourth = (error.pow(4).mean((2, 3)) + 1e-12) ** 0.25
-    return (error.mean((2, 3)) + fourth).mean(1)
+def _norms(maps: Tensor) -> Tensor:
+    """Means of maps, then their fourth-power means: (N, C, 6)."""
+    fourth = (maps.pow(4).mean((3, 4)) + 1e-20) ** 0.25
+    return torch.cat([maps.mean((3, 4)), fourth], 2)
 
 
 def contrast_error(x_hat: Tensor, x: Tensor) -> Tensor:
