@@ -75,9 +75,9 @@ def layer(before: int, after: int, stride: int) -> dict[str, float | str]:
 def networks(model: str) -> list[dict[str, float | str]]:
     """Measure g_a and every decoder of the whole picture, in each precision that they have."""
     rows = []
-    for precision in ("fp32", "int8"):
+    manifest = Codec(model, "cpu", 1).bundle.manifest
+    for precision in manifest.encoder.precisions:
         codec = Codec(model, "cpu", 1, precision)
-        manifest = codec.bundle.manifest
         rng = np.random.default_rng(1)
         pixels = rng.integers(0, 256, (1, HEIGHT, WIDTH, 3), np.uint8)
         stride = manifest.layout.stride
