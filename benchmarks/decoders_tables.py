@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.family import BASE
+from benchmarks.speed_tables import table
 
 PHOTO, QUALITY = "kodim05.png", 40  # the one file
 SETS = {"kodak": "Kodak", "aerial_mixed": "aerial_mixed"}
@@ -18,7 +19,8 @@ def photo(results: Path) -> str:
     run = _run(results, "kodak")
     rows = [row for row in run["rows"] if (row["image"], row["quality"]) == (PHOTO, QUALITY)]
     head = ["decoder", "size", "kMAC/pixel", "PSNR, dB", "SSIMULACRA2", "sliced Wasserstein"]
-    lines = [[*head, "time, ms", "bytes read"], ["---", *["---:"] * 7]]
+    head += ["time, ms", "bytes read"]
+    lines = []
     for row in rows:
         scores = row["scores"]
         lines.append(
@@ -37,7 +39,7 @@ def photo(results: Path) -> str:
     threads = run["threads"] or "all"
     machine = run.get("times_machine", run["machine"])
     return (
-        f"{_markdown(lines)}\n\n{PHOTO} at quality {QUALITY}: one file of "
+        f"{table(head, lines)}\n\n{PHOTO} at quality {QUALITY}: one file of "
         f"{rows[0]['bytes']:,} bytes. Times: {threads} thread(s) of {machine['processor']}. "
         "A smaller picture is compared with the photo's means over squares."
     )
@@ -46,7 +48,7 @@ def photo(results: Path) -> str:
 def gains(results: Path) -> str:
     """Draw by how much `perceptual` is better than `quality`, on each set at each quality."""
     head = ["set", "quality", "SSIMULACRA2", "sliced Wasserstein", "of quality's", "PSNR, dB"]
-    lines = [head, ["---", *["---:"] * 5]]
+    lines = []
     for name, shown in SETS.items():
         run = _run(results, name)
         found = {
@@ -67,7 +69,7 @@ def gains(results: Path) -> str:
                 for score, digits in zip(GAINS, (2, 1, 2), strict=True)
             ]
             lines.append([shown, f"{quality:g}", cells[0], cells[1], f"{share:+.0%}", cells[2]])
-    return _markdown(lines)
+    return table(head, lines)
 
 
 def _run(results: Path, name: str) -> dict[str, Any]:
@@ -78,10 +80,6 @@ def _run(results: Path, name: str) -> dict[str, Any]:
 def _interval(one: dict[str, Any], digits: int) -> str:
     low, high = one["ci95"]
     return f"{one['mean']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 TABLES: Final[dict[str, Callable[[Path], str]]] = {"decoders-photo": photo, "decoders-gains": gains}

@@ -32,13 +32,7 @@ from benchmarks.metrics import psnr
 from benchmarks.plots import Theme, colour_axes, write
 from benchmarks.speed_tables import table
 from trellic_training.data import PackedPhotos
-from trellic_training.learning_curve import (
-    COLUMNS,
-    PHOTOS,
-    QUALITIES,
-    coded,
-    validation_crops,
-)
+from trellic_training.learning_curve import PHOTOS, append_points, validation_crops
 from trellic_training.weights import load_weights
 
 ANCHOR = "avif:speed=6"
@@ -106,15 +100,7 @@ def _add(path: Path, minutes: str, weights: str, pack: PackedPhotos) -> None:
     """Measure weights and append their points."""
     model, facts = load_weights(Path(weights))
     crops = validation_crops(pack, PHOTOS)
-    new = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(COLUMNS)
-        for quality in QUALITIES:
-            bpp, decibel = coded(model.eval(), crops, quality)
-            step = facts.get("steps", 0)
-            writer.writerow([step, minutes, f"{quality:g}", f"{bpp:.5f}", f"{decibel:.4f}"])
+    append_points(path, facts.get("steps", 0), minutes, model.eval(), crops)
 
 
 def _anchor(pack: PackedPhotos, console: Console) -> Curve:

@@ -55,19 +55,22 @@ class LearningCurve(lightning.Callback):
         if not isinstance(module, EndToEnd):
             raise TypeError(f"a learning curve of {type(module).__name__}")
         self.written = trainer.global_step
-        minutes = self.before + module.clock.minutes()
+        minutes = f"{self.before + module.clock.minutes():.2f}"
         crops = self.crops.to(module.device)
-        new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(COLUMNS)
-            for quality in QUALITIES:
-                bpp, psnr = coded(module.average.eval(), crops, quality)
-                writer.writerow(
-                    [self.written, f"{minutes:.2f}", f"{quality:g}", f"{bpp:.5f}", f"{psnr:.4f}"]
-                )
+        append_points(self.path, self.written, minutes, module.average.eval(), crops)
+
+
+def append_points(path: Path, step: int, minutes: str, model: PhotoModel, crops: Tensor) -> None:
+    """Measure a model at every quality, and append the points to a learning curve's file."""
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(COLUMNS)
+        for quality in QUALITIES:
+            bpp, psnr = coded(model, crops, quality)
+            writer.writerow([step, minutes, f"{quality:g}", f"{bpp:.5f}", f"{psnr:.4f}"])
 
 
 def _last_minutes(path: Path) -> float:
