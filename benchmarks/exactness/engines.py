@@ -15,6 +15,8 @@ import onnxruntime
 import torch
 from torch.nn import functional
 
+from trellic.exact import vnni
+from trellic.exact.compiled import CompiledNetwork
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 
 from .integers import evaluate
@@ -48,6 +50,7 @@ def cpu_variants() -> list[Variant]:
     return [
         *(Variant(f"int64 {name}", _judge(last)) for name, last in LAYOUTS.items()),
         Variant("trellic, plain integers", lambda network, _: network),
+        *_compiled_variants(),
         *_onnxruntime_variants("CPUExecutionProvider", THREADS),
         *_torch_variants("cpu", {"float32": torch.float32, "float64": torch.float64}),
         Variant("torch cpu float32 NCHW, without oneDNN", _without_onednn),
@@ -71,6 +74,16 @@ def gpu_variants() -> list[Variant]:
 
 def _judge(last: bool) -> Load:
     return lambda network, _: lambda x: evaluate(network, x, channels_last=last)
+
+
+def _compiled_variants() -> list[Variant]:
+    """Return Trellic's own kernels, where the processor has what they need."""
+
+    def load(network: IntegerNetwork, _: bytes) -> Evaluate:
+        engine = CompiledNetwork(network, 2)
+        return lambda x: [y[0] for y in engine({"x": x[None]})]
+
+    return [Variant("trellic, AVX-512 VNNI", load)] if vnni.available() else []
 
 
 # ---- onnxruntime ----

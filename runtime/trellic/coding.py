@@ -38,8 +38,6 @@ Float32 = npt.NDArray[np.float32]
 Mode = Literal["search", "round"]
 Observer = Callable[[Int32, Uint8, Int32, Uint8], None]
 
-STEP_BITS = 5
-STEP32 = 1 << STEP_BITS  # fixed-point units in one scalar step
 SYMBOL_LIMIT = 32767  # of an index magnitude
 HYPER_LIMIT = 1 << 14  # of a hyper-latent, before its mean is taken off
 GUESS_OFFSET, GUESS_SLOPE = -515, 96  # of `guess_lanes`, in 1/256
@@ -152,10 +150,10 @@ class LatentCoder:
         guess = list(lanes or [])
         coded: list[list[bytes]] = []
         for i, part in enumerate(grid):  # what it takes at full size is made slice by slice
-            y32 = _to_fixed(f[(slice(None), *part.index())], level)
+            y32 = latents.to_fixed(f[(slice(None), *part.index())], level.gain_float)
             features = self._features(z, part, level)
             if not lanes:
-                guess.append(guess_lanes(log_sum(y32), y32.size))
+                guess.append(guess_lanes(latents.log_sum(y32), y32.size))
             first = [hyper] if i == 0 else []
             for last in (bool(lanes), True):  # a guess of too many lanes is mended once
                 rest = self._slice(
@@ -277,9 +275,9 @@ class LatentCoder:
         Arguments are those of `encode`; lanes are guessed.
         """
         part = Rectangle(0, plane.latents[0], 0, plane.latents[1])
-        y32 = _to_fixed(f, level)
+        y32 = latents.to_fixed(f, level.gain_float)
         features = self._features(_hyper_symbols(h, level), part, level)
-        lanes = guess_lanes(log_sum(y32), y32.size)
+        lanes = guess_lanes(latents.log_sum(y32), y32.size)
         v32 = np.zeros(y32.shape, np.int32)
         chosen = np.zeros(y32.shape, np.int32)
         classes = np.full(y32.shape, NOT_CODED, np.uint8)
@@ -531,13 +529,6 @@ def _hyper_symbols(h: Float32, level: Level) -> npt.NDArray[np.int64]:
     return symbols
 
 
-def _to_fixed(f: Float32, level: Level) -> npt.NDArray[np.int64]:
-    """Multiply outputs of g_a by their gains; in 1/32 step."""
-    y32: npt.NDArray[np.int64]
-    y32 = np.floor(f * (level.gain_float * STEP32)[:, None, None] + 0.5).astype(np.int64)
-    return y32
-
-
 def guess_lanes(bits256: int, latents: int) -> int:
     """Lanes for a slice before its size is known: rather too few than too many.
 
@@ -548,7 +539,7 @@ def guess_lanes(bits256: int, latents: int) -> int:
 
     Parameters
     ----------
-    bits256 : from `log_sum`
+    bits256 : from `exact.reference.log_sum`
     latents : how many there are
     """
     if bits256 <= 0:
@@ -568,17 +559,6 @@ def _exp2_256(n: int) -> int:
     """2^(n / 256) rounded down, as straight between powers of two; at least 1."""
     whole, part = divmod(max(n, 0), 256)
     return ((256 + part) << whole) >> 8
-
-
-def log_sum(y32: npt.NDArray[np.int64]) -> int:
-    """About how many 1/256 bits latents take: one bit for each doubling of ``1 + |y|``.
-
-    Exact integers, so that a GPU guesses the same: the bits of a float32 are its logarithm, taken
-    as straight between powers of two.
-    """
-    whole = (np.minimum(np.abs(y32), 1 << 22) + STEP32).astype(np.float32)
-    logs = (whole.view(np.int32) >> 15) - ((127 + STEP_BITS) << 8)
-    return int(logs.sum(dtype=np.int64))
 
 
 def _step_major(coded: list[list[bytes]], steps: int) -> list[bytes]:

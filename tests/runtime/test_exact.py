@@ -408,6 +408,7 @@ def test_an_engine_that_fails_its_probe_is_replaced(tiny, tiny_path, monkeypatch
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     data = tiny.encode(pixels)
     monkeypatch.setattr(pool, "OrtEngine", Failing)
+    monkeypatch.setattr(pool, "runs_compiled", lambda network: False)
     other = Codec.load(str(tiny_path), device="cpu", threads=1)
     with pytest.warns(TrellicWarning, match=r"cannot be computed \(onnx.*out of device memory"):
         assert other.encode(pixels) == data
@@ -434,6 +435,7 @@ def test_streams_do_not_depend_on_the_engine(tiny, tiny_path, monkeypatch):
             return [y + (y > 3) for y in results] if "x" in inputs else results
 
     monkeypatch.setattr(pool, "OrtEngine", Wrong)
+    monkeypatch.setattr(pool, "runs_compiled", lambda network: False)
     other = Codec.load(str(tiny_path), device="cpu", threads=1)
     with pytest.warns(TrellicWarning) as warned:
         assert other.encode(pixels) == data

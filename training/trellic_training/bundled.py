@@ -14,9 +14,10 @@ from rich.progress import track
 from torch.utils.data import IterableDataset
 
 from trellic.bundle import Bundle
-from trellic.coding import STEP32, LatentCoder, Quantizer
+from trellic.coding import LatentCoder, Quantizer
 from trellic.engines.pool import EnginePool
 from trellic.exact.levels import GAIN_BITS
+from trellic.quantize.levels import STEP32
 
 from .data import PackedPhotos, Pixels
 from .decoder_recipe import DecoderRecipe

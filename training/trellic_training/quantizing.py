@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trellic.coding import NOT_CODED, STEP32, LatentCoder, Observer, Quantizer
+from trellic.coding import NOT_CODED, LatentCoder, Observer, Quantizer
 from trellic.entropy.tables import Tables
 from trellic.exact.levels import GAIN_BITS, Level, LevelTables
 from trellic.layout import Plane
+from trellic.quantize.levels import STEP32
 
 from .integers import level_tables
 from .models.photo import PhotoModel

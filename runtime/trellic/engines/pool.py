@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 
 from .. import choice
 from ..bundle import Bundle, Graph
 from ..errors import BadParameter
+from ..exact.compiled import CompiledNetwork, runs_compiled
 from . import Engine
 from .exact import ExactNetwork
 from .ort import OrtEngine, resolve_device
@@ -98,9 +98,14 @@ class EnginePool:
             return {name: self._exact[name] for name in names}
 
     def _exact_network(self, name: str) -> ExactNetwork:
-        manifest = self.bundle.manifest
-        load: Callable[[], Engine] = lambda: self._load(manifest.exact[name])  # noqa: E731
-        return ExactNetwork(name, self.bundle.networks[name], manifest.probes[name], load)
+        manifest, network = self.bundle.manifest, self.bundle.networks[name]
+
+        def load() -> Engine:
+            if self.device == "cpu" and runs_compiled(network):
+                return CompiledNetwork(network, self.threads)
+            return self._load(manifest.exact[name])
+
+        return ExactNetwork(name, network, manifest.probes[name], load)
 
     def _once(self, key: str, graph: Graph) -> Engine:
         with self._lock:

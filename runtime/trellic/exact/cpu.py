@@ -8,7 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from .._numba import njit
-from .reference import MEAN_LIMIT, Float32, Int32, Int64
+from ..quantize.levels import STEP32, STEP_BITS
+from .reference import LOG_BITS, MEAN_LIMIT, Float32, Int32, Int64
+
+CHUNK = 1024  # latents whose logarithms are taken at a time
+
+
+def to_fixed(f: Float32, gain: Float32) -> Int64:
+    """See `reference.to_fixed`."""
+    f = np.ascontiguousarray(f, np.float32)
+    out = np.empty(f.shape, np.int64)
+    _to_fixed(f.reshape(len(f), -1), gain * np.float32(STEP32), out.reshape(len(f), -1))
+    return out
+
+
+def log_sum(y32: Int64) -> int:
+    """See `reference.log_sum`."""
+    return int(_log_sum(np.ascontiguousarray(y32, np.int64).ravel()))
 
 
 def context_input(v32: Int32, context_scale: Int64) -> Float32:
@@ -34,6 +50,28 @@ def predict(
     bounds = np.array(limits, np.int64)
     n = _predict(mu, scale, member, gain, scale_shift, bounds, v32, position, mean32, index)
     return position[:n].copy(), mean32[:n].copy(), index[:n].copy()
+
+
+@njit
+def _to_fixed(f: Float32, gain: Float32, out: Int64) -> None:
+    half = np.float32(0.5)
+    for c in range(f.shape[0]):
+        for i in range(f.shape[1]):
+            out[c, i] = np.int64(np.floor(f[c, i] * gain[c] + half))
+
+
+@njit
+def _log_sum(y32: Int64) -> Any:
+    whole = np.empty(CHUNK, np.float32)
+    bits = whole.view(np.int32)
+    total = np.int64(0)
+    for start in range(0, len(y32), CHUNK):
+        count = min(CHUNK, len(y32) - start)
+        for i in range(count):
+            whole[i] = min(abs(y32[start + i]), 1 << 22) + STEP32
+        for i in range(count):
+            total += (bits[i] >> (23 - LOG_BITS)) - ((127 + STEP_BITS) << LOG_BITS)
+    return total
 
 
 @njit

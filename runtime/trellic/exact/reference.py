@@ -5,11 +5,41 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..quantize.levels import STEP32, STEP_BITS
+
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 
 MEAN_LIMIT = 1 << 20  # of a mean, in 1/32 step
+LOG_BITS = 8  # behind the point of `log_sum`
+
+
+def to_fixed(f: Float32, gain: Float32) -> Int64:
+    """Multiply outputs of g_a by their gains.
+
+    Parameters
+    ----------
+    f : float32 (channels, h, w)
+    gain : float32 (channels,)
+
+    Returns
+    -------
+    int64 (channels, h, w), in 1/32 step
+    """
+    y32: Int64 = np.floor(f * (gain * STEP32)[:, None, None] + 0.5).astype(np.int64)
+    return y32
+
+
+def log_sum(y32: Int64) -> int:
+    """About how many 1/256 bits latents take: one bit for each doubling of ``1 + |y|``.
+
+    Exact integers, so that a GPU guesses the same: the bits of a float32 are its logarithm, taken
+    as straight between powers of two.
+    """
+    whole = (np.minimum(np.abs(y32), 1 << 22) + STEP32).astype(np.float32)
+    logs = (whole.view(np.int32) >> (23 - LOG_BITS)) - ((127 + STEP_BITS) << LOG_BITS)
+    return int(logs.sum(dtype=np.int64))
 
 
 def context_input(v32: Int32, context_scale: Int64) -> Float32:

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.bitstream import Rectangle, slice_grid
-from trellic.coding import STEP32
 from trellic.entropy import cuda_jobs
 from trellic.exact import cuda as kernels
 from trellic.exact.levels import GAIN_BITS, Level
 from trellic.layout import Layout, Plane, Step
+from trellic.quantize.levels import STEP32
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
