@@ -108,7 +108,7 @@ def _plot(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
 def _ours(options: argparse.Namespace) -> list[str]:
     """Name one Trellic for each decoder, the one whose PSNR the others match first.
 
-    Those with a variant in 8 bits come once more, with that.
+    Those that can be computed in other precisions come once more with each.
     """
     model = {"model": options.model} if options.model else {}
     found = make(Spec("trellic", tuple(model.items())))
@@ -117,8 +117,9 @@ def _ours(options: argparse.Namespace) -> list[str]:
         decoders = sorted(found.decoders, key=lambda name: name != "quality")
     settings = {**model, "trellis": str(options.trellis)}
     ours = [{**settings, "decoder": name} for name in decoders]
-    small = [name for name in decoders if "int8" in found.precisions(name)]
-    ours += [{**settings, "precision": "int8", "decoder": name} for name in small]
+    for precision in ("bf16", "int8"):
+        able = [name for name in decoders if precision in found.precisions(name)]
+        ours += [{**settings, "precision": precision, "decoder": name} for name in able]
     return [Spec("trellic", tuple(one.items())).text() for one in ours]
 
 

@@ -29,11 +29,11 @@ GOALS = (
 
 
 def goals(run: Run) -> str:
-    """Return the goals, measured with the least number of threads, in float32 and in 8 bits."""
+    """Return the goals, measured with the least number of threads, in each precision."""
     rows = run["times"][0]["rows"]
-    floats = [codec for codec in run["ours"] if not _is_small(codec)]
-    kinds = {"float32": floats, "int8": [codec for codec in run["ours"] if _is_small(codec)]}
-    kinds = {name: ours for name, ours in kinds.items() if ours}
+    kinds: dict[str, list[str]] = {}
+    for codec in run["ours"]:
+        kinds.setdefault(_precision(codec) or "float32", []).append(codec)
     head = ["goal", "wanted"]
     for name in kinds:
         head += [f"measured, {name}", ""]
@@ -44,8 +44,10 @@ def goals(run: Run) -> str:
     return table(head, lines)
 
 
-def _is_small(codec: str) -> bool:
-    return "precision=int8" in codec.split(":")
+def _precision(codec: str) -> str:
+    """Return the precision that a spec names, if it is another than float32."""
+    parts = dict(part.split("=", 1) for part in codec.split(":") if "=" in part)
+    return parts.get("precision", "")
 
 
 def _wanted(goal: Goal) -> str:
@@ -140,7 +142,8 @@ def stages(run: Run) -> str:
     for codec in run["ours"]:
         columns.append([stage for stage in one["stages"] if stage["codec"] == codec])
         decoder = codec.rpartition("decoder=")[2]
-        head.append(f"`{decoder}`" + ", int8" * _is_small(codec))
+        precision = _precision(codec)
+        head.append(f"`{decoder}`" + f", {precision}" * bool(precision))
     rows = []
     for direction in ("encode", "decode"):
         for stage in columns[0][0][direction]:

@@ -6,6 +6,8 @@ import numpy as np
 
 from benchmarks.codecs import Pixels
 from trellic.codec import Codec
+from trellic.engines.openvino import missing_for_bf16
+from trellic.errors import MissingExtra
 
 
 class Trellic:
@@ -28,7 +30,7 @@ class Trellic:
     dither
         Seed of dither (with trellis 0); empty: none.
     precision
-        Of encoder and decoder: ``fp32``, or ``int8``.
+        Of encoder and decoder: ``fp32``, ``bf16`` or ``int8``.
     """
 
     ladder = (1, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 94, 100)
@@ -66,9 +68,15 @@ class Trellic:
         return [name for name, one in found if one.kind == "picture" and one.scale == 1]
 
     def precisions(self, decoder: str) -> list[str]:
-        """What a decoder can be computed in."""
+        """What a decoder can be computed in here."""
         info = self.codec.decoders.get(decoder)
-        return info.graph.precisions if info else []
+        if not info:
+            return []
+        try:
+            half = [] if missing_for_bf16() else ["bf16"]
+        except MissingExtra:
+            half = []
+        return [*info.graph.precisions, *half]
 
     def encode(self, pixels: Pixels, quality: float) -> bytes:
         """Encode at quality 1 to 100."""

@@ -33,7 +33,7 @@ class Graph(BaseModel):
 
     @property
     def precisions(self) -> list[str]:
-        """What it can be computed in."""
+        """What there is a file for; fp32 files can be computed in bf16 too."""
         return ["fp32"] + (["int8"] if self.int8 else [])
 
 

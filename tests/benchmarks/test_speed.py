@@ -136,7 +136,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     run = json.loads(out.read_text())
     assert str(tmp_path) not in out.read_text()
     assert str(ROOT) not in out.read_text()
-    ours, webp = run["times"][0]["rows"]
+    ours, *_, webp = run["times"][0]["rows"]  # in between: other precisions that this machine has
     assert webp["psnr"] == pytest.approx(ours["psnr"], abs=0.3)
     assert len(webp["encode"]) == len(ours["decode_cpu"]) == 2
     encoding = run["times"][0]["stages"][0]["encode"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from trellic.bundle import Bundle
 from trellic.codec import Codec
-from trellic.engines import precision
-from trellic.engines.precision import use_int8
-from trellic.errors import BadBundle, BadParameter, EngineError
+from trellic.engines import openvino, pool, precision
+from trellic.engines.openvino import OpenVinoEngine
+from trellic.engines.precision import choose
+from trellic.errors import BadBundle, BadParameter, EngineError, MissingExtra
 
 
 @pytest.fixture
@@ -56,6 +59,30 @@ def _forget():
     precision._flags.cache_clear()
 
 
+@pytest.fixture
+def without_bf16(monkeypatch):
+    """OpenVINO is not installed."""
+
+    def absent():
+        raise MissingExtra.of("openvino", "openvino", "precision 'bf16'")
+
+    monkeypatch.setattr(openvino, "openvino", absent)
+
+
+class Capable:
+    """A stand-in for OpenVINO on a processor of known capabilities."""
+
+    def __init__(self, *capabilities):
+        self.capabilities = capabilities
+
+    def Core(self):
+        return self
+
+    def get_property(self, device, name):
+        assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+        return self.capabilities
+
+
 FAST = "processor\t: 0\nflags\t\t: fpu sse2 avx2 avx512_vnni\n"
 SLOW = "processor\t: 0\nflags\t\t: fpu sse2 avx2\n"
 ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp\n"
@@ -64,27 +91,46 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp\n"
 @pytest.mark.parametrize(
     ("facts", "device", "asked", "expected"),
     [
-        (FAST, "cpu", "auto", True),
-        (FAST, "cpu", "fp32", False),
-        (FAST, "cuda", "auto", False),
-        (SLOW, "cpu", "auto", False),
-        (ARM, "cpu", "auto", False),
-        (ARM, "cpu", "int8", True),
-        (FAST, "cpu", "int8", True),
+        (FAST, "cpu", "auto", "int8"),
+        (FAST, "cpu", "fp32", "fp32"),
+        (FAST, "cuda", "auto", "fp32"),
+        (SLOW, "cpu", "auto", "fp32"),
+        (ARM, "cpu", "auto", "fp32"),
+        (ARM, "cpu", "int8", "int8"),
+        (FAST, "cpu", "int8", "int8"),
     ],
 )
-def test_what_is_taken(with_int8, monkeypatch, tmp_path, facts, device, asked, expected):
+def test_what_is_taken(
+    with_int8, without_bf16, monkeypatch, tmp_path, facts, device, asked, expected
+):
     processor(monkeypatch, tmp_path, facts)
-    assert use_int8(asked, Bundle(with_int8), device) is expected
+    assert choose(asked, Bundle(with_int8), device) == expected
 
 
-def test_a_system_that_says_nothing(with_int8, monkeypatch, tmp_path):
+def test_a_system_that_says_nothing(with_int8, without_bf16, monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "CPU_FACTS", tmp_path / "none")
-    assert not use_int8("auto", Bundle(with_int8), "cpu")
-    assert use_int8("int8", Bundle(with_int8), "cpu")
+    assert choose("auto", Bundle(with_int8), "cpu") == "fp32"
+    assert choose("int8", Bundle(with_int8), "cpu") == "int8"
 
 
-def test_the_codec_runs_the_variant(with_int8, tiny_path, monkeypatch, tmp_path):
+def test_auto_takes_bf16_where_the_processor_has_it(with_int8, monkeypatch, tmp_path):
+    processor(monkeypatch, tmp_path, FAST)
+    monkeypatch.setattr(openvino, "openvino", lambda: Capable("FP32", "BF16"))
+    assert choose("auto", Bundle(with_int8), "cpu") == choose("bf16", Bundle(with_int8), "cpu")
+    assert choose("auto", Bundle(with_int8), "cpu") == "bf16"
+    assert choose("auto", Bundle(with_int8), "cuda") == "fp32"
+    monkeypatch.setattr(openvino, "openvino", lambda: Capable("FP32"))
+    assert choose("auto", Bundle(with_int8), "cpu") == "int8"
+    with pytest.raises(EngineError, match="no bfloat16 products"):
+        choose("bf16", Bundle(with_int8), "cpu")
+
+
+def test_bf16_without_openvino(tiny_path, without_bf16):
+    with pytest.raises(MissingExtra, match=r"trellic\[openvino\]"):
+        choose("bf16", Bundle(tiny_path), "cpu")
+
+
+def test_the_codec_runs_the_variant(with_int8, without_bf16, tiny_path, monkeypatch, tmp_path):
     processor(monkeypatch, tmp_path, FAST)
     codecs = {p: Codec(with_int8, "cpu", 1, p) for p in ("fp32", "int8", "auto")}
     assert {p: c.precision for p, c in codecs.items()} == {
@@ -102,14 +148,16 @@ def test_the_codec_runs_the_variant(with_int8, tiny_path, monkeypatch, tmp_path)
 def test_refusals(with_int8, tiny_path, monkeypatch, tmp_path):
     eight = Bundle(with_int8)
     with pytest.raises(BadParameter, match="precision 'int4'"):
-        use_int8("int4", eight, "cpu")
+        choose("int4", eight, "cpu")
     with pytest.raises(BadParameter, match="on device 'cuda'"):
-        use_int8("int8", eight, "cuda")
+        choose("int8", eight, "cuda")
+    with pytest.raises(BadParameter, match="on device 'tensorrt'"):
+        choose("bf16", eight, "tensorrt")
     with pytest.raises(EngineError, match="has no int8 graphs"):
-        use_int8("int8", Bundle(tiny_path), "cpu")
+        choose("int8", Bundle(tiny_path), "cpu")
     processor(monkeypatch, tmp_path, SLOW)
     with pytest.raises(EngineError, match="no VNNI"):
-        use_int8("int8", eight, "cpu")
+        choose("int8", eight, "cpu")
 
 
 def test_a_variant_without_hash_is_refused(tiny_path, tmp_path, monkeypatch):
@@ -119,3 +167,66 @@ def test_a_variant_without_hash_is_refused(tiny_path, tmp_path, monkeypatch):
     codec = Codec(path, "cpu", 1, "int8")
     with pytest.raises(BadBundle, match="no checked file"):
         codec.warm_up(decoder="quality")
+
+
+# ---- OpenVINO ----
+
+NO_BF16 = not find_spec("openvino") or openvino.missing_for_bf16()
+needs_bf16 = pytest.mark.skipif(
+    bool(NO_BF16), reason="needs OpenVINO, and a processor that multiplies bfloat16"
+)
+
+
+@needs_bf16
+def test_bf16_is_nearly_fp32(tiny_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    plain, half = (Codec(tiny_path, "cpu", 1, p) for p in ("fp32", "bf16"))
+    assert half.precision == "bf16"
+    data = half.encode(pixels, quality=90)
+    assert abs(len(data) - len(plain.encode(pixels, quality=90))) < 0.05 * len(data)
+    difference = half.decode(data).astype(float) - plain.decode(data)
+    assert 0 < np.abs(difference).max() <= 12
+    assert np.abs(difference).mean() < 1
+
+
+@needs_bf16
+def test_streams_of_bf16_are_those_of_its_latents(tiny_path, monkeypatch):
+    """Integer networks stay exact, whatever the others compute in."""
+    made = []
+
+    class Watched(OpenVinoEngine):
+        def __init__(self, graph, threads):
+            made.append(graph)
+            super().__init__(graph, threads)
+
+    monkeypatch.setattr(pool, "OpenVinoEngine", Watched)
+    codec = Codec(tiny_path, "cpu", 1, "bf16")
+    codec.decode(codec.encode(np.zeros((70, 90, 3), np.uint8)))
+    manifest = codec.bundle.manifest
+    free = manifest.encoder, manifest.hyper_encoder, manifest.decoders["quality"].graph
+    assert made == [codec.bundle.graph(graph) for graph in free]
+
+
+@needs_bf16
+def test_many_threads_and_sizes_share_an_engine(tiny_path):
+    bundle = Bundle(tiny_path)
+    graph = bundle.graph(bundle.manifest.decoders["quality"].graph)
+    engine, channels = OpenVinoEngine(graph, 1), bundle.manifest.layout.latents
+    rng = np.random.default_rng(0)
+    sizes = [(1, channels, int(h), int(w)) for h, w in rng.integers(1, 9, (24, 2))]
+    inputs = [rng.normal(0, 2, size).astype(np.float32) for size in sizes]
+    alone = [engine({"latents": x})[0] for x in inputs]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda x: engine({"latents": x})[0], inputs))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@needs_bf16
+def test_what_openvino_cannot_do_is_our_error(tiny_path):
+    with pytest.raises(EngineError, match="OpenVINO cannot load a graph"):
+        OpenVinoEngine(b"no graph")
+    bundle = Bundle(tiny_path)
+    engine = OpenVinoEngine(bundle.graph(bundle.manifest.decoders["quality"].graph))
+    with pytest.raises(EngineError, match="OpenVINO failed"):
+        engine({"latents": np.zeros((1, 3, 4, 4), np.float32)})

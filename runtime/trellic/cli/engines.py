@@ -43,7 +43,7 @@ class Engines:
     ----------
     device : str
         Where they run.
-    precision : "auto", "fp32" or "int8"
+    precision : "auto", "fp32", "bf16" or "int8"
         Of encoder and decoders.
     """
 

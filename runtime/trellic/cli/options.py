@@ -28,6 +28,7 @@ class Precision(enum.StrEnum):
 
     auto = "auto"
     fp32 = "fp32"
+    bf16 = "bf16"
     int8 = "int8"
 
 
@@ -138,7 +139,7 @@ Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="Installed model, 
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 PrecisionOption = Annotated[
     Precision,
-    typer.Option(help="int8: faster on CPUs, where the model has it."),
+    typer.Option(help="bf16 (needs OpenVINO) and int8 are faster on CPUs that have it."),
 ]
 Decoder = Annotated[
     str,

@@ -12,8 +12,9 @@ from ..errors import BadParameter
 from ..exact.compiled import CompiledNetwork, runs_compiled
 from . import Engine
 from .exact import ExactNetwork
+from .openvino import OpenVinoEngine
 from .ort import OrtEngine, resolve_device
-from .precision import use_int8
+from .precision import choose
 
 
 def find_decoder(bundle: Bundle, name: str) -> Graph:
@@ -35,18 +36,20 @@ class EnginePool:
     bundle : Bundle
     device : "auto", "cpu", "cuda" or "tensorrt"
     threads : threads of each engine, 0 for the engine's own choice
-    precision : "auto", "fp32" or "int8": of encoder and decoders (see `use_int8`)
+    precision : "auto", "fp32", "bf16" or "int8": of encoder and decoders (see `choose`)
 
     Attributes
     ----------
-    int8 : bool, whether the 8-bit variants of graphs are taken, where there are some
+    precision : "fp32", "bf16" or "int8", what was chosen
 
     Raises
     ------
     BadParameter
         When ``threads`` is no whole number, or below 0, or the precision does not fit the device.
     EngineError
-        When ``precision`` is "int8" and the bundle or the processor is not made for it.
+        When the bundle or the processor is not made for the precision.
+    MissingExtra
+        When it is "bf16" and OpenVINO is not installed.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class EnginePool:
             raise BadParameter(f"threads {threads!r}", expected="a whole number, 0 for automatic")
         self.bundle, self.threads = bundle, int(threads)
         self.device = resolve_device(device)
-        self.int8 = use_int8(precision, bundle, self.device)
+        self.precision = choose(precision, bundle, self.device)
         self._engines: dict[str, Engine] = {}
         self._exact: dict[str, ExactNetwork] = {}
         self._lock = threading.RLock()
@@ -103,7 +106,8 @@ class EnginePool:
         def load() -> Engine:
             if self.device == "cpu" and runs_compiled(network):
                 return CompiledNetwork(network, self.threads)
-            return self._load(manifest.exact[name])
+            graph = self.bundle.graph(manifest.exact[name])
+            return OrtEngine(graph, self.device, self.threads)
 
         return ExactNetwork(name, network, manifest.probes[name], load)
 
@@ -114,4 +118,7 @@ class EnginePool:
             return self._engines[key]
 
     def _load(self, graph: Graph) -> Engine:
-        return OrtEngine(self.bundle.graph(graph, int8=self.int8), self.device, self.threads)
+        data = self.bundle.graph(graph, int8=self.precision == "int8")
+        if self.precision == "bf16":
+            return OpenVinoEngine(data, self.threads)
+        return OrtEngine(data, self.device, self.threads)

@@ -1,44 +1,56 @@
-"""In which precision the free transforms run: float32, or a part of their layers in 8 bits."""
+"""In which precision the free transforms run: float32, bfloat16, or a part of layers in 8 bits."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Literal, get_args
 
 from ..bundle import Bundle
-from ..errors import BadParameter, EngineError
+from ..errors import BadParameter, EngineError, MissingExtra
+from .openvino import missing_for_bf16
 
-PRECISIONS = ("auto", "fp32", "int8")
+Precision = Literal["fp32", "bf16", "int8"]
+PRECISIONS = ("auto", *get_args(Precision))
 CPU_FACTS = Path("/proc/cpuinfo")
 VNNI = {"avx512_vnni", "avx_vnni"}  # dot products of uint8 and int8 that do not saturate
 
 
-def use_int8(precision: str, bundle: Bundle, device: str) -> bool:
-    """Whether engines take the 8-bit variants of a bundle's graphs.
+def choose(precision: str, bundle: Bundle, device: str) -> Precision:
+    """Return the precision that engines take.
 
     Parameters
     ----------
-    precision : "int8" insists on them; "auto" takes them on a CPU that is known to be faster so
+    precision : "fp32", "bf16" or "int8" insist; "auto" takes what is fastest on this machine: bf16
+        where OpenVINO is installed and the CPU multiplies it, or else int8 where it has VNNI and
+        the bundle such graphs, or else fp32
     device : "cpu", "cuda" or "tensorrt"
 
     Raises
     ------
     BadParameter
-        When the precision is unknown, or "int8" is asked of a GPU.
+        When the precision is unknown, or "bf16" or "int8" is asked of a GPU.
     EngineError
-        When "int8" is asked of a bundle without such graphs, or of a CPU that saturates.
+        When "int8" is asked of a bundle without such graphs, or of a CPU that saturates; or "bf16"
+        of a CPU without it.
+    MissingExtra
+        When "bf16" is asked for and OpenVINO is not installed.
     """
     if precision not in PRECISIONS:
         raise BadParameter(f"precision {precision!r}", expected=", ".join(PRECISIONS))
-    if precision != "int8":
-        return precision == "auto" and device == "cpu" and has_vnni()
+    if precision == "auto":
+        return _fastest(bundle) if device == "cpu" else "fp32"
+    if precision == "fp32":
+        return "fp32"
     if device != "cpu":
-        raise BadParameter(f"precision 'int8' on device {device!r}", expected="device 'cpu'")
-    manifest = bundle.manifest
-    graphs = [manifest.encoder, *(info.graph for info in manifest.decoders.values())]
-    if not any(graph.int8 for graph in graphs):
+        raise BadParameter(f"precision {precision!r} on device {device!r}", expected="device 'cpu'")
+    if precision == "bf16":
+        if missing := missing_for_bf16():
+            raise EngineError(missing, remedy="leave the precision at 'auto'")
+        return "bf16"
+    if not has_int8(bundle):
         raise EngineError(
-            f"model {manifest.name!r} has no int8 graphs",
+            f"model {bundle.manifest.name!r} has no int8 graphs",
             remedy="leave the precision at 'auto', or add them with: trellic export --int8",
         )
     if saturates():
@@ -46,7 +58,23 @@ def use_int8(precision: str, bundle: Bundle, device: str) -> bool:
             "this processor has no VNNI: its 8-bit products saturate, and pictures suffer",
             remedy="leave the precision at 'auto'",
         )
-    return True
+    return "int8"
+
+
+def _fastest(bundle: Bundle) -> Precision:
+    try:
+        if not missing_for_bf16():
+            return "bf16"
+    except MissingExtra:
+        pass
+    return "int8" if has_vnni() and has_int8(bundle) else "fp32"
+
+
+def has_int8(bundle: Bundle) -> bool:
+    """Whether any graph of a bundle has a variant in 8 bits."""
+    manifest = bundle.manifest
+    graphs = [manifest.encoder, *(info.graph for info in manifest.decoders.values())]
+    return any(graph.int8 for graph in graphs)
 
 
 def has_vnni() -> bool:
