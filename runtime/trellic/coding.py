@@ -473,7 +473,7 @@ class LatentCoder:
     def _fill(self, v32: Int32, step: Step, position: Int32, recon32: Int32) -> None:
         """Add reconstructions to the means of a step."""
         coded = v32[step.first : step.last].reshape(-1)  # a view: the slice is contiguous
-        coded[position] += recon32
+        latents.fill(coded, position, recon32)
 
 
 def _noise(key: int, step: Step, position: Int32, v32: Int32) -> npt.NDArray[np.int8]:

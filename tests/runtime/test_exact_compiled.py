@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trellic.codec import Codec
 from trellic.engines import pool
-from trellic.exact import compiled, cpu, reference, vnni
+from trellic.exact import cpu, reference, vnni
 from trellic.exact.compiled import CompiledNetwork, runs_compiled
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 
@@ -127,4 +127,14 @@ def test_fixed_point_agrees(seed, channels, height, width):
 def test_logarithms_cross_chunks():
     y32 = np.arange(-3 * cpu.CHUNK, 3 * cpu.CHUNK + 5) ** 3
     assert reference.log_sum(y32) == cpu.log_sum(y32) == cpu.log_sum(y32[::-1])
-    assert compiled.BLOCK % compiled.POSITIONS == 0
+
+
+@given(SEEDS, st.integers(0, 30))
+def test_filling_agrees(seed, count):
+    rng = np.random.default_rng(seed)
+    before, recon32 = (rng.integers(-9999, 9999, n, dtype=np.int32) for n in (40, count))
+    position = rng.permutation(40)[:count].astype(np.int32)
+    plain, fast = before.copy(), before.copy()
+    reference.fill(plain, position, recon32)
+    cpu.fill(fast, position, recon32)
+    np.testing.assert_array_equal(plain, fast)

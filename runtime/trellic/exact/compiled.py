@@ -1,12 +1,12 @@
 """Integer networks on bytes, compiled: an engine for processors with AVX-512 VNNI.
 
-Values lie position by position, the channels of one beside each other, as bytes: those of layers
-whose results may be negative with 128 added. Same integers as `networks.IntegerNetwork`.
+Values are bytes, those of layers whose results may be negative with 128 added. Four channels are a
+word; words of a plane lie position by position, as `vnni` reads them. Same integers as
+`networks.IntegerNetwork`.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,25 +22,33 @@ from . import vnni
 from .networks import IntegerLayer, IntegerNetwork
 
 OFFSET = 128  # added to values that may be negative
-POSITIONS, OUTPUTS, DEPTH = vnni.POSITIONS, vnni.OUTPUTS, vnni.DEPTH
-LEAST_BAND = 8  # rows
-BLOCK = 8 * POSITIONS  # positions whose sums are kept at a time
-TRANSPOSED = 64  # positions that are turned at a time
-Bytes = npt.NDArray[np.uint8]
+LEAST_BAND = 8  # rows that are worth a thread
+LINE = 16  # words of a line of cache
+TILE, WORD = vnni.TILE, vnni.WORD
+Words = npt.NDArray[np.uint32]
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
-dot_tile = vnni.dot_tile
+dot_words, dot_floats = vnni.dot_words, vnni.dot_floats
 
 
 def runs_compiled(network: IntegerNetwork) -> bool:
     """Whether `CompiledNetwork` can run a network on this processor."""
-    inner, last = network.trunk[:-1], network.trunk[-1:]
-    inner, ends = (inner + last, network.heads) if network.heads else (inner, last)
+    inner, ends = _split(network)
     return (
         vnni.available()
         and all(_fits(layer) and _in_bytes(layer) for layer in inner)
         and all(_fits(layer) and layer.kind == "pointwise" for layer in ends)
     )
+
+
+def _split(
+    network: IntegerNetwork,
+) -> tuple[tuple[IntegerLayer, ...], tuple[IntegerLayer, ...]]:
+    """Separate the layers whose results are outputs from the others."""
+    if network.heads:
+        return network.trunk, network.heads
+    return network.trunk[:-1], network.trunk[-1:]
 
 
 def _fits(layer: IntegerLayer) -> bool:
@@ -63,14 +71,17 @@ class _Layer:
 
     Attributes
     ----------
-    weight : pointwise int8 (outputs / 64, inputs / 4, 4, 16, 4); depthwise int16 (k * k, channels)
-    bias : int32 (out,), with the rounding half and what takes the input's offset out again
-    shift : int32 (out,)
+    side : of its kernel
+    weight : int8 (results / 4, steps, 4, 4), as `vnni` reads it; a step is a word of inputs of a
+        pointwise layer, or a tap of a depthwise one
+    bias : int32 (results,), with the rounding half and what takes the input's offset out again
+    shift : int32 (results,)
     offset_in, offset_out : added to its inputs and to its results, so that they are bytes
     """
 
     kind: str
-    weight: npt.NDArray[Any]
+    side: int
+    weight: npt.NDArray[np.int8]
     bias: Int32
     shift: Int32
     low: int
@@ -91,14 +102,12 @@ class CompiledNetwork:
     """
 
     def __init__(self, network: IntegerNetwork, threads: int = 1) -> None:
-        inner, ends = network.trunk, network.heads
-        if not ends:
-            inner, ends = inner[:-1], inner[-1:]
+        inner, ends = _split(network)
         offset, self._inner = OFFSET, []
         for layer in inner:
             self._inner.append(_pack(layer, offset))
             offset = self._inner[-1].offset_out
-        self._ends = [_pack(end, offset) for end in ends]
+        self._ends = [(len(end.weight), _pack(end, offset)) for end in ends]
         self._scale = 2 ** sum(layer.kind == "shuffle" for layer in inner)
         self._reach, self._threads = network.reach, threads or os.cpu_count() or 1
 
@@ -121,181 +130,215 @@ class CompiledNetwork:
 
     def _run(self, x: Float32) -> list[Float32]:
         channels, height, width = x.shape
-        value = _rows(height * width, channels)
+        value = _planes(channels, height * width)
         _turn(np.ascontiguousarray(x, np.float32).reshape(channels, -1), value)
         for layer in self._inner:
             value, height, width = _evaluate(layer, value, height, width)
         results = []
-        for end in self._ends:
-            out = np.empty((len(end.bias), height * width), np.float32)
-            _pointwise_end(value, end.weight, end.bias, end.shift, end.low, end.high, out)
-            results.append(out.reshape(-1, height, width))
+        for count, end in self._ends:
+            out = np.empty((len(end.bias), value.shape[1]), np.float32)
+            _pointwise_end(value, height * width, *_arguments(end), out)
+            results.append(out[:count, : height * width].reshape(count, height, width))
         return results
 
 
-def _evaluate(layer: _Layer, x: Bytes, height: int, width: int) -> tuple[Bytes, int, int]:
+def _evaluate(layer: _Layer, x: Words, height: int, width: int) -> tuple[Words, int, int]:
     if layer.kind == "shuffle":
-        out = _rows(4 * height * width, x.shape[1] // 4)
+        out = _planes(len(x), 4 * height * width)
         _shuffle(x, height, width, out)
         return out, 2 * height, 2 * width
-    out = _rows(height * width, len(layer.bias))
-    packed = layer.weight, layer.bias, layer.shift, layer.low, layer.high
+    out = _planes(len(layer.bias), height * width)
+    added: Any = np.int32(layer.offset_out)
     if layer.kind == "pointwise":
-        _pointwise(x, *packed, layer.offset_out, out)
+        _pointwise(x, height * width, *_arguments(layer), added, out)
     else:
-        _depthwise(x, height, width, layer.offset_in, *packed, layer.offset_out, out)
+        fill = np.uint32(layer.offset_in * 0x01010101)  # the same byte four times
+        _depthwise(x, height, width, layer.side, fill, *_arguments(layer), added, out)
     return out, height, width
 
 
-def _rows(positions: int, channels: int) -> Bytes:
-    """Room for the bytes of some positions and channels, rounded up to whole tiles.
+def _arguments(layer: _Layer) -> tuple[Any, Int32, Int32, Any, Any]:
+    return layer.weight, layer.bias, layer.shift, np.int32(layer.low), np.int32(layer.high)
+
+
+def _planes(channels: int, positions: int) -> Words:
+    """Room for the words of some channels and positions, at least of a tile.
 
     What nobody writes may hold anything: it is multiplied by zeros, or its sums are not used.
+    Planes are an odd number of lines apart, so that the cache has room for many at once.
     """
-    return np.empty((-(-positions // POSITIONS) * POSITIONS, _padded(channels)), np.uint8)
-
-
-def _padded(channels: int) -> int:
-    return -(-channels // DEPTH) * DEPTH
+    lines = -(-max(positions, TILE) // LINE) | 1
+    return np.empty((-(-channels // WORD), lines * LINE), np.uint32)
 
 
 def _pack(layer: IntegerLayer, offset_in: int) -> _Layer:
     """Bring a layer into the form that the kernels read."""
-    offset_out = OFFSET if layer.low < 0 else 0
-    none = np.empty(0, np.int32)
     if layer.kind == "shuffle":
-        return _Layer("shuffle", none, none, none, 0, 0, offset_in, offset_in)
-    shift = layer.shift.astype(np.int32)
+        none = np.empty(0, np.int32)
+        return _Layer("shuffle", 1, np.empty(0, np.int8), none, none, 0, 0, offset_in, offset_in)
+    count = len(layer.weight)
+    flat = layer.weight.reshape(count, -1).astype(np.int64)
     bias = layer.bias.astype(np.int64) + (np.int64(1) << (layer.shift.astype(np.int64) - 1))
-    weight: npt.NDArray[Any]
-    if layer.kind == "depthwise":
-        weight = np.ascontiguousarray(layer.weight.reshape(len(shift), -1).T.astype(np.int16))
-    else:
-        bias = bias - offset_in * layer.weight.astype(np.int64).sum(1)
-        weight = _tiles(layer.weight)
-    limits = layer.low, layer.high
-    return _Layer(layer.kind, weight, bias.astype(np.int32), shift, *limits, offset_in, offset_out)
+    pack = _by_tap if layer.kind == "depthwise" else _by_word
+    more = (0, -count % WORD)
+    return _Layer(
+        layer.kind,
+        layer.weight.shape[-1] if layer.kind == "depthwise" else 1,
+        pack(np.pad(flat.astype(np.int8), (more, (0, 0)))),
+        np.pad((bias - offset_in * flat.sum(1)).astype(np.int32), more),
+        np.pad(layer.shift.astype(np.int32), more),
+        layer.low,
+        layer.high,
+        offset_in,
+        OFFSET if layer.low < 0 else 0,
+    )
 
 
-def _tiles(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-    """Order the weights (out, in) as `vnni.dot_tile` reads them, with zeros to whole tiles."""
-    outputs, inputs = weight.shape
-    full = np.zeros((-(-outputs // OUTPUTS) * OUTPUTS, _padded(inputs)), np.int8)
-    full[:outputs, :inputs] = weight
-    parts = full.reshape(-1, vnni.VECTORS, vnni.LANES, full.shape[1] // DEPTH, DEPTH)
-    return np.ascontiguousarray(parts.transpose(0, 3, 1, 2, 4))
+def _by_word(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Order (results, inputs) by four results, then by four inputs."""
+    full = np.pad(weight, ((0, 0), (0, -weight.shape[1] % WORD)))
+    parts = full.reshape(-1, WORD, full.shape[1] // WORD, WORD)
+    return np.ascontiguousarray(parts.transpose(0, 2, 1, 3))
+
+
+def _by_tap(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Order (channels, taps) by four channels, then by taps; each channel reads itself alone."""
+    parts = weight.reshape(-1, WORD, weight.shape[1]).transpose(0, 2, 1)
+    return np.ascontiguousarray(parts[..., None] * np.eye(WORD, dtype=np.int8))
 
 
 @njit
-def _turn(x: Float32, out: Bytes) -> None:
-    """Channel by channel to position by position."""
+def _turn(x: Float32, out: Words) -> None:
+    """Join channels to words."""
     channels, count = x.shape
-    for start in range(0, count, TRANSPOSED):
-        stop = min(start + TRANSPOSED, count)
-        for c in range(channels):
-            for i in range(start, stop):
-                out[i, c] = np.uint8(np.int32(x[c, i]) + OFFSET)
+    for q in range(len(out)):
+        present = min(WORD, channels - WORD * q)
+        for i in range(count):
+            out[q, i] = np.uint32(np.int32(x[WORD * q, i]) + OFFSET)
+        for c in range(1, present):
+            for i in range(count):
+                byte = np.uint32(np.int32(x[WORD * q + c, i]) + OFFSET)
+                out[q, i] |= byte << np.uint32(8 * c)
 
 
 @njit
-def _shuffle(x: Bytes, height: int, width: int, out: Bytes) -> None:
-    channels = x.shape[1] // 4
-    for y in range(height):
-        for column in range(width):
-            source = y * width + column
+def _shuffle(x: Words, height: int, width: int, out: Words) -> None:
+    """Make of the four channels of a word four positions of one channel."""
+    out[:] = 0
+    for q in range(len(x)):
+        place = np.uint32(8 * (q % WORD))
+        for y in range(height):
             for dy in range(2):
-                for dx in range(2):
-                    target = (2 * y + dy) * 2 * width + 2 * column + dx
-                    for c in range(channels):
-                        out[target, c] = x[source, 4 * c + 2 * dy + dx]
-
-
-@njit
-def _sums(x: Bytes, weight: Any, group: int, start: int, stop: int, out: Int32) -> None:
-    """Make the sums of products of some positions and the 64 outputs of a group: int32 (48, 64)."""
-    inputs = x.shape[1]
-    weights = weight.ctypes.data + group * inputs * OUTPUTS
-    for p in range(start, stop, POSITIONS):
-        rows = x.ctypes.data + p * inputs
-        sums = out.ctypes.data + (p - start) * OUTPUTS * 4
-        dot_tile(rows, inputs, weights, inputs // DEPTH, sums)
+                row = out[q // WORD, (2 * y + dy) * 2 * width : (2 * y + dy + 1) * 2 * width]
+                for column in range(width):
+                    word = x[q, y * width + column] >> np.uint32(16 * dy)
+                    row[2 * column] |= (word & np.uint32(255)) << place
+                    row[2 * column + 1] |= (word >> np.uint32(8) & np.uint32(255)) << place
 
 
 @njit
 def _pointwise(
-    x: Bytes,
+    x: Words,
+    count: int,
     weight: Any,
     bias: Int32,
     shift: Int32,
     low: int,
     high: int,
-    offset: int,
-    out: Bytes,
+    added: int,
+    out: Words,
 ) -> None:
-    least, most, added = np.int32(low), np.int32(high), np.int32(offset)
-    sums = np.empty((BLOCK, OUTPUTS), np.int32)
-    for start in range(0, len(x), BLOCK):
-        stop = min(start + BLOCK, len(x))
-        for group in range(len(weight)):
-            _sums(x, weight, group, start, stop, sums)
-            first = group * OUTPUTS
-            count = min(OUTPUTS, len(bias) - first)
-            b, s = bias[first : first + count], shift[first : first + count]
-            for p in range(start, stop):
-                for c in range(count):
-                    value = min(max((sums[p - start, c] + b[c]) >> s[c], least), most)
-                    out[p, first + c] = value + added
+    offsets = np.arange(len(x)) * (4 * x.shape[1])
+    steps = len(x)
+    for start in range(0, count, TILE):
+        first = min(start, max(count - TILE, 0))  # the last tile overlaps the one before it
+        for q in range(len(out)):
+            dot_words(
+                x.ctypes.data + 4 * first,
+                offsets.ctypes.data,
+                weight.ctypes.data + q * steps * 16,
+                steps,
+                bias.ctypes.data + 16 * q,
+                shift.ctypes.data + 16 * q,
+                low,
+                high,
+                added,
+                out.ctypes.data + 4 * (q * out.shape[1] + first),
+            )
 
 
 @njit
 def _pointwise_end(
-    x: Bytes, weight: Any, bias: Int32, shift: Int32, low: int, high: int, out: Float32
-) -> None:
-    """Like `_pointwise`, to channel by channel."""
-    least, most = np.int32(low), np.int32(high)
-    sums = np.empty((BLOCK, OUTPUTS), np.int32)
-    channels, count = out.shape
-    for start in range(0, len(x), BLOCK):
-        stop = min(start + BLOCK, len(x))
-        for group in range(len(weight)):
-            _sums(x, weight, group, start, stop, sums)
-            for c in range(group * OUTPUTS, min((group + 1) * OUTPUTS, channels)):
-                b, s = bias[c], shift[c]
-                for p in range(start, min(stop, count)):
-                    value = (sums[p - start, c - group * OUTPUTS] + b) >> s
-                    out[c, p] = min(max(value, least), most)
-
-
-@njit
-def _depthwise(
-    x: Bytes,
-    height: int,
-    width: int,
-    offset_in: int,
+    x: Words,
+    count: int,
     weight: Any,
     bias: Int32,
     shift: Int32,
     low: int,
     high: int,
-    offset: int,
-    out: Bytes,
+    out: Float32,
 ) -> None:
-    taps, channels = weight.shape
-    side = round(math.sqrt(taps))
-    half = side // 2
-    least, most = np.int32(low), np.int32(high)
-    added, taken = np.int32(offset), np.int32(offset_in)
-    sums = np.empty(channels, np.int32)
-    for y in range(height):
-        for column in range(width):
-            for c in range(channels):
-                sums[c] = bias[c]
-            for dy in range(max(-half, -y), min(half, height - 1 - y) + 1):
-                for dx in range(max(-half, -column), min(half, width - 1 - column) + 1):
-                    near = x[(y + dy) * width + column + dx]
-                    kernel = weight[(dy + half) * side + dx + half]
-                    for c in range(channels):
-                        sums[c] += np.int32(kernel[c]) * (np.int32(near[c]) - taken)
-            for c in range(channels):
-                value = min(max(sums[c] >> shift[c], least), most)
-                out[y * width + column, c] = value + added
+    """Like `_pointwise`, to float32 (results, positions)."""
+    offsets = np.arange(len(x)) * (4 * x.shape[1])
+    steps = len(x)
+    for start in range(0, count, TILE):
+        first = min(start, max(count - TILE, 0))
+        for q in range(len(weight)):
+            dot_floats(
+                x.ctypes.data + 4 * first,
+                offsets.ctypes.data,
+                weight.ctypes.data + q * steps * 16,
+                steps,
+                bias.ctypes.data + 16 * q,
+                shift.ctypes.data + 16 * q,
+                low,
+                high,
+                out.ctypes.data + 4 * (WORD * q * out.shape[1] + first),
+                4 * out.shape[1],
+            )
+
+
+@njit
+def _depthwise(
+    x: Words,
+    height: int,
+    width: int,
+    side: int,
+    fill: Any,
+    weight: Any,
+    bias: Int32,
+    shift: Int32,
+    low: int,
+    high: int,
+    added: int,
+    out: Words,
+) -> None:
+    """Compute plane by plane, on a copy with zeros around; sums between its rows are not used."""
+    half, wide = side // 2, width + side - 1
+    taps = side * side
+    offsets = np.empty(taps, np.int64)
+    for tap in range(taps):
+        offsets[tap] = 4 * (tap // side * wide + tap % side)
+    around = np.full((height + side - 1) * wide + TILE, fill, np.uint32)
+    count = (height - 1) * wide + width
+    results = np.empty(count + TILE, np.uint32)
+    for q in range(len(out)):
+        for y in range(height):
+            start = (y + half) * wide + half
+            around[start : start + width] = x[q, y * width : (y + 1) * width]
+        for start in range(0, count, TILE):
+            first = min(start, max(count - TILE, 0))
+            dot_words(
+                around.ctypes.data + 4 * first,
+                offsets.ctypes.data,
+                weight.ctypes.data + q * taps * 16,
+                taps,
+                bias.ctypes.data + 16 * q,
+                shift.ctypes.data + 16 * q,
+                low,
+                high,
+                added,
+                results.ctypes.data + 4 * first,
+            )
+        for y in range(height):
+            out[q, y * width : (y + 1) * width] = results[y * wide : y * wide + width]

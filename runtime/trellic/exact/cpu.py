@@ -48,7 +48,7 @@ def predict(
     mean32 = np.empty(mu.size, np.int32)
     index = np.empty(mu.size, np.uint8)
     bounds = np.array(limits, np.int64)
-    n = _predict(mu, scale, member, gain, scale_shift, bounds, v32, position, mean32, index)
+    n = int(_predict(mu, scale, member, gain, scale_shift, bounds, v32, position, mean32, index))
     return position[:n].copy(), mean32[:n].copy(), index[:n].copy()
 
 
@@ -95,27 +95,38 @@ def _predict(
     position: Int32,
     mean32: Int32,
     index: Any,
-) -> int:
+) -> Any:
     rows, columns, skip, scales = limits[0], limits[1], limits[2], limits[3]
     channels, height, width = mu.shape
-    n = 0
+    means, indices = np.empty(width, np.int32), np.empty(width, np.uint8)
+    n = np.uint64(0)
     for c in range(channels):
         even, odd = member[c, 0], member[c, 1]
         if not even and not odd:
             continue
         stride = 1 if even and odd else 2
         for y in range(height):
-            start = 0 if stride == 1 else (y & 1 if even else 1 - (y & 1))
-            base = (c * height + y) * width
-            for x in range(start, width, stride):
+            for x in range(width):
                 mean = (np.int64(mu[c, y, x]) * gain[c] + 32768) >> 16
-                mean = min(max(mean, -MEAN_LIMIT), MEAN_LIMIT)
-                v32[c, y, x] = mean
+                means[x] = min(max(mean, -MEAN_LIMIT), MEAN_LIMIT)
                 i = (np.int64(scale[c, y, x]) * 16 + shift[c] + 64) >> 7
-                i = min(max(i, 0), scales - 1)
-                if i >= skip and y < rows and x < columns:
-                    position[n] = base + x
-                    mean32[n] = mean
-                    index[n] = i
-                    n += 1
+                indices[x] = min(max(i, 0), scales - 1)
+            start = 0 if stride == 1 else (y & 1 if even else 1 - (y & 1))
+            row, base = v32[c, y], (c * height + y) * width
+            for j in range((width - start + stride - 1) // stride):
+                row[start + j * stride] = means[start + j * stride]
+            end = min(width, columns) if y < rows else 0
+            for j in range((end - start + stride - 1) // stride):
+                x = start + j * stride
+                position[n] = base + x
+                mean32[n] = means[x]
+                index[n] = indices[x]
+                n += np.uint64(indices[x] >= skip)  # no branch, which nobody could foresee
     return n
+
+
+@njit
+def fill(v32: Int32, position: Int32, recon32: Int32) -> None:
+    """Add reconstructions to means: ``v32[position] += recon32``, all flat, no position twice."""
+    for i in range(len(position)):
+        v32[position[i]] += recon32[i]

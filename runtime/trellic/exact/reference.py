@@ -96,3 +96,8 @@ def predict(
     coded = mask & (index >= skip) & (y < rows) & (x < columns)
     position = np.flatnonzero(coded).astype(np.int32)
     return position, mean[coded].astype(np.int32), index[coded].astype(np.uint8)
+
+
+def fill(v32: Int32, position: Int32, recon32: Int32) -> None:
+    """Add reconstructions to means: ``v32[position] += recon32``, all flat, no position twice."""
+    v32[position] += recon32
