@@ -17,19 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._numba import njit
-from . import vnni
+from . import kernels, vnni
+from .kernels import OFFSET, TILE, WORD, Float32, Int32, Words
 from .networks import IntegerLayer, IntegerNetwork
 
-OFFSET = 128  # added to values that may be negative
 LEAST_BAND = 8  # rows that are worth a thread
 LINE = 16  # words of a line of cache
-TILE, WORD = vnni.TILE, vnni.WORD
-Words = npt.NDArray[np.uint32]
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
-dot_words, dot_floats = vnni.dot_words, vnni.dot_floats
 
 
 def runs_compiled(network: IntegerNetwork) -> bool:
@@ -131,13 +124,13 @@ class CompiledNetwork:
     def _run(self, x: Float32) -> list[Float32]:
         channels, height, width = x.shape
         value = _planes(channels, height * width)
-        _turn(np.ascontiguousarray(x, np.float32).reshape(channels, -1), value)
+        kernels.turn(np.ascontiguousarray(x, np.float32).reshape(channels, -1), value)
         for layer in self._inner:
             value, height, width = _evaluate(layer, value, height, width)
         results = []
         for count, end in self._ends:
             out = np.empty((len(end.bias), value.shape[1]), np.float32)
-            _pointwise_end(value, height * width, *_arguments(end), out)
+            kernels.pointwise_end(value, height * width, *_arguments(end), out)
             results.append(out[:count, : height * width].reshape(count, height, width))
         return results
 
@@ -145,15 +138,15 @@ class CompiledNetwork:
 def _evaluate(layer: _Layer, x: Words, height: int, width: int) -> tuple[Words, int, int]:
     if layer.kind == "shuffle":
         out = _planes(len(x), 4 * height * width)
-        _shuffle(x, height, width, out)
+        kernels.shuffle(x, height, width, out)
         return out, 2 * height, 2 * width
     out = _planes(len(layer.bias), height * width)
     added: Any = np.int32(layer.offset_out)
     if layer.kind == "pointwise":
-        _pointwise(x, height * width, *_arguments(layer), added, out)
+        kernels.pointwise(x, height * width, *_arguments(layer), added, out)
     else:
         fill = np.uint32(layer.offset_in * 0x01010101)  # the same byte four times
-        _depthwise(x, height, width, layer.side, fill, *_arguments(layer), added, out)
+        kernels.depthwise(x, height, width, layer.side, fill, *_arguments(layer), added, out)
     return out, height, width
 
 
@@ -205,140 +198,3 @@ def _by_tap(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     """Order (channels, taps) by four channels, then by taps; each channel reads itself alone."""
     parts = weight.reshape(-1, WORD, weight.shape[1]).transpose(0, 2, 1)
     return np.ascontiguousarray(parts[..., None] * np.eye(WORD, dtype=np.int8))
-
-
-@njit
-def _turn(x: Float32, out: Words) -> None:
-    """Join channels to words."""
-    channels, count = x.shape
-    for q in range(len(out)):
-        present = min(WORD, channels - WORD * q)
-        for i in range(count):
-            out[q, i] = np.uint32(np.int32(x[WORD * q, i]) + OFFSET)
-        for c in range(1, present):
-            for i in range(count):
-                byte = np.uint32(np.int32(x[WORD * q + c, i]) + OFFSET)
-                out[q, i] |= byte << np.uint32(8 * c)
-
-
-@njit
-def _shuffle(x: Words, height: int, width: int, out: Words) -> None:
-    """Make of the four channels of a word four positions of one channel."""
-    out[:] = 0
-    for q in range(len(x)):
-        place = np.uint32(8 * (q % WORD))
-        for y in range(height):
-            for dy in range(2):
-                row = out[q // WORD, (2 * y + dy) * 2 * width : (2 * y + dy + 1) * 2 * width]
-                for column in range(width):
-                    word = x[q, y * width + column] >> np.uint32(16 * dy)
-                    row[2 * column] |= (word & np.uint32(255)) << place
-                    row[2 * column + 1] |= (word >> np.uint32(8) & np.uint32(255)) << place
-
-
-@njit
-def _pointwise(
-    x: Words,
-    count: int,
-    weight: Any,
-    bias: Int32,
-    shift: Int32,
-    low: int,
-    high: int,
-    added: int,
-    out: Words,
-) -> None:
-    offsets = np.arange(len(x)) * (4 * x.shape[1])
-    steps = len(x)
-    for start in range(0, count, TILE):
-        first = min(start, max(count - TILE, 0))  # the last tile overlaps the one before it
-        for q in range(len(out)):
-            dot_words(
-                x.ctypes.data + 4 * first,
-                offsets.ctypes.data,
-                weight.ctypes.data + q * steps * 16,
-                steps,
-                bias.ctypes.data + 16 * q,
-                shift.ctypes.data + 16 * q,
-                low,
-                high,
-                added,
-                out.ctypes.data + 4 * (q * out.shape[1] + first),
-            )
-
-
-@njit
-def _pointwise_end(
-    x: Words,
-    count: int,
-    weight: Any,
-    bias: Int32,
-    shift: Int32,
-    low: int,
-    high: int,
-    out: Float32,
-) -> None:
-    """Like `_pointwise`, to float32 (results, positions)."""
-    offsets = np.arange(len(x)) * (4 * x.shape[1])
-    steps = len(x)
-    for start in range(0, count, TILE):
-        first = min(start, max(count - TILE, 0))
-        for q in range(len(weight)):
-            dot_floats(
-                x.ctypes.data + 4 * first,
-                offsets.ctypes.data,
-                weight.ctypes.data + q * steps * 16,
-                steps,
-                bias.ctypes.data + 16 * q,
-                shift.ctypes.data + 16 * q,
-                low,
-                high,
-                out.ctypes.data + 4 * (WORD * q * out.shape[1] + first),
-                4 * out.shape[1],
-            )
-
-
-@njit
-def _depthwise(
-    x: Words,
-    height: int,
-    width: int,
-    side: int,
-    fill: Any,
-    weight: Any,
-    bias: Int32,
-    shift: Int32,
-    low: int,
-    high: int,
-    added: int,
-    out: Words,
-) -> None:
-    """Compute plane by plane, on a copy with zeros around; sums between its rows are not used."""
-    half, wide = side // 2, width + side - 1
-    taps = side * side
-    offsets = np.empty(taps, np.int64)
-    for tap in range(taps):
-        offsets[tap] = 4 * (tap // side * wide + tap % side)
-    around = np.full((height + side - 1) * wide + TILE, fill, np.uint32)
-    count = (height - 1) * wide + width
-    results = np.empty(count + TILE, np.uint32)
-    for q in range(len(out)):
-        for y in range(height):
-            start = (y + half) * wide + half
-            around[start : start + width] = x[q, y * width : (y + 1) * width]
-        for start in range(0, count, TILE):
-            first = min(start, max(count - TILE, 0))
-            dot_words(
-                around.ctypes.data + 4 * first,
-                offsets.ctypes.data,
-                weight.ctypes.data + q * taps * 16,
-                taps,
-                bias.ctypes.data + 16 * q,
-                shift.ctypes.data + 16 * q,
-                low,
-                high,
-                added,
-                results.ctypes.data + 4 * first,
-            )
-        for y in range(height):
-            out[q, y * width : (y + 1) * width] = results[y * wide : y * wide + width]
