@@ -5,8 +5,9 @@
     python -m benchmarks.peak
 
 Bare 1x1 convolutions of the sizes that g_a and g_s are made of set the limit: they do nothing else.
-Beside them whole networks, on latents and pixels of a photo of 768x512; their multiplications are
-those of the manifest. The least of many runs each. Writes benchmarks/results/peak.json.
+Beside them whole networks, on latents and pixels of a photo of 768x512, in each precision, and the
+integer networks; their multiplications are those of the manifest. The least of many runs each.
+Writes benchmarks/results/peak.json.
 """
 
 import argparse
@@ -23,9 +24,12 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 
-from benchmarks import _machine
+from benchmarks import _machine, precisions
 from benchmarks.speed_tables import table
 from trellic.codec import Codec
+from trellic.engines import Engine
+from trellic.engines.ort import OrtEngine
+from trellic.exact.compiled import CompiledNetwork, runs_compiled
 
 WIDTH, HEIGHT = 768, 512
 LAYERS = ((128, 128, 8), (128, 256, 8), (192, 384, 16))  # channels in and out, pixels a position
@@ -40,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="photo", metavar="NAME|PATH")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peak.json"))
     options = parser.parse_args(arguments)
-    rows = [layer(*sizes) for sizes in LAYERS] + networks(options.model)
-    machine = _machine.describe(("numpy", "onnxruntime"))
+    rows = [layer(*sizes) for sizes in LAYERS]
+    rows += networks(options.model) + integer_networks(options.model)
+    machine = _machine.describe(("numpy", "numba", "onnxruntime", "openvino"))
     result = {"benchmark": "peak", "machine": machine, "pixels": [WIDTH, HEIGHT], "rows": rows}
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     lines = [[row["name"], f"{row['ms']:.1f}", f"{row['gmac_per_s']:.1f}"] for row in rows]
@@ -75,9 +80,9 @@ def layer(before: int, after: int, stride: int) -> dict[str, float | str]:
 def networks(model: str) -> list[dict[str, float | str]]:
     """Measure g_a and every decoder of the whole picture, in each precision that they have."""
     rows = []
-    manifest = Codec(model, "cpu", 1).bundle.manifest
-    for precision in manifest.encoder.precisions:
-        codec = Codec(model, "cpu", 1, precision)
+    codecs = precisions.load(model, 1)
+    manifest = codecs[precisions.REFERENCE].bundle.manifest
+    for precision, codec in codecs.items():
         rng = np.random.default_rng(1)
         pixels = rng.integers(0, 256, (1, HEIGHT, WIDTH, 3), np.uint8)
         stride = manifest.layout.stride
@@ -89,11 +94,37 @@ def networks(model: str) -> list[dict[str, float | str]]:
                 graphs[name] = info.graph
                 inputs[name] = {"latents": rng.normal(size=shape).astype("f4")}
         for name, graph in graphs.items():
-            if precision in graph.precisions:
+            if precision != "int8" or graph.int8:
                 engine = codec._pool.encoder() if name == "g_a" else codec._pool.decoder(name)
                 seconds = least(lambda e=engine, i=inputs[name]: e(i))  # type: ignore[misc]
                 count = 1e3 * graph.kmac_per_pixel * WIDTH * HEIGHT
                 rows.append(_row(f"{name}, {precision}", seconds, count))
+    return rows
+
+
+def integer_networks(model: str) -> list[dict[str, float | str]]:
+    """Measure all integer networks of the whole picture, in onnxruntime and in bytes."""
+    bundle = Codec(model, "cpu", 1).bundle
+    manifest, layout = bundle.manifest, bundle.manifest.layout
+    rng = np.random.default_rng(1)
+    inputs: dict[str, Floats] = {}
+    for name, network in bundle.networks.items():
+        stride = layout.stride * (layout.cell if name == "h_s" else 1)
+        shape = (1, network.channels_in, HEIGHT // stride, WIDTH // stride)
+        inputs[name] = rng.integers(-127, 128, shape).astype("f4")
+    kinds: dict[str, dict[str, Engine]] = {
+        "onnxruntime": {n: OrtEngine(bundle.graph(manifest.exact[n]), "cpu", 1) for n in inputs}
+    }
+    if all(runs_compiled(network) for network in bundle.networks.values()):
+        kinds["bytes"] = {n: CompiledNetwork(bundle.networks[n]) for n in inputs}
+    count = sum(1e3 * manifest.exact[name].kmac_per_pixel for name in inputs) * WIDTH * HEIGHT
+    rows = []
+    for kind, engines in kinds.items():
+        seconds = sum(
+            least(lambda e=engine, n=name: e({"x": inputs[n]}))  # type: ignore[misc]
+            for name, engine in engines.items()
+        )
+        rows.append(_row(f"integer networks, {kind}", seconds, count))
     return rows
 
 

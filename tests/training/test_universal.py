@@ -42,7 +42,7 @@ TINY = {
         "mixture": [0, 0.05],
     },
     "perception": {"end_to_end": [0.015], "encoder": 0.015, "universal": [0]},
-    "rates": {"latents": [[2, 2]], "end_to_end": [0.05]},
+    "rates": {"latents": [[2, 2]], "end_to_end": [0.05], "mixture": True},
 }
 
 
@@ -267,7 +267,8 @@ def test_a_run_leaves_models_results_tables_and_plots(finished, tiny):
     assert json.loads((finished / "plan.json").read_text())["epochs"] == 1
     report = (finished / "report.md").read_text()
     assert "Partial" not in report
-    assert "mixture 0 + 0.05" in report
+    assert "mixture 0 + 0.05 |" in report
+    assert "mixture 0 + 0.05, 2 x 2 |" in report
     for name in ("perception", "rates", "reuse"):
         assert f"![{name}]({name}.svg)" in report
         assert "<svg" in (finished / f"{name}.svg").read_text()[:2000]
@@ -335,7 +336,7 @@ def test_the_report_of_made_up_results_counts_the_penalty(tmp_path, tiny):
     fake_result(tmp_path, "3x3-c0.05", None, 0.05, 0.060, 1.0)
     fake_result(tmp_path, "3x3-c0.05--mse", "3x3-c0.05", 0.0, 0.058, 1.5)
     report = write_report(tiny, tmp_path).read_text()
-    assert "**Partial: 4 models are missing:**" in report
+    assert "**Partial: 5 models are missing:**" in report
     assert "2.0 min" not in report
     assert "3 models: 3.0 min, 1.5 min of one core" in report
     tables = json.loads((tmp_path / "report.json").read_text())["tables"]

@@ -77,10 +77,16 @@ def _classification(recipe: UniversalRecipe) -> tuple[list[Job], list[Job]]:
     return [*alone, *encoders], decoders
 
 
-def mixture_of(recipe: UniversalRecipe) -> Job:
-    """Return the job whose encoder is trained on several classification targets at once."""
+def mixture_of(recipe: UniversalRecipe, latent: Latent | None = None) -> Job:
+    """Return the job whose encoder is trained on several classification targets at once.
+
+    Parameters
+    ----------
+    latent : its rate, that of the classification grid if left out
+    """
     grid = recipe.classification
-    return end_to_end(grid.latent, *(Target(classification=c) for c in grid.mixture))
+    targets = (Target(classification=c) for c in grid.mixture)
+    return end_to_end(latent or grid.latent, *targets)
 
 
 def _perception(recipe: UniversalRecipe) -> list[Job]:
@@ -93,8 +99,9 @@ def _perception(recipe: UniversalRecipe) -> list[Job]:
 
 def _rates(recipe: UniversalRecipe) -> list[Job]:
     grid = recipe.rates
-    return [
+    alone = [
         end_to_end(latent, Target(classification=c))
         for c in grid.end_to_end
         for latent in grid.latents
     ]
+    return alone + [mixture_of(recipe, latent) for latent in grid.latents if grid.mixture]

@@ -47,10 +47,12 @@ def encoder_names(recipe: UniversalRecipe) -> dict[str, str]:
     grid = recipe.classification
     jobs = [end_to_end(grid.latent, Target(classification=c)) for c in grid.encoders]
     labels = [f"lambda_c = {c:g}" for c in grid.encoders]
-    mixture = " + ".join(f"{c:g}" for c in grid.mixture)
-    return {job.name: label for job, label in zip(jobs, labels, strict=True)} | {
-        mixture_of(recipe).name: f"mixture {mixture}"
-    }
+    mixture = "mixture " + " + ".join(f"{c:g}" for c in grid.mixture)
+    names = {job.name: label for job, label in zip(jobs, labels, strict=True)}
+    names[mixture_of(recipe).name] = mixture
+    for latent in recipe.rates.latents if recipe.rates.mixture else ():
+        names[mixture_of(recipe, latent).name] = f"{mixture}, {latent[0]} x {latent[1]}"
+    return names
 
 
 def perception_table(recipe: UniversalRecipe, points: list[Point]) -> list[dict[str, Cell]]:
@@ -91,11 +93,11 @@ def reuse_table(recipe: UniversalRecipe, points: list[Point]) -> list[dict[str, 
     "extra loss" compares with the end-to-end model of the same target, in the loss both minimise;
     "extra MSE" with end-to-end models of the same cross entropy.
     """
-    alone = end_to_end_of(points, recipe.classification.latent, "classification")
-    own = {p.target: p.loss for p in alone}
     rows: list[dict[str, Cell]] = []
     for name, label in encoder_names(recipe).items():
         for p in on_encoder_of(points, name, "classification"):
+            alone = end_to_end_of(points, p.latent, "classification")
+            own = {other.target: other.loss for other in alone}
             extra = p.loss - own[p.target] if p.target in own else None
             at_equal = penalty_at(p, alone, "cross_entropy")
             row = {"encoder": label, **_class_row(p), "extra loss": extra}

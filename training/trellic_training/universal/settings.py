@@ -52,10 +52,11 @@ class Classification(Settings):
 
 
 class Rates(Settings):
-    """Distortion against classification, end to end, at more rates."""
+    """Distortion against classification at more rates, end to end and with the mixture."""
 
     latents: tuple[Latent, ...]
     end_to_end: tuple[Weight, ...]
+    mixture: bool = Field(False, description="whether the mixture is trained at these rates too")
 
 
 class UniversalRecipe(Settings):
