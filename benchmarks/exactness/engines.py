@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from trellic.exact import vnni
-from trellic.exact.compiled import CompiledNetwork
+from trellic.exact.compiled import CompiledNetwork, runs_compiled
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 
 from .integers import evaluate
@@ -80,6 +80,8 @@ def _compiled_variants() -> list[Variant]:
     """Return Trellic's own kernels, where the processor has what they need."""
 
     def load(network: IntegerNetwork, _: bytes) -> Evaluate:
+        if not runs_compiled(network):  # the codec would not take it either
+            return network
         engine = CompiledNetwork(network, 2)
         return lambda x: [y[0] for y in engine({"x": x[None]})]
 

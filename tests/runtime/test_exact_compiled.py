@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from trellic.codec import Codec
 from trellic.engines import pool
+from trellic.engines.ort import OrtEngine
+from trellic.errors import EngineError
 from trellic.exact import cpu, reference, vnni
-from trellic.exact.compiled import CompiledNetwork, runs_compiled
+from trellic.exact.compiled import CompiledNetwork, gives_bytes, runs_compiled
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -23,14 +26,14 @@ def layer(rng, kind, channels, low, high):
     if kind == "shuffle":
         empty = np.empty(0, np.int8), np.empty(0, np.int32), np.empty(0, np.uint8)
         return IntegerLayer("shuffle", *empty, 0, 0)
-    count = channels if kind == "depthwise" else 4 * int(rng.integers(1, 40))
+    count = channels if kind == "depthwise" else int(rng.integers(1, 160))
     size = int(rng.choice([1, 3, 5]))
     shape = (count, size, size) if kind == "depthwise" else (count, channels)
     return IntegerLayer(
         kind,
         rng.integers(-128, 128, shape, dtype=np.int8),
         rng.integers(-9999, 10000, count, dtype=np.int32),
-        rng.integers(1, 14, count, dtype=np.uint8),
+        rng.integers(1, 31 if rng.random() < 0.1 else 14, count, dtype=np.uint8),
         low,
         high,
     )
@@ -42,7 +45,8 @@ def network(rng, heads):
     kinds = ["pointwise", *rng.choice(["pointwise", "depthwise", "shuffle"], rng.integers(0, 5))]
     for kind in kinds:
         kind = "pointwise" if kind == "shuffle" and channels % 4 else kind
-        limits = (0, 127) if rng.random() < 0.5 else (-128, int(rng.integers(-100, 128)))
+        low = int(rng.choice([0, -128, rng.integers(-128, 127)]))
+        limits = low, int(rng.integers(low, 128))
         layers.append(layer(rng, str(kind), channels, *limits))
         channels = channels // 4 if kind == "shuffle" else len(layers[-1].bias)
     ends = [layer(rng, "pointwise", channels, -65535, 65535) for _ in range(heads or 1)]
@@ -78,9 +82,36 @@ def test_what_does_not_fit_bytes_is_refused():
     table = np.zeros(128, np.int32)
     for change in ({"high": 128}, {"low": -129}, {"table": table}, {"kind": "conv"}):
         assert not runs_compiled(IntegerNetwork((dataclasses.replace(inner, **change), end)))
-    huge = dataclasses.replace(inner, bias=np.full(8, 2**31 - 1, np.int32))
-    assert not runs_compiled(IntegerNetwork((huge, end)))
-    assert not runs_compiled(IntegerNetwork((inner, layer(rng, "depthwise", 8, 0, 9))))
+    for bias, shift in ((2**31 - 1, 1), (2**31 - 2000 - 2**29, 30), (-(2**31), 1)):
+        huge = {"bias": np.full(8, bias, np.int32), "shift": np.full(8, shift, np.uint8)}
+        assert not runs_compiled(IntegerNetwork((dataclasses.replace(inner, **huge), end)))
+    bad = IntegerNetwork((inner, layer(rng, "depthwise", 8, 0, 9)))
+    assert not runs_compiled(bad)
+    with pytest.raises(EngineError, match="does not run in bytes"):
+        CompiledNetwork(bad)
+    assert not gives_bytes(good)
+    assert gives_bytes(IntegerNetwork((inner,)))
+    assert not gives_bytes(IntegerNetwork((inner,), (inner, end)))
+
+
+@needs_vnni
+def test_features_beyond_bytes_take_the_other_engine(tiny_path, monkeypatch):
+    codec = Codec(tiny_path, "cpu", 1)
+    h_s = codec.bundle.networks["h_s"]
+    wide = dataclasses.replace(h_s.trunk[-1], high=255)
+    h_s = dataclasses.replace(h_s, trunk=(*h_s.trunk[:-1], wide))
+    codec.bundle.networks["h_s"] = h_s
+    with warnings.catch_warnings(action="ignore"):  # the probe is not of this h_s
+        engines = codec._pool.exact()
+    assert isinstance(engines["h_s"]._engine, CompiledNetwork | None)
+    assert isinstance(engines["context_0"]._engine, OrtEngine)
+
+
+@needs_vnni
+def test_a_failure_is_our_error():
+    network = IntegerNetwork((layer(np.random.default_rng(0), "pointwise", 3, 0, 127),))
+    with pytest.raises(EngineError, match="an integer network failed"):
+        CompiledNetwork(network)({"x": np.zeros((1, 3), np.float32)})
 
 
 @needs_vnni
@@ -103,9 +134,13 @@ def test_streams_are_the_same_with_and_without(tiny, tiny_path, monkeypatch):
     assert not used
 
 
-def test_another_target_of_numba_has_no_such_instruction(monkeypatch):
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("CPU_NAME", "generic"), ("CPU_FEATURES", "+avx2"), ("ENABLE_AVX", 0), ("DISABLE_JIT", 1)],
+)
+def test_another_target_of_numba_has_no_such_instruction(monkeypatch, setting, value):
     vnni.available.cache_clear()
-    monkeypatch.setattr("numba.config.CPU_NAME", "generic")
+    monkeypatch.setattr(f"numba.config.{setting}", value)
     assert not vnni.available()
     vnni.available.cache_clear()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 from trellic import images
 from trellic.cli.engines import Engines
 from trellic.cli.report import Report
+from trellic.cores import usable_cores
 from trellic.images import Picture
 
 if TYPE_CHECKING:
@@ -118,14 +118,13 @@ def synthetic() -> Picture:
 
 def machine() -> str:
     """Name the processor, the cores that may be used, and the system."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = platform.processor() or platform.machine()
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()
                 break
-    return f"{name}, {cores} cores, {platform.system()}"
+    return f"{name}, {usable_cores()} cores, {platform.system()}"
 
 
 def _summary(runs: Stages, pixels: int) -> dict[str, Any]:

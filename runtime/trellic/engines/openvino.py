@@ -35,10 +35,12 @@ class OpenVinoEngine:
     """
 
     def __init__(self, graph: bytes, threads: int = 0) -> None:
-        core = openvino().Core()
         try:
+            core = openvino().Core()
             settings = SETTINGS | {"INFERENCE_NUM_THREADS": threads}
             self._compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+        except MissingExtra:
+            raise
         except Exception as error:  # OpenVINO's exceptions share no base class of their own
             raise EngineError(f"OpenVINO cannot load a graph: {first_line(error)}") from error
         self._idle: deque[Any] = deque()  # a request serves one call at a time
@@ -46,20 +48,27 @@ class OpenVinoEngine:
     def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
         """Run the graph."""
         try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        try:
+            request = self._request()
             results = request.infer(dict(inputs), share_inputs=True)
         except Exception as error:
             raise EngineError(f"OpenVINO failed: {first_line(error)}") from error
         self._idle.append(request)
         return [results[output] for output in self._compiled.outputs]
 
+    def _request(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
+
 
 def missing_for_bf16() -> str:
     """Say in a few words why OpenVINO does not compute in bfloat16 here; nothing if it does."""
-    capabilities = openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    module = openvino()
+    try:
+        capabilities = module.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except Exception as error:  # such as a build without its plugin for CPUs
+        return f"OpenVINO has no CPU here: {first_line(error)}"
     return "" if "BF16" in capabilities else "this processor has no bfloat16 products"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from .. import choice
 from ..bundle import Bundle, Graph
 from ..errors import BadParameter
-from ..exact.compiled import CompiledNetwork, runs_compiled
+from ..exact.compiled import CompiledNetwork, gives_bytes, runs_compiled
 from . import Engine
 from .exact import ExactNetwork
 from .openvino import OpenVinoEngine
@@ -103,8 +103,10 @@ class EnginePool:
     def _exact_network(self, name: str) -> ExactNetwork:
         manifest, network = self.bundle.manifest, self.bundle.networks[name]
 
+        in_bytes = name == "h_s" or gives_bytes(self.bundle.networks["h_s"])
+
         def load() -> Engine:
-            if self.device == "cpu" and runs_compiled(network):
+            if self.device == "cpu" and in_bytes and runs_compiled(network):
                 return CompiledNetwork(network, self.threads)
             graph = self.bundle.graph(manifest.exact[name])
             return OrtEngine(graph, self.device, self.threads)

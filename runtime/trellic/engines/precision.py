@@ -46,17 +46,17 @@ def choose(precision: str, bundle: Bundle, device: str) -> Precision:
         raise BadParameter(f"precision {precision!r} on device {device!r}", expected="device 'cpu'")
     if precision == "bf16":
         if missing := missing_for_bf16():
-            raise EngineError(missing, remedy="leave the precision at 'auto'")
+            raise EngineError(missing, remedy="take the precision 'auto' or 'fp32'")
         return "bf16"
     if not has_int8(bundle):
         raise EngineError(
             f"model {bundle.manifest.name!r} has no int8 graphs",
-            remedy="leave the precision at 'auto', or add them with: trellic export --int8",
+            remedy="take the precision 'auto' or 'fp32', or add them with: trellic export --int8",
         )
     if saturates():
         raise EngineError(
             "this processor has no VNNI: its 8-bit products saturate, and pictures suffer",
-            remedy="leave the precision at 'auto'",
+            remedy="take the precision 'auto' or 'fp32'",
         )
     return "int8"
 

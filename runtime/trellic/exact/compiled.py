@@ -7,7 +7,6 @@ word; words of a plane lie position by position, as `vnni` reads them. Same inte
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..cores import usable_cores
+from ..errors import EngineError
 from . import kernels, vnni
 from .kernels import OFFSET, TILE, WORD, Float32, Int32, Words
 from .networks import IntegerLayer, IntegerNetwork
@@ -26,13 +27,21 @@ LINE = 16  # words of a line of cache
 
 
 def runs_compiled(network: IntegerNetwork) -> bool:
-    """Whether `CompiledNetwork` can run a network on this processor."""
+    """Whether `CompiledNetwork` can run a network on this processor.
+
+    Its inputs have to be bytes, too: see `gives_bytes`.
+    """
     inner, ends = _split(network)
     return (
         vnni.available()
         and all(_fits(layer) and _in_bytes(layer) for layer in inner)
         and all(_fits(layer) and layer.kind == "pointwise" for layer in ends)
     )
+
+
+def gives_bytes(network: IntegerNetwork) -> bool:
+    """Whether all outputs of a network are in [-128, 127], as inputs of another have to be."""
+    return all(_in_bytes(layer) for layer in network.heads or network.trunk[-1:])
 
 
 def _split(
@@ -49,9 +58,9 @@ def _fits(layer: IntegerLayer) -> bool:
     if layer.kind == "shuffle":
         return True
     weight = np.abs(layer.weight.astype(np.int64)).reshape(len(layer.weight), -1).sum(1)
-    largest = 2 * OFFSET * weight + np.abs(layer.bias.astype(np.int64)) + (1 << layer.shift.max())
+    rest = np.abs(layer.bias.astype(np.int64)) + (1 << int(layer.shift.max()))
     known = layer.kind in ("pointwise", "depthwise") and not layer.table.size
-    return known and int(largest.max()) < 1 << 31
+    return known and int((2 * OFFSET * weight + rest).max()) < 1 << 31
 
 
 def _in_bytes(layer: IntegerLayer) -> bool:
@@ -92,9 +101,16 @@ class CompiledNetwork:
     ----------
     network : one that `runs_compiled`
     threads : int, 0 for one a processor
+
+    Raises
+    ------
+    EngineError
+        When it is another one.
     """
 
     def __init__(self, network: IntegerNetwork, threads: int = 1) -> None:
+        if not runs_compiled(network):
+            raise EngineError("an integer network does not run in bytes on this processor")
         inner, ends = _split(network)
         offset, self._inner = OFFSET, []
         for layer in inner:
@@ -102,11 +118,16 @@ class CompiledNetwork:
             offset = self._inner[-1].offset_out
         self._ends = [(len(end.weight), _pack(end, offset)) for end in ends]
         self._scale = 2 ** sum(layer.kind == "shuffle" for layer in inner)
-        self._reach, self._threads = network.reach, threads or os.cpu_count() or 1
+        self._reach, self._threads = network.reach, threads or usable_cores()
 
     def __call__(self, inputs: Mapping[str, npt.NDArray[Any]]) -> list[Float32]:
-        """Evaluate: "x", (1, channels, h, w) integers in [-127, 127] as float32, to the same."""
-        x = inputs["x"][0]
+        """Evaluate: "x", (1, channels, h, w) integers in [-128, 127] as float32, to float32."""
+        try:
+            return self._in_bands(inputs["x"][0])
+        except Exception as error:  # of numba, threads or memory
+            raise EngineError(f"an integer network failed: {error}") from error
+
+    def _in_bands(self, x: Float32) -> list[Float32]:
         bands = min(self._threads, x.shape[1] // max(LEAST_BAND, self._reach))
         if bands < 2:
             return [result[None] for result in self._run(x)]

@@ -223,7 +223,10 @@ def _read_part(
     while f"{prefix}{count}.kind" in arrays:
         here = f"{prefix}{count}."
         kind = KINDS[int(arrays[here + "kind"][0])]
-        low, high = (int(v) for v in arrays[here + "range"])
+        limits = arrays[here + "range"]
+        if limits.dtype.str[1:] != "i4" or limits.shape != (2,):
+            raise ValueError(f"{here} has a range of {limits.dtype} {limits.shape}")
+        low, high = (int(v) for v in limits)
         weight, bias, shift = (arrays[here + field] for field in ("weight", "bias", "shift"))
         table = arrays.get(here + "table", NO_TABLE)
         expected = {"pointwise": 2, "depthwise": 3, "shuffle": 1, "conv": 4}[kind]

@@ -2,7 +2,8 @@
 
 One instruction adds 64 products of an unsigned and a signed byte to 16 sums of 32 bits, without
 saturating (Intel 64 and IA-32 Architectures Software Developer's Manual, VPDPBUSD). numba knows no
-vectors, so the loop is written in LLVM's language and called from numba like a function.
+vectors, so the loop is written in LLVM's language and called from numba like a function. (After a
+change here touch ``kernels.py``, whose compiled code numba keeps.)
 
 A tile is 96 positions by 4 channels of results. Four channels of a position are a word; positions
 of a word lie beside each other. Parameters of both functions:
@@ -41,7 +42,10 @@ Vectors = list[list[Any]]  # by result, then by vector of positions
 @functools.cache
 def available() -> bool:
     """Whether numba compiles for a processor that has the instruction."""
-    if numba.config.CPU_NAME or numba.config.CPU_FEATURES:  # compiles for another one than this
+    settings = numba.config
+    if settings.CPU_NAME or settings.CPU_FEATURES:  # compiles for another one than this
+        return False
+    if settings.DISABLE_JIT or not settings.ENABLE_AVX:
         return False
     try:
         features = llvmlite.binding.get_host_cpu_features()
