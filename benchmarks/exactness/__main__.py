@@ -25,11 +25,12 @@ TINY = REPOSITORY / "tests" / "data" / "tiny.zip"
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "trellic")
 
 
-def compare(model: str, indices: int, *, gpu: bool) -> dict[str, Any]:
-    """Compare all engines on one bundle; show how far it is."""
+def compare(model: str, indices: int, *, gpu: bool, names: str = "") -> dict[str, Any]:
+    """Compare all engines, or those with a text in their names, on one bundle."""
     bundle = Bundle(find(model))
     start = time.perf_counter()
-    comparison = Comparison(bundle, cpu_variants() + (gpu_variants() if gpu else []))
+    judge, *others = cpu_variants() + (gpu_variants() if gpu else [])
+    comparison = Comparison(bundle, [judge, *(one for one in others if names in one.name)])
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(f"{bundle.manifest.name}, {indices:,} indices", total=indices)
@@ -63,6 +64,7 @@ def main() -> int:
         "--model", action="append", help="bundle, name or path (default: photo and the tiny one)"
     )
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    parser.add_argument("--engines", default="", metavar="TEXT", help="with TEXT in their names")
     parser.add_argument("--gpu", action="store_true", help="also on the GPU of this machine")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
@@ -78,7 +80,7 @@ def main() -> int:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     for model in options.model or ["photo", str(TINY)]:
-        results.append(compare(model, int(options.indices), gpu=options.gpu))
+        results.append(compare(model, int(options.indices), gpu=options.gpu, names=options.engines))
         show(results[-1])
         options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return int(any(result["wrong"] for result in results))
