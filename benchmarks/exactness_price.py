@@ -29,12 +29,13 @@ from torch.nn import functional
 
 from benchmarks import _machine
 from benchmarks.measure import find_images, read_pixels
-from trellic.coding import STEP32, LatentCoder, Quantizer
+from trellic.coding import LatentCoder, Quantizer
 from trellic.entropy.tables import Tables
 from trellic.exact.levels import GAIN_BITS, Level
 from trellic.layout import Plane
 from trellic.quantize.cpu import reconstruct, search
 from trellic.quantize.fit import parametric_tables
+from trellic.quantize.levels import STEP32
 from trellic.quantize.reference import round_to_step
 from trellic_training.end_to_end import to_network
 from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
