@@ -35,15 +35,20 @@ from trellic.gpu import tensorrt
 
 @pytest.fixture
 def spied(family_path, monkeypatch):
-    """A fresh codec, and the names of the graphs that its pool loads."""
+    """A fresh codec, and the names of the networks that its pool loads."""
     loaded: list[str] = []
-    load = EnginePool._load
+    load, exact = EnginePool._load, EnginePool._exact_network
 
     def spy(self, graph):
         loaded.append(graph.file.removeprefix("graphs/").removesuffix(".onnx"))
         return load(self, graph)
 
+    def spy_exact(self, name):
+        loaded.append(name)
+        return exact(self, name)
+
     monkeypatch.setattr(EnginePool, "_load", spy)
+    monkeypatch.setattr(EnginePool, "_exact_network", spy_exact)
     return Codec.load(str(family_path), device="cpu", threads=1), loaded
 
 
