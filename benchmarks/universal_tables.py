@@ -29,11 +29,16 @@ def reuse(results: Path) -> str:
     rows = report_beside(results)["tables"]["Re-used encoders: distortion and classification"]
     head = ("encoder trained with", "decoder's lambda_c", "MSE", "accuracy", "cross entropy")
     cells = [
-        (row["encoder"], *_classified(row), f"{row['extra loss']:.4f} ({share(row):.1%})")
+        (
+            row["encoder"],
+            *_classified(row),
+            f"{row['extra loss']:.4f} ({share(row):.1%})",
+            at_equal_entropy(row),
+        )
         for row in rows
         if row["extra loss"]  # 0: the encoder's own decoder
     ]
-    return table((*head, "extra loss"), cells)
+    return table((*head, "extra loss", "extra MSE at equal cross entropy"), cells)
 
 
 def perception(results: Path) -> str:
@@ -55,6 +60,12 @@ def share(row: Row) -> float:
     """Return the extra loss of a re-used encoder's decoder, relative to training end to end."""
     loss = row["MSE"] + row["lambda_c"] * row["cross entropy"]
     return float(row["extra loss"] / (loss - row["extra loss"]))
+
+
+def at_equal_entropy(row: Row) -> str:
+    """Return the extra squared error over end-to-end models of the same cross entropy, relative."""
+    extra = row["extra MSE at equal cross entropy"]
+    return "better than all" if extra is None else f"{extra / (row['MSE'] - extra):+.1%}"
 
 
 def extra_mse(row: Row, alone: list[dict[str, float]]) -> float:
