@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -103,7 +104,7 @@ class Layout(BaseModel):
         """Context step of each (channel, parity): (latents, 2)."""
         return np.repeat([g.steps for g in self.groups], [g.channels for g in self.groups], axis=0)
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Channel ranges of each context step."""
         ends = np.cumsum([0] + [group.channels for group in self.groups])
