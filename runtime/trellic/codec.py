@@ -31,6 +31,7 @@ from .engines.pool import EnginePool
 from .errors import BadParameter, EngineError, MissingExtra, TrellicWarning
 from .images import Picture
 from .layout import Plane
+from .quantize.cpu import warm_up as warm_up_search
 from .rate_control import fill, to_budget, to_quality16
 from .region import Region
 from .results import Clock, Decoded, Encoded
@@ -134,6 +135,7 @@ class Codec:
             self.encode_picture(
                 Picture(np.zeros((WARM_SIDE, WARM_SIDE, 3), np.uint8)), trellis=trellis
             )
+            warm_up_search(trellis, self.bundle.tables)
         if decoder is not None:
             self._decoding.warm_up(decoder)
 

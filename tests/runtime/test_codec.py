@@ -32,6 +32,7 @@ from trellic.errors import (
 )
 from trellic.images import Picture
 from trellic.layout import Plane
+from trellic.quantize import cpu as search_kernels
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden"
@@ -614,3 +615,18 @@ def test_stages_are_named_and_fill_the_time(tiny):
     assert set(decoded.stages) == {"file", "rans", "networks", "latents", "g_s"}
     for timed in (encoded, decoded):
         assert 0.5 * timed.seconds < sum(timed.stages.values()) <= timed.seconds
+
+
+def test_warming_up_compiles_both_searches(tiny_path, monkeypatch):
+    """A small picture has one lane; the kernel of many would be compiled in the first encode."""
+    used = []
+    wide, narrow = search_kernels.search_lanes, search_kernels._search_lane
+    monkeypatch.setattr(search_kernels, "search_lanes", lambda *a: [used.append("wide"), wide(*a)])
+    monkeypatch.setattr(
+        search_kernels, "_search_lane", lambda *a: [used.append("narrow"), narrow(*a)]
+    )
+    Codec(tiny_path, "cpu", 1).warm_up(trellis=8)
+    assert set(used) == {"wide", "narrow"}
+    used.clear()
+    Codec(tiny_path, "cpu", 1).warm_up(trellis=0)
+    assert not used

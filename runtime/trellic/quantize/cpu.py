@@ -229,6 +229,12 @@ def search(
     return k, cls
 
 
+def warm_up(states: int, tables: "Tables") -> None:
+    """Compile the search of many lanes, which a small picture does not use."""
+    t32 = np.zeros(NARROW, np.int32)
+    search(t32, t32.astype(np.uint8), NARROW, states, tables, 1)
+
+
 def reconstruct(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables") -> Int32s:
     """Return the reconstruction of every index, in 1/32 step.
 
