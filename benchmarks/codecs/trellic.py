@@ -6,8 +6,7 @@ import numpy as np
 
 from benchmarks.codecs import Pixels
 from trellic.codec import Codec
-from trellic.engines.openvino import missing_for_bf16
-from trellic.errors import MissingExtra
+from trellic.engines.openvino import has_bf16
 
 
 class Trellic:
@@ -72,11 +71,7 @@ class Trellic:
         info = self.codec.decoders.get(decoder)
         if not info:
             return []
-        try:
-            half = [] if missing_for_bf16() else ["bf16"]
-        except MissingExtra:
-            half = []
-        return [*info.graph.precisions, *half]
+        return info.graph.precisions + ["bf16"] * has_bf16()
 
     def encode(self, pixels: Pixels, quality: float) -> bytes:
         """Encode at quality 1 to 100."""

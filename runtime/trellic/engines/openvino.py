@@ -72,6 +72,14 @@ def missing_for_bf16() -> str:
     return "" if "BF16" in capabilities else "this processor has no bfloat16 products"
 
 
+def has_bf16() -> bool:
+    """Whether OpenVINO is installed and computes in bfloat16 here."""
+    try:
+        return not missing_for_bf16()
+    except MissingExtra:
+        return False
+
+
 def openvino() -> Any:
     """Return the module, or raise MissingExtra."""
     try:

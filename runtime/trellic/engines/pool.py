@@ -102,7 +102,6 @@ class EnginePool:
 
     def _exact_network(self, name: str) -> ExactNetwork:
         manifest, network = self.bundle.manifest, self.bundle.networks[name]
-
         in_bytes = name == "h_s" or gives_bytes(self.bundle.networks["h_s"])
 
         def load() -> Engine:

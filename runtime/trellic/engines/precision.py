@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..bundle import Bundle
-from ..errors import BadParameter, EngineError, MissingExtra
-from .openvino import missing_for_bf16
+from ..errors import BadParameter, EngineError
+from .openvino import has_bf16, missing_for_bf16
 
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS = ("auto", *get_args(Precision))
@@ -62,11 +62,8 @@ def choose(precision: str, bundle: Bundle, device: str) -> Precision:
 
 
 def _fastest(bundle: Bundle) -> Precision:
-    try:
-        if not missing_for_bf16():
-            return "bf16"
-    except MissingExtra:
-        pass
+    if has_bf16():
+        return "bf16"
     return "int8" if has_vnni() and has_int8(bundle) else "fp32"
 
 

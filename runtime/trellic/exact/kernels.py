@@ -53,6 +53,34 @@ def shuffle(x: Words, height: int, width: int, out: Words) -> None:
 
 
 @njit
+def _words(
+    x: int,
+    offsets: Any,
+    q: int,
+    weight: Any,
+    bias: Int32,
+    shift: Int32,
+    low: int,
+    high: int,
+    added: int,
+    out: int,
+) -> None:
+    """Compute a tile of plane q: from the address of its first word to that of its results."""
+    dot_words(
+        x,
+        offsets.ctypes.data,
+        weight.ctypes.data + q * len(offsets) * 16,
+        len(offsets),
+        bias.ctypes.data + 16 * q,
+        shift.ctypes.data + 16 * q,
+        low,
+        high,
+        added,
+        out,
+    )
+
+
+@njit
 def pointwise(
     x: Words,
     count: int,
@@ -66,22 +94,12 @@ def pointwise(
 ) -> None:
     """Compute each position from its own channels."""
     offsets = np.arange(len(x)) * (4 * x.shape[1])
-    steps = len(x)
     for start in range(0, count, TILE):
         first = min(start, max(count - TILE, 0))  # the last tile overlaps the one before it
+        place = x.ctypes.data + 4 * first
         for q in range(len(out)):
-            dot_words(
-                x.ctypes.data + 4 * first,
-                offsets.ctypes.data,
-                weight.ctypes.data + q * steps * 16,
-                steps,
-                bias.ctypes.data + 16 * q,
-                shift.ctypes.data + 16 * q,
-                low,
-                high,
-                added,
-                out.ctypes.data + 4 * (q * out.shape[1] + first),
-            )
+            results = out.ctypes.data + 4 * (q * out.shape[1] + first)
+            _words(place, offsets, q, weight, bias, shift, low, high, added, results)
 
 
 @njit
@@ -145,17 +163,7 @@ def depthwise(
             around[start : start + width] = x[q, y * width : (y + 1) * width]
         for start in range(0, count, TILE):
             first = min(start, max(count - TILE, 0))
-            dot_words(
-                around.ctypes.data + 4 * first,
-                offsets.ctypes.data,
-                weight.ctypes.data + q * taps * 16,
-                taps,
-                bias.ctypes.data + 16 * q,
-                shift.ctypes.data + 16 * q,
-                low,
-                high,
-                added,
-                results.ctypes.data + 4 * first,
-            )
+            place, sums = around.ctypes.data + 4 * first, results.ctypes.data + 4 * first
+            _words(place, offsets, q, weight, bias, shift, low, high, added, sums)
         for y in range(height):
             out[q, y * width : (y + 1) * width] = results[y * wide : y * wide + width]
