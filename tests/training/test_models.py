@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pytorch_optimizer import SOAP
+from torch import nn
 
 from trellic_training.end_to_end import to_network
 from trellic_training.models.gains import Gains
@@ -17,6 +19,7 @@ from trellic_training.models.principal import start_from_components
 from trellic_training.models.proxies import PROXIES, soft_round, soft_unround
 from trellic_training.optimizers import make_optimizer
 from trellic_training.rates import SIGMA_MAX, SIGMA_MIN, bits, scale_ratio
+from trellic_training.soap import Soap
 
 SIGMAS = st.floats(SIGMA_MIN, SIGMA_MAX)
 
@@ -223,8 +226,44 @@ def test_each_optimizer_makes_steps(model, name):
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
+def test_soap_is_what_the_library_computes_of_matrices():
+    shapes = (8, 12), (8, 12), (30, 5), (7,)
+    start = [torch.randn(shape) for shape in shapes]
+    own, other = ([nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    settings = {"weight_decay": 0.0, "precondition_frequency": 10, "max_precondition_dim": 20}
+    optimizers = (
+        (own, Soap(own, 1e-2, largest=20)),
+        (other, SOAP(other, lr=1e-2, betas=(0.95, 0.95), **settings)),
+    )
+    for step in range(35):  # new bases three times
+        for parameters, optimizer in optimizers:
+            generator = torch.Generator().manual_seed(step)
+            for p in parameters:
+                p.grad = p.detach() + torch.randn(p.shape, generator=generator)
+            optimizer.step()
+    for p, q, s in zip(own, other, start, strict=True):
+        torch.testing.assert_close(p, q, atol=1e-5, rtol=1e-5)
+        assert (p - s).abs().mean() > 0.05
+
+
+def test_soap_takes_kernels_as_matrices_and_resumes():
+    kernels = [nn.Parameter(torch.randn(6, 4, 2, 2))]
+    matrices = [nn.Parameter(kernels[0].detach().reshape(6, 16).clone())]
+    optimizers = Soap(kernels, 1e-2), Soap(matrices, 1e-2)
+    for step in range(24):
+        gradient = torch.randn(6, 16, generator=torch.Generator().manual_seed(step))
+        kernels[0].grad, matrices[0].grad = gradient.reshape(6, 4, 2, 2), gradient
+        for optimizer in optimizers:
+            optimizer.step()
+        if step == 13:
+            state = optimizers[1].state_dict()
+            optimizers = optimizers[0], Soap(matrices, 1e-2)
+            optimizers[1].load_state_dict(state)
+    torch.testing.assert_close(kernels[0].reshape(6, 16), matrices[0])
+
+
 def test_unknown_optimizers_are_refused(model):
-    with pytest.raises(ValueError, match="unknown optimizer 'sgd': use adamw, soap or muon"):
+    with pytest.raises(ValueError, match="unknown optimizer 'sgd': use one of adamw, soap, muon"):
         make_optimizer(model, "sgd", 1e-3)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from .soap import Soap
+
 
 def make_optimizer(model: nn.Module, name: str, learning_rate: float) -> torch.optim.Optimizer:
-    """Optimizer over all parameters of a model.
+    """Optimizer over all parameters of a model; its groups may have rates of their own.
 
     Parameters
     ----------
@@ -20,28 +22,17 @@ def make_optimizer(model: nn.Module, name: str, learning_rate: float) -> torch.o
     ValueError
         For any other name.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if name == "adamw":
-        return torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    if name == "soap":
-        return _soap(parameters, learning_rate)
-    if name == "muon":
-        return _muon(parameters, learning_rate)
-    raise ValueError(f"unknown optimizer {name!r}: use adamw, soap or muon")
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}: use one of {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name]([p for p in model.parameters() if p.requires_grad], learning_rate)
 
 
-def _soap(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    from pytorch_optimizer import SOAP
+def _adamw(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
 
-    optimizer: torch.optim.Optimizer = SOAP(
-        parameters,
-        lr=learning_rate,
-        betas=(0.95, 0.95),
-        weight_decay=0.0,
-        precondition_frequency=10,
-        max_precondition_dim=1024,
-    )
-    return optimizer
+
+def _soap(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    return Soap(parameters, learning_rate)
 
 
 def _muon(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
@@ -56,3 +47,10 @@ def _muon(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.O
         ]
     )
     return optimizer
+
+
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], float], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "soap": _soap,
+    "muon": _muon,
+}

@@ -84,7 +84,10 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the recipe's optimizer over what is trained (never over the average)."""
-        return make_optimizer(self.model, self.recipe.optimizer, self.recipe.learning_rate)
+        rate = self.recipe.learning_rate
+        optimizer = make_optimizer(self.model, self.recipe.optimizer, rate)
+        self.relative_rates = [group["lr"] / rate for group in optimizer.param_groups]
+        return optimizer
 
     def rate_factor(self) -> float:
         """Learning rate, relative to the recipe's: warm-up, then a fall towards the end."""
@@ -96,8 +99,8 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
         """Set the learning rate from the clock; skip a step whose gradient is not finite."""
         self.warm += 1
         rate = self.recipe.learning_rate * self.rate_factor()
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for group, relative in zip(optimizer.param_groups, self.relative_rates, strict=True):
+            group["lr"] = rate * relative
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         if not torch.isfinite(norm):
             optimizer.zero_grad()
