@@ -145,7 +145,7 @@ def ideal_bits(tables: Tables, collected: Collector) -> float:
 
 
 def measure(
-    model: PhotoModel, photos: Sequence[Photo], quantizer: Quantizer, skip_index: int
+    model: PhotoModel, photos: Sequence[dict[int, Photo]], quantizer: Quantizer, skip_index: int
 ) -> list[dict[str, float]]:
     """Bits per pixel with integer and with float networks at each quality."""
     prior = parametric_tables(sigmas_of(model.config.scales), 21)
@@ -167,13 +167,14 @@ def measure(
             everything = Collector()
             for photo in track(photos, f"{name} networks, {turn}"):
                 for q in QUALITIES:
-                    run(photo, loop.levels.at(16 * q, quantizer.states), tables, seen[q])
+                    run(photo[q], loop.levels.at(16 * q, quantizer.states), tables, seen[q])
             if turn < ROUNDS:
                 for one in seen.values():
                     everything.parts.extend(one.parts)
                 tables = everything.refit(tables, prior)
         bits[name] = {q: ideal_bits(tables, one) for q, one in seen.items()}
-    pixels = sum(p.plane.width * p.plane.height for p in photos)
+    planes = [photo[QUALITIES[0]].plane for photo in photos]
+    pixels = sum(plane.width * plane.height for plane in planes)
     return [
         {
             "quality": q,
@@ -186,14 +187,17 @@ def measure(
 
 
 @torch.no_grad()
-def _photo(model: PhotoModel, path: Path) -> Photo:
-    """Analyse the centre of a photo, cut to multiples of 64 and to one slice."""
+def _photo(model: PhotoModel, path: Path) -> dict[int, Photo]:
+    """Analyse the centre of a photo, cut to multiples of 64 and to one slice, at each quality."""
     pixels = read_pixels(path)
     height, width = (min(side // 64 * 64, 1024) for side in pixels.shape[:2])
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     crop = np.ascontiguousarray(pixels[top : top + height, left : left + width])
-    f = model.g_a(to_network(torch.from_numpy(crop)[None]))
-    return Photo(f[0].numpy(), model.h_a(f)[0].numpy(), Plane(width, height))
+    x, analysed = to_network(torch.from_numpy(crop)[None]), {}
+    for q in QUALITIES:
+        f = model.g_a(x, torch.tensor([float(q)]))
+        analysed[q] = Photo(f[0].numpy(), model.h_a(f)[0].numpy(), Plane(width, height))
+    return analysed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

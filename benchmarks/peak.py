@@ -87,12 +87,14 @@ def networks(model: str) -> list[dict[str, float | str]]:
         pixels = rng.integers(0, 256, (1, HEIGHT, WIDTH, 3), np.uint8)
         stride = manifest.layout.stride
         shape = (1, manifest.layout.latents, HEIGHT // stride, WIDTH // stride)
-        inputs = {"g_a": {"image": pixels}}
+        quality = np.array([60], "f4")
+        inputs = {"g_a": {"image": pixels, "quality": quality}}
         graphs = {"g_a": manifest.encoder}
         for name, info in codec.decoders.items():
             if info.kind == "picture" and info.scale == 1:
                 graphs[name] = info.graph
-                inputs[name] = {"latents": rng.normal(size=shape).astype("f4")}
+                latents = rng.normal(size=shape).astype("f4")
+                inputs[name] = {"latents": latents, "quality": quality}
         for name, graph in graphs.items():
             if precision != "int8" or graph.int8:
                 engine = codec._pool.encoder() if name == "g_a" else codec._pool.decoder(name)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trellic_training.end_to_end import PIXEL_RANGE, EndToEnd, to_network
+from trellic_training.end_to_end import PIXEL_RANGE, EndToEnd, sample_quality, to_network
 from trellic_training.models.transforms import DepthBlock
 
 COMPACTION = 0.05  # weight of the energy-compaction term, in bits per pixel
@@ -104,7 +104,8 @@ class Compaction(EndToEnd):
         loss = super().training_step(batch, batch_index)
         x = to_network(batch)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.autocast):
-            energy = self.model.g_a(x).float().square().mean((0, 2, 3))
+            quality = sample_quality(len(x), x.device)
+            energy = self.model.g_a(x, quality).float().square().mean((0, 2, 3))
         place = torch.linspace(0, 1, len(energy), device=energy.device)
         return loss + COMPACTION * (energy * place).sum() / energy.sum()
 

@@ -21,14 +21,13 @@ from trellic.bundle import BUNDLE_VERSION, DecoderInfo, Graph, Manifest, Search,
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.exact.networks import IntegerNetwork, to_arrays
-from trellic.layout import Layout
 from trellic_training.data import PackedPhotos, Pixels
 from trellic_training.integers import integer_networks, level_tables
 from trellic_training.models.photo import ModelConfig, PhotoModel
 from trellic_training.rates import SIGMA_MIN, scale_ratio
 
 from . import graphs
-from .calibrate import Calibration, Photo
+from .calibrate import Calibration, Encoder, Photo
 from .parity import check_exact, check_free
 from .proof import prove
 
@@ -98,13 +97,16 @@ def export_bundle(
     ratio = scale_ratio(layout.scales)
     sigmas = (SIGMA_MIN * ratio ** np.arange(layout.scales)).astype(np.float64)
     g_a, h_a, g_s = (OrtEngine(files[free[name].file]) for name in ("g_a", "h_a", "quality"))
-    photos = _photos(pack, options.photos, g_a, h_a, free["g_a"].halo, layout)
+    encode = Encoder(g_a, h_a, free["g_a"], layout)
+    photos = [Photo(pixels, encode) for pixels in centres(pack, options.photos)]
     calibration = Calibration(layout, levels, engines, sigmas, photos, options.trellis_step)
     tables = calibration.fit(options.fit_lam)
     offsets = calibration.offsets(
         tables,
         options.lam,
-        lambda latents, plane: transforms.synthesis(g_s, latents, plane, free["quality"].halo),
+        lambda latents, plane, quality: transforms.synthesis(
+            g_s, latents, plane, free["quality"].halo, quality=quality
+        ),
     )
     levels = dataclasses.replace(levels, level_offset=offsets)
 
@@ -166,7 +168,12 @@ def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]
         file = f"graphs/{name}.onnx"
         files[file] = data
         macs = graphs.macs_per_pixel(module, stride_in)
-        made[name] = Graph(file=file, kmac_per_pixel=round(macs / 1000, 3), halo=halo)
+        made[name] = Graph(
+            file=file,
+            kmac_per_pixel=round(macs / 1000, 3),
+            halo=halo,
+            sees_quality=graphs.sees_quality(module),
+        )
     return made
 
 
@@ -186,18 +193,6 @@ def centres(pack: PackedPhotos, count: int) -> Iterator[Pixels]:
         whole = pack.photo(pack.training[i])
         top, left = (max(0, (side - CALIBRATION_SIDE) // 2) for side in whole.shape[:2])
         yield whole[top : top + CALIBRATION_SIDE, left : left + CALIBRATION_SIDE]
-
-
-def _photos(
-    pack: PackedPhotos, count: int, g_a: OrtEngine, h_a: OrtEngine, halo: int, layout: Layout
-) -> list[Photo]:
-    """Calibration photos with their latents and hyper-latents."""
-    photos = []
-    for pixels in centres(pack, count):
-        plane = layout.plane(pixels.shape[1], pixels.shape[0])
-        f = transforms.analysis(g_a, pixels, plane, layout.latents, halo)
-        photos.append(Photo(pixels, plane, f, h_a({"latents": f[None]})[0][0]))
-    return photos
 
 
 def _tools() -> dict[str, str]:

@@ -17,9 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from trellic import transforms
 from trellic.bitstream import slice_grid
 from trellic.coding import LatentCoder, Quantizer
 from trellic.constants import TRELLIS_STATES
+from trellic.decoders import Graph
+from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
 from trellic.exact.levels import LevelTables
@@ -30,6 +33,7 @@ from trellic_training.symbols import Collector
 
 Float32 = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+Synthesis = Callable[[Float32, Plane, float], Pixels]  # from latents, at a quality
 
 QUALITIES = (3, 10, 18, 26, 34, 42, 50, 58, 66, 74, 82, 90, 97)
 ROUNDS = 3
@@ -44,11 +48,40 @@ OFFSET_PHOTOS = 12  # photos, at least, on which the PSNR of trellises is equali
 OFFSET_SAMPLES = 3 * 2**18  # of those photos together: more photos, if they are small
 
 
-class Photo:
-    """One calibration photo: its pixels, latents and hyper-latents before the gains."""
+class Encoder:
+    """The graphs g_a and h_a of the bundle to be.
 
-    def __init__(self, pixels: Pixels, plane: Plane, f: Float32, h: Float32) -> None:
-        self.pixels, self.plane, self.f, self.h = pixels, plane, f, h
+    Parameters
+    ----------
+    g_a, h_a : engines
+    graph : what the manifest says of g_a
+    layout : of the latents
+    """
+
+    def __init__(self, g_a: Engine, h_a: Engine, graph: Graph, layout: Layout) -> None:
+        self.g_a, self.h_a, self.graph, self.layout = g_a, h_a, graph, layout
+
+    def __call__(self, pixels: Pixels, plane: Plane, quality: float) -> tuple[Float32, Float32]:
+        """Latents and hyper-latents before their gains."""
+        latents, halo = self.layout.latents, self.graph.halo
+        f = transforms.analysis(self.g_a, pixels, plane, latents, halo, quality=quality)
+        return f, self.h_a({"latents": f[None]})[0][0]
+
+
+class Photo:
+    """One calibration photo: its pixels, and its latents at any quality."""
+
+    def __init__(self, pixels: Pixels, encoder: Encoder) -> None:
+        self.pixels, self._encoder = pixels, encoder
+        self.plane = encoder.layout.plane(pixels.shape[1], pixels.shape[0])
+        self._known: dict[float, tuple[Float32, Float32]] = {}
+
+    def analysed(self, quality: float) -> tuple[Float32, Float32]:
+        """Latents and hyper-latents before their gains; kept, where all qualities share them."""
+        key = 0.0 if not self._encoder.graph.sees_quality else quality
+        if key not in self._known:
+            self._known = {key: self._encoder(self.pixels, self.plane, quality)}
+        return self._known[key]
 
 
 class Calibration:
@@ -103,9 +136,8 @@ class Calibration:
             level = self.levels.at(16 * quality, quantizer.states)
             count = FIT_LANES if photo.pixels.size >= SMALL else 1
             lanes = [count] * len(slice_grid(*photo.plane.latents))
-            coder.encode(
-                photo.f, photo.h, photo.plane, level, quantizer, lanes=lanes, observe=collected
-            )
+            f, h = photo.analysed(level.quality)
+            coder.encode(f, h, photo.plane, level, quantizer, lanes=lanes, observe=collected)
         return collected
 
     def measure(
@@ -113,7 +145,7 @@ class Calibration:
         tables: Tables,
         quantizer: Quantizer,
         quality: float,
-        synthesis: Callable[[Float32, Plane], Pixels],
+        synthesis: Synthesis,
     ) -> tuple[float, float]:
         """Mean bits per pixel (payload) and mean PSNR (dB) over a few photos at one quality.
 
@@ -124,7 +156,7 @@ class Calibration:
         bpps, psnrs = [], []
         some = max(OFFSET_PHOTOS, OFFSET_SAMPLES // self.photos[0].pixels.size)
         for photo in self.photos[:some]:
-            coded = coder.encode(photo.f, photo.h, photo.plane, level, quantizer)
+            coded = coder.encode(*photo.analysed(level.quality), photo.plane, level, quantizer)
             v32 = coder.decode(
                 coded.segments,
                 coded.lanes,
@@ -134,7 +166,7 @@ class Calibration:
                 dither=quantizer.dither,
             )
             latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
-            picture = synthesis(latents.astype(np.float32), photo.plane)
+            picture = synthesis(latents.astype(np.float32), photo.plane, level.quality)
             error = np.square(picture.astype(np.float64) - photo.pixels).mean()
             psnrs.append(10 * math.log10(255**2 / error))
             size = sum(map(len, coded.segments))
@@ -142,7 +174,7 @@ class Calibration:
         return float(np.mean(bpps)), float(np.mean(psnrs))
 
     def offsets(
-        self, tables: Tables, lam: dict[str, int], synthesis: Callable[[Float32, Plane], Pixels]
+        self, tables: Tables, lam: dict[str, int], synthesis: Synthesis
     ) -> npt.NDArray[np.int16]:
         """Quality offsets (in 1/16) that give all trellises, and dither, the scalar PSNR."""
         scalar = Quantizer(0, lam["scalar"])

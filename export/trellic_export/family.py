@@ -44,7 +44,12 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
     check_decoder(name, decoder.network, OrtEngine(data), _channels(decoder))
     macs = graphs.macs_per_pixel(decoder.network, decoder.layout.stride)
     info = DecoderInfo(
-        graph=Graph(file=file, kmac_per_pixel=round(macs / 1000, 3), halo=decoder.sizes.halo),
+        graph=Graph(
+            file=file,
+            kmac_per_pixel=round(macs / 1000, 3),
+            halo=decoder.sizes.halo,
+            sees_quality=graphs.sees_quality(decoder.network),
+        ),
         purpose=decoder.purpose,
         kind="picture" if decoder.labels is None else "labels",
         channels=decoder.sizes.channels,

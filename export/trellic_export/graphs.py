@@ -15,11 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
     DepthBlock,
     DetailAnalysis,
     DetailSynthesis,
+    Modulation,
 )
 
 OPSET = 17
@@ -32,6 +34,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self._nearness: dict[int, str] = {}
 
     def constant(self, value: Any) -> str:
         """Add a constant tensor."""
@@ -52,6 +55,21 @@ class GraphBuilder:
         self.nodes.append(helper.make_node("Split", [x, counts], parts, axis=1))
         return parts
 
+    def nearness(self, anchors: int) -> str:
+        """How near the input "quality" is to each of some evenly spaced ones: (n, anchors)."""
+        if anchors not in self._nearness:
+            limits = (self.constant(np.float32(q)) for q in (QUALITY_MIN, QUALITY_MAX))
+            clipped = self.add("Clip", "quality", *limits)
+            distance = np.float32((anchors - 1) / (QUALITY_MAX - QUALITY_MIN))
+            shifted = self.add("Sub", clipped, self.constant(np.float32(QUALITY_MIN)))
+            place = self.add("Mul", shifted, self.constant(distance))
+            column = self.add("Unsqueeze", place, self.constant(np.array([1], np.int64)))
+            at = self.constant(np.arange(anchors, dtype=np.float32))
+            apart = self.add("Abs", self.add("Sub", column, at))
+            near = self.add("Sub", self.constant(np.float32(1)), apart)
+            self._nearness[anchors] = self.add("Relu", near)
+        return self._nearness[anchors]
+
     def rename(self, old: str, new: str) -> None:
         """Give the output of the last node that makes ``old`` another name."""
         for node in self.nodes:
@@ -61,7 +79,9 @@ class GraphBuilder:
     def finish(
         self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
     ) -> bytes:
-        """Check and serialise."""
+        """Check and serialise; the input "quality" is added where it is needed."""
+        if self._nearness:
+            inputs = [*inputs, tensor("quality", TensorProto.FLOAT, "n")]
         graph = helper.make_graph(self.nodes, "trellic", inputs, outputs, self.constants)
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
@@ -227,6 +247,8 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
     if isinstance(module, nn.ReLU | Magnitude):
         return build.add("Relu" if isinstance(module, nn.ReLU) else "Abs", x)
     if isinstance(module, DepthBlock):
+        if module.modulation is not None:
+            x = _modulated(build, x, module.modulation)
         x = build.add("Add", x, _chain(build, x, list(module.spatial)))
         return build.add("Add", x, _chain(build, x, list(module.mix)))
     if isinstance(module, DetailAnalysis):
@@ -246,6 +268,18 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
         weight, bias = _numpy(module.weight), _numpy(module.bias)
         return build.add("Gemm", x, build.constant(weight), build.constant(bias), transB=1)
     raise TypeError(f"no ONNX form for {type(module).__name__}: add one to graphs.py")
+
+
+def _modulated(build: GraphBuilder, x: str, module: Modulation) -> str:
+    """Scale and shift channels: tables are read by products, as qualities may differ."""
+    near = build.nearness(len(module.scale))
+    axes = build.constant(np.array([2, 3], np.int64))
+    tables = (1 + _numpy(module.scale), _numpy(module.shift))
+    scale, shift = (
+        build.add("Unsqueeze", build.add("MatMul", near, build.constant(table)), axes)
+        for table in tables
+    )
+    return build.add("Add", build.add("Mul", x, scale), shift)
 
 
 def _transposed(build: GraphBuilder, x: str, module: nn.ConvTranspose2d) -> str:
@@ -289,6 +323,11 @@ def _numpy(parameter: torch.Tensor | None) -> np.ndarray[Any, Any]:
 
 
 # ---- what the manifest says of a graph ----
+
+
+def sees_quality(network: nn.Module) -> bool:
+    """Whether the graph of a network has the input "quality"."""
+    return any(isinstance(module, Modulation) for module in network.modules())
 
 
 def macs_per_pixel(modules: nn.Module, stride_in: int) -> float:

@@ -17,6 +17,7 @@ from trellic_training.models.photo import PhotoModel
 PIXEL_TOLERANCE = 1  # of a decoded 8-bit sample: rounding may fall the other way
 RELATIVE_TOLERANCE = 1e-3  # of latents, to their largest value
 SIDE = 128  # pixels of the test picture
+PARITY_QUALITY = 37.25  # between two of the qualities that blocks have scales for
 
 
 @torch.no_grad()
@@ -62,10 +63,12 @@ def check_free(model: PhotoModel, engines: Mapping[str, Engine]) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
     x = torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255 - 0.5
-    f = model.g_a(x)
-    _close("g_a", engines["g_a"]({"image": image})[0], f.numpy())
+    quality = torch.tensor([PARITY_QUALITY])
+    f = model.g_a(x, quality)
+    inputs = {"image": image, "quality": quality.numpy()}
+    _close("g_a", engines["g_a"](inputs)[0], f.numpy())
     _close("h_a", engines["h_a"]({"latents": f.numpy()})[0], model.h_a(f).numpy())
-    _same_picture("quality", engines["quality"], model.g_s, f)
+    _same_picture("quality", engines["quality"], model.g_s, f, quality)
 
 
 @torch.no_grad()
@@ -83,15 +86,20 @@ def check_decoder(name: str, network: nn.Sequential, engine: Engine, channels: i
     """
     rng = np.random.default_rng(0)
     latents = torch.from_numpy(rng.normal(0, 2, (2, channels, 10, 6)).astype(np.float32))
+    quality = torch.tensor([PARITY_QUALITY, 1.0])
     if isinstance(network[-1], nn.Linear):
-        _close(name, engine({"latents": latents.numpy()})[0], network(latents).numpy())
+        inputs = {"latents": latents.numpy(), "quality": quality.numpy()}
+        _close(name, engine(inputs)[0], network(latents, quality).numpy())
     else:
-        _same_picture(name, engine, network, latents)
+        _same_picture(name, engine, network, latents, quality)
 
 
-def _same_picture(name: str, engine: Engine, network: nn.Module, latents: torch.Tensor) -> None:
-    pixels = ((network(latents) + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
-    decoded = engine({"latents": latents.numpy()})[0]
+def _same_picture(
+    name: str, engine: Engine, network: nn.Module, latents: torch.Tensor, quality: torch.Tensor
+) -> None:
+    x_hat = network(latents, quality)
+    pixels = ((x_hat + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    decoded = engine({"latents": latents.numpy(), "quality": quality.numpy()})[0]
     worst = int(np.abs(decoded.astype(np.int64) - pixels.astype(np.int64)).max())
     if worst > PIXEL_TOLERANCE:
         raise EngineError(f"decoder {name!r} differs from torch by {worst} of 255")

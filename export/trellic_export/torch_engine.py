@@ -90,7 +90,14 @@ def _depth_to_space(_: torch.dtype, attributes: Attributes, x: Any) -> Any:
     return functional.pixel_shuffle(x, attributes["blocksize"])
 
 
+def _unsqueeze(_: torch.dtype, __: Attributes, x: Any, axes: Any) -> Any:
+    for axis in sorted(axes.tolist()):
+        x = x.unsqueeze(axis)
+    return x
+
+
 _OPERATORS: dict[str, Callable[..., Any]] = {
+    "Abs": lambda _, a, x: torch.abs(x),
     "Add": lambda _, a, x, y: x + y,
     "Cast": _cast,
     "Clip": lambda _, a, x, low=None, high=None: torch.clamp(x, low, high),
@@ -99,12 +106,14 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "DepthToSpace": _depth_to_space,
     "Floor": lambda _, a, x: torch.floor(x),
     "LeakyRelu": lambda _, a, x: functional.leaky_relu(x, a.get("alpha", 0.01)),
+    "MatMul": lambda _, a, x, y: x @ y,
     "Mul": lambda _, a, x, y: x * y,
     "Relu": lambda _, a, x: functional.relu(x),
     "Round": lambda _, a, x: torch.round(x),
     "Split": lambda _, a, x, sizes: torch.split(x, sizes.tolist(), a["axis"]),
     "Sub": lambda _, a, x, y: x - y,
     "Transpose": lambda _, a, x: x.permute(*a["perm"]),
+    "Unsqueeze": _unsqueeze,
 }
 
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -29,6 +29,7 @@ from .constants import (
 from .decoding import WARM_SIDE, StreamDecoder
 from .engines.pool import EnginePool
 from .errors import BadParameter, EngineError, MissingExtra, TrellicWarning
+from .exact.levels import Level
 from .images import Picture
 from .layout import Plane
 from .quantize.cpu import warm_up as warm_up_search
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 Parts = Stream | Prefix
+Analysed = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 DLPACK_CUDA = (2, 13)  # its device types of a GPU's own and of managed memory
 
 
@@ -273,13 +275,13 @@ class Codec:
         quantizer = self._quantizer(trellis, search, dither)
         chunks = bitstream.Chunks.of(picture, strip=strip)
         plane = self.bundle.manifest.layout.plane(picture.width, picture.height)
-        f, h = self._analyse(picture, plane, clock, max_memory)
+        analyse = self._analysis(picture, plane, clock, max_memory)
         coder = self._coder(clock)
         lanes: list[int] = []
 
         def encode_at(at: int) -> bytes:
             level = self.bundle.levels.at(at, trellis, dithered=dither is not None)
-            coded = coder.encode(f, h, plane, level, quantizer)
+            coded = coder.encode(*analyse(level), plane, level, quantizer)
             lanes[:] = coded.lanes
             size = picture.width, picture.height
             seed = quantizer.dither
@@ -360,9 +362,28 @@ class Codec:
                 remedy="encode without it, or with a model exported since it was added",
             )
 
-    def _analyse(
+    def _analysis(
         self, picture: Picture, plane: Plane, clock: Clock, max_memory: int | None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    ) -> Callable[[Level], Analysed]:
+        """Return what gives latents and hyper-latents at a level: once for all, if that may be."""
+        made: list[Analysed] = []
+
+        def analyse(level: Level) -> Analysed:
+            if not made or self.bundle.manifest.encoder.sees_quality:
+                made.clear()
+                made.append(self._analyse(picture, plane, clock, max_memory, level.quality))
+            return made[0]
+
+        return analyse
+
+    def _analyse(
+        self,
+        picture: Picture,
+        plane: Plane,
+        clock: Clock,
+        max_memory: int | None,
+        quality: float | None = None,
+    ) -> Analysed:
         """Latents and hyper-latents before their gains."""
         manifest, channels = self.bundle.manifest, self.bundle.manifest.layout.latents
         halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
@@ -376,7 +397,7 @@ class Codec:
         tile = memory.tile_side(need, max_memory, purpose)
         clock.mark("prepare")
         engine = self._pool.encoder()
-        f = transforms.analysis(engine, picture.pixels, plane, channels, halo, tile)
+        f = transforms.analysis(engine, picture.pixels, plane, channels, halo, tile, quality)
         clock.mark("g_a")
         h = transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, h_a_halo, tile)
         clock.mark("h_a")

@@ -22,7 +22,8 @@ class Graph(BaseModel):
 
     ``halo`` is how far, in pixels for g_a and in latents for h_a and decoders, its output
     depends on its input beyond the stride. ``int8`` is a file with the same network for CPUs,
-    a part of its layers in 8 bits: nearly the same output, faster.
+    a part of its layers in 8 bits: nearly the same output, faster. With ``sees_quality`` it has an
+    input "quality", float32 (N,): that of each picture's level.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +31,7 @@ class Graph(BaseModel):
     kmac_per_pixel: float = Field(ge=0)
     halo: int = Field(default=0, ge=0, le=1024)
     int8: str | None = None
+    sees_quality: bool = False
 
     @property
     def precisions(self) -> list[str]:

@@ -16,6 +16,7 @@ from .engines import Engine
 from .engines.mixture import Mixture
 from .engines.pool import EnginePool
 from .errors import BadParameter, CorruptStream, EngineError
+from .exact.levels import Level
 from .images import Picture
 from .latents import LazyLatents
 from .rate_control import QUALITY16_MAX
@@ -155,7 +156,8 @@ class StreamDecoder:
         plane = self._layout.plane(header.width, header.height)
         engine = self._engine(choice)
         by_rows = transforms.by_rows(part.coarser(stride))
-        latents = self._latents(stream, choice, clock, by_rows, lost)
+        level = self._level(header)
+        latents = self._latents(stream, choice, level, clock, by_rows, lost)
         pixels = transforms.synthesis(
             engine,
             latents,
@@ -165,6 +167,7 @@ class StreamDecoder:
             scale=choice.scale,
             grey=header.grey,
             tile=tile,
+            quality=level.quality,
         )
         clock.mark("g_s")
         return Picture(pixels, **vars(crop(stream.chunks, part, choice.scale)))
@@ -173,8 +176,10 @@ class StreamDecoder:
         engine = self._engine(choice)
         plane = self._layout.plane(stream.header.width, stream.header.height)
         whole = (slice(None), *transforms.all_of(plane).index())
-        latents = self._latents(stream, choice, Clock(), by_rows=True)[whole]
-        logits = engine({"latents": latents[None]})[0]
+        level = self._level(stream.header)
+        latents = self._latents(stream, choice, level, Clock(), by_rows=True)[whole]
+        quality = np.array([level.quality], np.float32)
+        logits = engine({"latents": latents[None], "quality": quality})[0]
         names = choice.parts[0].info.labels or []
         if logits.shape != (1, len(names)) or not np.isfinite(logits).all():
             raise EngineError(
@@ -185,10 +190,18 @@ class StreamDecoder:
         order = np.argsort(-chances, kind="stable")
         return [(names[i], float(chances[i])) for i in order]
 
+    def _level(self, header: Header) -> Level:
+        dithered = header.dither is not None
+        if dithered and self._bundle.tables.dither is None:
+            name = self._bundle.manifest.name
+            raise CorruptStream(f"a dithered stream, but model {name!r} has no tables for it")
+        return self._bundle.levels.at(header.quality16, header.trellis, dithered=dithered)
+
     def _latents(
         self,
         stream: Parts,
         choice: Choice,
+        level: Level,
         clock: Clock,
         by_rows: bool,
         lost: set[int] | None = None,
@@ -200,11 +213,6 @@ class StreamDecoder:
                 expected=f"{1 + len(self._layout.steps) * header.slices} for its size and model",
             )
         plane = self._layout.plane(header.width, header.height)
-        dithered = header.dither is not None
-        if dithered and self._bundle.tables.dither is None:
-            name = self._bundle.manifest.name
-            raise CorruptStream(f"a dithered stream, but model {name!r} has no tables for it")
-        level = self._bundle.levels.at(header.quality16, header.trellis, dithered=dithered)
         coder = self._coder(choice, clock)
         clock.mark("file")
         side = header.slice_side * plane.block

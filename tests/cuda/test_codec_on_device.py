@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("numba_cuda")
 
-from tests.runtime.family import make_family
+from tests.runtime.family import make_family, make_seeing
 
 from trellic import bitstream
 from trellic._device import Device
@@ -101,6 +101,26 @@ def test_other_strides():
     (array,) = made.decode_batch(files, "quality", 2**20)
     difference = np.abs(array.copy_to_host().astype(int) - fine.decode(files[0]))
     assert difference.max() <= (0 if SIMULATED else 3)
+
+
+def test_each_picture_has_its_own_quality(tmp_path):
+    """A model that sees the quality: pictures of one size are one run of a network."""
+    seeing = Codec.load(str(make_seeing(TINY, tmp_path / "seeing.zip")), device="cpu", threads=1)
+    device, rng = Device(), np.random.default_rng(3)
+    engines = ProbedEngines(
+        seeing.bundle, device, lambda _, graph, exact: engine(graph, device, exact)
+    )
+    made = GpuCodec(seeing.bundle, device, engines)
+    pictures = [picture(rng, *shape) for shape in [(64, 64, 3), (64, 128, 3), (50, 60, 3)]]
+    quality = [80, 30, 45]
+    files = made.encode_batch(pictures, [16 * q for q in quality], [8, 0, 0])
+    if SIMULATED:
+        trellis = {"trellis": 8}, {"trellis": 0}, {"trellis": 0}
+        zipped = zip(pictures, quality, trellis, strict=True)
+        assert files == [seeing.encode(p, quality=q, **t) for p, q, t in zipped]
+    for data, array in zip(files, made.decode_batch(files, "quality", 2**20), strict=True):
+        difference = np.abs(array.copy_to_host().astype(int) - seeing.decode(data))
+        assert difference.max() <= (0 if SIMULATED else 3)
 
 
 def test_decoders_by_name(tmp_path):

@@ -25,6 +25,7 @@ from trellic.quantize.cpu import reconstruct
 from trellic_export import bundle as export
 from trellic_export import calibrate, cli
 from trellic_export.checkpoint import load_model
+from trellic_training.bundled import BundleQuantizer
 from trellic_training.data import PackedPhotos, pack
 from trellic_training.end_to_end import to_network
 from trellic_training.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
@@ -111,6 +112,35 @@ def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_a_model_that_sees_the_quality(photos, packed, tmp_path, quick):
+    torch.manual_seed(4)
+    model = PhotoModel(CONFIG.model_copy(update={"modulated": True}))
+    start_from_components(
+        model, to_network(PackedPhotos(packed).crops(np.random.default_rng(0), 60, 64))
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "modulation" in name:
+                parameter.normal_(0, 0.05)
+    model.eval().requires_grad_(requires_grad=False)
+    path = tmp_path / "seeing.zip"
+    manifest = export.export_bundle(model, {}, PackedPhotos(packed), path, OPTIONS)
+    assert manifest.encoder.sees_quality
+    assert manifest.decoders["quality"].graph.sees_quality
+    assert not manifest.hyper_encoder.sees_quality
+    codec = Codec.load(path, device="cpu", threads=1)
+    with Image.open(photos / "wave-1.png") as image:
+        pixels = np.array(image)[:128, :128]
+    for quality in (15, 90):
+        data = codec.encode(pixels, quality=quality)
+        latents, level = BundleQuantizer(codec.bundle, 1)(pixels[None], np.array([quality]), [8])
+        x_hat = model.g_s(torch.from_numpy(latents), torch.from_numpy(level))
+        expected = ((x_hat[0] + 0.5) * 255).round().clamp(0, 255).permute(1, 2, 0)
+        assert np.abs(codec.decode(data) - expected.numpy()).max() <= 1
+    encoded = codec.encode(pixels, max_bytes=len(data) * 2 // 3)
+    assert 0.6 * len(data) < len(encoded) <= len(data) * 2 // 3
+
+
 @pytest.mark.parametrize("strides", [(4, 2), (8, 4)])
 def test_other_strides(photos, packed, tmp_path, quick, monkeypatch, strides):
     monkeypatch.setattr(export, "CALIBRATION_SIDE", 32)
@@ -146,9 +176,10 @@ def test_fitting_lowers_the_cost(sensible, packed, tmp_path, quick, monkeypatch)
     export.export_bundle(sensible, {}, PackedPhotos(packed), made, OPTIONS)
     codec = Codec.load(str(made), device="cpu", threads=1)
     engines, manifest = codec._pool, codec.bundle.manifest
-    photos = export._photos(
-        PackedPhotos(packed), 99, engines.encoder(), engines.hyper_encoder(), 48, manifest.layout
+    encode = calibrate.Encoder(
+        engines.encoder(), engines.hyper_encoder(), manifest.encoder, manifest.layout
     )
+    photos = [calibrate.Photo(p, encode) for p in export.centres(PackedPhotos(packed), 99)]
     assert len(photos) == 3
     sigmas = SIGMA_MIN * scale_ratio(24) ** np.arange(24)
     calibration = calibrate.Calibration(
@@ -175,7 +206,8 @@ def dithered_size(calibration, tables, photo) -> int:
     """Bytes of one photo with a dither that no table was fitted to."""
     level, quantizer = calibration.levels.at(16 * 60, 0), Quantizer(0, 0, dither=999)
     coder = calibration.coder(tables)
-    coded = coder.encode(photo.f, photo.h, photo.plane, level, quantizer, lanes=[1])
+    f, h = photo.analysed(level.quality)
+    coded = coder.encode(f, h, photo.plane, level, quantizer, lanes=[1])
     return sum(map(len, coded.segments))
 
 
@@ -184,8 +216,7 @@ def classes_shown(calibration, photo, states) -> set[int]:
     shown: set[int] = set()
     level = calibration.levels.at(16 * 60, states)
     calibration.coder(calibration.prior).encode(
-        photo.f,
-        photo.h,
+        *photo.analysed(level.quality),
         photo.plane,
         level,
         Quantizer(states, 28),
@@ -207,9 +238,8 @@ def cost(calibration, tables, photo, states, lam, quality) -> int:
 
     coder = calibration.coder(tables)
     quantizer = Quantizer(states, lam)
-    coded = coder.encode(
-        photo.f, photo.h, photo.plane, level, quantizer, lanes=[1], observe=observe
-    )
+    f, h = photo.analysed(level.quality)
+    coded = coder.encode(f, h, photo.plane, level, quantizer, lanes=[1], observe=observe)
     return total + lam * 64 * 8 * sum(map(len, coded.segments))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -165,8 +166,47 @@ def test_samples_are_what_a_decoder_of_the_runtime_reads(bundle):
     quantizer = BundleQuantizer(bundle, 1)
     for states in (8, 0):
         data = codec.encode(pixels, quality=45.0625, trellis=states)
-        latents = quantizer(pixels[None], np.array([45.0625]), [states])
-        assert np.array_equal(quantizer.pictures(latents, "quality")[0], codec.decode(data))
+        latents, level = quantizer(pixels[None], np.array([45.0625]), [states])
+        assert level.tolist() == [bundle.levels.at(721, states).quality]
+        pictures = quantizer.pictures(latents, level, "quality")
+        assert np.array_equal(pictures[0], codec.decode(data))
+
+
+def test_a_decoder_that_sees_the_quality(bundle, packed, tmp_path):
+    """From its recipe to a file's pixels, from samples to its training."""
+    sizes = SynthesisSizes(wide=8, deep=24, blocks=(1, 1), modulated=True)
+    torch.manual_seed(2)
+    network = sizes.make(bundle.manifest.layout)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    made = dataclasses.replace(trained("fast", bundle, network), sizes=sizes)
+    save_decoder(made, tmp_path / "seeing.pt")
+    kept = load_decoder(tmp_path / "seeing.pt")
+    out = tmp_path / "seeing.zip"
+    manifest = family.add_decoder(bundle, "fast", kept, out)
+    assert manifest.decoders["fast"].graph.sees_quality
+    assert not manifest.decoders["quality"].graph.sees_quality
+
+    codec, pixels = Codec.load(str(out), device="cpu", threads=1), synthetic(3)[:64, :64]
+    data = codec.encode(pixels, quality=30)
+    latents, level = BundleQuantizer(codec.bundle, 1)(pixels[None], np.array([30.0]), [8])
+    for told, equal in ((level, True), (level + 30, False)):
+        x_hat = kept.network(torch.from_numpy(latents), torch.from_numpy(told))
+        expected = ((x_hat[0] + 0.5) * 255).round().clamp(0, 255).permute(1, 2, 0)
+        apart = np.abs(codec.decode(data, decoder="fast") - expected.detach().numpy())
+        assert (apart.max() <= 1) == equal
+
+    settings = load_decoder_recipe(RECIPE, "fast").model_copy(update={"network": sizes})
+    before = network.state_dict()[_table(network)].clone()
+    tuned, _ = train_decoder(
+        settings, network, codec.bundle, packed, tmp_path / "run", 10, steps=3, progress=False
+    )
+    assert not torch.equal(tuned.state_dict()[_table(network)], before)
+
+
+def _table(network) -> str:
+    return next(name for name in network.state_dict() if name.endswith("modulation.shift"))
 
 
 def test_a_preview_learns_from_what_it_will_see(bundle, packed, tmp_path):
@@ -180,9 +220,10 @@ def test_a_preview_learns_from_what_it_will_see(bundle, packed, tmp_path):
     family.add_decoder(bundle, "preview", decoder, out)
     codec = Codec.load(str(out), device="cpu", threads=1)
     data = codec.encode(pixels, quality=60)
-    latents = samples.of(torch.from_numpy(pixels)[None], torch.tensor([60.0]), [8])["latents"]
+    batch = samples.of(torch.from_numpy(pixels)[None], torch.tensor([60.0]), [8])
+    latents, level = batch["latents"], batch["level"].numpy()
     assert latents.shape == (1, 8, 8, 8)
-    made = BundleQuantizer(Bundle(out), 1).pictures(latents.float().numpy(), "preview")[0]
+    made = BundleQuantizer(Bundle(out), 1).pictures(latents.float().numpy(), level, "preview")[0]
     seen = codec.decode(data, decoder="preview")
     assert seen.shape == made.shape == (16, 16, 3)
     assert np.abs(seen.astype(int) - made).max() <= 1  # latents were rounded to float16

@@ -42,21 +42,30 @@ def free_engines(model):
 
 @SIZES
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("config", [CONFIG, DETAILED], ids=["plain", "details"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, DETAILED, DETAILED.model_copy(update={"modulated": True})],
+    ids=["plain", "details", "modulated"],
+)
 def test_free_transforms(config, size, count):
     model = shaken(config)
-    engines, _ = free_engines(model)
+    engines, made = free_engines(model)
+    assert {name for name, graph in made.items() if graph.sees_quality} == (
+        {"g_a", "quality"} if config.modulated else set()
+    )
+    quality = torch.tensor([71.3, -4.0])[:count]  # a trellis's offset may leave [1, 100]
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (count, *size, 3), dtype=np.uint8)
     x = torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - 0.5
-    f = model.g_a(x)
-    (seen,) = engines["g_a"]({"image": image})
+    f = model.g_a(x, quality)
+    (seen,) = engines["g_a"]({"image": image, "quality": quality.numpy()})
     np.testing.assert_allclose(seen, f, atol=1e-4)
     (seen,) = engines["h_a"]({"latents": f.numpy()})
     np.testing.assert_allclose(seen, model.h_a(f), atol=1e-4)
     f = 30 * f  # so that pixels reach black and white
-    pixels = ((model.g_s(f) + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
-    (decoded,) = engines["quality"]({"latents": f.numpy()})
+    x_hat = model.g_s(f, quality)
+    pixels = ((x_hat + 0.5) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    (decoded,) = engines["quality"]({"latents": f.numpy(), "quality": quality.numpy()})
     assert decoded.dtype == np.uint8
     assert np.abs(decoded.astype(int) - pixels).max() <= 1
     assert {0, 255} <= set(np.unique(decoded))

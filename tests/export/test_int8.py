@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from PIL import Image
+from tests.runtime.family import make_seeing
 
 from trellic.bundle import Bundle
 from trellic.codec import Codec
@@ -26,13 +27,16 @@ from trellic_training.data import PackedPhotos, pack
 from .conftest import DETAILED, shaken, synthetic
 
 
-@pytest.fixture(scope="module")
-def decoder():
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "modulated"])
+def decoder(request):
     """A g_s of every kind of layer, and latents for it."""
     latents = DETAILED.latents
-    data = graphs.decoder_graph(shaken(DETAILED).g_s, latents)
+    model = shaken(DETAILED.model_copy(update={"modulated": request.param}))
+    data = graphs.decoder_graph(model.g_s, latents)
     rng = np.random.default_rng(0)
-    return data, [{"latents": rng.normal(size=(1, latents, 6, 8)).astype(np.float32)}]
+    quality = np.array([60], np.float32)
+    inputs = {"latents": rng.normal(size=(1, latents, 6, 8)).astype(np.float32)}
+    return data, [{**inputs, "quality": quality}]
 
 
 def run(data, samples):
@@ -134,7 +138,12 @@ def packed(tmp_path, photos):
     return tmp_path / "packed"
 
 
-def test_a_bundle_gets_variants_and_keeps_its_streams(tiny_path, packed, quick, tmp_path):
+@pytest.mark.parametrize("sees_quality", [False, True])
+def test_a_bundle_gets_variants_and_keeps_its_streams(
+    tiny_path, packed, quick, tmp_path, sees_quality
+):
+    if sees_quality:
+        tiny_path = make_seeing(tiny_path, tmp_path / "seeing.zip")
     out = tmp_path / "eight.zip"
     old = Bundle(tiny_path)
     made = add_int8(old, PackedPhotos(packed), out, photos=4, budget=1.0)

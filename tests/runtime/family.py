@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from trellic import bitstream
@@ -51,6 +52,51 @@ def make_family(tiny: Path, target: Path, decoders: dict[str, dict] = DECODERS) 
         for name, data in files.items():
             archive.writestr(name, data)
     return target
+
+
+def make_seeing(tiny: Path, target: Path, slope: float = 0.01) -> Path:
+    """Write the tiny bundle with a g_a and a g_s whose latents grow with the quality.
+
+    By a factor of ``1 + slope * (quality - 50)``, which g_s divides them by.
+    """
+    with zipfile.ZipFile(tiny) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(files["manifest.json"])
+    seeing = ("Mul", manifest["encoder"]), ("Div", manifest["decoders"]["quality"]["graph"])
+    for op, graph in seeing:
+        graph["sees_quality"] = True
+        data = files[graph["file"]] = scaled(files[graph["file"]], op, slope)
+        manifest["sha256"][graph["file"]] = hashlib.sha256(data).hexdigest()
+    files["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target
+
+
+def scaled(data: bytes, op: str, slope: float) -> bytes:
+    """Multiply the output "latents" of a graph by the factor, or divide its input "latents"."""
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    for part in graph.node:  # whichever end "latents" is
+        part.output[:] = ["inner" if name == "latents" else name for name in part.output]
+        part.input[:] = ["inner" if name == "latents" else name for name in part.input]
+    ends = ("inner", "latents") if op == "Mul" else ("latents", "inner")
+    added = [
+        node("Mul", ["quality", "slope"], "grown"),
+        node("Add", ["grown", "level"], "one"),
+        node("Unsqueeze", ["one", "axes"], "factor"),
+        node(op, [ends[0], "factor"], ends[1]),
+    ]
+    nodes = [*graph.node, *added] if op == "Mul" else [*added, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    values = {"slope": np.float32(slope), "level": np.float32(1 - 50 * slope)}
+    values["axes"] = np.array([1, 2, 3], np.int64)
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(v), n) for n, v in values.items())
+    graph.input.append(helper.make_tensor_value_info("quality", TensorProto.FLOAT, ["n"]))
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
 
 
 def graph_of(fields: dict, seed: int, halo: int) -> bytes:
@@ -105,7 +151,7 @@ def in_slices(codec: Codec, pixels: np.ndarray, chunks: Chunks) -> bytes:
     """A stream of several slices of 256 x 256 pixels."""
     height, width = pixels.shape[:2]
     plane, level = codec.bundle.manifest.layout.plane(width, height), codec.bundle.levels.at(960, 8)
-    f, h = codec._analyse(Picture(pixels), plane, Clock(), None)
+    f, h = codec._analyse(Picture(pixels), plane, Clock(), None, level.quality)
     coded = codec._coder().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
     usual = bitstream.read_header(codec.encode(pixels))
     header = dataclasses.replace(usual, slice_side=16, lanes=tuple(coded.lanes))
@@ -126,7 +172,8 @@ def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
     rows, columns = np.indices(plane.latents)
     latents[layout.step_of[:, (rows + columns) & 1] >= info.steps_in(layout)] = 0
     own = latents[None, : info.channels]
-    return codec._pool.decoder(name)({"latents": own})[0][0]
+    quality = np.array([level.quality], np.float32)
+    return codec._pool.decoder(name)({"latents": own, "quality": quality})[0][0]
 
 
 def needed_end(data: bytes, steps: int) -> int:

@@ -35,8 +35,8 @@ def picture(height: int, width: int) -> np.ndarray:
 def in_small_slices(codec: Codec, pixels: np.ndarray, alpha: np.ndarray | None = None) -> bytes:
     """Encode with slices of 16 latents, so that a small picture has many."""
     plane = Plane(pixels.shape[1], pixels.shape[0])
-    f, h = analysed(codec, pixels)
     level = codec.bundle.levels.at(960, 8)
+    f, h = analysed(codec, pixels, quality=level.quality)
     quantizer = codec._quantizer(8, "trellis")
     coded = codec._coder().encode(f, h, plane, level, quantizer, slice_side=SIDE)
     header = bitstream.Header(
@@ -54,13 +54,17 @@ def in_small_slices(codec: Codec, pixels: np.ndarray, alpha: np.ndarray | None =
     return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
 
 
-def analysed(codec: Codec, pixels: np.ndarray, tile: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def analysed(
+    codec: Codec, pixels: np.ndarray, tile: int = 64, quality: float = 50
+) -> tuple[np.ndarray, np.ndarray]:
     plane, manifest = Plane(pixels.shape[1], pixels.shape[0]), codec.bundle.manifest
-    f = transforms.analysis(
-        codec._pool.encoder(), pixels, plane, manifest.layout.latents, manifest.encoder.halo, tile
-    )
+    latents, halo = manifest.layout.latents, manifest.encoder.halo
+    f = transforms.analysis(codec._pool.encoder(), pixels, plane, latents, halo, tile, quality)
     h_a, halo = codec._pool.hyper_encoder(), manifest.hyper_encoder.halo
     return f, transforms.hyper_analysis(h_a, f, plane, halo, tile)
+
+
+TOLD = np.array([50.0], np.float32)  # to networks that see the quality
 
 
 def assert_like(a: np.ndarray, b: np.ndarray) -> None:
@@ -129,11 +133,12 @@ def test_halos_are_what_the_networks_reach(request, name, part):
         before = rng.integers(0, 256, (1, 16 * side, 16 * side, 3)).astype(np.uint8)
         after = before.copy()
         after[:, 16 * middle : 16 * middle + 16, 16 * middle : 16 * middle + 16] ^= 255
-        run = lambda x: pool.encoder()({"image": x})[0][0]  # noqa: E731
+        run = lambda x: pool.encoder()({"image": x, "quality": TOLD})[0][0]  # noqa: E731
         scale, halo = 1.0, manifest.encoder.halo / 16
     else:
         before, after = latents, latents.copy()
         after[..., middle, middle] += 1e5  # far effects are small, and pixels are rounded
+        decode = pool.decoder("quality")
         run, scale, halo = {
             "h_a": (
                 lambda x: pool.hyper_encoder()({"latents": x})[0][0],
@@ -141,7 +146,7 @@ def test_halos_are_what_the_networks_reach(request, name, part):
                 manifest.hyper_encoder.halo,
             ),
             "g_s": (
-                lambda x: pool.decoder("quality")({"latents": x})[0][0].transpose(2, 0, 1),
+                lambda x: decode({"latents": x, "quality": TOLD})[0][0].transpose(2, 0, 1),
                 16,
                 manifest.decoders["quality"].graph.halo,
             ),

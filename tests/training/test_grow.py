@@ -1,4 +1,4 @@
-"""Details added to a model: nothing is lost, and more can be reproduced."""
+"""Details and blocks added to a model: nothing is lost, and more can be reproduced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def config(tiny_recipe) -> ModelConfig:
 def error(model: PhotoModel, crops: torch.Tensor) -> float:
     """Mean squared error without quantization."""
     with torch.no_grad():
-        return float((model.g_s(model.g_a(crops)) - crops).square().mean())
+        quality = torch.full((len(crops),), 50.0)
+        return float((model.g_s(model.g_a(crops, quality), quality) - crops).square().mean())
 
 
 @pytest.fixture
@@ -73,6 +74,27 @@ def test_a_new_model_starts_from_components_and_details(config, crops):
     plain = grown(config.without_details(), None, crops)
     model = grown(config, None, crops)
     assert error(model, crops) < 0.8 * error(plain, crops)
+    seeing = grown(config.model_copy(update={"modulated": True}), None, crops)
+    assert error(seeing, crops) < 0.8 * error(plain, crops)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_deeper_transforms_start_as_what_they_grew_from(config, small, crops, modulated):
+    changed = {"encoder_blocks": (2, 3), "decoder_blocks": (3, 3), "modulated": modulated}
+    before = grown(config, small, crops).eval()
+    model = grown(config.model_copy(update=changed), before, crops).eval()
+    quality = torch.full((4,), 50.0)
+    with torch.no_grad():
+        mine, its = model(crops[:4], quality), before(crops[:4], quality)
+    torch.testing.assert_close(mine.x_hat, its.x_hat)
+    torch.testing.assert_close(mine.y_bits, its.y_bits)
+    model.train()
+    model(crops[:4], quality).x_hat.square().mean().backward()
+    added = model.g_s[0].trunk[3].spatial[-1].weight
+    assert added.abs().sum() == 0
+    assert added.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="sees the quality" if modulated else "more blocks"):
+        grown(before.config, model, crops)
 
 
 def test_nothing_to_grow(small, config, crops):

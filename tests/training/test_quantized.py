@@ -13,6 +13,7 @@ from trellic.quantize.fit import parametric_tables
 from trellic_training import finetune_cli
 from trellic_training.data import PackedPhotos
 from trellic_training.end_to_end import to_network
+from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.pmf import SymbolRates
 from trellic_training.pool import Pool
@@ -43,17 +44,32 @@ def crops(packed):
     return to_network(PackedPhotos(packed).crops(np.random.default_rng(2), 2, 128))
 
 
+@pytest.fixture
+def seeing(started):
+    """The same model, but its blocks see the quality, and make something of it."""
+    torch.manual_seed(5)
+    model = PhotoModel(started.config.model_copy(update={"modulated": True}))
+    model.load_state_dict(model.state_dict() | started.state_dict())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "modulation" in name:
+                parameter.normal_(0, 0.1)
+    return model.eval()
+
+
 @pytest.mark.parametrize(
     "quantizer", [Quantizer(8, 28), Quantizer(0, 26), Quantizer(0, 0, "round")]
 )
-def test_the_loop_quantizes_as_files_are_quantized(started, crops, quantizer):
+@pytest.mark.parametrize("name", ["started", "seeing"])
+def test_the_loop_quantizes_as_files_are_quantized(request, name, crops, quantizer):
+    started = request.getfixturevalue(name)
     tables = parametric_tables(sigmas_of(started.config.scales), 21)
     loop = LoopQuantizer(started, tables, 4)
     quality = torch.tensor([30.0, 70.0625])
     batch = loop(crops, quality, quantizer)
     mean, index = loop.predict(batch)
     bits, _ = loop.bits(batch, mean, index)
-    f = started.g_a(crops)
+    f = started.g_a(crops, quality)
     h = started.h_a(f)
     for i in range(2):
         level = loop.levels.at(round(16 * quality[i].item()), quantizer.states)
@@ -112,6 +128,15 @@ def test_a_short_run_changes_only_what_it_trains_and_can_be_resumed(
     more = finetune(joint, tuned, packed, tmp_path / "c", 10, resume=two, steps=8, progress=False)
     assert average_of(more, started.config)[1] == 8
     assert list((tmp_path / "c" / "log").rglob("events.*"))
+
+
+def test_a_model_that_sees_the_quality_is_tuned_with_it(seeing, recipe, packed, tmp_path):
+    before = {name: value.clone() for name, value in seeing.state_dict().items()}
+    made = finetune(recipe, seeing, packed, tmp_path / "a", 10, steps=4, progress=False)
+    tuned, _ = average_of(made, seeing.config)
+    changed = {n for n, v in tuned.state_dict().items() if (v != before[n]).any()}
+    assert {n.partition(".")[0] for n in changed} == {"g_s"}
+    assert any("modulation" in name for name in changed)
 
 
 def test_the_command_writes_weights(started, photos, tmp_path, capsys):

@@ -48,7 +48,7 @@ class BundleQuantizer:
 
     def __call__(
         self, pixels: Pixels, quality: npt.NDArray[np.float64], states: Sequence[Kind]
-    ) -> Float32:
+    ) -> tuple[Float32, Float32]:
         """Encode crops and decode their latents.
 
         Parameters
@@ -60,21 +60,27 @@ class BundleQuantizer:
 
         Returns
         -------
-        float32 (N, latents, h, w), gains divided out
+        float32 (N, latents, h, w), gains divided out; and (N,), the quality that a decoder is told,
+        which has the trellis's offset in it
         """
-        f = self.engines.encoder()({"image": pixels})[0]
+        levels = [
+            self.bundle.levels.at(round(16 * q), 0 if kind == "round" else kind)
+            for q, kind in zip(quality, states, strict=True)
+        ]
+        seen = np.array([level.quality for level in levels], np.float32)
+        f = self.engines.encoder()({"image": pixels, "quality": seen})[0]
         h = self.engines.hyper_encoder()({"latents": f})[0]
         plane = self.layout.plane(pixels.shape[2], pixels.shape[1])
         out = np.empty_like(f)
-        for i, kind in enumerate(states):
-            level = self.bundle.levels.at(round(16 * quality[i]), 0 if kind == "round" else kind)
+        for i, (level, kind) in enumerate(zip(levels, states, strict=True)):
             done = self.coder.quantize(f[i], h[i], plane, level, self._search(kind))
             out[i] = done.v32 * (UNIT / level.gain.astype(np.float32))[:, None, None]
-        return out
+        return out, seen
 
-    def pictures(self, latents: Float32, decoder: str) -> Pixels:
+    def pictures(self, latents: Float32, quality: Float32, decoder: str) -> Pixels:
         """Decode latents of whole crops with a decoder of the bundle: uint8 (N, H, W, 3)."""
-        picture: Pixels = self.engines.decoder(decoder)({"latents": latents})[0]
+        inputs = {"latents": latents, "quality": quality}
+        picture: Pixels = self.engines.decoder(decoder)(inputs)[0]
         return picture
 
     def _search(self, kind: Kind) -> Quantizer:
@@ -88,7 +94,8 @@ class Samples:
     """What a decoder learns from: quantized crops of photos.
 
     A batch has "x", uint8 (N, H, W, 3), "quality" (N,), "latents", float16 (N, channels, h, w),
-    and, where the recipe compares with another decoder, that decoder's pictures as "teacher".
+    "level" (N,), the quality that decoders are told, and, where the recipe compares with another
+    decoder, that decoder's pictures as "teacher".
 
     Parameters
     ----------
@@ -120,10 +127,10 @@ class Samples:
 
     def of(self, x: torch.Tensor, quality: torch.Tensor, kinds: Sequence[Kind]) -> Batch:
         """Quantize given crops, uint8 (N, H, W, 3), at given qualities."""
-        latents = self.quantizer(x.numpy(), quality.numpy(), kinds)
-        batch = {"x": x, "quality": quality}
+        latents, level = self.quantizer(x.numpy(), quality.numpy(), kinds)
+        batch = {"x": x, "quality": quality, "level": torch.from_numpy(level)}
         if self.recipe.compares:
-            picture = self.quantizer.pictures(latents, self.recipe.teacher)
+            picture = self.quantizer.pictures(latents, level, self.recipe.teacher)
             batch["teacher"] = torch.from_numpy(picture)
         known = self.recipe.network.known(self.quantizer.layout)
         rows, columns = np.indices(latents.shape[2:])
@@ -135,7 +142,7 @@ class Samples:
 class LabelledSamples(Samples):
     """What a decoder of labels learns from: quantized pictures of a labelled set.
 
-    A batch has "label", int64 (N,), "quality" and "latents" as in `Samples`.
+    A batch has "label", int64 (N,), "quality", "level" and "latents" as in `Samples`.
     """
 
     def __call__(self, rng: np.random.Generator, count: int, size: int) -> Batch:

@@ -42,13 +42,13 @@ class DecoderStage(Stage[DecoderRecipe, nn.Sequential]):
 
     def decode(self, batch: Batch) -> Tensor:
         """Pictures (or logits), float32, of a batch."""
-        return self.decode_with(self.model, batch["latents"])
+        return self.decode_with(self.model, batch)
 
-    def decode_with(self, model: nn.Module, latents: Tensor) -> Tensor:
+    def decode_with(self, model: nn.Module, batch: Batch) -> Tensor:
         """Pictures (or logits), float32, of a decoder."""
-        latents = latents.float().contiguous(memory_format=torch.channels_last)
+        latents = batch["latents"].float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.recipe.autocast):
-            decoded: Tensor = model(latents).float()
+            decoded: Tensor = model(latents, batch["level"]).float()
         return decoded
 
     def target(self, pixels: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class DecoderStage(Stage[DecoderRecipe, nn.Sequential]):
         rows = []
         for batch in self.validation:
             x = self.target(batch["x"])
-            pictures = [self.decode_with(self.average, batch["latents"])]
+            pictures = [self.decode_with(self.average, batch)]
             if "teacher" in batch:
                 pictures.append(self.target(batch["teacher"]))
             rows.append([float(decibels(squared_error(picture, x))) for picture in pictures])
@@ -91,7 +91,7 @@ class LabelStage(DecoderStage):
         """Share of the averaged decoder's labels that are right on the validation split."""
         model = self.average.eval()
         right = [
-            (self.decode_with(model, batch["latents"]).argmax(1) == batch["label"]).float().mean()
+            (self.decode_with(model, batch).argmax(1) == batch["label"]).float().mean()
             for batch in self.validation
         ]
         return {"validation_accuracy": float(torch.stack(right).mean())}

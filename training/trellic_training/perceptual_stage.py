@@ -90,7 +90,7 @@ class PerceptualStage(DecoderStage):
         found = super().validate()
         rows = []
         for batch in self.validation:
-            x_hat = self.decode_with(self.average, batch["latents"])
+            x_hat = self.decode_with(self.average, batch)
             teacher, x = self.target(batch["teacher"]), self.target(batch["x"])
             rows.append(torch.stack(self._relative(x_hat, teacher, x)))
         _, structure, contrast = torch.cat(rows, 1).mean(1).tolist()

@@ -110,7 +110,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
             self._refill(self.pack.crops(self.rng, len(crops), phase.crop))  # or few are seen often
         drawn = self.pool.draw(len(crops))
         latents, quality = drawn["latents"].float(), drawn["quality"]
-        x_hat = self._decode(latents)
+        x_hat = self._decode(latents, quality)
         mse = (x_hat - to_network(drawn["x"])).square().mean((1, 2, 3))
         lmbda, weight = self.weights_of_quality(quality)
         loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * mse).mean()
@@ -131,15 +131,15 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         seen = x_hat.clamp(-0.5, 0.5)
         seen = seen + (shown - seen).detach()
         with torch.autocast(seen.device.type, torch.bfloat16, enabled=self.recipe.autocast):
-            again = self.model.g_a(seen).float()
+            again = self.model.g_a(seen, quality).float()
         moved: Tensor = (again - latents) * self.model.gains(quality)
         pixels = x_hat.shape[2] * x_hat.shape[3]
         return moved.square().sum((1, 2, 3)) / pixels
 
     def _refill(self, crops: Tensor) -> None:
-        quality = sixteenths(len(crops))
-        latents = latents_for_synthesis(self._quantize(to_network(crops), quality)).half()
-        self.pool.add({"x": crops, "latents": latents, "quality": quality})
+        done = self._quantize(to_network(crops), sixteenths(len(crops)))
+        latents = latents_for_synthesis(done).half()
+        self.pool.add({"x": crops, "latents": latents, "quality": done.quality})
 
     def _joint_step(self, crops: Tensor) -> Tensor:
         """Train decoder and entropy networks."""
@@ -148,7 +148,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         mean, index = self.quantizer.predict(batch)
         coded, charged = self.quantizer.bits(batch, mean, index)
         pixels = x.shape[2] * x.shape[3]
-        x_hat = self._decode(latents_for_synthesis(batch, mean))
+        x_hat = self._decode(latents_for_synthesis(batch, mean), batch.quality)
         mse = (x_hat - x).square().mean((1, 2, 3))
         lmbda, weight = self.weights_of_quality(quality)
         loss: Tensor = (weight * (charged / pixels + lmbda * PIXEL_RANGE**2 * mse)).mean()
@@ -156,9 +156,9 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         self.log("y_bpp", coded.mean() / pixels, prog_bar=True)
         return loss
 
-    def _decode(self, latents: Tensor) -> Tensor:
+    def _decode(self, latents: Tensor, quality: Tensor) -> Tensor:
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.recipe.autocast):
-            x_hat: Tensor = self.model.g_s(latents).float()
+            x_hat: Tensor = self.model.g_s(latents, quality).float()
         return x_hat
 
     def _log(self, loss: Tensor, mse: Tensor) -> None:
@@ -188,7 +188,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
             batch = quantizer(x, quality, self._search(self.recipe.quantizers[0]))
             coded, _ = quantizer.bits(batch, *quantizer.predict(batch))
             bpp = coded / (x.shape[2] * x.shape[3])
-            x_hat = model.g_s(latents_for_synthesis(batch))
+            x_hat = model.g_s(latents_for_synthesis(batch), batch.quality)
             mse = (x_hat - x).square().mean((1, 2, 3))
             lmbda, weight = self.weights_of_quality(quality)
             losses.append(float((weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()))

@@ -65,6 +65,7 @@ class QuantizedBatch:
     k, cls : int64 (N, C, h, w), indices and quantizers, `trellic.coding.NOT_CODED` where skipped
     hyper_input : (N, Cz + 1, h / cell, w / cell), integers that h_s saw
     contexts : for each step (N, context, h, w), integers that its network saw beside the features
+    quality : (N,), what the free transforms are told: the trellis's offset is in it
     """
 
     y: Tensor
@@ -75,6 +76,7 @@ class QuantizedBatch:
     cls: Tensor
     hyper_input: Tensor
     contexts: list[Tensor]
+    quality: Tensor
 
 
 class LoopQuantizer:
@@ -119,16 +121,19 @@ class LoopQuantizer:
         quality : (N,), rounded to 1/16
         observe : as in `LatentCoder.encode`
         """
-        f = self.model.g_a(x)
+        levels = [self.levels.at(round(16 * q), quantizer.states) for q in quality.tolist()]
+        seen = torch.tensor([level.quality for level in levels])
+        f = self.model.g_a(x, seen)
         h = self.model.h_a(f).numpy()
         plane = self._layout.plane(x.shape[3], x.shape[2])
         rows = []
-        for i, q in enumerate(quality.tolist()):
-            level = self.levels.at(round(16 * q), quantizer.states)
+        for i, level in enumerate(levels):
             rows.append(self._one(f[i].numpy(), h[i], plane, level, quantizer, observe))
         columns = [torch.stack(column) for column in zip(*rows, strict=True)]
         y_hat, k, cls, gain, shift, hyper_input, *contexts = columns
-        return QuantizedBatch(f * gain, y_hat, gain, shift, k, cls, hyper_input, contexts)
+        return QuantizedBatch(
+            f * gain, y_hat, gain, shift, k, cls, hyper_input, contexts, quality=seen
+        )
 
     def _one(
         self,

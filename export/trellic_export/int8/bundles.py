@@ -45,10 +45,12 @@ class Sample:
     ----------
     pixels : uint8 (1, height, width, 3)
     latents : float32 (1, channels, h, w), quantized, gains divided out
+    quality : float32 (1,), what networks that see the quality are told
     """
 
     pixels: Pixels
     latents: Float32
+    quality: Float32
 
 
 def add_int8(
@@ -136,8 +138,8 @@ def _samples(quantizer: BundleQuantizer, pack: PackedPhotos, count: int) -> list
         part = (0, 1, 0, 2)[i % 4]
         turn = i // 2 % len(QUALITIES)
         for quality in QUALITIES if part else QUALITIES[turn : turn + 1]:
-            latents = quantizer(crop, np.array([float(quality)]), [STATES])
-            parts[part].append(Sample(crop, latents))
+            latents, level = quantizer(crop, np.array([float(quality)]), [STATES])
+            parts[part].append(Sample(crop, latents, level))
     if not all(parts):
         raise BadParameter(
             f"{len(crops)} photos for int8", expected=f"at least {LEAST_PHOTOS} (--photos, --count)"
@@ -156,8 +158,9 @@ def _crops(layout: Layout, pack: PackedPhotos, count: int) -> Iterator[Pixels]:
 
 def _input(name: str, manifest: Manifest, sample: Sample) -> dict[str, Array]:
     if name == "g_a":
-        return {"image": sample.pixels}
-    return {"latents": sample.latents[:, : manifest.decoders[name].channels]}
+        return {"image": sample.pixels, "quality": sample.quality}
+    latents = sample.latents[:, : manifest.decoders[name].channels]
+    return {"latents": latents, "quality": sample.quality}
 
 
 def _loss(
@@ -173,7 +176,8 @@ def _loss(
     def psnr(output: Array, at: int) -> float:
         if name == "g_a":
             # A quantizer passes noise on, on average: so no search has to run for it.
-            output = g_s({"latents": samples[at].latents + output - outputs[at]})[0]
+            latents = samples[at].latents + output - outputs[at]
+            output = g_s({"latents": latents, "quality": samples[at].quality})[0]
         return _psnr(samples[at], output)
 
     float32 = np.mean([psnr(output, i) for i, output in enumerate(outputs)])

@@ -16,6 +16,9 @@ class Engine(Protocol):
     def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
         """Run the graph on named arrays; returns its outputs in graph order.
 
+        Of the arrays the graph gets those that it has inputs for: "quality" is always there, and
+        not every network sees it.
+
         Raises
         ------
         EngineError

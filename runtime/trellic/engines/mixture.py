@@ -29,15 +29,16 @@ class Mixture:
 
     def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
         """Run all: "latents", float32 (n, channels, h, w), to uint8 (n, height, width, 3)."""
-        total, *rest = (self._weighted(inputs["latents"], *part) for part in self._parts)
+        total, *rest = (self._weighted(inputs, *part) for part in self._parts)
         for one in rest:
             total += one
         return [np.rint(total, out=total).astype(np.uint8)]
 
     def _weighted(
-        self, latents: npt.NDArray[np.float32], engine: Engine, channels: int, weight: float
+        self, inputs: Arrays, engine: Engine, channels: int, weight: float
     ) -> npt.NDArray[np.float32]:
-        own = np.ascontiguousarray(latents[:, :channels])
-        part: npt.NDArray[np.float32] = engine({"latents": own})[0].astype(np.float32)
+        own = np.ascontiguousarray(inputs["latents"][:, :channels])
+        picture = engine({**inputs, "latents": own})[0]
+        part: npt.NDArray[np.float32] = picture.astype(np.float32)
         part *= np.float32(weight)
         return part

@@ -43,13 +43,16 @@ class OpenVinoEngine:
             raise
         except Exception as error:  # OpenVINO's exceptions share no base class of their own
             raise EngineError(f"OpenVINO cannot load a graph: {first_line(error)}") from error
+        self._inputs = [put.get_any_name() for put in self._compiled.inputs]
         self._idle: deque[Any] = deque()  # a request serves one call at a time
 
     def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
         """Run the graph."""
         try:
             request = self._request()
-            results = request.infer(dict(inputs), share_inputs=True)
+            results = request.infer(
+                {name: inputs[name] for name in self._inputs}, share_inputs=True
+            )
         except Exception as error:
             raise EngineError(f"OpenVINO failed: {first_line(error)}") from error
         self._idle.append(request)

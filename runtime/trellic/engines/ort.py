@@ -49,11 +49,14 @@ class OrtEngine:
             self._session = ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise EngineError(f"onnxruntime cannot load a graph: {first_line(error)}") from error
+        self._inputs = [put.name for put in self._session.get_inputs()]
 
     def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
         """Run the graph."""
         try:
-            outputs: list[npt.NDArray[Any]] = self._session.run(None, dict(inputs))
+            outputs: list[npt.NDArray[Any]] = self._session.run(
+                None, {name: inputs[name] for name in self._inputs}
+            )
         except Exception as error:
             raise EngineError(f"onnxruntime failed: {first_line(error)}") from error
         return outputs

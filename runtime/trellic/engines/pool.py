@@ -69,7 +69,7 @@ class EnginePool:
         self._lock = threading.RLock()
 
     def encoder(self) -> Engine:
-        """Return g_a: "image" to "latents"."""
+        """Return g_a: "image", and "quality" where it sees that, to "latents"."""
         return self._once("encoder", self.bundle.manifest.encoder)
 
     def hyper_encoder(self) -> Engine:
@@ -77,7 +77,7 @@ class EnginePool:
         return self._once("hyper_encoder", self.bundle.manifest.hyper_encoder)
 
     def decoder(self, name: str) -> Engine:
-        """Return a g_s: "latents" to "image", or to "logits".
+        """Return a g_s: "latents", and "quality" where it sees that, to "image" or "logits".
 
         Raises
         ------

@@ -29,6 +29,7 @@ class Level:
 
     Attributes
     ----------
+    quality : float, what free transforms that see the quality are told
     gain : int64 (C,), in 2**-12 steps per unit of a latent
     scale_shift : int64 (C,), in 1/128 scale index
     context_scale : int64 (C,), 1/32 steps to context activations, in 2**-16
@@ -36,6 +37,7 @@ class Level:
     hyper_mean, hyper_index, hyper_scale : int64 (Cz,), tables of the bucket
     """
 
+    quality: float
     gain: Int64
     scale_shift: Int64
     context_scale: Int64
@@ -110,6 +112,7 @@ class LevelTables:
         gain = self._interpolate(self.gain, level16)
         bucket = min(max((level16 - 8) // BUCKET_SIZE, 0), 15)
         return Level(
+            quality=level16 / 16,
             gain=gain,
             scale_shift=self._interpolate(self.scale_shift, level16),
             context_scale=(self.context_gain.astype(np.int64) << 15) // gain,

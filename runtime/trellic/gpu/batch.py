@@ -92,6 +92,13 @@ class Images:
         """Hyper-latents of each picture."""
         return (self.layout.hyper * self.table[:, kernels.Z_SIZE]).astype(np.int32)
 
+    @property
+    def qualities(self) -> list[npt.NDArray[np.float32]]:
+        """What free transforms are told of each picture, run by run."""
+        order = np.argsort(self.latent_at)
+        quality = np.array([self.images[i].level.quality for i in order], np.float32)
+        return np.split(quality, np.cumsum([run.count for run in self.latent_runs])[:-1])
+
     def of_levels(self, value: Callable[[Level], Any], dtype: Any) -> npt.NDArray[Any]:
         """Stack one of the levels' arrays, (pictures, channels)."""
         return np.stack([value(image.level) for image in self.images]).astype(dtype)

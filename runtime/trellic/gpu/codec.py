@@ -175,12 +175,18 @@ class GpuCodec:
         f = device.empty("latents", layout.latents * images.latent_total, np.float32)
         h = device.empty("hyper", layout.hyper * images.z_total, np.float32)
         g_a, h_a = self._engines.graph("encoder"), self._engines.graph("hyper_encoder")
-        for run, z_run in zip(images.latent_runs, images.z_runs, strict=True):
+        runs = zip(images.latent_runs, images.z_runs, self._qualities(images), strict=True)
+        for run, z_run, quality in runs:
             latents = view(f, run, layout.latents)
-            g_a({"image": pixel_view(padded, run, self._layout.stride)}, [latents])
+            pixels = pixel_view(padded, run, self._layout.stride)
+            g_a({"image": pixels, "quality": quality}, [latents])
             h_a({"latents": latents}, [view(h, z_run, layout.hyper)])
         device.mark("g_a and h_a")
         return f, h
+
+    def _qualities(self, images: Images) -> list[DeviceArray]:
+        """Bring the pictures' qualities to the device, run by run."""
+        return [self.device.upload(f"quality {i}", own) for i, own in enumerate(images.qualities)]
 
     def _pixels(self, arrays: Sequence[Any]) -> DeviceArray:
         """Bring all pixels together: one copy for those on the host, one for each on the device."""
@@ -253,9 +259,9 @@ class GpuCodec:
         self.coder.decode(images, side, lanes, [s.segments for s in read], latents)
         padded = device.empty("padded", 3 * self._layout.stride**2 * images.latent_total, np.uint8)
         g_s = self._engines.graph(f"decoder {name}")
-        for run in images.latent_runs:
+        for run, quality in zip(images.latent_runs, self._qualities(images), strict=True):
             g_s(
-                {"latents": view(latents, run, channels)},
+                {"latents": view(latents, run, channels), "quality": quality},
                 [pixel_view(padded, run, self._layout.stride)],
             )
         device.mark("g_s")

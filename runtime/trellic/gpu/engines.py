@@ -21,7 +21,10 @@ class DeviceEngine(Protocol):
     """One graph, loaded on a GPU. What it does is done in the order of the device's stream."""
 
     def __call__(self, inputs: Mapping[str, DeviceArray], outputs: Sequence[DeviceArray]) -> None:
-        """Run the graph; `outputs`, in graph order, are C contiguous and of the right shapes."""
+        """Run the graph; `outputs`, in graph order, are C contiguous and of the right shapes.
+
+        Of the inputs the graph gets those that it has.
+        """
 
 
 class HostEngine:

@@ -57,6 +57,7 @@ class OrtDeviceEngine:
             )
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise EngineError(f"onnxruntime cannot load a graph: {first_line(error)}") from error
+        self._inputs = [put.name for put in self._session.get_inputs()]
         self._names = [output.name for output in self._session.get_outputs()]
         self._run_options, self._graphs = ort.RunOptions, graphs
         self._seen: dict[Key, int] = {}
@@ -64,12 +65,13 @@ class OrtDeviceEngine:
     def __call__(self, inputs: Mapping[str, DeviceArray], outputs: Sequence[DeviceArray]) -> None:
         """Run the graph."""
         binding = self._session.io_binding()
-        for name, array in inputs.items():
+        bound = {name: inputs[name] for name in self._inputs}
+        for name, array in bound.items():
             binding.bind_input(name, WHERE, 0, array.dtype, tuple(array.shape), address(array))
         for name, array in zip(self._names, outputs, strict=True):
             binding.bind_output(name, WHERE, 0, array.dtype, tuple(array.shape), address(array))
         try:
-            self._session.run_with_iobinding(binding, self._options([*inputs.values(), *outputs]))
+            self._session.run_with_iobinding(binding, self._options([*bound.values(), *outputs]))
         except Exception as error:
             raise EngineError(f"onnxruntime failed: {first_line(error)}") from error
 

@@ -57,14 +57,17 @@ def shapes_of(bundle: Bundle, name: str) -> Shapes:
     least = layout.stride * layout.cell
     sides = [(least, least), TYPICAL, (LARGEST, LARGEST)]
     counts = [1, 1, MOST]
+    beside: Shapes = {}
+    if name != "hyper_encoder" and _graph(bundle, name).sees_quality:
+        beside = {"quality": ((1,), (1,), (MOST,))}
     if name == "encoder":
         three = [(n, *side, 3) for n, side in zip(counts, sides, strict=True)]
-        return {"image": (three[0], three[1], three[2])}
+        return {"image": (three[0], three[1], three[2]), **beside}
     info = bundle.manifest.decoders.get(name.removeprefix("decoder "))
     channels = (info and info.channels) or layout.latents
     rows = [(height // layout.stride, width // layout.stride) for height, width in sides]
     planes = [(n, channels, *side) for n, side in zip(counts, rows, strict=True)]
-    return {"latents": (planes[0], planes[1], planes[2])}
+    return {"latents": (planes[0], planes[1], planes[2]), **beside}
 
 
 def build(graph: bytes, shapes: Shapes, timing: Path | None = None) -> bytes:
@@ -153,10 +156,12 @@ class TensorRtEngine:
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         output = trt.TensorIOMode.OUTPUT
         self._outputs = [n for n in names if self._engine.get_tensor_mode(n) == output]
+        self._inputs = [n for n in names if n not in self._outputs]
 
     def __call__(self, inputs: Mapping[str, DeviceArray], outputs: Sequence[DeviceArray]) -> None:
         """Run the engine on the device's stream."""
-        for name, array in inputs.items():
+        for name in self._inputs:
+            array = inputs[name]
             if not self._context.set_input_shape(name, tuple(array.shape)):
                 raise EngineError(f"the TensorRT engine takes no {name} of shape {array.shape}")
             self._context.set_tensor_address(name, address(array))

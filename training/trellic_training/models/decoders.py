@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trellic.decoders import Scale
 from trellic.layout import Layout
 
-from .transforms import DepthBlock, DetailSynthesis, synthesis
+from .transforms import ANCHORS, Chain, DepthBlock, DetailSynthesis, synthesis
 
 Blocks = Annotated[int, Field(ge=0, le=64)]
 Width = Annotated[int, Field(ge=1, le=4096)]
@@ -43,6 +43,7 @@ class SynthesisSizes(_Sizes):
     deep: Width
     blocks: tuple[Blocks, Blocks]
     details: int = Field(default=0, ge=0)
+    modulated: bool = Field(default=False, description="its blocks see the quality")
 
     @property
     def channels(self) -> int | None:
@@ -59,10 +60,11 @@ class SynthesisSizes(_Sizes):
         """How far the decoder reaches, in latents."""
         return self.blocks[1] + -(-self.blocks[0] // 2)
 
-    def make(self, layout: Layout, labels: int = 0) -> nn.Sequential:
+    def make(self, layout: Layout, labels: int = 0) -> Chain:
         """Return the decoder, freshly made."""
         sizes = self.wide, self.deep, layout.latents, self.blocks, self.details
-        return synthesis(*sizes, stem=layout.stride // 2)
+        anchors = ANCHORS if self.modulated else 0
+        return synthesis(*sizes, stem=layout.stride // 2, anchors=anchors)
 
 
 class PreviewSizes(_Sizes):
@@ -83,10 +85,10 @@ class PreviewSizes(_Sizes):
         """How far the decoder reaches, in latents."""
         return self.blocks
 
-    def make(self, layout: Layout, labels: int = 0) -> nn.Sequential:
+    def make(self, layout: Layout, labels: int = 0) -> Chain:
         """Return the decoder, freshly made."""
         side = layout.stride // self.scale
-        return nn.Sequential(
+        return Chain(
             nn.Conv2d(self.channels, self.hidden, 1),
             *(DepthBlock(self.hidden) for _ in range(self.blocks)),
             nn.Conv2d(self.hidden, 3 * side**2, 1),
@@ -119,7 +121,7 @@ class ClassifierSizes(_Sizes):
         """The decoder sees the whole plane, and is never cut into tiles."""
         return 0
 
-    def make(self, layout: Layout, labels: int = 0) -> nn.Sequential:
+    def make(self, layout: Layout, labels: int = 0) -> Chain:
         """Return the decoder, freshly made, for so many labels."""
         parts: list[nn.Module] = []
         before = self.channels or layout.latents
@@ -129,7 +131,7 @@ class ClassifierSizes(_Sizes):
             parts += [DepthBlock(hidden) for _ in range(blocks)]
             before = hidden
         head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout)]
-        return nn.Sequential(*parts, *head, nn.Linear(before, labels))
+        return Chain(*parts, *head, nn.Linear(before, labels))
 
 
 Sizes = Annotated[SynthesisSizes | PreviewSizes | ClassifierSizes, Field(discriminator="kind")]
@@ -168,13 +170,11 @@ def start_from(decoder: nn.Sequential, trained: nn.Sequential) -> None:
 
 def _take_over(own: Sequence[nn.Module], given: Sequence[nn.Module]) -> None:
     for block, source in zip(own, given, strict=False):
-        block.load_state_dict(source.state_dict())
+        block.load_state_dict(block.state_dict() | source.state_dict())
     for block in own[len(given) :]:
         if not isinstance(block, DepthBlock):
             raise TypeError("a decoder of other blocks than ours")
-        for part in (block.spatial, block.mix):
-            for value in part[-1].parameters():
-                value.zero_()
+        block.pass_on()
 
 
 def _project(to: nn.Conv2d, source: nn.Conv2d, matrix: Tensor) -> None:

@@ -1,8 +1,10 @@
-"""Adding details to a trained model: more latents, the old ones unchanged.
+"""Making a trained model larger without changing what it computes: details, and deeper transforms.
 
-What the trained model cannot reproduce even without quantization is regressed on its own features;
-the strongest directions of that regression (reduced-rank regression, Izenman 1975) become the
-detail path of g_a and g_s. The grown model starts as the old one plus this linear correction.
+Details are more latents beside the old ones. What the trained model cannot reproduce even without
+quantization is regressed on its own features; the strongest directions of that regression
+(reduced-rank regression, Izenman 1975) become the detail path of g_a and g_s. The grown model
+starts as the old one plus this linear correction. Blocks that a transform has beyond those of the
+trained one start as the identity.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from torch.nn import functional
 
 from .photo import ModelConfig, PhotoModel
 from .principal import LATENT_SCALE, scale_bias, start_from_components
-from .transforms import DetailAnalysis, DetailSynthesis
+from .transforms import DepthBlock, DetailAnalysis, DetailSynthesis
 
+WITH_DETAILS = (DetailAnalysis, DetailSynthesis)
+MIDDLE = 50.0
 RIDGE = 1e-4  # of the mean variance of a feature, against directions without any
 SMALL = 0.1  # of the largest singular value of g_s's last layer: weaker directions are left alone
 
@@ -27,17 +31,19 @@ def grown(config: ModelConfig, trained: PhotoModel | None, crops: Tensor) -> Pho
     Parameters
     ----------
     config : of the model to be made
-    trained : a model of the same sizes without details; None: start from principal components
+    trained : a model of the same sizes but for details, which it may lack, and blocks, of which it
+        may have fewer; None: start from principal components
     crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of the stride
 
     Raises
     ------
     ValueError
-        When the two models differ in more than the details.
+        When the two models differ in more than that.
     """
     if trained is None:
         trained = PhotoModel(config.without_details())
         start_from_components(trained, crops)
+    trained = _deepened(config, trained)
     if trained.config == config:
         return trained
     model = PhotoModel(config)
@@ -46,12 +52,54 @@ def grown(config: ModelConfig, trained: PhotoModel | None, crops: Tensor) -> Pho
 
 
 @torch.no_grad()
+def _deepened(config: ModelConfig, trained: PhotoModel) -> PhotoModel:
+    """Return a model with a configuration's blocks and modulation, equal to the trained one."""
+    changed = ("encoder_blocks", "decoder_blocks", "modulated")
+    deeper = trained.config.model_copy(update={name: getattr(config, name) for name in changed})
+    if deeper == trained.config:
+        return trained
+    if trained.config.modulated and not config.modulated:
+        raise ValueError("the weights' model sees the quality, the recipe's does not")
+    model = PhotoModel(deeper)
+    _take_over_shared(model, trained)
+    for own, given in ((model.g_a, trained.g_a), (model.g_s, trained.g_s)):
+        _take_over_chain(list(own), list(given))
+    return model
+
+
+def _take_over_shared(model: PhotoModel, trained: PhotoModel) -> None:
+    """Copy everything but g_a and g_s."""
+    state = model.state_dict()
+    same = {k: v for k, v in trained.state_dict().items() if not k.startswith(("g_a.", "g_s."))}
+    model.load_state_dict(state | same)
+
+
+def _take_over_chain(own: list[nn.Module], trained: list[nn.Module]) -> None:
+    """Copy a chain's weights; blocks that the trained chain lacks become the identity."""
+    rest = list(trained)
+    for module in own:
+        if isinstance(module, DepthBlock) and not (rest and isinstance(rest[0], DepthBlock)):
+            module.pass_on()
+            continue
+        source = rest.pop(0) if rest else None
+        if type(source) is not type(module):
+            raise ValueError("the weights' model has more blocks than the recipe's")
+        if isinstance(module, WITH_DETAILS) and isinstance(source, WITH_DETAILS):
+            _take_over_chain(list(module.trunk), list(source.trunk))
+            module.detail.load_state_dict(source.detail.state_dict())
+        else:  # without a modulation a block is one that changes nothing
+            module.load_state_dict(module.state_dict() | source.state_dict())
+
+
+@torch.no_grad()
 def _grow(model: PhotoModel, trained: PhotoModel, crops: Tensor) -> None:
     """Take over the weights of a model without details and set the details; see `grown`."""
     if not model.config.details or model.config.without_details() != trained.config:
         raise ValueError("the weights' model differs from the recipe's in more than its details")
     stem = trained.g_a[:2](crops)
-    missing = functional.pixel_unshuffle(crops - trained.g_s(trained.g_a(crops)), model.config.stem)
+    quality = torch.full((len(crops),), MIDDLE)  # the same at all of them without a modulation
+    decoded = trained.g_s(trained.g_a(crops, quality), quality)
+    missing = functional.pixel_unshuffle(crops - decoded, model.config.stem)
     head = trained.g_s[-2]
     analysis, synthesis = model.g_a[-1], model.g_s[0]
     if not isinstance(analysis, DetailAnalysis) or not isinstance(synthesis, DetailSynthesis):

@@ -32,6 +32,7 @@ from ..rates import SIGMA_MIN, scale_ratio
 from .exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
 from .gains import Gains
 from .photo import MEAN_LIMIT, MEAN_UNIT, SCALE_PARTS, ModelConfig, PhotoModel
+from .transforms import Chain
 
 Architecture = Literal["bmshj2018_hyperprior", "mbt2018_mean"]
 LATENT_UNIT = 8.0  # y at the trained rate to one of f: lets means be large in units of 2**-9 of f
@@ -80,8 +81,8 @@ class HyperpriorModel(PhotoModel):
         nn.Module.__init__(self)  # none of the photo model's networks
         self.config = c = config
         n, m = c.hyper, c.latents
-        self.g_a = nn.Sequential(Shift(0.5), *_down(3, n, m))
-        self.g_s = nn.Sequential(*_up(m, n, 3), Shift(-0.5))
+        self.g_a = Chain(Shift(0.5), *_down(3, n, m))
+        self.g_s = Chain(*_up(m, n, 3), Shift(-0.5))
         self.h_a = _hyper_analysis(c)
         span = (100.0 - TRAINED_QUALITY) / OCTAVE, (1.0 - TRAINED_QUALITY) / OCTAVE
         self.gains = Gains(m, 2, LATENT_UNIT * 2 ** span[1], LATENT_UNIT * 2 ** span[0])

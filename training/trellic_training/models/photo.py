@@ -31,7 +31,7 @@ from ..rates import SIGMA_MIN, bits, scale_ratio
 from .exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv, depthwise, pointwise, round_through
 from .gains import Gains
 from .proxies import PROXIES, ProxyName
-from .transforms import DepthBlock, analysis, hyper_analysis, synthesis
+from .transforms import ANCHORS, DepthBlock, analysis, hyper_analysis, synthesis
 
 MEAN_UNIT = 2.0**-9  # of a latent before its gain
 MEAN_LIMIT = 2**16 - 1
@@ -60,6 +60,7 @@ class ModelConfig(BaseModel):
     anchors: int = 9
     hyper_buckets: int = 16
     details: int = Field(default=0, ge=0, description="latents beside the trunk: the last group")
+    modulated: bool = Field(default=False, description="blocks of g_a and g_s see the quality")
     stride: Literal[4, 8, 16] = Field(default=16, description="pixels per latent")
     cell: Literal[2, 4] = Field(default=4, description="latents per hyper-latent")
 
@@ -124,8 +125,9 @@ class PhotoModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, c.details, c.stem)
-        self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, c.details, c.stem)
+        beside = c.details, c.stem, ANCHORS if c.modulated else 0
+        self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, *beside)
+        self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, *beside)
         self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper, c.cell)
         self.gains = Gains(c.latents, c.anchors, 0.75, 10.0)
         self.hyper_gains = Gains(c.hyper, c.anchors, 1.0, 4.0)
@@ -265,12 +267,12 @@ class PhotoModel(nn.Module):
         """
         kind = x.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=autocast):
-            f = self.g_a(x).float()
+            f = self.g_a(x, quality).float()
         gain = self.gains(quality)
         features, z_bits = self.hyper(f, quality)
         y_hat, y_bits = self.code_latents(f * gain, features, quality)
         with torch.autocast(kind, torch.bfloat16, enabled=autocast):
-            x_hat = self.g_s(y_hat / gain).float()
+            x_hat = self.g_s(y_hat / gain, quality).float()
         return Output(x_hat, y_bits, z_bits)
 
 

@@ -10,14 +10,57 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .gains import QUALITY_MAX, QUALITY_MIN
+
+ANCHORS = 9  # qualities at which modulated blocks have scales and shifts
 STEM = 8  # pixel-unshuffle factor at the picture side: half the stride
 
 
-class DepthBlock(nn.Module):
-    """Spatial mixing (1x1, depthwise 3x3, 1x1), then channel mixing (1x1, 1x1); both residual."""
+class Modulation(nn.Module):
+    """A scale and a shift of each channel that depend on the quality; the identity at first.
 
-    def __init__(self, channels: int, expand: int = 2) -> None:
+    Learned at evenly spaced qualities, interpolated linearly between them (feature-wise linear
+    modulation, Perez et al. 2018). At low qualities latents are coarse, and what a transform has to
+    do is another thing than at high ones. Always in float32: bfloat16 would lose a small shift of a
+    large value, and learn a larger one.
+    """
+
+    def __init__(self, channels: int, anchors: int) -> None:
         super().__init__()
+        self.scale = nn.Parameter(torch.zeros(anchors, channels))
+        self.shift = nn.Parameter(torch.zeros(anchors, channels))
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Map (N, channels, h, w) at qualities (N,), clipped to [1, 100], to the same shape."""
+        at = torch.arange(len(self.scale), device=x.device)
+        quality = quality.clamp(QUALITY_MIN, QUALITY_MAX)
+        place = (quality - QUALITY_MIN) * ((len(at) - 1) / (QUALITY_MAX - QUALITY_MIN))
+        near = (1 - (place[:, None] - at).abs()).clamp_min(0)
+        tables = ((near[:, :, None] * table).sum(1) for table in (self.scale, self.shift))
+        scale, shift = (table[:, :, None, None] for table in tables)
+        x = x.float()
+        return torch.addcmul(x + shift, x, scale)
+
+
+class Chain(nn.Sequential):
+    """Layers one after the other, some of which see the quality too."""
+
+    def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Run all layers; ``quality`` (N,) may be missing where no block is modulated."""
+        for part in self:
+            x = part(x, quality) if isinstance(part, SEES_QUALITY) else part(x)
+        return x
+
+
+class DepthBlock(nn.Module):
+    """Spatial mixing (1x1, depthwise 3x3, 1x1), then channel mixing (1x1, 1x1); both residual.
+
+    With ``anchors``, what comes in is modulated by the quality first.
+    """
+
+    def __init__(self, channels: int, expand: int = 2, anchors: int = 0) -> None:
+        super().__init__()
+        self.modulation = Modulation(channels, anchors) if anchors else None
         self.spatial = nn.Sequential(
             nn.Conv2d(channels, channels, 1),
             nn.LeakyReLU(0.1),
@@ -33,15 +76,26 @@ class DepthBlock(nn.Module):
             nn.init.normal_(last.weight, std=0.2 * channels**-0.5)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
         """Map (N, channels, h, w) to the same shape."""
+        if self.modulation is not None:
+            if quality is None:
+                raise ValueError("a modulated block without a quality")
+            x = self.modulation(x, quality)
         x = x + self.spatial(x)
         mixed: Tensor = x + self.mix(x)
         return mixed
 
+    @torch.no_grad()
+    def pass_on(self) -> None:
+        """Become the identity: nothing is added to what comes in, until training changes that."""
+        for part in (self.spatial, self.mix):
+            for value in part[-1].parameters():
+                value.zero_()
 
-def _blocks(channels: int, count: int) -> list[nn.Module]:
-    return [DepthBlock(channels) for _ in range(count)]
+
+def _blocks(channels: int, count: int, anchors: int) -> list[nn.Module]:
+    return [DepthBlock(channels, anchors=anchors) for _ in range(count)]
 
 
 class DetailAnalysis(nn.Module):
@@ -52,30 +106,33 @@ class DetailAnalysis(nn.Module):
     gained, and one matrix costs next to nothing.
     """
 
-    def __init__(self, wide: int, trunk: nn.Sequential, details: int) -> None:
+    def __init__(self, wide: int, trunk: Chain, details: int) -> None:
         super().__init__()
         self.trunk = trunk
         self.detail = nn.Conv2d(wide, details, 2, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
         """Map (N, wide, h, w) to (N, trunk's channels + details, h/2, w/2)."""
-        return torch.cat([self.trunk(x), self.detail(x)], 1)
+        return torch.cat([self.trunk(x, quality), self.detail(x)], 1)
 
 
 class DetailSynthesis(nn.Module):
     """The way back: the trunk's latents through the trunk, the details added to what it gives."""
 
-    def __init__(self, wide: int, trunk: nn.Sequential, details: int, latents: int) -> None:
+    def __init__(self, wide: int, trunk: Chain, details: int, latents: int) -> None:
         super().__init__()
         self.trunk = trunk
         self.detail = nn.Conv2d(details, 4 * wide, 1)
         self.split = [latents - details, details]
 
-    def forward(self, y_hat: Tensor) -> Tensor:
+    def forward(self, y_hat: Tensor, quality: Tensor | None = None) -> Tensor:
         """Map (N, latents, h, w) to (N, 4 wide, h, w)."""
         main, detail = torch.split(y_hat, self.split, 1)
-        out: Tensor = self.trunk(main) + self.detail(detail)
+        out: Tensor = self.trunk(main, quality) + self.detail(detail)
         return out
+
+
+SEES_QUALITY = (Chain, DepthBlock, DetailAnalysis, DetailSynthesis)
 
 
 def analysis(
@@ -85,7 +142,8 @@ def analysis(
     blocks: tuple[int, int],
     details: int = 0,
     stem: int = STEM,
-) -> nn.Sequential:
+    anchors: int = 0,
+) -> Chain:
     """g_a: RGB in [-1/2, 1/2], (N, 3, H, W), to latents (N, latents, H/stride, W/stride).
 
     Parameters
@@ -98,16 +156,18 @@ def analysis(
         How many of the latents, the last ones, pass the blocks by.
     stem : int
         Half the stride.
+    anchors : int
+        Number of qualities at which blocks have scales and shifts of their own; 0: they see none.
     """
     trunk: list[nn.Module] = [
-        *_blocks(wide, blocks[0]),
+        *_blocks(wide, blocks[0], anchors),
         nn.Conv2d(wide, deep, 2, stride=2),
-        *_blocks(deep, blocks[1]),
+        *_blocks(deep, blocks[1], anchors),
         nn.Conv2d(deep, latents - details, 1),
     ]
     if details:
-        trunk = [DetailAnalysis(wide, nn.Sequential(*trunk), details)]
-    return nn.Sequential(nn.PixelUnshuffle(stem), nn.Conv2d(3 * stem * stem, wide, 1), *trunk)
+        trunk = [DetailAnalysis(wide, Chain(*trunk), details)]
+    return Chain(nn.PixelUnshuffle(stem), nn.Conv2d(3 * stem * stem, wide, 1), *trunk)
 
 
 def synthesis(
@@ -117,19 +177,20 @@ def synthesis(
     blocks: tuple[int, int],
     details: int = 0,
     stem: int = STEM,
-) -> nn.Sequential:
+    anchors: int = 0,
+) -> Chain:
     """g_s: latents (N, latents, h, w) to RGB around 0, (N, 3, stride h, stride w)."""
     trunk: list[nn.Module] = [
         nn.Conv2d(latents - details, deep, 1),
-        *_blocks(deep, blocks[1]),
+        *_blocks(deep, blocks[1], anchors),
         nn.Conv2d(deep, 4 * wide, 1),
     ]
     if details:
-        trunk = [DetailSynthesis(wide, nn.Sequential(*trunk), details, latents)]
-    return nn.Sequential(
+        trunk = [DetailSynthesis(wide, Chain(*trunk), details, latents)]
+    return Chain(
         *trunk,
         nn.PixelShuffle(2),
-        *_blocks(wide, blocks[0]),
+        *_blocks(wide, blocks[0], anchors),
         nn.Conv2d(wide, 3 * stem * stem, 1),
         nn.PixelShuffle(stem),
     )
