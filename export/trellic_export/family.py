@@ -17,6 +17,7 @@ from trellic_training.decoder_weights import TrainedDecoder
 
 from . import graphs
 from .bundle import write_bundle
+from .halves import whole
 from .parity import check_decoder
 
 
@@ -67,7 +68,7 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
 def encoder_digest(bundle: Bundle) -> str:
     """Digest of the weights of g_a: what a decoder's latents depend on, whatever the tables."""
     total = hashlib.sha256()
-    model = onnx.load_from_string(bundle.graph(bundle.manifest.encoder))
+    model = onnx.load_from_string(whole(bundle.graph(bundle.manifest.encoder)))
     for constant in model.graph.initializer:
         total.update(numpy_helper.to_array(constant).tobytes())
     return total.hexdigest()[:16]

@@ -24,6 +24,8 @@ from trellic_training.models.transforms import (
     Modulation,
 )
 
+from .halves import halved
+
 OPSET = 17
 IR_VERSION = 8
 
@@ -179,10 +181,11 @@ def encoder_graph(g_a: nn.Sequential) -> bytes:
         raise TypeError("g_a starts neither with a pixel-unshuffle stem nor with a Shift")
     x = _chain(build, x, modules)
     build.rename(x, "latents")
-    return build.finish(
+    graph = build.finish(
         [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
         [tensor("latents", TensorProto.FLOAT, "n", "channels", "rows", "columns")],
     )
+    return halved(graph)
 
 
 def hyper_encoder_graph(h_a: nn.Sequential) -> bytes:
@@ -190,10 +193,11 @@ def hyper_encoder_graph(h_a: nn.Sequential) -> bytes:
     build = GraphBuilder()
     build.rename(_chain(build, "latents", list(h_a)), "hyper")
     channels = next(m for m in h_a.modules() if isinstance(m, nn.Conv2d)).in_channels
-    return build.finish(
+    graph = build.finish(
         [tensor("latents", TensorProto.FLOAT, "n", channels, "rows", "columns")],
         [tensor("hyper", TensorProto.FLOAT, "n", "hyper", "hyper_rows", "hyper_columns")],
     )
+    return halved(graph)
 
 
 def decoder_graph(g_s: nn.Sequential, latents: int) -> bytes:
@@ -205,20 +209,22 @@ def decoder_graph(g_s: nn.Sequential, latents: int) -> bytes:
     x = build.add("Clip", x, build.constant(np.float32(0)), build.constant(np.float32(255)))
     x = build.add("Cast", build.add("Round", x), to=TensorProto.UINT8)
     build.add("Transpose", x, output="image", perm=[0, 2, 3, 1])
-    return build.finish(
+    graph = build.finish(
         [tensor("latents", TensorProto.FLOAT, "n", latents, "rows", "columns")],
         [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
     )
+    return halved(graph)
 
 
 def label_graph(network: nn.Sequential, latents: int) -> bytes:
     """Labels from "latents", float32 with gains divided out, as "logits", float32 (n, labels)."""
     build = GraphBuilder()
     build.rename(_chain(build, "latents", list(network)), "logits")
-    return build.finish(
+    graph = build.finish(
         [tensor("latents", TensorProto.FLOAT, "n", latents, "rows", "columns")],
         [tensor("logits", TensorProto.FLOAT, "n", "labels")],
     )
+    return halved(graph)
 
 
 def _chain(build: GraphBuilder, x: str, modules: list[nn.Module]) -> str:

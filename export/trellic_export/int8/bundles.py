@@ -24,6 +24,7 @@ from trellic_training.data import PackedPhotos, Pixels
 from trellic_training.recipe import Kind
 
 from ..bundle import centres, write_bundle
+from ..halves import halved, whole
 from .choose import Chooser, Mixed
 
 BUDGET = 0.03  # dB of mean PSNR on the photos it is chosen on, to stay under the bound on others
@@ -94,7 +95,7 @@ def add_int8(
     parts = _samples(BundleQuantizer(bundle), pack, photos)
     made: dict[str, Mixed] = {}
     for name in names or graphs:
-        data = bundle.graph(graphs[name])
+        data = whole(bundle.graph(graphs[name]))
         losses = [_loss(bundle, name, data, part) for part in parts[1:]]
         inputs = [_input(name, bundle.manifest, sample) for sample in parts[0]]
         mixed = Chooser(data, inputs, losses[0]).choose(budget)
@@ -206,7 +207,7 @@ def _write(bundle: Bundle, made: dict[str, Mixed], out: Path) -> None:
     encoder, decoders = manifest.encoder, dict(manifest.decoders)
     for name, mixed in made.items():
         file = f"graphs/{name}-int8.onnx"
-        files[file] = mixed.data
+        files[file] = halved(mixed.data)
         if name == "g_a":
             encoder = encoder.model_copy(update={"int8": file})
         else:
