@@ -2,17 +2,20 @@
 
 ::
 
-    python -m benchmarks.ablation --photos DIR --minutes 10 [--rows NAME,NAME]
+    python -m benchmarks.ablation --photos DIR --minutes 10 [--rows NAME,NAME] [--weights FILE]
 
-Every row trains the photo recipe from its start with one thing changed, for as many minutes of
+Every row trains the photo recipe from its start (or from trained weights, where what a row adds
+begins as nothing) with one thing changed, for as many minutes of
 processor time on one thread, so that a busy machine does not matter. Validation photos of the
 training set, 256x256 from their middle, are coded with the averaged weights at six qualities;
 bits are the model's own estimate, with plain rounding. BD-rate is against the unchanged recipe
 (negative: fewer bits). The row with another seed tells how much of a difference is chance. Rows
-that the JSON already has for the same minutes are kept, so a run may be broken off and go on.
+that the JSON already has for the same minutes, recipe and start are kept, so a run may be broken
+off and go on.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -26,7 +29,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import _machine
-from benchmarks.ablation.rows import BASE, CROPS, ROWS, Row
+from benchmarks.ablation.rows import BASE, CROPS, END, ROWS, Row
 from benchmarks.bdrate import Curve, bd_rate
 from benchmarks.speed_tables import table
 from trellic_training.cli import packed_photos, shipped_recipe
@@ -47,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_flush_denormal(True)
     chosen = [r for r in ROWS if not options.rows or r.name in options.rows.split(",")]
     packed = packed_photos(options.photos, options.pack, SIDE)
-    result = _earlier(options.out, options.minutes)
+    result = _earlier(options.out, _setting(options.minutes, options.weights))
     for row in chosen:
         if row.name not in result["rows"]:
             console.print(f"{row.topic} {row.name}: {options.minutes:g} minutes", markup=False)
-            result["rows"][row.name] = measure(row, packed, options.minutes)
+            result["rows"][row.name] = measure(row, packed, options.minutes, options.weights)
             result["machine"] = _machine.describe(("torch", "lightning", "pytorch_optimizer"))
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -59,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(row: Row, packed: Path, minutes: float) -> dict[str, Any]:
+def measure(row: Row, packed: Path, minutes: float, weights: Path | None) -> dict[str, Any]:
     """Train one row and code the validation photos: steps, and bpp and PSNR by quality."""
-    recipe = of_row(row)
+    recipe = of_row(row, trained=weights is not None)
     kept: list[EndToEnd] = []
 
     def stage(recipe: Recipe, clock: Clock) -> EndToEnd:
@@ -70,17 +73,18 @@ def measure(row: Row, packed: Path, minutes: float) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         now = time.process_time
-        train(recipe, packed, Path(folder), minutes, stage=stage, now=now, progress=False)
+        settings: dict[str, Any] = {"stage": stage, "now": now, "resume": weights}
+        train(recipe, packed, Path(folder), minutes, progress=False, **settings)
     crops = validation_crops(PackedPhotos(packed))
     points = [coded(kept[0].average.eval(), crops, quality) for quality in QUALITIES]
     rates, psnrs = zip(*points, strict=True)
     return {"topic": row.topic, "steps": kept[0].warm, "bpp": list(rates), "psnr": list(psnrs)}
 
 
-def of_row(row: Row) -> Recipe:
-    """Return the photo recipe with a row's changes."""
+def of_row(row: Row, *, trained: bool = False) -> Recipe:
+    """Return the photo recipe with a row's changes; its end, for a model that is trained."""
     fields = load_recipe(shipped_recipe(Path("photo"))).model_dump(mode="json")
-    fields["phases"] = CROPS  # smaller batches: minutes, not hours
+    fields |= END if trained else {"phases": CROPS}
     fields |= row.recipe
     fields["model"] = {**fields["model"], **row.model}
     return Recipe.model_validate(fields)
@@ -104,12 +108,19 @@ def _curve(row: dict[str, Any]) -> Curve:
     return Curve(np.array(row["bpp"]), np.array(row["psnr"]))
 
 
-def _earlier(path: Path, minutes: float) -> dict[str, Any]:
+def _setting(minutes: float, weights: Path | None) -> dict[str, Any]:
+    """What rows must share to be compared."""
+    start = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+    base = of_row(Row("", BASE), trained=weights is not None)
+    return {"minutes": minutes, "weights": start, "recipe": base.model_dump(mode="json")}
+
+
+def _earlier(path: Path, setting: dict[str, Any]) -> dict[str, Any]:
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found["minutes"] == minutes:
+        if setting.items() <= found.items():
             return found
-    return {"benchmark": "ablation", "minutes": minutes, "machine": {}, "rows": {}}
+    return {"benchmark": "ablation", **setting, "machine": {}, "rows": {}}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pack", type=Path, default=Path(".data"), metavar="DIR", help="where to pack them")
     add("--minutes", type=float, default=10.0, help="processor time of each row (default 10)")
     add("--rows", metavar="NAME,NAME", help="only these (default: all)")
+    add("--weights", type=Path, metavar="FILE", help="start from these weights (photo.pt)")
     add("--out", type=Path, default=RESULT, metavar="JSON", help=f"default {RESULT}")
     return parser
 

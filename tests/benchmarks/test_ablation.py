@@ -14,9 +14,10 @@ from benchmarks.ablation.rows import BASE, ROWS, Row
 from PIL import Image
 from torch import nn
 
-from trellic_training.models.photo import PhotoModel
+from trellic_training.models.photo import ModelConfig, PhotoModel
 from trellic_training.recipe import Recipe
 from trellic_training.stage import Clock
+from trellic_training.weights import save_weights
 
 SMALL = {
     "wide": 16,
@@ -92,3 +93,11 @@ def test_a_row_is_trained_measured_and_kept(
     assert json.loads(first)["rows"]["compact"]["steps"] > 0
     assert ablation.main([*map(str, arguments)]) == 0
     assert out.read_text(encoding="utf-8") == first
+    # from trained weights nothing is comparable with what went before
+    weights = tmp_path / "weights.pt"
+    save_weights(PhotoModel(ModelConfig.model_validate(SMALL)), {}, weights)
+    assert ablation.main([*map(str, arguments), "--weights", str(weights)]) == 0
+    found, before = json.loads(out.read_text(encoding="utf-8")), json.loads(first)
+    assert found["weights"] is not None
+    assert found["recipe"]["decay_from"] == 0
+    assert found["rows"]["compact"]["bpp"] != before["rows"]["compact"]["bpp"]
