@@ -19,6 +19,7 @@ from trellic_training.weights import save_weights
 from .bundle import Options, export_bundle
 from .checkpoint import import_model, load_model
 from .family import add_decoder
+from .float16 import add_float16
 from .int8 import add_int8
 
 app = typer.Typer(add_completion=False, help="Turn trained weights into a bundle.")
@@ -30,10 +31,12 @@ def export_command(
         list[Path],
         typer.Argument(
             metavar="[WEIGHTS] OUT",
-            help="weights.pt of trellic train (with --int8 also a bundle), NAME.zip",
+            help="weights.pt of trellic train (with --int8 or --fp16 also a bundle), NAME.zip",
         ),
     ],
-    photos: Annotated[Path, typer.Option(help="photos to calibrate on, or packed photos")],
+    photos: Annotated[
+        Path | None, typer.Option(help="photos to calibrate on, or packed photos")
+    ] = None,
     source: Annotated[
         str, typer.Option("--from", help="compressai:ARCHITECTURE, in place of WEIGHTS")
     ] = "",
@@ -67,6 +70,7 @@ def export_command(
         str,
         typer.Option(metavar="NAME,...", help="with --int8: only g_a or decoders of these names"),
     ] = "",
+    fp16: Annotated[bool, typer.Option("--fp16", help="add graphs in float16, for GPUs")] = False,
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="also build TensorRT engines; needs a GPU")
     ] = False,
@@ -76,8 +80,9 @@ def export_command(
     _check(weights, out, source, checkpoint, keep)
     if tensorrt:
         _check_tensorrt()
-    if int8 and weights and weights[0].suffix == ".zip":
-        _add_int8(weights[0], _packed(photos, out), out, count, int8_graphs)
+    if weights and weights[0].suffix == ".zip" and (int8 or fp16):
+        for_int8 = _packed(photos, out) if int8 else None
+        _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
         return
     decoders = _kept(decoder or [])
     own = None if source else load_model(weights[0])
@@ -98,8 +103,7 @@ def export_command(
     manifest = export_bundle(model, facts, packed, out, options)
     _add_decoders(out, decoders)
     typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
-    if int8:
-        _add_int8(out, packed, out, count, int8_graphs)
+    _add_variants(out, out, packed if int8 else None, count, int8_graphs, fp16=fp16)
     if tensorrt:
         for name in _build_engines(out):
             typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
@@ -121,14 +125,21 @@ def _add_decoders(out: Path, decoders: dict[str, TrainedDecoder]) -> None:
         add_decoder(Bundle(out), name, decoder, out)
 
 
-def _add_int8(bundle: Path, packed: PackedPhotos, out: Path, count: int, graphs: str) -> None:
-    names = [name for name in graphs.split(",") if name]
-    made = add_int8(Bundle(bundle), packed, out, photos=count, names=names)
-    for name, mixed in made.items():
-        typer.echo(
-            f"{name} in int8: {mixed.share:.0%} of its work, {mixed.loss:.3f} dB lost on the "
-            "photos it was chosen on"
-        )
+def _add_variants(
+    bundle: Path, out: Path, packed: PackedPhotos | None, count: int, graphs: str, *, fp16: bool
+) -> None:
+    """Add graphs in 8 bits, if there are photos for them, and in float16."""
+    if packed:
+        names = [name for name in graphs.split(",") if name]
+        made = add_int8(Bundle(bundle), packed, out, photos=count, names=names)
+        for name, mixed in made.items():
+            typer.echo(
+                f"{name} in int8: {mixed.share:.0%} of its work, {mixed.loss:.3f} dB lost on the "
+                "photos it was chosen on"
+            )
+    if fp16:
+        added = add_float16(Bundle(out if packed else bundle), out)
+        typer.echo(f"in float16, for GPUs: {', '.join(added)}")
 
 
 def _check_tensorrt() -> None:
@@ -172,8 +183,10 @@ def _check(
         )
 
 
-def _packed(photos: Path, out: Path) -> PackedPhotos:
+def _packed(photos: Path | None, out: Path) -> PackedPhotos:
     """Pack a folder of photos beside the bundle, unless it is packed already."""
+    if photos is None:
+        raise typer.BadParameter("--photos is missing: a folder of photos to calibrate on")
     if not (photos / "photos.json").is_file():
         packed = out.parent / f"{out.stem}-photos"
         pack(photos, packed)

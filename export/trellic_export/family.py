@@ -109,7 +109,7 @@ def _graph(decoder: TrainedDecoder) -> bytes:
 def _members(bundle: Bundle, name: str) -> dict[str, bytes]:
     """Files that stay, byte for byte: all but the manifest and the graph that is replaced."""
     old = bundle.manifest.decoders.get(name)
-    replaced = {"manifest.json", *((old.graph.file, old.graph.int8) if old else ())}
+    replaced = {"manifest.json", *((old.graph.file, *old.graph.variants.values()) if old else ())}
     with zipfile.ZipFile(bundle.path) as archive:
         return {n: archive.read(n) for n in archive.namelist() if n not in replaced}
 

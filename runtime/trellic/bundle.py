@@ -131,15 +131,15 @@ class Bundle:
         steps = 0 if self._predicts_alone else len(self.manifest.layout.steps)
         return ["h_s"] + [f"context_{k}" for k in range(steps)]
 
-    def graph(self, graph: Graph, *, int8: bool = False) -> bytes:
-        """Bytes of one ONNX file, with ``int8`` of its 8-bit variant where it has one.
+    def graph(self, graph: Graph, precision: str = "fp32") -> bytes:
+        """Bytes of one ONNX file: of its variant in a precision, where it has one.
 
         Raises
         ------
         BadBundle
             When the bundle does not vouch for that file, or it holds more than a plain graph.
         """
-        file = graph.int8 if int8 and graph.int8 else graph.file
+        file = graph.variants.get(precision, graph.file)
         if file not in self.manifest.sha256:
             raise BadBundle(f"bundle {self.path} has no checked file {file!r}")
         check_graph(self._files[file])

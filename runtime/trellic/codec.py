@@ -60,8 +60,9 @@ class Codec:
     threads : threads of the engines, 0 for their own choice
     precision : of encoder and decoders: "bf16" (needs OpenVINO and a CPU that multiplies it) takes
         little more than half the time, "int8" (a part of the layers, where the model has such
-        graphs) three quarters, for at most a percent more bits; "auto" takes the fastest that is
-        there. Each decodes any file; pictures differ by a few hundredths of a dB
+        graphs) three quarters, for at most a percent more bits; "fp16" is for GPUs (never run on
+        one yet); "auto" takes the fastest of a CPU. Each decodes any file; pictures differ by a
+        few hundredths of a dB
 
     Examples
     --------
@@ -226,7 +227,7 @@ class Codec:
         except ImportError as error:
             raise MissingExtra.of(error.name or "numba_cuda", "gpu", "a batch on a GPU") from error
         if not hasattr(self._local, "gpu"):
-            self._local.gpu = GpuCodec.load(self.bundle, self.device)
+            self._local.gpu = GpuCodec.load(self.bundle, self.device, self.precision)
         gpu: GpuCodec = self._local.gpu
         return gpu
 

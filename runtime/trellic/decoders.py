@@ -22,8 +22,8 @@ class Graph(BaseModel):
 
     ``halo`` is how far, in pixels for g_a and in latents for h_a and decoders, its output
     depends on its input beyond the stride. ``int8`` is a file with the same network for CPUs,
-    a part of its layers in 8 bits: nearly the same output, faster. With ``sees_quality`` it has an
-    input "quality", float32 (N,): that of each picture's level.
+    a part of its layers in 8 bits, ``fp16`` one for GPUs: nearly the same output, faster. With
+    ``sees_quality`` it has an input "quality", float32 (N,): that of each picture's level.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,12 +31,19 @@ class Graph(BaseModel):
     kmac_per_pixel: float = Field(ge=0)
     halo: int = Field(default=0, ge=0, le=1024)
     int8: str | None = None
+    fp16: str | None = None
     sees_quality: bool = False
+
+    @property
+    def variants(self) -> dict[str, str]:
+        """Files of the same network in other precisions."""
+        files = {"int8": self.int8, "fp16": self.fp16}
+        return {precision: file for precision, file in files.items() if file}
 
     @property
     def precisions(self) -> list[str]:
         """What there is a file for; fp32 files can be computed in bf16 too."""
-        return ["fp32"] + (["int8"] if self.int8 else [])
+        return ["fp32", *self.variants]
 
 
 class DecoderInfo(BaseModel):

@@ -30,6 +30,7 @@ class Precision(enum.StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     int8 = "int8"
+    fp16 = "fp16"
 
 
 class Box(NamedTuple):

@@ -36,11 +36,11 @@ class EnginePool:
     bundle : Bundle
     device : "auto", "cpu", "cuda" or "tensorrt"
     threads : threads of each engine, 0 for the engine's own choice
-    precision : "auto", "fp32", "bf16" or "int8": of encoder and decoders (see `choose`)
+    precision : "auto", "fp32", "bf16", "int8" or "fp16": of encoder and decoders (see `choose`)
 
     Attributes
     ----------
-    precision : "fp32", "bf16" or "int8", what was chosen
+    precision : "fp32", "bf16", "int8" or "fp16", what was chosen
 
     Raises
     ------
@@ -119,7 +119,7 @@ class EnginePool:
             return self._engines[key]
 
     def _load(self, graph: Graph) -> Engine:
-        data = self.bundle.graph(graph, int8=self.precision == "int8")
+        data = self.bundle.graph(graph, self.precision)
         if self.precision == "bf16":
             return OpenVinoEngine(data, self.threads)
         return OrtEngine(data, self.device, self.threads)

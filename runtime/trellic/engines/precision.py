@@ -1,4 +1,4 @@
-"""In which precision the free transforms run: float32, bfloat16, or a part of layers in 8 bits."""
+"""In which precision the free transforms run: on CPUs bfloat16 or 8 bits, on GPUs float16."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..bundle import Bundle
 from ..errors import BadParameter, EngineError
 from .openvino import has_bf16, missing_for_bf16
 
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "bf16", "int8", "fp16"]
 PRECISIONS = ("auto", *get_args(Precision))
 CPU_FACTS = Path("/proc/cpuinfo")
 VNNI = {"avx512_vnni", "avx_vnni"}  # dot products of uint8 and int8 that do not saturate
@@ -21,18 +21,18 @@ def choose(precision: str, bundle: Bundle, device: str) -> Precision:
 
     Parameters
     ----------
-    precision : "fp32", "bf16" or "int8" insist; "auto" takes what is fastest on this machine: bf16
-        where OpenVINO is installed and the CPU multiplies it, or else int8 where it has VNNI and
-        the bundle such graphs, or else fp32
+    precision : "fp32", "bf16", "int8" (CPUs) and "fp16" (GPUs) insist; "auto" takes what is fastest
+        on this machine: bf16 where OpenVINO is installed and the CPU multiplies it, or else int8
+        where it has VNNI and the bundle such graphs, or else fp32, and always that on a GPU
     device : "cpu", "cuda" or "tensorrt"
 
     Raises
     ------
     BadParameter
-        When the precision is unknown, or "bf16" or "int8" is asked of a GPU.
+        When the precision is unknown, "bf16" or "int8" is asked of a GPU, or "fp16" of a CPU.
     EngineError
-        When "int8" is asked of a bundle without such graphs, or of a CPU that saturates; or "bf16"
-        of a CPU without it.
+        When "int8" or "fp16" is asked of a bundle without such graphs, "int8" of a CPU that
+        saturates, or "bf16" of one without it.
     MissingExtra
         When "bf16" is asked for and OpenVINO is not installed.
     """
@@ -42,17 +42,25 @@ def choose(precision: str, bundle: Bundle, device: str) -> Precision:
         return _fastest(bundle) if device == "cpu" else "fp32"
     if precision == "fp32":
         return "fp32"
-    if device != "cpu":
-        raise BadParameter(f"precision {precision!r} on device {device!r}", expected="device 'cpu'")
+    if (precision == "fp16") != (device != "cpu"):
+        wanted = "'cuda' or 'tensorrt'" if precision == "fp16" else "'cpu'"
+        raise BadParameter(
+            f"precision {precision!r} on device {device!r}", expected=f"device {wanted}"
+        )
     if precision == "bf16":
         if missing := missing_for_bf16():
             raise EngineError(missing, remedy="take the precision 'auto' or 'fp32'")
         return "bf16"
-    if not has_int8(bundle):
+    if not has(bundle, precision):
         raise EngineError(
-            f"model {bundle.manifest.name!r} has no int8 graphs",
-            remedy="take the precision 'auto' or 'fp32', or add them with: trellic export --int8",
+            f"model {bundle.manifest.name!r} has no {precision} graphs",
+            remedy=(
+                "take the precision 'auto' or 'fp32', or add them with: "
+                f"trellic export BUNDLE OUT --{precision}"
+            ),
         )
+    if precision == "fp16":
+        return "fp16"
     if saturates():
         raise EngineError(
             "this processor has no VNNI: its 8-bit products saturate, and pictures suffer",
@@ -64,14 +72,14 @@ def choose(precision: str, bundle: Bundle, device: str) -> Precision:
 def _fastest(bundle: Bundle) -> Precision:
     if has_bf16():
         return "bf16"
-    return "int8" if has_vnni() and has_int8(bundle) else "fp32"
+    return "int8" if has_vnni() and has(bundle, "int8") else "fp32"
 
 
-def has_int8(bundle: Bundle) -> bool:
-    """Whether any graph of a bundle has a variant in 8 bits."""
+def has(bundle: Bundle, precision: str) -> bool:
+    """Whether any graph of a bundle has a variant in a precision."""
     manifest = bundle.manifest
     graphs = [manifest.encoder, *(info.graph for info in manifest.decoders.values())]
-    return any(graph.int8 for graph in graphs)
+    return any(precision in graph.variants for graph in graphs)
 
 
 def has_vnni() -> bool:

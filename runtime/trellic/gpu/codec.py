@@ -68,13 +68,14 @@ class GpuCodec:
         self.coder = BatchCoder(device, self._layout, bundle.tables, engines.exact(), features)
 
     @classmethod
-    def load(cls, bundle: Bundle, kind: str) -> GpuCodec:
+    def load(cls, bundle: Bundle, kind: str, precision: str = "fp32") -> GpuCodec:
         """Load a model on this thread's GPU.
 
         Parameters
         ----------
         kind : "cuda": all graphs in onnxruntime; "tensorrt": the exact ones there, the others in
             TensorRT if its Python package is there, or else through onnxruntime's provider
+        precision : "fp32" or "fp16", of the free transforms
         """
         device = default_device()
 
@@ -82,11 +83,11 @@ class GpuCodec:
             if kind != "tensorrt" or exact:
                 return OrtDeviceEngine(graph, device, exact=exact)
             if importlib.util.find_spec("tensorrt") is not None:
-                return tensorrt.engine_of(bundle, name, device)
+                return tensorrt.engine_of(bundle, name, graph, device)
             folder = cache.folder(bundle.manifest.stream_id, graph, "dynamic", "free", gpu_name())
             return OrtDeviceEngine(graph, device, exact=False, provider=kind, cache=str(folder))
 
-        return cls(bundle, device, ProbedEngines(bundle, device, engine))
+        return cls(bundle, device, ProbedEngines(bundle, device, engine, precision))
 
     def encode_all(
         self,

@@ -54,12 +54,18 @@ class ProbedEngines:
     device
     load : makes an engine of a graph: its name, the bytes of its ONNX file, and whether it must be
         exact (float32, no TF32)
+    precision : "fp32" or "fp16", of the free transforms
     """
 
     def __init__(
-        self, bundle: Bundle, device: Device, load: Callable[[str, bytes, bool], DeviceEngine]
+        self,
+        bundle: Bundle,
+        device: Device,
+        load: Callable[[str, bytes, bool], DeviceEngine],
+        precision: str = "fp32",
     ) -> None:
         self._bundle, self._device, self._load = bundle, device, load
+        self._precision = precision
         self._made: dict[str, DeviceEngine] = {}
 
     def graph(self, name: str) -> DeviceEngine:
@@ -71,7 +77,8 @@ class ProbedEngines:
             When the bundle has no decoder of that name.
         """
         if name not in self._made:
-            self._made[name] = self._load(name, self._bundle.graph(self._graph(name)), False)
+            graph = self._bundle.graph(self._graph(name), self._precision)
+            self._made[name] = self._load(name, graph, False)
         return self._made[name]
 
     def _graph(self, name: str) -> Graph:

@@ -113,10 +113,15 @@ def _strongly_typed(trt: Any) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def engine_of(bundle: Bundle, name: str, device: Device) -> TensorRtEngine:
-    """Return the engine of a graph, from the cache or built now (which takes minutes)."""
+def engine_of(bundle: Bundle, name: str, graph: bytes, device: Device) -> TensorRtEngine:
+    """Return the engine of a graph, from the cache or built now (which takes minutes).
+
+    Parameters
+    ----------
+    name : "encoder", "hyper_encoder" or "decoder NAME"
+    graph : its ONNX file, in the types that the engine is to compute in
+    """
     trt = library()
-    graph = bundle.graph(_graph(bundle, name))
     shapes = shapes_of(bundle, name)
     folder = cache.folder(bundle.manifest.stream_id, graph, shapes, "free", gpu_name())
     plan = folder / PLAN
@@ -129,11 +134,13 @@ def engine_of(bundle: Bundle, name: str, device: Device) -> TensorRtEngine:
 
 
 def build_all(bundle: Bundle, device: Device) -> list[str]:
-    """Build the engines of the encoder and of every decoder; return their names."""
+    """Build the engines of the encoder and of every decoder, of float16 too; return their names."""
     decoders = [f"decoder {name}" for name in sorted(bundle.manifest.decoders)]
     names = ["encoder", "hyper_encoder", *decoders]
     for name in names:
-        engine_of(bundle, name, device)
+        graph = _graph(bundle, name)
+        for precision in {"fp32", "fp16"} & set(graph.precisions):
+            engine_of(bundle, name, bundle.graph(graph, precision), device)
     return names
 
 
