@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import types
@@ -235,6 +236,19 @@ def test_a_reader_that_leaves_early(tmp_path):
     )
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_a_reader_that_never_reads(tiny, tmp_path):
+    """A pipe that is closed before the first line is no fault of the file."""
+    (tmp_path / "a.tlc").write_bytes(tiny.encode(np.zeros((16, 16, 3), np.uint8)))
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        command = [sys.executable, "-m", "trellic", "info", str(tmp_path / "a.tlc")]
+        done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_one_line():

@@ -94,7 +94,7 @@ class Report:
             warnings.showwarning = show
             try:
                 yield
-            except CannotGoOn:
+            except (CannotGoOn, BrokenPipeError):  # a reader of ours is gone: no file's fault
                 raise
             except Exception as error:
                 if os.environ.get(DEBUG_VARIABLE):
