@@ -345,8 +345,21 @@ def main() -> None:
         "decode_ratios": ratios(speeds),
         "not_measured": missing,
     }
+    lost = lost_by(report, options.out)
+    if lost:
+        print(f"{options.out} is left as it is: it has {', '.join(lost)} too; --out names another")
+        return
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def lost_by(report: dict[str, Any], out: Path) -> list[str]:
+    """Coders that an earlier report has and the new one lacks, as they are not installed here."""
+    if not out.is_file():
+        return []
+    earlier = json.loads(out.read_text(encoding="utf-8"))
+    own = {speed["name"] for speed in report["speeds"]}
+    return [speed["name"] for speed in earlier["speeds"] if speed["name"] not in own]
 
 
 if __name__ == "__main__":
