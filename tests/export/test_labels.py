@@ -18,6 +18,7 @@ from trellic_export.parity import check_decoder
 from trellic_training.bundled import BundleQuantizer, LabelledSamples
 from trellic_training.data import PackedPhotos, pack
 from trellic_training.decoder_recipe import load_decoder_recipe
+from trellic_training.models.transforms import Chain
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
 SIDE = 64
@@ -68,7 +69,7 @@ def test_samples_are_labelled(packed, recipe):
     settings, bundle = load_decoder_recipe(recipe, "class"), Bundle(TINY)
     samples = LabelledSamples(BundleQuantizer(bundle, 1), PackedPhotos(packed), settings)
     batch = samples(np.random.default_rng(0), 5, SIDE)
-    assert set(batch) == {"quality", "latents", "label"}
+    assert set(batch) == {"quality", "level", "latents", "label"}
     assert batch["latents"].shape == (5, bundle.manifest.layout.latents, 4, 4)
     assert set(batch["label"].tolist()) <= {0, 1}
     for held in samples.validation(SIDE):
@@ -123,7 +124,7 @@ def test_a_bundle_learns_labels(packed, recipe, tmp_path, capsys, monkeypatch):
 
 def test_the_graph_of_labels_is_the_network():
     torch.manual_seed(0)
-    network = nn.Sequential(
+    network = Chain(
         nn.Conv2d(6, 8, 1),
         nn.LeakyReLU(0.1),
         nn.AdaptiveAvgPool2d(1),

@@ -262,6 +262,23 @@ def test_soap_takes_kernels_as_matrices_and_resumes():
     torch.testing.assert_close(kernels[0].reshape(6, 16), matrices[0])
 
 
+def test_soap_takes_parameters_in_when_they_get_gradients():
+    """A later phase may train more, or less: each goes on as if it were alone."""
+    together = [nn.Parameter(torch.randn(6, 4)) for _ in range(3)]
+    alone = [nn.Parameter(p.detach().clone()) for p in together]
+    optimizer, others = Soap(together, 1e-2), [Soap([p], 1e-2) for p in alone]
+    for step in range(30):
+        trained = [0] if step < 7 else [0, 1, 2] if step < 20 else [1, 2]
+        for i in range(3):
+            generator = torch.Generator().manual_seed(10 * step + i)
+            gradient = torch.randn(6, 4, generator=generator) if i in trained else None
+            together[i].grad, alone[i].grad = gradient, gradient
+        for each in (optimizer, *others):
+            each.step()
+    for p, q in zip(together, alone, strict=True):
+        torch.testing.assert_close(p, q)
+
+
 def test_unknown_optimizers_are_refused(model):
     with pytest.raises(ValueError, match="unknown optimizer 'sgd': use one of adamw, soap, muon"):
         make_optimizer(model, "sgd", 1e-3)

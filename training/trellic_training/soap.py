@@ -51,21 +51,36 @@ class Soap(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            shapes: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-            for p in group["params"]:
-                if p.grad is not None:
-                    shapes[_matrix_shape(p)].append(p)
-            for shape, parameters in shapes.items():
-                self._move(group, shape, parameters)
+            for shape, members in self._cohorts(group["params"]).items():
+                self._move(group, shape[1:], members)
         return loss
 
-    def _move(
-        self, group: dict[str, Any], shape: tuple[int, ...], parameters: list[Tensor]
-    ) -> None:
-        """Make one step of all parameters of one shape; the first of them holds their state."""
-        gradient = torch.stack([p.grad.reshape(shape) for p in parameters])  # type: ignore[union-attr]
-        state = self.state[parameters[0]]
-        if not state:
+    def _cohorts(self, parameters: list[Tensor]) -> dict[tuple[int, ...], list[Tensor]]:
+        """Parameters that move together, by the place of their first and their shape.
+
+        They are of one shape and got their first gradient in the same step; the first of them holds
+        the state of all.
+        """
+        started: dict[tuple[int, ...], int] = {}
+        cohorts: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+        for place, p in enumerate(parameters):
+            shape = _matrix_shape(p)
+            if "leader" not in self.state[p]:
+                if p.grad is None:
+                    continue
+                self.state[p]["leader"] = started.setdefault(shape, place)
+            cohorts[self.state[p]["leader"], *shape].append(p)
+        return cohorts
+
+    def _move(self, group: dict[str, Any], shape: tuple[int, ...], members: list[Tensor]) -> None:
+        """Make one step of a cohort; who has no gradient now stays where it is."""
+        if all(p.grad is None for p in members):
+            return
+        gradient = torch.stack(
+            [p.new_zeros(shape) if p.grad is None else p.grad.reshape(shape) for p in members]
+        )
+        state = self.state[members[0]]
+        if "step" not in state:
             self._begin(state, group, gradient)
             return
         state["step"] += 1
@@ -76,8 +91,9 @@ class Soap(torch.optim.Optimizer):
         update = _turn_back(state["mean"] / (state["square"].sqrt() + group["eps"]), state)
         forgotten = beta ** state["step"]
         size = group["lr"] * (1 - forgotten) ** 0.5 / (1 - forgotten)
-        for p, change in zip(parameters, update, strict=True):
-            p.sub_(change.reshape(p.shape), alpha=size)
+        for p, change in zip(members, update, strict=True):
+            if p.grad is not None:
+                p.sub_(change.reshape(p.shape), alpha=size)
         for side, outer in _outer_products(gradient, state).items():
             state[f"{side}_moment"].lerp_(outer, 1 - beta)
         if state["step"] % group["every"] == 0:
