@@ -8,7 +8,7 @@ import io
 import json
 import platform
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trellic import transforms
-from trellic.bundle import BUNDLE_VERSION, DecoderInfo, Graph, Manifest, Search, stream_id
+from trellic.bundle import BUNDLE_VERSION, Bundle, DecoderInfo, Graph, Manifest, Search, stream_id
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.exact.networks import IntegerNetwork, to_arrays
@@ -129,7 +129,7 @@ def export_bundle(
         exact=exact,
         probes=probes,
         search={name: Search(lam=lam) for name, lam in options.lam.items()},
-        sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        sha256=digests(files),
         made_with=_tools(),
         training=facts | {"largest_accumulator": bounds},
     )
@@ -198,6 +198,18 @@ def centres(pack: PackedPhotos, count: int) -> Iterator[Pixels]:
 def _tools() -> dict[str, str]:
     names = ("numpy", "torch", "onnx", "onnxruntime")
     return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
+def members(bundle: Bundle, without: Collection[str] = ()) -> dict[str, bytes]:
+    """Files of a bundle, byte for byte, but its manifest and those named."""
+    with zipfile.ZipFile(bundle.path) as archive:
+        names = set(archive.namelist()) - {"manifest.json", *without}
+        return {name: archive.read(name) for name in archive.namelist() if name in names}
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of files, as a manifest lists them."""
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 
 def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from pathlib import Path
 
 import onnx
@@ -16,7 +15,7 @@ from trellic.errors import BadParameter
 from trellic_training.decoder_weights import TrainedDecoder
 
 from . import graphs
-from .bundle import write_bundle
+from .bundle import digests, members, write_bundle
 from .halves import whole
 from .parity import check_decoder
 
@@ -109,9 +108,8 @@ def _graph(decoder: TrainedDecoder) -> bytes:
 def _members(bundle: Bundle, name: str) -> dict[str, bytes]:
     """Files that stay, byte for byte: all but the manifest and the graph that is replaced."""
     old = bundle.manifest.decoders.get(name)
-    replaced = {"manifest.json", *((old.graph.file, *old.graph.variants.values()) if old else ())}
-    with zipfile.ZipFile(bundle.path) as archive:
-        return {n: archive.read(n) for n in archive.namelist() if n not in replaced}
+    replaced = (old.graph.file, *old.graph.variants.values()) if old else ()
+    return members(bundle, without=replaced)
 
 
 def _manifest(
@@ -121,7 +119,7 @@ def _manifest(
     changed = old.model_copy(
         update={
             "decoders": {**old.decoders, name: info},
-            "sha256": {n: hashlib.sha256(data).hexdigest() for n, data in files.items()},
+            "sha256": digests(files),
             "training": {**old.training, "decoders": facts},
         }
     )

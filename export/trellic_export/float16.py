@@ -8,8 +8,6 @@ float32.
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from trellic.bundle import Bundle, Graph
 from trellic.errors import BadParameter
 
-from .bundle import write_bundle
+from .bundle import digests, members, write_bundle
 
 PRODUCTS = {"Conv", "ConvTranspose", "Gemm"}
 SQUARES = "Sqrt"  # of sums of squares, as GDN has: they leave the range of float16
@@ -133,8 +131,7 @@ def add_float16(bundle: Bundle, out: Path) -> list[str]:
         When a graph has values that float16 cannot hold.
     """
     manifest = bundle.manifest
-    with zipfile.ZipFile(bundle.path) as archive:
-        files = {n: archive.read(n) for n in archive.namelist() if n != "manifest.json"}
+    files = members(bundle)
 
     def variant(name: str, graph: Graph) -> Graph:
         file = f"graphs/{name}-fp16.onnx"
@@ -149,7 +146,7 @@ def add_float16(bundle: Bundle, out: Path) -> list[str]:
         "encoder": variant("g_a", manifest.encoder),
         "hyper_encoder": variant("h_a", manifest.hyper_encoder),
         "decoders": decoders,
-        "sha256": {n: hashlib.sha256(data).hexdigest() for n, data in files.items()},
+        "sha256": digests(files),
     }
     write_bundle(out, manifest.model_copy(update=changed), files)
     return ["g_a", "h_a", *decoders]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
-import zipfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from trellic_training.bundled import BundleQuantizer
 from trellic_training.data import PackedPhotos, Pixels
 from trellic_training.recipe import Kind
 
-from ..bundle import centres, write_bundle
+from ..bundle import centres, digests, members, write_bundle
 from ..halves import halved, whole
 from .choose import Chooser, Mixed
 
@@ -201,8 +199,7 @@ def _psnr(sample: Sample, picture: Array) -> float:
 
 
 def _write(bundle: Bundle, made: dict[str, Mixed], out: Path) -> None:
-    with zipfile.ZipFile(bundle.path) as archive:
-        files = {n: archive.read(n) for n in archive.namelist() if n != "manifest.json"}
+    files = members(bundle)
     manifest = bundle.manifest
     encoder, decoders = manifest.encoder, dict(manifest.decoders)
     for name, mixed in made.items():
@@ -215,7 +212,7 @@ def _write(bundle: Bundle, made: dict[str, Mixed], out: Path) -> None:
     changed = {
         "encoder": encoder,
         "decoders": decoders,
-        "sha256": {n: hashlib.sha256(data).hexdigest() for n, data in files.items()},
+        "sha256": digests(files),
     }
     write_bundle(out, manifest.model_copy(update=changed), files)
 
