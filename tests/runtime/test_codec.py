@@ -349,7 +349,7 @@ def test_a_size_is_not_exceeded(tiny):
     low, high = (len(tiny.encode(pixels, quality=q)) for q in (1, 100))
     budget = (low + high) // 2
     assert 0.97 * budget <= len(tiny.encode(pixels, max_bytes=budget)) <= budget
-    assert len(tiny.encode(pixels, max_bytes=high)) == high
+    assert 0.985 * high <= len(tiny.encode(pixels, max_bytes=high)) <= high
     assert tiny.encode(pixels, max_bytes=10**9) == tiny.encode(pixels, quality=100)
     assert tiny.encode(pixels, max_bytes=low) is not None
 
@@ -392,7 +392,7 @@ def test_filling_a_budget(jumps, start, slope, part, allow_spare):
     assert len(data) == size(quality16) <= budget
     best = quality16 == 1600 or size(quality16 + 1) > budget
     assert best or len(data) >= 0.985 * budget
-    assert len(calls) == len(set(calls)) <= 2 + rate_control.TRIES
+    assert len(calls) == len(set(calls)) <= rate_control.TRIES
 
 
 @given(st.floats(0.5, 6), st.floats(0, 1))
@@ -410,6 +410,22 @@ def test_a_smooth_size_is_found_soon(power, part):
     assert len(data) <= budget
     assert len(data) > 0.97 * budget or len(encode(quality16 + 1)) > budget
     assert len(calls) <= 10
+
+
+@pytest.mark.parametrize("offset", [-0.5, 0, 0.5])
+@pytest.mark.parametrize("bpp", [0.2, 0.5, 0.9])
+def test_a_photo_of_common_rates_takes_two_or_three_tries(offset, bpp):
+    calls, pixels = [], 768 * 512
+
+    def encode(quality16):  # rates of Kodak's mean, rounded, times a factor
+        calls.append(quality16)
+        rates = np.log([0.055, 0.1, 0.2, 0.38, 0.67, 1.07, 1.55])
+        rate = np.interp(quality16, [16, 256, 512, 768, 1024, 1280, 1600], rates)
+        return bytes(int(np.exp(rate + offset) * pixels / 8))
+
+    _, data = rate_control.fill(encode, int(bpp * pixels / 8), allow_spare=False, pixels=pixels)
+    assert 0.97 * bpp < 8 * len(data) / pixels <= bpp
+    assert len(calls) <= 3
 
 
 # ---- faults ----
