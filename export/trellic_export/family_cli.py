@@ -11,7 +11,6 @@ from typing import Annotated
 
 import torch
 import typer
-from torch import nn
 
 from trellic.bundle import NAME_PATTERN, Bundle, find
 from trellic.errors import BadParameter
@@ -22,6 +21,7 @@ from trellic_training.decoder_training import train_decoder
 from trellic_training.decoder_weights import TrainedDecoder, load_decoder, save_decoder
 from trellic_training.files import reading
 from trellic_training.models.decoders import start_from
+from trellic_training.models.transforms import Chain
 from trellic_training.weights import load_weights
 
 from . import family
@@ -85,7 +85,7 @@ def _check(out: Path, name: str) -> None:
 
 def _start(
     recipe: DecoderRecipe, bundle: Bundle, weights: Path | None, labels: list[str] | None
-) -> nn.Sequential:
+) -> Chain:
     """Return the decoder that training starts from."""
     torch.manual_seed(recipe.seed)
     network = recipe.network.make(bundle.manifest.layout, len(labels or []))
@@ -104,7 +104,7 @@ def _start(
     return network
 
 
-def _trained(weights: Path) -> nn.Sequential:
+def _trained(weights: Path) -> Chain:
     """Return the g_s of a model, or a decoder that was added to one."""
     try:
         return load_weights(weights)[0].g_s

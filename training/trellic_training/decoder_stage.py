@@ -9,11 +9,12 @@ from torch.nn import functional
 
 from .decoder_recipe import DecoderRecipe
 from .end_to_end import PIXEL_RANGE, to_network
+from .models.transforms import Chain
 from .pool import Batch
 from .stage import Stage
 
 
-class DecoderStage(Stage[DecoderRecipe, nn.Sequential]):
+class DecoderStage(Stage[DecoderRecipe, Chain]):
     """Minimise the weighted squared error of a decoder's pictures.
 
     With ``distill``, also the error against the bundle's own decoder: what that one makes of the

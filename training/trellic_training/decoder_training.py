@@ -15,6 +15,7 @@ from .bundled import BundleQuantizer, LabelledSamples, Samples, SampleStream
 from .data import PackedPhotos
 from .decoder_recipe import DecoderRecipe
 from .decoder_stage import DecoderStage, LabelStage
+from .models.transforms import Chain
 from .perceptual_stage import PerceptualStage
 from .recipe import check_crops
 from .stage import Clock, make_trainer, run
@@ -22,7 +23,7 @@ from .stage import Clock, make_trainer, run
 
 def train_decoder(
     recipe: DecoderRecipe,
-    decoder: nn.Sequential,
+    decoder: Chain,
     bundle: Bundle,
     photos: Path,
     out: Path,
@@ -31,7 +32,7 @@ def train_decoder(
     resume: Path | None = None,
     steps: int | None = None,
     progress: bool = True,
-) -> tuple[nn.Sequential, int]:
+) -> tuple[Chain, int]:
     """Train a decoder for a time; returns its averaged weights and the number of steps.
 
     With ``stay`` the weights go back by that share of the way from where they started (Wortsman et

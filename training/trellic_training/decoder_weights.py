@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from torch import nn
 
 from trellic.layout import Layout
 
 from .files import reading
 from .models.decoders import Sizes
+from .models.transforms import Chain
 
 VERSION = 1
 SIZES: TypeAdapter[Sizes] = TypeAdapter(Sizes)
@@ -34,7 +34,7 @@ class TrainedDecoder:
     """
 
     sizes: Sizes
-    network: nn.Sequential
+    network: Chain
     purpose: str
     base: str | None
     labels: list[str] | None

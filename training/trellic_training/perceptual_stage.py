@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from .decoder_recipe import Adversary, DecoderRecipe
 from .decoder_stage import DecoderStage, squared_error
 from .models.critic import Critic
+from .models.transforms import Chain
 from .pool import Batch
 from .stage import Clock
 from .structure import contrast_error, structural_error
@@ -23,7 +24,7 @@ class PerceptualStage(DecoderStage):
     many decibels are given up at high rates as at low ones.
     """
 
-    def __init__(self, recipe: DecoderRecipe, clock: Clock, model: nn.Sequential) -> None:
+    def __init__(self, recipe: DecoderRecipe, clock: Clock, model: Chain) -> None:
         super().__init__(recipe, clock, model)
         if recipe.adversary is None:
             raise ValueError("a perceptual stage needs an adversary")

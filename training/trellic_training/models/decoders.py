@@ -138,7 +138,7 @@ Sizes = Annotated[SynthesisSizes | PreviewSizes | ClassifierSizes, Field(discrim
 
 
 @torch.no_grad()
-def start_from(decoder: nn.Sequential, trained: nn.Sequential) -> None:
+def start_from(decoder: Chain, trained: Chain) -> None:
     """Start a g_s from a trained one of the same latents; a smaller one as near to it as it can be.
 
     At 1/16 the first blocks are taken over. At 1/8 a narrower decoder works in the strongest
@@ -187,7 +187,7 @@ def _project(to: nn.Conv2d, source: nn.Conv2d, matrix: Tensor) -> None:
 class _Parts:
     """The parts of a `transforms.synthesis`."""
 
-    def __init__(self, g_s: nn.Sequential) -> None:
+    def __init__(self, g_s: Chain) -> None:
         first = g_s[0]
         with_details = isinstance(first, DetailSynthesis)
         shuffle = next(i for i, part in enumerate(g_s) if isinstance(part, nn.PixelShuffle))
