@@ -77,9 +77,9 @@ def test_it_helps_that_they_know(seeing, tiny):
 
 def test_a_target_analyses_at_every_try(seeing, tiny, told):
     pixels = noise(128, 128)
-    tried = seeing.encode_picture(Picture(pixels), max_bytes=900)
-    assert 0.97 * 900 <= len(tried.data) <= 900
-    assert len(told["encoder"]) == len({tuple(call) for call in told["encoder"]}) > 2
+    tried = seeing.encode_picture(Picture(pixels), max_bytes=600)
+    assert 0.97 * 600 <= len(tried.data) <= 600
+    assert len(told["encoder"]) == len({tuple(call) for call in told["encoder"]}) > 1
     seen = seeing.bundle.levels.at(round(16 * tried.quality), 8).quality
     assert [seen] in told["encoder"]
     again = seeing.encode(pixels, quality=tried.quality)
@@ -89,7 +89,7 @@ def test_a_target_analyses_at_every_try(seeing, tiny, told):
 def test_a_model_that_sees_none_analyses_once(tiny, monkeypatch):
     calls, run = [], tiny._pool.encoder()
     monkeypatch.setattr(tiny._pool, "encoder", lambda: lambda i: (calls.append(1), run(i))[1])
-    tiny.encode(noise(128, 128), max_bytes=900)
+    tiny.encode(noise(128, 128), max_bytes=600)
     assert calls == [1]
 
 

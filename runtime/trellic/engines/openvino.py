@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import EngineError, MissingExtra
@@ -16,6 +19,9 @@ SETTINGS: dict[str, Any] = {
     "NUM_STREAMS": 1,
     "ENABLE_CPU_PINNING": False,  # a codec shares its machine with other work
 }
+LAYER = "Convolution"
+LAYERS = LAYER, "GroupConvolution"
+ENDS = "Parameter", "Constant", "Result"
 
 
 class OpenVinoEngine:
@@ -38,7 +44,8 @@ class OpenVinoEngine:
         try:
             core = openvino().Core()
             settings = SETTINGS | {"INFERENCE_NUM_THREADS": threads}
-            self._compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+            model = _with_precise_parts(core, core.read_model(graph))
+            self._compiled = core.compile_model(model, "CPU", settings)
         except MissingExtra:
             raise
         except Exception as error:  # OpenVINO's exceptions share no base class of their own
@@ -63,6 +70,27 @@ class OpenVinoEngine:
             return self._idle.pop()
         except IndexError:
             return self._compiled.create_infer_request()
+
+
+def _with_precise_parts(core: Any, model: Any) -> Any:
+    """Keep in float32, where a graph sees the quality, what bfloat16 hurts and costs little there.
+
+    That is the interpolation of scales and shifts, the sums with them, and the layer that reads
+    latents or pixels: small shifts of large values, and most of the signal in a few channels.
+    Other layers still hand on their results in bfloat16.
+    """
+    if all("quality" not in put.get_names() for put in model.inputs):
+        return model
+    nodes = [n for n in model.get_ordered_ops() if n.get_type_name() not in ENDS]
+    first = next((n for n in nodes if n.get_type_name() == LAYER), None)
+    for node in nodes:
+        if node is first or node.get_type_name() not in LAYERS:
+            node.get_rt_info()["precise_0"] = True  # a name that OpenVINO understands on reading
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.xml"
+        openvino().save_model(model, path, compress_to_fp16=False)
+        weights = np.fromfile(path.with_suffix(".bin"), np.uint8)
+        return core.read_model(path.read_text(), openvino().Tensor(weights))
 
 
 def missing_for_bf16() -> str:
