@@ -65,11 +65,14 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
 
 
 def encoder_digest(bundle: Bundle) -> str:
-    """Digest of the weights of g_a: what a decoder's latents depend on, whatever the tables."""
+    """Digest of the weights of g_a: what a decoder's latents depend on, whatever the tables.
+
+    A zero may have either sign: copies of weights lose that of a denormal that is flushed.
+    """
     total = hashlib.sha256()
     model = onnx.load_from_string(whole(bundle.graph(bundle.manifest.encoder)))
     for constant in model.graph.initializer:
-        total.update(numpy_helper.to_array(constant).tobytes())
+        total.update((numpy_helper.to_array(constant) + 0).tobytes())
     return total.hexdigest()[:16]
 
 

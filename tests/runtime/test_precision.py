@@ -11,10 +11,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from trellic.bundle import Bundle
+from trellic.bundle import Bundle, find
 from trellic.codec import Codec
 from trellic.engines import openvino, pool, precision
 from trellic.engines.openvino import OpenVinoEngine
+from trellic.engines.ort import OrtEngine
 from trellic.engines.precision import choose
 from trellic.errors import BadBundle, BadParameter, EngineError, MissingExtra
 
@@ -187,6 +188,26 @@ def test_bf16_is_nearly_fp32(tiny_path):
     difference = half.decode(data).astype(float) - plain.decode(data)
     assert 0 < np.abs(difference).max() <= 12
     assert np.abs(difference).mean() < 1
+
+
+@needs_bf16
+def test_what_hurts_most_stays_in_float32(monkeypatch):
+    """The shipped decoder, which sees the quality: half of the squared error goes."""
+    bundle = Bundle(find("photo"))
+    graph = bundle.graph(bundle.manifest.decoders["quality"].graph)
+    data = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    latents = np.random.default_rng(0).normal(0, 1, (1, bundle.manifest.layout.latents, 16, 16))
+    inputs = {
+        "latents": (latents * np.linspace(40, 0.1, latents.shape[1])[:, None, None]).astype("f4"),
+        "quality": np.full(1, 91.5, np.float32),
+    }
+    exact = OrtEngine(graph, threads=1)(inputs)[0].astype(float)
+    precise = OpenVinoEngine(graph, 1)(inputs)[0]
+    monkeypatch.setattr(openvino, "_with_precise_parts", lambda core, model: model)
+    plain = OpenVinoEngine(graph, 1)(inputs)[0]
+    errors = [np.square(image - exact).mean() for image in (precise, plain)]
+    print(errors)
+    assert 0 < errors[0] < 0.5 * errors[1]
 
 
 @needs_bf16
