@@ -97,19 +97,16 @@ def _start(
     if weights is None:
         return network
     with reading(weights, "cannot be started from"):
-        if labels:
-            network.load_state_dict(load_decoder(weights).network.state_dict())
-        else:
-            start_from(network, _trained(weights))
+        try:
+            trained = load_weights(weights)[0].g_s
+        except BadParameter:
+            given = load_decoder(weights)
+            if labels or given.sizes == recipe.network:
+                network.load_state_dict(given.network.state_dict())
+                return network
+            trained = given.network
+        start_from(network, trained)
     return network
-
-
-def _trained(weights: Path) -> Chain:
-    """Return the g_s of a model, or a decoder that was added to one."""
-    try:
-        return load_weights(weights)[0].g_s
-    except BadParameter:
-        return load_decoder(weights).network
 
 
 def main(arguments: list[str]) -> int | None:

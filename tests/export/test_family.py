@@ -117,6 +117,16 @@ def test_a_share_of_no_start_is_refused(bundle):
         family_cli._start(settings, bundle, None, None)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_kind_goes_on_from_its_own_weights(name, bundle, tmp_path):
+    settings = load_decoder_recipe(RECIPE, name)
+    kept = fresh(name, bundle)
+    save_decoder(trained(name, bundle, kept), tmp_path / "kept.pt")
+    started = family_cli._start(settings, bundle, tmp_path / "kept.pt", None)
+    for own, value in zip(started.parameters(), kept.parameters(), strict=True):
+        assert torch.equal(own, value.half().float())
+
+
 def test_every_kind_is_added_and_the_rest_stays(bundle, tmp_path):
     out = tmp_path / "new.zip"
     opened = bundle
