@@ -195,7 +195,6 @@ def test_what_hurts_most_stays_in_float32(monkeypatch):
     """The shipped decoder, which sees the quality: half of the squared error goes."""
     bundle = Bundle(find("photo"))
     graph = bundle.graph(bundle.manifest.decoders["quality"].graph)
-    data = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     latents = np.random.default_rng(0).normal(0, 1, (1, bundle.manifest.layout.latents, 16, 16))
     inputs = {
         "latents": (latents * np.linspace(40, 0.1, latents.shape[1])[:, None, None]).astype("f4"),
@@ -206,7 +205,6 @@ def test_what_hurts_most_stays_in_float32(monkeypatch):
     monkeypatch.setattr(openvino, "_with_precise_parts", lambda core, model: model)
     plain = OpenVinoEngine(graph, 1)(inputs)[0]
     errors = [np.square(image - exact).mean() for image in (precise, plain)]
-    print(errors)
     assert 0 < errors[0] < 0.5 * errors[1]
 
 
