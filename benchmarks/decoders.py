@@ -66,6 +66,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     names, qualities = decoder_names(options.decoders), _numbers(options.quality)
     chosen = scores.parse(options.metrics)
     images = find_images(options.images)[: options.limit]
+    train = _photos_of_critic(options.critic, images)
     codec = Codec.load(options.model, threads=options.threads)
     for name in names:
         codec.warm_up(trellis=options.trellis, decoder=name)
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "images": [describe_image(path) for path in images],
         "kmac_per_pixel": {name: family.kmac_per_pixel(codec, name) for name in names},
         "goals": goals(found),
-        "critic": _critic(options, codec, names, images, console),
+        "critic": _critic(options, codec, names, images, train, console),
         "differences": [asdict(one) for one in found],
         "rows": [asdict(row) for row in rows],
     }
@@ -168,22 +169,29 @@ def decoder_names(text: str) -> list[str]:
     return list(dict.fromkeys([BASE, *names]))
 
 
+def _photos_of_critic(folder: Path | None, images: Sequence[Path]) -> list[Path]:
+    """Return the photos that critics learn from, none of which may be judged."""
+    if folder is None:
+        return []
+    train = find_images(folder)
+    seen, judged = ({describe_image(path)["sha256"] for path in some} for some in (train, images))
+    if seen & judged:
+        raise UsageError(f"--critic {folder} holds pictures that are to be judged")
+    return train
+
+
 def _critic(
     options: argparse.Namespace,
     codec: Codec,
     names: Sequence[str],
     images: Sequence[Path],
+    train: Sequence[Path],
     console: Console,
 ) -> list[dict[str, Any]]:
-    if options.critic is None:
+    if not train:
         return []
     from benchmarks import critic  # torch takes seconds to import
 
-    train = find_images(options.critic)
-    if {describe_image(path)["sha256"] for path in train} & {
-        describe_image(path)["sha256"] for path in images
-    }:
-        raise UsageError(f"--critic {options.critic} holds pictures that are to be judged")
     found = []
     for quality in _numbers(options.quality):
 
