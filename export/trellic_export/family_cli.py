@@ -101,7 +101,7 @@ def _start(
             trained = load_weights(weights)[0].g_s
         except BadParameter:
             given = load_decoder(weights)
-            if labels or given.sizes == recipe.network:
+            if given.sizes == recipe.network:
                 network.load_state_dict(given.network.state_dict())
                 return network
             trained = given.network

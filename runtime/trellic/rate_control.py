@@ -90,7 +90,7 @@ def fill(
         guess = (low + high) // 2
         if turn < GUIDED:
             guess = _guess([(at, size(at)) for at in tried], budget, pixels)
-            margin = 1 + (high - low) // 20 if {low, high} <= set(tried) else 1
+            margin = 1 + (high - low) // 20 if tried.keys() >= {low, high} else 1
             guess = min(max(guess, low + margin), high - margin)
         if size(guess) <= budget:
             low = guess

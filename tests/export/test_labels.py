@@ -140,3 +140,10 @@ def test_the_graph_of_labels_is_the_network():
         network[-1].bias += 0.1
     with pytest.raises(EngineError, match="'class' differs"):
         check_decoder("class", network, engine, 6)
+
+
+def test_labels_start_from_no_decoder_of_pictures(recipe):
+    settings = load_decoder_recipe(recipe, "class")
+    weights = Path(__file__).parents[2] / "training" / "checkpoints" / "cifar.pt"
+    with pytest.raises(BadParameter, match="cannot be started from"):
+        family_cli._start(settings, Bundle(TINY), weights, ["across", "down"])

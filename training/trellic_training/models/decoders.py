@@ -190,7 +190,10 @@ class _Parts:
     def __init__(self, g_s: Chain) -> None:
         first = g_s[0]
         with_details = isinstance(first, DetailSynthesis)
-        shuffle = next(i for i, part in enumerate(g_s) if isinstance(part, nn.PixelShuffle))
+        shuffles = [i for i, part in enumerate(g_s) if isinstance(part, nn.PixelShuffle)]
+        if not shuffles:
+            raise ValueError("no decoder of pictures")
+        shuffle = shuffles[0]
         trunk = list(first.trunk) if isinstance(first, DetailSynthesis) else list(g_s)[:shuffle]
         self.inward, *self.deep, last = trunk
         self.up: list[nn.Conv2d] = [last, *([first.detail] if with_details else [])]  # type: ignore[list-item]
