@@ -46,7 +46,7 @@ def plan(images: Path, name: str, jobs: int) -> list[Step]:
     """Return the benchmarks in order; names ending in ``kodak`` feed the pages' tables."""
     pictures = ("--images", str(images), "--name", name)
     whole = published.is_kodak([path.name for path in find_images(images)])
-    rates = ("--trellis", "0,8,32", "--decoders", "quality,fast", "--jobs", str(jobs))
+    rates = ("--trellis", "0,8,32,256", "--decoders", "quality,fast", "--jobs", str(jobs))
     rates += ("--bpp-min", "0.15", "--bpp-max", "1", "--metrics", METRICS, "--metric-every", "3")
     return [
         Step("speed", pictures),
