@@ -23,7 +23,9 @@ from benchmarks import published
 from benchmarks.measure import find_images
 from benchmarks.speed_tables import table
 
-CODECS = "trellic,jpeg,jpeg:tune=psnr,webp,avif,avif:tune=psnr,avif:speed=3,jxl,heic,heic:tune=psnr,jp2"
+CODECS = (
+    "trellic,jpeg,jpeg:tune=psnr,webp,avif,avif:tune=psnr,avif:speed=3,jxl,heic,heic:tune=psnr,jp2"
+)
 METRICS = "psnr,ms_ssim,ssimulacra2"
 
 
