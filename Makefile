@@ -20,7 +20,7 @@ help:
 	@echo "make ptx     compile all CUDA kernels without a GPU"
 	@echo "make gpu-check  on a machine with a GPU: its tests, then benchmarks.gpu"
 	@echo "make format  let ruff sort imports and format"
-	@echo "make bench IMAGES=DIR  all benchmarks, meant for Kodak: speed, big pictures, coder, BD-rate (under an hour)"
+	@echo "make bench IMAGES=DIR  all benchmarks, meant for Kodak: speed, big pictures, coder, BD-rate (about an hour)"
 	@echo "make fuzz MINUTES=N    fuzz each of four targets   make conformance   our decoder on the kit"
 	@echo "make exactness  integers of every engine, 100 million scale indices (half an hour)"
 	@echo "make build   wheel and sdist      make clean   remove .venv and build outputs"
