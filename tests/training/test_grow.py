@@ -78,6 +78,17 @@ def test_a_new_model_starts_from_components_and_details(config, crops):
     assert error(seeing, crops) < 0.8 * error(plain, crops)
 
 
+def test_details_may_share_their_step_with_other_channels(config, crops):
+    groups = [Group(channels=config.latents - 40, steps=(0, 1)), Group(channels=40, steps=(1, 1))]
+    shared = config.model_copy(update={"groups": groups})
+    small = grown(shared.without_details(), None, crops)
+    model = grown(shared, small, crops)
+    bias, old = model.contexts[1][-1].scale.bias, small.contexts[1][-1].scale.bias
+    assert torch.equal(bias[:-40], old)
+    assert len(bias[-40:].unique()) > 1  # as large as each detail is
+    assert error(model, crops) < 0.8 * error(small, crops)
+
+
 @pytest.mark.parametrize("modulated", [False, True])
 def test_deeper_transforms_start_as_what_they_grew_from(config, small, crops, modulated):
     changed = {"encoder_blocks": (2, 3), "decoder_blocks": (3, 3), "modulated": modulated}

@@ -109,7 +109,16 @@ class Soap(torch.optim.Optimizer):
             if length <= group["largest"]:
                 moment = (1 - group["beta"]) * _outer(gradient, side)
                 state[f"{side}_moment"] = moment
-                state[f"{side}_basis"] = torch.linalg.eigh(moment)[1].flip(-1)
+                state[f"{side}_basis"] = _basis(moment)
+
+
+def _basis(moment: Tensor) -> Tensor:
+    """Eigenvectors, the largest eigenvalue's first: (..., n, n)."""
+    try:
+        vectors: Tensor = torch.linalg.eigh(moment)[1]
+    except RuntimeError:  # where most gradients are 0, single need not converge
+        vectors = torch.linalg.eigh(moment.double())[1].to(moment.dtype)
+    return vectors.flip(-1)
 
 
 def _matrix_shape(p: Tensor) -> tuple[int, ...]:

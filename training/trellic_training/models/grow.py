@@ -177,8 +177,12 @@ def _take_over(model: PhotoModel, trained: PhotoModel, deviation: Tensor) -> Non
     first = own["h_a.0.weight"]
     first.zero_()
     first[:, :kept] = old["h_a.0.weight"]
-    own_bias = model.contexts[-1][-1].scale.bias  # type: ignore[index]
-    own_bias.copy_(scale_bias(deviation, model.config.scales))
+    bias = model.contexts[-1][-1].scale.bias  # type: ignore[index]
+    others = len(bias) - len(deviation)  # channels coded in the details' step, if any
+    bias[others:].copy_(scale_bias(deviation, model.config.scales))
+    if others:
+        heads = trained.contexts[len(model.contexts) - 1][-1]  # type: ignore[index]
+        bias[:others].copy_(heads.scale.bias)
 
 
 def _copy(own: Iterable[nn.Module], trained: list[nn.Module]) -> None:
