@@ -37,6 +37,7 @@ from benchmarks.plan import UsageError
 from benchmarks.runs import lines
 from benchmarks.scores import SCORES, ScoreUnavailableError
 from trellic.codec import Codec
+from trellic.constants import DEFAULT_TRELLIS
 from trellic.errors import TrellicError
 
 ERRORS = (ScoreUnavailableError, SpecError, FileNotFoundError, UsageError, TrellicError)
@@ -300,7 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", default="photo", metavar="NAME|PATH", help="default photo")
     add("--quality", default="15,40,65", metavar="Q,Q", help="default 15,40,65")
     add("--decoders", default="quality,perceptual:0.5,perceptual,fast,preview", metavar="NAME,NAME")
-    add("--trellis", type=int, default=8, help="states of the trellis (default 8)")
+    add("--trellis", type=int, default=DEFAULT_TRELLIS, help="states (default %(default)s)")
     add("--metrics", default=METRICS, help=f"of {', '.join(SCORES)}")
     add("--repeats", type=int, default=5, help="of each decoding (default 5)")
     add("--threads", type=int, help="of the engines (default: their own choice)")

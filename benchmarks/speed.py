@@ -32,6 +32,7 @@ from benchmarks.rd import PACKAGES
 from benchmarks.runs import lines
 from benchmarks.threads import CAN_PIN, WorkerError, run_pinned, told
 from benchmarks.timing import Job
+from trellic.constants import DEFAULT_TRELLIS
 
 PEERS = "avif:speed=6,jxl:effort=7,webp,jpeg"
 Rows = list[dict[str, Any]]
@@ -177,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", type=Path, required=True, metavar="DIR", help="folder of photos")
     add("--peers", default=PEERS, help=f"separated by commas (default {PEERS})")
     add("--decoders", default="all", help="of Trellic; all: those of the model (default)")
-    add("--trellis", type=int, default=8, help="states (default 8)")
+    add("--trellis", type=int, default=DEFAULT_TRELLIS, help="states (default %(default)s)")
     add("--quality", type=float, default=60.0, help="of Trellic (default 60)")
     add("--model", metavar="NAME|PATH", help="Trellic's model (default photo)")
     add("--threads", default="1,2", help="numbers of processors (default 1,2)")

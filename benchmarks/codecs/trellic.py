@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.codecs import Pixels
 from trellic.codec import Codec
+from trellic.constants import DEFAULT_TRELLIS
 from trellic.engines.openvino import has_bf16
 
 
@@ -37,7 +38,7 @@ class Trellic:
     def __init__(
         self,
         model: str = "photo",
-        trellis: str = "8",
+        trellis: str = str(DEFAULT_TRELLIS),
         decoder: str = "quality",
         search: str = "trellis",
         device: str = "auto",

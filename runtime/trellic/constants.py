@@ -9,7 +9,7 @@ from typing import Final
 
 DEFAULT_MODEL: Final = "photo"
 DEFAULT_QUALITY: Final = 60.0
-DEFAULT_TRELLIS: Final = 8
+DEFAULT_TRELLIS: Final = 32
 DEFAULT_DECODER: Final = "quality"
 DEFAULT_CLASSIFIER: Final = "class"
 MAX_PIXELS: Final = 2**28  # of a picture, unless the caller allows more

@@ -11,6 +11,7 @@ import pytest
 
 from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
+from trellic.cli import engines
 from trellic.codec import Codec
 from trellic.coding import LatentCoder, Quantizer
 from trellic.errors import CorruptStream, StreamError, TrellicWarning
@@ -279,9 +280,10 @@ def test_the_command_says_what_is_lost(command, sliced):
     assert 1 <= fields["damage"]["lost"] <= 4
     assert fields["damage"]["chunks"] == []
     lost = fields["damage"]["lost"]
-    assert result.err.startswith("warning: ")
-    assert result.err.endswith(f"the file is damaged; lost: {lost} of 12 segments\n")
-    assert result.err.count("\n") == 1
+    said = [line for line in result.err.splitlines() if line != engines._FIRST_RUN]  # if slow
+    assert len(said) == 1
+    assert said[0].startswith("warning: ")
+    assert said[0].endswith(f"the file is damaged; lost: {lost} of 12 segments")
 
 
 def test_the_command_on_a_whole_file(command, sliced):

@@ -120,10 +120,10 @@ def test_defaults_and_options_reach_the_codec(tmp_path, photo, fake_codec, trell
     trellic("encode", photo, out, "--max-bytes", 50000, "--model", "/models/fake.zip")
     trellic("decode", out, tmp_path / "a.png", "--decoder", "quality:0.25", "--device", "cuda")
     assert [codec.calls[-1] for codec in fake_codec] == [
-        ("encode", {"trellis": 8, "strip": False}),
+        ("encode", {"trellis": 32, "strip": False}),
         ("encode", {"quality": 5.0, "trellis": 0, "strip": True}),
-        ("encode", {"bpp": 0.5, "trellis": 8, "strip": False}),
-        ("encode", {"max_bytes": 50000, "trellis": 8, "strip": False}),
+        ("encode", {"bpp": 0.5, "trellis": 32, "strip": False}),
+        ("encode", {"max_bytes": 50000, "trellis": 32, "strip": False}),
         ("decode", "quality:0.25"),
     ]
     assert [codec.device for codec in fake_codec] == ["auto", "cpu", "auto", "auto", "cuda"]

@@ -43,7 +43,7 @@ def test_info_as_json(stream, trellic):
         "bytes": size,
         "bpp": 8 * size / 600,
         "quality": 70.0,
-        "trellis": 8,
+        "trellis": 32,
         "dither": None,
         "lanes": 1,
         "slices": 1,

@@ -203,7 +203,7 @@ def test_slices_of_another_size_are_decoded(tiny):
     level = tiny.bundle.levels.at(960, 8)
     coded = tiny._coder().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
     assert len(coded.lanes) == 4
-    usual = bitstream.read(tiny.encode(picture(300, 500)))
+    usual = bitstream.read(tiny.encode(picture(300, 500), trellis=8))
     head = dataclasses.replace(usual.header, slice_side=16, lanes=tuple(coded.lanes))
     data = bitstream.write(bitstream.Stream(head, coded.segments))
     whole = tiny.decode(bitstream.write(usual))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from trellic import images
 from trellic.cli import compare, metrics, rivals
+from trellic.constants import DEFAULT_TRELLIS
 from trellic.images import Picture
 
 DATA = Path(__file__).parents[1] / "data"
@@ -116,7 +117,7 @@ def test_the_table_says_what_the_files_are(tmp_path, crop, trellic):
     psnr = f"{metrics.psnr(crop, decoded):.2f}"
     assert rows["Trellic"][:3] == [f"{size:,}", f"{8 * size / crop[..., 0].size:.3f}", psnr]
     np.testing.assert_array_equal(picture_of(page.images[1])[1], decoded)
-    assert "quality 30, trellis 8, decoder quality" in rows["Trellic"][-1]
+    assert f"quality 30, trellis {DEFAULT_TRELLIS}, decoder quality" in rows["Trellic"][-1]
     for image in page.images[2:]:
         found = rows[image["alt"]]
         assert int(found[0].replace(",", "")) >= size  # nobody is short of bytes
