@@ -132,12 +132,12 @@ def test_a_model_that_sees_the_quality(photos, packed, tmp_path, quick):
     with Image.open(photos / "wave-1.png") as image:
         pixels = np.array(image)[:128, :128]
     for quality in (15, 90):
-        data = codec.encode(pixels, quality=quality)
+        data = codec.encode(pixels, quality=quality, trellis=8)
         latents, level = BundleQuantizer(codec.bundle, 1)(pixels[None], np.array([quality]), [8])
         x_hat = model.g_s(torch.from_numpy(latents), torch.from_numpy(level))
         expected = ((x_hat[0] + 0.5) * 255).round().clamp(0, 255).permute(1, 2, 0)
         assert np.abs(codec.decode(data) - expected.numpy()).max() <= 1
-    encoded = codec.encode(pixels, max_bytes=len(data) * 2 // 3)
+    encoded = codec.encode(pixels, max_bytes=len(data) * 2 // 3, trellis=8)
     assert 0.6 * len(data) < len(encoded) <= len(data) * 2 // 3
 
 

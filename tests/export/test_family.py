@@ -199,7 +199,7 @@ def test_a_decoder_that_sees_the_quality(bundle, packed, tmp_path):
     assert not manifest.decoders["quality"].graph.sees_quality
 
     codec, pixels = Codec.load(str(out), device="cpu", threads=1), synthetic(3)[:64, :64]
-    data = codec.encode(pixels, quality=30)
+    data = codec.encode(pixels, quality=30, trellis=8)
     latents, level = BundleQuantizer(codec.bundle, 1)(pixels[None], np.array([30.0]), [8])
     for told, equal in ((level, True), (level + 30, False)):
         x_hat = kept.network(torch.from_numpy(latents), torch.from_numpy(told))
@@ -229,7 +229,7 @@ def test_a_preview_learns_from_what_it_will_see(bundle, packed, tmp_path):
     decoder = trained("preview", bundle, fresh("preview", bundle))
     family.add_decoder(bundle, "preview", decoder, out)
     codec = Codec.load(str(out), device="cpu", threads=1)
-    data = codec.encode(pixels, quality=60)
+    data = codec.encode(pixels, quality=60, trellis=8)
     batch = samples.of(torch.from_numpy(pixels)[None], torch.tensor([60.0]), [8])
     latents, level = batch["latents"], batch["level"].numpy()
     assert latents.shape == (1, 8, 8, 8)
