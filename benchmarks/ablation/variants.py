@@ -96,7 +96,7 @@ def _grown(small: nn.Module) -> nn.Conv2d:
 class Compaction(EndToEnd):
     """A term that draws the energy of latents into the first channels (after Cheng et al. 2019).
 
-    The share of each channel in the energy, after the gain, times its place in [0, 1].
+    The share of each channel in the energy, before the gain, times its place in [0, 1].
     """
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
