@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from trellic.cores import usable_cores
+from trellic.support.cores import usable_cores
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -5,13 +5,13 @@
     python -m benchmarks.big --repeat 3
 
 Each picture is a sample photo, mirrored side by side until it is large enough, with noise of its
-own in every place, as a JPEG of quality 95. Every run is a process of its own, whose peak memory is
-what the system reports (``ru_maxrss``); the bound is what `trellic.memory` says it needs at most,
-and what ``--max-memory`` is set to. Seconds are those of ``--json``, without loading engines;
-processor time is that of the whole process. Of several runs (``--repeat``) the shortest time and
-the largest memory count. A line ``fixed + each * megapixels`` is fitted to times and to memory, by
-least squares of the relative error, and the JSON says how far the points lie from it. Writes JSON
-and a plot.
+own in every place, as a JPEG of quality 95. Every run is a process of its own, whose peak memory
+is what the system reports (``ru_maxrss``); the bound is what `trellic.pipeline.memory` says it
+needs at most, and what ``--max-memory`` is set to. Seconds are those of ``--json``, without
+loading engines; processor time is that of the whole process. Of several runs (``--repeat``) the
+shortest time and the largest memory count. A line ``fixed + each * megapixels`` is fitted to times and
+to memory, by least squares of the relative error, and the JSON says how far the points lie from it.
+Writes JSON and a plot.
 """
 
 import argparse
@@ -31,10 +31,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks import _machine
-from trellic import bitstream, bundle, images, memory
-from trellic.choice import choose
+from trellic import bitstream, images
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, MAX_PIXELS
-from trellic.region import to_rectangle
+from trellic.model import bundle
+from trellic.model.choice import choose
+from trellic.pipeline import memory
+from trellic.pipeline.region import to_rectangle
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = "0.1,0.4,1.6,6,25,100"  # megapixels
@@ -256,7 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in growth_plots(results, options.plots, "big"):
             print(f"wrote {path}")
     if not held:
-        print("error: a process took more memory than trellic.memory allows it", file=sys.stderr)
+        print(
+            "error: a process took more memory than trellic.pipeline.memory allows",
+            file=sys.stderr,
+        )
     return 0 if held else 1
 
 

@@ -31,8 +31,8 @@ import numpy as np
 
 from benchmarks._machine import describe
 from trellic.entropy import Decoder, Segment, Tables, choose_lanes, encode
-from trellic.quantize.fit import parametric_tables
 from trellic.quantize.trellis import next_state
+from trellic_training.quantization.fit import parametric_tables
 
 SIGMAS = np.geomspace(0.11, 64, 48)  # in scalar steps
 STATES = 8

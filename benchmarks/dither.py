@@ -28,7 +28,7 @@ from benchmarks.gaussian_rd import SIGMAS, WEIGHTS
 from trellic.entropy import Segment, cpu
 from trellic.entropy.tables import TOTAL, FrequencyTables, quantized_pmf
 from trellic.quantize import dither_cpu
-from trellic.quantize.fit import MIN_HALF_WIDTH
+from trellic_training.quantization.fit import MIN_HALF_WIDTH
 
 Floats = npt.NDArray[np.float64]
 

@@ -29,20 +29,20 @@ from torch.nn import functional
 
 from benchmarks import _machine
 from benchmarks.measure import find_images, read_pixels
-from trellic.coding import LatentCoder, Quantizer
 from trellic.entropy.tables import Tables
-from trellic.exact.levels import GAIN_BITS, Level
-from trellic.layout import Plane
+from trellic.geometry import Plane
+from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.model.quality import GAIN_BITS, Level
 from trellic.quantize.cpu import reconstruct, search
-from trellic.quantize.fit import parametric_tables
-from trellic.quantize.levels import STEP32
 from trellic.quantize.reference import round_to_step
-from trellic_training.end_to_end import to_network
+from trellic.quantize.search_tables import STEP32
 from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
 from trellic_training.models.photo import MEAN_UNIT, PhotoModel
-from trellic_training.quantizing import LoopQuantizer, sigmas_of
-from trellic_training.symbols import Collector
-from trellic_training.weights import load_weights
+from trellic_training.models.weights import load_weights
+from trellic_training.quantization.fit import parametric_tables
+from trellic_training.quantization.loop import LoopQuantizer, sigmas_of
+from trellic_training.quantization.symbols import Collector
+from trellic_training.stages.end_to_end import to_network
 
 QUALITIES = (10, 30, 50, 70, 90)
 ROUNDS = 3

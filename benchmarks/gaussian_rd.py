@@ -26,9 +26,9 @@ from benchmarks import _machine
 from trellic import entropy
 from trellic.entropy.tables import Tables
 from trellic.quantize import cpu
-from trellic.quantize.fit import parametric_tables, refit
-from trellic.quantize.levels import STEP32, Levels
+from trellic.quantize.search_tables import STEP32, SearchTables
 from trellic.quantize.trellis import STATES
+from trellic_training.quantization.fit import parametric_tables, refit
 
 SIGMAS = np.geomspace(0.11, 12, 24)
 WEIGHTS = np.exp(-0.5 * (np.log(SIGMAS / 0.35) / 0.9) ** 2)
@@ -114,7 +114,7 @@ def shannon_bound(mse: float) -> float:
 
 def ideal_bits(tables: Tables, k: np.ndarray, cls: np.ndarray, index: np.ndarray) -> float:
     """Return the ideal code length over the integer tables, in bits."""
-    levels = Levels.of(tables)
+    levels = SearchTables.of(tables)
     width = levels.half_width[cls, index]
     excess = np.maximum(np.abs(k) - width, 0)
     place = levels.zero[cls, index] + np.where(excess > 0, width + 1, k)

@@ -29,13 +29,13 @@ from numba import cuda
 
 from benchmarks._machine import REPOSITORY, describe
 from benchmarks.coder import STATES, Source, make_source
-from trellic._cuda import SIMULATED
-from trellic._device import Device, gpu_name
 from trellic.entropy import Segment, encode
-from trellic.entropy import cuda as coder
-from trellic.entropy import cuda_jobs as layout
 from trellic.entropy.lanes import GROUP, STATE_LOW, unpack_states
-from trellic.quantize.cuda import search_batch
+from trellic.gpu import entropy as coder
+from trellic.gpu import jobs as layout
+from trellic.gpu.device import Device, gpu_name
+from trellic.gpu.kernels.kernel import SIMULATED
+from trellic.gpu.search import search_batch
 from trellic.quantize.trellis import next_state
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
@@ -272,9 +272,9 @@ def gpu_codec(device: Device) -> tuple[Any, str]:
     """Load the model `photo` with the engines that there are; say which."""
     import onnxruntime
 
-    from trellic.bundle import Bundle, find
     from trellic.gpu.codec import GpuCodec
     from trellic.gpu.engines import ProbedEngines
+    from trellic.model.bundle import Bundle, find
 
     bundle = Bundle(find("photo"))
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():

@@ -30,10 +30,10 @@ from torch import Tensor
 from trellic.codec import Codec
 from trellic_export import cli
 from trellic_export.checkpoint import load_model
-from trellic_training.compressai import ARCHITECTURES
+from trellic_training.losses.rates import bits
+from trellic_training.models.compressai import ARCHITECTURES
 from trellic_training.models.exact import ACTIVATION_UNIT
 from trellic_training.models.hyperprior import LATENT_UNIT, TRAINED_QUALITY, HyperpriorModel
-from trellic_training.rates import bits
 
 SEARCHES = (("round", 0), ("trellis", 0), ("trellis", 8), ("trellis", 32))
 

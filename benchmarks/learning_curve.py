@@ -31,9 +31,9 @@ from benchmarks.codecs import Spec, make
 from benchmarks.metrics import psnr
 from benchmarks.plots import Theme, colour_axes, write
 from benchmarks.speed_tables import table
-from trellic_training.data import PackedPhotos
-from trellic_training.learning_curve import PHOTOS, append_points, validation_crops
-from trellic_training.weights import load_weights
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.models.weights import load_weights
+from trellic_training.stages.learning_curve import PHOTOS, append_points, validation_crops
 
 ANCHOR = "avif:speed=6"
 BPP_RANGE = (0.15, 1.0)

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trellic.bundle import stream_id
 from trellic.codec import Codec
-from trellic.coding import LatentCoder
 from trellic.entropy.tables import Tables
-from trellic.exact.levels import DITHER_CODE
-from trellic.quantize.fit import refit
-from trellic.quantize.fit_dither import parametric_dither, refit_dither
-from trellic.results import Clock
-from trellic_training.rates import SIGMA_MIN, scale_ratio
+from trellic.latents.coder import LatentCoder
+from trellic.model.bundle import stream_id
+from trellic.model.quality import DITHER_CODE
+from trellic.support.clock import Clock
+from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
+from trellic_training.quantization.fit import refit
+from trellic_training.quantization.fit_dither import parametric_dither, refit_dither
 
 Pixels = npt.NDArray[np.uint8]
 ROUNDS = 3

@@ -29,7 +29,7 @@ from benchmarks.speed_tables import table
 from trellic.codec import Codec
 from trellic.engines import Engine
 from trellic.engines.ort import OrtEngine
-from trellic.exact.compiled import CompiledNetwork, runs_compiled
+from trellic.integer.compiled import CompiledNetwork, runs_compiled
 
 WIDTH, HEIGHT = 768, 512
 LAYERS = ((128, 128, 8), (128, 256, 8), (192, 384, 16))  # channels in and out, pixels a position

@@ -14,13 +14,13 @@ import sys
 from dataclasses import dataclass
 
 MODULES = (
-    "trellic._device",
-    "trellic.entropy.cuda_decode",
-    "trellic.entropy.cuda_encode",
-    "trellic.exact.cuda",
-    "trellic.images.cuda",
-    "trellic.quantize.dither_cuda",
-    "trellic.quantize.cuda_search",
+    "trellic.gpu.device",
+    "trellic.gpu.kernels.decode",
+    "trellic.gpu.kernels.encode",
+    "trellic.gpu.kernels.predict",
+    "trellic.gpu.kernels.pixels",
+    "trellic.gpu.dither",
+    "trellic.gpu.kernels.search",
 )
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))
 MAX_REGISTERS = 128  # of 65,536 registers: 16 warps
@@ -83,7 +83,7 @@ def count_instructions(ptx: str) -> int:
 
 def reports() -> list[Report]:
     """Compile all kernels for all GPUs."""
-    from trellic import _cuda
+    from trellic.gpu.kernels import kernel as _cuda
 
     for module in MODULES:
         importlib.import_module(module)

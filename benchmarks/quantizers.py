@@ -30,7 +30,7 @@ from benchmarks.codecs import Spec, make
 from benchmarks.measure import Task, Wanted, describe_image, find_images, read_pixels, run_tasks
 from benchmarks.own_tables import with_dither, with_own_tables
 from benchmarks.runs import Measured, save
-from trellic.bundle import find
+from trellic.model.bundle import find
 
 QUANTIZERS = ("round", "0", "4", "8", "32", "128", "256")
 DITHER_SEED = 1

@@ -14,8 +14,8 @@ import trellic
 import trellic.cli.app
 import trellic_export.cli
 import trellic_export.family_cli
-import trellic_training.cli
-import trellic_training.finetune_cli
+import trellic_training.cli.finetune
+import trellic_training.cli.train
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,8 +56,8 @@ def commands_of_pages(start):
 
 def test_pages_name_options_that_exist():
     apps = {
-        "train": trellic_training.cli.app,
-        "finetune": trellic_training.finetune_cli.app,
+        "train": trellic_training.cli.train.app,
+        "finetune": trellic_training.cli.finetune.app,
         "add-decoder": trellic_export.family_cli.app,
         "export": trellic_export.cli.app,
     }

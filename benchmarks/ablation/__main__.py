@@ -32,12 +32,12 @@ from benchmarks import _machine
 from benchmarks.ablation.rows import BASE, CROPS, END, ROWS, Row
 from benchmarks.bdrate import Curve, bd_rate
 from benchmarks.speed_tables import table
-from trellic_training.cli import packed_photos, shipped_recipe
-from trellic_training.data import PackedPhotos
-from trellic_training.end_to_end import EndToEnd, train
-from trellic_training.learning_curve import QUALITIES, SIDE, coded, validation_crops
-from trellic_training.recipe import Recipe, load_recipe
-from trellic_training.stage import Clock
+from trellic_training.cli.train import packed_photos, shipped_recipe
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.recipes.codec import Recipe, load_recipe
+from trellic_training.stages.end_to_end import EndToEnd, train
+from trellic_training.stages.learning_curve import QUALITIES, SIDE, coded, validation_crops
+from trellic_training.stages.stage import Clock
 
 RESULT = Path("benchmarks/results/ablation.json")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trellic_training.end_to_end import EndToEnd
+from trellic_training.stages.end_to_end import EndToEnd
 
 from . import variants
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks._machine import REPOSITORY, describe
-from trellic.bundle import Bundle, find
+from trellic.model.bundle import Bundle, find
 
 from .compare import Comparison
 from .engines import cpu_variants, gpu_variants

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trellic.bundle import Bundle
+from trellic.model.bundle import Bundle
 
 from .engines import Evaluate, Integers, Variant
 from .inputs import round_of

@@ -15,9 +15,9 @@ import onnxruntime
 import torch
 from torch.nn import functional
 
-from trellic.exact import vnni
-from trellic.exact.compiled import CompiledNetwork, runs_compiled
-from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic.integer import vnni
+from trellic.integer.compiled import CompiledNetwork, runs_compiled
+from trellic.integer.networks import IntegerLayer, IntegerNetwork
 
 from .integers import evaluate
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from trellic.bitstream import DEFAULT_SLICE_SIDE
-from trellic.exact.networks import IntegerNetwork
+from trellic.geometry import DEFAULT_SLICE_SIDE
+from trellic.integer.networks import IntegerNetwork
 
 Float32 = npt.NDArray[np.float32]
 LIMIT = 127  # of an input

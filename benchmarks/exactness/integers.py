@@ -1,7 +1,7 @@
 """Integer networks in int64 alone: no float anywhere, the judge of all engines.
 
 Section 7.5 of ``docs/format.md``, as it stands there: integer products, an integer sum, a shift.
-`trellic.exact.networks`, which sums in float64, is one of those that are judged.
+`trellic.integer.networks`, which sums in float64, is one of those that are judged.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic.integer.networks import IntegerLayer, IntegerNetwork
 
 Int64 = npt.NDArray[np.int64]
 

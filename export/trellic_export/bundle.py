@@ -16,20 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from trellic import transforms
-from trellic.bundle import BUNDLE_VERSION, Bundle, DecoderInfo, Graph, Manifest, Search, stream_id
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
-from trellic.exact.networks import IntegerNetwork, to_arrays
-from trellic_training.data import PackedPhotos, Pixels
-from trellic_training.integers import integer_networks, level_tables
+from trellic.integer.networks import IntegerNetwork, to_arrays
+from trellic.model.bundle import BUNDLE_VERSION, Bundle, Manifest, Search, stream_id
+from trellic.model.decoders import DecoderInfo, Graph
+from trellic.pipeline import transforms
+from trellic_export import graphs
+from trellic_export.calibrate import Calibration, Encoder, Photo
+from trellic_export.parity import check_exact, check_free
+from trellic_export.proof import prove
+from trellic_training.data.photos import PackedPhotos, Pixels
+from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
+from trellic_training.models.integers import integer_networks, level_tables
 from trellic_training.models.photo import ModelConfig, PhotoModel
-from trellic_training.rates import SIGMA_MIN, scale_ratio
-
-from . import graphs
-from .calibrate import Calibration, Encoder, Photo
-from .parity import check_exact, check_free
-from .proof import prove
 
 CALIBRATION_SIDE = 512  # pixels, of the centre of each calibration photo
 

@@ -17,19 +17,19 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from trellic import transforms
-from trellic.bitstream import slice_grid
-from trellic.coding import LatentCoder, Quantizer
 from trellic.constants import TRELLIS_STATES
-from trellic.decoders import Graph
 from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
-from trellic.exact.levels import LevelTables
-from trellic.layout import Layout, Plane
-from trellic.quantize.fit import parametric_tables
-from trellic.quantize.fit_dither import parametric_dither
-from trellic_training.symbols import Collector
+from trellic.geometry import Plane, slice_grid
+from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.model.channels import Layout
+from trellic.model.decoders import Graph
+from trellic.model.quality import LevelTables
+from trellic.pipeline import transforms
+from trellic_training.quantization.fit import parametric_tables
+from trellic_training.quantization.fit_dither import parametric_dither
+from trellic_training.quantization.symbols import Collector
 
 Float32 = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

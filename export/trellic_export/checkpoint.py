@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from trellic.errors import BadParameter
-from trellic.layout import Plane
-from trellic_training.compressai import ARCHITECTURES, from_compressai, read_state
-from trellic_training.data import PackedPhotos, Pixels
+from trellic.geometry import Plane
+from trellic_export.bundle import centres
+from trellic_training.data.photos import PackedPhotos, Pixels
+from trellic_training.models.compressai import ARCHITECTURES, from_compressai, read_state
 from trellic_training.models.photo import PhotoModel
-from trellic_training.weights import load_weights
-
-from .bundle import centres
+from trellic_training.models.weights import load_weights
 
 
 def load_model(path: Path) -> tuple[PhotoModel, dict[str, Any]]:

@@ -10,17 +10,17 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from trellic.bundle import NAME_PATTERN, Bundle
 from trellic.errors import BadParameter, MissingExtra
-from trellic_training.data import PackedPhotos, pack
-from trellic_training.decoder_weights import TrainedDecoder, load_decoder
-from trellic_training.weights import save_weights
-
-from .bundle import Options, export_bundle
-from .checkpoint import import_model, load_model
-from .family import add_decoder
-from .float16 import add_float16
-from .int8 import add_int8
+from trellic.model.bundle import Bundle
+from trellic.model.decoders import NAME_PATTERN
+from trellic_export.bundle import Options, export_bundle
+from trellic_export.checkpoint import import_model, load_model
+from trellic_export.family import add_decoder
+from trellic_export.float16 import add_float16
+from trellic_export.int8 import add_int8
+from trellic_training.data.photos import PackedPhotos, pack
+from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder
+from trellic_training.models.weights import save_weights
 
 app = typer.Typer(add_completion=False, help="Turn trained weights into a bundle.")
 
@@ -153,7 +153,7 @@ def _check_tensorrt() -> None:
 
 def _build_engines(out: Path) -> list[str]:
     """Build the engines of the encoder and of each decoder."""
-    from trellic._device import default_device
+    from trellic.gpu.device import default_device
     from trellic.gpu.tensorrt import build_all
 
     with _progress("Building TensorRT engines"):

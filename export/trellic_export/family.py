@@ -9,15 +9,15 @@ import onnx
 from onnx import numpy_helper
 from pydantic import ValidationError
 
-from trellic.bundle import Bundle, DecoderInfo, Graph, Manifest
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter
-from trellic_training.decoder_weights import TrainedDecoder
-
-from . import graphs
-from .bundle import digests, members, write_bundle
-from .halves import whole
-from .parity import check_decoder
+from trellic.model.bundle import Bundle, Manifest
+from trellic.model.decoders import DecoderInfo, Graph
+from trellic_export import graphs
+from trellic_export.bundle import digests, members, write_bundle
+from trellic_export.halves import whole
+from trellic_export.parity import check_decoder
+from trellic_training.models.decoder_weights import TrainedDecoder
 
 
 def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -> Manifest:

@@ -12,19 +12,19 @@ from typing import Annotated
 import torch
 import typer
 
-from trellic.bundle import NAME_PATTERN, Bundle, find
 from trellic.errors import BadParameter
-from trellic_training.cli import packed_photos, shipped_recipe
-from trellic_training.data import PackedPhotos
-from trellic_training.decoder_recipe import DecoderRecipe, load_decoder_recipe
-from trellic_training.decoder_training import train_decoder
-from trellic_training.decoder_weights import TrainedDecoder, load_decoder, save_decoder
-from trellic_training.files import reading
+from trellic.model.bundle import Bundle, find
+from trellic.model.decoders import NAME_PATTERN
+from trellic_export import family
+from trellic_training.cli.train import packed_photos, shipped_recipe
+from trellic_training.data.files import reading
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
 from trellic_training.models.decoders import start_from
 from trellic_training.models.transforms import Chain
-from trellic_training.weights import load_weights
-
-from . import family
+from trellic_training.models.weights import load_weights
+from trellic_training.recipes.decoder import DecoderRecipe, load_decoder_recipe
+from trellic_training.stages.decoder_training import train_decoder
 
 app = typer.Typer(add_completion=False, help="Train a decoder of a bundle, and add it.")
 

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trellic.bundle import Bundle, Graph
 from trellic.errors import BadParameter
-
-from .bundle import digests, members, write_bundle
+from trellic.model.bundle import Bundle
+from trellic.model.decoders import Graph
+from trellic_export.bundle import digests, members, write_bundle
 
 PRODUCTS = {"Conv", "ConvTranspose", "Gemm"}
 SQUARES = "Sqrt"  # of sums of squares, as GDN has: they leave the range of float16

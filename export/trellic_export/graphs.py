@@ -14,7 +14,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic.integer.networks import IntegerLayer, IntegerNetwork
+from trellic_export.halves import halved
 from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
@@ -23,8 +24,6 @@ from trellic_training.models.transforms import (
     DetailSynthesis,
     Modulation,
 )
-
-from .halves import halved
 
 OPSET = 17
 IR_VERSION = 8

@@ -11,7 +11,7 @@ from torch import nn
 from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.errors import EngineError
-from trellic.exact.networks import IntegerNetwork
+from trellic.integer.networks import IntegerNetwork
 from trellic_training.models.photo import PhotoModel
 
 PIXEL_TOLERANCE = 1  # of a decoded 8-bit sample: rounding may fall the other way

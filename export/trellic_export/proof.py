@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trellic.errors import BadBundle
-from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic.integer.networks import IntegerLayer, IntegerNetwork
 
 LIMIT = 1 << 22  # of sum |w| max|a| + |b|: every partial sum then is an integer float32 holds
 INPUT_LIMIT = 127

@@ -124,7 +124,7 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 class TorchDeviceEngine:
-    """A graph on a GPU, on the arrays and the stream of a `trellic._device.Device`.
+    """A graph on a GPU, on the arrays and the stream of a `trellic.gpu.device.Device`.
 
     Parameters
     ----------

@@ -11,14 +11,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .errors import TrellicError, TrellicWarning
+from trellic.errors import TrellicError, TrellicWarning
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL.Image import Image
 
-    from .codec import Codec
+    from trellic.codec import Codec
 
 __version__ = "0.1.0"
 __all__ = ["Codec", "TrellicError", "TrellicWarning", "__version__", "decode", "encode"]
@@ -51,7 +51,7 @@ def decode(data: bytes, **options: Any) -> npt.NDArray[np.uint8]:
 
 @cache
 def _codec(model: str) -> Codec:
-    from .codec import Codec
+    from trellic.codec import Codec
 
     return Codec.load(model)
 
@@ -59,7 +59,7 @@ def _codec(model: str) -> Codec:
 def __getattr__(name: str) -> Any:
     """Import `Codec` only when it is asked for: ``import trellic`` stays cheap."""
     if name == "Codec":
-        from .codec import Codec
+        from trellic.codec import Codec
 
         return Codec
     raise AttributeError(f"module 'trellic' has no attribute {name!r}")

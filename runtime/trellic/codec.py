@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from . import bitstream, bundle, images, memory, transforms
-from .bitstream import Prefix, Stream
-from .coding import CodedLatents, LatentCoder, Mode, Quantizer
-from .constants import (
+from trellic import bitstream, images
+from trellic.bitstream import Prefix, Stream
+from trellic.constants import (
     DEFAULT_CLASSIFIER,
     DEFAULT_DECODER,
     DEFAULT_MODEL,
@@ -26,26 +25,31 @@ from .constants import (
     MAX_SEED,
     TRELLIS_STATES,
 )
-from .decoding import WARM_SIDE, StreamDecoder
-from .engines.pool import EnginePool
-from .errors import BadParameter, EngineError, MissingExtra, TrellicWarning
-from .exact.levels import Level
-from .images import Picture
-from .layout import Plane
-from .quantize.cpu import warm_up as warm_up_search
-from .rate_control import fill, to_budget, to_quality16
-from .region import Region
-from .results import Clock, Decoded, Encoded
+from trellic.engines.pool import EnginePool
+from trellic.errors import BadParameter, EngineError, MissingExtra, TrellicWarning
+from trellic.geometry import Plane
+from trellic.gpu.where import on_gpu
+from trellic.images import Picture
+from trellic.latents.coder import CodedLatents, LatentCoder, Mode, Quantizer
+from trellic.model import bundle
+from trellic.model.decoders import DecoderInfo
+from trellic.model.quality import Level
+from trellic.pipeline import memory, transforms
+from trellic.pipeline.decoder import WARM_SIDE, StreamDecoder
+from trellic.pipeline.rate_control import fill, to_budget, to_quality16
+from trellic.pipeline.region import Region
+from trellic.pipeline.results import Decoded, Encoded
+from trellic.quantize.cpu import warm_up as warm_up_search
+from trellic.support.clock import Clock
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .gpu.codec import GpuCodec
+    from trellic.gpu.codec import GpuCodec
 
 Pixels = npt.NDArray[np.uint8]
 Parts = Stream | Prefix
 Analysed = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-DLPACK_CUDA = (2, 13)  # its device types of a GPU's own and of managed memory
 
 
 class Codec:
@@ -122,7 +126,7 @@ class Codec:
         return self._pool.precision
 
     @property
-    def decoders(self) -> dict[str, bundle.DecoderInfo]:
+    def decoders(self) -> dict[str, DecoderInfo]:
         """Decoders of the model's streams, by name."""
         return dict(self.bundle.manifest.decoders)
 
@@ -179,7 +183,7 @@ class Codec:
         **options : as of `encode_picture`; for arrays on a GPU ``quality`` and ``trellis`` alone
         """
         pictures = list(batch)
-        if any(map(_on_gpu, pictures)):
+        if any(map(on_gpu, pictures)):
             return self.on_gpu().encode_all(pictures, **options)
         return [self.encode(image, **options) for image in pictures]
 
@@ -223,7 +227,7 @@ class Codec:
                 remedy="load it with device='cuda', on a machine with a GPU and trellic[gpu]",
             )
         try:
-            from .gpu.codec import GpuCodec
+            from trellic.gpu.codec import GpuCodec
         except ImportError as error:
             raise MissingExtra.of(error.name or "numba_cuda", "gpu", "a batch on a GPU") from error
         if not hasattr(self._local, "gpu"):
@@ -256,7 +260,8 @@ class Codec:
         trellis : number of trellis states, 0 for scalar quantization with RDOQ
         search : "round" (with ``trellis=0``) rounds plainly, for experiments
         strip : leave out metadata
-        max_memory : bytes that the process may take (see `trellic.memory`), None for no limit
+        max_memory : bytes that the process may take (see `trellic.pipeline.memory`), None for no
+            limit
         dither : seed of subtractive dither, 0 to 2**32 - 1, with ``trellis=0`` only: errors of
             the latents are then uniform and independent of the picture, at the price of bits
 
@@ -439,7 +444,8 @@ class Codec:
         region : (x, y, width, height) in pixels of the full size, inside the picture: decode this
             part of it, from the slices that it needs; alpha is cut out with it, other slices are
             not checked
-        max_memory : bytes that the process may take (see `trellic.memory`), None for no limit
+        max_memory : bytes that the process may take (see `trellic.pipeline.memory`), None for no
+            limit
         best_effort : of a damaged or cut file, decode what its checks vouch for; latents that are
             lost are their means. Of a whole picture only.
 
@@ -504,11 +510,3 @@ class Codec:
         if wanted not in self._others:
             self._others[wanted] = Codec(str(bundle.find_stream(wanted)), *self._asked)
         return self._others[wanted]
-
-
-def _on_gpu(image: Any) -> bool:
-    """Whether an array lies in a GPU's memory: by its interface, or by DLPack's device types."""
-    if hasattr(image, "__cuda_array_interface__"):
-        return True
-    place = getattr(image, "__dlpack_device__", None)
-    return place is not None and int(place()[0]) in DLPACK_CUDA

@@ -27,12 +27,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from trellic import bitstream, bundle, images
-from trellic.choice import choose
+from trellic import bitstream, images
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL
 from trellic.errors import StreamError, TrellicError
 from trellic.images.metadata import EXIF_PREFIX
-from trellic.region import to_rectangle
+from trellic.model import bundle
+from trellic.model.choice import choose
+from trellic.pipeline.region import to_rectangle
 
 if TYPE_CHECKING:
     from trellic.codec import Codec

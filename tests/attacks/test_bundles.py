@@ -13,10 +13,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from trellic.bundle import Bundle, read_manifest
 from trellic.codec import Codec
-from trellic.engines.guard import check_graph
 from trellic.errors import BadBundle
+from trellic.model.bundle import Bundle, read_manifest
+from trellic.model.guard import check_graph
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
 

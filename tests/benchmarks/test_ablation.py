@@ -15,9 +15,9 @@ from PIL import Image
 from torch import nn
 
 from trellic_training.models.photo import ModelConfig, PhotoModel
-from trellic_training.recipe import Recipe
-from trellic_training.stage import Clock
-from trellic_training.weights import save_weights
+from trellic_training.models.weights import save_weights
+from trellic_training.recipes.codec import Recipe
+from trellic_training.stages.stage import Clock
 
 SMALL = {
     "wide": 16,

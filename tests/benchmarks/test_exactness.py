@@ -14,8 +14,8 @@ from benchmarks.exactness.engines import Variant, cpu_variants, gpu_variants
 from benchmarks.exactness.inputs import KINDS, round_of
 from benchmarks.exactness.integers import evaluate
 
-from trellic.bundle import Bundle, find
-from trellic.exact.networks import NO_TABLE, IntegerLayer, IntegerNetwork
+from trellic.integer.networks import NO_TABLE, IntegerLayer, IntegerNetwork
+from trellic.model.bundle import Bundle, find
 from trellic_export.graphs import integer_graph
 from trellic_export.proof import prove
 

@@ -9,14 +9,15 @@ import torch
 from benchmarks.exactness_price import QUALITIES, FloatCoder, Photo, ideal_bits, main, measure
 from PIL import Image
 
-from trellic.coding import Quantizer
-from trellic.layout import Group, Plane
-from trellic.quantize.fit import parametric_tables
+from trellic.geometry import Plane
+from trellic.latents.coder import Quantizer
+from trellic.model.channels import Group
 from trellic_training.models.exact import ExactConv
 from trellic_training.models.photo import ModelConfig, PhotoModel
-from trellic_training.quantizing import LoopQuantizer, sigmas_of
-from trellic_training.symbols import Collector
-from trellic_training.weights import save_weights
+from trellic_training.models.weights import save_weights
+from trellic_training.quantization.fit import parametric_tables
+from trellic_training.quantization.loop import LoopQuantizer, sigmas_of
+from trellic_training.quantization.symbols import Collector
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from trellic.errors import CorruptStream
 
 def streams(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
     """Return the reason and the bytes of each, by name."""
-    layout, stream = bitstream.read_layout(good), bitstream.read(good)
+    layout, stream = bitstream.read_contents(good), bitstream.read(good)
     last, head = layout.segment(layout.header.segments - 1), layout.head.end
     parts = list(stream.segments)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trellic import bitstream, entropy
 from trellic.codec import Codec
-from trellic.layout import Plane
+from trellic.geometry import Plane
 
 FOLDER = Path(__file__).resolve().parent
 MANIFEST = FOLDER / "manifest.json"

@@ -19,11 +19,11 @@ from PIL import ImageCms
 from trellic import bitstream, images
 from trellic.bitstream import Chunks
 from trellic.codec import Codec
-from trellic.coding import LatentCoder, Quantizer
+from trellic.geometry import Plane
 from trellic.images import Picture
-from trellic.layout import Plane
+from trellic.latents.coder import LatentCoder, Quantizer
 from trellic.quantize.trellis import next_state
-from trellic.results import Clock
+from trellic.support.clock import Clock
 
 from . import broken, kit
 

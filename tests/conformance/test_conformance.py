@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.conformance import kit, make, run
 
-import trellic.coding
+import trellic.latents.coder
 from trellic import bitstream, images
 from trellic.constants import TRELLIS_STATES
 from trellic.entropy.lanes import LONG_COUNT
@@ -126,14 +126,14 @@ def test_every_field_of_the_header_is_covered(headers):
 
 
 def test_every_kind_of_chunk_is_covered():
-    layouts = [bitstream.read_layout(case.stream.read_bytes()) for case in GOOD]
+    layouts = [bitstream.read_contents(case.stream.read_bytes()) for case in GOOD]
     chunks = [frozenset(layout.chunks) for layout in layouts]
     assert {frozenset({name}) for name in ("alpha", "icc", "exif", "xmp")} < set(chunks)
     assert frozenset({"alpha", "icc", "exif", "xmp"}) in chunks
     filters = set()
     for name in ("none", "left", "up", "gradient"):
         data = BY_NAME[f"alpha-{name}"].stream.read_bytes()
-        span = bitstream.read_layout(data).chunks["alpha"]
+        span = bitstream.read_contents(data).chunks["alpha"]
         filters.add(zlib_first(data[span.offset : span.end]))
     assert filters == {0, 1, 2, 3}
 
@@ -144,7 +144,7 @@ def zlib_first(stored):
 
 def test_symbols_of_every_kind_are_covered(tiny, monkeypatch):
     seen = {"escapes": set(), "skipped": False, "nothing": False, "classes": set()}
-    real = trellic.coding.reconstruct
+    real = trellic.latents.coder.reconstruct
 
     def spy(k, cls, index, tables):
         beyond = np.abs(k) - tables.half_width[cls, index].astype(int)
@@ -154,7 +154,7 @@ def test_symbols_of_every_kind_are_covered(tiny, monkeypatch):
         seen["most"] = max(seen.get("most", 0), int(np.abs(k).max(initial=0)))
         return real(k, cls, index, tables)
 
-    monkeypatch.setattr(trellic.coding, "reconstruct", spy)
+    monkeypatch.setattr(trellic.latents.coder, "reconstruct", spy)
     for name in ("escapes-0", "escapes-256", "flat", "size-1x1"):
         kit.latents(tiny, BY_NAME[name].stream.read_bytes())
     assert seen["escapes"] == set(range(1, 16))

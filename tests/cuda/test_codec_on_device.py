@@ -18,9 +18,7 @@ pytest.importorskip("numba_cuda")
 from tests.runtime.family import make_family, make_seeing
 
 from trellic import bitstream
-from trellic._device import Device
 from trellic.codec import Codec
-from trellic.coding import Quantizer
 from trellic.engines.ort import OrtEngine
 from trellic.errors import (
     BadImage,
@@ -30,12 +28,14 @@ from trellic.errors import (
     ImageTooLarge,
     TrellicWarning,
 )
+from trellic.geometry import Plane
 from trellic.gpu import dlpack
 from trellic.gpu.batch import Image, Images
 from trellic.gpu.codec import GpuCodec
+from trellic.gpu.device import Device
 from trellic.gpu.engines import HostEngine, ProbedEngines
 from trellic.gpu.ort import OrtDeviceEngine
-from trellic.layout import Plane
+from trellic.latents.coder import Quantizer
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 TINY = Path(__file__).parent.parent / "data" / "tiny.zip"

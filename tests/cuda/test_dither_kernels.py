@@ -5,7 +5,8 @@ import pytest
 
 pytest.importorskip("numba_cuda")
 
-from trellic.quantize import dither, dither_cuda
+from trellic.gpu import dither as dither_cuda
+from trellic.quantize import dither
 
 
 @pytest.mark.parametrize(("seed", "number"), [(0, 0), (1, 1), (2**32 - 1, 65535)])

@@ -7,8 +7,9 @@ pytest.importorskip("numba_cuda")
 
 from inputs import random_segment, random_tables
 
-from trellic.entropy import cpu, cuda, reference
+from trellic.entropy import cpu, reference
 from trellic.errors import CorruptStream, TruncatedStream
+from trellic.gpu import entropy as cuda
 from trellic.quantize.trellis import next_state
 
 

@@ -7,9 +7,11 @@ pytest.importorskip("numba_cuda")
 
 from inputs import random_latents, random_tables
 
-from trellic import _cuda, _device
-from trellic.entropy import cuda_jobs as layout
-from trellic.quantize import cpu, cuda, reference
+from trellic.gpu import device as _device
+from trellic.gpu import jobs as layout
+from trellic.gpu import search as cuda
+from trellic.gpu.kernels import kernel as _cuda
+from trellic.quantize import cpu, reference
 from trellic.quantize.trellis import STATES, predecessors
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trellic import bundle
 from trellic.codec import Codec
-from trellic.layout import Layout
-from trellic.quantize.fit_dither import parametric_dither
+from trellic.model import bundle
+from trellic.model.channels import Layout
+from trellic_training.quantization.fit_dither import parametric_dither
 
 FOLDER = Path(__file__).parent
 ARRAYS = FOLDER / "dither.npz"

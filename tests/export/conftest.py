@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trellic.layout import Group
+from trellic.model.channels import Group
 from trellic_training.models.photo import ModelConfig, PhotoModel
 
 CONFIG = ModelConfig(

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trellic import transforms
-from trellic.bundle import Bundle
 from trellic.codec import Codec
-from trellic.coding import Quantizer
 from trellic.errors import BadBundle, BadParameter
-from trellic.exact.networks import IntegerLayer, IntegerNetwork
-from trellic.layout import Plane
+from trellic.geometry import Plane
+from trellic.integer.networks import IntegerLayer, IntegerNetwork
+from trellic.latents.coder import Quantizer
+from trellic.model.bundle import Bundle
+from trellic.pipeline import transforms
 from trellic_export import bundle as export
 from trellic_export import calibrate, cli
 from trellic_export.graphs import integer_graph, integer_macs_per_pixel
 from trellic_export.proof import prove
-from trellic_training.compressai import ARCHITECTURES
+from trellic_training.models.compressai import ARCHITECTURES
 
 FOLDER = Path(__file__).parents[1] / "data" / "compressai"
 

@@ -15,24 +15,24 @@ import torch
 from PIL import Image
 
 from trellic import bitstream
-from trellic.bundle import Bundle
 from trellic.codec import Codec
-from trellic.coding import Quantizer
 from trellic.constants import TRELLIS_STATES
 from trellic.errors import BadBundle, BadParameter
-from trellic.exact.networks import from_arrays, to_arrays
+from trellic.integer.networks import from_arrays, to_arrays
+from trellic.latents.coder import Quantizer
+from trellic.model.bundle import Bundle
 from trellic.quantize.cpu import reconstruct
 from trellic_export import bundle as export
 from trellic_export import calibrate, cli
 from trellic_export.checkpoint import load_model
-from trellic_training.bundled import BundleQuantizer
-from trellic_training.data import PackedPhotos, pack
-from trellic_training.end_to_end import to_network
-from trellic_training.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
+from trellic_training.data.photos import PackedPhotos, pack
+from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
+from trellic_training.models.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
 from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS, PhotoModel
 from trellic_training.models.principal import start_from_components
-from trellic_training.rates import SIGMA_MIN, scale_ratio
-from trellic_training.weights import save_weights
+from trellic_training.models.weights import save_weights
+from trellic_training.stages.end_to_end import to_network
+from trellic_training.stages.samples import BundleQuantizer
 
 from .conftest import CONFIG
 

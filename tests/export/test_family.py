@@ -12,24 +12,24 @@ import pytest
 import torch
 from PIL import Image
 
-from trellic.bundle import Bundle
 from trellic.codec import Codec
 from trellic.errors import BadParameter
+from trellic.model.bundle import Bundle
 from trellic_export import cli, family, family_cli
-from trellic_training import recipe
-from trellic_training.bundled import BundleQuantizer, Samples
-from trellic_training.data import PackedPhotos, pack
-from trellic_training.decoder_recipe import load_decoder_recipe
-from trellic_training.decoder_training import stage_of, train_decoder
-from trellic_training.decoder_weights import TrainedDecoder, load_decoder, save_decoder
+from trellic_training.data.photos import PackedPhotos, pack
+from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
 from trellic_training.models.decoders import SynthesisSizes, start_from
 from trellic_training.models.transforms import synthesis
-from trellic_training.stage import Clock
+from trellic_training.recipes import codec as recipe
+from trellic_training.recipes.decoder import load_decoder_recipe
+from trellic_training.stages.decoder_training import stage_of, train_decoder
+from trellic_training.stages.samples import BundleQuantizer, Samples
+from trellic_training.stages.stage import Clock
 
 from .conftest import synthetic
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
-RECIPE = Path(recipe.__file__).parent / "recipes" / "decoders-tiny.yaml"
+RECIPE = Path(recipe.__file__).parent / "decoders-tiny.yaml"
 NAMES = ("fast", "preview", "perceptual")
 
 

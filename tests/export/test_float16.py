@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from trellic.bundle import Bundle, find
 from trellic.codec import Codec
 from trellic.engines.ort import OrtEngine
 from trellic.engines.precision import choose
 from trellic.errors import BadParameter, EngineError
+from trellic.model.bundle import Bundle, find
 from trellic_export import cli, graphs
 from trellic_export.float16 import PRODUCTS, add_float16, in_float16
 

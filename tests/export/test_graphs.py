@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from trellic import transforms
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.errors import EngineError
-from trellic.layout import Plane
+from trellic.geometry import Plane
+from trellic.pipeline import transforms
 from trellic_export import graphs, parity
 from trellic_export.bundle import _exact_graphs, _free_graphs
 from trellic_export.proof import prove
-from trellic_training.integers import integer_networks
+from trellic_training.models.integers import integer_networks
 from trellic_training.models.transforms import DepthBlock, analysis, synthesis
 
 from .conftest import CONFIG, DETAILED, shaken

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from tests.runtime.family import make_seeing
 
-from trellic.bundle import Bundle
 from trellic.codec import Codec
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter, TrellicWarning
+from trellic.model.bundle import Bundle
 from trellic_export import cli, graphs
 from trellic_export.int8 import add_int8, bundles
 from trellic_export.int8.choose import Chooser
@@ -22,7 +22,7 @@ from trellic_export.int8.equalize import RECIPES, equalize
 from trellic_export.int8.flow import Flow
 from trellic_export.int8.ranges import Range, Seen, chain_values, observe, ranges
 from trellic_export.int8.rewrite import rewrite
-from trellic_training.data import PackedPhotos, pack
+from trellic_training.data.photos import PackedPhotos, pack
 
 from .conftest import DETAILED, shaken, synthetic
 

@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from trellic.bundle import Bundle
 from trellic.codec import Codec
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter, EngineError
+from trellic.model.bundle import Bundle
 from trellic_export import family_cli, graphs
 from trellic_export.parity import check_decoder
-from trellic_training.bundled import BundleQuantizer, LabelledSamples
-from trellic_training.data import PackedPhotos, pack
-from trellic_training.decoder_recipe import load_decoder_recipe
+from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.transforms import Chain
+from trellic_training.recipes.decoder import load_decoder_recipe
+from trellic_training.stages.samples import BundleQuantizer, LabelledSamples
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
 SIDE = 64

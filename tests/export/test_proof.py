@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trellic.bundle import Bundle, find
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadBundle, TrellicWarning
-from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic.integer.networks import IntegerLayer, IntegerNetwork
+from trellic.model.bundle import Bundle, find
 from trellic_export.graphs import integer_graph
 from trellic_export.proof import INPUT_LIMIT, LIMIT, prove
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from trellic.bundle import Bundle, find
 from trellic.codec import Codec
 from trellic.engines.exact import digest, probe_input
 from trellic.engines.ort import OrtEngine
+from trellic.model.bundle import Bundle, find
 from trellic_export import graphs
 from trellic_export.torch_engine import TorchGraph
 

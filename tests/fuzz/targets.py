@@ -21,13 +21,15 @@ from unittest import mock
 
 import numpy as np
 
-from trellic import bitstream, bundle, entropy
-from trellic.bitstream import container, layout
+from trellic import bitstream, entropy
+from trellic.bitstream import container
+from trellic.bitstream import contents as layout
 from trellic.codec import Codec
 from trellic.entropy import reference
 from trellic.errors import StreamError, TrellicError
-from trellic.exact.levels import LevelTables
-from trellic.exact.networks import from_arrays
+from trellic.integer.networks import from_arrays
+from trellic.model import bundle
+from trellic.model.quality import LevelTables
 from trellic.quantize.trellis import STATES, next_state
 
 DATA = Path(__file__).parents[1] / "data"
@@ -97,7 +99,7 @@ def parser(data: bytes) -> bool:
 
 
 def _region(rest: bytes) -> None:
-    places = bitstream.read_layout(rest)
+    places = bitstream.read_contents(rest)
     spans = places.needed_for(places.header.slices_touching(bitstream.Rectangle(0, 9, 3, 70)))
     assert all(span.offset >= 0 and span.length >= 0 for span in spans)
 

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.codec import Codec
-from trellic.coding import Quantizer
 from trellic.images import Picture
-from trellic.results import Clock
+from trellic.latents.coder import Quantizer
+from trellic.support.clock import Clock
 
 CHANNELS = 24  # of the tiny model's latents: groups of 8 and 16, in steps (0, 1) and (1, 2)
 STRIDE = 16
@@ -178,5 +178,5 @@ def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
 
 def needed_end(data: bytes, steps: int) -> int:
     """Where the last segment of the first steps ends, check included."""
-    layout = bitstream.read_layout(data)
+    layout = bitstream.read_contents(data)
     return layout.needed_for(range(layout.header.slices), steps)[-1].end

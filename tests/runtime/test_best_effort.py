@@ -13,11 +13,11 @@ from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.cli import engines
 from trellic.codec import Codec
-from trellic.coding import LatentCoder, Quantizer
 from trellic.errors import CorruptStream, StreamError, TrellicWarning
+from trellic.geometry import Plane, slice_grid
 from trellic.images import Picture
-from trellic.layout import Plane
-from trellic.results import Clock
+from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.support.clock import Clock
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -130,11 +130,11 @@ def test_missing_segments_are_an_error_unless_forgiven(tiny, plain):
 
 
 def test_a_damaged_slice_harms_no_other(tiny, sliced):
-    stream, layout = bitstream.read(sliced), bitstream.read_layout(sliced)
+    stream, layout = bitstream.read(sliced), bitstream.read_contents(sliced)
     header = stream.header
     assert header.slices == 4
     whole = latents(tiny, stream.segments, header)
-    grid = bitstream.slice_grid(*whole.shape[1:], 16)
+    grid = slice_grid(*whole.shape[1:], 16)
     steps = tiny.bundle.manifest.layout.step_of
     for number in range(1, header.segments):
         span = layout.segment(number)
@@ -164,7 +164,7 @@ def test_a_damaged_slice_harms_no_other(tiny, sliced):
 def test_every_cut_gives_a_picture_or_an_error(tiny, kind, request):
     """The longer the beginning, the fewer segments are lost."""
     data = request.getfixturevalue(kind)
-    head = bitstream.read_layout(data).head.end
+    head = bitstream.read_contents(data).head.end
     whole = tiny.decode(data)
     lost = []
     lengths = [*range(0, head, 9), head - 1, head, *range(head + 1, len(data), 211), len(data) - 1]
@@ -186,7 +186,7 @@ def test_every_cut_gives_a_picture_or_an_error(tiny, kind, request):
 @pytest.mark.parametrize("kind", ["plain", "sliced"])
 def test_every_flip_is_said(tiny, kind, request):
     data = request.getfixturevalue(kind)
-    head = bitstream.read_layout(data).head.end
+    head = bitstream.read_contents(data).head.end
     for at in range(0, head):
         with pytest.raises(StreamError):
             tiny.decode(flipped(data, at, at % 8), best_effort=True)
@@ -196,7 +196,7 @@ def test_every_flip_is_said(tiny, kind, request):
 
 
 def test_more_segments_make_a_better_picture(tiny, sliced):
-    layout = bitstream.read_layout(sliced)
+    layout = bitstream.read_contents(sliced)
     whole = tiny.decode(sliced).astype(float)
     ends = [layout.segment(number).offset for number in (1, 5, 9)] + [len(sliced) - 1]
     errors = []
@@ -209,7 +209,7 @@ def test_more_segments_make_a_better_picture(tiny, sliced):
 
 
 def test_a_segment_whose_check_holds_by_chance_takes_its_slice_along(tiny, sliced, monkeypatch):
-    layout = bitstream.read_layout(sliced)
+    layout = bitstream.read_contents(sliced)
     span = layout.segment(6)  # step 1 of slice 1
     data = bytearray(sliced)
     data[span.offset : span.end] = bytes(span.length)
@@ -219,7 +219,7 @@ def test_a_segment_whose_check_holds_by_chance_takes_its_slice_along(tiny, slice
 
 
 def test_what_is_lost_is_named(tiny, sliced):
-    layout = bitstream.read_layout(sliced)
+    layout = bitstream.read_contents(sliced)
     _, message = best_effort(tiny, flipped(sliced, layout.chunks["exif"].offset))
     assert message == "the file is damaged; lost: the exif chunk"
     picture = tiny.decode_timed(flipped(sliced, layout.chunks["exif"].offset), best_effort=True)
@@ -235,7 +235,7 @@ def test_what_is_lost_is_named(tiny, sliced):
 def test_lost_alpha_is_left_out(tiny):
     pixels = noise(30, 40)
     data = tiny.encode(np.dstack([pixels, pixels[..., 0]]))
-    at = bitstream.read_layout(data).chunks["alpha"].offset
+    at = bitstream.read_contents(data).chunks["alpha"].offset
     back, message = best_effort(tiny, flipped(data, at + 5))
     assert back.shape == (30, 40, 3)
     assert "the alpha chunk" in message
@@ -244,7 +244,7 @@ def test_lost_alpha_is_left_out(tiny):
 def test_a_chunk_that_is_wrong_in_a_whole_file_is_said(tiny, monkeypatch):
     pixels = noise(30, 40)
     data = bytearray(tiny.encode_picture(Picture(pixels, icc=b"profile")).data)
-    span = bitstream.read_layout(bytes(data)).chunks["icc"]
+    span = bitstream.read_contents(bytes(data)).chunks["icc"]
     data[span.offset : span.end] = bytes(span.length)
     data[span.end : span.end + 2] = bitstream.fields.crc16(bytes(span.length))
     data[-4:] = bitstream.fields.crc32(bytes(data[:-4]))

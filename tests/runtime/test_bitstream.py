@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trellic import bitstream
-from trellic.bitstream import Chunks, Header, Rectangle, Stream
+from trellic.bitstream import Chunks, Header, Stream
 from trellic.constants import TRELLIS_STATES
 from trellic.errors import BadParameter
+from trellic.geometry import Rectangle, slice_grid
 
 ID = b"\xde\xad\xbe\xef"
 FORMAT = Path(__file__).parents[2] / "docs" / "format.md"
@@ -112,7 +113,7 @@ def test_geometry():
     assert big.slice_counts == (2, 3)
     assert big.segments == 13
     assert big.segment_index(1, 5) == 12
-    grid = bitstream.slice_grid(*big.blocks)
+    grid = slice_grid(*big.blocks)
     assert grid[0] == Rectangle(0, 64, 0, 64)
     assert grid[5] == Rectangle(64, 65, 128, 129)
     cover = np.zeros(big.blocks, int)
@@ -127,7 +128,7 @@ def test_slices_touching_a_region():
     assert big.slices_touching(Rectangle(63, 65, 60, 70)) == [0, 1, 3, 4]
     assert big.slices_touching(Rectangle(-9, 999, -9, 999)) == list(range(6))
     assert big.slices_touching(Rectangle(70, 80, 0, 1)) == []
-    for i, part in enumerate(bitstream.slice_grid(*big.blocks)):
+    for i, part in enumerate(slice_grid(*big.blocks)):
         assert big.slices_touching(part) == [i]
 
 
@@ -167,18 +168,18 @@ def test_round_trip(stream):
     whole = bitstream.read_prefix(data)
     assert whole.whole
     assert list(whole.segments) == list(stream.segments)
-    assert bitstream.read_layout(data).size == len(data)
+    assert bitstream.read_contents(data).size == len(data)
 
 
 @given(streams(), st.data())
 def test_a_region_needs_only_the_bytes_that_the_layout_names(stream, data):
     blob = bitstream.write(stream)
     wanted = data.draw(st.sets(st.integers(0, stream.header.slices - 1)))
-    layout = bitstream.read_layout(blob)
+    layout = bitstream.read_contents(blob)
     holed = bytearray(len(blob))
     for span in layout.needed_for(wanted):
         holed[span.offset : span.end] = blob[span.offset : span.end]
-    assert bitstream.read_layout(holed[: layout.head.end], size=len(blob)).header == stream.header
+    assert bitstream.read_contents(holed[: layout.head.end], size=len(blob)).header == stream.header
     assert list(layout.lengths) == [len(segment) for segment in stream.segments]
     part = bitstream.read_prefix(holed)
     if stream.header.slices > 1:
@@ -191,7 +192,7 @@ def test_a_region_needs_only_the_bytes_that_the_layout_names(stream, data):
 @given(streams(), st.data())
 def test_a_prefix_gives_the_segments_it_holds(stream, data):
     blob = bitstream.write(stream)
-    layout = bitstream.read_layout(blob)
+    layout = bitstream.read_contents(blob)
     cut = data.draw(st.integers(layout.head.end, len(blob) - 1))
     prefix = bitstream.read_prefix(blob[:cut])
     assert not prefix.whole

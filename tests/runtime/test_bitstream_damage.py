@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trellic import bitstream
-from trellic.bitstream import Chunks, Header, Stream, container, layout
+from trellic.bitstream import Chunks, Header, Stream, container
+from trellic.bitstream import contents as layout
 from trellic.errors import (
     CorruptStream,
     ImageTooLarge,
@@ -66,7 +67,7 @@ def test_every_flipped_bit_is_found(make):
 def test_a_prefix_never_holds_a_flipped_bit(make):
     stream = make()
     data = bitstream.write(stream)
-    head = bitstream.read_layout(data).head.end
+    head = bitstream.read_contents(data).head.end
     for number, changed in enumerate(flips(data)):
         if number < 8 * head:
             with pytest.raises(StreamError):

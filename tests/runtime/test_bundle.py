@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trellic import bundle
-from trellic.bundle import Bundle
 from trellic.codec import Codec
 from trellic.errors import BadBundle, TrellicError, UnknownModel
-from trellic.layout import Layout
+from trellic.model import bundle
+from trellic.model.bundle import Bundle
+from trellic.model.channels import Layout
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -37,7 +37,7 @@ def empty_world(monkeypatch, tmp_path):
     """No model is installed but those of ``TRELLIC_MODELS``, the user, and the package."""
     monkeypatch.delenv(bundle.MODELS_VARIABLE, raising=False)
     monkeypatch.setattr(bundle, "user_folder", lambda: tmp_path / "user")
-    monkeypatch.setattr(bundle, "__file__", str(tmp_path / "package" / "bundle.py"))
+    monkeypatch.setattr(bundle, "__file__", str(tmp_path / "package" / "model" / "bundle.py"))
     return tmp_path
 
 

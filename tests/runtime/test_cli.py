@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trellic import _files, images
+from trellic import images
 from trellic.images import Picture
+from trellic.support import files as _files
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)

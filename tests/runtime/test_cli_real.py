@@ -165,7 +165,7 @@ def test_plugin(tmp_path, crop, codec):
 def test_example_of_the_plugin(monkeypatch):
     import doctest
 
-    from trellic import bundle
+    from trellic.model import bundle
 
     monkeypatch.setattr(bundle, "find", lambda model: TINY)  # in place of photo
     result = doctest.testmod(trellic.pillow)

@@ -97,7 +97,7 @@ def test_bench_of_what_is_no_picture(tmp_path, fake_codec, trellic):
 
 
 def test_without_models_there_is_a_hint(trellic, monkeypatch):
-    from trellic import bundle
+    from trellic.model import bundle
 
     monkeypatch.setattr(bundle, "installed", list)
     assert "trellic models add" in trellic("models").out
@@ -133,7 +133,8 @@ def package(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("command", "module"), [("train", "trellic_training.cli"), ("export", "trellic_export.cli")]
+    ("command", "module"),
+    [("train", "trellic_training.cli.train"), ("export", "trellic_export.cli")],
 )
 def test_commands_with_extras_are_passed_on(trellic, package, command, module):
     seen = []
@@ -149,7 +150,7 @@ def test_errors_of_extras_have_one_line(trellic, package, error):
     def main(arguments):
         raise error
 
-    package("trellic_training.cli", main=main)
+    package("trellic_training.cli.train", main=main)
     result = trellic("train", "photo.yaml")
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith("error: ")
@@ -158,7 +159,7 @@ def test_errors_of_extras_have_one_line(trellic, package, error):
 @pytest.mark.parametrize(
     ("command", "module", "extra"),
     [
-        ("train", "trellic_training.cli", "trellic[training]"),
+        ("train", "trellic_training.cli.train", "trellic[training]"),
         ("export", "trellic_export.cli", "trellic[export]"),
     ],
 )

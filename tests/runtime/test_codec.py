@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trellic import bitstream, coding, entropy, rate_control, transforms
+from trellic import bitstream, entropy
 from trellic.codec import Codec
-from trellic.coding import LatentCoder, Quantizer
 from trellic.constants import TRELLIS_STATES
 from trellic.errors import (
     BadImage,
@@ -30,8 +29,11 @@ from trellic.errors import (
     UnknownDecoder,
     UnknownModel,
 )
+from trellic.geometry import Plane, slice_grid
 from trellic.images import Picture
-from trellic.layout import Plane
+from trellic.latents import coder as coding
+from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.pipeline import rate_control, transforms
 from trellic.quantize import cpu as search_kernels
 
 ROOT = Path(__file__).parents[2]
@@ -273,7 +275,7 @@ def test_decoded_latents_are_those_of_the_encoder(tiny, monkeypatch, trellis, si
     f, h, plane = analysed(tiny, picture(*size))
     quantizer = tiny._quantizer(trellis, "trellis")
     level = tiny.bundle.levels.at(1300, trellis)
-    grid = bitstream.slice_grid(*plane.latents)
+    grid = slice_grid(*plane.latents)
     for lanes in (1, 2, 64):
         planes.clear()
         coded = coder.encode(f, h, plane, level, quantizer, lanes=[lanes] * len(grid))

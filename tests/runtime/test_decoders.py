@@ -18,19 +18,14 @@ from tests.runtime.family import (
     noise,
 )
 
-from trellic import choice
-from trellic.bundle import Bundle, DecoderInfo
 from trellic.codec import Codec
 from trellic.engines.mixture import Mixture
 from trellic.engines.pool import EnginePool
-from trellic.errors import (
-    BadBundle,
-    BadParameter,
-    EngineError,
-    ImageTooLarge,
-    UnknownDecoder,
-)
+from trellic.errors import BadBundle, BadParameter, EngineError, ImageTooLarge, UnknownDecoder
 from trellic.gpu import tensorrt
+from trellic.model import choice
+from trellic.model.bundle import Bundle
+from trellic.model.decoders import DecoderInfo
 
 
 @pytest.fixture

@@ -17,18 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.data import make_dither
 
-import trellic.coding
+import trellic.latents.coder
 from trellic import bitstream
 from trellic.codec import Codec
-from trellic.coding import NOT_CODED, LatentCoder, Quantizer
 from trellic.constants import MAX_SEED
 from trellic.entropy import Segment, cpu, reference
 from trellic.entropy.tables import DitherTables, FrequencyTables, Tables
 from trellic.errors import BadBundle, BadParameter, CorruptStream, StreamError
+from trellic.geometry import Plane, slice_grid
 from trellic.images import Picture
-from trellic.layout import Plane
+from trellic.latents.coder import NOT_CODED, LatentCoder, Quantizer
 from trellic.quantize import dither, dither_cpu
-from trellic.quantize.fit_dither import (
+from trellic_training.quantization.fit_dither import (
     bucket_shifts,
     parametric_dither,
     refit_dither,
@@ -389,7 +389,7 @@ def test_every_latent_has_its_own_noise(codec, monkeypatch, lanes, side):
     monkeypatch.setattr(LatentCoder, "_fill", spy)
     f, h, plane = analysed(codec, make_dither.scene(100, 400))
     level = codec.bundle.levels.at(1400, 0, dithered=True)
-    coder, grid = codec._coder(), bitstream.slice_grid(*plane.latents, side)
+    coder, grid = codec._coder(), slice_grid(*plane.latents, side)
     coded = coder.encode(
         f, h, plane, level, Quantizer(0, 0, dither=SEED), lanes=[lanes] * len(grid),
         slice_side=side, observe=lambda *part: shown.append(part),
@@ -422,11 +422,11 @@ def test_latents_are_numbered_over_the_whole_slice(codec):
 def test_streams_of_the_reference_are_the_same(codec, monkeypatch):
     pixels = make_dither.scene(30, 40)
     data = codec.encode(pixels, trellis=0, dither=SEED)
-    monkeypatch.setattr(trellic.coding, "dithering", dither)
-    monkeypatch.setattr(trellic.coding.entropy, "encode", reference.encode)
+    monkeypatch.setattr(trellic.latents.coder, "dithering", dither)
+    monkeypatch.setattr(trellic.latents.coder.entropy, "encode", reference.encode)
     assert codec.encode(pixels, trellis=0, dither=SEED) == data
     v32 = latents(codec, data)
-    monkeypatch.setattr(trellic.coding.entropy, "Decoder", reference.Decoder)
+    monkeypatch.setattr(trellic.latents.coder.entropy, "Decoder", reference.Decoder)
     np.testing.assert_array_equal(latents(codec, data), v32)
 
 

@@ -17,9 +17,8 @@ from trellic.engines import pool
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadBundle, EngineError, TrellicWarning
-from trellic.exact import cpu, reference
-from trellic.exact.levels import LevelTables
-from trellic.exact.networks import (
+from trellic.geometry import Plane
+from trellic.integer.networks import (
     KINDS,
     IntegerLayer,
     IntegerNetwork,
@@ -27,7 +26,8 @@ from trellic.exact.networks import (
     outputs,
     to_arrays,
 )
-from trellic.layout import Plane
+from trellic.latents import cpu, reference
+from trellic.model.quality import LevelTables
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -542,7 +542,7 @@ def test_one_level_is_not_enough():
 
 @pytest.mark.parametrize("kernels", [reference, cpu], ids=["reference", "cpu"])
 def test_streams_do_not_depend_on_the_kernels(tiny, monkeypatch, kernels):
-    monkeypatch.setattr("trellic.coding.latents", kernels)
+    monkeypatch.setattr("trellic.latents.coder.latents", kernels)
     rng = np.random.default_rng(5)
     sizes = itertools.product((40, 100), (1030, 60))
     for (height, width), trellis in zip(sizes, (0, 4, 8, 256), strict=True):
@@ -554,4 +554,4 @@ def test_streams_do_not_depend_on_the_kernels(tiny, monkeypatch, kernels):
         header = bitstream.read_header(data)
         assert Plane(width, height).coded == (-(-height // 16), -(-width // 16))
         assert header.steps == 3
-        monkeypatch.setattr("trellic.coding.latents", kernels)
+        monkeypatch.setattr("trellic.latents.coder.latents", kernels)

@@ -14,9 +14,10 @@ from trellic.codec import Codec
 from trellic.engines import pool
 from trellic.engines.ort import OrtEngine
 from trellic.errors import EngineError
-from trellic.exact import cpu, reference, vnni
-from trellic.exact.compiled import CompiledNetwork, gives_bytes, runs_compiled
-from trellic.exact.networks import IntegerLayer, IntegerNetwork
+from trellic.integer import vnni
+from trellic.integer.compiled import CompiledNetwork, gives_bytes, runs_compiled
+from trellic.integer.networks import IntegerLayer, IntegerNetwork
+from trellic.latents import cpu, reference
 
 SEEDS = st.integers(0, 2**32 - 1)
 needs_vnni = pytest.mark.skipif(not vnni.available(), reason="needs a processor with AVX-512 VNNI")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from trellic import _files
 from trellic.errors import BadImage, BadParameter, ImageTooLarge, TrellicWarning
 from trellic.images import Picture, describe, from_bytes, read, to_array, to_bytes, write
+from trellic.support import files as _files
 
 RNG = np.random.default_rng(2)
 RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)

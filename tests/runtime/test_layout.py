@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trellic.bitstream import Rectangle, slice_grid
-from trellic.bitstream.header import blocks, slice_counts
-from trellic.layout import Group, Layout, Plane
+from trellic.geometry import Plane, Rectangle, blocks, slice_counts, slice_grid
+from trellic.model.channels import Group, Layout
 
 strides = st.tuples(st.sampled_from([4, 8, 16]), st.sampled_from([2, 4]))
 

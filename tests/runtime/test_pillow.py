@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 import trellic.pillow
-from trellic import bundle
 from trellic.errors import BadImage, UnknownModel
+from trellic.model import bundle
 
 RGB = np.random.default_rng(5).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 

@@ -11,13 +11,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from trellic.bundle import Bundle, find
 from trellic.codec import Codec
 from trellic.engines import openvino, pool, precision
 from trellic.engines.openvino import OpenVinoEngine
 from trellic.engines.ort import OrtEngine
 from trellic.engines.precision import choose
 from trellic.errors import BadBundle, BadParameter, EngineError, MissingExtra
+from trellic.model.bundle import Bundle, find
 
 
 @pytest.fixture

@@ -17,15 +17,13 @@ from tests.runtime.family import (
     noise,
 )
 
-from trellic import bitstream, memory
-from trellic.bitstream import Chunks, Rectangle, Stream
+from trellic import bitstream
+from trellic.bitstream import Chunks, Stream
 from trellic.codec import Codec
-from trellic.errors import (
-    CorruptStream,
-    StreamError,
-    TruncatedStream,
-)
-from trellic.region import crop
+from trellic.errors import CorruptStream, StreamError, TruncatedStream
+from trellic.geometry import Rectangle
+from trellic.pipeline import memory
+from trellic.pipeline.region import crop
 
 # ---- previews ----
 
@@ -137,7 +135,7 @@ def test_damage_behind_the_needed_segments_does_not_matter(request, family, stre
     np.testing.assert_array_equal(family.decode(broken, decoder="preview"), whole)
     header = bitstream.read_header(data)
     for index in range(1 + 2 * header.slices):  # damage in them does
-        span = bitstream.read_layout(data).segment(index)
+        span = bitstream.read_contents(data).segment(index)
         if span.length:
             bad = bytearray(data)
             bad[span.end - 1] ^= 1
@@ -157,7 +155,7 @@ def test_every_decoder_that_needs_all_checks_all(family, plain_stream):
 
 
 def test_other_segments_are_not_even_looked_at(family, sliced_stream):
-    layout = bitstream.read_layout(sliced_stream)
+    layout = bitstream.read_contents(sliced_stream)
     spans = layout.needed_for(range(layout.header.slices), 2)
     spans += [bitstream.Span(s.offset, s.length + 2) for s in layout.chunks.values()]
     sparse = bytearray(len(sliced_stream))

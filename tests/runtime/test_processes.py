@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trellic import _files
 from trellic.codec import Codec
+from trellic.support import files as _files
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
 
@@ -75,7 +75,7 @@ def test_a_forked_process_may_make_a_codec_of_its_own():
 SLOW_WRITER = """
 import os, sys, time
 from pathlib import Path
-from trellic import _files
+from trellic.support import files as _files
 
 replace = os.replace
 def late(*args, **kwargs):

@@ -5,8 +5,8 @@ import pytest
 
 from trellic.entropy.tables import TOTAL
 from trellic.quantize import cpu
-from trellic.quantize.fit import MIN_HALF_WIDTH, parametric_tables, refit
-from trellic.quantize.levels import Levels
+from trellic.quantize.search_tables import SearchTables
+from trellic_training.quantization.fit import MIN_HALF_WIDTH, parametric_tables, refit
 
 SIGMAS = np.geomspace(0.2, 4, 6)
 
@@ -21,7 +21,7 @@ def latents(count=40_000, seed=1):
 def total_cost(t32, index, states, tables, lam=38):
     """Mean of 16 e^2 + lam * rate, with escapes charged without their digits."""
     k, cls = cpu.search(t32, index, 4, states, tables, lam)
-    levels = Levels.of(tables)
+    levels = SearchTables.of(tables)
     width = levels.half_width[cls, index]
     rate = levels.rate[levels.zero[cls, index] + np.where(np.abs(k) > width, width + 1, k)]
     error = (t32 - cpu.reconstruct(k, cls, index, tables)).astype(np.float64)

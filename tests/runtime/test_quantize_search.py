@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from trellic.entropy import Tables, quantized_pmf
 from trellic.quantize import cpu, reference
-from trellic.quantize.levels import Levels
 from trellic.quantize.reference import cost
+from trellic.quantize.search_tables import SearchTables
 from trellic.quantize.trellis import STATES, next_state
 
 SEARCHES = pytest.mark.parametrize("search", [reference.search, cpu.search], ids=["plain", "fast"])
@@ -54,7 +54,7 @@ def classes(k, states) -> list[int]:
 
 def path_cost(k, t32, scale_index, states, tables, lam) -> int:
     """What the indices of one path cost in all."""
-    levels = Levels.of(tables)
+    levels = SearchTables.of(tables)
     parts = zip(k, t32.tolist(), classes(k, states), scale_index.tolist(), strict=True)
     return sum(cost(index, t, cls, scale, levels, lam) for index, t, cls, scale in parts)
 
@@ -67,7 +67,7 @@ def cheapest(t32, scale_index, states, tables, lam, reach=3) -> int:
 
 def greedy(t32, scale_index, states, tables, lam, reach=6) -> list[int]:
     """Choose for each latent the best index of the quantizer at hand, with no look ahead."""
-    levels = Levels.of(tables)
+    levels = SearchTables.of(tables)
     state, path = 0, []
     for t, scale in zip(t32.tolist(), scale_index.tolist(), strict=True):
         cls = 1 + (state & 1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trellic import memory
 from trellic.codec import Codec
 from trellic.engines.openvino import has_bf16
 from trellic.errors import EngineError
 from trellic.images import Picture
+from trellic.pipeline import memory
 
 from .family import make_seeing, noise
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trellic import bitstream, memory, transforms
-from trellic.bitstream import Rectangle
+from trellic import bitstream
 from trellic.codec import Codec
-from trellic.coding import LatentCoder
 from trellic.engines.exact import probe_input
 from trellic.errors import BadParameter, CorruptStream, ImageTooLarge, TruncatedStream
+from trellic.geometry import Plane, Rectangle, slice_grid
 from trellic.images import Picture
-from trellic.layout import Plane
+from trellic.latents.coder import LatentCoder
+from trellic.pipeline import memory, transforms
 
 SIZES = [(64, 64), (200, 333), (300, 70), (65, 1)]
 SIDE = 16  # latents of a slice, the least that the format allows
@@ -168,7 +168,7 @@ def test_features_of_slices_are_those_of_the_whole(tiny, photo):
         coder, level = codec._coder(), codec.bundle.levels.at(960, 8)
         z = probe_input(layout.hyper).astype(np.int64)[:, :11]
         whole = coder._features(z, Rectangle(0, 44, 0, 48), level)
-        for part in bitstream.slice_grid(44, 48, SIDE):
+        for part in slice_grid(44, 48, SIDE):
             np.testing.assert_array_equal(
                 coder._features(z, part, level), whole[(slice(None), *part.index())]
             )
@@ -206,7 +206,7 @@ def test_latents_are_the_same_whatever_the_tiles(tiny, monkeypatch):
 
 @pytest.mark.parametrize("size", [(1000, 300), (300, 1000)])
 def test_few_slices_are_held_and_each_is_decoded_once(tiny, monkeypatch, size):
-    from trellic import latents
+    from trellic.latents import lazy as latents
 
     data = in_small_slices(tiny, picture(*size))
     monkeypatch.setattr(memory, "SIDES", (8,))
@@ -270,7 +270,7 @@ def test_a_region_is_cut_out_of_the_whole(photo, streams, monkeypatch, kind, reg
 def test_a_region_needs_only_its_slices(photo, streams):
     """Bytes of other slices may be anything: they are neither read nor checked."""
     data = bytearray(streams["slices"])
-    layout = bitstream.read_layout(bytes(data))
+    layout = bitstream.read_contents(bytes(data))
     region = (0, 0, 20, 20)
     needed = layout.needed_for([0])
     kept = np.zeros(len(data), bool)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from trellic_training import recipe
-from trellic_training.data import pack
+from trellic_training.data.photos import pack
 from trellic_training.models.photo import ModelConfig, PhotoModel
-from trellic_training.recipe import Recipe, load_recipe
+from trellic_training.recipes import codec as recipe
+from trellic_training.recipes.codec import Recipe, load_recipe
 
-RECIPES = Path(recipe.__file__).parent / "recipes"
+RECIPES = Path(recipe.__file__).parent
 
 
 def smooth(seed: int, height: int = 192, width: int = 192) -> np.ndarray:

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from trellic.coding import Quantizer
 from trellic.errors import BadParameter
-from trellic.exact.networks import evaluate
-from trellic.quantize.fit import parametric_tables
-from trellic_training import compressai
-from trellic_training.compressai import (
+from trellic.integer.networks import evaluate
+from trellic.latents.coder import Quantizer
+from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
+from trellic_training.models import compressai
+from trellic_training.models.compressai import (
     ARCHITECTURES,
     factorized_pmf,
     float_h_s,
@@ -34,9 +34,9 @@ from trellic_training.models.hyperprior import (
     scale_index,
 )
 from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS
-from trellic_training.quantizing import LoopQuantizer, sigmas_of
-from trellic_training.rates import SIGMA_MIN, scale_ratio
-from trellic_training.weights import load_weights, save_weights
+from trellic_training.models.weights import load_weights, save_weights
+from trellic_training.quantization.fit import parametric_tables
+from trellic_training.quantization.loop import LoopQuantizer, sigmas_of
 
 FOLDER = Path(__file__).parents[1] / "data" / "compressai"
 QUALITY = torch.tensor([TRAINED_QUALITY])

@@ -11,8 +11,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from trellic.errors import BadParameter
-from trellic_training.data import DeviceCrops, PackedPhotos, is_validation, pack
-from trellic_training.recipe import Phase, Recipe, load_recipe
+from trellic_training.data.photos import DeviceCrops, PackedPhotos, is_validation, pack
+from trellic_training.recipes.codec import Phase, Recipe, load_recipe
 
 # ---- packing ----
 

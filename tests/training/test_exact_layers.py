@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from trellic.exact.networks import IntegerNetwork, evaluate
+from trellic.integer.networks import IntegerNetwork, evaluate
 from trellic_training.models.exact import (
     ACTIVATION_LIMIT,
     ACTIVATION_UNIT,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from trellic_training import learning_curve
-from trellic_training.cli import load_recipe, shipped_recipe
-from trellic_training.data import PackedPhotos, pack
-from trellic_training.end_to_end import train
-from trellic_training.learning_curve import QUALITIES, LearningCurve, coded, validation_crops
+from trellic_training.cli.train import load_recipe, shipped_recipe
+from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.photo import ModelConfig, PhotoModel
+from trellic_training.stages import learning_curve
+from trellic_training.stages.end_to_end import train
+from trellic_training.stages.learning_curve import QUALITIES, LearningCurve, coded, validation_crops
 
 
 @pytest.fixture(scope="module")

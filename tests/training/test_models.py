@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from pytorch_optimizer import SOAP
 from torch import nn
 
-from trellic_training.end_to_end import to_network
+from trellic_training.losses.rates import SIGMA_MAX, SIGMA_MIN, bits, scale_ratio
 from trellic_training.models.gains import Gains
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.proxies import PROXIES, soft_round, soft_unround
-from trellic_training.optimizers import make_optimizer
-from trellic_training.rates import SIGMA_MAX, SIGMA_MIN, bits, scale_ratio
-from trellic_training.soap import Soap
+from trellic_training.optimizers.choice import make_optimizer
+from trellic_training.optimizers.soap import Soap
+from trellic_training.stages.end_to_end import to_network
 
 SIGMAS = st.floats(SIGMA_MIN, SIGMA_MAX)
 
@@ -162,7 +162,7 @@ def test_buckets_of_hyper_latents_are_those_of_the_format(model):
 
 
 def test_principal_components_are_a_good_start(model, packed):
-    from trellic_training.data import PackedPhotos
+    from trellic_training.data.photos import PackedPhotos
 
     photos = PackedPhotos(packed)
     start_from_components(model, to_network(photos.crops(np.random.default_rng(0), 100, 64)))
@@ -180,7 +180,7 @@ def test_principal_components_are_a_good_start(model, packed):
 
 def test_the_start_of_a_fine_model_hands_pixels_through(tiny_config, packed):
     """As many latents as samples, and more channels in between than a block of 2 x 2 has."""
-    from trellic_training.data import PackedPhotos
+    from trellic_training.data.photos import PackedPhotos
 
     sizes = {"stride": 4, "cell": 2, "wide": 16, "deep": 48}
     group = tiny_config.groups[0].model_copy(update={"channels": 48})

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from trellic.coding import NOT_CODED, Quantizer
 from trellic.errors import BadParameter
-from trellic.layout import Plane
-from trellic.quantize.fit import parametric_tables
-from trellic_training import finetune_cli
-from trellic_training.data import PackedPhotos
-from trellic_training.end_to_end import to_network
+from trellic.geometry import Plane
+from trellic.latents.coder import NOT_CODED, Quantizer
+from trellic_training.cli import finetune as finetune_cli
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.data.pool import Pool
+from trellic_training.losses.pmf import SymbolRates
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
-from trellic_training.pmf import SymbolRates
-from trellic_training.pool import Pool
-from trellic_training.quantized import QuantizedStage, finetune
-from trellic_training.quantizing import LoopQuantizer, latents_for_synthesis, sigmas_of
-from trellic_training.recipe import QuantizedPhase, load_quantized_recipe
-from trellic_training.stage import Clock
-from trellic_training.weights import average_of, load_weights, save_weights
+from trellic_training.models.weights import average_of, load_weights, save_weights
+from trellic_training.quantization.fit import parametric_tables
+from trellic_training.quantization.loop import LoopQuantizer, latents_for_synthesis, sigmas_of
+from trellic_training.recipes.codec import QuantizedPhase, load_quantized_recipe
+from trellic_training.stages.end_to_end import to_network
+from trellic_training.stages.quantized import QuantizedStage, finetune
+from trellic_training.stages.stage import Clock
 
 from .conftest import RECIPES
 

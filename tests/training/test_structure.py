@@ -15,8 +15,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.nn import functional
 
-from trellic_training import structure
-from trellic_training.structure import structural_error
+from trellic_training.losses import structure
+from trellic_training.losses.structure import structural_error
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "spices.png"
 

@@ -10,9 +10,14 @@ import pytest
 import torch
 
 from trellic.errors import BadParameter
-from trellic_training import cli, end_to_end, stage
-from trellic_training.data import PackedPhotos
-from trellic_training.end_to_end import (
+from trellic_training.cli import train as cli
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.models.photo import PhotoModel
+from trellic_training.models.principal import start_from_components
+from trellic_training.models.weights import average_of, load_weights, save_weights
+from trellic_training.recipes.codec import Phase
+from trellic_training.stages import end_to_end, stage
+from trellic_training.stages.end_to_end import (
     Clock,
     CropStream,
     EndToEnd,
@@ -20,10 +25,6 @@ from trellic_training.end_to_end import (
     to_network,
     train,
 )
-from trellic_training.models.photo import PhotoModel
-from trellic_training.models.principal import start_from_components
-from trellic_training.recipe import Phase
-from trellic_training.weights import average_of, load_weights, save_weights
 
 CPU = torch.device("cpu")
 

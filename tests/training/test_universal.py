@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from trellic.errors import BadParameter
-from trellic_training import cli
-from trellic_training.recipe import kind_of
+from trellic_training.cli import train as cli
+from trellic_training.recipes.codec import kind_of
 from trellic_training.universal.digits import load_digits
 from trellic_training.universal.jobs import Job, all_jobs, end_to_end, on_encoder
 from trellic_training.universal.measure import sliced_wasserstein
@@ -26,7 +26,7 @@ from trellic_training.universal.run import affordable, run_universal
 from trellic_training.universal.settings import Target, UniversalRecipe, load_universal_recipe
 from trellic_training.universal.training import Batches, Compression, fit
 
-RECIPES = Path(cli.__file__).parent / "recipes"
+RECIPES = cli.RECIPES
 TINY = {
     "kind": "universal",
     "name": "tiny",

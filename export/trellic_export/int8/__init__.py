@@ -4,6 +4,6 @@ Per layer mixed with float32: a chain of layers goes to 8 bits only where all ch
 keep the mean PSNR within a budget. Measured in docs/experiments/int8.md.
 """
 
-from .bundles import BUDGET, add_int8
+from trellic_export.int8.bundles import BUDGET, add_int8
 
 __all__ = ["BUDGET", "add_int8"]

@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from trellic.bundle import Bundle, DecoderInfo, Graph, Manifest
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter, TrellicWarning
-from trellic.layout import Layout
-from trellic_training.bundled import BundleQuantizer
-from trellic_training.data import PackedPhotos, Pixels
-from trellic_training.recipe import Kind
-
-from ..bundle import centres, digests, members, write_bundle
-from ..halves import halved, whole
-from .choose import Chooser, Mixed
+from trellic.model.bundle import Bundle, Manifest
+from trellic.model.channels import Layout
+from trellic.model.decoders import DecoderInfo, Graph
+from trellic_export.bundle import centres, digests, members, write_bundle
+from trellic_export.halves import halved, whole
+from trellic_export.int8.choose import Chooser, Mixed
+from trellic_training.data.photos import PackedPhotos, Pixels
+from trellic_training.recipes.codec import Kind
+from trellic_training.stages.samples import BundleQuantizer
 
 BUDGET = 0.03  # dB of mean PSNR on the photos it is chosen on, to stay under the bound on others
 BOUND = 0.05  # dB on photos that nothing was chosen on: more is refused

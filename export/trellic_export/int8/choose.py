@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from rich.progress import track
 
 from trellic.engines import Arrays
-
-from .equalize import RECIPES, Recipe, equalize
-from .flow import Flow
-from .ranges import Seen, chain_values, observe, ranges
-from .rewrite import rewrite
+from trellic_export.int8.equalize import RECIPES, Recipe, equalize
+from trellic_export.int8.flow import Flow
+from trellic_export.int8.ranges import Seen, chain_values, observe, ranges
+from trellic_export.int8.rewrite import rewrite
 
 Loss = Callable[[bytes], float]
 WORTH = 0.005  # dB: a recipe that costs a multiplication has to gain as much

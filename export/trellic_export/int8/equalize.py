@@ -20,8 +20,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from .flow import Chain, Flow, Layer, channel_peaks
-from .ranges import Floats, Seen
+from trellic_export.int8.flow import Chain, Flow, Layer, channel_peaks
+from trellic_export.int8.ranges import Floats, Seen
 
 Recipe = Literal["plain", "inside", "input"]
 RECIPES: tuple[Recipe, ...] = ("plain", "inside", "input")

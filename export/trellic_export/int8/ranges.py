@@ -17,8 +17,7 @@ from onnx import TensorProto, helper
 
 from trellic.engines import Arrays
 from trellic.engines.ort import OrtEngine
-
-from .flow import Chain, Layer
+from trellic_export.int8.flow import Chain, Layer
 
 BINS = 2048
 SHARES = np.linspace(0.1, 1, 10)  # of either end of what was seen

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..graphs import GraphBuilder
-from .flow import Chain, Flow, Layer, attributes_of, channel_peaks
-from .ranges import Range
+from trellic_export.graphs import GraphBuilder
+from trellic_export.int8.flow import Chain, Flow, Layer, attributes_of, channel_peaks
+from trellic_export.int8.ranges import Range
 
 Layout = Literal["nchw", "nhwc"]
 PERMUTATIONS: dict[Layout, list[int]] = {"nchw": [0, 3, 1, 2], "nhwc": [0, 2, 3, 1]}

@@ -2,11 +2,11 @@
 
 ``docs/format.md`` is its specification. A stream is made with `write`; `read` gives it back and
 checks everything, `read_prefix` gives what can be trusted of a broken one, `read_slices` what a
-region needs, `read_layout` says which bytes those are.
+region needs, `read_contents` says which bytes those are.
 """
 
-from .chunks import MAX_METADATA, Chunks
-from .container import (
+from trellic.bitstream.chunks import MAX_METADATA, Chunks
+from trellic.bitstream.container import (
     Prefix,
     Stream,
     read,
@@ -15,31 +15,21 @@ from .container import (
     read_slices,
     write,
 )
-from .header import (
-    BLOCK,
-    DEFAULT_SLICE_SIDE,
-    Header,
-    slice_grid,
-)
-from .layout import Layout, Span, read_layout
-from .rectangle import Rectangle
+from trellic.bitstream.contents import Contents, Span, read_contents
+from trellic.bitstream.header import Header
 
 __all__ = [
-    "BLOCK",
-    "DEFAULT_SLICE_SIDE",
     "MAX_METADATA",
     "Chunks",
+    "Contents",
     "Header",
-    "Layout",
     "Prefix",
-    "Rectangle",
     "Span",
     "Stream",
     "read",
+    "read_contents",
     "read_header",
-    "read_layout",
     "read_prefix",
     "read_slices",
-    "slice_grid",
     "write",
 ]

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BadParameter, CorruptStream
-from .front import MAX_STORED_CHUNK
+from trellic.bitstream.front import MAX_STORED_CHUNK
+from trellic.errors import BadParameter, CorruptStream
 
 MAX_METADATA = 1 << 24  # bytes, inflated: larger than real profiles and packets
 _ALPHA_LEVEL, _METADATA_LEVEL, _TRIAL_LEVEL = 6, 9, 1  # of zlib

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from ..constants import MAX_PIXELS
-from ..errors import CorruptStream, ImageTooLarge, StreamError, TruncatedStream
-from .chunks import Chunks, Plane, pack_chunks, read_alpha, read_metadata
-from .fields import CRC16_BYTES, CRC32_BYTES, crc16, crc32
-from .header import Header
-from .layout import WORD_BYTES, Layout, Span, pack_header, read_layout
-from .rectangle import Rectangle
+from trellic.bitstream.chunks import Chunks, Plane, pack_chunks, read_alpha, read_metadata
+from trellic.bitstream.contents import WORD_BYTES, Contents, Span, pack_header, read_contents
+from trellic.bitstream.fields import CRC16_BYTES, CRC32_BYTES, crc16, crc32
+from trellic.bitstream.header import Header
+from trellic.constants import MAX_PIXELS
+from trellic.errors import CorruptStream, ImageTooLarge, StreamError, TruncatedStream
+from trellic.geometry import Rectangle
 
 _DAMAGED = "the file is damaged; fetch it again"
 
@@ -108,10 +108,10 @@ def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
     NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream, ImageTooLarge
     """
     view = memoryview(data)
-    layout = read_layout(view)
-    _check_pixels(layout.header, max_pixels)
-    _check_size(len(view), layout.size)
-    segments = [_segment(view, layout, index) for index in range(layout.header.segments)]
+    contents = read_contents(view)
+    _check_pixels(contents.header, max_pixels)
+    _check_size(len(view), contents.size)
+    segments = [_segment(view, contents, index) for index in range(contents.header.segments)]
     if not _file_holds(view):
         raise CorruptStream(
             "the checksum of the file does not match",
@@ -119,7 +119,7 @@ def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
         )
     if len(segments[-1]) % WORD_BYTES:
         raise CorruptStream("the last segment has an odd number of bytes")
-    return Stream(layout.header, segments, _chunks(view, layout))
+    return Stream(contents.header, segments, _chunks(view, contents))
 
 
 def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefix:
@@ -133,21 +133,21 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefi
         When the picture has more than `max_pixels`.
     """
     view = memoryview(data)
-    layout = read_layout(view)
-    _check_pixels(layout.header, max_pixels)
-    whole = len(view) == layout.size and _file_holds(view)
+    contents = read_contents(view)
+    _check_pixels(contents.header, max_pixels)
+    whole = len(view) == contents.size and _file_holds(view)
     segments = [
-        _or_none(_segment, view, layout, index) if _vouched(layout, index) or whole else None
-        for index in range(layout.header.segments)
+        _or_none(_segment, view, contents, index) if _vouched(contents, index) or whole else None
+        for index in range(contents.header.segments)
     ]
     chunks = Chunks(
-        alpha=_or_none(_alpha, view, layout),
-        icc=_or_none(_metadata, view, layout, "icc"),
-        exif=_or_none(_metadata, view, layout, "exif"),
-        xmp=_or_none(_metadata, view, layout, "xmp"),
+        alpha=_or_none(_alpha, view, contents),
+        icc=_or_none(_metadata, view, contents, "icc"),
+        exif=_or_none(_metadata, view, contents, "exif"),
+        xmp=_or_none(_metadata, view, contents, "xmp"),
     )
-    lost = tuple(name for name in layout.chunks if getattr(chunks, name) is None)
-    return Prefix(layout.header, segments, chunks, whole, lost)
+    lost = tuple(name for name in contents.chunks if getattr(chunks, name) is None)
+    return Prefix(contents.header, segments, chunks, whole, lost)
 
 
 def read_slices(
@@ -183,20 +183,20 @@ def read_slices(
         Also when a part is damaged that the region does need.
     """
     view = memoryview(data)
-    layout = read_layout(view)
-    header = layout.header
+    contents = read_contents(view)
+    header = contents.header
     _check_pixels(header, max_pixels)
     steps = header.steps if steps is None else min(steps, header.steps)
     if header.slices == 1 and steps == header.steps:
         stream = read(view, max_pixels)
         return Prefix(header, stream.segments, stream.chunks, whole=True)
     segments: list[bytes | None] = [None] * header.segments
-    segments[0] = _segment(view, layout, 0)
+    segments[0] = _segment(view, contents, 0)
     for slice_ in header.slices_touching(region):
         for step in range(steps):
             index = header.segment_index(step, slice_)
-            segments[index] = _segment(view, layout, index)
-    return Prefix(header, segments, _chunks(view, layout), whole=False)
+            segments[index] = _segment(view, contents, index)
+    return Prefix(header, segments, _chunks(view, contents), whole=False)
 
 
 def read_header(data: bytes | memoryview) -> Header:
@@ -206,7 +206,7 @@ def read_header(data: bytes | memoryview) -> Header:
     ------
     NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream
     """
-    return read_layout(data).header
+    return read_contents(data).header
 
 
 def _check_pixels(header: Header, max_pixels: int) -> None:
@@ -232,41 +232,45 @@ def _check_size(seen: int, expected: int) -> None:
         )
 
 
-def _vouched(layout: Layout, index: int) -> bool:
+def _vouched(contents: Contents, index: int) -> bool:
     """Whether a CRC-16 covers the segment; the head's, checked before, covers segment 0."""
-    return index == 0 or layout.has_check(index)
+    return index == 0 or contents.has_check(index)
 
 
-def _segment(view: memoryview, layout: Layout, index: int) -> bytes:
-    span = layout.segment(index)
-    if layout.has_check(index):
+def _segment(view: memoryview, contents: Contents, index: int) -> bytes:
+    span = contents.segment(index)
+    if contents.has_check(index):
         _check(view, span, f"segment {index}")
     return bytes(view[span.offset : span.end])
 
 
-def _chunks(view: memoryview, layout: Layout) -> Chunks:
+def _chunks(view: memoryview, contents: Contents) -> Chunks:
     return Chunks(
-        alpha=_alpha(view, layout),
-        icc=_metadata(view, layout, "icc"),
-        exif=_metadata(view, layout, "exif"),
-        xmp=_metadata(view, layout, "xmp"),
+        alpha=_alpha(view, contents),
+        icc=_metadata(view, contents, "icc"),
+        exif=_metadata(view, contents, "exif"),
+        xmp=_metadata(view, contents, "xmp"),
     )
 
 
-def _alpha(view: memoryview, layout: Layout) -> Plane | None:
-    stored = _stored(view, layout, "alpha")
-    return None if stored is None else read_alpha(stored, layout.header.height, layout.header.width)
+def _alpha(view: memoryview, contents: Contents) -> Plane | None:
+    stored = _stored(view, contents, "alpha")
+    return (
+        None
+        if stored is None
+        else read_alpha(stored, contents.header.height, contents.header.width)
+    )
 
 
-def _metadata(view: memoryview, layout: Layout, name: str) -> bytes | None:
-    stored = _stored(view, layout, name)
+def _metadata(view: memoryview, contents: Contents, name: str) -> bytes | None:
+    stored = _stored(view, contents, name)
     return None if stored is None else read_metadata(stored, name)
 
 
-def _stored(view: memoryview, layout: Layout, name: str) -> memoryview | None:
-    if name not in layout.chunks:
+def _stored(view: memoryview, contents: Contents, name: str) -> memoryview | None:
+    if name not in contents.chunks:
         return None
-    span = layout.chunks[name]
+    span = contents.chunks[name]
     _check(view, span, f"the {name} chunk")
     return view[span.offset : span.end]
 

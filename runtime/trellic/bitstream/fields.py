@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptStream, TruncatedStream
+from trellic.errors import CorruptStream, TruncatedStream
 
 CRC16_BYTES = 2
 CRC32_BYTES = 4

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..constants import TRELLIS_STATES
-from ..errors import BadParameter, CorruptStream, NotATrellicFile, TruncatedStream
-from ..errors import UnsupportedVersion as Unsupported
-from .fields import Cursor, pack_varint
-from .header import (
-    CELL,
-    DEFAULT_SLICE_SIDE,
+from trellic.bitstream.fields import Cursor, pack_varint
+from trellic.bitstream.header import (
     MIN_SLICE_SIDE,
+    SIDE_MULTIPLE,
     STREAM_ID_BYTES,
     Header,
     check_side,
 )
+from trellic.constants import TRELLIS_STATES
+from trellic.errors import BadParameter, CorruptStream, NotATrellicFile, TruncatedStream
+from trellic.errors import UnsupportedVersion as Unsupported
+from trellic.geometry import DEFAULT_SLICE_SIDE
 
 SIGNATURE = b"TLC"
 VERSION = 1
@@ -139,7 +139,7 @@ def _pack_extension(extension: Extension) -> bytes:
     out = b"".join(pack_varint(chunks[name]) for name in CHUNKS if name in chunks)
     if side != DEFAULT_SLICE_SIDE:
         flags |= _SLICE_SIDE_FLAG
-        out += bytes([side // CELL])
+        out += bytes([side // SIDE_MULTIPLE])
     if seed is not None:
         flags |= _DITHER_FLAG
         out += seed.to_bytes(_SEED_BYTES, "little")
@@ -164,7 +164,7 @@ def _read_extension(cursor: Cursor) -> Extension:
                 raise CorruptStream(f"the {name} chunk has no bytes")
     side, seed = DEFAULT_SLICE_SIDE, None
     if flags & _SLICE_SIDE_FLAG:
-        side = cursor.byte("slice side") * CELL
+        side = cursor.byte("slice side") * SIDE_MULTIPLE
         if side < MIN_SLICE_SIDE or side == DEFAULT_SLICE_SIDE:
             raise CorruptStream(f"the header extension names a slice side of {side} latents")
     if flags & _DITHER_FLAG:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..constants import MAX_LANES, MAX_SEED, MAX_SIDE, TRELLIS_STATES
-from ..errors import BadParameter
-from .rectangle import Rectangle
+from trellic.constants import MAX_LANES, MAX_SEED, MAX_SIDE, TRELLIS_STATES
+from trellic.errors import BadParameter
+from trellic.geometry import DEFAULT_SLICE_SIDE, Rectangle, blocks, slice_counts
 
 MIN_QUALITY16, MAX_QUALITY16 = 16, 1600  # sixteenths
 MAX_STEPS = 8
 STREAM_ID_BYTES = 4
-BLOCK = 16  # pixels a side: what slices are measured in, whatever the model's strides
-CELL = 4  # blocks a side that the side of a slice is a multiple of: hyper-latents of any model
-DEFAULT_SLICE_SIDE = 64  # blocks
-MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of CELL
+SIDE_MULTIPLE = 4  # blocks: a slice holds whole hyper-latents of any model
+MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of SIDE_MULTIPLE
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,10 @@ class Header:
         _check_range(self.quality16, MIN_QUALITY16, MAX_QUALITY16, "quality in sixteenths")
         _check_range(self.steps, 1, MAX_STEPS, "number of context steps")
         _check_range(self.slice_side, MIN_SLICE_SIDE, MAX_SLICE_SIDE, "slice side in blocks")
-        if self.slice_side % CELL:
-            raise BadParameter(f"slice side {self.slice_side}", expected=f"a multiple of {CELL}")
+        if self.slice_side % SIDE_MULTIPLE:
+            raise BadParameter(
+                f"slice side {self.slice_side}", expected=f"a multiple of {SIDE_MULTIPLE}"
+            )
         if self.trellis not in TRELLIS_STATES:
             raise BadParameter(f"trellis of {self.trellis} states", expected=f"{TRELLIS_STATES}")
         if self.dither is not None:
@@ -137,25 +137,6 @@ class Header:
             for row in range(top // side, (bottom - 1) // side + 1)
             for column in range(left // side, (right - 1) // side + 1)
         ]
-
-
-def blocks(width: int, height: int) -> tuple[int, int]:
-    """Return the rows and columns of blocks of a picture."""
-    return -(-height // BLOCK), -(-width // BLOCK)
-
-
-def slice_counts(rows: int, columns: int, side: int) -> tuple[int, int]:
-    """Return how many slices of `side` a plane has, down and across."""
-    return -(-rows // side), -(-columns // side)
-
-
-def slice_grid(rows: int, columns: int, side: int = DEFAULT_SLICE_SIDE) -> list[Rectangle]:
-    """Return the rectangle of each slice of a plane, in slice (raster) order."""
-    return [
-        Rectangle(top, min(top + side, rows), left, min(left + side, columns))
-        for top in range(0, rows, side)
-        for left in range(0, columns, side)
-    ]
 
 
 def check_side(value: int, name: str) -> None:

@@ -207,7 +207,7 @@ def train(context: typer.Context) -> None:
     """Train a model by a recipe (extra: training)."""
     from trellic.cli.extras import dispatch
 
-    dispatch("train", "trellic_training.cli", "training", context.args)
+    dispatch("train", "trellic_training.cli.train", "training", context.args)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
@@ -217,7 +217,7 @@ def finetune(context: typer.Context) -> None:
 
     if any(argument.partition("=")[0] == "--add-decoder" for argument in context.args):
         dispatch("finetune", "trellic_export.family_cli", "export", context.args)
-    dispatch("finetune", "trellic_training.finetune_cli", "training", context.args)
+    dispatch("finetune", "trellic_training.cli.finetune", "training", context.args)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

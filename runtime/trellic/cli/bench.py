@@ -14,8 +14,8 @@ import numpy as np
 from trellic import images
 from trellic.cli.engines import Engines
 from trellic.cli.report import Report
-from trellic.cores import usable_cores
 from trellic.images import Picture
+from trellic.support.cores import usable_cores
 
 if TYPE_CHECKING:
     from trellic.codec import Codec

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 import trellic
 from trellic import images
-from trellic._files import write_atomically
 from trellic.cli import rivals
 from trellic.cli.engines import Engines
 from trellic.cli.metrics import psnr, ssim
@@ -25,6 +24,7 @@ from trellic.cli.report import Report
 from trellic.cli.rivals import Rival
 from trellic.errors import BadParameter
 from trellic.images import Picture
+from trellic.support.files import write_atomically
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import typer
 
-from trellic import bitstream, images, memory
-from trellic._files import map_bytes, read_bytes
+from trellic import bitstream, images
 from trellic.cli.decoders import Expected
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, plan
 from trellic.cli.report import Report
 from trellic.errors import NotATrellicFile
-from trellic.region import to_rectangle
+from trellic.pipeline import memory
+from trellic.pipeline.region import to_rectangle
+from trellic.support.files import map_bytes, read_bytes
 
 SIGNATURE = b"TLC"
 _Data = TypeVar("_Data", bytes, memoryview)
@@ -113,7 +114,7 @@ def _check_memory(
     data: bytes | memoryview, setting: Setting, suffix: str, expected: Expected
 ) -> None:
     """Refuse what could be decoded but not written."""
-    layout = bitstream.read_layout(data)
+    layout = bitstream.read_contents(data)
     part = to_rectangle(setting.region, layout.header.width, layout.header.height)
     height, width = part.coarser(expected.scale).shape
     alpha, networks = "alpha" in layout.chunks, expected.networks

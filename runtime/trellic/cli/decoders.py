@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trellic.choice import parse
+from trellic.model.choice import parse
 
 if TYPE_CHECKING:
-    from trellic.decoders import DecoderInfo
+    from trellic.model.decoders import DecoderInfo
 
 
 class Expected(NamedTuple):
@@ -35,7 +35,7 @@ class Expected(NamedTuple):
 
 def expect(decoder: str) -> Expected:
     """Look a decoder (``NAME`` or ``NAME:x``) up in the installed models."""
-    from trellic import bundle
+    from trellic.model import bundle
 
     name, strength = parse(decoder)
     known = [m.decoders[name] for _, m in bundle.installed() if name in m.decoders]

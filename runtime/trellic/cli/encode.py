@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import typer
 
-from trellic import images, memory
-from trellic._files import read_bytes
+from trellic import images
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, plan
 from trellic.cli.report import Report
+from trellic.pipeline import memory
+from trellic.support.files import read_bytes
 
 SUFFIX = ".tlc"
 _LARGE = 2**20  # bytes of a picture file that take long enough for a progress display

@@ -31,7 +31,7 @@ def load_codec(model: str, device: str, precision: str) -> Codec:
 
 def find_stream(stream_id: bytes) -> str:
     """Path of the installed model that a stream was made with."""
-    from trellic import bundle
+    from trellic.model import bundle
 
     return str(bundle.find_stream(stream_id.hex()))
 

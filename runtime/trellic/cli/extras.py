@@ -20,7 +20,8 @@ def dispatch(command: str, module: str, extra: str, arguments: Sequence[str]) ->
     command : str
         Its name, for the error message.
     module : str
-        Such as ``trellic_training.cli``; its ``main(arguments)`` returns an exit code or None.
+        Such as ``trellic_training.cli.train``; its ``main(arguments)`` returns an exit code
+        or None.
     extra : str
         The extra that brings what the module needs.
     arguments : sequence of str

@@ -12,7 +12,8 @@ from trellic.cli.report import Report
 from trellic.constants import MAX_SIDE
 
 if TYPE_CHECKING:
-    from trellic.bundle import DecoderInfo, Manifest
+    from trellic.model.bundle import Manifest
+    from trellic.model.decoders import DecoderInfo
 
 
 def run(file: str, as_json: bool) -> None:
@@ -32,7 +33,7 @@ def run(file: str, as_json: bool) -> None:
 
 def _fields(data: bytes) -> dict[str, object]:
     """Describe a whole stream; sizes in bytes."""
-    layout = bitstream.read_layout(data)
+    layout = bitstream.read_contents(data)
     header = layout.header
     stream_id = header.stream_id.hex()
     manifest = _manifest(stream_id)
@@ -56,7 +57,7 @@ def _fields(data: bytes) -> dict[str, object]:
 
 
 def _decoders(
-    layout: bitstream.Layout, size: int, manifest: Manifest | None
+    layout: bitstream.Contents, size: int, manifest: Manifest | None
 ) -> dict[str, dict[str, object]] | None:
     """Describe the decoders that the installed model has, and count the bytes that each reads."""
     if manifest is None:
@@ -67,7 +68,7 @@ def _decoders(
     }
 
 
-def _read_by(info: DecoderInfo, layout: bitstream.Layout, size: int, manifest: Manifest) -> int:
+def _read_by(info: DecoderInfo, layout: bitstream.Contents, size: int, manifest: Manifest) -> int:
     steps = info.steps_in(manifest.layout)
     if steps == layout.header.steps:
         return size
@@ -76,7 +77,7 @@ def _read_by(info: DecoderInfo, layout: bitstream.Layout, size: int, manifest: M
     return sum(span.length for span in spans) + sum(chunks)
 
 
-def _parts(layout: bitstream.Layout, size: int) -> dict[str, int]:
+def _parts(layout: bitstream.Contents, size: int) -> dict[str, int]:
     """Count the bytes of each part; what is left over are lengths and checks."""
     header = layout.header
     steps = [
@@ -94,7 +95,7 @@ def _parts(layout: bitstream.Layout, size: int) -> dict[str, int]:
 
 def _manifest(stream_id: str) -> Manifest | None:
     """Manifest of the installed model that decodes the stream, if there is one."""
-    from trellic import bundle
+    from trellic.model import bundle
 
     for _, manifest in bundle.installed():
         if manifest.stream_id == stream_id:

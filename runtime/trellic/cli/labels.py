@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 
 from trellic import bitstream
-from trellic._files import map_bytes
 from trellic.cli.decode import LARGE, Setting, checked
 from trellic.cli.engines import Engines
 from trellic.cli.report import Report
 from trellic.errors import BadParameter
+from trellic.support.files import map_bytes
 
 SHOWN = 5  # labels a file
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trellic import bundle
-from trellic._files import read_bytes
 from trellic.cli import decoders
 from trellic.cli.report import fail
 from trellic.errors import TrellicError
+from trellic.model import bundle
+from trellic.support.files import read_bytes
 
 
 def run(as_json: bool) -> None:
@@ -33,7 +33,7 @@ def add(path: str) -> None:
     typer.Exit
         With code 1 if it is no valid bundle or cannot be copied.
     """
-    from trellic._files import write_atomically
+    from trellic.support.files import write_atomically
 
     try:
         data = read_bytes(path)

@@ -9,9 +9,9 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from trellic.choice import parse
 from trellic.constants import DEFAULT_QUALITY, MAX_SEED, TRELLIS_STATES
 from trellic.errors import BadParameter
+from trellic.model.choice import parse
 
 
 class Device(enum.StrEnum):

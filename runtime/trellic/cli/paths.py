@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
-from trellic._files import write_atomically
 from trellic.errors import BadParameter
+from trellic.support.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import EngineError, TrellicWarning
-from ..exact.networks import IntegerNetwork
-from . import Engine
+from trellic.engines import Engine
+from trellic.errors import EngineError, TrellicWarning
+from trellic.integer.networks import IntegerNetwork
 
 PROBE_SIZE = 12  # of the probe's input planes: room for each border effect of a 5x5 kernel
 Float = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import Arrays, Engine
+from trellic.engines import Arrays, Engine
 
 
 class Mixture:

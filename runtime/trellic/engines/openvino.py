@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import EngineError, MissingExtra
-from . import Arrays
-from .ort import first_line
+from trellic.engines import Arrays
+from trellic.engines.ort import first_line
+from trellic.errors import EngineError, MissingExtra
 
 SETTINGS: dict[str, Any] = {
     "INFERENCE_PRECISION_HINT": "bf16",

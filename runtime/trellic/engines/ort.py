@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ..errors import EngineError, MissingExtra
-from . import Arrays
+from trellic.engines import Arrays
+from trellic.errors import EngineError, MissingExtra
 
 PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],

@@ -6,15 +6,16 @@ import threading
 
 import numpy as np
 
-from .. import choice
-from ..bundle import Bundle, Graph
-from ..errors import BadParameter
-from ..exact.compiled import CompiledNetwork, gives_bytes, runs_compiled
-from . import Engine
-from .exact import ExactNetwork
-from .openvino import OpenVinoEngine
-from .ort import OrtEngine, resolve_device
-from .precision import choose
+from trellic.engines import Engine
+from trellic.engines.exact import ExactNetwork
+from trellic.engines.openvino import OpenVinoEngine
+from trellic.engines.ort import OrtEngine, resolve_device
+from trellic.engines.precision import choose
+from trellic.errors import BadParameter
+from trellic.integer.compiled import CompiledNetwork, gives_bytes, runs_compiled
+from trellic.model import choice
+from trellic.model.bundle import Bundle
+from trellic.model.decoders import Graph
 
 
 def find_decoder(bundle: Bundle, name: str) -> Graph:

@@ -6,9 +6,9 @@ import functools
 from pathlib import Path
 from typing import Literal, get_args
 
-from ..bundle import Bundle
-from ..errors import BadParameter, EngineError
-from .openvino import has_bf16, missing_for_bf16
+from trellic.engines.openvino import has_bf16, missing_for_bf16
+from trellic.errors import BadParameter, EngineError
+from trellic.model.bundle import Bundle
 
 Precision = Literal["fp32", "bf16", "int8", "fp16"]
 PRECISIONS = ("auto", *get_args(Precision))

@@ -6,9 +6,9 @@ The words of a group end at ``words[at]`` when a kernel is called and begin at w
 import numpy as np
 import numpy.typing as npt
 
-from trellic._numba import njit
 from trellic.entropy.lanes import EXPONENT_BITS, GROUP, MAX_DIGITS, Uint16s, Uint32s
 from trellic.entropy.tables import ESCAPE_FLAG, PRECISION
+from trellic.support.numba import njit
 
 Int32s = npt.NDArray[np.int32]
 Uint64s = npt.NDArray[np.uint64]

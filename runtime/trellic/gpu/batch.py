@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trellic.bitstream import Rectangle, slice_grid
-from trellic.entropy import cuda_jobs
-from trellic.exact import cuda as kernels
-from trellic.exact.levels import GAIN_BITS, Level
-from trellic.layout import Layout, Plane, Step
-from trellic.quantize.levels import STEP32
+from trellic.geometry import Plane, Rectangle, slice_grid
+from trellic.gpu import jobs as cuda_jobs
+from trellic.gpu.kernels import predict as kernels
+from trellic.model.channels import Layout, Step
+from trellic.model.quality import GAIN_BITS, Level
+from trellic.quantize.search_tables import STEP32
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]

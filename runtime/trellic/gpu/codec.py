@@ -11,11 +11,6 @@ import numpy.typing as npt
 from numba import cuda
 
 from trellic import bitstream
-from trellic._device import Device, DeviceArray, default_device, gpu_name
-from trellic.bitstream import DEFAULT_SLICE_SIDE, slice_grid
-from trellic.bundle import Bundle
-from trellic.choice import choose
-from trellic.coding import CodedLatents
 from trellic.constants import (
     DEFAULT_DECODER,
     DEFAULT_QUALITY,
@@ -24,16 +19,21 @@ from trellic.constants import (
     TRELLIS_STATES,
 )
 from trellic.errors import BadImage, BadParameter, CorruptStream, EngineError, UnknownModel
-from trellic.exact.networks import outputs
+from trellic.geometry import DEFAULT_SLICE_SIDE, slice_grid
 from trellic.gpu import cache, tensorrt
 from trellic.gpu.batch import Image, Images, Run
+from trellic.gpu.coder import BatchCoder, view
+from trellic.gpu.device import Device, DeviceArray, default_device, gpu_name
 from trellic.gpu.dlpack import DeviceImage, lies_there, taken
 from trellic.gpu.engines import DeviceEngine, ProbedEngines
-from trellic.gpu.latents import BatchCoder, view
+from trellic.gpu.kernels import pixels as pixel_kernels
 from trellic.gpu.ort import OrtDeviceEngine
-from trellic.images import cuda as pixel_kernels
-from trellic.quantize.cuda import ROWS
-from trellic.rate_control import to_quality16
+from trellic.gpu.search import ROWS
+from trellic.integer.networks import outputs
+from trellic.latents.coder import CodedLatents
+from trellic.model.bundle import Bundle
+from trellic.model.choice import choose
+from trellic.pipeline.rate_control import to_quality16
 
 
 class Engines(Protocol):

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
-from trellic._cuda import SIMULATED
-from trellic._device import DeviceArray, address
-from trellic.codec import DLPACK_CUDA
 from trellic.errors import BadImage
+from trellic.gpu.device import DeviceArray, address
+from trellic.gpu.kernels.kernel import SIMULATED
+from trellic.gpu.where import DLPACK_CUDA
 
 CPU: Final = 1  # DLDeviceType
 KINDS: Final = (CPU,) if SIMULATED else DLPACK_CUDA

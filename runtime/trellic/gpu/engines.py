@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trellic._device import Device, DeviceArray
-from trellic.bundle import Bundle, Graph
 from trellic.engines import Arrays
 from trellic.engines.exact import PROBE_SIZE, digest, probe_input
 from trellic.engines.pool import find_decoder
 from trellic.errors import TrellicWarning
-from trellic.exact.networks import IntegerNetwork, outputs
+from trellic.gpu.device import Device, DeviceArray
+from trellic.integer.networks import IntegerNetwork, outputs
+from trellic.model.bundle import Bundle
+from trellic.model.decoders import Graph
 
 
 class DeviceEngine(Protocol):

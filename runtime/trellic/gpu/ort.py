@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trellic._cuda import SIMULATED
-from trellic._device import Device, DeviceArray, address
 from trellic.engines.ort import first_line, onnxruntime
 from trellic.errors import EngineError
+from trellic.gpu.device import Device, DeviceArray, address
+from trellic.gpu.kernels.kernel import SIMULATED
 
 WHERE = "cpu" if SIMULATED else "cuda"
 Key = tuple[tuple[int, tuple[int, ...]], ...]

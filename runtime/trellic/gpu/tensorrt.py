@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trellic._device import Device, DeviceArray, address, available, gpu_name
-from trellic.bundle import Bundle
 from trellic.engines.pool import find_decoder
 from trellic.errors import EngineError, MissingExtra
 from trellic.gpu import cache
+from trellic.gpu.device import Device, DeviceArray, address, available, gpu_name
+from trellic.model.bundle import Bundle
 
 Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]  # min, best, max
 TYPICAL = (1088, 1920)  # pixels of the picture that an engine is tuned for

@@ -12,14 +12,7 @@ import numpy.typing as npt
 from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage
 from trellic.images.metadata import Metadata, metadata_of, turn
-from trellic.images.picture import (
-    Picture,
-    Pixels,
-    check_size,
-    from_array,
-    round_to_8_bits,
-    warn,
-)
+from trellic.images.picture import Picture, Pixels, check_size, from_array, round_to_8_bits, warn
 
 if TYPE_CHECKING:
     from PIL import Image

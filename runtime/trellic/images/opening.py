@@ -9,12 +9,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from trellic._files import read_bytes
 from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage, ImageTooLarge
 from trellic.images.modes import from_pil, raw_modes_of
 from trellic.images.picture import Picture, check_size
 from trellic.images.sniff import describe, picture_format
+from trellic.support.files import read_bytes
 
 if TYPE_CHECKING:
     from PIL import Image

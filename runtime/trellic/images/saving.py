@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trellic._files import write_atomically
 from trellic.errors import BadImage, BadParameter
 from trellic.images.metadata import EXIF_PREFIX, about_the_photo
 from trellic.images.picture import Picture, to_array, warn
+from trellic.support.files import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image

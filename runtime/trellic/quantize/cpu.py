@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from trellic._numba import njit
 from trellic.quantize.cpu_branches import (
     MEMO_RANGE,
     RENORMALISE,
@@ -24,15 +23,16 @@ from trellic.quantize.cpu_branches import (
     level_of,
 )
 from trellic.quantize.cpu_wide import WIDE, search_lanes
-from trellic.quantize.levels import (
+from trellic.quantize.reference import round_to_step
+from trellic.quantize.search_tables import (
     Int32s,
     Uint8s,
     checked_arguments,
     checked_indices,
     clamp_limit,
 )
-from trellic.quantize.reference import round_to_step
 from trellic.quantize.trellis import next_state
+from trellic.support.numba import njit
 
 if TYPE_CHECKING:
     from trellic.entropy.tables import Tables

@@ -6,8 +6,8 @@ for small t.
 
 from typing import Any, Final
 
-from trellic._numba import njit
-from trellic.quantize.levels import MAX_INDEX, STEP32, Int32s
+from trellic.quantize.search_tables import MAX_INDEX, STEP32, Int32s
+from trellic.support.numba import njit
 
 MEMO_RANGE: Final = 8 * STEP32  # |t32| below which branches are remembered
 UNKNOWN: Final = -32768  # no index yet in the scalar memo

@@ -8,15 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from trellic._numba import njit
-from trellic.quantize.cpu_branches import (
-    MEMO_RANGE,
-    RENORMALISE,
-    UNREACHABLE,
-    best,
-    branches,
-)
-from trellic.quantize.levels import Int32s, Uint8s
+from trellic.quantize.cpu_branches import MEMO_RANGE, RENORMALISE, UNREACHABLE, best, branches
+from trellic.quantize.search_tables import Int32s, Uint8s
+from trellic.support.numba import njit
 
 WIDE: Final = 16  # lanes that advance together: one vector of 512 bits, or two of 256
 

@@ -9,7 +9,7 @@ stream, the number of its slice and its own number in the slice::
     encoder: k = floor(t + e + 1/2)      decoder: k - e      with e = (2 u + 1) / 128 step
 
 All in integers. `trellic.quantize.dither_cpu` has the compiled twins, and
-`trellic.quantize.dither_cuda` those for a GPU.
+`trellic.gpu.dither` those for a GPU.
 
 References
 ----------
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.constants import MAX_SEED
-from trellic.quantize.levels import STEP32, Int32s, Uint8s, clamp_limit
+from trellic.quantize.search_tables import STEP32, Int32s, Uint8s, clamp_limit
 
 FIRST_CLASS: Final = 3  # class of bucket 0
 BUCKETS: Final = 16

@@ -2,16 +2,9 @@
 
 import numpy as np
 
-from trellic._numba import njit
-from trellic.quantize.dither import (
-    FIRST_CLASS,
-    HALF64,
-    MULTIPLIERS,
-    NOISE_SHIFT,
-    Int8s,
-    slice_key,
-)
-from trellic.quantize.levels import Int32s, Uint8s, clamp_limit
+from trellic.quantize.dither import FIRST_CLASS, HALF64, MULTIPLIERS, NOISE_SHIFT, Int8s, slice_key
+from trellic.quantize.search_tables import Int32s, Uint8s, clamp_limit
+from trellic.support.numba import njit
 
 __all__ = ["classes", "noise", "quantize", "reconstruct", "slice_key"]
 

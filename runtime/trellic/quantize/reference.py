@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trellic.quantize.levels import (
+from trellic.quantize.search_tables import (
     MAX_INDEX,
     STEP32,
     Int32s,
-    Levels,
+    SearchTables,
     Uint8s,
     checked_arguments,
     checked_indices,
@@ -37,7 +37,7 @@ def base_level(k: int, cls: int, step: int) -> int:
     return (2 * k - sign * (cls - 1)) * step
 
 
-def level(k: int, cls: int, index: int, levels: Levels) -> int:
+def level(k: int, cls: int, index: int, levels: SearchTables) -> int:
     """Return the reconstruction of index `k`, in 1/32 step."""
     if k == 0:
         return 0
@@ -45,7 +45,7 @@ def level(k: int, cls: int, index: int, levels: Levels) -> int:
     return base_level(k, cls, levels.step) - (offset if k > 0 else -offset)
 
 
-def rate64(k: int, cls: int, index: int, levels: Levels) -> int:
+def rate64(k: int, cls: int, index: int, levels: SearchTables) -> int:
     """Return what the coder spends on index `k`, in 1/64 bit."""
     width = int(levels.half_width[cls, index])
     zero = int(levels.zero[cls, index])
@@ -54,14 +54,14 @@ def rate64(k: int, cls: int, index: int, levels: Levels) -> int:
     return int(levels.rate[zero + width + 1]) + escape_rate(abs(k) - width - 1)
 
 
-def cost(k: int, t: int, cls: int, index: int, levels: Levels, lam: int) -> int:
+def cost(k: int, t: int, cls: int, index: int, levels: SearchTables, lam: int) -> int:
     """Return ``16 * error^2 + lam * rate`` of one index."""
     error = t - level(k, cls, index, levels)
     return DISTORTION_WEIGHT * error * error + lam * rate64(k, cls, index, levels)
 
 
 def best_index(
-    t: int, cls: int, parity: int | None, index: int, levels: Levels, lam: int
+    t: int, cls: int, parity: int | None, index: int, levels: SearchTables, lam: int
 ) -> tuple[int, int]:
     """Return the cheapest index of one parity (None: of both) and its cost.
 
@@ -85,7 +85,7 @@ def best_index(
 
 
 def _search_lane(
-    t32: list[int], scale_index: list[int], table: Uint8s, levels: Levels, lam: int
+    t32: list[int], scale_index: list[int], table: Uint8s, levels: SearchTables, lam: int
 ) -> list[int]:
     """Viterbi search of one path that starts in state 0 and may end in any state."""
     states = len(table)
@@ -142,7 +142,7 @@ def search(
     ----------
     t32 : int32, shape (n,)
         Latents less their mean, in 1/32 step. Values beyond what indices of magnitude 32767 reach
-        are clamped (see `trellic.quantize.levels.clamp_limit`).
+        are clamped (see `trellic.quantize.search_tables.clamp_limit`).
     scale_index : uint8, shape (n,)
         Which table each latent uses.
     lanes

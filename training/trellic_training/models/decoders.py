@@ -15,10 +15,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from trellic.decoders import Scale
-from trellic.layout import Layout
-
-from .transforms import ANCHORS, Chain, DepthBlock, DetailSynthesis, synthesis
+from trellic.model.channels import Layout
+from trellic.model.decoders import Scale
+from trellic_training.models.transforms import (
+    ANCHORS,
+    Chain,
+    DepthBlock,
+    DetailSynthesis,
+    synthesis,
+)
 
 Blocks = Annotated[int, Field(ge=0, le=64)]
 Width = Annotated[int, Field(ge=1, le=4096)]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trellic.exact.networks import NO_TABLE, IntegerLayer
+from trellic.integer.networks import NO_TABLE, IntegerLayer
 
 ACTIVATION_UNIT = 2.0**-4  # one integer step of a hidden activation, in real units
 ACTIVATION_LIMIT = 127  # hidden activations and network inputs are at most this, as integers

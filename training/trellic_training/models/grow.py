@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .photo import ModelConfig, PhotoModel
-from .principal import LATENT_SCALE, scale_bias, start_from_components
-from .transforms import DepthBlock, DetailAnalysis, DetailSynthesis
+from trellic_training.models.photo import ModelConfig, PhotoModel
+from trellic_training.models.principal import LATENT_SCALE, scale_bias, start_from_components
+from trellic_training.models.transforms import DepthBlock, DetailAnalysis, DetailSynthesis
 
 WITH_DETAILS = (DetailAnalysis, DetailSynthesis)
 MIDDLE = 50.0

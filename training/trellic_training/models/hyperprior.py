@@ -26,13 +26,18 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trellic.layout import Group
-
-from ..rates import SIGMA_MIN, scale_ratio
-from .exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
-from .gains import Gains
-from .photo import MEAN_LIMIT, MEAN_UNIT, SCALE_PARTS, ModelConfig, PhotoModel
-from .transforms import Chain
+from trellic.model.channels import Group
+from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
+from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
+from trellic_training.models.gains import Gains
+from trellic_training.models.photo import (
+    MEAN_LIMIT,
+    MEAN_UNIT,
+    SCALE_PARTS,
+    ModelConfig,
+    PhotoModel,
+)
+from trellic_training.models.transforms import Chain
 
 Architecture = Literal["bmshj2018_hyperprior", "mbt2018_mean"]
 LATENT_UNIT = 8.0  # y at the trained rate to one of f: lets means be large in units of 2**-9 of f

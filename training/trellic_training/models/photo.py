@@ -24,14 +24,26 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from trellic.exact.levels import LEVEL_CENTRE
-from trellic.layout import Group, Layout, Step
-
-from ..rates import SIGMA_MIN, bits, scale_ratio
-from .exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv, depthwise, pointwise, round_through
-from .gains import Gains
-from .proxies import PROXIES, ProxyName
-from .transforms import ANCHORS, DepthBlock, analysis, hyper_analysis, synthesis
+from trellic.model.channels import Group, Layout, Step
+from trellic.model.quality import LEVEL_CENTRE
+from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
+from trellic_training.models.exact import (
+    ACTIVATION_LIMIT,
+    ACTIVATION_UNIT,
+    ExactConv,
+    depthwise,
+    pointwise,
+    round_through,
+)
+from trellic_training.models.gains import Gains
+from trellic_training.models.proxies import PROXIES, ProxyName
+from trellic_training.models.transforms import (
+    ANCHORS,
+    DepthBlock,
+    analysis,
+    hyper_analysis,
+    synthesis,
+)
 
 MEAN_UNIT = 2.0**-9  # of a latent before its gain
 MEAN_LIMIT = 2**16 - 1

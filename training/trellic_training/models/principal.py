@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..rates import SIGMA_MIN, scale_ratio
-from .photo import Heads, PhotoModel
-from .transforms import DepthBlock
+from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
+from trellic_training.models.photo import Heads, PhotoModel
+from trellic_training.models.transforms import DepthBlock
 
 LATENT_SCALE = 4.0  # latents per unit of an orthonormal coefficient of pixels in [-1/2, 1/2]
 RESIDUAL_SCALE = 0.1  # of the last layer of each residual branch

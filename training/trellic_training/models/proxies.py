@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .exact import round_through
+from trellic_training.models.exact import round_through
 
 ProxyName = Literal["noise", "straight-through", "mixed", "soft-rounding"]
 Proxy = Callable[[Tensor], tuple[Tensor, Tensor]]

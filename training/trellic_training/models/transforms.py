@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .gains import QUALITY_MAX, QUALITY_MIN
+from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 
 ANCHORS = 9  # qualities at which modulated blocks have scales and shifts
 STEM = 8  # pixel-unshuffle factor at the picture side: half the stride

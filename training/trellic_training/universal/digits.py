@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from trellic.errors import BadParameter
-
-from .networks import CLASSES, SIDE
+from trellic_training.universal.networks import CLASSES, SIDE
 
 FILES = {"training": "train", "test": "t10k"}
 IMAGES, LABELS = 0x803, 0x801  # magic numbers: unsigned bytes, three axes and one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .settings import Latent, Target, UniversalRecipe
+from trellic_training.universal.settings import Latent, Target, UniversalRecipe
 
 
 @dataclass(frozen=True)

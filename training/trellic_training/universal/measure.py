@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .digits import Digits
-from .networks import Critic
-from .quantizer import DitheredQuantizer
-from .training import Batches, critic_loss, critic_optimizer
+from trellic_training.universal.digits import Digits
+from trellic_training.universal.networks import Critic
+from trellic_training.universal.quantizer import DitheredQuantizer
+from trellic_training.universal.training import Batches, critic_loss, critic_optimizer
 
 DITHER_SEED, PROJECTION_SEED = 2, 3  # the same for every model
 CHUNK = 1000  # digits decoded at once

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .jobs import Job
-from .measure import decode_all
-from .networks import SIDE, Decoder, Encoder
-from .quantizer import DitheredQuantizer
+from trellic_training.universal.jobs import Job
+from trellic_training.universal.measure import decode_all
+from trellic_training.universal.networks import SIDE, Decoder, Encoder
+from trellic_training.universal.quantizer import DitheredQuantizer
 
 COLUMNS = 16
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .jobs import end_to_end, mixture_of
-from .results import Point, end_to_end_of, on_encoder_of
-from .settings import Target, UniversalRecipe
+from trellic_training.universal.jobs import end_to_end, mixture_of
+from trellic_training.universal.results import Point, end_to_end_of, on_encoder_of
+from trellic_training.universal.settings import Target, UniversalRecipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .jobs import all_jobs, end_to_end, mixture_of
-from .plots import draw_all
-from .results import Point, end_to_end_of, on_encoder_of, penalty_at, read_points
-from .settings import Target, UniversalRecipe
+from trellic_training.universal.jobs import all_jobs, end_to_end, mixture_of
+from trellic_training.universal.plots import draw_all
+from trellic_training.universal.results import (
+    Point,
+    end_to_end_of,
+    on_encoder_of,
+    penalty_at,
+    read_points,
+)
+from trellic_training.universal.settings import Target, UniversalRecipe
 
 Cell = str | float | None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .settings import Latent, Target
+from trellic_training.universal.settings import Latent, Target
 
 
 @dataclass(frozen=True)

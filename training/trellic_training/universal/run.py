@@ -18,16 +18,21 @@ import typer
 from torch import nn
 
 from trellic.errors import BadParameter
-
-from ..stage import Clock
-from .digits import load_digits
-from .jobs import Job, all_jobs, end_to_end, mixture_of
-from .measure import Measuring, decode_all, scores, sliced_wasserstein, wasserstein
-from .networks import Classifier, Encoder
-from .pictures import draw_digits
-from .report import write_report
-from .settings import Target, UniversalRecipe
-from .training import Batches, Classification, Compression, fit
+from trellic_training.stages.stage import Clock
+from trellic_training.universal.digits import load_digits
+from trellic_training.universal.jobs import Job, all_jobs, end_to_end, mixture_of
+from trellic_training.universal.measure import (
+    Measuring,
+    decode_all,
+    scores,
+    sliced_wasserstein,
+    wasserstein,
+)
+from trellic_training.universal.networks import Classifier, Encoder
+from trellic_training.universal.pictures import draw_digits
+from trellic_training.universal.report import write_report
+from trellic_training.universal.settings import Target, UniversalRecipe
+from trellic_training.universal.training import Batches, Classification, Compression, fit
 
 PROBE_STEPS = (3, 12)  # to warm up, and to time
 GRIDS = {"perception", "classification", "rates"}  # may grow: they leave other models as they are

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..recipe import load_as
+from trellic_training.recipes.codec import load_as
 
 Weight = Annotated[float, Field(ge=0, le=100)]
 Latent = tuple[Annotated[int, Field(ge=1, le=256)], Annotated[int, Field(ge=2, le=256)]]
@@ -80,5 +80,5 @@ class UniversalRecipe(Settings):
 
 
 def load_universal_recipe(path: Path) -> UniversalRecipe:
-    """Read and check a recipe; errors are those of `trellic_training.recipe.load_as`."""
+    """Read and check a recipe; errors are those of `trellic_training.recipes.codec.load_as`."""
     return load_as(path, UniversalRecipe)

@@ -15,12 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from ..stage import HARMLESS
-from .digits import Digits
-from .jobs import Job
-from .networks import Classifier, Critic, Decoder, Encoder, gradient_penalty
-from .quantizer import DitheredQuantizer
-from .settings import Target
+from trellic_training.stages.stage import HARMLESS
+from trellic_training.universal.digits import Digits
+from trellic_training.universal.jobs import Job
+from trellic_training.universal.networks import (
+    Classifier,
+    Critic,
+    Decoder,
+    Encoder,
+    gradient_penalty,
+)
+from trellic_training.universal.quantizer import DitheredQuantizer
+from trellic_training.universal.settings import Target
 
 PENALTY = 10.0  # weight of the gradient penalty (Gulrajani et al. 2017)
 DROP_FROM, DROP = 2 / 3, 1 / 5  # the papers' schedule: a fifth of the rate after 20 of 30 epochs

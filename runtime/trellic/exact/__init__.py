@@ -1,1 +1,0 @@
-"""The integer side of a model: networks and quality tables that decide every symbol."""

@@ -1,0 +1,135 @@
+"""Rectangles, planes and slices: of pixels, latents or hyper-latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+Window = tuple[slice, slice, slice]  # of a plane (channels, rows, columns)
+STRIDE: Final = 16  # pixels per latent, each way, of a model that does not say otherwise
+CELL: Final = 4  # latents per hyper-latent, each way, of such a model
+BLOCK = 16  # pixels a side: what slices are measured in, whatever the model's strides
+DEFAULT_SLICE_SIDE = 64  # blocks
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A rectangle, ends excluded: ``plane[top:bottom, left:right]``."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def area(self) -> int:
+        """How many of whatever it is a rectangle of."""
+        return self.shape[0] * self.shape[1]
+
+    def within(self, other: Rectangle) -> Rectangle:
+        """Return what both share; where they do not meet, its area is of no use."""
+        return Rectangle(
+            max(self.top, other.top),
+            min(self.bottom, other.bottom),
+            max(self.left, other.left),
+            min(self.right, other.right),
+        )
+
+    def grown(self, by: int) -> Rectangle:
+        """Return it with a margin all round."""
+        return Rectangle(self.top - by, self.bottom + by, self.left - by, self.right + by)
+
+    def finer(self, by: int) -> Rectangle:
+        """Return the same rectangle in units ``by`` times as small: pixels of latents."""
+        return Rectangle(by * self.top, by * self.bottom, by * self.left, by * self.right)
+
+    def coarser(self, by: int) -> Rectangle:
+        """Return the least rectangle around it in units ``by`` times as large."""
+        return Rectangle(
+            self.top // by, -(-self.bottom // by), self.left // by, -(-self.right // by)
+        )
+
+    def index(self, origin: Rectangle | None = None) -> tuple[slice, slice]:
+        """Return where it lies in a plane, or in the part of one that ``origin`` is."""
+        top, left = (origin.top, origin.left) if origin else (0, 0)
+        return (
+            slice(self.top - top, self.bottom - top),
+            slice(self.left - left, self.right - left),
+        )
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Latent planes of one picture.
+
+    Attributes
+    ----------
+    width, height : of the picture, in pixels
+    stride : pixels per latent, each way
+    cell : latents per hyper-latent, each way
+    """
+
+    width: int
+    height: int
+    stride: int = STRIDE
+    cell: int = CELL
+
+    @property
+    def hyper_stride(self) -> int:
+        """Pixels per hyper-latent, each way; pictures are padded to multiples of this."""
+        return self.stride * self.cell
+
+    @property
+    def block(self) -> int:
+        """Latents in the side of a block, in which a file counts its slices."""
+        return BLOCK // self.stride
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width in pixels after padding."""
+        return _up(self.height, self.hyper_stride), _up(self.width, self.hyper_stride)
+
+    @property
+    def latents(self) -> tuple[int, int]:
+        """Rows and columns of the latent plane."""
+        height, width = self.padded
+        return height // self.stride, width // self.stride
+
+    @property
+    def hyper(self) -> tuple[int, int]:
+        """Rows and columns of the hyper-latent plane."""
+        height, width = self.padded
+        return height // self.hyper_stride, width // self.hyper_stride
+
+    @property
+    def coded(self) -> tuple[int, int]:
+        """Rows and columns of latents that touch the picture; those beyond are not coded."""
+        return -(-self.height // self.stride), -(-self.width // self.stride)
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def blocks(width: int, height: int) -> tuple[int, int]:
+    """Return the rows and columns of blocks of a picture."""
+    return -(-height // BLOCK), -(-width // BLOCK)
+
+
+def slice_counts(rows: int, columns: int, side: int) -> tuple[int, int]:
+    """Return how many slices of `side` a plane has, down and across."""
+    return -(-rows // side), -(-columns // side)
+
+
+def slice_grid(rows: int, columns: int, side: int = DEFAULT_SLICE_SIDE) -> list[Rectangle]:
+    """Return the rectangle of each slice of a plane, in slice (raster) order."""
+    return [
+        Rectangle(top, min(top + side, rows), left, min(left + side, columns))
+        for top in range(0, rows, side)
+        for left in range(0, columns, side)
+    ]

@@ -1,0 +1,339 @@
+"""CUDA kernels of the exact part: the integers of `reference`, for a batch of slices at once.
+
+Block (x, y) of a kernel works for row x of its table, and threads of all y take strides. Coded
+latents are brought together in order (compaction) in three launches: tiles of 256 latents count
+theirs, a warp for each slice sums the counts up, and the tiles write theirs where they belong.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numba import cuda, int32
+
+from trellic.gpu.jobs import SYMBOL_AT
+from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, product, shuffle
+from trellic.latents.reference import MEAN_LIMIT
+
+# Columns of the table of slices.
+IMAGE: Final = 0
+HEIGHT: Final = 1  # of the slice, in latents
+WIDTH: Final = 2
+V_AT: Final = 3  # where the slice's latents begin, (channels, height, width)
+F_AT: Final = 4  # where its window of the picture's latents begins
+F_ROW: Final = 5  # from one row to the next there
+F_PLANE: Final = 6  # from one channel to the next
+FEATURE_AT: Final = 7  # the same for the features, whose strides are those of the latents
+ROWS: Final = 8  # latents of later rows or columns are never coded
+COLUMNS: Final = 9
+SLICE_COLUMNS: Final = 10
+
+# Columns of the table of tensors of a slice in one context step.
+X_AT: Final = 0  # input of the context network
+OUT_AT: Final = 1  # its outputs
+TILE_AT: Final = 2  # counts of the tiles
+STEP_COLUMNS: Final = 3
+
+# Columns of the table of pictures.
+Z_AT: Final = 0  # symbols of the hyper-latents
+Z_SIZE: Final = 1  # of one plane of hyper-latents
+H_AT: Final = 2  # outputs of h_a
+HX_AT: Final = 3  # input of h_s
+LEVEL: Final = 4  # the constant input of h_s
+IMAGE_COLUMNS: Final = 5
+
+TILE: Final = 8 * WARP
+Y_LIMIT: Final = 1 << 22  # beyond, a latent less its mean is clipped anyway
+T_LIMIT: Final = 1 << 20
+HYPER_LIMIT: Final = 1 << 14
+LOG_BIAS: Final = (127 + 5) << 8  # of float32's exponent, for a latent of one step
+
+
+@device
+def _scaled(value: Any, factor: Any) -> Any:
+    """Return ``floor(value * factor + 1/2)`` within `Y_LIMIT`, rounded as on the host."""
+    scaled = np.float32(product(value, factor) + np.float32(0.5))
+    scaled = min(max(scaled, np.float32(-Y_LIMIT)), np.float32(Y_LIMIT))
+    return np.int32(math.floor(scaled))
+
+
+@kernel(
+    "void(int64[:, ::1], float32[::1], int32, float32[:, ::1], int32[:, ::1], uint8[:, ::1],"
+    " int32[::1], uint8[::1], uint8[::1])"
+)
+def start_hyper(
+    images: Any,
+    h: Any,
+    encoding: Any,
+    gain: Any,
+    mean: Any,
+    table: Any,
+    k: Any,
+    cls: Any,
+    index: Any,
+) -> None:
+    """Scale indices of all hyper-latents and, for an encoder, their symbols."""
+    image = cuda.blockIdx.x
+    at, size, h_at = images[image, Z_AT], images[image, Z_SIZE], images[image, H_AT]
+    place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+    for i in range(place, mean.shape[1] * size, cuda.blockDim.x * cuda.gridDim.y):
+        c = i // size
+        index[at + i] = table[image, c]
+        if encoding:
+            z = _scaled(h[h_at + i], gain[image, c])
+            k[at + i] = min(max(z, -HYPER_LIMIT), HYPER_LIMIT) - mean[image, c]
+            cls[at + i] = 0
+
+
+@kernel("void(int64[:, ::1], int32[::1], int32[:, ::1], int32[:, ::1], float32[::1])")
+def hyper_input(images: Any, k: Any, mean: Any, scale: Any, x: Any) -> None:
+    """Make inputs of h_s: scaled hyper-latents, then the constant plane."""
+    image = cuda.blockIdx.x
+    at, size, x_at = images[image, Z_AT], images[image, Z_SIZE], images[image, HX_AT]
+    channels = mean.shape[1]
+    place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+    for i in range(place, (channels + 1) * size, cuda.blockDim.x * cuda.gridDim.y):
+        c = i // size
+        value = images[image, LEVEL]
+        if c < channels:
+            z = np.int64(k[at + i]) + np.int64(mean[image, c])
+            value = (z * np.int64(scale[image, c]) + 32768) >> 16
+        x[x_at + i] = np.float32(min(max(value, -127), 127))
+
+
+@kernel("void(int64[:, ::1], float32[::1], float32[:, ::1], int64[::1])")
+def sum_logs(slices: Any, f: Any, gain: Any, sums: Any) -> None:
+    """About how many bits each slice takes, in 1/256; see `trellic.latents.coder.guess_lanes`."""
+    row = cuda.blockIdx.x
+    size = slices[row, HEIGHT] * slices[row, WIDTH]
+    image, width = slices[row, IMAGE], slices[row, WIDTH]
+    place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+    total = np.int64(0)
+    for i in range(place, gain.shape[1] * size, cuda.blockDim.x * cuda.gridDim.y):
+        c, rest = i // size, i % size
+        at = slices[row, F_AT] + c * slices[row, F_PLANE]
+        at += (rest // width) * slices[row, F_ROW] + rest % width
+        whole = np.uint32(abs(_scaled(f[at], gain[image, c])) + 32)
+        # The bits of a float32 below 2^24 are its logarithm, straight between powers of two.
+        exponent = 31 - cuda.clz(np.uint32(whole))
+        mantissa = (np.uint32(whole << np.uint32(23 - exponent)) >> np.uint32(15)) & 255
+        total += ((exponent + 127) << 8 | mantissa) - LOG_BIAS
+    cuda.atomic.add(sums, row, total)
+
+
+@kernel(
+    "void(int64[:, ::1], int64[:, ::1], float32[::1], int32, int32[::1], int32, int64[:, ::1],"
+    " float32[::1])"
+)
+def context_input(
+    slices: Any,
+    tensors: Any,
+    features: Any,
+    feature_channels: Any,
+    v32: Any,
+    seen: Any,
+    scale: Any,
+    x: Any,
+) -> None:
+    """Make inputs of a context network: features of the slice, then its first `seen` channels."""
+    row = cuda.blockIdx.x
+    image, width = slices[row, IMAGE], np.int32(slices[row, WIDTH])
+    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
+    x_at, v_at = tensors[row, X_AT], slices[row, V_AT]
+    place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+    for i in range(place, (feature_channels + seen) * size, cuda.blockDim.x * cuda.gridDim.y):
+        c = np.uint32(np.uint32(i) // np.uint32(size))
+        rest = np.uint32(np.uint32(i) % np.uint32(size))
+        if c < feature_channels:
+            at = slices[row, FEATURE_AT] + c * slices[row, F_PLANE]
+            at += (rest // np.uint32(width)) * slices[row, F_ROW] + rest % np.uint32(width)
+            x[x_at + i] = features[at]
+        else:
+            own = np.int64(c) - feature_channels
+            value = np.int64(v32[v_at + own * size + rest]) * scale[image, own]
+            x[x_at + i] = np.float32(min(max((value + 32768) >> 16, -127), 127))
+
+
+@device
+def _predict(
+    i: Any,
+    row: Any,
+    slices: Any,
+    at: Any,
+    first: Any,
+    mu: Any,
+    log_scale: Any,
+    member: Any,
+    gain: Any,
+    shift: Any,
+    skip: Any,
+    scales: Any,
+) -> Any:
+    """Return whether latent `i` of the step's channels is of the step, is coded; mean, index."""
+    width = np.uint32(slices[row, WIDTH])
+    size = np.uint32(np.uint32(slices[row, HEIGHT]) * width)
+    c = np.int32(np.uint32(i) // size)
+    rest = np.uint32(np.uint32(i) % size)
+    y, x = np.int32(rest // width), np.int32(rest % width)
+    image = slices[row, IMAGE]
+    mean, index = np.int64(0), np.int64(0)
+    of_step = member[c, (y + x) & 1] != 0
+    coded = False
+    if of_step:
+        mean = (np.int64(mu[at + i]) * gain[image, first + c] + 32768) >> 16
+        mean = min(max(mean, -MEAN_LIMIT), MEAN_LIMIT)
+        index = (np.int64(log_scale[at + i]) * 16 + shift[image, first + c] + 64) >> 7
+        index = min(max(index, 0), scales - 1)
+        coded = index >= skip and y < slices[row, ROWS] and x < slices[row, COLUMNS]
+    return of_step, coded, np.int32(mean), np.int32(index)
+
+
+@kernel(
+    "void(int64[:, ::1], int64[:, ::1], int32, int32, float32[::1], float32[::1], uint8[:, ::1],"
+    " int64[:, ::1], int64[:, ::1], int32, int32, int32[::1], int32[::1])"
+)
+def count_coded(
+    slices: Any,
+    tensors: Any,
+    first: Any,
+    channels: Any,
+    mu: Any,
+    log_scale: Any,
+    member: Any,
+    gain: Any,
+    shift: Any,
+    skip: Any,
+    scales: Any,
+    v32: Any,
+    tiles: Any,
+) -> None:
+    """Fill in the means of one step, and count each tile's coded latents; a block is a warp.
+
+    Channels ``first`` to ``first + channels - 1`` are predicted; `member` says which (channel,
+    parity) are of the step; `gain` and `shift` are of (picture, channel).
+    """
+    shared = cuda.shared.array(SCRATCH, int32)
+    row, thread = cuda.blockIdx.x, np.int32(cuda.threadIdx.x)
+    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
+    at, v_at = tensors[row, OUT_AT], slices[row, V_AT] + first * size
+    total = np.int32(channels * size)
+    for tile in range(cuda.blockIdx.y, (total + TILE - 1) // TILE, cuda.gridDim.y):
+        found = np.int32(0)
+        for start in range(tile * TILE, min(tile * TILE + TILE, total), cuda.blockDim.x):
+            i = np.int32(start + thread)
+            coded = False
+            if i < total:
+                of_step, coded, mean, _ = _predict(
+                    i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
+                )
+                if of_step:
+                    v32[v_at + i] = mean
+            found = np.int32(found + cuda.popc(ballot(coded, shared)))
+        if thread == 0:
+            tiles[tensors[row, TILE_AT] + tile] = found
+
+
+@kernel("void(int64[:, ::1], int64[:, ::1], int32, int32[::1], int32, int32[::1])")
+def sum_tiles(
+    slices: Any, tensors: Any, channels: Any, tiles: Any, first_job: Any, counts: Any
+) -> None:
+    """Turn the tiles' counts into where their latents begin; a warp for each slice."""
+    shared = cuda.shared.array(SCRATCH, int32)
+    row, thread = np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x)
+    total = np.int32(channels * slices[row, HEIGHT] * slices[row, WIDTH])
+    number = np.int32((total + TILE - 1) // TILE)
+    at = tensors[row, TILE_AT]
+    before = np.int32(0)
+    for start in range(0, number, cuda.blockDim.x):
+        own = np.int32(tiles[at + start + thread]) if start + thread < number else np.int32(0)
+        upto = own
+        distance = np.int32(1)
+        while distance < cuda.blockDim.x:
+            lower = shuffle(upto, max(thread - distance, 0), shared)
+            if thread >= distance:
+                upto = np.int32(upto + lower)
+            distance = np.int32(2 * distance)
+        if start + thread < number:
+            tiles[at + start + thread] = before + upto - own
+        before = np.int32(before + shuffle(upto, np.int32(cuda.blockDim.x - 1), shared))
+    if thread == 0:
+        counts[first_job + row] = before
+
+
+@kernel(
+    "void(int64[:, ::1], int64[:, ::1], int32, int32, float32[::1], float32[::1], uint8[:, ::1],"
+    " int64[:, ::1], int64[:, ::1], int32, int32, int32[::1], int64[:, ::1], int32, int32,"
+    " float32[::1], float32[:, ::1], int32[::1], uint8[::1], int32[::1])"
+)
+def write_coded(
+    slices: Any,
+    tensors: Any,
+    first: Any,
+    channels: Any,
+    mu: Any,
+    log_scale: Any,
+    member: Any,
+    gain: Any,
+    shift: Any,
+    skip: Any,
+    scales: Any,
+    tiles: Any,
+    jobs: Any,
+    first_job: Any,
+    encoding: Any,
+    f: Any,
+    f_gain: Any,
+    position: Any,
+    index: Any,
+    t32: Any,
+) -> None:
+    """Write positions and scale indices of coded latents, and what an encoder quantizes."""
+    shared = cuda.shared.array(SCRATCH, int32)
+    row, thread = cuda.blockIdx.x, np.int32(cuda.threadIdx.x)
+    width = np.int32(slices[row, WIDTH])
+    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
+    at, symbol_at = tensors[row, OUT_AT], jobs[first_job + row, SYMBOL_AT]
+    image = slices[row, IMAGE]
+    total = np.int32(channels * size)
+    for tile in range(cuda.blockIdx.y, (total + TILE - 1) // TILE, cuda.gridDim.y):
+        out = symbol_at + tiles[tensors[row, TILE_AT] + tile]
+        for start in range(tile * TILE, min(tile * TILE + TILE, total), cuda.blockDim.x):
+            i = np.int32(start + thread)
+            coded = False
+            mean, chosen = np.int32(0), np.int32(0)
+            if i < total:
+                _, coded, mean, chosen = _predict(
+                    i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
+                )
+            votes = ballot(coded, shared)
+            if coded:
+                lower = np.uint32((np.uint32(1) << np.uint32(thread)) - 1)
+                place = out + cuda.popc(np.uint32(votes & lower))
+                position[place] = i
+                index[place] = chosen
+                if encoding:
+                    c = first + i // size
+                    rest = i % size
+                    where = slices[row, F_AT] + c * slices[row, F_PLANE]
+                    where += (rest // width) * slices[row, F_ROW] + rest % width
+                    y = _scaled(f[where], f_gain[image, c])
+                    t = np.int32(y - mean)
+                    t32[place] = min(max(t, -T_LIMIT), T_LIMIT)
+            out += cuda.popc(votes)
+
+
+@kernel("void(int64[:, ::1], int32[::1], float32[:, ::1], float32[::1])")
+def scale_latents(slices: Any, v32: Any, factor: Any, out: Any) -> None:
+    """Latents of all slices, their gains divided out, where a decoder network reads them."""
+    row = cuda.blockIdx.x
+    size, width = slices[row, HEIGHT] * slices[row, WIDTH], slices[row, WIDTH]
+    image = slices[row, IMAGE]
+    place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+    for i in range(place, factor.shape[1] * size, cuda.blockDim.x * cuda.gridDim.y):
+        c, rest = i // size, i % size
+        at = slices[row, F_AT] + c * slices[row, F_PLANE]
+        at += (rest // width) * slices[row, F_ROW] + rest % width
+        value = np.float64(v32[slices[row, V_AT] + i]) * np.float64(factor[image, c])
+        out[at] = np.float32(value)

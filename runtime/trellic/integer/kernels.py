@@ -1,0 +1,169 @@
+"""Layers of `compiled` networks on planes of words; every function writes its last argument.
+
+``x`` and ``out`` : uint32 (channels / 4, room), four channels a word, positions side by side; a
+plane has room for a tile of `vnni` at least. ``weight``, ``bias``, ``shift``, ``low``, ``high``:
+as in `vnni`, for all results; ``added`` and ``fill`` make bytes of what may be negative.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.integer import vnni
+from trellic.support.numba import njit
+
+OFFSET = 128  # added to values that may be negative
+TILE, WORD = vnni.TILE, vnni.WORD
+Words = npt.NDArray[np.uint32]
+Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
+dot_words, dot_floats = vnni.dot_words, vnni.dot_floats
+
+
+@njit
+def turn(x: Float32, out: Words) -> None:
+    """Join channels to words."""
+    channels, count = x.shape
+    for q in range(len(out)):
+        present = min(WORD, channels - WORD * q)
+        for i in range(count):
+            out[q, i] = np.uint32(np.int32(x[WORD * q, i]) + OFFSET)
+        for c in range(1, present):
+            for i in range(count):
+                byte = np.uint32(np.int32(x[WORD * q + c, i]) + OFFSET)
+                out[q, i] |= byte << np.uint32(8 * c)
+
+
+@njit
+def shuffle(x: Words, height: int, width: int, out: Words) -> None:
+    """Make of the four channels of a word four positions of one channel."""
+    out[:] = 0
+    for q in range(len(x)):
+        place = np.uint32(8 * (q % WORD))
+        for y in range(height):
+            for dy in range(2):
+                row = out[q // WORD, (2 * y + dy) * 2 * width : (2 * y + dy + 1) * 2 * width]
+                for column in range(width):
+                    word = x[q, y * width + column] >> np.uint32(16 * dy)
+                    row[2 * column] |= (word & np.uint32(255)) << place
+                    row[2 * column + 1] |= (word >> np.uint32(8) & np.uint32(255)) << place
+
+
+@njit
+def _words(
+    x: int,
+    offsets: Any,
+    q: int,
+    weight: Any,
+    bias: Int32,
+    shift: Int32,
+    low: int,
+    high: int,
+    added: int,
+    out: int,
+) -> None:
+    """Compute a tile of plane q: from the address of its first word to that of its results."""
+    dot_words(
+        x,
+        offsets.ctypes.data,
+        weight.ctypes.data + q * len(offsets) * 16,
+        len(offsets),
+        bias.ctypes.data + 16 * q,
+        shift.ctypes.data + 16 * q,
+        low,
+        high,
+        added,
+        out,
+    )
+
+
+@njit
+def pointwise(
+    x: Words,
+    count: int,
+    weight: Any,
+    bias: Int32,
+    shift: Int32,
+    low: int,
+    high: int,
+    added: int,
+    out: Words,
+) -> None:
+    """Compute each position from its own channels."""
+    offsets = np.arange(len(x)) * (4 * x.shape[1])
+    for start in range(0, count, TILE):
+        first = min(start, max(count - TILE, 0))  # the last tile overlaps the one before it
+        place = x.ctypes.data + 4 * first
+        for q in range(len(out)):
+            results = out.ctypes.data + 4 * (q * out.shape[1] + first)
+            _words(place, offsets, q, weight, bias, shift, low, high, added, results)
+
+
+@njit
+def pointwise_end(
+    x: Words,
+    count: int,
+    weight: Any,
+    bias: Int32,
+    shift: Int32,
+    low: int,
+    high: int,
+    out: Float32,
+) -> None:
+    """Like `pointwise`, to float32 (results, positions)."""
+    offsets = np.arange(len(x)) * (4 * x.shape[1])
+    steps = len(x)
+    for start in range(0, count, TILE):
+        first = min(start, max(count - TILE, 0))
+        for q in range(len(weight)):
+            dot_floats(
+                x.ctypes.data + 4 * first,
+                offsets.ctypes.data,
+                weight.ctypes.data + q * steps * 16,
+                steps,
+                bias.ctypes.data + 16 * q,
+                shift.ctypes.data + 16 * q,
+                low,
+                high,
+                out.ctypes.data + 4 * (WORD * q * out.shape[1] + first),
+                4 * out.shape[1],
+            )
+
+
+@njit
+def depthwise(
+    x: Words,
+    height: int,
+    width: int,
+    side: int,
+    fill: Any,
+    weight: Any,
+    bias: Int32,
+    shift: Int32,
+    low: int,
+    high: int,
+    added: int,
+    out: Words,
+) -> None:
+    """Compute plane by plane, on a copy with zeros around; sums between its rows are not used."""
+    half, wide = side // 2, width + side - 1
+    taps = side * side
+    offsets = np.empty(taps, np.int64)
+    for tap in range(taps):
+        offsets[tap] = 4 * (tap // side * wide + tap % side)
+    around = np.full((height + side - 1) * wide + TILE, fill, np.uint32)
+    count = (height - 1) * wide + width
+    results = np.empty(count + TILE, np.uint32)
+    for q in range(len(out)):
+        for y in range(height):
+            start = (y + half) * wide + half
+            around[start : start + width] = x[q, y * width : (y + 1) * width]
+        for start in range(0, count, TILE):
+            first = min(start, max(count - TILE, 0))
+            place, sums = around.ctypes.data + 4 * first, results.ctypes.data + 4 * first
+            _words(place, offsets, q, weight, bias, shift, low, high, added, sums)
+        for y in range(height):
+            out[q, y * width : (y + 1) * width] = results[y * wide : y * wide + width]

@@ -1,0 +1,1 @@
+"""Latents of a picture to the segments of a stream, and back."""

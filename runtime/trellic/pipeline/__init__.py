@@ -1,0 +1,1 @@
+"""One picture: encoder, decoder, transforms in tiles, memory, rate control, regions."""

@@ -1,0 +1,287 @@
+"""Streams of one model to pictures or to labels: only what the chosen decoder needs of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic import bitstream
+from trellic.bitstream import Header, Prefix, Stream
+from trellic.engines import Engine
+from trellic.engines.mixture import Mixture
+from trellic.engines.pool import EnginePool
+from trellic.errors import BadParameter, CorruptStream, EngineError
+from trellic.geometry import BLOCK, Rectangle
+from trellic.images import Picture
+from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.latents.lazy import LazyLatents
+from trellic.model.bundle import Bundle
+from trellic.model.choice import Choice, choose
+from trellic.model.quality import Level
+from trellic.pipeline import memory, transforms
+from trellic.pipeline.rate_control import QUALITY16_MAX
+from trellic.pipeline.region import Region, crop, to_rectangle
+from trellic.pipeline.results import Damage, Decoded
+from trellic.support.clock import Clock
+
+Parts = Stream | Prefix
+Labels = list[tuple[str, float]]
+WARM_SIDE = 64  # pixels of the picture that warms a decoder up
+WARM_TRELLIS = 8
+WARM_LANES = (1, 32)  # few lanes and many have kernels of their own
+
+
+class StreamDecoder:
+    """Decodes the streams of one model.
+
+    Parameters
+    ----------
+    bundle : the model
+    pool : its engines
+    """
+
+    def __init__(self, bundle: Bundle, pool: EnginePool) -> None:
+        self._bundle, self._pool = bundle, pool
+        self._layout = bundle.manifest.layout
+
+    def picture(
+        self,
+        data: bytes | memoryview,
+        decoder: str,
+        max_pixels: int,
+        region: Region | None = None,
+        max_memory: int | None = None,
+        best_effort: bool = False,
+    ) -> Decoded:
+        """Decode a stream to a picture; `Codec.decode_timed` says the rest."""
+        if best_effort and region is not None:
+            raise BadParameter("best effort for a region", remedy="decode the whole picture")
+        choice, clock = self._choose(decoder, "picture"), Clock()
+        header = bitstream.read_header(data)
+        part = to_rectangle(region, header.width, header.height)
+        if best_effort:
+            stream: Parts = bitstream.read_prefix(data, max_pixels)
+        else:
+            wanted = None if region is None else part
+            stream = self._read(data, header, choice, max_pixels, wanted)
+        lost = set[int]() if best_effort and not _is_whole(stream) else None
+        picture = self._picture(stream, choice, clock, part, max_memory, lost)
+        damage = None if lost is None else _damage(stream, lost, choice.steps(self._layout))
+        return Decoded(picture, sum(clock.stages.values()), clock.stages, damage)
+
+    def labels(
+        self,
+        data: bytes | memoryview,
+        decoder: str,
+        max_pixels: int,
+        max_memory: int | None = None,
+    ) -> Labels:
+        """Decode a stream to labels; `Codec.classify` says the rest."""
+        choice = self._choose(decoder, "labels")
+        stream = self._read(data, bitstream.read_header(data), choice, max_pixels)
+        header, channels = stream.header, choice.channels(self._layout)
+        need = memory.classifying(header, channels, stride=self._layout.stride)
+        memory.check(need, max_memory, f"classifying {header.width}x{header.height} pixels")
+        return self._labels(stream, choice)
+
+    def warm_up(self, decoder: str) -> None:
+        """Load ahead what a decoder of any kind needs, and run it once."""
+        choice = choose(self._bundle.manifest.decoders, decoder, self._bundle.manifest.name)
+        self._engine(choice)
+        for lanes in WARM_LANES:
+            stream = self._blank(choice, lanes)
+            if choice.kind == "labels":
+                self._labels(stream, choice)
+            else:
+                self._picture(stream, choice, Clock(), Rectangle(0, WARM_SIDE, 0, WARM_SIDE))
+
+    # ---- what is needed ----
+
+    def _choose(self, decoder: str, kind: str) -> Choice:
+        manifest = self._bundle.manifest
+        choice = choose(manifest.decoders, decoder, manifest.name)
+        if choice.kind != kind:
+            remedy = (
+                "use classify (trellic decode prints the labels)"
+                if choice.kind == "labels"
+                else "use decode"
+            )
+            raise BadParameter(
+                f"decoder {decoder!r} of model {manifest.name!r} gives {_GIVES[choice.kind]}",
+                expected=f"one that gives {_GIVES[kind]}",
+                remedy=remedy,
+            )
+        return choice
+
+    def _engine(self, choice: Choice) -> Engine:
+        parts = [
+            (self._pool.decoder(p.name), p.info.channels or self._layout.latents, p.weight)
+            for p in choice.parts
+        ]
+        return parts[0][0] if len(parts) == 1 else Mixture(parts)
+
+    def _coder(self, choice: Choice, clock: Clock | None = None) -> LatentCoder:
+        steps = choice.steps(self._layout)
+        exact = self._pool.exact(steps)
+        return LatentCoder(self._layout, self._bundle.tables, exact, steps, clock)
+
+    def _read(
+        self,
+        data: bytes | memoryview,
+        header: Header,
+        choice: Choice,
+        max_pixels: int,
+        part: Rectangle | None = None,
+    ) -> Parts:
+        """Read all of a stream, or what a region and the decoder need of it."""
+        steps = choice.steps(self._layout)
+        if part is None and steps == len(self._layout.steps):
+            return bitstream.read(data, max_pixels)
+        area = part or to_rectangle(None, header.width, header.height)
+        seen = area.coarser(self._layout.stride).grown(choice.halo).finer(self._layout.stride)
+        return bitstream.read_slices(data, seen.coarser(BLOCK), max_pixels, steps)
+
+    # ---- doing it ----
+
+    def _picture(
+        self,
+        stream: Parts,
+        choice: Choice,
+        clock: Clock,
+        part: Rectangle,
+        max_memory: int | None = None,
+        lost: set[int] | None = None,
+    ) -> Picture:
+        header, stride = stream.header, self._layout.stride
+        tile = self._tile(stream, choice, part, max_memory)
+        plane = self._layout.plane(header.width, header.height)
+        engine = self._engine(choice)
+        by_rows = transforms.by_rows(part.coarser(stride))
+        level = self._level(header)
+        latents = self._latents(stream, choice, level, clock, by_rows, lost)
+        pixels = transforms.synthesis(
+            engine,
+            latents,
+            plane,
+            choice.halo,
+            region=part,
+            scale=choice.scale,
+            grey=header.grey,
+            tile=tile,
+            quality=level.quality,
+        )
+        clock.mark("g_s")
+        return Picture(pixels, **vars(crop(stream.chunks, part, choice.scale)))
+
+    def _labels(self, stream: Parts, choice: Choice) -> Labels:
+        engine = self._engine(choice)
+        plane = self._layout.plane(stream.header.width, stream.header.height)
+        whole = (slice(None), *transforms.all_of(plane).index())
+        level = self._level(stream.header)
+        latents = self._latents(stream, choice, level, Clock(), by_rows=True)[whole]
+        quality = np.array([level.quality], np.float32)
+        logits = engine({"latents": latents[None], "quality": quality})[0]
+        names = choice.parts[0].info.labels or []
+        if logits.shape != (1, len(names)) or not np.isfinite(logits).all():
+            raise EngineError(
+                f"decoder {choice.text!r} made logits {logits.shape}",
+                expected=f"{(1, len(names))} finite numbers, one for each label",
+            )
+        chances = _softmax(logits[0])
+        order = np.argsort(-chances, kind="stable")
+        return [(names[i], float(chances[i])) for i in order]
+
+    def _level(self, header: Header) -> Level:
+        dithered = header.dither is not None
+        if dithered and self._bundle.tables.dither is None:
+            name = self._bundle.manifest.name
+            raise CorruptStream(f"a dithered stream, but model {name!r} has no tables for it")
+        return self._bundle.levels.at(header.quality16, header.trellis, dithered=dithered)
+
+    def _latents(
+        self,
+        stream: Parts,
+        choice: Choice,
+        level: Level,
+        clock: Clock,
+        by_rows: bool,
+        lost: set[int] | None = None,
+    ) -> LazyLatents:
+        header, steps = stream.header, choice.steps(self._layout)
+        if header.steps != len(self._layout.steps):
+            raise CorruptStream(
+                f"the stream has {header.segments} segments",
+                expected=f"{1 + len(self._layout.steps) * header.slices} for its size and model",
+            )
+        plane = self._layout.plane(header.width, header.height)
+        coder = self._coder(choice, clock)
+        clock.mark("file")
+        side = header.slice_side * plane.block
+        segments = stream.segments[: 1 + steps * header.slices]
+        sizes = header.lanes, plane, level, header.trellis, side
+        gain = level.gain[: choice.channels(self._layout)].astype(np.float32)
+        latents = LazyLatents(
+            header,
+            plane,
+            coder.slices(segments, *sizes, lost, header.dither),
+            (np.float32(128) / gain)[:, None, None],
+            by_rows=by_rows,
+            clock=clock,
+        )
+        clock.mark("latents")
+        return latents
+
+    def _tile(self, stream: Parts, choice: Choice, part: Rectangle, max_memory: int | None) -> int:
+        need = memory.decoding(
+            stream.header,
+            part,
+            choice.channels(self._layout),
+            halo=choice.halo,
+            alpha=stream.chunks.alpha is not None,
+            stride=self._layout.stride,
+            scale=choice.scale,
+            networks=len(choice.parts),
+        )
+        purpose = "decoding {1}x{0} pixels".format(*part.shape)
+        return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")
+
+    def _blank(self, choice: Choice, lanes: int) -> Stream:
+        """Return a stream of the steps of a decoder, made without g_a, which it need not load."""
+        layout, manifest = self._layout, self._bundle.manifest
+        plane = layout.plane(WARM_SIDE, WARM_SIDE)
+        level = self._bundle.levels.at(QUALITY16_MAX, WARM_TRELLIS)
+        f = np.ones((layout.latents, *plane.latents), np.float32)
+        h = np.zeros((layout.hyper, *plane.hyper), np.float32)
+        quantizer = Quantizer(WARM_TRELLIS, manifest.search["trellis"].lam)
+        coded = self._coder(choice).encode(f, h, plane, level, quantizer, lanes=[lanes])
+        header = Header(
+            width=WARM_SIDE,
+            height=WARM_SIDE,
+            quality16=QUALITY16_MAX,
+            trellis=WARM_TRELLIS,
+            steps=len(layout.steps),
+            stream_id=bytes.fromhex(manifest.stream_id),
+            lanes=tuple(coded.lanes),
+        )
+        return Stream(header, coded.segments)
+
+
+_GIVES = {"picture": "a picture", "labels": "labels, no picture"}
+
+
+def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    powers = np.exp(logits.astype(np.float64) - logits.max())
+    chances: npt.NDArray[np.float64] = powers / powers.sum()
+    return chances
+
+
+def _is_whole(stream: Parts) -> bool:
+    return not isinstance(stream, Prefix) or (stream.whole and not stream.lost_chunks)
+
+
+def _damage(part: Parts, lost: set[int], steps: int) -> Damage:
+    chunks = part.lost_chunks if isinstance(part, Prefix) else ()
+    slices = {(number - 1) % part.header.slices for number in lost}
+    return Damage(len(lost), steps * part.header.slices, tuple(sorted(slices)), chunks)

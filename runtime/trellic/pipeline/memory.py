@@ -1,0 +1,206 @@
+"""How much memory coding takes, known before it begins: so it can be bounded, or refused.
+
+Peak memory of a process that does nothing else, in bytes, with constants measured with the models
+``photo`` and ``cifar`` on Linux and rounded up (``python -m benchmarks.big`` measures again):
+
+========================  =======================================================================
+always                    `LIBRARIES`: interpreter, engines and what they keep
+coding                    `NETWORK` a pixel of the tile that is in a network, halo included
+encoding                  the picture, the float32 outputs of g_a, `HYPER` a hyper-latent, `SPARE`
+                          a pixel, and `SLICE_ENCODING` a latent of one slice
+decoding                  the picture or the region of it, three rows of slices of latents, and
+                          `SLICE_DECODING` a latent of one slice
+mixing two decoders       `NETWORK` for the second one too, and `MIXING` a pixel of the tile
+reading a picture file    the file, and `READING` a pixel (`READING_DEEP` for 16-bit samples)
+writing a picture file    `WRITING` a pixel (`WRITING_ALPHA` with alpha; WebP, AVIF
+                          `WRITING_CODED`), and `NETWORK` a pixel of the largest tile, for each
+                          network: engines keep what they have used
+========================  =======================================================================
+
+So memory grows with a picture by the picture itself and, in encoding, by its latents. Tiles become
+smaller where that makes it fit. What else a program holds comes on top.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from trellic.bitstream import Header
+from trellic.errors import BadParameter, ImageTooLarge
+from trellic.geometry import BLOCK, DEFAULT_SLICE_SIDE, STRIDE, Plane, Rectangle
+from trellic.pipeline.transforms import WHOLE
+
+if TYPE_CHECKING:
+    from trellic.images import Picture
+    from trellic.model.channels import Layout
+
+LIBRARIES = 320_000_000
+NETWORK, MIXING = 72, 30
+SLICE_ENCODING, SLICE_DECODING = 100, 70
+UNCUT_H_A = 8
+HYPER, SPARE = 32, 1
+READING, READING_DEEP = 12, 40
+WRITING, WRITING_ALPHA, WRITING_CODED = 11, 14, 60
+ALPHA_ENCODING, ALPHA_DECODING = 6, 3  # of the whole picture: planes of differences
+ROWS_OF_SLICES = 3
+LATENT_BYTES = 4
+SIDES = (64, 32, 16)  # of tiles, in latents, from the fastest to the smallest
+UNCUT = round((WHOLE * SIDES[0] * STRIDE) ** 2)  # pixels of the largest picture of one tile
+
+
+def encoding(
+    picture: Picture, layout: Layout, *, halo: int, tiled_h_a: bool
+) -> Callable[[int], int]:
+    """Return how many bytes encoding takes, as a function of the side of its tiles.
+
+    Parameters
+    ----------
+    layout : of the model
+    halo : of g_a, in latents
+    tiled_h_a : whether h_a can be run in tiles
+    """
+    plane = layout.plane(picture.width, picture.height)
+    stride, pixels = plane.stride, plane.padded[0] * plane.padded[1]
+    a_pixel = SPARE + LATENT_BYTES * layout.latents / stride**2 + (0 if tiled_h_a else UNCUT_H_A)
+    a_pixel += HYPER * layout.hyper / plane.hyper_stride**2
+    alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
+    fixed = LIBRARIES + picture.pixels.nbytes + alpha + int(a_pixel * pixels)
+    fixed += SLICE_ENCODING * layout.latents * _slice(plane, DEFAULT_SLICE_SIDE)
+    return lambda side: fixed + NETWORK * stride**2 * _tile_latents(plane.latents, side, halo)
+
+
+def decoding(
+    header: Header,
+    region: Rectangle,
+    latents: int,
+    *,
+    halo: int,
+    alpha: bool,
+    stride: int = STRIDE,
+    scale: int = 1,
+    networks: int = 1,
+) -> Callable[[int], int]:
+    """Return how many bytes decoding a region takes, as a function of the side of its tiles.
+
+    Parameters
+    ----------
+    region : in pixels
+    latents : channels
+    halo : of g_s, in latents
+    alpha : whether the picture has an alpha plane
+    stride : of the model, pixels per latent
+    scale : the picture is made at 1 / scale of its size
+    networks : decoders that are mixed
+    """
+    whole = header.width * header.height
+    slice_side = header.slice_side * BLOCK // stride
+    held = region.coarser(stride).grown(halo).coarser(slice_side)
+    rows, columns = sorted(held.shape)
+    slices = rows * min(columns, ROWS_OF_SLICES) * slice_side**2
+    out = (1 if header.grey else 3) * region.coarser(scale).area
+    fixed = LIBRARIES + out + LATENT_BYTES * latents * slices
+    fixed += SLICE_DECODING * latents * _slice(_plane(header, stride), header.slice_side)
+    fixed += ALPHA_DECODING * whole if alpha else 0
+    a_pixel = NETWORK * networks + (MIXING if networks > 1 else 0)
+    return lambda side: (
+        fixed + a_pixel * stride**2 * _tile_latents(region.coarser(stride).shape, side, halo)
+    )
+
+
+def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:
+    """Return how many bytes the labels of a picture take: its latents are one tile.
+
+    Parameters
+    ----------
+    latents : channels
+    stride : of the model, pixels per latent
+    """
+    plane = _plane(header, stride)
+    pixels = plane.padded[0] * plane.padded[1]
+    work = SLICE_DECODING * latents * _slice(plane, header.slice_side)
+    return LIBRARIES + work + NETWORK * pixels + 2 * LATENT_BYTES * latents * pixels // stride**2
+
+
+def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:
+    """Bytes that decoding a picture file takes."""
+    return LIBRARIES + file_bytes + (READING_DEEP if deep else READING) * pixels
+
+
+def writing(pixels: int, suffix: str, *, alpha: bool, networks: int = 1) -> int:
+    """Bytes that writing a picture file takes, after decoding it.
+
+    Parameters
+    ----------
+    suffix : of the file, such as ".png"
+    networks : decoders that were mixed
+    """
+    kept = LIBRARIES + NETWORK * networks * min(pixels, UNCUT)
+    if suffix.lower() in (".webp", ".avif"):
+        return kept + WRITING_CODED * pixels
+    return kept + (WRITING_ALPHA if alpha else WRITING) * pixels
+
+
+def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
+    """Refuse what takes more than the limit.
+
+    Raises
+    ------
+    ImageTooLarge
+    BadParameter
+        When the limit is no number of bytes.
+    """
+    if limit is not None and (not isinstance(limit, numbers.Real) or isinstance(limit, bool)):
+        raise BadParameter(f"max_memory {limit!r}", expected="a number of bytes, or None")
+    if limit is not None and need > limit:
+        raise ImageTooLarge(
+            f"{purpose} takes up to {_megabytes(need)}",
+            expected=f"at most {_megabytes(limit)}",
+            remedy=f"raise --max-memory (max_memory in Python){remedy}",
+        )
+
+
+def tile_side(need: Callable[[int], int], limit: int | None, purpose: str, remedy: str = "") -> int:
+    """Side in latents of the largest tiles that stay within the limit.
+
+    Parameters
+    ----------
+    need : bytes by side
+    limit : bytes, or None for none
+
+    Raises
+    ------
+    ImageTooLarge
+        When even the smallest tiles do not.
+    BadParameter
+        When the limit is no number of bytes.
+    """
+    check(0, limit, purpose)
+    for side in SIDES:
+        if limit is None or need(side) <= limit:
+            return side
+    check(need(SIDES[-1]), limit, purpose, remedy)
+    return SIDES[-1]
+
+
+def _plane(header: Header, stride: int) -> Plane:
+    return Plane(header.width, header.height, stride)
+
+
+def _slice(plane: Plane, side: int) -> int:
+    """Positions of the largest slice of a plane; ``side`` in blocks."""
+    rows, columns = (min(side * plane.block, length) for length in plane.latents)
+    return rows * columns
+
+
+def _tile_latents(area: tuple[int, int], side: int, halo: int) -> int:
+    """Latents of the largest window of an area of latents that `transforms.tiles` cuts."""
+    rows, columns = area
+    if rows * columns > (WHOLE * side) ** 2:
+        rows, columns = side, side
+    return (rows + 2 * halo) * (columns + 2 * halo)
+
+
+def _megabytes(count: int) -> str:
+    return f"{-(-count // 1_000_000)} MB"

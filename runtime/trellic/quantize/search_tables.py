@@ -1,0 +1,101 @@
+"""What a search reads from the tables of a bundle, the ranges it needs, and the argument checks."""
+
+import functools
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.quantize.trellis import CLASS_Q1, STATES
+
+if TYPE_CHECKING:
+    from trellic.entropy.tables import Tables
+
+STEP_BITS: Final = 5
+STEP32: Final = 1 << STEP_BITS  # the scalar step, in its own 1/32
+MAX_INDEX: Final = 32767  # largest |k| that a stream may hold
+MAX_LAMBDA: Final = 1 << 12
+MAX_OFFSET: Final = 255  # 1/32 step; with MAX_TRELLIS_STEP keeps a branch under 2^25
+MAX_TRELLIS_STEP: Final = 255  # 1/32 step
+
+Int32s = npt.NDArray[np.int32]
+Uint8s = npt.NDArray[np.uint8]
+
+
+def escape_rate(excess: int) -> int:
+    """Return the 1/64 bits that follow an escape symbol, for ``excess = |k| - half_width - 1``."""
+    return 64 * (2 * (excess + 1).bit_length())
+
+
+class SearchTables(NamedTuple):
+    """Tables as a search uses them: int32 arrays, one entry per (class, scale index)."""
+
+    rate: Int32s  # flat; the rate of index k of a table lies at zero + k, escape at zero + K + 1
+    zero: Int32s  # (3, S)
+    half_width: Int32s  # (3, S), the K of each table
+    off: Int32s  # (3, S, 4), in 1/32 step towards zero, by min(|k|, 3)
+    max_off: int  # largest magnitude in off
+    step: int  # trellis step D in 1/32 step
+
+    @staticmethod
+    @functools.lru_cache(maxsize=8)
+    def of(tables: "Tables") -> "SearchTables":
+        """Lay out the tables of a bundle for a search; remembered for the last few tables."""
+        width = tables.half_width.astype(np.int32)
+        zero = tables.start.reshape(width.shape).astype(np.int32) + width
+        off = tables.off.astype(np.int32)
+        return SearchTables(
+            tables.rates(), zero, width, off, int(np.abs(off).max()), tables.trellis_step
+        )
+
+
+def clamp_limit(states: int, step: int) -> int:
+    """Return the largest ``|t32|`` that a search tells apart; beyond it, t is clamped.
+
+    At the limit an index of either parity and quantizer lies within two trellis steps of `t`, so
+    no branch is dear enough to overflow a path metric. A latent so large (32767 scalar steps) has
+    left the range of any model.
+    """
+    return MAX_INDEX * STEP32 if states == 0 else (MAX_INDEX - 1) * 2 * step
+
+
+def check_scale_index(scale_index: Uint8s, levels: SearchTables) -> None:
+    """Raise ValueError for a scale index without a table."""
+    seen, scales = int(scale_index.max(initial=0)), levels.half_width.shape[1]
+    if seen >= scales:
+        raise ValueError(f"scale index {seen} has no table; there are {scales}")
+
+
+def checked_indices(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables") -> SearchTables:
+    """Return the tables laid out, or raise ValueError for indices that cannot be reconstructed."""
+    levels = SearchTables.of(tables)
+    if k.ndim != 1 or not k.shape == cls.shape == scale_index.shape:
+        raise ValueError(f"k {k.shape}, cls {cls.shape}, {scale_index.shape} must be equal rows")
+    if int(cls.max(initial=0)) > CLASS_Q1:
+        raise ValueError(f"quantizer {cls.max()}; there are only {CLASS_Q1 + 1}")
+    check_scale_index(scale_index, levels)
+    return levels
+
+
+def checked_arguments(
+    t32: Int32s, scale_index: Uint8s, lanes: int, states: int, tables: "Tables", lam: int
+) -> SearchTables:
+    """Return the tables laid out for a search, or raise ValueError for an unusable argument."""
+    levels = SearchTables.of(tables)
+    check_scale_index(scale_index, levels)
+    if t32.ndim != 1 or t32.shape != scale_index.shape:
+        raise ValueError(f"t32 {t32.shape} and scale_index {scale_index.shape} must be equal rows")
+    if t32.dtype != np.int32 or scale_index.dtype != np.uint8:
+        raise ValueError(f"expected int32 and uint8, got {t32.dtype} and {scale_index.dtype}")
+    if lanes < 1:
+        raise ValueError(f"lanes is {lanes}; at least one is needed")
+    if states != 0 and states not in STATES:
+        raise ValueError(f"states is {states}; choose 0 (scalar) or one of {STATES}")
+    if not 0 <= lam <= MAX_LAMBDA:
+        raise ValueError(f"lam is {lam}; it must lie in 0..{MAX_LAMBDA}")
+    if not 1 <= levels.step <= MAX_TRELLIS_STEP or levels.max_off > MAX_OFFSET:
+        raise ValueError(
+            f"trellis step {levels.step} or offset {levels.max_off} is out of range "
+            f"(1..{MAX_TRELLIS_STEP}, at most {MAX_OFFSET})"
+        )
+    return levels

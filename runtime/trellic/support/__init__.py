@@ -1,0 +1,1 @@
+"""Small helpers that know nothing of pictures: files, compiled functions, cores, clocks."""

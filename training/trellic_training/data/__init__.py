@@ -1,0 +1,1 @@
+"""Photos to train on, quantized crops, and files that come from outside."""

@@ -1,0 +1,1 @@
+"""What is minimised: bits, squared error, structure."""

@@ -1,0 +1,78 @@
+"""Weights of a decoder that last: small enough for a repository, enough to add it to a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from trellic.model.channels import Layout
+from trellic_training.data.files import reading
+from trellic_training.models.decoders import Sizes
+from trellic_training.models.transforms import Chain
+
+VERSION = 1
+SIZES: TypeAdapter[Sizes] = TypeAdapter(Sizes)
+
+
+@dataclass
+class TrainedDecoder:
+    """A decoder, and all that a bundle's manifest says of it.
+
+    Attributes
+    ----------
+    sizes : what it is made of
+    network : its weights, float32
+    purpose, base, labels : as in `trellic.model.decoders.DecoderInfo`
+    layout : of the latents that it reads
+    encoder : digest of the encoder whose latents it was trained on
+    facts : of its training
+    """
+
+    sizes: Sizes
+    network: Chain
+    purpose: str
+    base: str | None
+    labels: list[str] | None
+    layout: Layout
+    encoder: str
+    facts: dict[str, Any]
+
+
+def save_decoder(decoder: TrainedDecoder, path: Path) -> None:
+    """Write a decoder, its weights in float16."""
+    content = {
+        "trellic_decoder": VERSION,
+        "sizes": decoder.sizes.model_dump(),
+        "purpose": decoder.purpose,
+        "base": decoder.base,
+        "labels": decoder.labels,
+        "layout": decoder.layout.model_dump(),
+        "encoder": decoder.encoder,
+        "facts": decoder.facts,
+        "state": {n: value.half() for n, value in decoder.network.state_dict().items()},
+    }
+    torch.save(content, path)
+
+
+def load_decoder(path: Path) -> TrainedDecoder:
+    """Read what `save_decoder` wrote.
+
+    Raises
+    ------
+    BadParameter
+        When the file is something else, or of another version.
+    """
+    with reading(path, "holds no decoder"):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or content.get("trellic_decoder") != VERSION:
+            raise ValueError(f"no decoder of version {VERSION}")
+        sizes = SIZES.validate_python(content["sizes"])
+        layout = Layout.model_validate(content["layout"])
+        network = sizes.make(layout, len(content["labels"] or []))
+        network.load_state_dict(content["state"])
+        kept = {name: content[name] for name in ("purpose", "base", "labels", "encoder", "facts")}
+    return TrainedDecoder(sizes, network.float().eval(), layout=layout, **kept)

@@ -1,0 +1,1 @@
+"""The runtime's quantizers in training, and tables fitted to what they emit."""

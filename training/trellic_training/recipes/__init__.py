@@ -1,0 +1,1 @@
+"""Recipes: YAML files, and the settings that they are checked against."""

@@ -1,0 +1,192 @@
+"""Training recipes: YAML files checked by pydantic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trellic.errors import BadParameter
+from trellic_training.models.photo import ModelConfig
+from trellic_training.models.proxies import ProxyName
+
+
+class Phase(BaseModel):
+    """One part of the run: crops of one size, up to a share of the time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    until: float = Field(gt=0, le=1, description="share of the run's time at which it ends")
+    crop: int = Field(multiple_of=8, ge=8)
+    batch: int = Field(ge=1)
+
+
+def check_crops(phases: Sequence[Phase], multiple: int) -> None:
+    """Check that crops are whole hyper-latents of a model.
+
+    Raises
+    ------
+    BadParameter
+        When one is no multiple of so many pixels.
+    """
+    for phase in phases:
+        if phase.crop % multiple:
+            raise BadParameter(
+                f"the recipe has crops of {phase.crop} pixels",
+                expected=f"a multiple of {multiple}, the model's pixels per hyper-latent",
+            )
+
+
+class Schedule(BaseModel):
+    """What every stage is told: its optimizer, and how much each quality counts.
+
+    ``lmbda`` is the weight of the mean squared error (on the 0..255 scale) against bits per pixel,
+    geometric in the quality between its two ends.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seed: int = 1
+    optimizer: Literal["adamw", "soap", "muon"] = "soap"
+    learning_rate: float = 2e-3
+    warmup_steps: int = 300
+    decay_from: float = Field(0.6, description="share of the time after which the rate falls")
+    final_rate: float = Field(0.02, description="learning rate at the end, relative")
+    ema: float = 0.999
+    gradient_clip: float = 1.0
+    autocast: bool = True
+    lmbda: tuple[float, float] = (0.0006, 0.2)
+    weight_exponent: float = Field(-0.5, description="weight of a sample: lmbda to this power")
+
+
+class Recipe(Schedule):
+    """Everything that decides a first-stage run but the photos and the time."""
+
+    name: str
+    model: ModelConfig = ModelConfig()
+    proxy: ProxyName = "mixed"
+    phases: tuple[Phase, ...] = (
+        Phase(until=0.5, crop=128, batch=16),
+        Phase(until=1.0, crop=256, batch=4),
+    )
+
+    @model_validator(mode="after")
+    def _crops_fit_the_model(self) -> Recipe:
+        check_crops(self.phases, self.model.hyper_stride)
+        return self
+
+    def lmbda_at(self, quality: float) -> float:
+        """Weight of the distortion at a quality in [1, 100]."""
+        low, high = self.lmbda
+        return float(low * (high / low) ** ((quality - 1) / 99))
+
+    def phase_at(self, share: float) -> Phase:
+        """Return the phase at a share of the run's time."""
+        return next((p for p in self.phases if share < p.until), self.phases[-1])
+
+
+Family = Literal["scalar", "trellis"]
+Part = Literal["g_s", "g_s+entropy"]
+Kind = Literal["round", 0, 4, 8, 16, 32, 64, 128, 256]
+
+
+class QuantizedPhase(Phase):
+    """One part of the quantized-latent stage.
+
+    ``reuse`` is how many steps see a quantized crop, on average; only where nothing but g_s is
+    trained, because other networks' changes would change the quantized latents.
+    """
+
+    train: Part = "g_s+entropy"
+    reuse: int = Field(default=1, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _only_g_s_reuses(self) -> QuantizedPhase:
+        if self.reuse > 1 and self.train != "g_s":
+            raise ValueError(f"reuse {self.reuse} needs train: g_s, not {self.train}")
+        return self
+
+
+class QuantizedRecipe(Schedule):
+    """Everything that decides a run of the quantized-latent stage but weights, photos and time.
+
+    ``quantizers`` are drawn batch by batch: trellis states, 0 for RDOQ, "round" for plain rounding.
+    One entry gives weights for one quantizer, several give weights that all share. ``lam``,
+    ``fit_lam`` and ``trellis_step`` are those of the export (`trellic_export.bundle.Options`).
+    """
+
+    name: str
+    quantizers: tuple[Kind, ...] = (8,)
+    lam: dict[Family, int] = {"scalar": 20, "trellis": 24}
+    fit_lam: dict[Family, int] = {"scalar": 40, "trellis": 48}
+    trellis_step: int = Field(21, ge=1, le=255)
+    skip_index: int = Field(4, ge=0)
+    learning_rate: float = 1e-4
+    warmup_steps: int = 100
+    decay_from: float = 0.5
+    identity: float = Field(
+        2.0,
+        ge=0,
+        description="weight of how far encoding the decoded picture again moves latents, in steps",
+    )
+    fit_crops: int = Field(96, ge=1, description="crops that tables are first fitted to")
+    refit_crops: int = Field(32, ge=1, description="crops of later fits")
+    refit_every: int = Field(100, ge=1, description="steps between new tables")
+    validate_every: int = Field(250, ge=1, description="steps between looks at validation crops")
+    pool: int = Field(512, ge=1, description="quantized crops kept where a phase reuses them")
+    phases: tuple[QuantizedPhase, ...] = (
+        QuantizedPhase(until=0.6, crop=256, batch=6, train="g_s", reuse=4),
+        QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s+entropy"),
+    )
+
+    @property
+    def trains_entropy(self) -> bool:
+        """Whether any phase trains the entropy networks."""
+        return any(phase.train != "g_s" for phase in self.phases)
+
+    def phase_at(self, share: float) -> QuantizedPhase:
+        """Return the phase at a share of the run's time."""
+        return next((p for p in self.phases if share < p.until), self.phases[-1])
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe of the first stage; errors are those of `load_as`."""
+    return load_as(path, Recipe)
+
+
+def load_quantized_recipe(path: Path) -> QuantizedRecipe:
+    """Read and check a recipe of the quantized-latent stage; errors are those of `load_as`."""
+    return load_as(path, QuantizedRecipe)
+
+
+def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+    """Read and check a recipe of one kind.
+
+    Raises
+    ------
+    BadParameter
+        When the file is no YAML, or a field is unknown, missing or out of range.
+    """
+    try:
+        return kind.model_validate(_read(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise BadParameter(f"recipe {path}: {where}: {first['msg']}") from error
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the field ``kind`` of a recipe, which those of codecs lack."""
+    fields = _read(path)
+    return fields.get("kind") if isinstance(fields, dict) else None
+
+
+def _read(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadParameter(f"recipe {path} is no YAML ({error})") from error

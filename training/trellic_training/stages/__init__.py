@@ -1,0 +1,1 @@
+"""Stages of training: end to end, on quantized latents, decoders."""

@@ -1,0 +1,109 @@
+"""Training one decoder of a bundle: encoder, quantizer and entropy networks stay as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trellic_training.data.pool import Batch
+from trellic_training.models.transforms import Chain
+from trellic_training.recipes.decoder import DecoderRecipe
+from trellic_training.stages.end_to_end import PIXEL_RANGE, to_network
+from trellic_training.stages.stage import Stage
+
+
+class DecoderStage(Stage[DecoderRecipe, Chain]):
+    """Minimise the weighted squared error of a decoder's pictures.
+
+    With ``distill``, also the error against the bundle's own decoder: what that one makes of the
+    latents is smoother than the photo, and tells a small network sooner where to go.
+    """
+
+    validation: list[Batch]
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of one batch of `Samples`."""
+        loss = self.distortion(batch)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def distortion(self, batch: Batch) -> Tensor:
+        """Weighted squared error of a batch."""
+        x_hat = self.decode(batch)
+        mse = error = squared_error(x_hat, self.target(batch["x"]))
+        if "teacher" in batch:
+            teacher = self.target(batch["teacher"])
+            error = error + self.recipe.distill * squared_error(x_hat, teacher)
+        self.log("psnr", decibels(mse), prog_bar=True)
+        lmbda, weight = self.weights_of_quality(batch["quality"])
+        loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * error).mean()
+        return loss
+
+    def decode(self, batch: Batch) -> Tensor:
+        """Pictures (or logits), float32, of a batch."""
+        return self.decode_with(self.model, batch)
+
+    def decode_with(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Pictures (or logits), float32, of a decoder."""
+        latents = batch["latents"].float().contiguous(memory_format=torch.channels_last)
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+            decoded: Tensor = model(latents, batch["level"]).float()
+        return decoded
+
+    def target(self, pixels: Tensor) -> Tensor:
+        """Return what a decoder should make: (N, 3, H / scale, W / scale) in [-1/2, 1/2]."""
+        return functional.avg_pool2d(to_network(pixels), self.recipe.network.scale)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Move the average and look at validation crops; stop when the time is up."""
+        super().on_train_batch_end()
+        if self.warm % self.recipe.validate_every == 0:
+            for name, value in self.validate().items():
+                self.log(name, value, prog_bar=True)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """PSNR of the averaged decoder on crops that are never trained on, and what it lacks."""
+        rows = []
+        for batch in self.validation:
+            x = self.target(batch["x"])
+            pictures = [self.decode_with(self.average, batch)]
+            if "teacher" in batch:
+                pictures.append(self.target(batch["teacher"]))
+            rows.append([float(decibels(squared_error(picture, x))) for picture in pictures])
+        return dict(zip(("validation_psnr", "teacher_psnr"), np.mean(rows, 0), strict=False))
+
+
+class LabelStage(DecoderStage):
+    """Minimise the cross-entropy of a decoder's labels, softened, over all qualities alike."""
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of one batch of `LabelledSamples`."""
+        smoothing = self.recipe.label_smoothing
+        logits = self.decode(batch)
+        loss = functional.cross_entropy(logits, batch["label"], label_smoothing=smoothing)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Share of the averaged decoder's labels that are right on the validation split."""
+        model = self.average.eval()
+        right = [
+            (self.decode_with(model, batch).argmax(1) == batch["label"]).float().mean()
+            for batch in self.validation
+        ]
+        return {"validation_accuracy": float(torch.stack(right).mean())}
+
+
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared error of each picture: (N,)."""
+    error: Tensor = (a - b).square().mean((1, 2, 3))
+    return error
+
+
+def decibels(mse: Tensor) -> Tensor:
+    """Mean PSNR of pictures whose range is 1."""
+    return -10 * mse.clamp_min(1e-9).log10().mean()

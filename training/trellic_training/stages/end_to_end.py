@@ -1,0 +1,151 @@
+"""First stage: end-to-end training of rate and distortion, all qualities at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from trellic_training.data.photos import DeviceCrops, PackedPhotos
+from trellic_training.models.grow import grown
+from trellic_training.models.photo import PhotoModel
+from trellic_training.models.weights import load_weights
+from trellic_training.recipes.codec import QuantizedRecipe, Recipe
+from trellic_training.stages.stage import Clock, Stage, make_trainer, run
+
+PIXEL_RANGE = 255.0
+START_CROPS, START_SIZE = 400, 128  # at most: what the principal components are taken from
+
+
+class CropStream(IterableDataset[Tensor]):
+    """Endless batches of random crops, uint8 (batch, size, size, 3), as the clock's phase asks.
+
+    ``seed`` is called when the first batch is asked for: by then a resumed run knows its step, and
+    sees other crops than the run it goes on from. With a GPU as ``device`` the photos move there.
+    """
+
+    def __init__(
+        self,
+        photos: PackedPhotos,
+        recipe: Recipe | QuantizedRecipe,
+        clock: Clock,
+        seed: Callable[[], list[int]],
+        device: torch.device,
+    ) -> None:
+        self.photos, self.recipe, self.clock, self.seed = photos, recipe, clock, seed
+        self.device = device
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rng = np.random.default_rng(self.seed())
+        if self.device.type == "cpu":
+            crops: Callable[[int, int], Tensor] = partial(self.photos.crops, rng)
+        else:
+            crops = DeviceCrops(self.photos, self.device, int(rng.integers(2**62))).crops
+        while True:
+            phase = self.recipe.phase_at(self.clock.share())
+            yield crops(phase.batch, phase.crop)
+
+
+class EndToEnd(Stage[Recipe, PhotoModel]):
+    """Minimise bits per pixel plus ``lmbda`` times squared error, at random qualities."""
+
+    def __init__(self, recipe: Recipe, clock: Clock) -> None:
+        model = PhotoModel(recipe.model)
+        model.proxy = recipe.proxy
+        super().__init__(recipe, clock, model)
+
+    def started(self) -> None:
+        """Do nothing; called once the weights to start from are there, for variants of a model."""
+
+    def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
+        """Weighted rate-distortion loss of one batch of uint8 crops."""
+        x = to_network(batch)
+        quality = sample_quality(len(x), x.device)
+        output = self.model(x, quality, autocast=self.recipe.autocast)
+        pixels = x.shape[2] * x.shape[3]
+        bpp = (output.y_bits + output.z_bits) / pixels
+        mse = (output.x_hat - x).square().mean((1, 2, 3))
+        lmbda, weight = self.weights_of_quality(quality)
+        loss: Tensor = (weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()
+        self.log("loss", loss, prog_bar=True)
+        self.log("bpp", bpp.mean(), prog_bar=True)
+        self.log("psnr", -10 * mse.log10().mean(), prog_bar=True)
+        self.log("z_share", output.z_bits.sum() / (output.y_bits + output.z_bits).sum())
+        return loss
+
+
+def to_network(batch: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1/2, 1/2], channels last in memory."""
+    x = batch.permute(0, 3, 1, 2).float() / PIXEL_RANGE - 0.5
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def sample_quality(count: int, device: torch.device) -> Tensor:
+    """Random qualities: half over all of [1, 100], half in the much used middle."""
+    u = torch.rand(count, device=device)
+    wide = torch.rand(count, device=device) < 0.5
+    return torch.where(wide, 1 + 99 * u, 15 + 70 * u)
+
+
+def _start(module: EndToEnd, pack: PackedPhotos, resume: Path | None) -> str | None:
+    """Set the weights to start from; returns the checkpoint that Lightning is to restore."""
+    if resume is not None and resume.suffix != ".pt":
+        return str(resume)
+    model = module.model
+    trained = None if resume is None else load_weights(resume)[0]
+    if trained is None or trained.config != model.config:
+        rng = np.random.default_rng(module.recipe.seed)
+        size = min(START_SIZE, max(phase.crop for phase in module.recipe.phases))
+        crops = to_network(pack.crops(rng, START_CROPS, size))
+        trained = grown(model.config, trained, crops)
+    model.load_state_dict(trained.state_dict())
+    module.ema.module.load_state_dict(module.model.state_dict())
+    return None
+
+
+def train(
+    recipe: Recipe,
+    photos: Path,
+    out: Path,
+    minutes: float,
+    *,
+    resume: Path | None = None,
+    steps: int | None = None,
+    progress: bool = True,
+    stage: Callable[[Recipe, Clock], EndToEnd] = EndToEnd,
+    now: Callable[[], float] = time.monotonic,
+    watchers: Sequence[lightning.Callback] = (),
+) -> Path:
+    """Train for a time, from scratch or from a checkpoint; returns the newest checkpoint.
+
+    Parameters
+    ----------
+    photos : folder made by `trellic_training.data.photos.pack`
+    out : folder for checkpoints and TensorBoard logs
+    minutes : time budget; learning rate and crop sizes follow it
+    steps : stop at this step, counted from the first run on, if the time is not up before
+    resume : checkpoint of an earlier run (``.ckpt``: optimizer state and step count go on), or
+        weights alone (``.pt``: the optimizer warms up anew)
+    stage : what is trained and how, for variants
+    now : the clock that counts the minutes, in seconds
+    watchers : callbacks that look on
+    """
+    lightning.seed_everything(recipe.seed, verbose=False)
+    clock = Clock(minutes, now)
+    module = stage(recipe, clock)
+    pack = PackedPhotos(photos)
+    checkpoint = _start(module, pack, resume)
+    module.started()
+    module.to(memory_format=torch.channels_last)
+    trainer = make_trainer(out, steps=steps, progress=progress, watchers=watchers)
+    device = trainer.strategy.root_device
+    stream = CropStream(pack, recipe, clock, lambda: [recipe.seed, module.global_step], device)
+    loader = DataLoader(stream, batch_size=None)
+    return run(trainer, module, loader, out, checkpoint)

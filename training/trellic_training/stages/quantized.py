@@ -1,0 +1,272 @@
+"""Second stage: encoder and gains frozen, the rest retrained on really quantized latents.
+
+After Borzechowski et al. 2024 ("Optimizing learned image compression on scalar and
+entropy-constraint quantization", ICIP): the networks behind the quantizer learn from what the
+quantizer really emits, here the runtime's own search under the model's own tables. Tables are
+fitted anew every so many steps, and the search goes on with them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from trellic.entropy.tables import Tables
+from trellic.latents.coder import Quantizer
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.data.pool import Pool
+from trellic_training.models.photo import PhotoModel
+from trellic_training.quantization.fit import parametric_tables
+from trellic_training.quantization.loop import (
+    LoopQuantizer,
+    QuantizedBatch,
+    latents_for_synthesis,
+    sigmas_of,
+)
+from trellic_training.quantization.symbols import Collector
+from trellic_training.recipes.codec import (
+    Family,
+    Kind,
+    QuantizedPhase,
+    QuantizedRecipe,
+    check_crops,
+)
+from trellic_training.stages.end_to_end import PIXEL_RANGE, CropStream, sample_quality, to_network
+from trellic_training.stages.stage import Clock, Stage, make_trainer, run
+
+FIT_ROUNDS = 3
+POOL_START = 6  # batches for each reuse that the pool is filled with first
+VALIDATION_CROPS, VALIDATION_SIDE = 8, 256
+VALIDATION_QUALITIES = (15.0, 40.0, 65.0, 90.0)
+
+
+class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
+    """Minimise the rate-distortion loss of the first stage on quantized latents."""
+
+    def __init__(
+        self, recipe: QuantizedRecipe, clock: Clock, model: PhotoModel, pack: PackedPhotos
+    ) -> None:
+        super().__init__(recipe, clock, model.float().eval())
+        self.pack = pack
+        self._freeze()
+        self.rng = np.random.default_rng(recipe.seed)
+        self.pool = Pool(recipe.pool, self.rng)
+        self.prior = parametric_tables(sigmas_of(model.config.scales), recipe.trellis_step)
+        self.quantizer = LoopQuantizer(self.model, self.prior, recipe.skip_index)
+
+    def _freeze(self) -> None:
+        self.model.requires_grad_(False)
+        parts: list[nn.Module] = [self.model.g_s]
+        if self.recipe.trains_entropy:
+            parts += [self.model.h_s, self.model.contexts]
+        for part in parts:
+            part.requires_grad_(True)
+
+    def fit_tables(self, rounds: int, crops: int) -> None:
+        """Fit tables to what the quantizers emit now, as the export does.
+
+        The search that they are fitted to is thriftier than the one that uses them.
+        """
+        families: dict[str, Kind] = {}
+        for kind in self.recipe.quantizers:  # the first of each family
+            families.setdefault("scalar" if kind in ("round", 0) else "trellis", kind)
+        size = max(phase.crop for phase in self.recipe.phases)
+        for turn in range(rounds):
+            for family, kind in families.items():
+                collected = Collector()
+                numbers = range(crops)
+                for _ in (
+                    track(numbers, f"fitting {family} tables, {turn}") if rounds > 1 else numbers
+                ):
+                    x = to_network(self.pack.crops(self.rng, 1, size))
+                    self.quantizer(x, sixteenths(1), self._search(kind, fit=True), collected)
+                self.quantizer.use(collected.refit(self.quantizer.tables, self.prior))
+
+    def _search(self, kind: str | int, *, fit: bool = False) -> Quantizer:
+        if kind == "round":
+            return Quantizer(0, 0, "round")
+        family: Family = "trellis" if kind else "scalar"
+        return Quantizer(int(kind), (self.recipe.fit_lam if fit else self.recipe.lam)[family])
+
+    def on_train_start(self) -> None:
+        """Fit tables, then start the clock: set-up does not count."""
+        self.fit_tables(FIT_ROUNDS, self.recipe.fit_crops)
+        self.start_loss = self.validate_on(self.model)[0]
+        super().on_train_start()
+
+    def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
+        """Weighted rate-distortion loss of one batch of uint8 crops."""
+        phase = self.recipe.phase_at(self.clock.share())
+        if phase.train == "g_s":
+            return self._synthesis_step(batch, phase)
+        return self._joint_step(batch)
+
+    def _quantize(self, x: Tensor, quality: Tensor) -> QuantizedBatch:
+        kinds = self.recipe.quantizers
+        kind = kinds[int(self.rng.integers(len(kinds)))]
+        return self.quantizer(x, quality, self._search(kind))
+
+    def _synthesis_step(self, crops: Tensor, phase: QuantizedPhase) -> Tensor:
+        """Only g_s: crops may come from the pool."""
+        if self.warm % phase.reuse == 0 or not self.pool.holds({"x": crops}):
+            self._refill(crops)
+        while len(self.pool.samples) < min(self.recipe.pool, POOL_START * phase.reuse * len(crops)):
+            self._refill(self.pack.crops(self.rng, len(crops), phase.crop))  # or few are seen often
+        drawn = self.pool.draw(len(crops))
+        latents, quality = drawn["latents"].float(), drawn["quality"]
+        x_hat = self._decode(latents, quality)
+        mse = (x_hat - to_network(drawn["x"])).square().mean((1, 2, 3))
+        lmbda, weight = self.weights_of_quality(quality)
+        loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * mse).mean()
+        if self.recipe.identity:
+            loss = (
+                loss + self.recipe.identity * (weight * self._moved(x_hat, latents, quality)).mean()
+            )
+        self._log(loss, mse)
+        return loss
+
+    def _moved(self, x_hat: Tensor, latents: Tensor, quality: Tensor) -> Tensor:
+        """How far latents of the decoded picture lie from those that made it: (N,).
+
+        Squared, in steps, summed over channels, a pixel. What is small here is gained when a
+        picture is encoded again (Kim et al., "Instability of successive deep image compression").
+        """
+        shown = (x_hat.clamp(-0.5, 0.5) * PIXEL_RANGE + PIXEL_RANGE / 2).round() / PIXEL_RANGE - 0.5
+        seen = x_hat.clamp(-0.5, 0.5)
+        seen = seen + (shown - seen).detach()
+        with torch.autocast(seen.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+            again = self.model.g_a(seen, quality).float()
+        moved: Tensor = (again - latents) * self.model.gains(quality)
+        pixels = x_hat.shape[2] * x_hat.shape[3]
+        return moved.square().sum((1, 2, 3)) / pixels
+
+    def _refill(self, crops: Tensor) -> None:
+        done = self._quantize(to_network(crops), sixteenths(len(crops)))
+        latents = latents_for_synthesis(done).half()
+        self.pool.add({"x": crops, "latents": latents, "quality": done.quality})
+
+    def _joint_step(self, crops: Tensor) -> Tensor:
+        """Train decoder and entropy networks."""
+        x, quality = to_network(crops), sixteenths(len(crops))
+        batch = self._quantize(x, quality)
+        mean, index = self.quantizer.predict(batch)
+        coded, charged = self.quantizer.bits(batch, mean, index)
+        pixels = x.shape[2] * x.shape[3]
+        x_hat = self._decode(latents_for_synthesis(batch, mean), batch.quality)
+        mse = (x_hat - x).square().mean((1, 2, 3))
+        lmbda, weight = self.weights_of_quality(quality)
+        loss: Tensor = (weight * (charged / pixels + lmbda * PIXEL_RANGE**2 * mse)).mean()
+        self._log(loss, mse)
+        self.log("y_bpp", coded.mean() / pixels, prog_bar=True)
+        return loss
+
+    def _decode(self, latents: Tensor, quality: Tensor) -> Tensor:
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+            x_hat: Tensor = self.model.g_s(latents, quality).float()
+        return x_hat
+
+    def _log(self, loss: Tensor, mse: Tensor) -> None:
+        self.log("loss", loss, prog_bar=True)
+        self.log("psnr", -10 * mse.log10().mean(), prog_bar=True)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Move the average, renew the tables, look at validation crops; stop when time is up."""
+        super().on_train_batch_end()
+        joint = self.recipe.phase_at(self.clock.share()).train != "g_s"
+        if joint and self.warm % self.recipe.refit_every == 0:
+            self.fit_tables(1, self.recipe.refit_crops)
+        if self.warm % self.recipe.validate_every == 0:
+            loss, bpp, psnr = self.validate_on(self.average)
+            self.log("validation_loss", loss / self.start_loss, prog_bar=True)
+            self.log("validation_bpp", bpp)
+            self.log("validation_psnr", psnr)
+
+    @torch.no_grad()
+    def validate_on(self, model: PhotoModel) -> tuple[float, float, float]:
+        """Mean loss, bits per pixel (latents) and PSNR on crops that are never trained on."""
+        quantizer = LoopQuantizer(model, self.quantizer.tables, self.recipe.skip_index)
+        x = to_network(validation_crops(self.pack, model.config.hyper_stride))
+        losses, bpps, psnrs = [], [], []
+        for q in VALIDATION_QUALITIES:
+            quality = torch.full((len(x),), q)
+            batch = quantizer(x, quality, self._search(self.recipe.quantizers[0]))
+            coded, _ = quantizer.bits(batch, *quantizer.predict(batch))
+            bpp = coded / (x.shape[2] * x.shape[3])
+            x_hat = model.g_s(latents_for_synthesis(batch), batch.quality)
+            mse = (x_hat - x).square().mean((1, 2, 3))
+            lmbda, weight = self.weights_of_quality(quality)
+            losses.append(float((weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()))
+            bpps.append(float(bpp.mean()))
+            psnrs.append(float(-10 * mse.log10().mean()))
+        return float(np.mean(losses)), float(np.mean(bpps)), float(np.mean(psnrs))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Keep the tables beside the weights."""
+        checkpoint["tables"] = self.quantizer.tables.to_arrays()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Go on with the tables of the earlier run."""
+        self.quantizer.use(Tables.from_arrays(checkpoint["tables"]))  # type: ignore[arg-type]
+
+
+def sixteenths(count: int) -> Tensor:
+    """Random qualities in steps of 1/16, as files have them."""
+    return (sample_quality(count, torch.device("cpu")) * 16).round() / 16
+
+
+def validation_crops(pack: PackedPhotos, multiple: int) -> Tensor:
+    """Top left corners of validation photos (of training photos, where there are none)."""
+    photos = pack.validation or pack.training
+    whole = [pack.photo(photo) for photo in photos]
+    side = min(VALIDATION_SIDE, min(min(p.shape[:2]) for p in whole) // multiple * multiple)
+    every = max(1, len(whole) // VALIDATION_CROPS)
+    crops = [pixels[:side, :side] for pixels in whole[::every]][:VALIDATION_CROPS]
+    return torch.from_numpy(np.stack(crops))
+
+
+def finetune(
+    recipe: QuantizedRecipe,
+    model: PhotoModel,
+    photos: Path,
+    out: Path,
+    minutes: float,
+    *,
+    resume: Path | None = None,
+    steps: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Retrain what comes after the quantizer for a time; returns the newest checkpoint.
+
+    Parameters
+    ----------
+    model : weights of the first stage
+    photos : folder made by `trellic_training.data.photos.pack`
+    out : folder for checkpoints and TensorBoard logs
+    minutes : time budget; learning rate and phases follow it
+    resume : checkpoint (``.ckpt``) of an earlier run of this stage
+    steps : stop at this step, if the time is not up before
+
+    Raises
+    ------
+    BadParameter
+        When the recipe's crops do not fit the model's strides.
+    """
+    check_crops(recipe.phases, model.config.hyper_stride)
+    lightning.seed_everything(recipe.seed, verbose=False)
+    clock = Clock(minutes)
+    pack = PackedPhotos(photos)
+    module = QuantizedStage(recipe, clock, model, pack)
+    module.model.g_s.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stream = CropStream(
+        pack, recipe, clock, lambda: [recipe.seed, module.global_step], torch.device("cpu")
+    )
+    trainer = make_trainer(  # the runtime's quantizer works on the CPU
+        out, steps=steps, progress=progress, accelerator="cpu", save_every=250
+    )
+    return run(trainer, module, DataLoader(stream, batch_size=None), out, resume)
