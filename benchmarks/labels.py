@@ -3,6 +3,7 @@
 LABELS = {
     "trellic": "Trellic",
     "jpeg": "JPEG (mozjpeg)",
+    "jpegli": "JPEG (jpegli)",
     "webp": "WebP",
     "avif": "AVIF (aom)",
     "jxl": "JPEG XL",
