@@ -67,11 +67,12 @@ def read(path: Path, anchor: str) -> PhotoSet:
 
 
 def percent(test: Measured, anchor: Measured, score: str, how: How) -> float | None:
-    """Return one BD-rate; None where one of them lacks the score or the curves do not meet."""
+    """Return one BD-rate; None where the curves do not meet or not every photo has the score."""
     if score not in test.scores() or score not in anchor.scores():
         return None
     if how.per_photo:
-        return compare(test, anchor, how.bpp_range, score).per_image
+        found = compare(test, anchor, how.bpp_range, score)
+        return found.per_image if found.images == len(test.images()) else None
     rate = bd_rate(test.mean_curve(score), anchor.mean_curve(score), how.bpp_range)
     return None if rate is None else rate.percent
 

@@ -1,6 +1,7 @@
 """Tables of many measures over sets of photos."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,18 @@ def test_photos_can_be_averaged_one_by_one(runs: list[str]) -> None:
     how = rd_tables.How("avif", per_photo=True)
     found = rd_tables.rates(rd_tables.read(Path(runs[0]), "avif"), how)
     assert found["trellic"]["psnr"] == pytest.approx(-50)
+
+
+def test_a_score_that_some_photos_lack_is_not_that_of_the_others(tmp_path: Path) -> None:
+    both = [codec("trellic", 0.5, 0.9), codec("avif", 1, 1)]
+    for one in both:
+        one.points[:] = [p if p.image == "a.png" else replace(p, flip=None) for p in one.points]
+    path = written(tmp_path / "a.json", *both)
+    for per_photo in (False, True):
+        how = rd_tables.How("avif", per_photo=per_photo)
+        found = rd_tables.rates(rd_tables.read(path, "avif"), how)
+        assert found["trellic"]["flip"] is None
+        assert found["trellic"]["psnr"] == pytest.approx(-50)
 
 
 def test_a_score_that_one_set_lacks_has_no_mean(tmp_path: Path) -> None:
