@@ -145,7 +145,11 @@ def page(strips: Sequence[Strip], scale: int, note: str) -> str:
 
 def sheet(strips: Sequence[Strip], scale: int) -> Image.Image:
     """Return all rows below each other in one picture."""
-    rows = [draw(one.panels, one.crop, scale) for one in strips]
+    return stacked([draw(one.panels, one.crop, scale) for one in strips])
+
+
+def stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    """Return pictures below each other in one picture."""
     height = sum(row.height + GAP for row in rows) - GAP
     whole = Image.new("RGB", (max(row.width for row in rows), height), BACKGROUND)
     top = 0

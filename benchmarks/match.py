@@ -1,4 +1,4 @@
-"""Find the quality at which a codec reaches a given PSNR."""
+"""Find the quality at which a codec reaches a given PSNR or size."""
 
 from dataclasses import dataclass
 
@@ -59,3 +59,30 @@ def _between(worst: float, best: float, part: float) -> float:
     if min(worst, best) > 0:
         return float(worst * (best / worst) ** part)
     return worst + (best - worst) * part
+
+
+def match_size(codec: Codec, original: Pixels, size: int, tolerance: float) -> bytes | None:
+    """Return a file that has about this many bytes; None if the codec's steps are too coarse.
+
+    Bisects as `match_psnr` does.
+
+    Parameters
+    ----------
+    codec
+        Its files must not shrink from the first to the last step of its ladder.
+    original
+        uint8 (H, W, 3).
+    size
+        Bytes.
+    tolerance
+        Largest difference, as a share of ``size``.
+    """
+    worst, best = float(codec.ladder[0]), float(codec.ladder[-1])
+    low, high = 0.0, 1.0
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        data = codec.encode(original, _between(worst, best, middle))
+        if abs(len(data) - size) <= tolerance * size:
+            return data
+        low, high = (middle, high) if len(data) < size else (low, middle)
+    return None

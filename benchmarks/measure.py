@@ -27,6 +27,14 @@ class Wanted(NamedTuple):
 
     quality: float
     scores: tuple[str, ...] = ("psnr",)
+    known: tuple[str, ...] = ()
+    """Those of the scores that an earlier run has, of a file of `size` bytes."""
+    size: int | None = None
+
+    def left(self, size: int) -> tuple[str, ...]:
+        """Return what is left to compute of a file of some size; PSNR always is."""
+        known = self.known if size == self.size else ()
+        return tuple(name for name in self.scores if name == "psnr" or name not in known)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def _measure(codec: Codec, original: Pixels, wanted: Wanted, task: Task) -> Poin
         bpp=8 * len(data) / (original.shape[0] * original.shape[1]),
         encode_seconds=encode_seconds,
         decode_seconds=end - start,
-        **{name: SCORES[name].compute(original, decoded) for name in wanted.scores},
+        **{name: SCORES[name].compute(original, decoded) for name in wanted.left(len(data))},
     )
 
 

@@ -65,6 +65,13 @@ def ladders(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
     return found
 
 
+def thinned(ladder: Sequence[float], count: int | None) -> tuple[float, ...]:
+    """Return so many of a ladder's qualities, evenly chosen with both ends; all for None."""
+    if count is None or count >= len(ladder):
+        return tuple(ladder)
+    return tuple(ladder[round(i * (len(ladder) - 1) / (count - 1))] for i in range(count))
+
+
 def wanted_points(
     qualities: Sequence[float], scores: Sequence[str], every: int
 ) -> tuple[Wanted, ...]:
@@ -132,7 +139,11 @@ def plan(
     old = earlier.points(result)
     tasks = []
     for image in images:
-        missing = tuple(point for point in wanted if not _good(old, image.name, point))
+        missing = tuple(
+            _left(point, old.get((image.name, float(point.quality))))
+            for point in wanted
+            if not _good(old, image.name, point)
+        )
         left = {point.quality for point in missing}
         result.points.extend(
             old[image.name, float(point.quality)] for point in wanted if point.quality not in left
@@ -140,6 +151,14 @@ def plan(
         if missing:
             tasks.append(Task(spec, image, missing, files))
     return result, tasks
+
+
+def _left(wanted: Wanted, old: Point | None) -> Wanted:
+    """Return a point with what an earlier run knows of it."""
+    if old is None:
+        return wanted
+    known = tuple(name for name in wanted.scores if old.score(name) is not None)
+    return wanted._replace(known=known, size=old.bytes)
 
 
 def with_scores_of(new: Point, old: Point | None) -> Point:

@@ -50,6 +50,11 @@ PACKAGES = (
     "pyvips-binary",
     "onnxruntime",
     "ssimulacra2",
+    "torch",
+    "cvvdp",
+    "piq",
+    "flip-evaluator",
+    "ajpegli",
 )
 
 
@@ -146,7 +151,7 @@ def _plan(
     tasks: list[Task] = []
     for spec in specs:
         codec = make(spec)
-        ladder = ladders.get(spec.name, codec.ladder)
+        ladder = plan.thinned(ladders.get(spec.name, codec.ladder), options.points)
         wanted = plan.wanted_points(ladder, names, options.metric_every)
         results[spec], missing = plan.plan(spec, codec, images, wanted, earlier, options.files)
         tasks += missing
@@ -237,6 +242,12 @@ def _positive(text: str) -> int:
     return value
 
 
+def _several(text: str) -> int:
+    if (value := int(text)) < 2:
+        raise ValueError(text)
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     description, _, epilog = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
@@ -253,9 +264,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--decoders", metavar="NAME,NAME", help="and for each of these decoders; all: the model's")
     add("--model", metavar="NAME|PATH", help="Trellic's model (default photo)")
     add("--quality", action="append", default=[], metavar="CODEC=Q,Q", help="replace a ladder")
+    add("--points", type=_several, metavar="N", help="only N qualities of each ladder")
     add("--bpp-min", type=float, help="BD-rates only where the codec spends at least this")
     add("--bpp-max", type=float, help="BD-rates only where the codec spends at most this")
-    add("--metrics", default="psnr", help=f"of {', '.join(SCORES)} (default psnr)")
+    add("--metrics", default="psnr", help=f"of {', '.join(SCORES)}; eye: {', '.join(scores.EYE)}")
     add("--metric-every", type=_positive, default=1, metavar="N", help=EVERY_HELP)
     add("--anchors", default="jpeg,webp,avif", help="codecs to compare the others with")
     add("--jobs", type=int, default=1, help="processes (default 1)")

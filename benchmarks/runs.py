@@ -30,8 +30,11 @@ class Point:
     """RGB, in dB, on 8-bit samples."""
     ms_ssim: float | None = None
     ssimulacra2: float | None = None
+    cvvdp: float | None = None
     butteraugli: float | None = None
+    flip: float | None = None
     haarpsi: float | None = None
+    fsim: float | None = None
     vsi: float | None = None
     sliced_wasserstein: float | None = None
     """Scores beside PSNR: None where the run did not ask for them."""

@@ -1,27 +1,30 @@
 """The measures of quality that a rate-distortion run can compute, each from 8-bit RGB pictures."""
 
-import importlib
 import importlib.util
 import io
 import math
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from PIL import Image
 
+from benchmarks import colorvideo, similarity
 from benchmarks.codecs import Pixels, SpecError
+from benchmarks.colorvideo import cvvdp
 from benchmarks.metrics import ms_ssim, psnr
+from benchmarks.similarity import fsim, haarpsi, vsi
 from benchmarks.sliced_wasserstein import SMALLEST, sliced_wasserstein
 
 BUTTERAUGLI = "butteraugli_main"
+# What the name "eye" stands for: all that judges what people see.
+EYE = ("ms_ssim", "ssimulacra2", "cvvdp", "haarpsi", "fsim", "butteraugli", "flip")
 
 
 class ScoreUnavailableError(RuntimeError):
@@ -82,47 +85,19 @@ def butteraugli(original: Pixels, decoded: Pixels) -> float:
     return float(found[1])
 
 
-def haarpsi(original: Pixels, decoded: Pixels) -> float:
-    """Return HaarPSI: in [0, 1], 1 for equal pictures.
+def flip(original: Pixels, decoded: Pixels) -> float:
+    """Return the mean of FLIP: what flipping between two pictures shows, 0 (nothing) to 1.
 
     References
     ----------
-    R. Reisenhofer, S. Bosse, G. Kutyniok, T. Wiegand, "A Haar wavelet-based perceptual similarity
-    index for image quality assessment", Signal Processing: Image Communication 61 (2018).
+    P. Andersson and others, "FLIP: a difference evaluator for alternating images", Proc. ACM on
+    Computer Graphics and Interactive Techniques 3 (2020).
     """
-    value = _piq("haarpsi").haarpsi(_tensor(original), _tensor(decoded), data_range=255)
-    return min(float(value), 1.0)  # float32 can end just above
+    from flip_evaluator import evaluate
 
-
-def vsi(original: Pixels, decoded: Pixels) -> float:
-    """Return VSI, which weights a picture's places by how salient they are: in [0, 1].
-
-    References
-    ----------
-    L. Zhang, Y. Shen, H. Li, "VSI: a visual saliency-induced index for perceptual image quality
-    assessment", IEEE Transactions on Image Processing 23 (2014).
-    """
-    value = _piq("vsi").vsi(_tensor(original), _tensor(decoded), data_range=255)
-    return min(float(value), 1.0)  # float32 can end just above
-
-
-def _piq(name: str) -> Any:
-    """Return a module of the package piq without running the package's own start.
-
-    That imports torchvision for scores with downloaded weights, which are not wanted here; and
-    torchvision does not load beside a CPU build of torch from the same registry.
-    """
-    if "piq" not in sys.modules and (spec := importlib.util.find_spec("piq")) is not None:
-        sys.modules["piq"] = importlib.util.module_from_spec(spec)
-    return importlib.import_module(f"piq.{name}")
-
-
-def _tensor(pixels: Pixels) -> Any:
-    """Return a picture as piq takes it, float32 (1, 3, H, W)."""
-    import torch
-
-    planes = np.ascontiguousarray(np.moveaxis(pixels, 2, 0)[None])
-    return torch.from_numpy(planes).float()
+    pictures = (pixels.astype(np.float32) / 255 for pixels in (original, decoded))
+    _, mean, _ = evaluate(*pictures, "LDR", applyMagma=False)
+    return float(mean)
 
 
 def _bmp(pixels: Pixels) -> io.BytesIO:
@@ -133,18 +108,13 @@ def _bmp(pixels: Pixels) -> io.BytesIO:
     return buffer
 
 
-def _package() -> str | None:
-    try:
-        import ssimulacra2  # noqa: F401
-    except ImportError:
-        return "the package ssimulacra2; remedy: pip install ssimulacra2"
-    return None
+def _package(name: str, distribution: str) -> Callable[[], str | None]:
+    def missing() -> str | None:
+        if importlib.util.find_spec(name):
+            return None
+        return f"the package {distribution}; remedy: pip install {distribution}"
 
-
-def _piq_package() -> str | None:
-    if all(importlib.util.find_spec(name) for name in ("torch", "piq")):
-        return None
-    return "the packages torch and piq; remedy: pip install torch, then pip install --no-deps piq"
+    return missing
 
 
 def _program() -> str | None:
@@ -160,12 +130,19 @@ def _decibel(similarity: float) -> float:
 SCORES: Final[dict[str, Score]] = {
     "psnr": Score("RGB PSNR", "PSNR in dB (RGB)", psnr, float, lambda: None, 1),
     "ms_ssim": Score("MS-SSIM", "MS-SSIM in dB (RGB)", ms_ssim, _decibel, lambda: None, 161),
-    "ssimulacra2": Score("SSIMULACRA2", "SSIMULACRA2", ssimulacra2, float, _package),
+    "ssimulacra2": Score(
+        "SSIMULACRA2", "SSIMULACRA2", ssimulacra2, float, _package("ssimulacra2", "ssimulacra2")
+    ),
+    "cvvdp": Score("CVVDP", "CVVDP in JOD (4K display)", cvvdp, float, colorvideo.missing, 16),
     "butteraugli": Score(
         "Butteraugli 3-norm", "Butteraugli 3-norm, negated", butteraugli, lambda x: -x, _program
     ),
-    "haarpsi": Score("HaarPSI", "HaarPSI in dB", haarpsi, _decibel, _piq_package, 16),
-    "vsi": Score("VSI", "VSI in dB", vsi, _decibel, _piq_package, 16),
+    "flip": Score(
+        "FLIP", "FLIP, negated", flip, lambda x: -x, _package("flip_evaluator", "flip-evaluator")
+    ),
+    "haarpsi": Score("HaarPSI", "HaarPSI in dB", haarpsi, _decibel, similarity.missing, 16),
+    "fsim": Score("FSIM", "FSIM in dB (with colour)", fsim, _decibel, similarity.missing, 16),
+    "vsi": Score("VSI", "VSI in dB", vsi, _decibel, similarity.missing, 16),
     "sliced_wasserstein": Score(
         "Sliced Wasserstein",
         "Sliced Wasserstein distance of patches, negated",
@@ -180,6 +157,8 @@ SCORES: Final[dict[str, Score]] = {
 def parse(text: str) -> tuple[str, ...]:
     """Read names separated by commas; PSNR is always among them, and first.
 
+    The name ``eye`` stands for all of `EYE`.
+
     Raises
     ------
     SpecError
@@ -192,7 +171,8 @@ def parse(text: str) -> tuple[str, ...]:
     >>> parse("ms_ssim")
     ('psnr', 'ms_ssim')
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    names = [name for one in given for name in (EYE if one == "eye" else (one,))]
     for name in names:
         if name not in SCORES:
             raise SpecError(f"unknown metric {name!r}; choose from {', '.join(SCORES)}")

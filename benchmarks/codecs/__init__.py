@@ -82,6 +82,7 @@ class Spec:
 CODECS: Final[dict[str, tuple[str, str, str]]] = {
     "trellic": ("benchmarks.codecs.trellic", "Trellic", "trellic[cpu]"),
     "jpeg": ("benchmarks.codecs.jpeg", "MozJpeg", "pyvips[binary]"),
+    "jpegli": ("benchmarks.codecs.jpegli", "Jpegli", "ajpegli"),
     "webp": ("benchmarks.codecs.webp", "WebP", "pillow"),
     "avif": ("benchmarks.codecs.avif", "Avif", "pillow>=11.3"),
     "jxl": ("benchmarks.codecs.jxl", "JpegXl", "imagecodecs"),

@@ -7,7 +7,7 @@ from PIL import _avif, features
 from benchmarks.codecs import Pixels, SpecError
 from benchmarks.codecs.pillow import decode, encode
 
-TUNES = ("default", "psnr", "ssim", "iq")
+TUNES = ("default", "psnr", "ssim", "iq", "ssimulacra2")
 
 
 class Avif:
@@ -18,8 +18,8 @@ class Avif:
     speed
         libavif's speed, 0 (slowest) to 10.
     tune
-        ``default`` leaves it to libavif, which since 1.4 tunes for the eye (``iq``); ``psnr`` needs
-        fewer bits at equal PSNR.
+        ``default`` leaves it to libavif, which since 1.4 tunes for the eye (``iq``);
+        ``ssimulacra2`` is tuned for that score, ``psnr`` needs fewer bits at equal PSNR.
     threads
         Of the encoder; the decoder takes as many as the process may use.
     """

@@ -1,5 +1,8 @@
 """Trellic itself: whole .tlc files from `trellic.codec.Codec`."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -55,7 +58,11 @@ class Trellic:
             "search": search,
             "precision": precision,
         }
-        self.versions = {"trellic": _installed(), "stream_id": str(manifest.stream_id)}
+        self.versions = {
+            "trellic": _installed(),
+            "stream_id": str(manifest.stream_id),
+            "networks": _digest(manifest.sha256),
+        }
         self._encode_options = {"trellis": int(trellis), "search": search}
         if dither:
             self.settings["dither"] = self._encode_options["dither"] = int(dither)
@@ -81,6 +88,11 @@ class Trellic:
     def decode(self, data: bytes) -> Pixels:
         """Decode with the decoder chosen."""
         return np.asarray(self.codec.decode(data, decoder=self._decoder))
+
+
+def _digest(hashes: Mapping[str, str]) -> str:
+    """Return one hash of all files of a bundle: models of one stream id may differ in networks."""
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _installed() -> str:

@@ -160,6 +160,46 @@ def test_a_score_that_is_missing_is_measured(folder: Path, monkeypatch: pytest.M
     assert {row["score"] for row in head["bd_rates"]} == {"psnr", "ms_ssim"}
 
 
+def test_only_the_scores_that_are_missing_are_computed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+
+    def counting(name: str) -> scores.Score:
+        def compute(_: Pixels, decoded: Pixels) -> float:
+            computed.append(name)
+            return 255.0 - decoded.mean()
+
+        return scores.Score(name, name, compute, float, lambda: None)
+
+    for name in ("haarpsi", "flip"):
+        monkeypatch.setitem(scores.SCORES, name, counting(name))
+    out = folder.parent / "rd.json"
+    assert rd.main(arguments(folder, "--metrics", "flip")) == 0
+    first = load(out)[1]
+    computed.clear()
+    assert rd.main(arguments(folder, "--metrics", "flip,haarpsi", "--reuse", str(out))) == 0
+    assert computed == ["haarpsi"] * 30
+    second = load(out)[1]
+    assert [p.flip for p in second[0].points] == [p.flip for p in first[0].points]
+    assert all(p.haarpsi is not None for p in second[0].points)
+
+
+def test_a_file_of_another_size_is_scored_whole() -> None:
+    wanted = measure.Wanted(2, ("psnr", "flip", "haarpsi"), known=("psnr", "flip"), size=100)
+    assert wanted.left(100) == ("psnr", "haarpsi")
+    assert wanted.left(101) == ("psnr", "flip", "haarpsi")
+
+
+def test_few_points_are_evenly_chosen(folder: Path) -> None:
+    assert plan.thinned((1, 2, 3, 4, 5, 6, 7), 3) == (1, 4, 7)
+    assert plan.thinned((1, 2, 3), None) == plan.thinned((1, 2, 3), 9) == (1, 2, 3)
+    assert rd.main(arguments(folder, "--points", "2")) == 0
+    assert {p.quality for p in load(folder.parent / "rd.json")[1][0].points} == {1, 5}
+    with pytest.raises(SystemExit):
+        rd.main(arguments(folder, "--points", "1"))
+
+
 def test_scores_are_added_without_encoding_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +313,24 @@ def test_webp_through_pillow_round_trips(folder: Path) -> None:
     assert len(small) < len(large)
     assert np.abs(codec.decode(large).astype(int) - original).mean() < 6
     assert codec.versions["libwebp"][0].isdigit()
+
+
+def test_jpegli_round_trips(folder: Path) -> None:
+    pytest.importorskip("ajpegli")
+    codec = codecs.make(Spec("jpegli"))
+    original = measure.read_pixels(folder / "0.png")
+    small, large = codec.encode(original, 15), codec.encode(original, 0.5)
+    assert len(small) < len(large)
+    assert np.abs(codec.decode(large).astype(int) - original).mean() < 6
+
+
+def test_avif_takes_tunes_that_aom_has(folder: Path) -> None:
+    pytest.importorskip("PIL._avif")
+    original = measure.read_pixels(folder / "0.png")
+    made = {tune: codecs.make(Spec.parse(f"avif:tune={tune}")) for tune in ("iq", "ssimulacra2")}
+    assert len({codec.encode(original, 60) for codec in made.values()}) == 2
+    with pytest.raises(SpecError, match="tunes are"):
+        codecs.make(Spec.parse("avif:tune=none"))
 
 
 def test_kodak_is_recognized_by_its_names() -> None:
