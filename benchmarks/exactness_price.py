@@ -26,16 +26,16 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
+from trellic.latents.coder import LatentCoder, Quantizer
 
 from benchmarks import _machine
 from benchmarks.measure import find_images, read_pixels
 from trellic.entropy.tables import Tables
 from trellic.geometry import Plane
-from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.limits import STEP32
 from trellic.model.quality import GAIN_BITS, Level
 from trellic.quantize.cpu import reconstruct, search
 from trellic.quantize.reference import round_to_step
-from trellic.quantize.search_tables import STEP32
 from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
 from trellic_training.models.photo import MEAN_UNIT, PhotoModel
 from trellic_training.models.weights import load_weights

@@ -25,8 +25,9 @@ from scipy.special import ndtri
 from benchmarks import _machine
 from trellic import entropy
 from trellic.entropy.tables import Tables
+from trellic.limits import STEP32
 from trellic.quantize import cpu
-from trellic.quantize.search_tables import STEP32, SearchTables
+from trellic.quantize.search_tables import SearchTables
 from trellic.quantize.trellis import STATES
 from trellic_training.quantization.fit import parametric_tables, refit
 

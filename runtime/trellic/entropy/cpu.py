@@ -18,8 +18,9 @@ from trellic.entropy.cpu_decode import (
 )
 from trellic.entropy.cpu_encode import encode_group, encode_states, find_entries
 from trellic.entropy.lanes import GROUP, STATE_LOW, Segment
-from trellic.entropy.tables import MAX_INDEX, FrequencyTables
+from trellic.entropy.tables import FrequencyTables
 from trellic.errors import CorruptStream
+from trellic.limits import MAX_INDEX
 
 __all__ = ["Decoder", "Segment", "encode"]
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.entropy.lanes import EXPONENT_BITS, GROUP, MAX_DIGITS, STATE_LOW, Uint16s, Uint32s
-from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, MAX_INDEX, PRECISION
+from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, PRECISION
+from trellic.limits import MAX_INDEX
 from trellic.support.numba import njit
 
 Int32s = npt.NDArray[np.int32]

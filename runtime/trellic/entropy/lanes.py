@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.constants import MAX_LANES
-from trellic.entropy.tables import MAX_INDEX
 from trellic.errors import BadParameter, CorruptStream, TruncatedStream
+from trellic.limits import MAX_INDEX
 
 if TYPE_CHECKING:
     from trellic.entropy.tables import FrequencyTables

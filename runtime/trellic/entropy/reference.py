@@ -24,8 +24,9 @@ import numpy.typing as npt
 
 from trellic.entropy import lanes as layout
 from trellic.entropy.lanes import EXPONENT_BITS, GROUP, MAX_DIGITS, STATE_LOW, Segment
-from trellic.entropy.tables import MAX_INDEX, PRECISION, TOTAL, FrequencyTables
+from trellic.entropy.tables import PRECISION, TOTAL, FrequencyTables
 from trellic.errors import CorruptStream
+from trellic.limits import MAX_INDEX
 
 WORD = 1 << 16
 Int32s = npt.NDArray[np.int32]

@@ -29,7 +29,6 @@ CLASSES: Final = 3  # scalar, Q0, Q1; in a dithered stream the buckets follow
 STORED_BUCKETS: Final = 8  # of dither; the others mirror them
 MAX_SCALES: Final = 255
 MAX_HALF_WIDTH: Final = 1023  # bounds what a hostile bundle makes a decoder allocate
-MAX_INDEX: Final = 32767  # largest |k| of a stream
 MAX_STEP: Final = 255  # trellis step and centroid offsets, in 1/32 scalar step
 RATE_UNIT: Final = 64  # rates are in 1/64 bit
 BUCKET_BITS: Final = 8  # a decoder finds a symbol from so many top bits of its slot

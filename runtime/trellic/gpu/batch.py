@@ -16,9 +16,9 @@ import numpy.typing as npt
 from trellic.geometry import Plane, Rectangle, slice_grid
 from trellic.gpu import jobs as cuda_jobs
 from trellic.gpu.kernels import predict as kernels
+from trellic.limits import STEP32
 from trellic.model.channels import Layout, Step
 from trellic.model.quality import GAIN_BITS, Level
-from trellic.quantize.search_tables import STEP32
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]

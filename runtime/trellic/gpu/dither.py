@@ -16,8 +16,9 @@ from trellic.constants import MAX_SEED
 from trellic.gpu.device import default_device
 from trellic.gpu.kernels import kernel as _cuda
 from trellic.gpu.kernels.kernel import kernel
+from trellic.limits import STEP32
 from trellic.quantize.dither import FIRST_CLASS, HALF64, MULTIPLIERS, NOISE_SHIFT, Int8s, slice_key
-from trellic.quantize.search_tables import STEP32, Int32s, Uint8s, clamp_limit
+from trellic.quantize.search_tables import Int32s, Uint8s, clamp_limit
 
 __all__ = ["noise", "quantize", "reconstruct", "slice_key"]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trellic.entropy import lanes as layout
 from trellic.entropy.lanes import GROUP, STATE_LOW, Segment
-from trellic.entropy.tables import MAX_INDEX, Tables
+from trellic.entropy.tables import Tables
 from trellic.errors import CorruptStream, TruncatedStream
 from trellic.gpu import jobs as layout_jobs
 from trellic.gpu.device import Device, DeviceArray, default_device
@@ -28,6 +28,7 @@ from trellic.gpu.kernels.decode import (
 )
 from trellic.gpu.kernels.encode import encode_slices, gather_words
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
+from trellic.limits import MAX_INDEX
 
 __all__ = ["Decoder", "Segment", "encode"]
 

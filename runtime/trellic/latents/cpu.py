@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trellic.latents.reference import LOG_BITS, MEAN_LIMIT, Float32, Int32, Int64
-from trellic.quantize.search_tables import STEP32, STEP_BITS
+from trellic.latents.reference import Float32, Int32, Int64
+from trellic.limits import LATENT_LIMIT, LOG_BIAS, LOG_BITS, MEAN_LIMIT, STEP32
 from trellic.support.numba import njit
 
 CHUNK = 1024  # latents whose logarithms are taken at a time
@@ -68,9 +68,9 @@ def _log_sum(y32: Int64) -> Any:
     for start in range(0, len(y32), CHUNK):
         count = min(CHUNK, len(y32) - start)
         for i in range(count):
-            whole[i] = min(abs(y32[start + i]), 1 << 22) + STEP32
+            whole[i] = min(abs(y32[start + i]), LATENT_LIMIT) + STEP32
         for i in range(count):
-            total += (bits[i] >> (23 - LOG_BITS)) - ((127 + STEP_BITS) << LOG_BITS)
+            total += (bits[i] >> (23 - LOG_BITS)) - LOG_BIAS
     return total
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trellic.quantize.search_tables import STEP32, STEP_BITS
+from trellic.limits import LATENT_LIMIT, LOG_BIAS, LOG_BITS, MEAN_LIMIT, STEP32
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
-
-MEAN_LIMIT = 1 << 20  # of a mean, in 1/32 step
-LOG_BITS = 8  # behind the point of `log_sum`
 
 
 def to_fixed(f: Float32, gain: Float32) -> Int64:
@@ -37,8 +34,8 @@ def log_sum(y32: Int64) -> int:
     Exact integers, so that a GPU guesses the same: the bits of a float32 are its logarithm, taken
     as straight between powers of two.
     """
-    whole = (np.minimum(np.abs(y32), 1 << 22) + STEP32).astype(np.float32)
-    logs = (whole.view(np.int32) >> (23 - LOG_BITS)) - ((127 + STEP_BITS) << LOG_BITS)
+    whole = (np.minimum(np.abs(y32), LATENT_LIMIT) + STEP32).astype(np.float32)
+    logs = (whole.view(np.int32) >> (23 - LOG_BITS)) - LOG_BIAS
     return int(logs.sum(dtype=np.int64))
 
 

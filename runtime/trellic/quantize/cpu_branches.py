@@ -6,7 +6,8 @@ for small t.
 
 from typing import Any, Final
 
-from trellic.quantize.search_tables import MAX_INDEX, STEP32, Int32s
+from trellic.limits import MAX_INDEX, STEP32
+from trellic.quantize.search_tables import Int32s
 from trellic.support.numba import njit
 
 MEMO_RANGE: Final = 8 * STEP32  # |t32| below which branches are remembered

@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.constants import MAX_SEED
-from trellic.quantize.search_tables import STEP32, Int32s, Uint8s, clamp_limit
+from trellic.limits import STEP32
+from trellic.quantize.search_tables import Int32s, Uint8s, clamp_limit
 
 FIRST_CLASS: Final = 3  # class of bucket 0
 BUCKETS: Final = 16

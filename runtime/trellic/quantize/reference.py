@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from trellic.limits import MAX_INDEX, STEP32
 from trellic.quantize.search_tables import (
-    MAX_INDEX,
-    STEP32,
     Int32s,
     SearchTables,
     Uint8s,

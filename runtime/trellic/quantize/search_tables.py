@@ -11,9 +11,6 @@ from trellic.quantize.trellis import CLASS_Q1, STATES
 if TYPE_CHECKING:
     from trellic.entropy.tables import Tables
 
-STEP_BITS: Final = 5
-STEP32: Final = 1 << STEP_BITS  # the scalar step, in its own 1/32
-MAX_INDEX: Final = 32767  # largest |k| that a stream may hold
 MAX_LAMBDA: Final = 1 << 12
 MAX_OFFSET: Final = 255  # 1/32 step; with MAX_TRELLIS_STEP keeps a branch under 2^25
 MAX_TRELLIS_STEP: Final = 255  # 1/32 step

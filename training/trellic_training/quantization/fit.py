@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.entropy.tables import TOTAL, Tables, quantized_pmf
-from trellic.quantize.search_tables import STEP32, Int32s, Uint8s
+from trellic.limits import STEP32
+from trellic.quantize.search_tables import Int32s, Uint8s
 from trellic.quantize.trellis import CLASS_Q1, CLASS_SCALAR
 
 Floats = npt.NDArray[np.float64]

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from trellic.latents.coder import NOT_CODED, LatentCoder, Observer, Quantizer
 
 from trellic.entropy.tables import Tables
 from trellic.geometry import Plane
-from trellic.latents.coder import NOT_CODED, LatentCoder, Observer, Quantizer
+from trellic.limits import STEP32
 from trellic.model.quality import GAIN_BITS, Level, LevelTables
-from trellic.quantize.search_tables import STEP32
 from trellic_training.losses.pmf import SymbolRates
 from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
 from trellic_training.models.integers import level_tables

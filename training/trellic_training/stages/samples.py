@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from rich.progress import track
 from torch.utils.data import IterableDataset
+from trellic.latents.coder import LatentCoder, Quantizer
 
 from trellic.engines.pool import EnginePool
-from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.limits import STEP32
 from trellic.model.bundle import Bundle
 from trellic.model.quality import GAIN_BITS
-from trellic.quantize.search_tables import STEP32
 from trellic_training.data.photos import PackedPhotos, Pixels
 from trellic_training.data.pool import Batch, Pool
 from trellic_training.recipes.codec import Kind

@@ -14,9 +14,10 @@ import numpy as np
 from numba import cuda, int32, uint32
 
 from trellic.entropy.lanes import EXPONENT_BITS, LONG_COUNT, MAX_DIGITS, STATE_LOW
-from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, MAX_INDEX, PRECISION
+from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, PRECISION
 from trellic.gpu.jobs import FIRST_CLASS, FRESH, H0, H1, LANES, STATE_AT, SYMBOL_AT, WORD_AT, WORDS
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, shuffle
+from trellic.limits import MAX_INDEX
 
 OK, NO_WORDS, LEFT_OVER, LONG_ESCAPE, TRUNCATED, LONG_FORM = range(6)
 SLOT: Final = (1 << PRECISION) - 1

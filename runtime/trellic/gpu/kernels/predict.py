@@ -15,7 +15,7 @@ from numba import cuda, int32
 
 from trellic.gpu.jobs import SYMBOL_AT
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, product, shuffle
-from trellic.latents.reference import MEAN_LIMIT
+from trellic.limits import HYPER_LIMIT, LATENT_LIMIT, LOG_BIAS, MEAN_LIMIT, TARGET_LIMIT
 
 # Columns of the table of slices.
 IMAGE: Final = 0
@@ -45,17 +45,13 @@ LEVEL: Final = 4  # the constant input of h_s
 IMAGE_COLUMNS: Final = 5
 
 TILE: Final = 8 * WARP
-Y_LIMIT: Final = 1 << 22  # beyond, a latent less its mean is clipped anyway
-T_LIMIT: Final = 1 << 20
-HYPER_LIMIT: Final = 1 << 14
-LOG_BIAS: Final = (127 + 5) << 8  # of float32's exponent, for a latent of one step
 
 
 @device
 def _scaled(value: Any, factor: Any) -> Any:
-    """Return ``floor(value * factor + 1/2)`` within `Y_LIMIT`, rounded as on the host."""
+    """Return ``floor(value * factor + 1/2)`` within `LATENT_LIMIT`, rounded as on the host."""
     scaled = np.float32(product(value, factor) + np.float32(0.5))
-    scaled = min(max(scaled, np.float32(-Y_LIMIT)), np.float32(Y_LIMIT))
+    scaled = min(max(scaled, np.float32(-LATENT_LIMIT)), np.float32(LATENT_LIMIT))
     return np.int32(math.floor(scaled))
 
 
@@ -320,7 +316,7 @@ def write_coded(
                     where += (rest // width) * slices[row, F_ROW] + rest % width
                     y = _scaled(f[where], f_gain[image, c])
                     t = np.int32(y - mean)
-                    t32[place] = min(max(t, -T_LIMIT), T_LIMIT)
+                    t32[place] = min(max(t, -TARGET_LIMIT), TARGET_LIMIT)
             out += cuda.popc(votes)
 
 

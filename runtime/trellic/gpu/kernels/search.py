@@ -24,7 +24,7 @@ from numba import cuda, int32, uint32
 
 from trellic.gpu.jobs import H0, H1, LAMBDA, LANES, STATES, SYMBOL_AT
 from trellic.gpu.kernels.kernel import SCRATCH, ballot, device, kernel, shuffle
-from trellic.quantize.search_tables import MAX_INDEX, STEP32
+from trellic.limits import MAX_INDEX, STEP32
 
 UNREACHABLE: Final = 1 << 30  # metric of a state that no path has reached
 DEAREST: Final = (1 << 31) - 1
