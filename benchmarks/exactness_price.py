@@ -26,12 +26,13 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
-from trellic.latents.coder import LatentCoder, Quantizer
 
 from benchmarks import _machine
 from benchmarks.measure import find_images, read_pixels
 from trellic.entropy.tables import Tables
 from trellic.geometry import Plane
+from trellic.latents.encoder import LatentEncoder
+from trellic.latents.quantizer import Quantizer
 from trellic.limits import STEP32
 from trellic.model.quality import GAIN_BITS, Level
 from trellic.quantize.cpu import reconstruct, search
@@ -59,7 +60,7 @@ class Photo:
 
 
 class FloatCoder:
-    """Quantizes as `LatentCoder` does, with entropy networks in float32."""
+    """Quantizes as `LatentEncoder` does, with entropy networks in float32."""
 
     def __init__(self, model: PhotoModel, skip_index: int) -> None:
         self.model = model
@@ -153,7 +154,7 @@ def measure(
     floating = FloatCoder(model, skip_index)
 
     def integer(photo: Photo, level: Level, tables: Tables, out: Collector) -> None:
-        coder = LatentCoder(loop.coder.layout, tables, loop.coder.networks)
+        coder = LatentEncoder(loop.coder.layout, tables, loop.coder.predictor.networks)
         coder.quantize(photo.f, photo.h, photo.plane, level, quantizer, observe=out)
 
     def unrounded(photo: Photo, level: Level, tables: Tables, out: Collector) -> None:

@@ -9,7 +9,6 @@ from before dither gets tables for that the same way.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -21,12 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trellic.codec import Codec
+from trellic.engines.pool import EnginePool
 from trellic.entropy.tables import Tables
-from trellic.latents.coder import LatentCoder
-from trellic.model.bundle import stream_id
+from trellic.images import Picture
+from trellic.model.bundle import Bundle, stream_id
 from trellic.model.quality import DITHER_CODE
-from trellic.support.clock import Clock
+from trellic.pipeline.encoder import StreamEncoder
+from trellic.pipeline.options import EncodeOptions
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
 from trellic_training.quantization.fit import refit
 from trellic_training.quantization.fit_dither import parametric_dither, refit_dither
@@ -36,17 +36,18 @@ ROUNDS = 3
 QUALITIES = (8, 20, 32, 44, 56, 68, 80, 92)
 
 
-class _Observed(Codec):
-    """A codec that shows the symbols it codes."""
+class _Observed:
+    """Encodes with a model, and keeps the symbols."""
 
-    def start(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.bundle = Bundle(path)
         self.symbols: list[tuple[npt.NDArray[Any], ...]] = []
+        self._encoder = StreamEncoder(
+            self.bundle, EnginePool(self.bundle), lambda *part: self.symbols.append(part)
+        )
 
-    def _coder(self, clock: Clock | None = None) -> LatentCoder:
-        coder = super()._coder(clock)
-        observe = lambda *part: self.symbols.append(part)  # noqa: E731
-        coder.encode = functools.partial(coder.encode, observe=observe)  # type: ignore[method-assign]
-        return coder
+    def encode(self, pixels: Pixels, options: EncodeOptions) -> None:
+        self._encoder.picture(Picture(pixels), options)
 
 
 def with_own_tables(
@@ -64,11 +65,10 @@ def with_own_tables(
     photos = list(photos)
     source = bundle
     for turn in range(ROUNDS):
-        codec = _Observed(str(source))
-        codec.start()
+        codec = _Observed(source)
         for i, pixels in enumerate(photos):
             for quality in QUALITIES[(i + turn) % 2 :: 2]:
-                codec.encode(pixels, quality=quality, trellis=trellis, search=search)
+                codec.encode(pixels, EncodeOptions(quality, trellis=trellis, search=search))
         tables = codec.bundle.tables
         t32, index, k, cls = (np.concatenate(c) for c in zip(*codec.symbols, strict=True))
         _replace_tables(bundle, refit(tables, tables, t32, index, k, cls), out)
@@ -78,14 +78,13 @@ def with_own_tables(
 
 def with_dither(bundle: Path, photos: Iterable[Pixels], out: Path) -> Path:
     """Write a copy of a bundle with tables for dither fitted to photos; returns its path."""
-    tables = Codec(str(bundle)).bundle.tables
+    tables = Bundle(bundle).tables
     prior = parametric_dither(SIGMA_MIN * scale_ratio(tables.scales) ** np.arange(tables.scales))
     _replace_tables(bundle, dataclasses.replace(tables, dither=prior), out)
-    codec = _Observed(str(out))
-    codec.start()
+    codec = _Observed(out)
     for i, pixels in enumerate(photos):
         for quality in QUALITIES:
-            codec.encode(pixels, quality=quality, trellis=0, dither=i)
+            codec.encode(pixels, EncodeOptions(quality, trellis=0, dither=i))
     t32, index = (np.concatenate(c) for c in list(zip(*codec.symbols, strict=True))[:2])
     fitted = refit_dither(prior, t32, index)
     _replace_tables(bundle, dataclasses.replace(tables, dither=fitted), out)
@@ -104,7 +103,7 @@ def _replace_tables(bundle: Path, tables: Tables, out: Path) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     files["normative.npz"] = buffer.getvalue()
-    layout = Codec(str(bundle)).bundle.manifest.layout
+    layout = Bundle(bundle).manifest.layout
     manifest["stream_id"] = stream_id(arrays, layout)
     manifest["sha256"]["normative.npz"] = hashlib.sha256(buffer.getvalue()).hexdigest()
     files["manifest.json"] = json.dumps(manifest).encode()

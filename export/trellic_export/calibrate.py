@@ -22,7 +22,9 @@ from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
 from trellic.geometry import Plane, slice_grid
-from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.latents.decoder import LatentDecoder
+from trellic.latents.encoder import LatentEncoder
+from trellic.latents.quantizer import Quantizer
 from trellic.model.channels import Layout
 from trellic.model.decoders import Graph
 from trellic.model.quality import LevelTables
@@ -110,9 +112,9 @@ class Calibration:
         self.prior = parametric_tables(sigmas, trellis_step)
         self.dither_prior = parametric_dither(sigmas)
 
-    def coder(self, tables: Tables) -> LatentCoder:
+    def encoder(self, tables: Tables) -> LatentEncoder:
         """Return the runtime's coder with these tables."""
-        return LatentCoder(self.layout, tables, self.networks)
+        return LatentEncoder(self.layout, tables, self.networks)
 
     def fit(self, lam: dict[str, int]) -> Tables:
         """Fit all families; ``lam`` has the search's Lagrangian for "scalar" and "trellis"."""
@@ -128,7 +130,7 @@ class Calibration:
 
     def _collect(self, tables: Tables, quantizer: Quantizer, turn: int, what: str) -> Collector:
         """Symbols of all photos, each at one quality, another one every turn."""
-        collected, coder = Collector(), self.coder(tables)
+        collected, coder = Collector(), self.encoder(tables)
         for i, photo in enumerate(track(self.photos, f"fitting {what}")):
             if quantizer.dither is not None:
                 quantizer = dataclasses.replace(quantizer, dither=i)
@@ -151,13 +153,14 @@ class Calibration:
 
         Without quality offsets: those are made from this.
         """
-        coder = self.coder(tables)
+        coder = self.encoder(tables)
+        decoder = LatentDecoder(self.layout, tables, self.networks)
         level = self.levels.at(round(16 * quality), quantizer.states)
         bpps, psnrs = [], []
         some = max(OFFSET_PHOTOS, OFFSET_SAMPLES // self.photos[0].pixels.size)
         for photo in self.photos[:some]:
             coded = coder.encode(*photo.analysed(level.quality), photo.plane, level, quantizer)
-            v32 = coder.decode(
+            v32 = decoder.decode(
                 coded.segments,
                 coded.lanes,
                 photo.plane,

@@ -11,42 +11,106 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from trellic.constants import (
+    DEFAULT_DECODER,
+    DEFAULT_MODEL,
+    DEFAULT_TRELLIS,
+    MAX_PIXELS,
+    Search,
+    Trellis,
+)
 from trellic.errors import TrellicError, TrellicWarning
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from PIL.Image import Image
 
     from trellic.codec import Codec
+    from trellic.images import ImageLike
+    from trellic.pipeline.region import Region
 
 __version__ = "0.1.0"
 __all__ = ["Codec", "TrellicError", "TrellicWarning", "__version__", "decode", "encode"]
 
 
-def encode(image: npt.ArrayLike | Image, *, model: str = "photo", **options: Any) -> bytes:
-    """Encode a picture with a model; options as of `Codec.encode_picture`.
+def encode(
+    image: ImageLike,
+    *,
+    model: str = DEFAULT_MODEL,
+    quality: float | None = None,
+    bpp: float | None = None,
+    max_bytes: int | None = None,
+    trellis: Trellis = DEFAULT_TRELLIS,
+    search: Search = "trellis",
+    strip: bool = False,
+    max_memory: int | None = None,
+    dither: int | None = None,
+) -> bytes:
+    """Encode a picture with a model.
 
     Parameters
     ----------
-    image : uint8 array (H, W, 3), (H, W) or (H, W, 4), or a PIL image
+    image : uint8 array (H, W, 3), (H, W) or (H, W, 4), anything that has ``__array__``, or a PIL
+        image
     model : name of an installed bundle, or path of one
+    quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
+        `Codec.encode_picture`; quality 60 where no target is given
 
     Returns
     -------
     bytes of a ``.tlc`` file
+
+    Raises
+    ------
+    TrellicError
+        As of `Codec.encode`.
     """
-    return _codec(model).encode(image, **options)
+    return _codec(model).encode(
+        image,
+        quality=quality,
+        bpp=bpp,
+        max_bytes=max_bytes,
+        trellis=trellis,
+        search=search,
+        strip=strip,
+        max_memory=max_memory,
+        dither=dither,
+    )
 
 
-def decode(data: bytes, **options: Any) -> npt.NDArray[np.uint8]:
-    """Decode a stream of any installed model; options as of `Codec.decode_picture`.
+def decode(
+    data: bytes | memoryview,
+    *,
+    decoder: str = DEFAULT_DECODER,
+    max_pixels: int = MAX_PIXELS,
+    region: Region | None = None,
+    max_memory: int | None = None,
+    best_effort: bool = False,
+) -> npt.NDArray[np.uint8]:
+    """Decode a stream of any installed model.
+
+    Parameters
+    ----------
+    data : bytes of a ``.tlc`` file
+    decoder, max_pixels, region, max_memory, best_effort : as of `Codec.decode_timed`
 
     Returns
     -------
     uint8 array (H, W, 3), (H, W) for grey pictures, or with alpha as last channel
+
+    Raises
+    ------
+    TrellicError
+        As of `Codec.decode_timed`.
     """
-    return _codec("photo").decode(data, **options)
+    return _codec(DEFAULT_MODEL).decode(
+        data,
+        decoder=decoder,
+        max_pixels=max_pixels,
+        region=region,
+        max_memory=max_memory,
+        best_effort=best_effort,
+    )
 
 
 @cache

@@ -1,4 +1,4 @@
-"""`Codec`: a picture to bytes and back, and nothing but the order of the steps."""
+"""`Codec`: one model, loaded, for pictures and streams; and which way a batch takes."""
 
 from __future__ import annotations
 
@@ -6,50 +6,44 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from trellic import bitstream, images
-from trellic.bitstream import Prefix, Stream
 from trellic.constants import (
     DEFAULT_CLASSIFIER,
     DEFAULT_DECODER,
     DEFAULT_MODEL,
-    DEFAULT_QUALITY,
     DEFAULT_TRELLIS,
     MAX_PIXELS,
-    MAX_SEED,
-    TRELLIS_STATES,
+    Device,
+    Precision,
+    Search,
+    Trellis,
 )
 from trellic.engines.pool import EnginePool
 from trellic.errors import BadParameter, EngineError, MissingExtra, TrellicWarning
-from trellic.geometry import Plane
 from trellic.gpu.where import on_gpu
 from trellic.images import Picture
-from trellic.latents.coder import CodedLatents, LatentCoder, Mode, Quantizer
 from trellic.model import bundle
 from trellic.model.decoders import DecoderInfo
-from trellic.model.quality import Level
-from trellic.pipeline import memory, transforms
 from trellic.pipeline.decoder import WARM_SIDE, StreamDecoder
-from trellic.pipeline.rate_control import fill, to_budget, to_quality16
+from trellic.pipeline.encoder import StreamEncoder
+from trellic.pipeline.options import DecodeOptions, EncodeOptions
 from trellic.pipeline.region import Region
 from trellic.pipeline.results import Decoded, Encoded
 from trellic.quantize.cpu import warm_up as warm_up_search
-from trellic.support.clock import Clock
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from trellic.gpu.codec import GpuCodec
+    from trellic.gpu.dlpack import DeviceImage
+    from trellic.images import ImageLike
 
 Pixels = npt.NDArray[np.uint8]
-Parts = Stream | Prefix
-Analysed = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 class Codec:
@@ -81,13 +75,14 @@ class Codec:
     def __init__(
         self,
         model: str | os.PathLike[str] = DEFAULT_MODEL,
-        device: str = "auto",
+        device: Device = "auto",
         threads: int = 0,
-        precision: str = "fp32",
+        precision: Precision = "fp32",
     ) -> None:
         self.bundle = bundle.Bundle(bundle.find(model))
         self._asked = (device, threads, precision)
         self._pool = EnginePool(self.bundle, device, threads, precision)
+        self._encoding = StreamEncoder(self.bundle, self._pool)
         self._decoding = StreamDecoder(self.bundle, self._pool)
         self._others: dict[str, Codec] = {}
         self._local = threading.local()
@@ -96,9 +91,9 @@ class Codec:
     def load(
         cls,
         model: str | os.PathLike[str] = DEFAULT_MODEL,
-        device: str = "auto",
+        device: Device = "auto",
         threads: int | None = None,
-        precision: str = "fp32",
+        precision: Precision = "fp32",
     ) -> Self:
         """Load a model; the same as the constructor."""
         return cls(model, device, threads or 0, precision)
@@ -130,7 +125,7 @@ class Codec:
         """Decoders of the model's streams, by name."""
         return dict(self.bundle.manifest.decoders)
 
-    def warm_up(self, *, trellis: int | None = None, decoder: str | None = None) -> None:
+    def warm_up(self, *, trellis: Trellis | None = None, decoder: str | None = None) -> None:
         """Load ahead what the first calls would load: engines, integer networks and kernels.
 
         Parameters
@@ -139,103 +134,47 @@ class Codec:
         decoder : decoder that will decode, None for no decoding
         """
         if trellis is not None:
-            self.encode_picture(
-                Picture(np.zeros((WARM_SIDE, WARM_SIDE, 3), np.uint8)), trellis=trellis
-            )
+            blank = Picture(np.zeros((WARM_SIDE, WARM_SIDE, 3), np.uint8))
+            self.encode_picture(blank, trellis=trellis)
             warm_up_search(trellis, self.bundle.tables)
         if decoder is not None:
             self._decoding.warm_up(decoder)
 
-    # ---- arrays and PIL images ----
+    # ---- encoding ----
 
-    def encode(self, image: npt.ArrayLike | Image, **options: Any) -> bytes:
+    def encode(
+        self,
+        image: ImageLike,
+        *,
+        quality: float | None = None,
+        bpp: float | None = None,
+        max_bytes: int | None = None,
+        trellis: Trellis = DEFAULT_TRELLIS,
+        search: Search = "trellis",
+        strip: bool = False,
+        max_memory: int | None = None,
+        dither: int | None = None,
+    ) -> bytes:
         """Encode an array (H, W, 3), (H, W) or (H, W, 4) of uint8, or a PIL image.
 
         Parameters
         ----------
-        image : array or PIL image
-        **options : as of `encode_picture`
+        image : array, anything that has ``__array__``, or PIL image
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of `encode_picture`
 
         Returns
         -------
         bytes of a ``.tlc`` file
-        """
-        return self.encode_picture(images.from_any(image), **options).data
-
-    def decode(self, data: bytes | memoryview, **options: Any) -> Pixels:
-        """Decode to a uint8 array (H, W, 3), (H, W) for grey, or with alpha as last channel.
-
-        Parameters
-        ----------
-        data : bytes of a ``.tlc`` file
-        **options : as of `decode_timed`
-        """
-        return images.to_array(self.decode_picture(data, **options))
-
-    def encode_batch(self, batch: Iterable[Any], **options: Any) -> list[bytes]:
-        """Encode several pictures, of any sizes, with the same options.
-
-        Parameters
-        ----------
-        batch : as of `encode`; or arrays in a GPU's memory, uint8 (H, W, 3) or (H, W), of anything
-            that has ``__cuda_array_interface__`` (torch, CuPy, numba). Those are encoded where they
-            are, all at once, which needs ``device="cuda"`` or ``"tensorrt"``
-        **options : as of `encode_picture`; for arrays on a GPU ``quality`` and ``trellis`` alone
-        """
-        pictures = list(batch)
-        if any(map(on_gpu, pictures)):
-            return self.on_gpu().encode_all(pictures, **options)
-        return [self.encode(image, **options) for image in pictures]
-
-    def decode_batch(
-        self, streams: Iterable[bytes], *, out: Literal["host", "cuda"] = "host", **options: Any
-    ) -> list[Any]:
-        """Decode several streams with the same options.
-
-        Parameters
-        ----------
-        streams : bytes of ``.tlc`` files, of any sizes
-        out : "cuda" decodes all at once and leaves the pictures in the GPU's memory, as arrays that
-            have ``__cuda_array_interface__`` (``torch.as_tensor(array, device="cuda")`` does not
-            copy them) and ``__dlpack__``; that needs ``device="cuda"`` or ``"tensorrt"``, streams
-            of this model, and leaves out their alpha channels
-        **options : as of `decode_timed`; with ``out="cuda"`` ``decoder`` and ``max_pixels`` alone
-
-        Returns
-        -------
-        list of uint8 arrays, as of `decode`
-        """
-        if out == "cuda":
-            return self.on_gpu().decode_all(list(streams), **options)
-        if out != "host":
-            raise BadParameter(f"out={out!r}", expected="'host' or 'cuda'")
-        return [self.decode(data, **options) for data in streams]
-
-    def on_gpu(self) -> GpuCodec:
-        """Return this model on this codec's GPU, for the calling thread.
 
         Raises
         ------
-        EngineError
-            When the codec was loaded for the CPU.
-        MissingExtra
-            When numba-cuda is not installed.
+        BadImage
+            When it is no picture, or of samples that are not read.
+        TrellicError
+            As of `encode_picture`.
         """
-        if self.device == "cpu":
-            raise EngineError(
-                "arrays on a GPU with a codec that runs on the CPU",
-                remedy="load it with device='cuda', on a machine with a GPU and trellic[gpu]",
-            )
-        try:
-            from trellic.gpu.codec import GpuCodec
-        except ImportError as error:
-            raise MissingExtra.of(error.name or "numba_cuda", "gpu", "a batch on a GPU") from error
-        if not hasattr(self._local, "gpu"):
-            self._local.gpu = GpuCodec.load(self.bundle, self.device, self.precision)
-        gpu: GpuCodec = self._local.gpu
-        return gpu
-
-    # ---- encoding ----
+        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        return self._encoding.picture(images.from_any(image), options).data
 
     def encode_picture(
         self,
@@ -244,13 +183,13 @@ class Codec:
         quality: float | None = None,
         bpp: float | None = None,
         max_bytes: int | None = None,
-        trellis: int = DEFAULT_TRELLIS,
-        search: Literal["trellis", "round"] = "trellis",
+        trellis: Trellis = DEFAULT_TRELLIS,
+        search: Search = "trellis",
         strip: bool = False,
         max_memory: int | None = None,
         dither: int | None = None,
     ) -> Encoded:
-        """Encode a picture.
+        """Encode a picture, and say how it was made.
 
         Parameters
         ----------
@@ -274,152 +213,79 @@ class Codec:
         TargetUnreachable
             When no quality meets ``bpp`` or ``max_bytes``.
         """
-        start, clock = time.perf_counter(), Clock()
-        if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
-            raise BadParameter("more than one target", expected="quality, bpp or max_bytes")
-        quality16 = to_quality16(DEFAULT_QUALITY if quality is None else quality)
-        quantizer = self._quantizer(trellis, search, dither)
-        chunks = bitstream.Chunks.of(picture, strip=strip)
-        plane = self.bundle.manifest.layout.plane(picture.width, picture.height)
-        analyse = self._analysis(picture, plane, clock, max_memory)
-        coder = self._coder(clock)
-        lanes: list[int] = []
+        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        return self._encoding.picture(picture, options)
 
-        def encode_at(at: int) -> bytes:
-            level = self.bundle.levels.at(at, trellis, dithered=dither is not None)
-            coded = coder.encode(*analyse(level), plane, level, quantizer)
-            lanes[:] = coded.lanes
-            size = picture.width, picture.height
-            seed = quantizer.dither
-            header = self._header(*size, at, trellis, coded, grey=picture.grey, dither=seed)
-            return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
-
-        if bpp is None and max_bytes is None:
-            data = encode_at(quality16)
-        else:
-            pixels = picture.width * picture.height
-            budget = to_budget(bpp, max_bytes, pixels)
-            quality16, data = fill(
-                encode_at, budget, allow_spare=max_bytes is not None, pixels=pixels
-            )
-            lanes[:] = bitstream.read_header(data).lanes
-        clock.mark("file")
-        return Encoded(
-            data=data,
-            width=picture.width,
-            height=picture.height,
-            quality=quality16 / 16,
-            trellis=trellis,
-            lanes=lanes[0],
-            seconds=time.perf_counter() - start,
-            stages=clock.stages,
-        )
-
-    def _header(
+    def encode_batch(
         self,
-        width: int,
-        height: int,
-        quality16: int,
-        trellis: int,
-        coded: CodedLatents,
+        batch: Iterable[ImageLike],
         *,
-        grey: bool = False,
-        dither: int | None = None,
-    ) -> bitstream.Header:
-        return bitstream.Header(
-            width=width,
-            height=height,
-            quality16=quality16,
-            trellis=trellis,
-            steps=len(self.bundle.manifest.layout.steps),
-            stream_id=bytes.fromhex(self.bundle.manifest.stream_id),
-            lanes=tuple(coded.lanes),
-            grey=grey,
-            dither=dither,
-        )
-
-    def _quantizer(self, trellis: int, search: str, dither: int | None = None) -> Quantizer:
-        if not isinstance(trellis, (int, np.integer)) or trellis not in TRELLIS_STATES:
-            raise BadParameter(
-                f"trellis {trellis!r}", expected=f"one of {', '.join(map(str, TRELLIS_STATES))}"
-            )
-        if search not in ("trellis", "round") or (search == "round" and trellis):
-            raise BadParameter(
-                f"search {search!r} with trellis {trellis}",
-                expected="search='trellis', or search='round' with trellis=0",
-            )
-        if dither is not None:
-            self._check_dither(dither, trellis, search)
-            dither = int(dither)
-        lam = self.bundle.manifest.search["trellis" if trellis else "scalar"].lam
-        mode: Mode = "round" if search == "round" else "search"
-        return Quantizer(trellis, lam, mode, dither)
-
-    def _check_dither(self, seed: int, trellis: int, search: str) -> None:
-        if trellis or search == "round":
-            raise BadParameter(
-                f"dither with trellis {trellis}, search {search!r}", expected="trellis=0 alone"
-            )
-        if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
-            raise BadParameter(f"dither {seed!r}", expected=f"a seed, 0 to {MAX_SEED}")
-        if self.bundle.tables.dither is None:
-            raise BadParameter(
-                f"model {self.model!r} has no tables for dither",
-                remedy="encode without it, or with a model exported since it was added",
-            )
-
-    def _analysis(
-        self, picture: Picture, plane: Plane, clock: Clock, max_memory: int | None
-    ) -> Callable[[Level], Analysed]:
-        """Return what gives latents and hyper-latents at a level: once for all, if that may be."""
-        made: list[Analysed] = []
-
-        def analyse(level: Level) -> Analysed:
-            if not made or self.bundle.manifest.encoder.sees_quality:
-                made.clear()
-                made.append(self._analyse(picture, plane, clock, max_memory, level.quality))
-            return made[0]
-
-        return analyse
-
-    def _analyse(
-        self,
-        picture: Picture,
-        plane: Plane,
-        clock: Clock,
-        max_memory: int | None,
         quality: float | None = None,
-    ) -> Analysed:
-        """Latents and hyper-latents before their gains."""
-        manifest, channels = self.bundle.manifest, self.bundle.manifest.layout.latents
-        halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
-        need = memory.encoding(
-            picture,
-            manifest.layout,
-            halo=-(-halo // plane.stride),
-            tiled_h_a=h_a_halo > 0,
-        )
-        purpose = f"encoding {picture.width}x{picture.height} pixels"
-        tile = memory.tile_side(need, max_memory, purpose)
-        clock.mark("prepare")
-        engine = self._pool.encoder()
-        f = transforms.analysis(engine, picture.pixels, plane, channels, halo, tile, quality)
-        clock.mark("g_a")
-        h = transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, h_a_halo, tile)
-        clock.mark("h_a")
-        return f, h
+        bpp: float | None = None,
+        max_bytes: int | None = None,
+        trellis: Trellis = DEFAULT_TRELLIS,
+        search: Search = "trellis",
+        strip: bool = False,
+        max_memory: int | None = None,
+        dither: int | None = None,
+    ) -> list[bytes]:
+        """Encode several pictures, of any sizes, with the same options.
+
+        Parameters
+        ----------
+        batch : as of `encode`; or arrays in a GPU's memory, uint8 (H, W, 3) or (H, W), of anything
+            that has ``__cuda_array_interface__`` (torch, CuPy, numba). Those are encoded where they
+            are, all at once, which needs ``device="cuda"`` or ``"tensorrt"``
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
+            `encode_picture`; for arrays on a GPU ``quality`` and ``trellis`` alone
+        """
+        pictures = list(batch)
+        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        if any(map(on_gpu, pictures)):
+            return self.on_gpu().encode_all(
+                pictures, quality=options.quality16 / 16, trellis=trellis, dither=dither
+            )
+        return [self._encoding.picture(images.from_any(p), options).data for p in pictures]
 
     # ---- decoding ----
 
-    def decode_picture(self, data: bytes | memoryview, **options: Any) -> Picture:
+    def decode(
+        self,
+        data: bytes | memoryview,
+        *,
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        region: Region | None = None,
+        max_memory: int | None = None,
+        best_effort: bool = False,
+    ) -> Pixels:
+        """Decode to a uint8 array (H, W, 3), (H, W) for grey, or with alpha as last channel.
+
+        Parameters
+        ----------
+        data : bytes of a ``.tlc`` file
+        decoder, max_pixels, region, max_memory, best_effort : as of `decode_timed`
+        """
+        options = DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
+        return images.to_array(self._picture(data, options))
+
+    def decode_picture(
+        self,
+        data: bytes | memoryview,
+        *,
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        region: Region | None = None,
+        max_memory: int | None = None,
+        best_effort: bool = False,
+    ) -> Picture:
         """Decode a stream, or a region of it; parameters and errors are those of `decode_timed`.
 
         With ``best_effort`` a `TrellicWarning` says what is lost.
         """
-        decoded = self.decode_timed(data, **options)
-        if decoded.damage:
-            warnings.warn(str(decoded.damage), TrellicWarning, stacklevel=2)
-        return decoded.picture
+        return self._picture(
+            data, DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
+        )
 
     def decode_timed(
         self,
@@ -460,12 +326,69 @@ class Codec:
             When ``region`` does not lie inside the picture, x is out of range or the decoder has
             no base, or the decoder gives labels.
         """
-        start = time.perf_counter()
-        codec = self._codec_for(bitstream.read_header(data).stream_id)
-        decoded = codec._decoding.picture(
-            data, decoder, max_pixels, region, max_memory, best_effort
+        return self._timed(
+            data, DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
         )
-        return replace(decoded, seconds=time.perf_counter() - start)
+
+    @overload
+    def decode_batch(
+        self,
+        streams: Iterable[bytes],
+        *,
+        out: Literal["host"] = "host",
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        region: Region | None = None,
+        max_memory: int | None = None,
+        best_effort: bool = False,
+    ) -> list[Pixels]: ...
+
+    @overload
+    def decode_batch(
+        self,
+        streams: Iterable[bytes],
+        *,
+        out: Literal["cuda"],
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        region: Region | None = None,
+        max_memory: int | None = None,
+        best_effort: bool = False,
+    ) -> list[DeviceImage]: ...
+
+    def decode_batch(
+        self,
+        streams: Iterable[bytes],
+        *,
+        out: Literal["host", "cuda"] = "host",
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        region: Region | None = None,
+        max_memory: int | None = None,
+        best_effort: bool = False,
+    ) -> list[Any]:
+        """Decode several streams with the same options.
+
+        Parameters
+        ----------
+        streams : bytes of ``.tlc`` files, of any sizes
+        out : "cuda" decodes all at once and leaves the pictures in the GPU's memory, as arrays that
+            have ``__cuda_array_interface__`` (``torch.as_tensor(array, device="cuda")`` does not
+            copy them) and ``__dlpack__``; that needs ``device="cuda"`` or ``"tensorrt"``, streams
+            of this model, and leaves out their alpha channels
+        decoder, max_pixels, region, max_memory, best_effort : as of `decode_timed`; with
+            ``out="cuda"`` ``decoder`` and ``max_pixels`` alone
+
+        Returns
+        -------
+        list of uint8 arrays, as of `decode`
+        """
+        options = DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
+        if out == "cuda":
+            return self.on_gpu().decode_all(list(streams), decoder=decoder, max_pixels=max_pixels)
+        if out != "host":
+            raise BadParameter(f"out={out!r}", expected="'host' or 'cuda'")
+        return [images.to_array(self._picture(data, options)) for data in streams]
 
     def classify(
         self,
@@ -496,17 +419,51 @@ class Codec:
         BadParameter
             When the decoder gives a picture.
         """
-        codec = self._codec_for(bitstream.read_header(data).stream_id)
+        codec = self._codec_for(data)
         return codec._decoding.labels(data, decoder, max_pixels, max_memory)
 
-    def _coder(self, clock: Clock | None = None) -> LatentCoder:
-        manifest = self.bundle.manifest
-        return LatentCoder(manifest.layout, self.bundle.tables, self._pool.exact(), clock=clock)
+    def _picture(self, data: bytes | memoryview, options: DecodeOptions) -> Picture:
+        decoded = self._timed(data, options)
+        if decoded.damage:
+            warnings.warn(str(decoded.damage), TrellicWarning, stacklevel=3)
+        return decoded.picture
 
-    def _codec_for(self, stream_id: bytes) -> Codec:
-        wanted = stream_id.hex()
+    def _timed(self, data: bytes | memoryview, options: DecodeOptions) -> Decoded:
+        start = time.perf_counter()
+        decoded = self._codec_for(data)._decoding.picture(data, options)
+        return replace(decoded, seconds=time.perf_counter() - start)
+
+    def _codec_for(self, data: bytes | memoryview) -> Codec:
+        """Return the codec of a stream's model, loaded like this one."""
+        wanted = bitstream.read_header(data).stream_id.hex()
         if wanted == self.bundle.manifest.stream_id:
             return self
         if wanted not in self._others:
-            self._others[wanted] = Codec(str(bundle.find_stream(wanted)), *self._asked)
+            self._others[wanted] = Codec(bundle.find_stream(wanted), *self._asked)
         return self._others[wanted]
+
+    # ---- on a GPU ----
+
+    def on_gpu(self) -> GpuCodec:
+        """Return this model on this codec's GPU, for the calling thread.
+
+        Raises
+        ------
+        EngineError
+            When the codec was loaded for the CPU.
+        MissingExtra
+            When numba-cuda is not installed.
+        """
+        if self.device == "cpu":
+            raise EngineError(
+                "arrays on a GPU with a codec that runs on the CPU",
+                remedy="load it with device='cuda', on a machine with a GPU and trellic[gpu]",
+            )
+        try:
+            from trellic.gpu.codec import GpuCodec
+        except ImportError as error:
+            raise MissingExtra.of(error.name or "numba_cuda", "gpu", "a batch on a GPU") from error
+        if not hasattr(self._local, "gpu"):
+            self._local.gpu = GpuCodec.load(self.bundle, self.device, self.precision)
+        gpu: GpuCodec = self._local.gpu
+        return gpu

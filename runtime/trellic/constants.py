@@ -5,7 +5,7 @@ Nothing is imported here, so that the command line can show them without loading
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 DEFAULT_MODEL: Final = "photo"
 DEFAULT_QUALITY: Final = 60.0
@@ -19,3 +19,9 @@ MAX_SIDE: Final = 65535  # pixels
 TRELLIS_STATES: Final = (0, 4, 8, 16, 32, 64, 128, 256)  # by code; 0 is scalar
 MAX_LANES: Final = 1024
 MAX_SEED: Final = 2**32 - 1  # of dither
+
+# What options may be
+Trellis = Literal[0, 4, 8, 16, 32, 64, 128, 256]  # those of TRELLIS_STATES
+Search = Literal["trellis", "round"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+Precision = Literal["auto", "fp32", "bf16", "int8", "fp16"]

@@ -28,7 +28,7 @@ from typing import IO, TYPE_CHECKING, Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from trellic import bitstream, images
-from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL
+from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, Device
 from trellic.errors import StreamError, TrellicError
 from trellic.images.metadata import EXIF_PREFIX
 from trellic.model import bundle
@@ -144,7 +144,7 @@ def _bytes(value: Any) -> bytes:
 
 
 @cache
-def _codec(model: str, device: str) -> Codec:
+def _codec(model: str, device: Device) -> Codec:
     from trellic.codec import Codec
 
     return Codec.load(model, device)

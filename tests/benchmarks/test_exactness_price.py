@@ -10,7 +10,7 @@ from benchmarks.exactness_price import QUALITIES, FloatCoder, Photo, ideal_bits,
 from PIL import Image
 
 from trellic.geometry import Plane
-from trellic.latents.coder import Quantizer
+from trellic.latents.quantizer import Quantizer
 from trellic.model.channels import Group
 from trellic_training.models.exact import ExactConv
 from trellic_training.models.photo import ModelConfig, PhotoModel

@@ -82,7 +82,7 @@ def latents(codec: Codec, data: bytes) -> tuple[Int32, Int32]:
     k = decoder.scalar(first, np.repeat(level.hyper_index, repeat).astype(np.uint8))
     z = (k + np.repeat(level.hyper_mean, repeat)).reshape(-1, *plane.hyper)
     rest = head.lanes, plane, level, head.trellis, head.slice_side
-    return z.astype("<i4"), codec._coder().decode(stream.segments, *rest).astype("<i4")
+    return z.astype("<i4"), codec._decoding.latents().decode(stream.segments, *rest).astype("<i4")
 
 
 def digest(data: bytes | Int32) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,12 @@ from PIL import ImageCms
 from trellic import bitstream, images
 from trellic.bitstream import Chunks
 from trellic.codec import Codec
+from trellic.entropy.tables import Tables
 from trellic.geometry import Plane
 from trellic.images import Picture
-from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.latents import encoder
+from trellic.latents.quantizer import Quantizer, Symbols
+from trellic.quantize.cpu import reconstruct
 from trellic.quantize.trellis import next_state
 from trellic.support.clock import Clock
 
@@ -72,14 +76,17 @@ def alpha_planes(height: int, width: int) -> dict[str, npt.NDArray[np.uint8]]:
 # ---- as an encoder might make them ----
 
 
-class Forced(LatentCoder):
-    """Codes symbols of one's own choice in place of those that the latents ask for."""
+def forced(rule: Rule) -> Callable[..., Symbols]:
+    """Return what codes symbols of one's own choice in place of those that latents ask for."""
 
-    rule: Rule
-
-    def _quantize(
-        self, t32: Int32, index: npt.NDArray[np.uint8], lanes: int, quantizer: Quantizer
-    ) -> tuple[Int32, npt.NDArray[np.uint8]]:
+    def quantize(
+        t32: Int32,
+        index: npt.NDArray[np.uint8],
+        lanes: int,
+        quantizer: Quantizer,
+        tables: Tables,
+        _: object,
+    ) -> Symbols:
         number = np.arange(len(t32))
         states = np.zeros(lanes, np.int64)
         k, cls = np.zeros(len(t32), np.int32), np.zeros(len(t32), np.uint8)
@@ -88,11 +95,13 @@ class Forced(LatentCoder):
             now = states[: len(own)]
             if quantizer.states:
                 cls[own] = 1 + (now & 1)
-            half_width = self.tables.half_width[cls[own], index[own]].astype(np.int64)
-            k[own] = np.clip(self.rule(own, half_width), -MOST, MOST)
+            half_width = tables.half_width[cls[own], index[own]].astype(np.int64)
+            k[own] = np.clip(rule(own, half_width), -MOST, MOST)
             if quantizer.states:
                 states[: len(own)] = next_state(quantizer.states)[now, k[own] & 1]
-        return k, cls
+        return Symbols(k, cls, reconstruct(k, cls, index, tables))
+
+    return quantize
 
 
 def coded(
@@ -110,16 +119,14 @@ def coded(
 
     def build(codec: Codec) -> bytes:
         plane, quality16 = Plane(width, height), round(16 * quality)
-        f, h = codec._analyse(Picture(scene(height, width)), plane, Clock())
+        f, h = codec._encoding.analyse(Picture(scene(height, width)), plane, Clock())
         if hyper is not None:
             h = np.where(np.indices(h.shape).sum(0) % 2, hyper, -hyper).astype(np.float32)
-        coder = codec._coder()
-        if rule is not None:
-            coder = Forced(coder.layout, coder.tables, coder.networks)
-            coder.rule = rule
+        coder = codec._encoding.latents()
         level = codec.bundle.levels.at(quality16, trellis)
         quantizer = Quantizer(trellis, codec.bundle.manifest.search["trellis"].lam)
-        parts = coder.encode(f, h, plane, level, quantizer, lanes=lanes, slice_side=side)
+        with mock.patch.object(encoder, "quantize", forced(rule) if rule else encoder.quantize):
+            parts = coder.encode(f, h, plane, level, quantizer, lanes=lanes, slice_side=side)
         known = bitstream.read_header(codec.encode(scene(8, 8)))
         header = dataclasses.replace(
             known,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.conformance import kit, make, run
 
-import trellic.latents.coder
+import trellic.latents.decoder
 from trellic import bitstream, images
 from trellic.constants import TRELLIS_STATES
 from trellic.entropy.lanes import LONG_COUNT
@@ -144,7 +144,7 @@ def zlib_first(stored):
 
 def test_symbols_of_every_kind_are_covered(tiny, monkeypatch):
     seen = {"escapes": set(), "skipped": False, "nothing": False, "classes": set()}
-    real = trellic.latents.coder.reconstruct
+    real = trellic.latents.decoder.reconstruct
 
     def spy(k, cls, index, tables):
         beyond = np.abs(k) - tables.half_width[cls, index].astype(int)
@@ -154,7 +154,7 @@ def test_symbols_of_every_kind_are_covered(tiny, monkeypatch):
         seen["most"] = max(seen.get("most", 0), int(np.abs(k).max(initial=0)))
         return real(k, cls, index, tables)
 
-    monkeypatch.setattr(trellic.latents.coder, "reconstruct", spy)
+    monkeypatch.setattr(trellic.latents.decoder, "reconstruct", spy)
     for name in ("escapes-0", "escapes-256", "flat", "size-1x1"):
         kit.latents(tiny, BY_NAME[name].stream.read_bytes())
     assert seen["escapes"] == set(range(1, 16))

@@ -35,7 +35,7 @@ from trellic.gpu.codec import GpuCodec
 from trellic.gpu.device import Device
 from trellic.gpu.engines import HostEngine, ProbedEngines
 from trellic.gpu.ort import OrtDeviceEngine
-from trellic.latents.coder import Quantizer
+from trellic.latents.quantizer import Quantizer
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 TINY = Path(__file__).parent.parent / "data" / "tiny.zip"
@@ -157,7 +157,9 @@ def test_several_slices_and_wrongly_guessed_lanes(cpu, gpu):
         flat["f"].append(f.ravel())
         flat["h"].append(h.ravel())
         quantizer = Quantizer(states, lam)
-        expected.append(cpu._coder().encode(f, h, plane, level, quantizer, slice_side=16))
+        expected.append(
+            cpu._encoding.latents().encode(f, h, plane, level, quantizer, slice_side=16)
+        )
     batch = Images(images, layout)
     f, h = (gpu.device.upload(name, np.concatenate(flat[name])) for name in ("f", "h"))
     coded = gpu.coder.encode(batch, [16, 16], f, h)

@@ -6,13 +6,14 @@ import pytest
 pytest.importorskip("numba_cuda")
 
 from inputs import random_latents, random_tables
+from tests.trellises import predecessors
 
 from trellic.gpu import device as _device
 from trellic.gpu import jobs as layout
 from trellic.gpu import search as cuda
 from trellic.gpu.kernels import kernel as _cuda
 from trellic.quantize import cpu, reference
-from trellic.quantize.trellis import STATES, predecessors
+from trellic.quantize.trellis import STATES
 
 
 @pytest.mark.parametrize(

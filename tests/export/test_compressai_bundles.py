@@ -13,7 +13,7 @@ from trellic.codec import Codec
 from trellic.errors import BadBundle, BadParameter
 from trellic.geometry import Plane
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
-from trellic.latents.coder import Quantizer
+from trellic.latents.quantizer import Quantizer
 from trellic.model.bundle import Bundle
 from trellic.pipeline import transforms
 from trellic_export import bundle as export
@@ -142,7 +142,7 @@ def test_predictions_know_no_slices(exported):
 def scale_indices(codec, f, h, plane, level, side):
     """All scale indices, in any order, where slices are so large."""
     shown = []
-    codec._coder().encode(
+    codec._encoding.latents().encode(
         f,
         h,
         plane,

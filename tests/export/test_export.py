@@ -19,7 +19,7 @@ from trellic.codec import Codec
 from trellic.constants import TRELLIS_STATES
 from trellic.errors import BadBundle, BadParameter
 from trellic.integer.networks import from_arrays, to_arrays
-from trellic.latents.coder import Quantizer
+from trellic.latents.quantizer import Quantizer
 from trellic.model.bundle import Bundle
 from trellic.quantize.cpu import reconstruct
 from trellic_export import bundle as export
@@ -205,7 +205,7 @@ def test_fitting_lowers_the_cost(sensible, packed, tmp_path, quick, monkeypatch)
 def dithered_size(calibration, tables, photo) -> int:
     """Bytes of one photo with a dither that no table was fitted to."""
     level, quantizer = calibration.levels.at(16 * 60, 0), Quantizer(0, 0, dither=999)
-    coder = calibration.coder(tables)
+    coder = calibration.encoder(tables)
     f, h = photo.analysed(level.quality)
     coded = coder.encode(f, h, photo.plane, level, quantizer, lanes=[1])
     return sum(map(len, coded.segments))
@@ -215,7 +215,7 @@ def classes_shown(calibration, photo, states) -> set[int]:
     """Classes of the symbols that a fit is shown."""
     shown: set[int] = set()
     level = calibration.levels.at(16 * 60, states)
-    calibration.coder(calibration.prior).encode(
+    calibration.encoder(calibration.prior).encode(
         *photo.analysed(level.quality),
         photo.plane,
         level,
@@ -236,7 +236,7 @@ def cost(calibration, tables, photo, states, lam, quality) -> int:
         error = t32.astype(np.int64) - reconstruct(k, cls, index, tables)
         total += 16 * int(np.square(error).sum())
 
-    coder = calibration.coder(tables)
+    coder = calibration.encoder(tables)
     quantizer = Quantizer(states, lam)
     f, h = photo.analysed(level.quality)
     coded = coder.encode(f, h, photo.plane, level, quantizer, lanes=[1], observe=observe)

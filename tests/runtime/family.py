@@ -16,7 +16,7 @@ from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.codec import Codec
 from trellic.images import Picture
-from trellic.latents.coder import Quantizer
+from trellic.latents.quantizer import Quantizer
 from trellic.support.clock import Clock
 
 CHANNELS = 24  # of the tiny model's latents: groups of 8 and 16, in steps (0, 1) and (1, 2)
@@ -151,8 +151,8 @@ def in_slices(codec: Codec, pixels: np.ndarray, chunks: Chunks) -> bytes:
     """A stream of several slices of 256 x 256 pixels."""
     height, width = pixels.shape[:2]
     plane, level = codec.bundle.manifest.layout.plane(width, height), codec.bundle.levels.at(960, 8)
-    f, h = codec._analyse(Picture(pixels), plane, Clock(), None, level.quality)
-    coded = codec._coder().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
+    f, h = codec._encoding.analyse(Picture(pixels), plane, Clock(), None, level.quality)
+    coded = codec._encoding.latents().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
     usual = bitstream.read_header(codec.encode(pixels, trellis=8))
     header = dataclasses.replace(usual, slice_side=16, lanes=tuple(coded.lanes))
     return bitstream.write(Stream(header, coded.segments, chunks))
@@ -166,7 +166,7 @@ def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
     seed = header.dither
     level = codec.bundle.levels.at(header.quality16, header.trellis, dithered=seed is not None)
     sizes = header.lanes, plane, level, header.trellis, header.slice_side
-    v32 = codec._coder().decode(stream.segments, *sizes, dither=seed).astype(np.float32)
+    v32 = codec._decoding.latents().decode(stream.segments, *sizes, dither=seed).astype(np.float32)
     latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
     info, layout = codec.decoders[name], codec.bundle.manifest.layout
     rows, columns = np.indices(plane.latents)

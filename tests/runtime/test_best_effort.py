@@ -16,7 +16,8 @@ from trellic.codec import Codec
 from trellic.errors import CorruptStream, StreamError, TrellicWarning
 from trellic.geometry import Plane, slice_grid
 from trellic.images import Picture
-from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.latents import encoder
+from trellic.latents.quantizer import Quantizer, Symbols
 from trellic.support.clock import Clock
 
 
@@ -31,8 +32,8 @@ def small_slices(codec: Codec, pixels: np.ndarray, chunks: Chunks) -> bytes:
     """A stream of several slices of 16 x 16 latents."""
     height, width = pixels.shape[:2]
     plane, level = Plane(width, height), codec.bundle.levels.at(960, 8)
-    f, h = codec._analyse(Picture(pixels), plane, Clock(), None)
-    coded = codec._coder().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
+    f, h = codec._encoding.analyse(Picture(pixels), plane, Clock(), None)
+    coded = codec._encoding.latents().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
     usual = bitstream.read_header(codec.encode(pixels, trellis=8))
     header = dataclasses.replace(usual, slice_side=16, lanes=tuple(coded.lanes))
     return bitstream.write(Stream(header, coded.segments, chunks))
@@ -52,7 +53,7 @@ def latents(codec: Codec, segments, header, lost=None) -> np.ndarray:
     plane = Plane(header.width, header.height)
     level = codec.bundle.levels.at(header.quality16, header.trellis)
     rest = header.lanes, plane, level, header.trellis, header.slice_side, lost
-    return codec._coder().decode(segments, *rest)
+    return codec._decoding.latents().decode(segments, *rest)
 
 
 def flipped(data: bytes, at: int, bit: int = 0) -> bytes:
@@ -97,20 +98,22 @@ def test_a_whole_file_gives_no_warning(tiny, plain, sliced):
 def test_lost_latents_are_their_means(tiny, monkeypatch):
     """A step that is lost decodes like one whose symbols are all zero."""
     last = len(tiny.bundle.manifest.layout.steps) - 1
-    quantize = LatentCoder._quantize
+    quantize = encoder.quantize
     steps = []
 
-    def zero_at_last(self, t32, *rest):
+    def zero_at_last(t32, *rest):
         steps.append(len(t32))
-        k, cls = quantize(self, t32, *rest)
-        return (k * 0, np.ones_like(cls)) if len(steps) % (last + 1) == 0 else (k, cls)
+        made = quantize(t32, *rest)
+        if len(steps) % (last + 1):
+            return made
+        return Symbols(made.k * 0, np.ones_like(made.cls), made.recon32 * 0)
 
     header = bitstream.read_header(tiny.encode(noise(100, 150), trellis=8))
     plane, level = Plane(150, 100), tiny.bundle.levels.at(960, 8)
-    f, h = tiny._analyse(Picture(noise(100, 150)), plane, Clock(), None)
-    coder, quantizer = tiny._coder(), Quantizer(8, 28)
+    f, h = tiny._encoding.analyse(Picture(noise(100, 150)), plane, Clock(), None)
+    coder, quantizer = tiny._encoding.latents(), Quantizer(8, 28)
     usual = coder.encode(f, h, plane, level, quantizer, lanes=[1]).segments
-    monkeypatch.setattr(LatentCoder, "_quantize", zero_at_last)
+    monkeypatch.setattr(encoder, "quantize", zero_at_last)
     zeros = coder.encode(f, h, plane, level, quantizer, lanes=[1]).segments
     assert len(steps) == last + 1
     lost: set[int] = set()

@@ -31,9 +31,11 @@ from trellic.errors import (
 )
 from trellic.geometry import Plane, slice_grid
 from trellic.images import Picture
-from trellic.latents import coder as coding
-from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.latents.lanes import guess_lanes
+from trellic.latents.predictor import SliceContext
+from trellic.latents.quantizer import Quantizer
 from trellic.pipeline import rate_control, transforms
+from trellic.pipeline.options import EncodeOptions
 from trellic.quantize import cpu as search_kernels
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +79,7 @@ def latents(codec: Codec, data: bytes) -> np.ndarray:
         Plane(head.width, head.height),
         codec.bundle.levels.at(head.quality16, head.trellis),
     )
-    coder = codec._coder()
+    coder = codec._decoding.latents()
     return coder.decode(stream.segments, head.lanes, plane, level, head.trellis, head.slice_side)
 
 
@@ -203,7 +205,7 @@ def test_several_slices(tiny, trellis):
 def test_slices_of_another_size_are_decoded(tiny):
     f, h, plane = analysed(tiny, picture(300, 500))
     level = tiny.bundle.levels.at(960, 8)
-    coded = tiny._coder().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
+    coded = tiny._encoding.latents().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
     assert len(coded.lanes) == 4
     usual = bitstream.read(tiny.encode(picture(300, 500), trellis=8))
     head = dataclasses.replace(usual.header, slice_side=16, lanes=tuple(coded.lanes))
@@ -214,12 +216,13 @@ def test_slices_of_another_size_are_decoded(tiny):
 
 def test_slices_are_independent(tiny):
     """Given z, latents of a slice come from its own segments alone."""
-    coder, level = tiny._coder(), tiny.bundle.levels.at(960, 8)
+    coder, decoder = tiny._encoding.latents(), tiny._decoding.latents()
+    level = tiny.bundle.levels.at(960, 8)
     f, h, plane = analysed(tiny, picture(40, 1100))
     changed = f.copy()
     changed[..., 64:] = 0
     a, b = (coder.encode(x, h, plane, level, Quantizer(8, 28), lanes=[1, 1]) for x in (f, changed))
-    v, w = (coder.decode(x.segments, x.lanes, plane, level, 8) for x in (a, b))
+    v, w = (decoder.decode(x.segments, x.lanes, plane, level, 8) for x in (a, b))
     np.testing.assert_array_equal(v[..., :64], w[..., :64])
     assert not np.array_equal(v[..., 64:], w[..., 64:])
 
@@ -263,24 +266,24 @@ def test_one_codec_in_eight_threads(tiny_path):
 @pytest.mark.parametrize("size", [(1, 1), (100, 150), (40, 1100)])
 def test_decoded_latents_are_those_of_the_encoder(tiny, monkeypatch, trellis, size):
     planes = []
-    fill = LatentCoder._fill
+    add = SliceContext.add
 
-    def spy(self, v32, *rest):
-        fill(self, v32, *rest)
-        if not any(v32 is seen for seen in planes):
-            planes.append(v32)
+    def spy(self, *rest):
+        add(self, *rest)
+        if not any(self.v32 is seen for seen in planes):
+            planes.append(self.v32)
 
-    monkeypatch.setattr(LatentCoder, "_fill", spy)
-    coder = tiny._coder()
+    monkeypatch.setattr(SliceContext, "add", spy)
+    coder, decoder = tiny._encoding.latents(), tiny._decoding.latents()
     f, h, plane = analysed(tiny, picture(*size))
-    quantizer = tiny._quantizer(trellis, "trellis")
+    quantizer = EncodeOptions(trellis=trellis).quantizer(tiny.bundle)
     level = tiny.bundle.levels.at(1300, trellis)
     grid = slice_grid(*plane.latents)
     for lanes in (1, 2, 64):
         planes.clear()
         coded = coder.encode(f, h, plane, level, quantizer, lanes=[lanes] * len(grid))
         expected = np.concatenate(planes, axis=2)
-        v32 = coder.decode(coded.segments, coded.lanes, plane, level, trellis)
+        v32 = decoder.decode(coded.segments, coded.lanes, plane, level, trellis)
         np.testing.assert_array_equal(v32, expected)
     assert np.count_nonzero(v32) > 5
 
@@ -596,11 +599,11 @@ def test_only_too_many_lanes_are_mended(tiny, monkeypatch, asked, lanes):
     ("bits256", "latents", "lanes"), [(0, 960, 1), (1, 1, 1), (1 << 60, 1, 1024)]
 )
 def test_the_guess_of_lanes_at_its_ends(bits256, latents, lanes):
-    assert coding.guess_lanes(bits256, latents) == lanes
+    assert guess_lanes(bits256, latents) == lanes
 
 
 def test_more_bits_never_mean_fewer_lanes():
-    guesses = [coding.guess_lanes(1 << i, 320 * 1536) for i in range(40)]
+    guesses = [guess_lanes(1 << i, 320 * 1536) for i in range(40)]
     assert guesses == sorted(guesses)
     assert (guesses[0], guesses[-1]) == (1, 1024)
 

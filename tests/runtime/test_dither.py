@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.data import make_dither
 
-import trellic.latents.coder
-from trellic import bitstream
+from trellic import bitstream, entropy
 from trellic.codec import Codec
 from trellic.constants import MAX_SEED
 from trellic.entropy import Segment, cpu, reference
@@ -26,7 +25,10 @@ from trellic.entropy.tables import DitherTables, FrequencyTables, Tables
 from trellic.errors import BadBundle, BadParameter, CorruptStream, StreamError
 from trellic.geometry import Plane, slice_grid
 from trellic.images import Picture
-from trellic.latents.coder import NOT_CODED, LatentCoder, Quantizer
+from trellic.latents import decoder, predictor, quantizer
+from trellic.latents.encoder import NOT_CODED
+from trellic.latents.predictor import SliceContext
+from trellic.latents.quantizer import Quantizer
 from trellic.quantize import dither, dither_cpu
 from trellic_training.quantization.fit_dither import (
     bucket_shifts,
@@ -52,7 +54,9 @@ def codec(dithered_path):
 
 
 def analysed(codec, pixels):
-    f, h = codec._analyse(Picture(pixels), Plane(pixels.shape[1], pixels.shape[0]), _Clock(), None)
+    f, h = codec._encoding.analyse(
+        Picture(pixels), Plane(pixels.shape[1], pixels.shape[0]), _Clock(), None
+    )
     return f, h, Plane(pixels.shape[1], pixels.shape[0])
 
 
@@ -357,7 +361,7 @@ def latents(codec, data):
     dithered = head.dither is not None
     level = codec.bundle.levels.at(head.quality16, head.trellis, dithered=dithered)
     sizes = head.lanes, plane, level, head.trellis, head.slice_side
-    return codec._coder().decode(stream.segments, *sizes, dither=head.dither)
+    return codec._decoding.latents().decode(stream.segments, *sizes, dither=head.dither)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (65, 130), (20, 1100)])
@@ -379,17 +383,18 @@ def test_pictures_come_back(codec, height, width):
 def test_every_latent_has_its_own_noise(codec, monkeypatch, lanes, side):
     """Encoder and decoder agree, errors are bounded, and means stay where nothing is coded."""
     planes, shown = [], []
-    fill = LatentCoder._fill
+    add = SliceContext.add
 
-    def spy(self, v32, *rest):
-        fill(self, v32, *rest)
-        if not any(v32 is seen for seen in planes):
-            planes.append(v32)
+    def spy(self, *rest):
+        add(self, *rest)
+        if not any(self.v32 is seen for seen in planes):
+            planes.append(self.v32)
 
-    monkeypatch.setattr(LatentCoder, "_fill", spy)
+    monkeypatch.setattr(SliceContext, "add", spy)
     f, h, plane = analysed(codec, make_dither.scene(100, 400))
     level = codec.bundle.levels.at(1400, 0, dithered=True)
-    coder, grid = codec._coder(), slice_grid(*plane.latents, side)
+    coder, decoder = codec._encoding.latents(), codec._decoding.latents()
+    grid = slice_grid(*plane.latents, side)
     coded = coder.encode(
         f, h, plane, level, Quantizer(0, 0, dither=SEED), lanes=[lanes] * len(grid),
         slice_side=side, observe=lambda *part: shown.append(part),
@@ -397,7 +402,7 @@ def test_every_latent_has_its_own_noise(codec, monkeypatch, lanes, side):
     expected = np.zeros((len(f), *plane.latents), np.int32)
     for part, v32 in zip(grid, planes, strict=True):
         expected[(slice(None), *part.index())] = v32
-    v32 = coder.decode(coded.segments, coded.lanes, plane, level, 0, side, dither=SEED)
+    v32 = decoder.decode(coded.segments, coded.lanes, plane, level, 0, side, dither=SEED)
     np.testing.assert_array_equal(v32, expected)
     y32 = np.floor(f * (level.gain_float * 32)[:, None, None] + 0.5)
     classes = np.concatenate([cls for _, _, _, cls in shown])
@@ -409,7 +414,7 @@ def test_latents_are_numbered_over_the_whole_slice(codec):
     """Classes as the specification has them: from (channel, row, column) alone."""
     f, h, plane = analysed(codec, make_dither.scene(70, 100))
     level = codec.bundle.levels.at(1400, 0, dithered=True)
-    made = codec._coder().quantize(f, h, plane, level, Quantizer(0, 0, dither=SEED))
+    made = codec._encoding.latents().quantize(f, h, plane, level, Quantizer(0, 0, dither=SEED))
     u = dither.noise(dither.slice_key(SEED, 0), 0, numbers(f.size)).reshape(f.shape)
     coded = made.cls != NOT_CODED
     assert 100 < coded.sum() < f.size
@@ -422,11 +427,12 @@ def test_latents_are_numbered_over_the_whole_slice(codec):
 def test_streams_of_the_reference_are_the_same(codec, monkeypatch):
     pixels = make_dither.scene(30, 40)
     data = codec.encode(pixels, trellis=0, dither=SEED)
-    monkeypatch.setattr(trellic.latents.coder, "dithering", dither)
-    monkeypatch.setattr(trellic.latents.coder.entropy, "encode", reference.encode)
+    for room in (quantizer, predictor, decoder):
+        monkeypatch.setattr(room, "dithering", dither)
+    monkeypatch.setattr(entropy, "encode", reference.encode)
     assert codec.encode(pixels, trellis=0, dither=SEED) == data
     v32 = latents(codec, data)
-    monkeypatch.setattr(trellic.latents.coder.entropy, "Decoder", reference.Decoder)
+    monkeypatch.setattr(entropy, "Decoder", reference.Decoder)
     np.testing.assert_array_equal(latents(codec, data), v32)
 
 

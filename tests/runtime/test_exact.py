@@ -542,7 +542,8 @@ def test_one_level_is_not_enough():
 
 @pytest.mark.parametrize("kernels", [reference, cpu], ids=["reference", "cpu"])
 def test_streams_do_not_depend_on_the_kernels(tiny, monkeypatch, kernels):
-    monkeypatch.setattr("trellic.latents.coder.latents", kernels)
+    for room in ("encoder", "predictor"):
+        monkeypatch.setattr(f"trellic.latents.{room}.arithmetic", kernels)
     rng = np.random.default_rng(5)
     sizes = itertools.product((40, 100), (1030, 60))
     for (height, width), trellis in zip(sizes, (0, 4, 8, 256), strict=True):
@@ -554,4 +555,5 @@ def test_streams_do_not_depend_on_the_kernels(tiny, monkeypatch, kernels):
         header = bitstream.read_header(data)
         assert Plane(width, height).coded == (-(-height // 16), -(-width // 16))
         assert header.steps == 3
-        monkeypatch.setattr("trellic.latents.coder.latents", kernels)
+        for room in ("encoder", "predictor"):
+            monkeypatch.setattr(f"trellic.latents.{room}.arithmetic", kernels)

@@ -300,10 +300,10 @@ def test_zero_latents_cost_nothing_much(search):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"lanes": 0}, "lanes is 0"),
-        ({"states": 12}, "states is 12"),
-        ({"lam": -1}, "lam is -1"),
-        ({"lam": 4097}, "lam is 4097"),
+        ({"lanes": 0}, "0 lanes"),
+        ({"states": 12}, "a trellis of 12 states"),
+        ({"lam": -1}, "lam -1"),
+        ({"lam": 4097}, "lam 4097"),
         ({"t32": np.zeros(3, np.int32)}, "equal rows"),
         ({"t32": np.zeros(2, np.int64)}, "expected int32"),
         ({"scale_index": np.ones(2, np.uint8)}, "scale index 1 has no table"),

@@ -4,8 +4,9 @@ import heapq
 
 import numpy as np
 import pytest
+from tests.trellises import predecessors
 
-from trellic.quantize.trellis import PARITY_CHECKS, STATES, next_state, predecessors
+from trellic.quantize.trellis import PARITY_CHECKS, STATES, next_state
 
 ALL = pytest.mark.parametrize("states", STATES)
 

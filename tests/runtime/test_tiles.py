@@ -13,8 +13,9 @@ from trellic.engines.exact import probe_input
 from trellic.errors import BadParameter, CorruptStream, ImageTooLarge, TruncatedStream
 from trellic.geometry import Plane, Rectangle, slice_grid
 from trellic.images import Picture
-from trellic.latents.coder import LatentCoder
+from trellic.latents.decoder import LatentDecoder
 from trellic.pipeline import memory, transforms
+from trellic.pipeline.options import EncodeOptions
 
 SIZES = [(64, 64), (200, 333), (300, 70), (65, 1)]
 SIDE = 16  # latents of a slice, the least that the format allows
@@ -37,8 +38,8 @@ def in_small_slices(codec: Codec, pixels: np.ndarray, alpha: np.ndarray | None =
     plane = Plane(pixels.shape[1], pixels.shape[0])
     level = codec.bundle.levels.at(960, 8)
     f, h = analysed(codec, pixels, quality=level.quality)
-    quantizer = codec._quantizer(8, "trellis")
-    coded = codec._coder().encode(f, h, plane, level, quantizer, slice_side=SIDE)
+    quantizer = EncodeOptions(trellis=8).quantizer(codec.bundle)
+    coded = codec._encoding.latents().encode(f, h, plane, level, quantizer, slice_side=SIDE)
     header = bitstream.Header(
         width=plane.width,
         height=plane.height,
@@ -165,31 +166,31 @@ def test_halos_are_what_the_networks_reach(request, name, part):
 def test_features_of_slices_are_those_of_the_whole(tiny, photo):
     for codec in (tiny, photo):
         network, layout = codec.bundle.networks["h_s"], codec.bundle.manifest.layout
-        coder, level = codec._coder(), codec.bundle.levels.at(960, 8)
+        predictor, level = codec._encoding.latents().predictor, codec.bundle.levels.at(960, 8)
         z = probe_input(layout.hyper).astype(np.int64)[:, :11]
-        whole = coder._features(z, Rectangle(0, 44, 0, 48), level)
+        whole = predictor.features(z, Rectangle(0, 44, 0, 48), level)
         for part in slice_grid(44, 48, SIDE):
             np.testing.assert_array_equal(
-                coder._features(z, part, level), whole[(slice(None), *part.index())]
+                predictor.features(z, part, level), whole[(slice(None), *part.index())]
             )
         assert network.reach == 2
 
 
 def test_a_smaller_reach_would_show(photo, monkeypatch):
-    coder, level = photo._coder(), photo.bundle.levels.at(960, 8)
+    predictor, level = photo._encoding.latents().predictor, photo.bundle.levels.at(960, 8)
     z = probe_input(photo.bundle.manifest.layout.hyper).astype(np.int64)
     part = Rectangle(16, 32, 16, 32)
-    right = coder._features(z, part, level)
-    coder._h_s_reach -= 1
-    assert not np.array_equal(coder._features(z, part, level), right)
+    right = predictor.features(z, part, level)
+    predictor._h_s_reach -= 1
+    assert not np.array_equal(predictor.features(z, part, level), right)
 
 
 def test_latents_are_the_same_whatever_the_tiles(tiny, monkeypatch):
     """Tiles of the decoder never touch what is decoded."""
     seen: list[np.ndarray] = []
-    decode = LatentCoder._decode_slice
+    decode = LatentDecoder._decode_slice
     monkeypatch.setattr(
-        LatentCoder,
+        LatentDecoder,
         "_decode_slice",
         lambda *given, **named: seen.append(decode(*given, **named)) or seen[-1],
     )
@@ -211,7 +212,7 @@ def test_few_slices_are_held_and_each_is_decoded_once(tiny, monkeypatch, size):
     data = in_small_slices(tiny, picture(*size))
     monkeypatch.setattr(memory, "SIDES", (8,))
     held, decoded = [], []
-    get, decode = latents.LazyLatents.__getitem__, LatentCoder._decode_slice
+    get, decode = latents.LazyLatents.__getitem__, LatentDecoder._decode_slice
 
     def watched(self, window):
         out = get(self, window)
@@ -220,7 +221,7 @@ def test_few_slices_are_held_and_each_is_decoded_once(tiny, monkeypatch, size):
 
     monkeypatch.setattr(latents.LazyLatents, "__getitem__", watched)
     monkeypatch.setattr(
-        LatentCoder,
+        LatentDecoder,
         "_decode_slice",
         lambda *given, **named: decoded.append(0) or decode(*given, **named),
     )

@@ -14,7 +14,7 @@ from torch import nn
 
 from trellic.errors import BadParameter
 from trellic.integer.networks import evaluate
-from trellic.latents.coder import Quantizer
+from trellic.latents.quantizer import Quantizer
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
 from trellic_training.models import compressai
 from trellic_training.models.compressai import (

@@ -8,7 +8,8 @@ import torch
 
 from trellic.errors import BadParameter
 from trellic.geometry import Plane
-from trellic.latents.coder import NOT_CODED, Quantizer
+from trellic.latents.encoder import NOT_CODED
+from trellic.latents.quantizer import Quantizer
 from trellic_training.cli import finetune as finetune_cli
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.data.pool import Pool

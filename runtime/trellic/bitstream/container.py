@@ -60,13 +60,6 @@ class Prefix:
     whole: bool
     lost_chunks: tuple[str, ...] = ()
 
-    def steps_of(self, slice_: int) -> int:
-        """Count the context steps of a slice that decode: those before the first missing one."""
-        for step in range(self.header.steps):
-            if self.segments[self.header.segment_index(step, slice_)] is None:
-                return step
-        return self.header.steps
-
 
 def write(stream: Stream) -> bytes:
     """Return the bytes of a ``.tlc`` file.

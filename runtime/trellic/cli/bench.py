@@ -14,6 +14,7 @@ import numpy as np
 from trellic import images
 from trellic.cli.engines import Engines
 from trellic.cli.report import Report
+from trellic.constants import Trellis
 from trellic.images import Picture
 from trellic.support.cores import usable_cores
 
@@ -29,7 +30,7 @@ class Setting(NamedTuple):
     """What is measured: one quality and trellis, one decoder, the number of runs."""
 
     quality: float
-    trellis: int
+    trellis: Trellis
     decoder: str
     repeat: int
 

@@ -22,6 +22,7 @@ from trellic.cli.engines import Engines
 from trellic.cli.metrics import psnr, ssim
 from trellic.cli.report import Report
 from trellic.cli.rivals import Rival
+from trellic.constants import Device, Trellis
 from trellic.errors import BadParameter
 from trellic.images import Picture
 from trellic.support.files import write_atomically
@@ -36,7 +37,7 @@ class Setting(NamedTuple):
     """What Trellic is set to, and how large a photo may be."""
 
     quality: float
-    trellis: int
+    trellis: Trellis
     decoder: str
     max_pixels: int
 
@@ -63,7 +64,7 @@ class Entry:
     seconds: tuple[float, ...] = ()
 
 
-def run(photo: str, out: str | None, setting: Setting, model: str, device: str) -> None:
+def run(photo: str, out: str | None, setting: Setting, model: str, device: Device) -> None:
     """Write the page; see ``trellic compare --help``.
 
     Raises
@@ -103,7 +104,7 @@ def opaque(picture: Picture) -> Picture:
 
 
 def first_two(
-    picture: Picture, size: int, setting: Setting, model: str, device: str
+    picture: Picture, size: int, setting: Setting, model: str, device: Device
 ) -> tuple[Entry, Entry]:
     """Return the entries of the original and of Trellic.
 

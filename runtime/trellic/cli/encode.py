@@ -13,6 +13,7 @@ from trellic import images
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, plan
 from trellic.cli.report import Report
+from trellic.constants import Trellis
 from trellic.pipeline import memory
 from trellic.support.files import read_bytes
 
@@ -26,7 +27,7 @@ class Target(NamedTuple):
     quality: float | None
     bpp: float | None
     max_bytes: int | None
-    trellis: int
+    trellis: Trellis
     strip: bool
     max_memory: int | None = None
     dither: int | None = None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trellic.cli.report import CannotGoOn
+from trellic.constants import Device, Precision, Trellis
 from trellic.errors import TrellicError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _FIRST_RUN = (
 )
 
 
-def load_codec(model: str, device: str, precision: str) -> Codec:
+def load_codec(model: str, device: Device, precision: Precision) -> Codec:
     """Load a model by its name or path."""
     from trellic.codec import Codec
 
@@ -47,13 +48,13 @@ class Engines:
         Of encoder and decoders.
     """
 
-    def __init__(self, device: str, precision: str = "fp32") -> None:
+    def __init__(self, device: Device, precision: Precision = "fp32") -> None:
         self._device, self._precision = device, precision
         self._paths: dict[bytes, str] = {}
         self._codecs: dict[str, Codec] = {}
         self._ready: set[tuple[str, int | None, str | None]] = set()
 
-    def encoder(self, model: str, trellis: int) -> Codec:
+    def encoder(self, model: str, trellis: Trellis) -> Codec:
         """Return a codec that is ready to encode.
 
         Raises
@@ -63,7 +64,7 @@ class Engines:
         """
         return self.both(model, trellis, None)
 
-    def both(self, model: str, trellis: int, decoder: str | None) -> Codec:
+    def both(self, model: str, trellis: Trellis, decoder: str | None) -> Codec:
         """Return a codec that is ready to encode and, if a decoder is named, to decode.
 
         Raises
@@ -88,7 +89,7 @@ class Engines:
             self._paths[stream_id] = find_stream(stream_id)
         return self._get(self._paths[stream_id], None, decoder)
 
-    def _get(self, model: str, trellis: int | None, decoder: str | None) -> Codec:
+    def _get(self, model: str, trellis: Trellis | None, decoder: str | None) -> Codec:
         if (model, trellis, decoder) not in self._ready:
             with _announced(), _without_scipy():
                 if model not in self._codecs:

@@ -9,13 +9,14 @@ from trellic import bitstream
 from trellic.cli.decode import LARGE, Setting, checked
 from trellic.cli.engines import Engines
 from trellic.cli.report import Report
+from trellic.constants import Device
 from trellic.errors import BadParameter
 from trellic.support.files import map_bytes
 
 SHOWN = 5  # labels a file
 
 
-def run(inputs: Sequence[str], setting: Setting, device: str, as_json: bool) -> None:
+def run(inputs: Sequence[str], setting: Setting, device: Device, as_json: bool) -> None:
     """Print the labels of every input; see ``trellic decode --help``.
 
     Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import re
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -119,8 +119,12 @@ Bpp = Annotated[
 MaxBytes = Annotated[
     int | None, typer.Option(metavar="BYTES", min=1, help="Size of the file to meet from below.")
 ]
+if TYPE_CHECKING:
+    from trellic.constants import Trellis as _States
+else:
+    _States = int  # typer reads a number; `_trellis` checks it
 Trellis = Annotated[
-    int,
+    _States,
     typer.Option(
         metavar="|".join(map(str, TRELLIS_STATES)),
         callback=_trellis,

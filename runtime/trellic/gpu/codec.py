@@ -30,7 +30,7 @@ from trellic.gpu.kernels import pixels as pixel_kernels
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.gpu.search import ROWS
 from trellic.integer.networks import outputs
-from trellic.latents.coder import CodedLatents
+from trellic.latents.encoder import CodedLatents
 from trellic.model.bundle import Bundle
 from trellic.model.choice import choose
 from trellic.pipeline.rate_control import to_quality16

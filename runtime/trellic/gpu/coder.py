@@ -1,6 +1,6 @@
-"""Latents of a batch to segments of streams, and back: `LatentCoder` on a GPU.
+"""Latents of a batch to segments of streams, and back: `trellic.latents` on a GPU.
 
-The order of the steps is that of `trellic.latents.coder`, and so are the bytes. Only numbers
+The order of the steps is that of `trellic.latents.encoder`, and so are the bytes. Only numbers
 that the host must know come back on the way: sizes of slices for their lanes, numbers of
 words, and the words.
 """
@@ -32,7 +32,8 @@ from trellic.gpu.engines import DeviceEngine
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
 from trellic.gpu.search import ROWS, reconstruct_batch, search_batch
-from trellic.latents.coder import CodedLatents, guess_lanes
+from trellic.latents.encoder import CodedLatents
+from trellic.latents.lanes import guess_lanes
 from trellic.model.channels import Layout
 
 MOST_TILES: Final = 4096  # blocks that share a slice's tiles

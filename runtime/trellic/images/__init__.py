@@ -12,13 +12,14 @@ turn CMYK into RGB, which the codec needs). Pillow is imported only by the funct
 
 from __future__ import annotations
 
-from trellic.images.modes import from_any
+from trellic.images.modes import ImageLike, from_any
 from trellic.images.opening import from_bytes, read, size_of
 from trellic.images.picture import Picture, to_array
 from trellic.images.saving import prepare, suffixes, to_bytes, to_pil, write
 from trellic.images.sniff import describe
 
 __all__ = [
+    "ImageLike",
     "Picture",
     "describe",
     "from_any",

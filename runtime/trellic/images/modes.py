@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +30,22 @@ _STRIP = 512  # rows
 _DEEP = "16-bit samples rounded to 8 bits"
 
 
-def from_any(image: object, max_pixels: int = MAX_PIXELS) -> Picture:
+class SupportsArray(Protocol):
+    """What NumPy can make an array of by itself: a tensor of torch on the CPU, a JAX array."""
+
+    def __array__(self) -> npt.NDArray[Any]:
+        """Return the array."""
+
+
+ImageLike: TypeAlias = "npt.NDArray[Any] | SupportsArray | Image.Image | Picture"
+
+
+def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
     """Make a picture of an array or a Pillow image.
 
     Parameters
     ----------
-    image : ndarray, PIL.Image.Image or Picture
+    image : ndarray, anything that has ``__array__``, PIL.Image.Image or Picture
         See `trellic.images.picture.from_array` for arrays. Pillow images of any mode but float
         and Lab; their EXIF orientation is applied and reset. A picture is returned as it is.
     max_pixels : int
@@ -62,6 +72,8 @@ def from_any(image: object, max_pixels: int = MAX_PIXELS) -> Picture:
     pillow = sys.modules.get("PIL.Image")
     if pillow is not None and isinstance(image, pillow.Image):
         return from_pil(image, max_pixels)
+    if hasattr(image, "__array__"):
+        return from_array(np.asarray(image), max_pixels)
     raise BadImage(
         f"an object of type {type(image).__name__}",
         expected="a NumPy array or a Pillow image",

@@ -15,14 +15,19 @@ from trellic.engines.pool import EnginePool
 from trellic.errors import BadParameter, CorruptStream, EngineError
 from trellic.geometry import BLOCK, Rectangle
 from trellic.images import Picture
-from trellic.latents.coder import LatentCoder, Quantizer
+from trellic.latents.decoder import LatentDecoder
+from trellic.latents.encoder import LatentEncoder
 from trellic.latents.lazy import LazyLatents
+from trellic.latents.order import check_count
+from trellic.latents.quantizer import Quantizer
 from trellic.model.bundle import Bundle
 from trellic.model.choice import Choice, choose
 from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
+from trellic.pipeline.header import header_of
+from trellic.pipeline.options import DecodeOptions
 from trellic.pipeline.rate_control import QUALITY16_MAX
-from trellic.pipeline.region import Region, crop, to_rectangle
+from trellic.pipeline.region import crop, to_rectangle
 from trellic.pipeline.results import Damage, Decoded
 from trellic.support.clock import Clock
 
@@ -46,28 +51,18 @@ class StreamDecoder:
         self._bundle, self._pool = bundle, pool
         self._layout = bundle.manifest.layout
 
-    def picture(
-        self,
-        data: bytes | memoryview,
-        decoder: str,
-        max_pixels: int,
-        region: Region | None = None,
-        max_memory: int | None = None,
-        best_effort: bool = False,
-    ) -> Decoded:
+    def picture(self, data: bytes | memoryview, options: DecodeOptions) -> Decoded:
         """Decode a stream to a picture; `Codec.decode_timed` says the rest."""
-        if best_effort and region is not None:
-            raise BadParameter("best effort for a region", remedy="decode the whole picture")
-        choice, clock = self._choose(decoder, "picture"), Clock()
+        choice, clock = self._choose(options.decoder, "picture"), Clock()
         header = bitstream.read_header(data)
-        part = to_rectangle(region, header.width, header.height)
-        if best_effort:
-            stream: Parts = bitstream.read_prefix(data, max_pixels)
+        part = to_rectangle(options.region, header.width, header.height)
+        if options.best_effort:
+            stream: Parts = bitstream.read_prefix(data, options.max_pixels)
         else:
-            wanted = None if region is None else part
-            stream = self._read(data, header, choice, max_pixels, wanted)
-        lost = set[int]() if best_effort and not _is_whole(stream) else None
-        picture = self._picture(stream, choice, clock, part, max_memory, lost)
+            wanted = None if options.region is None else part
+            stream = self._read(data, header, choice, options.max_pixels, wanted)
+        lost = set[int]() if options.best_effort and not _is_whole(stream) else None
+        picture = self._picture(stream, choice, clock, part, options.max_memory, lost)
         damage = None if lost is None else _damage(stream, lost, choice.steps(self._layout))
         return Decoded(picture, sum(clock.stages.values()), clock.stages, damage)
 
@@ -122,10 +117,10 @@ class StreamDecoder:
         ]
         return parts[0][0] if len(parts) == 1 else Mixture(parts)
 
-    def _coder(self, choice: Choice, clock: Clock | None = None) -> LatentCoder:
-        steps = choice.steps(self._layout)
+    def latents(self, steps: int | None = None, clock: Clock | None = None) -> LatentDecoder:
+        """Return what decodes latents of the model: of all context steps, or of the first few."""
         exact = self._pool.exact(steps)
-        return LatentCoder(self._layout, self._bundle.tables, exact, steps, clock)
+        return LatentDecoder(self._layout, self._bundle.tables, exact, steps, clock)
 
     def _read(
         self,
@@ -210,13 +205,9 @@ class StreamDecoder:
         lost: set[int] | None = None,
     ) -> LazyLatents:
         header, steps = stream.header, choice.steps(self._layout)
-        if header.steps != len(self._layout.steps):
-            raise CorruptStream(
-                f"the stream has {header.segments} segments",
-                expected=f"{1 + len(self._layout.steps) * header.slices} for its size and model",
-            )
+        check_count(header.segments, len(self._layout.steps), header.slices)
         plane = self._layout.plane(header.width, header.height)
-        coder = self._coder(choice, clock)
+        coder = self.latents(steps, clock)
         clock.mark("file")
         side = header.slice_side * plane.block
         segments = stream.segments[: 1 + steps * header.slices]
@@ -255,16 +246,11 @@ class StreamDecoder:
         f = np.ones((layout.latents, *plane.latents), np.float32)
         h = np.zeros((layout.hyper, *plane.hyper), np.float32)
         quantizer = Quantizer(WARM_TRELLIS, manifest.search["trellis"].lam)
-        coded = self._coder(choice).encode(f, h, plane, level, quantizer, lanes=[lanes])
-        header = Header(
-            width=WARM_SIDE,
-            height=WARM_SIDE,
-            quality16=QUALITY16_MAX,
-            trellis=WARM_TRELLIS,
-            steps=len(layout.steps),
-            stream_id=bytes.fromhex(manifest.stream_id),
-            lanes=tuple(coded.lanes),
-        )
+        steps = choice.steps(layout)
+        encoder = LatentEncoder(layout, self._bundle.tables, self._pool.exact(steps), steps)
+        coded = encoder.encode(f, h, plane, level, quantizer, lanes=[lanes])
+        size = WARM_SIDE, WARM_SIDE
+        header = header_of(manifest, size, QUALITY16_MAX, WARM_TRELLIS, coded.lanes)
         return Stream(header, coded.segments)
 
 

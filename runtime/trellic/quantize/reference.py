@@ -162,7 +162,7 @@ def search(
 
     Raises
     ------
-    ValueError
+    BadParameter
         Shapes differ, or an argument is out of its range.
 
     Notes
@@ -211,7 +211,7 @@ def reconstruct(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables") -
 
     Raises
     ------
-    ValueError
+    BadParameter
         Shapes differ, or a quantizer or scale index does not exist.
     """
     levels = checked_indices(k, cls, scale_index, tables)

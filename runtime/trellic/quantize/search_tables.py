@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from trellic.errors import BadParameter
+from trellic.limits import MAX_INDEX, STEP32
 from trellic.quantize.trellis import CLASS_Q1, STATES
 
 if TYPE_CHECKING:
@@ -57,19 +59,21 @@ def clamp_limit(states: int, step: int) -> int:
 
 
 def check_scale_index(scale_index: Uint8s, levels: SearchTables) -> None:
-    """Raise ValueError for a scale index without a table."""
+    """Raise `BadParameter` for a scale index without a table."""
     seen, scales = int(scale_index.max(initial=0)), levels.half_width.shape[1]
     if seen >= scales:
-        raise ValueError(f"scale index {seen} has no table; there are {scales}")
+        raise BadParameter(f"scale index {seen} has no table", expected=f"one of {scales}")
 
 
 def checked_indices(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables") -> SearchTables:
-    """Return the tables laid out, or raise ValueError for indices that cannot be reconstructed."""
+    """Return the tables laid out, or raise `BadParameter` for what cannot be reconstructed."""
     levels = SearchTables.of(tables)
     if k.ndim != 1 or not k.shape == cls.shape == scale_index.shape:
-        raise ValueError(f"k {k.shape}, cls {cls.shape}, {scale_index.shape} must be equal rows")
+        raise BadParameter(
+            f"k {k.shape}, cls {cls.shape}, scale_index {scale_index.shape}", expected="equal rows"
+        )
     if int(cls.max(initial=0)) > CLASS_Q1:
-        raise ValueError(f"quantizer {cls.max()}; there are only {CLASS_Q1 + 1}")
+        raise BadParameter(f"quantizer {cls.max()}", expected=f"at most {CLASS_Q1}")
     check_scale_index(scale_index, levels)
     return levels
 
@@ -77,22 +81,26 @@ def checked_indices(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables
 def checked_arguments(
     t32: Int32s, scale_index: Uint8s, lanes: int, states: int, tables: "Tables", lam: int
 ) -> SearchTables:
-    """Return the tables laid out for a search, or raise ValueError for an unusable argument."""
+    """Return the tables laid out for a search, or raise `BadParameter` for an unusable argument."""
     levels = SearchTables.of(tables)
     check_scale_index(scale_index, levels)
     if t32.ndim != 1 or t32.shape != scale_index.shape:
-        raise ValueError(f"t32 {t32.shape} and scale_index {scale_index.shape} must be equal rows")
+        raise BadParameter(
+            f"t32 {t32.shape} and scale_index {scale_index.shape}", expected="equal rows"
+        )
     if t32.dtype != np.int32 or scale_index.dtype != np.uint8:
-        raise ValueError(f"expected int32 and uint8, got {t32.dtype} and {scale_index.dtype}")
+        raise BadParameter(f"{t32.dtype} and {scale_index.dtype}", expected="int32 and uint8")
     if lanes < 1:
-        raise ValueError(f"lanes is {lanes}; at least one is needed")
+        raise BadParameter(f"{lanes} lanes", expected="at least one")
     if states != 0 and states not in STATES:
-        raise ValueError(f"states is {states}; choose 0 (scalar) or one of {STATES}")
+        raise BadParameter(
+            f"a trellis of {states} states", expected=f"0 (scalar) or one of {STATES}"
+        )
     if not 0 <= lam <= MAX_LAMBDA:
-        raise ValueError(f"lam is {lam}; it must lie in 0..{MAX_LAMBDA}")
+        raise BadParameter(f"lam {lam}", expected=f"0 to {MAX_LAMBDA}")
     if not 1 <= levels.step <= MAX_TRELLIS_STEP or levels.max_off > MAX_OFFSET:
-        raise ValueError(
-            f"trellis step {levels.step} or offset {levels.max_off} is out of range "
-            f"(1..{MAX_TRELLIS_STEP}, at most {MAX_OFFSET})"
+        raise BadParameter(
+            f"a trellis step of {levels.step} and offsets up to {levels.max_off}",
+            expected=f"a step from 1 to {MAX_TRELLIS_STEP}, offsets of at most {MAX_OFFSET}",
         )
     return levels

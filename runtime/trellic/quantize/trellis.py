@@ -22,6 +22,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from trellic.errors import BadParameter
+
 CLASS_SCALAR: Final = 0  # uniform reconstruction quantizer, step 1
 CLASS_Q0: Final = 1  # union quantizer with the levels 2 k D
 CLASS_Q1: Final = 2  # union quantizer with the levels (2 k - sgn k) D
@@ -59,7 +61,7 @@ def next_state(states: int) -> npt.NDArray[np.uint8]:
 
     Raises
     ------
-    ValueError
+    BadParameter
         There is no trellis of that many states.
 
     Examples
@@ -68,34 +70,9 @@ def next_state(states: int) -> npt.NDArray[np.uint8]:
     [[0, 1], [2, 3], [1, 0], [3, 2]]
     """
     if states not in PARITY_CHECKS:
-        raise ValueError(f"no trellis has {states} states; choose one of {STATES}")
+        raise BadParameter(f"a trellis of {states} states", expected=f"one of {STATES}")
     h0, h1 = PARITY_CHECKS[states]
     s, x = np.meshgrid(np.arange(states), np.arange(2), indexing="ij")
     table = ((s >> 1) ^ ((h0 >> 1) * (s & 1)) ^ ((h1 >> 1) * x)).astype(np.uint8)
     table.flags.writeable = False
     return table
-
-
-@functools.cache
-def predecessors(states: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return the two ways into each state, lower predecessor first.
-
-    Parameters
-    ----------
-    states
-        4, 8, 16, 32, 64, 128 or 256.
-
-    Returns
-    -------
-    state, parity
-        Two read-only uint8 arrays of shape (2, states): ``next_state[state[j, s], parity[j, s]]``
-        is ``s`` for both ``j``, and ``state[0, s] < state[1, s]``.
-    """
-    table = next_state(states)
-    state = np.empty((2, states), np.uint8)
-    parity = np.empty((2, states), np.uint8)
-    for s in range(states):
-        source, x = np.nonzero(table == s)  # row-major, so sorted by source
-        state[:, s], parity[:, s] = source, x
-    state.flags.writeable = parity.flags.writeable = False
-    return state, parity

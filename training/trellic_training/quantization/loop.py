@@ -1,6 +1,6 @@
 """The runtime's own quantizer inside the training loop.
 
-The coder that writes files (`trellic.latents.coder`) quantizes latents of the current model:
+The coder that writes files (`trellic.latents.encoder`) quantizes latents of the current model:
 same order of context steps, same integer networks, scale indices, search and tables. Its integer
 networks are the model's own layers, whose float32 arithmetic is exact, and their inputs are kept,
 so that the pass with gradients starts from the very integers that the coder saw.
@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from trellic.latents.coder import NOT_CODED, LatentCoder, Observer, Quantizer
 
 from trellic.entropy.tables import Tables
 from trellic.geometry import Plane
+from trellic.latents.encoder import NOT_CODED, LatentEncoder, Observer
+from trellic.latents.quantizer import Quantizer
 from trellic.limits import STEP32
 from trellic.model.quality import GAIN_BITS, Level, LevelTables
 from trellic_training.losses.pmf import SymbolRates
@@ -102,7 +103,7 @@ class LoopQuantizer:
         """Quantize with these tables from now on."""
         self.tables = tables
         self.rates = SymbolRates(tables, self._sigmas)
-        self.coder = LatentCoder(self._layout, tables, self._networks)  # type: ignore[arg-type]
+        self.coder = LatentEncoder(self._layout, tables, self._networks)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def __call__(
@@ -118,7 +119,7 @@ class LoopQuantizer:
         ----------
         x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride, up to one slice
         quality : (N,), rounded to 1/16
-        observe : as in `LatentCoder.encode`
+        observe : as in `LatentEncoder.encode`
         """
         levels = [self.levels.at(round(16 * q), quantizer.states) for q in quality.tolist()]
         seen = torch.tensor([level.quality for level in levels])

@@ -16,9 +16,9 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from trellic.latents.coder import Quantizer
 
 from trellic.entropy.tables import Tables
+from trellic.latents.quantizer import Quantizer
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.data.pool import Pool
 from trellic_training.models.photo import PhotoModel

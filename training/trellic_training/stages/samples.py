@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 from rich.progress import track
 from torch.utils.data import IterableDataset
-from trellic.latents.coder import LatentCoder, Quantizer
 
 from trellic.engines.pool import EnginePool
+from trellic.latents.encoder import LatentEncoder
+from trellic.latents.quantizer import Quantizer
 from trellic.limits import STEP32
 from trellic.model.bundle import Bundle
 from trellic.model.quality import GAIN_BITS
@@ -43,7 +44,7 @@ class BundleQuantizer:
         self.bundle = bundle
         self.layout = bundle.manifest.layout
         self.engines = EnginePool(bundle, "cpu", threads, "fp32")
-        self.coder = LatentCoder(self.layout, bundle.tables, self.engines.exact())
+        self.coder = LatentEncoder(self.layout, bundle.tables, self.engines.exact())
 
     def __call__(
         self, pixels: Pixels, quality: npt.NDArray[np.float64], states: Sequence[Kind]

@@ -101,7 +101,7 @@ def hyper_input(images: Any, k: Any, mean: Any, scale: Any, x: Any) -> None:
 
 @kernel("void(int64[:, ::1], float32[::1], float32[:, ::1], int64[::1])")
 def sum_logs(slices: Any, f: Any, gain: Any, sums: Any) -> None:
-    """About how many bits each slice takes, in 1/256; see `trellic.latents.coder.guess_lanes`."""
+    """About how many bits each slice takes, in 1/256; see `trellic.latents.lanes.guess_lanes`."""
     row = cuda.blockIdx.x
     size = slices[row, HEIGHT] * slices[row, WIDTH]
     image, width = slices[row, IMAGE], slices[row, WIDTH]

@@ -1,0 +1,80 @@
+"""How latents become symbols: by the search, by plain rounding, or with dither."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.entropy.tables import FrequencyTables, Tables
+from trellic.quantize import dither_cpu as dithering
+from trellic.quantize.cpu import reconstruct, search
+from trellic.quantize.reference import round_to_step
+
+Int32 = npt.NDArray[np.int32]
+Uint8 = npt.NDArray[np.uint8]
+Noise = npt.NDArray[np.int8]
+Mode = Literal["search", "round"]
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """How latents are quantized.
+
+    Attributes
+    ----------
+    states : of the trellis, 0 for scalar
+    lam : cost weight
+    mode : "round" rounds plainly, with 0 states
+    dither : seed of subtractive dither, with 0 states; `lam` and `mode` are then not used
+    """
+
+    states: int
+    lam: int
+    mode: Mode = "search"
+    dither: int | None = None
+
+
+class Symbols(NamedTuple):
+    """Symbols of a step of a slice, in coding order.
+
+    Attributes
+    ----------
+    k : int32 (n,), indices
+    cls : uint8 (n,), classes: 0 scalar, 1 Q0, 2 Q1, 3 to 18 dithered
+    recon32 : int32 (n,), what a decoder adds to the means, in 1/32 step
+    """
+
+    k: Int32
+    cls: Uint8
+    recon32: Int32
+
+
+def book_of(tables: Tables, dither: int | None) -> FrequencyTables:
+    """Frequency tables of a stream; dithered ones need more of them."""
+    return tables if dither is None else tables.dithered
+
+
+def quantize(
+    t32: Int32, index: Uint8, lanes: int, quantizer: Quantizer, tables: Tables, noise: Noise | None
+) -> Symbols:
+    """Quantize the latents of a step of a slice.
+
+    Parameters
+    ----------
+    t32 : int32 (n,), latents less their means, in 1/32 step
+    index : uint8 (n,), scale indices
+    lanes : of the slice: each has a path through the trellis of its own
+    noise : int8 (n,), in 1/64 step, of a dithered stream
+    """
+    if noise is not None:
+        k = dithering.quantize(t32, noise)
+        return Symbols(k, dithering.classes(noise), dithering.reconstruct(k, noise))
+    if quantizer.mode == "round":
+        k = round_to_step(t32)
+        cls = np.zeros(len(k), np.uint8)
+    else:
+        k, cls = search(t32, index, lanes, quantizer.states, tables, quantizer.lam)
+    return Symbols(k, cls, reconstruct(k, cls, index, tables))

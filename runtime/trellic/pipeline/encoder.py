@@ -1,0 +1,129 @@
+"""Pictures to streams of one model: the order of the steps, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic import bitstream
+from trellic.engines.pool import EnginePool
+from trellic.geometry import Plane
+from trellic.images import Picture
+from trellic.latents.encoder import LatentEncoder, Observer
+from trellic.model.bundle import Bundle
+from trellic.pipeline import memory, transforms
+from trellic.pipeline.header import header_of
+from trellic.pipeline.options import EncodeOptions
+from trellic.pipeline.rate_control import fill, to_budget
+from trellic.pipeline.results import Encoded
+from trellic.support.clock import Clock
+
+Analysed = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+class StreamEncoder:
+    """Encodes pictures to the streams of one model.
+
+    Parameters
+    ----------
+    bundle : the model
+    pool : its engines
+    observe : is shown what is quantized, as of `LatentEncoder.encode`
+    """
+
+    def __init__(self, bundle: Bundle, pool: EnginePool, observe: Observer | None = None) -> None:
+        self._bundle, self._pool, self._observe = bundle, pool, observe
+        self._layout = bundle.manifest.layout
+
+    def picture(self, picture: Picture, options: EncodeOptions) -> Encoded:
+        """Encode a picture; `Codec.encode_picture` says the rest."""
+        start, clock = time.perf_counter(), Clock()
+        quantizer = options.quantizer(self._bundle)
+        chunks = bitstream.Chunks.of(picture, strip=options.strip)
+        size = picture.width, picture.height
+        plane, pixels = self._layout.plane(*size), size[0] * size[1]
+        latents = self.latents(clock)
+
+        @lru_cache(maxsize=1)
+        def analysed(told: float | None) -> Analysed:
+            return self.analyse(picture, plane, clock, options.max_memory, told)
+
+        def encode_at(quality16: int) -> bytes:
+            level = self._bundle.levels.at(
+                quality16, quantizer.states, dithered=quantizer.dither is not None
+            )
+            told = level.quality if self._bundle.manifest.encoder.sees_quality else None
+            coded = latents.encode(*analysed(told), plane, level, quantizer, observe=self._observe)
+            header = header_of(
+                self._bundle.manifest,
+                size,
+                quality16,
+                quantizer.states,
+                coded.lanes,
+                grey=picture.grey,
+                dither=quantizer.dither,
+            )
+            return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
+
+        if options.bpp is None and options.max_bytes is None:
+            quality16, data = options.quality16, encode_at(options.quality16)
+        else:
+            budget = to_budget(options.bpp, options.max_bytes, pixels)
+            spare = options.max_bytes is not None
+            quality16, data = fill(encode_at, budget, allow_spare=spare, pixels=pixels)
+        clock.mark("file")
+        return Encoded(
+            data=data,
+            width=picture.width,
+            height=picture.height,
+            quality=quality16 / 16,
+            trellis=quantizer.states,
+            lanes=bitstream.read_header(data).lanes[0],
+            seconds=time.perf_counter() - start,
+            stages=clock.stages,
+        )
+
+    def latents(self, clock: Clock | None = None) -> LatentEncoder:
+        """Return what codes latents of the model."""
+        return LatentEncoder(self._layout, self._bundle.tables, self._pool.exact(), clock=clock)
+
+    def analyse(
+        self,
+        picture: Picture,
+        plane: Plane,
+        clock: Clock,
+        max_memory: int | None = None,
+        quality: float | None = None,
+    ) -> Analysed:
+        """Latents and hyper-latents before their gains: g_a, then h_a.
+
+        Parameters
+        ----------
+        plane : of the picture
+        clock : told when a stage ends: "prepare", "g_a", "h_a"
+        max_memory : bytes that the process may take, None for no limit
+        quality : of the level, for an encoder that sees it
+
+        Raises
+        ------
+        ImageTooLarge
+            When ``max_memory`` is too little.
+        """
+        manifest = self._bundle.manifest
+        halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
+        need = memory.encoding(
+            picture, self._layout, halo=-(-halo // plane.stride), tiled_h_a=h_a_halo > 0
+        )
+        purpose = f"encoding {picture.width}x{picture.height} pixels"
+        tile = memory.tile_side(need, max_memory, purpose)
+        clock.mark("prepare")
+        channels = self._layout.latents
+        engine = self._pool.encoder()
+        f = transforms.analysis(engine, picture.pixels, plane, channels, halo, tile, quality)
+        clock.mark("g_a")
+        h = transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, h_a_halo, tile)
+        clock.mark("h_a")
+        return f, h

@@ -1,0 +1,44 @@
+"""The header of the streams of a model: written once, for CPU and GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trellic.bitstream import Header
+from trellic.model.bundle import Manifest
+
+
+def header_of(
+    manifest: Manifest,
+    size: tuple[int, int],
+    quality16: int,
+    trellis: int,
+    lanes: Sequence[int],
+    *,
+    grey: bool = False,
+    dither: int | None = None,
+) -> Header:
+    """Return the header of a stream.
+
+    Parameters
+    ----------
+    manifest : of the model
+    size : width and height of the picture, in pixels
+    quality16 : quality in sixteenths
+    trellis : states of the trellis, 0 for scalar
+    lanes : of each slice
+    grey : whether the picture has one channel
+    dither : seed of a dithered stream
+    """
+    width, height = size
+    return Header(
+        width=width,
+        height=height,
+        quality16=quality16,
+        trellis=trellis,
+        steps=len(manifest.layout.steps),
+        stream_id=bytes.fromhex(manifest.stream_id),
+        lanes=tuple(lanes),
+        grey=grey,
+        dither=dither,
+    )

@@ -1,0 +1,112 @@
+"""What a picture is coded and decoded with: the options of every interface, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trellic.constants import (
+    DEFAULT_DECODER,
+    DEFAULT_QUALITY,
+    DEFAULT_TRELLIS,
+    MAX_PIXELS,
+    MAX_SEED,
+    TRELLIS_STATES,
+)
+from trellic.errors import BadParameter
+from trellic.latents.quantizer import Quantizer
+from trellic.model.bundle import Bundle
+from trellic.pipeline.rate_control import to_quality16
+from trellic.pipeline.region import Region
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How a picture is encoded; `trellic.Codec.encode_picture` says what each one means.
+
+    Raises
+    ------
+    BadParameter
+        When one is out of range, or two of them exclude each other.
+    """
+
+    quality: float | None = None
+    bpp: float | None = None
+    max_bytes: int | None = None
+    trellis: int = DEFAULT_TRELLIS
+    search: str = "trellis"
+    strip: bool = False
+    max_memory: int | None = None
+    dither: int | None = None
+
+    def __post_init__(self) -> None:
+        targets = (self.quality, self.bpp, self.max_bytes)
+        if sum(target is not None for target in targets) > 1:
+            raise BadParameter("more than one target", expected="quality, bpp or max_bytes")
+        to_quality16(DEFAULT_QUALITY if self.quality is None else self.quality)
+        if not isinstance(self.trellis, (int, np.integer)) or self.trellis not in TRELLIS_STATES:
+            raise BadParameter(
+                f"trellis {self.trellis!r}",
+                expected=f"one of {', '.join(map(str, TRELLIS_STATES))}",
+            )
+        rounds = self.search == "round"
+        if self.search not in ("trellis", "round") or (rounds and self.trellis):
+            raise BadParameter(
+                f"search {self.search!r} with trellis {self.trellis}",
+                expected="search='trellis', or search='round' with trellis=0",
+            )
+        if self.dither is not None:
+            self._check_dither(self.dither)
+
+    def _check_dither(self, seed: int) -> None:
+        if self.trellis or self.search == "round":
+            raise BadParameter(
+                f"dither with trellis {self.trellis}, search {self.search!r}",
+                expected="trellis=0 alone",
+            )
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
+            raise BadParameter(f"dither {seed!r}", expected=f"a seed, 0 to {MAX_SEED}")
+
+    @property
+    def quality16(self) -> int:
+        """Quality in sixteenths, where no size is asked for."""
+        return to_quality16(DEFAULT_QUALITY if self.quality is None else self.quality)
+
+    def quantizer(self, bundle: Bundle) -> Quantizer:
+        """Return the quantizer of a model.
+
+        Raises
+        ------
+        BadParameter
+            When the model has no tables for dither.
+        """
+        if self.dither is not None and bundle.tables.dither is None:
+            raise BadParameter(
+                f"model {bundle.manifest.name!r} has no tables for dither",
+                remedy="encode without it, or with a model exported since it was added",
+            )
+        lam = bundle.manifest.search["trellis" if self.trellis else "scalar"].lam
+        dither = None if self.dither is None else int(self.dither)
+        return Quantizer(self.trellis, lam, "round" if self.search == "round" else "search", dither)
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How a stream is decoded; `trellic.Codec.decode_timed` says what each one means.
+
+    Raises
+    ------
+    BadParameter
+        When two of them exclude each other.
+    """
+
+    decoder: str = DEFAULT_DECODER
+    max_pixels: int = MAX_PIXELS
+    region: Region | None = None
+    max_memory: int | None = None
+    best_effort: bool = False
+
+    def __post_init__(self) -> None:
+        if self.best_effort and self.region is not None:
+            raise BadParameter("best effort for a region", remedy="decode the whole picture")
