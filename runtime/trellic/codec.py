@@ -255,7 +255,7 @@ class Codec:
         max_bytes : size not to exceed, in place of ``quality``
         trellis : number of trellis states, 0 for scalar quantization with RDOQ
         search : "round" (with ``trellis=0``) rounds plainly, for experiments
-        strip : leave out metadata
+        strip : leave out metadata; colours with a profile are converted to sRGB first
         max_memory : bytes that the process may take (see `trellic.memory`), None for no limit
         dither : seed of subtractive dither, 0 to 2**32 - 1, with ``trellis=0`` only: errors of
             the latents are then uniform and independent of the picture, at the price of bits
@@ -274,6 +274,7 @@ class Codec:
             raise BadParameter("more than one target", expected="quality, bpp or max_bytes")
         quality16 = to_quality16(DEFAULT_QUALITY if quality is None else quality)
         quantizer = self._quantizer(trellis, search, dither)
+        picture = images.fill_clear(images.to_srgb(picture) if strip else picture)
         chunks = bitstream.Chunks.of(picture, strip=strip)
         plane = self.bundle.manifest.layout.plane(picture.width, picture.height)
         analyse = self._analysis(picture, plane, clock, max_memory)

@@ -1,0 +1,123 @@
+"""JPEG files: kinds that Pillow does not read, gain maps, and those that lack only their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+END = b"\xff\xd9"
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # Huffman or arithmetic, not lossless or in layers
+_SCAN, _ALONE = 0xDA, {0x01, *range(0xD0, 0xD8)}
+_GAIN_MAPS = (
+    b"http://ns.adobe.com/hdr-gain-map/1.0/",
+    b"urn:iso:std:iso:ts:21496:-1",
+    b"urn:com:apple:photo:2020:aux:hdrgainmap",
+)
+# Ends to try in place of what is missing: they decode to different pixels if any is.
+_FILLERS = (b"\0" * 64 + END, b"\x5a\xc3" * 32 + END)
+
+
+class Segment(NamedTuple):
+    """Marker and content; that of a scan is its heading."""
+
+    marker: int
+    content: bytes
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """Go through the segments of a file up to the end of the picture, or of the data.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Yields
+    ------
+    Segment
+        Those that are there in full.
+    """
+    at = 2
+    while at + 4 <= len(data):
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker in (0x00, 0xFF):  # filled or misplaced bytes
+            at += 1
+            continue
+        if marker == END[1]:
+            return
+        if marker in _ALONE:
+            at += 2
+            continue
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        if size < 2 or at + 2 + size > len(data):
+            return
+        yield Segment(marker, data[at + 4 : at + 2 + size])
+        at += 2 + size
+        if marker == _SCAN:
+            at = _end_of_scan(data, at)
+
+
+def unread_kind(data: bytes) -> str | None:
+    """Name the kind of a file that Pillow cannot read although nothing of it is missing."""
+    for marker, content in segments(data):
+        if marker not in _FRAMES or len(content) < 6:
+            continue
+        if content[0] != 8:
+            return f"{content[0]}-bit JPEG"
+        if content[5] not in (1, 3, 4):
+            return f"JPEG with {content[5]} components"
+        return None if marker in _READ_FRAMES else "lossless or hierarchical JPEG"
+    return None
+
+
+def has_gain_map(data: bytes) -> bool:
+    """Tell whether a file carries the map that makes it HDR (Ultra HDR, ISO 21496-1, Apple)."""
+    return any(name in data for name in _GAIN_MAPS)
+
+
+def with_ends(data: bytes) -> tuple[bytes, ...]:
+    """Return a file that has no end marker with different ends.
+
+    Parameters
+    ----------
+    data : bytes
+        A file that Pillow calls truncated.
+
+    Returns
+    -------
+    tuple of bytes
+        Variants. Only if all decode to the same pixels was nothing missing but the marker. Empty
+        if more is missing for certain.
+    """
+    return tuple(data + end for end in _FILLERS) if _all_scans_are_there(data) else ()
+
+
+def _all_scans_are_there(data: bytes) -> bool:
+    """Tell whether scans have begun for all bits of all coefficients of all components."""
+    wanted: set[int] = set()
+    done: dict[int, set[int]] = {}
+    progressive = False
+    for marker, content in segments(data):
+        if marker in _FRAMES and len(content) >= 6:
+            progressive = marker in _PROGRESSIVE
+            wanted = set(content[6 : 6 + 3 * content[5] : 3])
+        elif marker == _SCAN and content and len(content) >= 4 + 2 * content[0]:
+            first, last, approximation = content[1 + 2 * content[0] :][:3]
+            bands = range(first, last + 1) if progressive else range(64)
+            if not progressive or approximation & 15 == 0:
+                for component in content[1 : 1 + 2 * content[0] : 2]:
+                    done.setdefault(component, set()).update(bands)
+    return bool(wanted) and all(len(done.get(component, ())) >= 64 for component in wanted)
+
+
+def _end_of_scan(data: bytes, at: int) -> int:
+    """Return where the next marker is that ends a scan."""
+    while True:
+        at = data.find(b"\xff", at)
+        if at < 0 or at + 1 >= len(data):
+            return len(data)
+        if data[at + 1] not in (0x00, 0xFF) and data[at + 1] not in _ALONE:
+            return at
+        at += 1

@@ -1,0 +1,239 @@
+"""TIFF files: what Pillow would read wrongly is put right or refused, by the tags, before it loads.
+
+Pillow's table of layouts leaves some of them to chance. Those it gets right were found by trying
+all combinations of photometric, bits, byte order, planes, compression, tiles and fill order.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from trellic.errors import BadImage
+from trellic.images.samples import Reading
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 255, 256, 257, 258, 259
+_PHOTOMETRIC, _FILL_ORDER, _OFFSETS, _COUNTS, _SAMPLES, _PLANAR = 262, 266, 273, 279, 277, 284
+_PALETTE, _TILE_OFFSETS, _TILE_COUNTS, _DIRECTORIES, _INKS = 320, 324, 325, 330, 332
+_EXTRA, _FORMAT, _COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 338, 339, 529, 530, 532
+_DNG = 50706
+
+_WHITE_IS_ZERO, _RGB, _CMYK, _YCBCR = 0, 2, 5, 6
+_KINDS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr"} | {
+    8: "Lab",
+    9: "Lab",
+    10: "Lab",
+    32803: "raw camera",
+    34892: "raw camera",
+    32844: "LogL",
+    32845: "LogLuv",
+}
+_FORMATS = {1: "", 2: "signed ", 3: "floating-point "}
+_REC_601 = (0.299, 0.587, 0.114)
+_FULL_RANGE = (0, 255, 128, 255, 128, 255)
+_MAX_DIRECTORIES = 32  # looked at for a larger picture
+_CR2, _IIQ = b"CR", b"IIII"  # at bytes 8 of Canon's and Phase One's raw files
+
+Tags = Mapping[int, Any]
+
+
+def screen(image: Image.Image) -> Reading:
+    """Tell how to read a TIFF image, or refuse it.
+
+    Parameters
+    ----------
+    image : PIL.TiffImagePlugin.TiffImageFile
+        Opened; loaded or not.
+
+    Returns
+    -------
+    Reading
+        What Pillow's samples mean.
+
+    Raises
+    ------
+    BadImage
+        If Pillow would read, or has read, other pixels than are in the file.
+    """
+    tags: Tags = image.tag_v2  # type: ignore[attr-defined]
+    _refuse_thumbnails(image, tags)
+    bits, samples = _whole(tags, _BITS, 1), _whole(tags, _SAMPLES, 1)
+    photometric, planar = _whole(tags, _PHOTOMETRIC, 0), _whole(tags, _PLANAR, 1) == 2
+    if _whole(tags, _FORMAT, 1) == 2:
+        refuse(tags, "whose white is not known", "shift it to unsigned samples")
+    if planar and samples > 1 and not _planes_are_read(image, tags):
+        refuse(
+            tags, "in separate planes, which Pillow mixes up", "save it with interleaved samples"
+        )
+    if photometric == _CMYK and _whole(tags, _INKS, 1) != 1:
+        refuse(tags, "of other inks than CMYK", "convert it to RGB")
+    if photometric == _YCBCR and samples == 3:
+        _refuse_odd_ycbcr(image, tags)
+    inverted = photometric == _WHITE_IS_ZERO and bits == 16
+    reading = Reading(bits=bits, peak=4095 if bits == 12 else None, inverted=inverted)
+    if not image.tile and (reading.peak or inverted):  # type: ignore[attr-defined]
+        refuse(tags, "loaded by Pillow with other values", "open it with trellic.images.read")
+    if photometric == 3 and image.tile:  # type: ignore[attr-defined]
+        _set_palette(image, tags)
+    return reading
+
+
+def refuse(tags: Tags, why: str, remedy: str) -> NoReturn:
+    """Refuse a layout by name."""
+    raise BadImage(
+        f"a TIFF file of {describe(tags)} {why}",
+        expected="8-bit or 16-bit grey or RGB",
+        remedy=remedy,
+    )
+
+
+def describe(tags: Tags) -> str:
+    """Name the layout, such as ``16-bit grey with 2 samples a pixel``."""
+    photometric = _whole(tags, _PHOTOMETRIC, 0)
+    kind = _KINDS.get(photometric, f"photometric {photometric}")
+    samples = _whole(tags, _SAMPLES, 1)
+    count = f" with {samples} samples a pixel" if samples > 1 else ""
+    return f"{_FORMATS.get(_whole(tags, _FORMAT, 1), '')}{_whole(tags, _BITS, 1)}-bit {kind}{count}"
+
+
+def whole_but_unread(data: bytes) -> str | None:
+    """Describe a file that Pillow does not open although nothing of it is missing.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Returns
+    -------
+    str or None
+        The layout, or None if the file is cut off or damaged.
+    """
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        file = io.BytesIO(data)
+        tags = ImageFileDirectory_v2(file.read(16 if data[2:3] in (b"+", b"\0") else 8))
+        file.seek(tags.next)
+        tags.load(file)
+        offsets = _TILE_OFFSETS if _TILE_OFFSETS in tags else _OFFSETS
+        counts = _TILE_COUNTS if _TILE_OFFSETS in tags else _COUNTS
+        blocks = list(zip(tags[offsets], tags[counts], strict=True))
+        bits = tags.get(_BITS, (1,))
+        sizes = (tags[_WIDTH], tags[_HEIGHT], *bits, _whole(tags, _SAMPLES, 1))
+        sound = all(isinstance(n, int) and n > 0 for n in sizes) and max(bits) <= 128
+        inside = all(start > 0 and start + count <= len(data) for start, count in blocks)
+        return describe(tags) if sound and inside and blocks else None
+    except Exception:  # damaged tags raise nearly anything
+        return None
+
+
+def _whole(tags: Tags, tag: int, default: int) -> int:
+    """Return an integer, the first one of several."""
+    value = tags.get(tag, default)
+    if isinstance(value, tuple):
+        value = value[0] if value else default
+    return value if isinstance(value, int) else default
+
+
+def _planes_are_read(image: Image.Image, tags: Tags) -> bool:
+    """Tell whether Pillow reads separate planes right: colour alone, of 8 bits unless packed."""
+    if set(tags.get(_EXTRA, ())) == {0} and _whole(tags, _SAMPLES, 1) == 1 + len(tags[_EXTRA]):
+        return True  # only the first plane counts, and Pillow leaves out the others
+    if _whole(tags, _PHOTOMETRIC, 0) != _RGB:
+        return False
+    packed = _whole(tags, _COMPRESSION, 1) != 1
+    return packed or (_whole(tags, _BITS, 1) == 8 and _whole(tags, _FILL_ORDER, 1) == 1)
+
+
+def _refuse_odd_ycbcr(image: Image.Image, tags: Tags) -> None:
+    """Refuse YCbCr of which Pillow's own formula is not the right one."""
+    compression = _whole(tags, _COMPRESSION, 1)
+    plain = compression == 1
+    if _whole(tags, _PLANAR, 1) == 2 or (plain and tags.get(_SUBSAMPLING, (2, 2)) != (1, 1)):
+        refuse(tags, "with subsampled or separate colour", "convert it to RGB")
+    if plain or compression == 7:  # libtiff follows these tags in all others
+        coefficients = tuple(map(float, tags.get(_COEFFICIENTS, _REC_601)))
+        off = [abs(a - b) for a, b in zip(coefficients, _REC_601, strict=False)]
+        reference = tuple(map(float, tags.get(_REFERENCE, _FULL_RANGE)))
+        if max(off) > 0.002 or reference != _FULL_RANGE:
+            refuse(tags, "with coefficients of its own", "convert it to RGB")
+
+
+def _set_palette(image: Image.Image, tags: Tags) -> None:
+    """Give an image its colours rounded to 8 bits; some writers store 8 bits from the start."""
+    from PIL import ImagePalette
+
+    values = tags[_PALETTE]
+    scale = 1 if max(values) < 256 else 257
+    colours = [(value + scale // 2) // scale for value in values]
+    image.palette = ImagePalette.raw("RGB;L", bytes(colours))
+
+
+# ---- pictures of which the first directory is a thumbnail ----
+
+
+def _refuse_thumbnails(image: Image.Image, tags: Tags) -> None:
+    file = cast("io.BytesIO | None", getattr(image, "fp", None))
+    raw = _DNG in tags
+    area = _whole(tags, _WIDTH, 0) * _whole(tags, _HEIGHT, 0)
+    if file is not None and not raw:
+        place = file.tell()
+        file.seek(8)
+        head = file.read(4)
+        raw = head[:2] == _CR2 or head == _IIQ
+        first = image.tell() == 0
+        raw = raw or (first and any(_is_larger(d, area) for d in _directories(image, file, tags)))
+        file.seek(place)
+    if raw:
+        refuse(
+            tags,
+            "that is a preview: the picture itself is raw camera data or in another directory",
+            "develop or export it as TIFF or PNG first",
+        )
+
+
+def _is_larger(tags: Tags, area: int) -> bool:
+    photometric = _whole(tags, _PHOTOMETRIC, 0)
+    larger = _whole(tags, _WIDTH, 0) * _whole(tags, _HEIGHT, 0) > area
+    return photometric in (32803, 34892) or (larger and not _whole(tags, _SUBFILE, 0) & 5)
+
+
+def _directories(image: Image.Image, file: io.BytesIO, tags: Tags) -> Iterator[Tags]:
+    """Go through sub-directories, and those that follow if the first calls itself reduced."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    places = tags.get(_DIRECTORIES, ())
+    places = list(places if isinstance(places, tuple) else (places,))[:_MAX_DIRECTORIES]
+    reduced = _whole(tags, _SUBFILE, 0) & 1 or _whole(tags, _OLD_SUBFILE, 1) == 2
+    following = getattr(tags, "next", 0) if reduced else 0
+    seen: set[int] = set()
+    try:
+        while (places or following) and len(seen) < _MAX_DIRECTORIES:
+            chained = not places
+            place = following if chained else places.pop()
+            following = 0 if chained else following
+            if not isinstance(place, int) or place in seen:
+                continue
+            seen.add(place)
+            file.seek(place)
+            found = ImageFileDirectory_v2(_head(tags))
+            found.load(file)
+            if chained:
+                following = found.next
+            yield found
+    except Exception:  # damaged ones raise nearly anything, and tell nothing
+        return
+
+
+def _head(tags: Tags) -> bytes:
+    """Return a header of the same byte order and size of offsets."""
+    prefix = cast("Any", tags).prefix
+    order = "little" if prefix == b"II" else "big"
+    if getattr(tags, "_bigtiff", False):
+        return cast("bytes", prefix) + (43).to_bytes(2, order) + bytes(12)
+    return cast("bytes", prefix) + (42).to_bytes(2, order) + bytes(4)
