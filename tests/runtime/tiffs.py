@@ -9,6 +9,7 @@ import numpy as np
 
 SHORT, LONG, RATIONAL = 3, 4, 5
 _SIZES = {1: 1, 2: 1, SHORT: 2, LONG: 4, RATIONAL: 8, 7: 1}
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _CODES = {1: "B", 2: "B", SHORT: "H", LONG: "I", 7: "B"}
 
 
@@ -41,12 +42,14 @@ def make_tiff(
     bits = bits or 8 * samples.dtype.itemsize
     planes = np.moveaxis(samples, 2, 0)[..., None] if planar else samples[None]
     blocks = [
-        _packed(block, bits, order, fill_order)
+        _packed(block, bits, order)
         for plane in planes
         for block in _blocks(plane, tile)
     ]
     if deflate:
         blocks = [zlib.compress(block) for block in blocks]
+    if fill_order == 2:
+        blocks = [block.translate(_REVERSED) for block in blocks]
     entries = {
         256: (LONG, (width,)),
         257: (LONG, (height,)),
@@ -96,17 +99,12 @@ def _blocks(plane: np.ndarray, tile: tuple[int, int] | None) -> list[np.ndarray]
     ]
 
 
-def _packed(block: np.ndarray, bits: int, order: str, fill_order: int) -> bytes:
+def _packed(block: np.ndarray, bits: int, order: str) -> bytes:
     if bits == 8 * block.dtype.itemsize:
-        data = block.astype(block.dtype.newbyteorder(order)).tobytes()
-    else:  # rows of bits, each padded to a byte
-        flat = block.reshape(len(block), -1)
-        spread = (flat[..., None] >> np.arange(bits - 1, -1, -1)) & 1
-        data = np.packbits(spread.reshape(len(block), -1).astype(np.uint8), axis=1).tobytes()
-    if fill_order == 2:
-        spread = np.unpackbits(np.frombuffer(data, np.uint8)).reshape(-1, 8)
-        data = np.packbits(spread[:, ::-1]).tobytes()
-    return data
+        return block.astype(block.dtype.newbyteorder(order)).tobytes()
+    flat = block.reshape(len(block), -1)  # rows of bits, each padded to a byte
+    spread = (flat[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    return np.packbits(spread.reshape(len(block), -1).astype(np.uint8), axis=1).tobytes()
 
 
 def _directory(entries: dict[int, tuple[int, tuple]], order: str, at: int) -> bytes:

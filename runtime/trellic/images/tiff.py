@@ -65,14 +65,14 @@ def screen(image: Image.Image) -> Reading:
     photometric, planar = _whole(tags, _PHOTOMETRIC, 0), _whole(tags, _PLANAR, 1) == 2
     if _whole(tags, _FORMAT, 1) == 2:
         refuse(tags, "whose white is not known", "shift it to unsigned samples")
-    if planar and samples > 1 and not _planes_are_read(image, tags):
+    if planar and samples > 1 and not _planes_are_read(tags):
         refuse(
             tags, "in separate planes, which Pillow mixes up", "save it with interleaved samples"
         )
     if photometric == _CMYK and _whole(tags, _INKS, 1) != 1:
         refuse(tags, "of other inks than CMYK", "convert it to RGB")
     if photometric == _YCBCR and samples == 3:
-        _refuse_odd_ycbcr(image, tags)
+        _refuse_odd_ycbcr(tags)
     inverted = photometric == _WHITE_IS_ZERO and bits == 16
     reading = Reading(bits=bits, peak=4095 if bits == 12 else None, inverted=inverted)
     if not image.tile and (reading.peak or inverted):  # type: ignore[attr-defined]
@@ -140,17 +140,17 @@ def _whole(tags: Tags, tag: int, default: int) -> int:
     return value if isinstance(value, int) else default
 
 
-def _planes_are_read(image: Image.Image, tags: Tags) -> bool:
-    """Tell whether Pillow reads separate planes right: colour alone, of 8 bits unless packed."""
-    if set(tags.get(_EXTRA, ())) == {0} and _whole(tags, _SAMPLES, 1) == 1 + len(tags[_EXTRA]):
-        return True  # only the first plane counts, and Pillow leaves out the others
-    if _whole(tags, _PHOTOMETRIC, 0) != _RGB:
-        return False
-    packed = _whole(tags, _COMPRESSION, 1) != 1
-    return packed or (_whole(tags, _BITS, 1) == 8 and _whole(tags, _FILL_ORDER, 1) == 1)
+def _planes_are_read(tags: Tags) -> bool:
+    """Tell whether Pillow reads separate planes right: RGB of 8 bits, or one that counts."""
+    extra, samples = tags.get(_EXTRA, ()), _whole(tags, _SAMPLES, 1)
+    if set(extra) == {0} and samples == 1 + len(extra):
+        return True  # Pillow leaves out the planes that follow
+    plain = _whole(tags, _COMPRESSION, 1) == 1 and _whole(tags, _FILL_ORDER, 1) != 1
+    colour = _whole(tags, _PHOTOMETRIC, 0) == _RGB and samples == 3 + len(extra)
+    return colour and _whole(tags, _BITS, 1) == 8 and not plain
 
 
-def _refuse_odd_ycbcr(image: Image.Image, tags: Tags) -> None:
+def _refuse_odd_ycbcr(tags: Tags) -> None:
     """Refuse YCbCr of which Pillow's own formula is not the right one."""
     compression = _whole(tags, _COMPRESSION, 1)
     plain = compression == 1
