@@ -205,7 +205,7 @@ def test_16_bit_tiff_is_rounded(order):
 def test_tiff_of_32_bit_integers_is_refused():
     file = io.BytesIO()
     Image.fromarray(np.full((4, 4), 200, np.int32)).save(file, "TIFF")
-    with pytest.raises(BadImage, match="32-bit integers"):
+    with pytest.raises(BadImage, match="signed 32-bit grey whose white is not known"):
         from_bytes(file.getvalue())
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LOST_COLOURS = "its colour space ({}) cannot be kept: the picture will be shown as sRGB"
 _LOST_HDR = "an HDR picture ({}): its brightness cannot be kept and it will look pale"
 _LOST_GAIN_MAP = "an HDR gain map was left out: the picture keeps its look on ordinary screens"
-_AV1_DEPTHS = {0: 8, 1: 10, 2: 12, 3: 12}  # flags: high bit depth, twelve bits
+_AV1_DEEP, _AV1_TWELVE = 0x40, 0x20  # flags in the third byte of av1C
 _BMP_LINKED, _BMP_EMBEDDED = b"KNIL", b"DEBM"
 _TIFF_COLOURS = (318, 319)  # WhitePoint, PrimaryChromaticities
 
@@ -121,9 +121,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _of_avif(image: Image.Image, data: bytes) -> Facts:
     still = boxes.still(data)
     depths = [depth for content in still.find(b"pixi") for depth in content[5:]]
-    for content in still.find(b"av1C"):
-        if len(content) > 2:
-            depths.append(_AV1_DEPTHS[content[2] >> 5 & 3] if content[2] & 0x40 else 8)
+    depths += [
+        (12 if content[2] & _AV1_TWELVE else 10)
+        for content in still.find(b"av1C")
+        if len(content) > 2 and content[2] & _AV1_DEEP
+    ]
     facts = Facts(Reading(max(depths, default=8)))
     if still.gain_map:
         facts = facts._replace(losses=(_LOST_GAIN_MAP,))
