@@ -41,11 +41,7 @@ def make_tiff(
     height, width, channels = samples.shape
     bits = bits or 8 * samples.dtype.itemsize
     planes = np.moveaxis(samples, 2, 0)[..., None] if planar else samples[None]
-    blocks = [
-        _packed(block, bits, order)
-        for plane in planes
-        for block in _blocks(plane, tile)
-    ]
+    blocks = [_packed(block, bits, order) for plane in planes for block in _blocks(plane, tile)]
     if deflate:
         blocks = [zlib.compress(block) for block in blocks]
     if fill_order == 2:

@@ -170,7 +170,7 @@ def profile(space: Space, *, grey: bool) -> bytes:
 
 
 def space_of(icc: bytes) -> str:
-    """Name the colour space of a profile's pixels: ``RGB``, ``GRAY``, ``CMYK``; or an empty string."""
+    """Name the colour space of a profile's pixels, such as ``RGB``; empty if it is no profile."""
     return icc[16:20].decode("ascii", "replace").strip() if icc[36:40] == b"acsp" else ""
 
 

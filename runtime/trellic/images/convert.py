@@ -83,14 +83,12 @@ def _transform(icc: bytes, source: str, target: str, output: bytes | None) -> An
     """
     from PIL import ImageCms
 
+    relative = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    precise = ImageCms.Flags.NOOPTIMIZE if source == "L" else ImageCms.Flags.NONE
     try:
         into = ImageCms.createProfile("sRGB") if output is None else io.BytesIO(output)
         transform = ImageCms.buildTransform(
-            io.BytesIO(icc),
-            cast("Any", into),
-            source,
-            target,
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            io.BytesIO(icc), cast("Any", into), source, target, relative, precise
         )
     except ImageCms.PyCMSError as error:
         raise ValueError(str(error)) from error

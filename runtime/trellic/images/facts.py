@@ -178,7 +178,7 @@ def _of_bmp(image: Image.Image, data: bytes) -> Facts:
     if kind == _BMP_EMBEDDED and size >= 124:
         start, length = struct.unpack("<II", data[126:134])
         return Facts(icc=data[14 + start : 14 + start + length] or None)
-    losses = ()
+    losses: tuple[str, ...] = ()
     if kind == _BMP_LINKED or (kind == bytes(4) and any(data[74:122])):
         losses = (_LOST_COLOURS.format("of its own"),)
     return Facts(losses=losses)

@@ -37,7 +37,7 @@ def unreadable(kind: str, reason: str, data: bytes | None) -> BadImage:
         layout = tiff.whole_but_unread(data)
     elif data is not None and kind in ("JPEG", "MPO"):
         layout = jpeg.unread_kind(data)
-    elif _FOREIGN.search(reason):
+    if layout is None and _FOREIGN.search(reason):
         layout = reason
     if layout is not None:
         return BadImage(

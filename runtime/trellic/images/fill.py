@@ -48,12 +48,12 @@ def _filled(planes: Pixels, seen: npt.NDArray[np.bool_]) -> Pixels:
 def _smooth(sums: _Sums, weights: _Sums) -> _Sums:
     """Return the means of sums by weights, continued to where nothing is seen."""
     seen = weights > 0
-    means = sums / np.maximum(weights, 1)
+    means: _Sums = (sums / np.maximum(weights, 1)).astype(np.float32)
     if seen.all():
         return means
     # Each place that is seen counts alike: a few pixels at an edge tell as much as many.
     coarse = _smooth(_halved(means), _halved(seen))
-    return np.where(seen, means, _doubled(coarse, seen.shape[:2]))
+    return np.where(seen, means, _doubled(coarse, seen.shape[:2])).astype(np.float32)
 
 
 def _halved(array: npt.NDArray[np.generic]) -> _Sums:

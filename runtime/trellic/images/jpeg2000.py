@@ -1,4 +1,4 @@
-"""JPEG 2000 files: Pillow wraps deep colour to black and takes 4 bits for 8, so both are watched."""
+"""JPEG 2000 files: Pillow turns deep white to black and makes 4 bits too dark, so it is watched."""
 
 from __future__ import annotations
 

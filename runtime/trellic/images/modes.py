@@ -31,6 +31,7 @@ _CONVERTED = {  # modes that Pillow turns, without loss or choice, into one of o
     "YCbCr": "RGB",
     "HSV": "RGB",
 }
+_OPTIONAL = ("lzma", "zstd", "webp", "tiff_jpeg", "tiff_thunderscan")  # codecs of libtiff
 _STRIP = 512  # rows
 
 
@@ -171,7 +172,15 @@ def load(image: Image.Image) -> None:
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises nearly anything on damaged data
-        raise unreadable(image.format or "image", str(error), bytes_of(image)) from error
+        raise unreadable(image.format or "image", _told(image, error), bytes_of(image)) from error
+
+
+def _told(image: Image.Image, error: Exception) -> str:
+    """Return what Pillow said, or what it should have said of a codec that it lacks."""
+    compression = image.info.get("compression")
+    if image.format == "TIFF" and compression in _OPTIONAL:
+        return f"compression {compression} is not supported, or the file is cut off"
+    return str(error)
 
 
 def _refuse_closed(image: Image.Image) -> None:
@@ -182,11 +191,13 @@ def _refuse_closed(image: Image.Image) -> None:
         )
 
 
-def _joined(image: Image.Image, low: Image.Image) -> npt.NDArray[np.uint16]:
+def _joined(image: Image.Image, low: Image.Image) -> npt.NDArray[Any]:
     """Join upper and lower bytes; those of grey and alpha were read as the four of RGBA."""
     if low is image:
-        return np.array(image).view(">u2").astype(np.uint16)
-    return (np.array(image).astype(np.uint16) << 8) | np.array(low)
+        joined = np.array(image).view(">u2").astype(np.uint16)
+    else:
+        joined = (np.array(image).astype(np.uint16) << 8) | np.array(low)
+    return joined
 
 
 def _key(image: Image.Image, raw_modes: list[str]) -> tuple[int, ...] | None:

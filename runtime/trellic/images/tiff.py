@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from trellic.errors import BadImage
 from trellic.images.samples import Reading
@@ -33,9 +33,11 @@ _KINDS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6:
     32845: "LogLuv",
 }
 _FORMATS = {1: "", 2: "signed ", 3: "floating-point "}
+_SHORT_NAMES = ((1, 1), (1, 8), (3, 8))  # photometric and bits of 1, L and P
 _REC_601 = (0.299, 0.587, 0.114)
 _FULL_RANGE = (0, 255, 128, 255, 128, 255)
 _MAX_DIRECTORIES = 32  # looked at for a larger picture
+_BIG_MOTOROLA = b"MM\0+"
 _CR2, _IIQ = b"CR", b"IIII"  # at bytes 8 of Canon's and Phase One's raw files
 
 Tags = Mapping[int, Any]
@@ -65,7 +67,7 @@ def screen(image: Image.Image) -> Reading:
     photometric, planar = _whole(tags, _PHOTOMETRIC, 0), _whole(tags, _PLANAR, 1) == 2
     if _whole(tags, _FORMAT, 1) == 2:
         refuse(tags, "whose white is not known", "shift it to unsigned samples")
-    if planar and samples > 1 and not _planes_are_read(tags):
+    if planar and not _planes_are_read(tags):
         refuse(
             tags, "in separate planes, which Pillow mixes up", "save it with interleaved samples"
         )
@@ -97,7 +99,10 @@ def describe(tags: Tags) -> str:
     kind = _KINDS.get(photometric, f"photometric {photometric}")
     samples = _whole(tags, _SAMPLES, 1)
     count = f" with {samples} samples a pixel" if samples > 1 else ""
-    return f"{_FORMATS.get(_whole(tags, _FORMAT, 1), '')}{_whole(tags, _BITS, 1)}-bit {kind}{count}"
+    number = _whole(tags, _COMPRESSION, 1)
+    packed = f", compression {number}" if number != 1 else ""
+    depth = f"{_FORMATS.get(_whole(tags, _FORMAT, 1), '')}{_whole(tags, _BITS, 1)}-bit"
+    return f"{depth} {kind}{count}{packed}"
 
 
 def whole_but_unread(data: bytes) -> str | None:
@@ -115,9 +120,11 @@ def whole_but_unread(data: bytes) -> str | None:
     """
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+    if data.startswith(_BIG_MOTOROLA):
+        return "big-endian BigTIFF"
     try:
         file = io.BytesIO(data)
-        tags = ImageFileDirectory_v2(file.read(16 if data[2:3] in (b"+", b"\0") else 8))
+        tags = ImageFileDirectory_v2(file.read(16 if 43 in data[2:4] else 8))
         file.seek(tags.next)
         tags.load(file)
         offsets = _TILE_OFFSETS if _TILE_OFFSETS in tags else _OFFSETS
@@ -143,11 +150,14 @@ def _whole(tags: Tags, tag: int, default: int) -> int:
 def _planes_are_read(tags: Tags) -> bool:
     """Tell whether Pillow reads separate planes right: RGB of 8 bits, or one that counts."""
     extra, samples = tags.get(_EXTRA, ()), _whole(tags, _SAMPLES, 1)
-    if set(extra) == {0} and samples == 1 + len(extra):
-        return True  # Pillow leaves out the planes that follow
-    plain = _whole(tags, _COMPRESSION, 1) == 1 and _whole(tags, _FILL_ORDER, 1) != 1
-    colour = _whole(tags, _PHOTOMETRIC, 0) == _RGB and samples == 3 + len(extra)
-    return colour and _whole(tags, _BITS, 1) == 8 and not plain
+    photometric, bits = _whole(tags, _PHOTOMETRIC, 0), _whole(tags, _BITS, 1)
+    plain = _whole(tags, _COMPRESSION, 1) == 1
+    if plain and _whole(tags, _FILL_ORDER, 1) != 1:
+        return False
+    if samples == 1 or (set(extra) == {0} and samples == 1 + len(extra)):
+        # The planes that follow are left out; Pillow takes a layout by the first letter of its name
+        return not plain or (photometric, bits) in _SHORT_NAMES
+    return photometric == _RGB and samples == 3 + len(extra) and bits == 8
 
 
 def _refuse_odd_ycbcr(tags: Tags) -> None:
@@ -233,7 +243,7 @@ def _directories(image: Image.Image, file: io.BytesIO, tags: Tags) -> Iterator[T
 def _head(tags: Tags) -> bytes:
     """Return a header of the same byte order and size of offsets."""
     prefix = cast("Any", tags).prefix
-    order = "little" if prefix == b"II" else "big"
+    order: Literal["little", "big"] = "little" if prefix == b"II" else "big"
     if getattr(tags, "_bigtiff", False):
         return cast("bytes", prefix) + (43).to_bytes(2, order) + bytes(12)
     return cast("bytes", prefix) + (42).to_bytes(2, order) + bytes(4)
