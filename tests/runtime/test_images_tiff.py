@@ -10,8 +10,8 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
-
 from tests.runtime.tiffs import LONG, RATIONAL, SHORT, make_tiff
+
 from trellic.errors import BadImage, ImageTooLarge, TrellicWarning
 from trellic.images import from_any, from_bytes, to_array
 
@@ -156,7 +156,7 @@ LARGE = {256: (LONG, (4000,)), 257: (LONG, (3000,)), 262: (SHORT, (2,))}
     ],
 )
 def test_raw_files_that_begin_with_a_thumbnail_are_refused(made, order):
-    with pytest.raises(BadImage, match="that is a preview.*raw camera data"):
+    with pytest.raises(BadImage, match=r"that is a preview.*raw camera data"):
         from_bytes(make_tiff(noise(8, 3), 2, order=order, **made))
 
 

@@ -8,7 +8,8 @@ from trellic.errors import BadImage
 from trellic.images import jpeg, tiff
 
 _FOREIGN = re.compile(
-    r"unsupported|not (yet )?supported|cannot handle|not implemented", re.IGNORECASE
+    r"unsupported|not (yet )?supported|cannot handle|not implemented|unknown raw mode",
+    re.IGNORECASE,
 )
 _TOO_MUCH_TEXT = "Decompressed data too large"
 _OTHER = "8-bit or 16-bit grey or RGB in a common layout"
