@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,8 +16,9 @@ _GAIN_MAPS = (
     b"urn:iso:std:iso:ts:21496:-1",
     b"urn:com:apple:photo:2020:aux:hdrgainmap",
 )
-# Ends to try in place of what is missing: they decode to different pixels if any is.
-_FILLERS = (b"\0" * 64 + END, b"\x5a\xc3" * 32 + END)
+# To be decoded in place of what is missing: to different pixels, if anything is.
+_PATTERNS = (b"\0", b"\x5a\xc3", b"\xaa", b"\xfe", b"\x93\x1c\x6e\xd5\x38")
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
 
 class Segment(NamedTuple):
@@ -37,15 +39,16 @@ def segments(data: bytes) -> Iterator[Segment]:
     Yields
     ------
     Segment
-        Those that are there in full.
+        Those that are there in full; the last one is the end marker if that is there.
     """
     at = 2
-    while at + 4 <= len(data):
+    while at + 2 <= len(data):
         marker = data[at + 1]
         if data[at] != 0xFF or marker in (0x00, 0xFF):  # filled or misplaced bytes
             at += 1
             continue
         if marker == END[1]:
+            yield Segment(marker, b"")
             return
         if marker in _ALONE:
             at += 2
@@ -57,6 +60,11 @@ def segments(data: bytes) -> Iterator[Segment]:
         at += 2 + size
         if marker == _SCAN:
             at = _end_of_scan(data, at)
+
+
+def has_end(data: bytes) -> bool:
+    """Tell whether a file has the marker that ends its picture."""
+    return any(marker == END[1] for marker, _ in segments(data))
 
 
 def unread_kind(data: bytes) -> str | None:
@@ -91,7 +99,14 @@ def with_ends(data: bytes) -> tuple[bytes, ...]:
         Variants. Only if all decode to the same pixels was nothing missing but the marker. Empty
         if more is missing for certain.
     """
-    return tuple(data + end for end in _FILLERS) if _all_scans_are_there(data) else ()
+    if not _all_scans_are_there(data):
+        return ()
+    data = data.rstrip(b"\xff")  # the first half of the marker
+    past = [match[1][0] for match in _RESTART.finditer(data, data.rindex(b"\xff\xda"))]
+    after = past[-1] + 1 if past else 0xD0  # the restart marker that would come next
+    restarts = [bytes([0xFF, 0xD0 + (after + i) % 8]) for i in range(8)]
+    tails = [64 * p + b"".join(mark + 16 * p for mark in restarts) for p in _PATTERNS]
+    return tuple(data + tail + END for tail in tails)
 
 
 def _all_scans_are_there(data: bytes) -> bool:

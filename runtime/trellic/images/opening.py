@@ -89,14 +89,11 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     BadImage, ImageTooLarge
         See `read`.
     """
-    try:
+    if picture_format(data) != "JPEG" or jpeg.has_end(data):
         return _decode(data, max_pixels)
-    except BadImage:
-        whole = _jpeg_without_end(data, max_pixels) if picture_format(data) == "JPEG" else None
-        if whole is None:
-            raise
+    picture = _jpeg_without_end(data, max_pixels)
     warn("a JPEG file without its end marker: nothing else is missing")
-    return whole
+    return picture
 
 
 def size_of(data: bytes) -> tuple[int, int, bool]:
@@ -125,20 +122,17 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
             return from_pil(image, max_pixels, low, data)
 
 
-def _jpeg_without_end(data: bytes, max_pixels: int) -> Picture | None:
-    """Decode a JPEG file that lacks nothing but its end marker; None if more is missing."""
-    variants = jpeg.with_ends(data)
-    try:
-        pixels = []
-        for variant in variants:
-            with _open(variant) as image:
-                load(image)
-                pixels.append(np.asarray(image))
-        if variants and all(np.array_equal(pixels[0], other) for other in pixels[1:]):
-            return _decode(variants[0], max_pixels)
-    except BadImage:
-        pass
-    return None
+def _jpeg_without_end(data: bytes, max_pixels: int) -> Picture:
+    """Decode a JPEG file that lacks nothing but its end marker."""
+    variants, pixels = jpeg.with_ends(data), []
+    for variant in variants:
+        with _open(variant) as image:
+            check_size(*image.size, max_pixels)
+            load(image)
+            pixels.append(np.asarray(image))
+    if not pixels or not all(np.array_equal(pixels[0], other) for other in pixels[1:]):
+        raise unreadable("JPEG", "it ends before its picture does", data)
+    return _decode(variants[0], max_pixels)
 
 
 def _open(data: bytes) -> Image.Image:
