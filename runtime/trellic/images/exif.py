@@ -21,7 +21,7 @@ _INCH, _CENTIMETRE = 2, 3
 _CM_PER_INCH = 2.54
 _DEFAULT_DPI = (72.0, 72.0)  # what EXIF says where it says nothing
 _PARTS = 10_000  # of a dot per inch, that are kept
-_PREFIXES = re.compile(rb"(?:Exif\0\0){0,2}")
+_PREFIXES = re.compile(rb"(?:Exif\0\0)*")
 
 Dpi = tuple[float, float]
 _ByteOrder = Literal["little", "big"]
@@ -36,7 +36,7 @@ class _Entry(NamedTuple):
 
 
 def without_prefix(exif: bytes) -> bytes:
-    """Cut off what some writers put before the TIFF header, once or twice."""
+    """Cut off what writers and readers put before the TIFF header, each once."""
     match = _PREFIXES.match(exif)
     return exif[match.end() :] if match else exif
 

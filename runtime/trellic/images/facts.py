@@ -184,10 +184,6 @@ def _of_bmp(image: Image.Image, data: bytes) -> Facts:
     return Facts(losses=losses)
 
 
-def _of_qoi(image: Image.Image, data: bytes) -> Facts:
-    return Facts(space=Space(curve=(1.0,)) if data[13:14] == b"\1" else None)
-
-
 def _bits_of_ppm(image: Image.Image) -> int:
     """Return the bits of the greatest value, which Pillow scales to 255 or 65535."""
     for tile in getattr(image, "tile", None) or []:
@@ -204,5 +200,4 @@ _OF_FILES = {
     "MPO": _of_jpeg,
     "JPEG2000": _of_jpeg2000,
     "BMP": _of_bmp,
-    "QOI": _of_qoi,
 }
