@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from trellic.images.picture import Picture, Pixels
 
-_Sums = npt.NDArray[np.float32]
+_Mask = npt.NDArray[np.bool_]
+_STRIP = 512  # rows at a time, of the whole picture
 
 
 def fill_clear(picture: Picture) -> Picture:
@@ -25,53 +26,59 @@ def fill_clear(picture: Picture) -> Picture:
     """
     if picture.alpha is None:
         return picture
-    clear = picture.alpha == 0
-    if not clear.any() or clear.all():
+    seen = picture.alpha != 0
+    if seen.all() or not seen.any():
         return picture
     planes = picture.pixels[..., None] if picture.grey else picture.pixels
-    filled = _filled(planes, ~clear)
-    pixels = np.where(clear[..., None], filled, planes)
-    pixels = pixels[..., 0] if picture.grey else pixels
-    return Picture(
-        np.ascontiguousarray(pixels), picture.alpha, picture.icc, picture.exif, picture.xmp
-    )
+    filled = _filled(planes, seen)
+    pixels = filled[..., 0] if picture.grey else filled
+    return Picture(pixels, picture.alpha, picture.icc, picture.exif, picture.xmp)
 
 
-def _filled(planes: Pixels, seen: npt.NDArray[np.bool_]) -> Pixels:
-    """Fill from coarser and coarser means of what is seen, ("pull" and "push")."""
-    sums = _halved(np.where(seen[..., None], planes, 0))
-    weights = _halved(seen[..., None].astype(np.uint8))
-    means = _smooth(sums, weights)
-    return np.rint(_doubled(means, seen.shape)).astype(np.uint8)
+def _filled(planes: Pixels, seen: _Mask) -> Pixels:
+    """Fill from means of what is seen, at half the size."""
+    means = _smooth(*_halved(planes, seen))
+    result = planes.copy()
+    for top in range(0, len(planes), _STRIP):
+        rows = slice(top, top + _STRIP)
+        first = max(top // 2 - 1, 0)  # a row more on either side, for interpolation
+        wider = _doubled(means[first : (top + _STRIP) // 2 + 1])
+        part = wider[top - 2 * first :][: len(result[rows]), : planes.shape[1]]
+        result[rows] = np.where(seen[rows, :, None], planes[rows], part)
+    return result
 
 
-def _smooth(sums: _Sums, weights: _Sums) -> _Sums:
-    """Return the means of sums by weights, continued to where nothing is seen."""
-    seen = weights > 0
-    means: _Sums = (sums / np.maximum(weights, 1)).astype(np.float32)
+def _smooth(means: Pixels, seen: _Mask) -> Pixels:
+    """Continue means to where nothing is seen, from coarser and coarser ones."""
     if seen.all():
         return means
-    # Each place that is seen counts alike: a few pixels at an edge tell as much as many.
-    coarse = _smooth(_halved(means), _halved(seen))
-    return np.where(seen, means, _doubled(coarse, seen.shape[:2])).astype(np.float32)
+    coarse = _doubled(_smooth(*_halved(means, seen)))
+    return np.where(seen[..., None], means, coarse[: means.shape[0], : means.shape[1]])
 
 
-def _halved(array: npt.NDArray[np.generic]) -> _Sums:
-    """Sum blocks of 2 x 2, those at the end being smaller where sides are odd."""
-    height, width = array.shape[:2]
-    rows = np.add.reduceat(array.astype(np.float32, copy=False), np.arange(0, height, 2), axis=0)
-    return np.add.reduceat(rows, np.arange(0, width, 2), axis=1)
+def _halved(means: Pixels, seen: _Mask) -> tuple[Pixels, _Mask]:
+    """Return the means of blocks of 2 x 2, of what is seen in them, and where anything is."""
+    height, width = (seen.shape[0] + 1) // 2, (seen.shape[1] + 1) // 2
+    sums = np.zeros((height, width, means.shape[2]), np.uint16)
+    counts = np.zeros((height, width, 1), np.uint16)
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        corner = seen[y::2, x::2, None]
+        here = np.s_[: corner.shape[0], : corner.shape[1]]
+        sums[here] += means[y::2, x::2] * corner
+        counts[here] += corner
+    sums += counts // 2
+    sums //= np.maximum(counts, 1)
+    return sums.astype(np.uint8), counts[..., 0] > 0
 
 
-def _doubled(array: _Sums, shape: tuple[int, ...]) -> _Sums:
+def _doubled(array: Pixels) -> Pixels:
     """Interpolate linearly to twice the size."""
     for axis in (0, 1):
-        padded = np.pad(array, [(1, 1) if i == axis else (0, 0) for i in range(3)], mode="edge")
-        before, here, after = (
-            np.take(padded, range(i, i + array.shape[axis]), axis=axis) for i in range(3)
-        )
-        near = np.stack([0.75 * here + 0.25 * before, 0.75 * here + 0.25 * after], axis=axis + 1)
-        doubled = list(array.shape)
-        doubled[axis] *= 2
-        array = near.reshape(doubled)
-    return array[: shape[0], : shape[1]].astype(np.float32, copy=False)
+        lines = np.moveaxis(array, axis, 0).astype(np.uint16)
+        before = np.concatenate([lines[:1], lines[:-1]])
+        after = np.concatenate([lines[1:], lines[-1:]])
+        doubled = np.empty((2 * len(lines), *lines.shape[1:]), np.uint8)
+        doubled[::2] = (3 * lines + before + 2) // 4
+        doubled[1::2] = (3 * lines + after + 2) // 4
+        array = np.moveaxis(doubled, 0, axis)
+    return array

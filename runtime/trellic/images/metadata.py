@@ -99,15 +99,16 @@ def _bytes(value: Any) -> bytes | None:
 
 def load_unturned(image: Image.Image) -> None:
     """Load an image; of TIFF, keep Pillow from turning it by what its XMP says."""
-    if image.format != "TIFF" or ORIENTATION in image.tag_v2:  # type: ignore[attr-defined]
+    if image.format != "TIFF" or not getattr(image, "tile", None):
         image.load()
         return
     hidden = {key: image.info.pop(key) for key in _XMP_KEYS if key in image.info}
     try:
         known = image.getexif()
-        if ORIENTATION in known and getattr(image, "tile", None):
+        if ORIENTATION in known and ORIENTATION not in image.tag_v2:  # type: ignore[attr-defined]
             del known[ORIENTATION]  # from XMP
         image.load()
+        image._size = image.im.size  # Pillow foresees turning also where the tag was deleted
     finally:
         image.info.update(hidden)
 

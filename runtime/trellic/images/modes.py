@@ -108,6 +108,7 @@ def from_pil(
     BadImage, ImageTooLarge
         See `from_any`.
     """
+    given = given or {}
     check_size(*image.size, max_pixels)
     _refuse_closed(image)
     facts = facts_of(image, bytes_of(image) if data is None else data)
@@ -115,36 +116,37 @@ def from_pil(
     if _has_more_frames(image):
         warn("an animation or several pages: only the first is coded")
     load(image)
-    metadata = metadata_of(image, given or {}, facts.icc)
+    orientation, icc, exif, xmp = metadata_of(image, given, facts.icc)
     if image.mode == "CMYK":
         image = from_cmyk(image, image.info.get("icc_profile") or facts.icc)
-        metadata = metadata._replace(icc=metadata.icc if "icc_profile" in (given or {}) else None)
+        icc = icc if "icc_profile" in given else None
+    colour, alpha = _pixels(image, low, facts.reading, raw_modes)
+    for loss in facts.losses:
+        warn(loss)
+    icc = _fitting(icc, grey=colour.ndim == 2)
+    if icc is None and facts.space is not None and "icc_profile" not in given:
+        icc = profile(facts.space, grey=colour.ndim == 2)
+    alpha = None if alpha is None else turn(alpha, orientation)
+    return Picture(turn(colour, orientation), alpha, icc, exif, xmp)
+
+
+def _pixels(
+    image: Image.Image, low: Image.Image | None, reading: Reading, raw_modes: list[str]
+) -> tuple[Pixels, Pixels | None]:
+    """Return 8-bit colour and alpha of a loaded image, with a warning if it was deeper."""
     if low is not None:
         load(low)
         samples = _joined(image, low)
     else:
         samples = _samples(image)
-    deep = facts.reading.bits > 8 or any(";16" in raw for raw in raw_modes)
+    deep = reading.bits > 8 or any(";16" in raw for raw in raw_modes)
     if deep or samples.dtype != np.uint8:
-        depth = facts.reading.bits if facts.reading.bits > 8 else 16
-        warn(f"{depth}-bit samples rounded to 8 bits")
+        warn(f"{reading.bits if reading.bits > 8 else 16}-bit samples rounded to 8 bits")
     key = None if image.mode == "P" else _key(image, raw_modes)
-    colour, alpha = _split(samples, key, facts.reading)
+    colour, alpha = _split(samples, key, reading)
     if "LA;16B" in raw_modes and low is None:  # Pillow reads 16-bit grey and alpha of PNG as RGBA
         colour = colour[..., 0]
-    for loss in facts.losses:
-        warn(loss)
-    orientation, icc, exif, xmp = metadata
-    icc = _fitting(icc, grey=colour.ndim == 2)
-    if icc is None and facts.space is not None and "icc_profile" not in (given or {}):
-        icc = profile(facts.space, grey=colour.ndim == 2)
-    return Picture(
-        turn(colour, orientation),
-        None if alpha is None else turn(alpha, orientation),
-        icc,
-        exif,
-        xmp,
-    )
+    return colour, alpha
 
 
 def raw_modes_of(image: Image.Image) -> list[str]:
