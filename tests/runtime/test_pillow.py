@@ -116,6 +116,38 @@ def test_metadata_may_be_given_on_saving(codecs):
     assert not image.info
 
 
+def test_none_leaves_metadata_out(codecs):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x8825] = 6, {1: "N"}
+    photo = io.BytesIO()
+    Image.fromarray(RGB).save(photo, "JPEG", exif=exif, icc_profile=b"profile", dpi=(300, 300))
+    for name in ("exif", "icc_profile"):
+        again = reopened(Image.open(photo), **{name: None})
+        assert again.size == (20, 30)
+        kept = {"exif", "icc_profile"} - {name}
+        assert {key for key in ("exif", "icc_profile") if key in again.info} == kept
+        assert bool(again.getexif().get_ifd(0x8825)) == (name != "exif")
+
+
+def test_what_a_program_turned_is_not_turned_again(codecs):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = io.BytesIO()
+    Image.fromarray(RGB).save(photo, "PNG", exif=exif)
+    fixed = Image.open(photo).transpose(Image.Transpose.ROTATE_270)
+    again = reopened(fixed)
+    np.testing.assert_array_equal(np.array(again), np.array(fixed))
+    assert again.getexif().get(0x0112, 1) == 1
+
+
+def test_resolution_is_kept(codecs):
+    photo = io.BytesIO()
+    Image.fromarray(RGB).save(photo, "PNG", dpi=(300, 300))
+    assert reopened(Image.open(photo)).info["dpi"] == (299.9994, 299.9994)
+    assert reopened(Image.fromarray(RGB), dpi=(150, 100)).info["dpi"] == (150, 100)
+    assert "dpi" not in reopened(Image.fromarray(RGB)).info
+
+
 def test_a_decoded_image_can_be_saved_as_png_with_its_metadata(tmp_path, codecs):
     image = Image.fromarray(RGB)
     image.info["icc_profile"] = b"profile"
@@ -172,6 +204,11 @@ def test_files_are_closed(tmp_path, codecs):
     assert file.closed
     with Image.open(tmp_path / "a.tlc") as image:
         image.verify()
+
+
+def test_appended_images_are_warned_of_without_save_all_too(codecs):
+    with pytest.warns(TrellicWarning, match="appended images are left out"):
+        saved(Image.fromarray(RGB), append_images=[Image.fromarray(RGB)])
 
 
 def test_a_failed_save_leaves_nothing(tmp_path, codecs):
