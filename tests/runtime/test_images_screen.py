@@ -47,7 +47,7 @@ def png(rows: np.ndarray, bits: int, colour_type: int, *chunks: tuple[bytes, byt
 @pytest.mark.parametrize("through_pillow", [False, True])
 def test_deep_jpeg_2000_in_colour_is_refused(name, through_pillow):
     data = (PICTURES / f"{name}.jp2").read_bytes()
-    with pytest.raises(BadImage, match=r"JPEG 2000 .* more than 8 bits") as caught:
+    with pytest.raises(BadImage, match=r"JPEG 2000 .* more bits than") as caught:
         from_any(Image.open(io.BytesIO(data))) if through_pillow else from_bytes(data)
     assert "damaged" not in str(caught.value)
 
@@ -55,6 +55,14 @@ def test_deep_jpeg_2000_in_colour_is_refused(name, through_pillow):
 def test_signed_jpeg_2000_is_refused():
     with pytest.raises(BadImage, match="signed samples"):
         read(PICTURES / "3x8-signed.jp2")
+
+
+@pytest.mark.parametrize(("bits", "why"), [(20, "more bits than"), (8, "takes for mode I;16")])
+def test_jpeg_2000_whose_headers_disagree_is_refused(bits, why):
+    data = bytearray((PICTURES / "1x12.jp2").read_bytes())
+    data[data.index(b"\xff\x4f\xff\x51") + 42] = bits - 1
+    with pytest.raises(BadImage, match=why):
+        from_bytes(bytes(data))
 
 
 @pytest.mark.parametrize(("name", "levels"), [("1x4", 15), ("3x4", 15), ("1x12", 4095)])

@@ -78,8 +78,10 @@ def screen(header: Header, mode: str) -> Reading:
     bits, count = header.bits[0], len(header.bits)
     if header.signed:
         _refuse(header, "signed samples, whose white is not known")
-    if max(header.bits) > 8 and count > 1:
-        _refuse(header, "more than 8 bits, which Pillow cannot read")
+    if max(header.bits) > (8 if count > 1 else 16):
+        _refuse(header, "more bits than Pillow can read")
+    if (count == 1 and (bits > 8) != (mode == "I;16")) or (mode in ("P", "PA") and bits != 8):
+        _refuse(header, f"pixels that Pillow takes for mode {mode}")
     if header.subsampled or set(header.bits) != {bits}:
         _refuse(header, "components that differ in size or depth")
     if b"pclr" in header.boxes and mode not in ("P", "PA"):
