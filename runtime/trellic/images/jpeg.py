@@ -10,7 +10,9 @@ END = b"\xff\xd9"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # Huffman or arithmetic, not lossless or in layers
-_SCAN, _ALONE = 0xDA, {0x01, *range(0xD0, 0xD8)}
+_SCAN = 0xDA
+# Markers but those that may stand among the data of a scan, which are passed over with them.
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _GAIN_MAPS = (
     b"http://ns.adobe.com/hdr-gain-map/1.0/",
     b"urn:iso:std:iso:ts:21496:-1",
@@ -42,24 +44,16 @@ def segments(data: bytes) -> Iterator[Segment]:
         Those that are there in full; the last one is the end marker if that is there.
     """
     at = 2
-    while at + 2 <= len(data):
-        marker = data[at + 1]
-        if data[at] != 0xFF or marker in (0x00, 0xFF):  # filled or misplaced bytes
-            at += 1
-            continue
+    while match := _MARKER.search(data, at):
+        marker, at = match[0][1], match.end()
         if marker == END[1]:
             yield Segment(marker, b"")
             return
-        if marker in _ALONE:
-            at += 2
-            continue
-        size = int.from_bytes(data[at + 2 : at + 4], "big")
-        if size < 2 or at + 2 + size > len(data):
+        size = int.from_bytes(data[at : at + 2], "big")
+        if size < 2 or at + size > len(data):
             return
-        yield Segment(marker, data[at + 4 : at + 2 + size])
-        at += 2 + size
-        if marker == _SCAN:
-            at = _end_of_scan(data, at)
+        yield Segment(marker, data[at + 2 : at + size])
+        at += size
 
 
 def has_end(data: bytes) -> bool:
@@ -125,14 +119,3 @@ def _all_scans_are_there(data: bytes) -> bool:
                 for component in content[1 : 1 + 2 * content[0] : 2]:
                     done.setdefault(component, set()).update(bands)
     return bool(wanted) and all(len(done.get(component, ())) >= 64 for component in wanted)
-
-
-def _end_of_scan(data: bytes, at: int) -> int:
-    """Return where the next marker is that ends a scan."""
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 1 >= len(data):
-            return len(data)
-        if data[at + 1] not in (0x00, 0xFF) and data[at + 1] not in _ALONE:
-            return at
-        at += 1

@@ -105,7 +105,8 @@ def size_of(data: bytes) -> tuple[int, int, bool]:
         See `read`.
     """
     with _open(data) as image:
-        return *image.size, any(";16" in raw for raw in raw_modes_of(image))
+        deep = image.mode.startswith("I") or any(";16" in raw for raw in raw_modes_of(image))
+        return *image.size, deep
 
 
 def _decode(data: bytes, max_pixels: int) -> Picture:
@@ -124,13 +125,18 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
 
 def _jpeg_without_end(data: bytes, max_pixels: int) -> Picture:
     """Decode a JPEG file that lacks nothing but its end marker."""
-    variants, pixels = jpeg.with_ends(data), []
+    variants = jpeg.with_ends(data)
+    first = None
     for variant in variants:
         with _open(variant) as image:
             check_size(*image.size, max_pixels)
             load(image)
-            pixels.append(np.asarray(image))
-    if not pixels or not all(np.array_equal(pixels[0], other) for other in pixels[1:]):
+            pixels = np.asarray(image)
+        first = pixels if first is None else first
+        if not np.array_equal(first, pixels):
+            first = None
+            break
+    if first is None:
         raise unreadable("JPEG", "it ends before its picture does", data)
     return _decode(variants[0], max_pixels)
 

@@ -36,11 +36,14 @@ _FORMATS = {1: "", 2: "signed ", 3: "floating-point "}
 _SHORT_NAMES = ((1, 1), (1, 8), (3, 8))  # photometric and bits of 1, L and P
 _REC_601 = (0.299, 0.587, 0.114)
 _FULL_RANGE = (0, 255, 128, 255, 128, 255)
-_MAX_DIRECTORIES = 32  # looked at for a larger picture
+_MAX_DIRECTORIES, _MAX_ENTRIES = 32, 4096  # looked at for a larger picture
+_NUMBERS = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # types of whole numbers: bytes
+_RAW, _SMALLER = (32803, 34892), 1 | 4  # photometrics; flags of reduced versions and masks
 _BIG_MOTOROLA = b"MM\0+"
 _CR2, _IIQ = b"CR", b"IIII"  # at bytes 8 of Canon's and Phase One's raw files
 
 Tags = Mapping[int, Any]
+_ByteOrder = Literal["little", "big"]
 
 
 def screen(image: Image.Image) -> Reading:
@@ -197,7 +200,7 @@ def _refuse_thumbnails(image: Image.Image, tags: Tags) -> None:
         head = file.read(4)
         raw = head[:2] == _CR2 or head == _IIQ
         first = image.tell() == 0
-        raw = raw or (first and any(_is_larger(d, area) for d in _directories(image, file, tags)))
+        raw = raw or (first and any(_is_larger(d, area) for d in _directories(file, tags)))
         file.seek(place)
     if raw:
         refuse(
@@ -210,40 +213,39 @@ def _refuse_thumbnails(image: Image.Image, tags: Tags) -> None:
 def _is_larger(tags: Tags, area: int) -> bool:
     photometric = _whole(tags, _PHOTOMETRIC, 0)
     larger = _whole(tags, _WIDTH, 0) * _whole(tags, _HEIGHT, 0) > area
-    return photometric in (32803, 34892) or (larger and not _whole(tags, _SUBFILE, 0) & 5)
+    return photometric in _RAW or (larger and not _whole(tags, _SUBFILE, 0) & _SMALLER)
 
 
-def _directories(image: Image.Image, file: io.BytesIO, tags: Tags) -> Iterator[Tags]:
+def _directories(file: io.BytesIO, tags: Tags) -> Iterator[Tags]:
     """Go through sub-directories, and those that follow if the first calls itself reduced."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
     places = tags.get(_DIRECTORIES, ())
-    places = list(places if isinstance(places, tuple) else (places,))[:_MAX_DIRECTORIES]
+    waiting = list(places if isinstance(places, tuple) else (places,))[:_MAX_DIRECTORIES]
     reduced = _whole(tags, _SUBFILE, 0) & 1 or _whole(tags, _OLD_SUBFILE, 1) == 2
     following = getattr(tags, "next", 0) if reduced else 0
-    seen: set[int] = set()
-    try:
-        while (places or following) and len(seen) < _MAX_DIRECTORIES:
-            chained = not places
-            place = following if chained else places.pop()
-            following = 0 if chained else following
-            if not isinstance(place, int) or place in seen:
-                continue
-            seen.add(place)
-            file.seek(place)
-            found = ImageFileDirectory_v2(_head(tags))
-            found.load(file)
-            if chained:
-                following = found.next
-            yield found
-    except Exception:  # damaged ones raise nearly anything, and tell nothing
-        return
+    order: _ByteOrder = "little" if getattr(tags, "prefix", b"II") == b"II" else "big"
+    big = bool(getattr(tags, "_bigtiff", False))
+    for _ in range(_MAX_DIRECTORIES):
+        chained = not waiting
+        place = following if chained else waiting.pop()
+        if not isinstance(place, int) or not 0 < place < 2**63:
+            return
+        found, after = _numbers(file, place, order, big=big)
+        following = after if chained else following
+        yield found
 
 
-def _head(tags: Tags) -> bytes:
-    """Return a header of the same byte order and size of offsets."""
-    prefix = cast("Any", tags).prefix
-    order: Literal["little", "big"] = "little" if prefix == b"II" else "big"
-    if getattr(tags, "_bigtiff", False):
-        return cast("bytes", prefix) + (43).to_bytes(2, order) + bytes(12)
-    return cast("bytes", prefix) + (42).to_bytes(2, order) + bytes(4)
+def _numbers(
+    file: io.BytesIO, place: int, order: _ByteOrder, *, big: bool
+) -> tuple[dict[int, int], int]:
+    """Return the numbers that stand in a directory itself, and where the next directory is."""
+    word, size, value_at = (8, 20, 12) if big else (4, 12, 8)
+    count_bytes = 8 if big else 2
+    file.seek(place)
+    count = min(int.from_bytes(file.read(count_bytes), order), _MAX_ENTRIES)
+    raw = file.read(count * size + word)
+    numbers = {}
+    for at in range(0, len(raw) - size + 1, size):
+        kind = int.from_bytes(raw[at + 2 : at + 4], order)
+        value = raw[at + value_at : at + value_at + _NUMBERS.get(kind, 0)]
+        numbers[int.from_bytes(raw[at : at + 2], order)] = int.from_bytes(value, order)
+    return numbers, int.from_bytes(raw[count * size :], order)
