@@ -198,7 +198,7 @@ class Codec:
         max_bytes : size not to exceed, in place of ``quality``
         trellis : number of trellis states, 0 for scalar quantization with RDOQ
         search : "round" (with ``trellis=0``) rounds plainly, for experiments
-        strip : leave out metadata
+        strip : leave out metadata; colours with a profile are converted to sRGB first
         max_memory : bytes that the process may take (see `trellic.pipeline.memory`), None for no
             limit
         dither : seed of subtractive dither, 0 to 2**32 - 1, with ``trellis=0`` only: errors of

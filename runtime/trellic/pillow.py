@@ -16,8 +16,11 @@ Opening reads the file and checks it; the pixels are decoded when they are first
 decoder that the attribute ``decoder`` names by then.
 
 Saving takes ``quality``, ``bpp``, ``max_bytes``, ``trellis``, ``search``, ``strip`` and ``dither``
-as `trellic.encode` does, ``model`` (a name or path), ``device``, and ``exif``, ``icc_profile`` and
-``xmp`` in place of those that the image carries.
+as `trellic.encode` does, ``model`` (a name or path), ``device``, and ``exif``, ``icc_profile``,
+``xmp`` and ``dpi`` in place of those that the image carries; with None they are left out.
+
+Pillow empties an existing file before it asks for the new content, so a save that fails loses it.
+To replace a file safely, write the bytes of `trellic.encode` yourself.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from trellic import bitstream, images
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, Device
 from trellic.errors import StreamError, TrellicError
-from trellic.images.metadata import EXIF_PREFIX
+from trellic.images.exif import PREFIX, dpi_of
+from trellic.images.picture import warn
 from trellic.model import bundle
 from trellic.model.choice import choose
 from trellic.pipeline.region import to_rectangle
@@ -43,6 +47,7 @@ SUFFIX = ".tlc"
 MIME_TYPE = "image/x-trellic"
 _SIGNATURE = b"TLC"
 _METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's name: ours
+_GIVEN = ("exif", "icc_profile", "xmp", "dpi")
 _ENCODER_OPTIONS = ("quality", "bpp", "max_bytes", "trellis", "search", "strip", "dither")
 
 
@@ -75,7 +80,9 @@ class TlcImageFile(ImageFile.ImageFile):
         self.info["quality"] = header.quality
         for name, ours in _METADATA.items():
             if value := getattr(chunks, ours):
-                self.info[name] = EXIF_PREFIX + value if name == "exif" else value
+                self.info[name] = PREFIX + value if name == "exif" else value
+        if chunks.exif and (dpi := dpi_of(chunks.exif)):
+            self.info["dpi"] = dpi
 
     @property
     def decoder(self) -> str:
@@ -127,20 +134,14 @@ def _accept(prefix: bytes) -> bool:
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Encode an image into an open file."""
     options: dict[str, Any] = getattr(image, "encoderinfo", {})
-    given = {name: options[name] for name in _METADATA if options.get(name) is not None}
-    if given:
-        image = image.copy()
-        image.info |= {name: _bytes(value) for name, value in given.items()}
-    picture = images.from_any(image)
+    if options.get("append_images"):
+        warn("a .tlc file holds one picture: the appended images are left out")
+    given = {name: options[name] for name in _GIVEN if name in options}
+    picture = images.from_pil(image, given=given)
     model = bundle.find(str(options.get("model", DEFAULT_MODEL)))
     codec = _codec(str(model), options.get("device", "auto"))
     arguments = {name: options[name] for name in _ENCODER_OPTIONS if name in options}
     fp.write(codec.encode_picture(picture, **arguments).data)
-
-
-def _bytes(value: Any) -> bytes:
-    """Metadata as Pillow's own writers take it: bytes, or an Exif object."""
-    return value.tobytes() if isinstance(value, Image.Exif) else bytes(value)
 
 
 @cache

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from trellic import images
 from trellic.errors import BadImage, ImageTooLarge, TrellicWarning
@@ -185,7 +186,6 @@ def test_16_bit_grey_is_rounded_with_one_warning(mode):
         (Image.new("LAB", (3, 2)), "mode LAB"),
         (Image.fromarray(np.array([[70000]], np.int32)), "70000"),
         (Image.fromarray(np.array([[-1]], np.int32)), "-1"),
-        (Image.new("CMYK", (3, 2)), "CMYK picture without a colour profile"),
     ],
 )
 def test_pixels_without_an_8_bit_equivalent_are_refused(image, message):
@@ -193,12 +193,20 @@ def test_pixels_without_an_8_bit_equivalent_are_refused(image, message):
         from_any(image)
 
 
-def test_cmyk_needs_a_usable_profile():
-    image = Image.new("CMYK", (3, 2))
-    for profile in (b"junk", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
-        image.info["icc_profile"] = profile
-        with pytest.raises(BadImage, match="unusable colour profile"):
-            from_any(image)
+@pytest.mark.parametrize("profile", ["", "junk", "sRGB"])
+def test_cmyk_without_a_usable_profile_is_converted_as_browsers_do(profile):
+    image = Image.fromarray(np.dstack([RGB, ALPHA]), "CMYK")
+    if profile == "junk":
+        image.info["icc_profile"] = b"junk"
+    elif profile:
+        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        image.info["icc_profile"] = srgb.tobytes()
+    with pytest.warns(TrellicWarning, match="CMYK picture with.*as browsers do") as caught:
+        picture = from_any(image)
+    assert len(caught) == 1
+    assert picture.icc is None
+    light = (255.0 - RGB) * (255.0 - ALPHA[..., None]) / 255
+    assert np.abs(picture.pixels - light).max() <= 1
 
 
 def test_cmyk_is_converted_by_its_profile():
@@ -243,10 +251,18 @@ def exif_with(orientation: int) -> bytes:
     return exif.tobytes()
 
 
+def opened(array: np.ndarray, exif: bytes | None = None, xmp: bytes | None = None) -> Image.Image:
+    """Open a PNG file with metadata."""
+    chunks, file = PngInfo(), io.BytesIO()
+    if xmp:
+        chunks.add_itxt("XML:com.adobe.xmp", xmp)
+    Image.fromarray(array).save(file, "PNG", exif=exif, pnginfo=chunks)
+    return Image.open(file)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied_and_reset(orientation):
-    image = Image.fromarray(np.dstack([RGB, ALPHA]))
-    image.info["exif"] = exif_with(orientation)
+    image = opened(np.dstack([RGB, ALPHA]), exif_with(orientation))
     picture = from_any(image)
     expected = ImageOps.exif_transpose(image)
     np.testing.assert_array_equal(to_array(picture), np.array(expected))
@@ -263,9 +279,7 @@ def test_orientation_in_any_byte_order_and_type(order, kind, size):
     exif = {"little": b"II*\0", "big": b"MM\0*"}[order] + (8).to_bytes(4, order)
     exif += (1).to_bytes(2, order) + (0x0112).to_bytes(2, order) + kind.to_bytes(2, order)
     exif += (1).to_bytes(4, order) + value + bytes(4)
-    image = Image.fromarray(GREY)
-    image.info["exif"] = exif
-    picture = from_any(image)
+    picture = from_any(opened(GREY, exif))
     np.testing.assert_array_equal(picture.pixels, np.rot90(GREY, -1))
     assert picture.exif.count((1).to_bytes(size, order).ljust(4, b"\0")) >= 1
     assert from_any(to_pil(picture)).pixels.shape == picture.pixels.shape
@@ -289,9 +303,7 @@ def test_what_is_no_exif_is_left_out_with_a_warning():
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_orientations_that_do_not_exist_are_ignored(orientation):
-    image = Image.fromarray(GREY)
-    image.info["exif"] = exif_with(orientation)
-    np.testing.assert_array_equal(from_any(image).pixels, GREY)
+    np.testing.assert_array_equal(from_any(opened(GREY, exif_with(orientation))).pixels, GREY)
 
 
 @pytest.mark.parametrize(
@@ -303,18 +315,13 @@ def test_orientations_that_do_not_exist_are_ignored(orientation):
     ],
 )
 def test_orientation_in_xmp_counts_where_exif_has_none(xmp):
-    image = Image.fromarray(GREY)
-    image.info["xmp"] = xmp
-    picture = from_any(image)
+    picture = from_any(opened(GREY, None, xmp))
     np.testing.assert_array_equal(picture.pixels, np.rot90(GREY, -1))
     assert picture.xmp == xmp.replace(b"6", b"1")
 
 
 def test_exif_goes_before_xmp_and_both_are_reset():
-    image = Image.fromarray(GREY)
-    image.info["exif"] = exif_with(3)
-    image.info["xmp"] = b'tiff:Orientation="6"'
-    picture = from_any(image)
+    picture = from_any(opened(GREY, exif_with(3), b'tiff:Orientation="6"'))
     np.testing.assert_array_equal(picture.pixels, GREY[::-1, ::-1])
     assert picture.xmp == b'tiff:Orientation="1"'
     with warnings.catch_warnings():

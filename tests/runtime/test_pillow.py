@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 import trellic.pillow
-from trellic.errors import BadImage, UnknownModel
+from trellic.errors import BadImage, TrellicWarning, UnknownModel
 from trellic.model import bundle
 
 RGB = np.random.default_rng(5).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -62,14 +62,10 @@ def test_there_and_back(tmp_path, codecs, mode):
         np.testing.assert_array_equal(np.array(again.convert("L")), np.array(image.convert("L")))
 
 
-@pytest.mark.parametrize("mode", ["1", "P", "CMYK"])
-def test_other_modes_are_converted_or_refused(codecs, mode):
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_other_modes_are_converted(codecs, mode):
     image = Image.fromarray(RGB).convert(mode)
-    if mode == "CMYK":
-        with pytest.raises(BadImage, match="CMYK"):
-            saved(image)
-    else:
-        assert reopened(image).mode == {"1": "L", "P": "RGB"}[mode]
+    assert reopened(image).mode == {"1": "L", "P": "RGB"}[mode]
 
 
 def test_nothing_is_decoded_before_it_is_needed(codecs):
@@ -100,8 +96,8 @@ def test_metadata_is_kept(codecs):
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010F] = "A maker"
-    image.info |= {"icc_profile": b"profile", "exif": exif.tobytes(), "xmp": b"<x/>"}
-    again = reopened(image)
+    image.info |= {"icc_profile": b"profile", "xmp": b"<x/>"}
+    again = reopened(image, exif=exif)
     assert again.size == (20, 30)
     assert (again.info["icc_profile"], again.info["xmp"]) == (b"profile", b"<x/>")
     assert (again.getexif()[0x010F], again.getexif()[0x0112]) == ("A maker", 1)
@@ -118,6 +114,38 @@ def test_metadata_may_be_given_on_saving(codecs):
         assert again.getexif()[0x010F] == "Another"
         assert (again.info["icc_profile"], again.info["xmp"]) == (b"p", b"<y/>")
     assert not image.info
+
+
+def test_none_leaves_metadata_out(codecs):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x8825] = 6, {1: "N"}
+    photo = io.BytesIO()
+    Image.fromarray(RGB).save(photo, "JPEG", exif=exif, icc_profile=b"profile", dpi=(300, 300))
+    for name in ("exif", "icc_profile"):
+        again = reopened(Image.open(photo), **{name: None})
+        assert again.size == (20, 30)
+        kept = {"exif", "icc_profile"} - {name}
+        assert {key for key in ("exif", "icc_profile") if key in again.info} == kept
+        assert bool(again.getexif().get_ifd(0x8825)) == (name != "exif")
+
+
+def test_what_a_program_turned_is_not_turned_again(codecs):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = io.BytesIO()
+    Image.fromarray(RGB).save(photo, "PNG", exif=exif)
+    fixed = Image.open(photo).transpose(Image.Transpose.ROTATE_270)
+    again = reopened(fixed)
+    np.testing.assert_array_equal(np.array(again), np.array(fixed))
+    assert again.getexif().get(0x0112, 1) == 1
+
+
+def test_resolution_is_kept(codecs):
+    photo = io.BytesIO()
+    Image.fromarray(RGB).save(photo, "PNG", dpi=(300, 300))
+    assert reopened(Image.open(photo)).info["dpi"] == (299.9994, 299.9994)
+    assert reopened(Image.fromarray(RGB), dpi=(150, 100)).info["dpi"] == (150, 100)
+    assert "dpi" not in reopened(Image.fromarray(RGB)).info
 
 
 def test_a_decoded_image_can_be_saved_as_png_with_its_metadata(tmp_path, codecs):
@@ -153,7 +181,9 @@ def test_the_reason_is_told(codecs):
 
 def test_save_all_saves_the_first_frame(codecs):
     frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
-    data = saved(frames[0], save_all=True, append_images=frames[1:])
+    with pytest.warns(TrellicWarning, match="appended images are left out") as caught:
+        data = saved(frames[0], save_all=True, append_images=frames[1:])
+    assert len(caught) == 1
     assert data == saved(frames[0])
 
 
@@ -174,6 +204,11 @@ def test_files_are_closed(tmp_path, codecs):
     assert file.closed
     with Image.open(tmp_path / "a.tlc") as image:
         image.verify()
+
+
+def test_appended_images_are_warned_of_without_save_all_too(codecs):
+    with pytest.warns(TrellicWarning, match="appended images are left out"):
+        saved(Image.fromarray(RGB), append_images=[Image.fromarray(RGB)])
 
 
 def test_a_failed_save_leaves_nothing(tmp_path, codecs):

@@ -57,7 +57,7 @@ def encode(
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
     strip: Annotated[
-        bool, typer.Option("--strip", help="Leave out ICC profile, EXIF and XMP.")
+        bool, typer.Option("--strip", help="Leave out metadata; colours are converted to sRGB.")
     ] = False,
     max_pixels: opt.MaxPixels = MAX_PIXELS,
     max_memory: opt.MaxMemory = None,

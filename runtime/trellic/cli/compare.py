@@ -114,9 +114,8 @@ def first_two(
     size : bytes of the photo's file
     """
     codec = Engines(device).both(model, setting.trellis, setting.decoder)
-    encoded = codec.encode_picture(
-        picture, quality=setting.quality, trellis=setting.trellis, strip=True
-    )
+    bare = Picture(picture.pixels)  # the profile is for the browser, and its bytes do not count
+    encoded = codec.encode_picture(bare, quality=setting.quality, trellis=setting.trellis)
     decoded = codec.decode_timed(
         encoded.data, decoder=setting.decoder, max_pixels=setting.max_pixels
     )

@@ -7,12 +7,15 @@ array -> from_any ---/                              \-> to_array -> array
 ```
 
 Pixels stay in their own colour space: an ICC profile is carried along, never applied (except to
-turn CMYK into RGB, which the codec needs). Pillow is imported only by the functions that need it.
+turn CMYK into RGB, which the codec needs, and by `to_srgb`). Pillow is imported only by the
+functions that need it.
 """
 
 from __future__ import annotations
 
-from trellic.images.modes import ImageLike, from_any
+from trellic.images.convert import to_srgb
+from trellic.images.fill import fill_clear
+from trellic.images.modes import ImageLike, from_any, from_pil
 from trellic.images.opening import from_bytes, read, size_of
 from trellic.images.picture import Picture, to_array
 from trellic.images.saving import prepare, suffixes, to_bytes, to_pil, write
@@ -22,8 +25,10 @@ __all__ = [
     "ImageLike",
     "Picture",
     "describe",
+    "fill_clear",
     "from_any",
     "from_bytes",
+    "from_pil",
     "prepare",
     "read",
     "size_of",
@@ -31,5 +36,6 @@ __all__ = [
     "to_array",
     "to_bytes",
     "to_pil",
+    "to_srgb",
     "write",
 ]

@@ -1,36 +1,43 @@
-"""ICC, EXIF and XMP of a Pillow image, and the orientation that EXIF or XMP ask for.
+"""ICC, EXIF and XMP of a Pillow image, and how it has to be turned.
 
 The orientation is applied to the pixels, so every copy of the tag is set to 1 (upright), in place:
-all other bytes, maker notes and thumbnails included, stay as they are.
+all other bytes, maker notes and thumbnails included, stay as they are. It has one source:
+
+=========================  ======================================================================
+TIFF, AVIF, HEIF, JPEG XL  the format's own, which the reader applies or states in EXIF
+other opened files         EXIF; XMP where there is none in EXIF
+made by a program          what the program has set by `getexif`; else the pixels are as they are
+=========================  ======================================================================
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from trellic.images import exif as exif_bytes
+from trellic.images.exif import ORIENTATION, UPRIGHT, Dpi
 from trellic.images.picture import warn
 
 if TYPE_CHECKING:
     from PIL import Image
 
-UPRIGHT = 1
-EXIF_PREFIX = b"Exif\0\0"  # before the TIFF header, in JPEG files and in Pillow's info
-_ORIENTATION_TAG = 0x0112
-_INTEGER_BYTES = {1: 1, 3: 2, 4: 4}  # TIFF type -> bytes: BYTE, SHORT, LONG
+# XMP is matched as bytes: its orientation, as an attribute or an element.
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])")
+_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
+_STATED_BY_FORMAT = {"TIFF", "AVIF", "HEIF", "HEIC", "JXL"}
 
 # Tags of a TIFF file's first directory that describe the photo rather than the storage: image
 # description, make, model, software, date, artist, copyright. Then the EXIF and GPS directories.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
-_TIFF_DIRECTORIES = (0x8769, 0x8825)
-
-
-_ByteOrder = Literal["little", "big"]
+_GPS = 0x8825
+_TIFF_DIRECTORIES = (0x8769, _GPS)
+_NO_DPI = (1.0, 1.0)  # of TIFF files without these tags, in Pillow
+_JFIF_UNITS = {1: 1.0, 2: 2.54}  # inch, centimetre: factor to dots per inch
 
 
 class Metadata(NamedTuple):
@@ -42,33 +49,68 @@ class Metadata(NamedTuple):
     xmp: bytes | None
 
 
-def metadata_of(image: Image.Image) -> Metadata:
+def metadata_of(image: Image.Image, given: Mapping[str, Any], icc: bytes | None = None) -> Metadata:
     """Collect the metadata of an image whose pixels are loaded.
 
     Parameters
     ----------
     image : PIL.Image.Image
         Any image; loaded, because Pillow turns TIFF images, and fills in some fields, on loading.
+    given : mapping
+        What a program gave on saving, in place of the image's own: ``exif`` (its orientation
+        counts, then), ``icc_profile``, ``xmp`` and ``dpi``. With None they are left out.
+    icc : bytes, optional
+        The profile to take where Pillow has found none.
 
     Returns
     -------
     Metadata
         Orientation tags found are reported in ``orientation`` and reset in the bytes.
     """
-    exif = _raw_exif(image)
-    xmp = _raw_xmp(image)
-    found = _find_orientation(exif) if exif else None
-    if exif and found:
-        start, stop, order = found
-        orientation = int.from_bytes(exif[start:stop], order)
-        exif = exif[:start] + UPRIGHT.to_bytes(stop - start, order) + exif[stop:]
-    else:
-        match = _XMP_ORIENTATION.search(xmp or b"")
-        orientation = int(match[2]) if match else UPRIGHT
+    stored, xmp = _stored_exif(image), _raw_xmp(image)
+    current = _changed_exif(image)
+    orientation = _orientation(image, stored, xmp, current)
+    exif = stored if current is None else _as_it_is_now(stored, current)
+    icc = image.info.get("icc_profile") or icc
+    dpi = _dpi_of(image)
+    if "exif" in given:
+        exif, dpi = _checked(_bytes(given["exif"])), None
+        orientation = (exif_bytes.orientation_of(exif) or UPRIGHT) if exif else orientation
+    icc = _bytes(given["icc_profile"]) if "icc_profile" in given else icc
+    xmp = _bytes(given["xmp"]) if "xmp" in given else xmp
+    dpi = exif_bytes.sensible(given["dpi"]) if "dpi" in given else dpi
+    if exif:
+        exif = exif_bytes.upright(exif)
+    if dpi:
+        exif = exif_bytes.with_dpi(exif, dpi[::-1] if orientation > 4 else dpi)
     if xmp:
         xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-    icc = image.info.get("icc_profile")
-    return Metadata(orientation, icc if isinstance(icc, bytes) and icc else None, exif, xmp)
+    return Metadata(orientation, icc if isinstance(icc, bytes) else None, exif, xmp or None)
+
+
+def _bytes(value: Any) -> bytes | None:
+    """Return metadata as Pillow's own writers take it: bytes, text, an Exif object or None."""
+    if hasattr(value, "tobytes"):
+        value = value.tobytes()
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace")
+    return bytes(value) if value else None
+
+
+def load_unturned(image: Image.Image) -> None:
+    """Load an image; of TIFF, keep Pillow from turning it by what its XMP says."""
+    if image.format != "TIFF" or not getattr(image, "tile", None):
+        image.load()
+        return
+    hidden = {key: image.info.pop(key) for key in _XMP_KEYS if key in image.info}
+    try:
+        known = image.getexif()
+        if ORIENTATION in known and ORIENTATION not in image.tag_v2:  # type: ignore[attr-defined]
+            del known[ORIENTATION]  # from XMP
+        image.load()
+        image._size = image.im.size  # Pillow foresees turning also where the tag was deleted
+    finally:
+        image.info.update(hidden)
 
 
 def turn(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
@@ -117,7 +159,7 @@ def about_the_photo(read: Callable[[], Image.Exif]) -> bytes | None:
             if tag in source:
                 kept[tag] = source[tag]
         for directory in _TIFF_DIRECTORIES:
-            if entries := source.get_ifd(directory):
+            if directory in source and (entries := source.get_ifd(directory)):
                 kept[directory] = dict(entries)
         return kept.tobytes() if len(kept) else None
     except Exception:  # Pillow raises nearly anything on a damaged directory
@@ -125,17 +167,93 @@ def about_the_photo(read: Callable[[], Image.Exif]) -> bytes | None:
         return None
 
 
-def _raw_exif(image: Image.Image) -> bytes | None:
+# ---- orientation ----
+
+
+def _orientation(
+    image: Image.Image, stored: bytes | None, xmp: bytes | None, current: Image.Exif | None
+) -> int:
+    from PIL import ImageFile
+
+    stated = exif_bytes.orientation_of(stored) if stored else None
+    match = _XMP_ORIENTATION.search(xmp or b"")
+    by_xmp = int(match[2]) if match else None
+    set_by_program = _orientation_in(current)
+    if not isinstance(image, ImageFile.ImageFile):
+        inherited = set_by_program in (stated, by_xmp)
+        return UPRIGHT if set_by_program is None or inherited else set_by_program
+    if image.format in _STATED_BY_FORMAT and stated is None:
+        by_xmp, set_by_program = None, None if set_by_program == by_xmp else set_by_program
+    if current is not None:
+        return set_by_program or UPRIGHT
+    return stated or by_xmp or UPRIGHT
+
+
+def _orientation_in(exif: Image.Exif | None) -> int | None:
+    try:
+        value = None if exif is None else exif.get(ORIENTATION)
+    except Exception:  # damaged
+        return None
+    return value if isinstance(value, int) and 1 <= value <= 8 else None
+
+
+# ---- EXIF ----
+
+
+def _stored_exif(image: Image.Image) -> bytes | None:
+    """Return the EXIF that an image was opened with."""
     exif = image.info.get("exif")
     if exif is None and hasattr(image, "tag_v2"):
-        exif = _exif_of_tiff(image)
+        exif = about_the_photo(image.getexif)
     elif exif is None and "Raw profile type exif" in image.info:
         exif = _hex_profile(image.info["Raw profile type exif"])
-    exif = exif.removeprefix(EXIF_PREFIX) if isinstance(exif, bytes) else b""
-    if exif and _byte_order(exif) is None:
+    return _checked(exif if isinstance(exif, bytes) else None)
+
+
+def _checked(exif: bytes | None) -> bytes | None:
+    """Return EXIF from its TIFF header on, if it has one."""
+    exif = exif_bytes.without_prefix(exif or b"")
+    if exif and not exif_bytes.is_exif(exif):
         warn("the EXIF data is damaged and was left out")
         return None
     return exif or None
+
+
+def _changed_exif(image: Image.Image) -> Image.Exif | None:
+    """Return the EXIF of an image as it is now, if a program may have changed it."""
+    known = getattr(image, "_exif", None)
+    if known is None or not getattr(known, "_loaded", False) or hasattr(image, "tag_v2"):
+        return None  # that of TIFF is read from there in any case
+    return image.getexif()
+
+
+def _as_it_is_now(stored: bytes | None, current: Image.Exif) -> bytes | None:
+    """Return EXIF with a program's changes; the stored bytes, which hold more, if it made none."""
+    from PIL import Image
+
+    before = Image.Exif()
+    try:
+        before.load(stored or b"")
+        if _GPS in before and _GPS not in current:
+            current._ifds.pop(_GPS, None)  # Pillow would write what was deleted
+        now = _content(current)
+        if repr(_content(before)) == repr(now):  # a rational 0/0 does not equal itself
+            return stored
+        if not now:
+            return None
+        return exif_bytes.without_prefix(current.tobytes())
+    except Exception:  # Pillow raises nearly anything on a damaged directory
+        return stored
+
+
+def _content(exif: Image.Exif) -> dict[int, Any]:
+    """Return all tags but the orientation, for comparison."""
+    content = {tag: exif[tag] for tag in exif if tag != ORIENTATION}
+    for directory in _TIFF_DIRECTORIES:
+        content[directory] = exif.get_ifd(directory)
+        if not content[directory]:
+            del content[directory]
+    return content
 
 
 def _hex_profile(text: object) -> bytes | None:
@@ -146,41 +264,26 @@ def _hex_profile(text: object) -> bytes | None:
         return None
 
 
-def _exif_of_tiff(image: Image.Image) -> bytes | None:
-    """Make EXIF of a TIFF image, whose own directory mixes it with the layout of the file."""
-    return about_the_photo(image.getexif)
+# ---- the rest ----
+
+
+def _dpi_of(image: Image.Image) -> Dpi | None:
+    """Return the resolution that the file states outside its EXIF."""
+    if "jfif_unit" in image.info:  # Pillow's dpi may be a mere guess
+        factor = _JFIF_UNITS.get(image.info["jfif_unit"])
+        density = exif_bytes.sensible(image.info.get("jfif_density"))
+        return (density[0] * factor, density[1] * factor) if density and factor else None
+    if image.format in ("JPEG", "MPO"):
+        return None
+    dpi = exif_bytes.sensible(image.info.get("dpi"))
+    return None if dpi == _NO_DPI else dpi
 
 
 def _raw_xmp(image: Image.Image) -> bytes | None:
-    for key in ("xmp", "XML:com.adobe.xmp"):
+    for key in _XMP_KEYS:
         value = image.info.get(key)
         if isinstance(value, str):
             value = value.encode("utf-8", "replace")
         if isinstance(value, bytes) and value:
             return value
-    return None
-
-
-def _byte_order(exif: bytes) -> _ByteOrder | None:
-    """Read the byte order in the TIFF header that EXIF data begin with."""
-    orders: dict[bytes, _ByteOrder] = {b"II*\0": "little", b"MM\0*": "big"}
-    return orders.get(exif[:4])
-
-
-def _find_orientation(exif: bytes) -> tuple[int, int, _ByteOrder] | None:
-    """Find the orientation in EXIF data: (start, stop, byte order) of a valid value, or None."""
-    order = _byte_order(exif)
-    if order is None:
-        return None
-
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], order)
-
-    directory = number(4, 4)
-    for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):
-        if entry + 12 > len(exif):
-            break
-        size = _INTEGER_BYTES.get(number(entry + 2, 2))
-        if number(entry, 2) == _ORIENTATION_TAG and size and 1 <= number(entry + 8, size) <= 8:
-            return entry + 8, entry + 8 + size, order
     return None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage
-from trellic.images.metadata import Metadata, metadata_of, turn
-from trellic.images.picture import Picture, Pixels, check_size, from_array, round_to_8_bits, warn
+from trellic.images.colour import profile, space_of
+from trellic.images.convert import from_cmyk
+from trellic.images.facts import bytes_of, facts_of
+from trellic.images.faults import unreadable
+from trellic.images.metadata import load_unturned, metadata_of, turn
+from trellic.images.picture import Picture, Pixels, check_size, from_array, warn
+from trellic.images.samples import Reading, to_8_bits
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,8 +31,8 @@ _CONVERTED = {  # modes that Pillow turns, without loss or choice, into one of o
     "YCbCr": "RGB",
     "HSV": "RGB",
 }
+_OPTIONAL = ("lzma", "zstd", "webp", "tiff_jpeg", "tiff_thunderscan")  # codecs of libtiff
 _STRIP = 512  # rows
-_DEEP = "16-bit samples rounded to 8 bits"
 
 
 class SupportsArray(Protocol):
@@ -84,7 +89,11 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def from_pil(
-    image: Image.Image, max_pixels: int = MAX_PIXELS, low: Image.Image | None = None
+    image: Image.Image,
+    max_pixels: int = MAX_PIXELS,
+    low: Image.Image | None = None,
+    data: bytes | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Picture:
     """Make a picture of a Pillow image.
 
@@ -96,6 +105,10 @@ def from_pil(
         Most pixels allowed.
     low : PIL.Image.Image, optional
         For 16-bit colour, which Pillow cuts to its upper bytes: an image of the lower bytes.
+    data : bytes, optional
+        The file of the image; read from the image if that has not been loaded.
+    given : mapping, optional
+        Metadata in place of the image's own; see `trellic.images.metadata.metadata_of`.
 
     Returns
     -------
@@ -107,34 +120,45 @@ def from_pil(
     BadImage, ImageTooLarge
         See `from_any`.
     """
+    given = given or {}
     check_size(*image.size, max_pixels)
+    _refuse_closed(image)
+    facts = facts_of(image, bytes_of(image) if data is None else data)
     raw_modes = raw_modes_of(image)
-    deep = any(";16" in raw for raw in raw_modes)
-    grey_alpha = "LA;16B" in raw_modes  # Pillow reads 16-bit grey and alpha of PNG as RGBA
     if _has_more_frames(image):
         warn("an animation or several pages: only the first is coded")
     load(image)
-    metadata = metadata_of(image)
+    orientation, icc, exif, xmp = metadata_of(image, given, facts.icc)
     if image.mode == "CMYK":
-        image, metadata = _from_cmyk(image, metadata), metadata._replace(icc=None)
-    if deep and low is not None:
+        image = from_cmyk(image, image.info.get("icc_profile") or facts.icc)
+        icc = icc if "icc_profile" in given else None
+    colour, alpha = _pixels(image, low, facts.reading, raw_modes)
+    for loss in facts.losses:
+        warn(loss)
+    icc = _fitting(icc, grey=colour.ndim == 2)
+    if icc is None and facts.space is not None and "icc_profile" not in given:
+        icc = profile(facts.space, grey=colour.ndim == 2)
+    alpha = None if alpha is None else turn(alpha, orientation)
+    return Picture(turn(colour, orientation), alpha, icc, exif, xmp)
+
+
+def _pixels(
+    image: Image.Image, low: Image.Image | None, reading: Reading, raw_modes: list[str]
+) -> tuple[Pixels, Pixels | None]:
+    """Return 8-bit colour and alpha of a loaded image, with a warning if it was deeper."""
+    if low is not None:
         load(low)
-        samples = (np.array(image).astype(np.uint16) << 8) | np.array(low)
+        samples = _joined(image, low)
     else:
         samples = _samples(image)
+    deep = reading.bits > 8 or any(";16" in raw for raw in raw_modes)
     if deep or samples.dtype != np.uint8:
-        warn(_DEEP)
-    colour, alpha = _split(samples, None if image.mode == "P" else image.info.get("transparency"))
-    if grey_alpha:
+        warn(f"{reading.bits if reading.bits > 8 else 16}-bit samples rounded to 8 bits")
+    key = None if image.mode == "P" else _key(image, raw_modes)
+    colour, alpha = _split(samples, key, reading)
+    if "LA;16B" in raw_modes and low is None:  # Pillow reads 16-bit grey and alpha of PNG as RGBA
         colour = colour[..., 0]
-    orientation, icc, exif, xmp = metadata
-    return Picture(
-        turn(colour, orientation),
-        None if alpha is None else turn(alpha, orientation),
-        icc,
-        exif,
-        xmp,
-    )
+    return colour, alpha
 
 
 def raw_modes_of(image: Image.Image) -> list[str]:
@@ -158,14 +182,49 @@ def _has_more_frames(image: Image.Image) -> bool:
 def load(image: Image.Image) -> None:
     """Load the pixels of an image, with one kind of error for all that Pillow may raise."""
     try:
-        image.load()
+        load_unturned(image)
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises nearly anything on damaged data
-        kind = image.format or "image"
+        raise unreadable(image.format or "image", _told(image, error), bytes_of(image)) from error
+
+
+def _told(image: Image.Image, error: Exception) -> str:
+    """Return what Pillow said, or what it should have said of a codec that it lacks."""
+    compression = image.info.get("compression")
+    if image.format == "TIFF" and compression in _OPTIONAL:
+        return f"compression {compression} is not supported, or the file is cut off"
+    return str(error)
+
+
+def _refuse_closed(image: Image.Image) -> None:
+    if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
         raise BadImage(
-            f"a truncated or damaged {kind} file ({error})", remedy="get a whole copy of it"
-        ) from error
+            "a Pillow image that was closed before its pixels were loaded",
+            remedy="use it before it is closed, or call its load() first",
+        )
+
+
+def _joined(image: Image.Image, low: Image.Image) -> npt.NDArray[Any]:
+    """Join upper and lower bytes; those of grey and alpha were read as the four of RGBA."""
+    if low is image:
+        joined = np.array(image).view(">u2").astype(np.uint16)
+    else:
+        joined = (np.array(image).astype(np.uint16) << 8) | np.array(low)
+    return joined
+
+
+def _key(image: Image.Image, raw_modes: list[str]) -> tuple[int, ...] | None:
+    """Return the colour that a PNG file calls clear, as Pillow gives the pixels of that colour."""
+    key = image.info.get("transparency")
+    key = (key,) if isinstance(key, int) else key
+    if not isinstance(key, tuple):
+        return None
+    bits = next((int(raw[2:]) for raw in raw_modes if raw in ("L;2", "L;4")), 8)
+    if image.mode.startswith("I") or any(";16" in raw for raw in raw_modes):
+        bits = 16
+    top = (1 << bits) - 1
+    return tuple((int(value) & top) * (255 // top if bits < 8 else 1) for value in key)
 
 
 def _samples(image: Image.Image) -> npt.NDArray[Any]:
@@ -222,41 +281,25 @@ def _narrow(samples: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
     return samples.astype(np.uint16)
 
 
-def _split(samples: npt.NDArray[Any], key: object) -> tuple[Pixels, Pixels | None]:
+def _split(
+    samples: npt.NDArray[Any], key: tuple[int, ...] | None, reading: Reading
+) -> tuple[Pixels, Pixels | None]:
     """Split samples into 8-bit colour and alpha; ``key`` is the colour that PNG calls clear."""
     channels = samples.shape[2] if samples.ndim == 3 else 1
     alpha = None
     if channels in (2, 4):
-        alpha = samples[..., -1]
+        alpha = to_8_bits(samples[..., -1], reading._replace(inverted=False))
         samples = samples[..., 0] if channels == 2 else samples[..., :3]
-    elif isinstance(key, int) or (isinstance(key, tuple) and len(key) == channels):
+    elif key is not None and len(key) == channels:
         clear = (samples.reshape(*samples.shape[:2], channels) == np.array(key)).all(axis=-1)
         alpha = np.where(clear, 0, 255).astype(np.uint8)
-    if samples.dtype != np.uint8:
-        samples = round_to_8_bits(samples)
-    if alpha is not None and alpha.dtype != np.uint8:
-        alpha = round_to_8_bits(alpha)
-    return samples, alpha
+    return to_8_bits(samples, reading), alpha
 
 
-def _from_cmyk(image: Image.Image, metadata: Metadata) -> Image.Image:
-    """Convert CMYK to sRGB by the profile embedded in the file."""
-    from PIL import ImageCms
-
-    if metadata.icc is None:
-        raise BadImage(
-            "a CMYK picture without a colour profile",
-            expected="RGB or grey, or CMYK with its ICC profile",
-            remedy="convert it to RGB in an image editor",
-        )
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(metadata.icc))
-        converted = ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise BadImage(
-            f"a CMYK picture with an unusable colour profile ({error})",
-            remedy="convert it to RGB in an image editor",
-        ) from error
-    return cast("Image.Image", converted)  # None only with inPlace
+def _fitting(icc: bytes | None, *, grey: bool) -> bytes | None:
+    """Return a profile unless it is one of other pixels, as after a conversion by a program."""
+    space = space_of(icc) if icc else ""
+    if space in ("", "RGB") or (space == "GRAY" and grey):
+        return icc
+    warn(f"a colour profile of {space} does not fit the pixels and was left out")
+    return None

@@ -9,10 +9,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage, ImageTooLarge
-from trellic.images.modes import from_pil, raw_modes_of
-from trellic.images.picture import Picture, check_size
+from trellic.images import jpeg
+from trellic.images.faults import unreadable
+from trellic.images.modes import from_pil, load, raw_modes_of
+from trellic.images.picture import Picture, check_size, warn
 from trellic.images.sniff import describe, picture_format
 from trellic.support.files import read_bytes
 
@@ -85,14 +89,11 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     BadImage, ImageTooLarge
         See `read`.
     """
-    with _open(data) as image:
-        check_size(*image.size, max_pixels)
-        low_tiles = _tiles_of_low_bytes(image)
-        if low_tiles is None:
-            return from_pil(image, max_pixels)
-        with _open(data) as low:
-            low.tile = low_tiles  # type: ignore[attr-defined]
-            return from_pil(image, max_pixels, low)
+    if picture_format(data) != "JPEG" or jpeg.has_end(data):
+        return _decode(data, max_pixels)
+    picture = _jpeg_without_end(data, max_pixels)
+    warn("a JPEG file without its end marker: nothing else is missing")
+    return picture
 
 
 def size_of(data: bytes) -> tuple[int, int, bool]:
@@ -104,7 +105,40 @@ def size_of(data: bytes) -> tuple[int, int, bool]:
         See `read`.
     """
     with _open(data) as image:
-        return *image.size, any(";16" in raw for raw in raw_modes_of(image))
+        deep = image.mode.startswith("I") or any(";16" in raw for raw in raw_modes_of(image))
+        return *image.size, deep
+
+
+def _decode(data: bytes, max_pixels: int) -> Picture:
+    with _open(data) as image:
+        check_size(*image.size, max_pixels)
+        if "LA;16B" in raw_modes_of(image):
+            image.tile = _tiles_as(image, "RGBA")  # type: ignore[attr-defined]
+            return from_pil(image, max_pixels, image, data)
+        low_tiles = _tiles_of_low_bytes(image)
+        if low_tiles is None:
+            return from_pil(image, max_pixels, None, data)
+        with _open(data) as low:
+            low.tile = low_tiles  # type: ignore[attr-defined]
+            return from_pil(image, max_pixels, low, data)
+
+
+def _jpeg_without_end(data: bytes, max_pixels: int) -> Picture:
+    """Decode a JPEG file that lacks nothing but its end marker."""
+    variants = jpeg.with_ends(data)
+    first = None
+    for variant in variants:
+        with _open(variant) as image:
+            check_size(*image.size, max_pixels)
+            load(image)
+            pixels = np.asarray(image)
+        first = pixels if first is None else first
+        if not np.array_equal(first, pixels):
+            first = None
+            break
+    if first is None:
+        raise unreadable("JPEG", "it ends before its picture does", data)
+    return _decode(variants[0], max_pixels)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -133,33 +167,47 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(str(error)) from error
     except UnidentifiedImageError as error:
-        raise BadImage(
-            f"a truncated or damaged {name} file", remedy="get a whole copy of it"
-        ) from error
+        raise unreadable(name, _reason(name, data), data) from error
     except Exception as error:  # Pillow raises nearly anything on damaged data
-        raise BadImage(
-            f"a truncated or damaged {name} file ({error})", remedy="get a whole copy of it"
-        ) from error
+        raise unreadable(name, str(error), data) from error
+
+
+def _reason(name: str, data: bytes) -> str:
+    """Ask the reader of a format why it does not open a file; `PIL.Image.open` does not tell."""
+    from PIL import Image
+
+    try:
+        Image.OPEN[name][0](io.BytesIO(data), "")
+    except MemoryError:
+        raise
+    except Exception as error:
+        return str(error)
+    return ""
 
 
 def _tiles_of_low_bytes(image: Image.Image) -> list[object] | None:
     """Describe to Pillow how to read the lower bytes of 16-bit colour, of which it keeps the upper.
 
     Pillow has no 16-bit colour: it unpacks ``RGB;16B`` (big endian) by taking each first byte.
-    The other byte order's name therefore yields the lower bytes. 16-bit grey and alpha, four
-    bytes a pixel, has no such twin.
+    The other byte order's name therefore yields the lower bytes.
     """
     modes = raw_modes_of(image)
     if image.mode not in ("RGB", "RGBA") or not modes:
         return None
-    tiles = []
-    for tile, mode in zip(image.tile, modes, strict=True):  # type: ignore[attr-defined]
+    names = []
+    for mode in modes:
         other = _OTHER_BYTE.get(mode[-4:])
-        if other is None or mode not in ("RGB" + mode[-4:], "RGBA" + mode[-4:]):
+        if other is None or mode[:-4] not in ("RGB", "RGBA", "RGBX"):
             return None
-        rest = tile[3]
-        raw = mode[:-4] + other
-        arguments = raw if isinstance(rest, str) else (raw, *rest[1:])
+        names.append(mode[:-4] + other)
+    return _tiles_as(image, *names)
+
+
+def _tiles_as(image: Image.Image, *names: str) -> list[object]:
+    """Return an image's tiles under other names of their layout."""
+    tiles = []
+    for tile, name in zip(image.tile, names, strict=True):  # type: ignore[attr-defined]
+        arguments = name if isinstance(tile[3], str) else (name, *tile[3][1:])
         make = getattr(type(tile), "_make", tuple)  # a named tuple since Pillow 11
         tiles.append(make((*tile[:3], arguments)))
     return tiles

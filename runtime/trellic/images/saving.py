@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trellic.errors import BadImage, BadParameter
-from trellic.images.metadata import EXIF_PREFIX, about_the_photo
+from trellic.images.exif import PREFIX, dpi_of
+from trellic.images.metadata import about_the_photo
 from trellic.images.picture import Picture, to_array, warn
 from trellic.support.files import write_atomically
 
@@ -69,7 +70,8 @@ _BY_SUFFIX = {
     ".avif": _AVIF,
 }
 _XMP_TAG = 700  # in a TIFF directory
-_JPEG_SEGMENT = 65000  # bytes; a JPEG marker holds 65533 with its heading
+_JPEG_MARKER = 65533  # bytes that a marker holds
+_JPEG_HEADINGS = {"exif": PREFIX, "xmp": b"http://ns.adobe.com/xap/1.0/\0"}
 
 
 def suffixes() -> tuple[str, ...]:
@@ -88,8 +90,8 @@ def to_pil(picture: Picture) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        Mode L, LA, RGB or RGBA; ``icc_profile``, ``exif`` and ``xmp`` in its ``info``, where
-        Pillow's own readers leave them.
+        Mode L, LA, RGB or RGBA; ``icc_profile``, ``exif``, ``xmp`` and ``dpi`` in its
+        ``info``, where Pillow's own readers leave them.
     """
     from PIL import Image
 
@@ -97,7 +99,9 @@ def to_pil(picture: Picture) -> Image.Image:
     if picture.icc:
         image.info["icc_profile"] = picture.icc
     if picture.exif:
-        image.info["exif"] = EXIF_PREFIX + picture.exif
+        image.info["exif"] = PREFIX + picture.exif
+        if dpi := dpi_of(picture.exif):
+            image.info["dpi"] = dpi
     if picture.xmp:
         image.info["xmp"] = picture.xmp
     return image
@@ -193,17 +197,19 @@ def _metadata(picture: Picture, kind: _Format) -> dict[str, Any]:
     """Arguments of Pillow's save for the metadata that the format holds."""
     held = {name: getattr(picture, name) for name in kind.metadata}
     if kind is _JPEG:
-        for name in ("exif", "xmp"):
-            if len(held[name] or b"") > _JPEG_SEGMENT:
+        for name, heading in _JPEG_HEADINGS.items():
+            if len(held[name] or b"") > _JPEG_MARKER - len(heading):
                 warn(f"{len(held[name])} bytes of {name.upper()} are too many for JPEG: left out")
                 held[name] = None
     arguments: dict[str, Any] = {}
+    if picture.exif and (dpi := dpi_of(picture.exif)):
+        arguments["dpi"] = dpi
     if held.get("icc"):
         arguments["icc_profile"] = held["icc"]
     if kind is _TIFF:
         return arguments | {"exif": _tiff_tags(picture)}
     if held.get("exif"):
-        arguments["exif"] = EXIF_PREFIX + held["exif"]
+        arguments["exif"] = PREFIX + held["exif"]
     if held.get("xmp") and kind is _PNG:
         arguments["pnginfo"] = _xmp_chunk(held["xmp"])
     elif held.get("xmp"):
@@ -225,7 +231,7 @@ def _tiff_tags(picture: Picture) -> Image.Exif:
 
     def read() -> Image.Exif:
         exif = Image.Exif()
-        exif.load(EXIF_PREFIX + (picture.exif or b""))
+        exif.load(PREFIX + (picture.exif or b""))
         return exif
 
     tags = Image.Exif()

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from trellic import bitstream
+from trellic import bitstream, images
 from trellic.engines.pool import EnginePool
 from trellic.geometry import Plane
 from trellic.images import Picture
@@ -42,6 +42,7 @@ class StreamEncoder:
         """Encode a picture; `Codec.encode_picture` says the rest."""
         start, clock = time.perf_counter(), Clock()
         quantizer = options.quantizer(self._bundle)
+        picture = images.fill_clear(images.to_srgb(picture) if options.strip else picture)
         chunks = bitstream.Chunks.of(picture, strip=options.strip)
         size = picture.width, picture.height
         plane, pixels = self._layout.plane(*size), size[0] * size[1]
