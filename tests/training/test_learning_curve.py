@@ -12,9 +12,10 @@ from PIL import Image
 from trellic_training.cli.train import load_recipe, shipped_recipe
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.photo import ModelConfig, PhotoModel
-from trellic_training.stages import learning_curve
+from trellic_training.stages import learning_curve, validation
 from trellic_training.stages.end_to_end import train
-from trellic_training.stages.learning_curve import QUALITIES, LearningCurve, coded, validation_crops
+from trellic_training.stages.learning_curve import LearningCurve
+from trellic_training.stages.validation import QUALITIES, coded, validation_crops
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_a_resumed_run_goes_on_in_the_same_file(packed, tmp_path, monkeypatch):
 
 
 def test_no_photo_that_is_large_enough_means_no_file(packed, tmp_path, monkeypatch):
-    monkeypatch.setattr(learning_curve, "SIDE", 1024)
+    monkeypatch.setattr(validation, "SIDE", 1024)
     curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 3)
     recipe = load_recipe(shipped_recipe(tmp_path / "tiny"))
     train(recipe, packed, tmp_path, 5, steps=3, progress=False, watchers=[curve])
@@ -69,4 +70,5 @@ def test_what_is_coded_is_the_mean_over_crops(packed):
     assert crops.shape[1:] == (3, 256, 256)
     assert len(validation_crops(PackedPhotos(packed), 1)) == 1
     alone = [coded(model, crop[None], 40.0) for crop in crops]
-    assert coded(model, crops, 40.0) == pytest.approx(np.mean(alone, 0), rel=1e-5)
+    mean = {name: np.mean([found[name] for found in alone]) for name in alone[0]}
+    assert coded(model, crops, 40.0) == pytest.approx(mean, rel=1e-5)

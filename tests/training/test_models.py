@@ -19,7 +19,7 @@ from trellic_training.models.principal import start_from_components
 from trellic_training.models.proxies import PROXIES, soft_round, soft_unround
 from trellic_training.optimizers.choice import make_optimizer
 from trellic_training.optimizers.soap import Soap
-from trellic_training.stages.end_to_end import to_network
+from trellic_training.pixels import to_network
 
 SIGMAS = st.floats(SIGMA_MIN, SIGMA_MAX)
 

@@ -15,6 +15,7 @@ from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import average_of, load_weights, save_weights
+from trellic_training.pixels import to_network
 from trellic_training.recipes.codec import Phase
 from trellic_training.stages import end_to_end, stage
 from trellic_training.stages.end_to_end import (
@@ -22,7 +23,6 @@ from trellic_training.stages.end_to_end import (
     CropStream,
     EndToEnd,
     sample_quality,
-    to_network,
     train,
 )
 
@@ -84,14 +84,14 @@ def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
     # weights alone are another start
     recipe = cli.load_recipe(cli.shipped_recipe(cli.Path("tiny")))
     module = EndToEnd(recipe, Clock(1))
-    assert end_to_end._start(module, PackedPhotos(out / "photos"), out / "weights.pt") is None
+    assert end_to_end._start(module, PackedPhotos(out / "photos"), out, out / "weights.pt") is None
     for a, b in zip(module.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(a, b.float())
 
 
 def test_unknown_recipes_are_refused(tmp_path):
     arguments = ["no-such-recipe", "--photos", tmp_path, "--out", tmp_path]
-    with pytest.raises(BadParameter, match=r"shipped: cifar, .*finetune, .*photo, tiny"):
+    with pytest.raises(BadParameter, match=r"shipped: cifar, .*finetune, .*photo, photo-eye, tiny"):
         cli.main([*map(str, arguments)])
 
 

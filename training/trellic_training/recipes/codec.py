@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from trellic.errors import BadParameter
 from trellic_training.models.photo import ModelConfig
 from trellic_training.models.proxies import ProxyName
+from trellic_training.recipes.distortion import Mixture
 
 
 class Phase(BaseModel):
@@ -40,7 +41,7 @@ def check_crops(phases: Sequence[Phase], multiple: int) -> None:
 
 
 class Schedule(BaseModel):
-    """What every stage is told: its optimizer, and how much each quality counts.
+    """What every stage is told: its optimizer, what counts as distortion, and how much.
 
     ``lmbda`` is the weight of the mean squared error (on the 0..255 scale) against bits per pixel,
     geometric in the quality between its two ends.
@@ -58,6 +59,8 @@ class Schedule(BaseModel):
     autocast: bool = True
     lmbda: tuple[float, float] = (0.0006, 0.2)
     weight_exponent: float = Field(-0.5, description="weight of a sample: lmbda to this power")
+    distortion: Mixture = Mixture()
+    cutouts: float = Field(0.0, ge=0, le=1, description="share of crops on pure white or black")
 
 
 class Recipe(Schedule):
@@ -74,6 +77,7 @@ class Recipe(Schedule):
     @model_validator(mode="after")
     def _crops_fit_the_model(self) -> Recipe:
         check_crops(self.phases, self.model.hyper_stride)
+        self.distortion.check_sides(phase.crop for phase in self.phases)
         return self
 
     def lmbda_at(self, quality: float) -> float:
@@ -139,6 +143,11 @@ class QuantizedRecipe(Schedule):
         QuantizedPhase(until=0.6, crop=256, batch=6, train="g_s", reuse=4),
         QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s+entropy"),
     )
+
+    @model_validator(mode="after")
+    def _crops_fit_the_measures(self) -> QuantizedRecipe:
+        self.distortion.check_sides(phase.crop for phase in self.phases)
+        return self
 
     @property
     def trains_entropy(self) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from trellic_training.losses.eye import Distortion
 from trellic_training.optimizers.choice import make_optimizer
 from trellic_training.recipes.codec import Schedule
 
@@ -68,6 +69,7 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
         super().__init__()
         self.recipe, self.clock = recipe, clock
         self.model = model
+        self.distortion = Distortion(recipe.distortion.shares, recipe.distortion.flat)
         self.ema = AveragedModel(model, avg_fn=partial(average, recipe.ema))
         self.ema.requires_grad_(False)
         self.warm = 0  # steps since this run began: a resumed run warms up again
