@@ -159,6 +159,11 @@ class QuantizedRecipe(Schedule):
         return next((p for p in self.phases if share < p.until), self.phases[-1])
 
 
+COMMANDS = {  # that a recipe's class is for
+    "Recipe": "trellic train",
+    "QuantizedRecipe": "trellic finetune",
+    "Family": "trellic finetune --add-decoder",
+}
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
@@ -180,12 +185,27 @@ def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     BadParameter
         When the file is no YAML, or a field is unknown, missing or out of range.
     """
+    fields = _read(path)
     try:
-        return kind.model_validate(_read(path))
+        return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise BadParameter(f"recipe {path}: {where}: {first['msg']}") from error
+        meant = _command(fields)
+        other = meant is not None and COMMANDS.get(kind.__name__, meant) != meant
+        remedy = f"it looks like a recipe for {meant}" if other else ""
+        raise BadParameter(f"recipe {path}: {where}: {first['msg']}", remedy=remedy) from error
+
+
+def _command(fields: object) -> str | None:
+    """Return the command that a recipe seems to be for."""
+    if not isinstance(fields, dict):
+        return None
+    if "decoders" in fields:
+        return COMMANDS["Family"]
+    if "model" in fields or "kind" in fields:
+        return COMMANDS["Recipe"]
+    return COMMANDS["QuantizedRecipe"] if "quantizers" in fields else None
 
 
 def kind_of(path: Path) -> str | None:
@@ -197,5 +217,7 @@ def kind_of(path: Path) -> str | None:
 def _read(path: Path) -> object:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadParameter(f"recipe {path} cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadParameter(f"recipe {path} is no YAML ({error})") from error

@@ -19,7 +19,8 @@ from trellic_training.stages.decoder import DecoderStage, LabelStage
 from trellic_training.stages.perceptual import PerceptualStage
 from trellic_training.stages.reference import measured_reference, reference_of
 from trellic_training.stages.samples import BundleQuantizer, LabelledSamples, Samples, SampleStream
-from trellic_training.stages.stage import Clock, make_trainer, run
+from trellic_training.stages.stage import Clock
+from trellic_training.stages.trainer import make_trainer, run
 
 
 def train_decoder(

@@ -22,7 +22,8 @@ from trellic_training.models.weights import load_weights
 from trellic_training.pixels import to_network
 from trellic_training.recipes.codec import QuantizedRecipe, Recipe
 from trellic_training.stages.reference import measured_reference, reference_of
-from trellic_training.stages.stage import Clock, Stage, make_trainer, run
+from trellic_training.stages.stage import Clock, Stage
+from trellic_training.stages.trainer import make_trainer, run
 from trellic_training.stages.validation import PHOTOS, validation_crops
 
 START_CROPS, START_SIZE = 400, 128  # at most: what the principal components are taken from
@@ -107,6 +108,8 @@ def _start(module: EndToEnd, pack: PackedPhotos, out: Path, resume: Path | None)
         module.distortion.follow(reference_of(mixture, out, resume, measured))
     if resume is not None and weights is None:
         return resume
+    if facts.get("recipe") == module.recipe.model_dump(mode="json"):  # an unfinished run of it
+        module.clock.go_on(facts.get("share", 0.0), facts.get("minutes", 0.0))
     model = module.model
     if trained is None or trained.config != model.config:
         rng = np.random.default_rng(module.recipe.seed)
@@ -140,10 +143,18 @@ def train(
     minutes : time budget; learning rate and crop sizes follow it
     steps : stop at this step, counted from the first run on, if the time is not up before
     resume : checkpoint of an earlier run (``.ckpt``: optimizer state and step count go on), or
-        weights alone (``.pt``: the optimizer warms up anew)
+        weights alone (``.pt``: the optimizer warms up anew). The schedule goes on where a run of
+        this recipe was, if its time was not used up
     stage : what is trained and how, for variants
     now : the clock that counts the minutes, in seconds
     watchers : callbacks that look on
+
+    Raises
+    ------
+    BadParameter
+        When photos, or what to resume from, are missing or wrong.
+    Interrupted
+        When a signal stopped the run, which is saved then.
     """
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes, now)

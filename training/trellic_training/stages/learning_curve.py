@@ -17,7 +17,9 @@ COLUMNS = ("step", "minutes", "quality", "bpp", "psnr", "ssimulacra2", "ms_ssim"
 
 
 class LearningCurve(lightning.Callback):
-    """Appends a point of every quality to a file, each so many steps and at the end.
+    """Appends a point of every quality to a file: at the start, after a minute, each so many steps.
+
+    And at the end.
 
     Parameters
     ----------
@@ -31,27 +33,36 @@ class LearningCurve(lightning.Callback):
     def __init__(self, pack: PackedPhotos, path: Path, every: int) -> None:
         self.crops = validation_crops(pack, PHOTOS)
         self.path, self.every = path, every
-        self.before = _last_minutes(path)
-        self.written = -1
+        self.before, self.written = _last(path)
+        self.first = True  # minute
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Write points of what the run starts from; the clock does not run yet."""
+        self._write(trainer, module, 0.0)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object
     ) -> None:
         """Write points when they are due."""
-        if trainer.global_step % self.every == 0:
-            self._write(trainer, module)
+        spent = module.clock.minutes() if isinstance(module, EndToEnd) else 0.0
+        if trainer.global_step % self.every == 0 or (self.first and spent >= 1):
+            self.first = False
+            self._write(trainer, module, spent)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Write the last points."""
-        self._write(trainer, module)
+        if isinstance(module, EndToEnd):
+            self._write(trainer, module, module.clock.minutes())
 
-    def _write(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def _write(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, spent: float
+    ) -> None:
         if self.written == trainer.global_step or not len(self.crops):
             return
         if not isinstance(module, EndToEnd):
             raise TypeError(f"a learning curve of {type(module).__name__}")
         self.written = trainer.global_step
-        minutes = f"{self.before + module.clock.minutes():.2f}"
+        minutes = f"{self.before + spent:.2f}"
         crops = self.crops.to(module.device)
         append_points(self.path, self.written, minutes, module.average.eval(), crops)
 
@@ -79,8 +90,10 @@ def _columns(path: Path) -> list[str] | None:
         return next(csv.reader(file), None)
 
 
-def _last_minutes(path: Path) -> float:
+def _last(path: Path) -> tuple[float, int]:
+    """Minutes and step of the last points of a file."""
     if not path.exists():
-        return 0.0
+        return 0.0, -1
     with path.open(encoding="utf-8", newline="") as file:
-        return max((float(row["minutes"]) for row in csv.DictReader(file)), default=0.0)
+        rows = [(float(row["minutes"]), int(row["step"])) for row in csv.DictReader(file)]
+    return max(rows, default=(0.0, -1))

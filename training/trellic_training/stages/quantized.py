@@ -8,8 +8,10 @@ fitted anew every so many steps, and the search goes on with them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -43,7 +45,8 @@ from trellic_training.recipes.codec import (
 )
 from trellic_training.stages.end_to_end import CropStream, sample_quality
 from trellic_training.stages.reference import measured_reference, reference_of
-from trellic_training.stages.stage import Clock, Stage, make_trainer, run
+from trellic_training.stages.stage import Clock, Stage
+from trellic_training.stages.trainer import make_trainer, run
 from trellic_training.stages.validation import PHOTOS
 from trellic_training.stages.validation import validation_crops as middles
 
@@ -217,13 +220,17 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
             psnrs.append(float(decibels(squared_error(x_hat, x))))
         return float(np.mean(losses)), float(np.mean(bpps)), float(np.mean(psnrs))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the tables beside the weights."""
-        checkpoint["tables"] = self.quantizer.tables.to_arrays()
+        super().on_save_checkpoint(checkpoint)
+        arrays = self.quantizer.tables.to_arrays()
+        checkpoint["tables"] = {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the tables of the earlier run."""
-        self.quantizer.use(Tables.from_arrays(checkpoint["tables"]))  # type: ignore[arg-type]
+        super().on_load_checkpoint(checkpoint)
+        arrays = {name: value.numpy() for name, value in checkpoint["tables"].items()}
+        self.quantizer.use(Tables.from_arrays(arrays))
 
 
 def sixteenths(count: int) -> Tensor:
@@ -251,6 +258,7 @@ def finetune(
     resume: Path | None = None,
     steps: int | None = None,
     progress: bool = True,
+    watchers: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Retrain what comes after the quantizer for a time; returns the newest checkpoint.
 
@@ -262,11 +270,14 @@ def finetune(
     minutes : time budget; learning rate and phases follow it
     resume : checkpoint (``.ckpt``) of an earlier run of this stage
     steps : stop at this step, if the time is not up before
+    watchers : callbacks that look on
 
     Raises
     ------
     BadParameter
-        When the recipe's crops do not fit the model's strides.
+        When the recipe's crops do not fit the model's strides, or what to resume from is wrong.
+    Interrupted
+        When a signal stopped the run, which is saved then.
     """
     check_crops(recipe.phases, model.config.hyper_stride)
     lightning.seed_everything(recipe.seed, verbose=False)
@@ -281,6 +292,11 @@ def finetune(
         pack, recipe, clock, lambda: [recipe.seed, module.global_step], torch.device("cpu")
     )
     trainer = make_trainer(  # the runtime's quantizer works on the CPU
-        out, steps=steps, progress=progress, accelerator="cpu", save_every=250
+        out,
+        steps=steps,
+        progress=progress,
+        accelerator="cpu",
+        save_every=250,
+        watchers=watchers,
     )
     return run(trainer, module, DataLoader(stream, batch_size=None), out, resume)
