@@ -8,7 +8,8 @@ fitted anew every so many steps, and the search goes on with them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,7 @@ def finetune(
     resume: Path | None = None,
     steps: int | None = None,
     progress: bool = True,
+    now: Callable[[], float] = time.monotonic,
     watchers: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Retrain what comes after the quantizer for a time; returns the newest checkpoint.
@@ -270,6 +272,7 @@ def finetune(
     minutes : time budget; learning rate and phases follow it
     resume : checkpoint (``.ckpt``) of an earlier run of this stage
     steps : stop at this step, if the time is not up before
+    now : the clock that counts the minutes, in seconds
     watchers : callbacks that look on
 
     Raises
@@ -281,7 +284,7 @@ def finetune(
     """
     check_crops(recipe.phases, model.config.hyper_stride)
     lightning.seed_everything(recipe.seed, verbose=False)
-    clock = Clock(minutes)
+    clock = Clock(minutes, now)
     pack = PackedPhotos(photos)
     module = QuantizedStage(recipe, clock, model, pack)
     if recipe.distortion.needs_reference:
