@@ -10,6 +10,7 @@ import pytest
 import torch
 from benchmarks.bootstrap import mean_interval, two_way_interval
 from benchmarks.finetuning import __main__ as command
+from benchmarks.finetuning import arms
 from benchmarks.finetuning.arms import ARMS, Setting, advance, share_of
 from benchmarks.finetuning.evaluate import (
     Coder,
@@ -27,6 +28,7 @@ from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import load_weights, save_weights
 from trellic_training.pixels import to_network
+from trellic_training.quantization.symbols import Collector
 from trellic_training.recipes import codec
 from trellic_training.recipes.codec import load_recipe
 
@@ -150,6 +152,39 @@ def test_what_is_measured_is_what_files_hold(world):
             10 * np.log10(255**2 / coder.error(v32, pixels, 40.0))
         )
     assert found["8"][1] != found["round"][1] != found["0"][1]
+
+
+@pytest.mark.parametrize("name", ["round", "0", "8"])
+def test_tables_are_fitted_to_the_quantizer(name, world, monkeypatch):
+    model = load_weights(world / "first.pt")[0].float().eval()
+    crops = PackedPhotos(world / "packed").crops(np.random.default_rng(0), 12, 64)
+    pixels = whole_cells(wave(3, 150, 200), 64)
+    fitted = Coder(model, name, crops).code(pixels, 70.0)[0]
+    monkeypatch.setattr(Collector, "refit", lambda self, tables, prior: tables)
+    assert fitted < Coder(model, name, crops).code(pixels, 70.0)[0]
+
+
+def test_each_arm_has_its_own_quantizer_in_the_loop(world, tmp_path, monkeypatch):
+    recipes = {}
+    for way in ("finetune", "train"):
+        monkeypatch.setattr(
+            arms, way, lambda recipe, *a, **more: recipes.update({current: (recipe, more)})
+        )
+    for current, arm in ARMS.items():
+        where = world / "first.pt", world / "packed", tmp_path
+        assert advance(arm, 7, SETTING, *where, 0.0) is None
+        recipe, _ = recipes[current]
+        assert recipe.seed == 7
+        assert recipe.learning_rate == 2e-4
+        assert recipe.lmbda == SETTING.lmbda
+        if arm.loop is not None:
+            assert recipe.quantizers == (arm.loop,)
+            assert recipe.identity == 0
+            assert [(p.train, p.reuse) for p in recipe.phases] == [(arm.trains, 1)]
+    loops = [arm.loop for arm in ARMS.values()]
+    assert loops == [None, None, "round", 0, 8, 32, 8]
+    assert recipes["proxy-decoder"][1]["stage"] is arms.DecoderByProxy
+    assert recipes["proxy"][1]["resume"] == world / "first.pt"
 
 
 def test_latents_are_kept_and_read_again(tmp_path):

@@ -169,6 +169,14 @@ def test_beyond_white_is_white_only_where_the_photo_is(half_white):
     assert torch.equal(within_the_edge(moved, half_white)[..., 4:], moved[..., 4:])
 
 
+def test_what_lies_beyond_white_is_no_error_of_a_mixture_that_minds_flat_samples(half_white):
+    wide = half_white * 1.1
+    at = torch.full((2,), 60.0)
+    found = Distortion({"squared_error": 1.0}, 0.1)(wide, half_white, at, LMBDA)
+    assert found.tolist() == [0, 0]
+    assert (Distortion({"squared_error": 1.0})(wide, half_white, at, LMBDA) > 0).all()
+
+
 def test_flat_samples_count_from_quality_20_and_whole_from_50(half_white):
     inside = half_white * 0.9
     plain, flat = Distortion({"squared_error": 1.0}), Distortion({"squared_error": 1.0}, 0.1)

@@ -26,9 +26,10 @@ from trellic_training.recipes.decoder import load_decoder_recipe
 from trellic_training.recipes.distortion import Mixture
 from trellic_training.stages import end_to_end
 from trellic_training.stages.decoder import DecoderStage
-from trellic_training.stages.end_to_end import EndToEnd, train
+from trellic_training.stages.end_to_end import CropStream, EndToEnd, train
 from trellic_training.stages.quantized import QuantizedStage, finetune
 from trellic_training.stages.reference import measured_reference
+from trellic_training.stages.samples import Samples
 from trellic_training.stages.stage import Clock
 from trellic_training.stages.validation import validation_crops
 
@@ -133,6 +134,71 @@ def test_the_quantized_stage_trains_by_it(model, packed, tmp_path):
     stage = QuantizedStage(recipe, Clock(1), model, PackedPhotos(packed))
     pure = [(crop == 255) | (crop == 0) for crop in stage._fresh(6, 192)]
     assert sum(bool(each.all(2).float().mean() > 0.05) for each in pure) >= 4
+
+
+@pytest.mark.parametrize("part", ["g_s", "g_s+entropy"])
+def test_the_quantized_stage_minimises_the_distortion(part, model, packed):
+    """Its loss rises by what the distortion rises, weighed by the quality alone."""
+    recipe = load_quantized_recipe(RECIPES / "finetune-tiny.yaml").model_copy(
+        update={
+            "identity": 0.0,
+            "phases": (QuantizedPhase(until=1.0, crop=64, batch=2, train=part),),
+        }
+    )
+    losses, validated = [], []
+    for more in (0.0, 5.0):
+        stage = silent(QuantizedStage(recipe, Clock(1), model, PackedPhotos(packed)))
+        stage.distortion = Plus(more)
+        torch.manual_seed(3)
+        crops = PackedPhotos(packed).crops(np.random.default_rng(1), 2, 64)
+        losses.append(stage.training_step(crops, 0).item())
+        validated.append(stage.validate_on(model)[0])
+    assert 0.1 < (losses[1] - losses[0]) / 5 < 20
+    assert 0.1 < (validated[1] - validated[0]) / 5 < 20
+
+
+class Plus(torch.nn.Module):
+    """A distortion that is the same for every picture."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x_hat, x, quality, lmbda):
+        assert x_hat.shape == x.shape
+        return self.value + 0 * x_hat.mean((1, 2, 3))
+
+
+def pure(crops: torch.Tensor) -> int:
+    """How many crops have a pure background."""
+    share = ((crops == 255) | (crops == 0)).all(3).float().mean((1, 2))
+    return int((share > 0.05).sum())
+
+
+def test_the_crops_of_a_recipe_with_cutouts_are_cut_out(tiny_recipe, packed):
+    for share, expected in ((0.0, 0), (1.0, 12)):
+        recipe = tiny_recipe.model_copy(
+            update={"cutouts": share, "phases": (Phase(until=1.0, crop=64, batch=16),)}
+        )
+        torch.manual_seed(1)
+        stream = CropStream(
+            PackedPhotos(packed), recipe, Clock(1), lambda: [1], torch.device("cpu")
+        )
+        assert pure(next(iter(stream))) >= expected
+        assert bool(share) or pure(next(iter(stream))) == 0
+
+
+def test_samples_of_a_decoder_with_cutouts_are_cut_out(packed):
+    for share in (0.0, 1.0):
+        recipe = load_decoder_recipe(RECIPES / "decoders-eye.yaml", "fast").model_copy(
+            update={"cutouts": share}
+        )
+        samples = Samples.__new__(Samples)
+        samples.pack, samples.recipe = PackedPhotos(packed), recipe
+        samples.of = lambda x, quality, kinds: {"x": x}
+        torch.manual_seed(1)
+        found = pure(samples(np.random.default_rng(1), 16, 64)["x"])
+        assert found >= 12 if share else found == 0
 
 
 def test_decoders_train_by_it():
