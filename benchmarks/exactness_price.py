@@ -40,10 +40,10 @@ from trellic.quantize.reference import round_to_step
 from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
 from trellic_training.models.photo import MEAN_UNIT, PhotoModel
 from trellic_training.models.weights import load_weights
+from trellic_training.pixels import to_network
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.loop import LoopQuantizer, sigmas_of
 from trellic_training.quantization.symbols import Collector
-from trellic_training.stages.end_to_end import to_network
 
 QUALITIES = (10, 30, 50, 70, 90)
 ROUNDS = 3

@@ -33,7 +33,8 @@ from benchmarks.plots import Theme, colour_axes, write
 from benchmarks.speed_tables import table
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.weights import load_weights
-from trellic_training.stages.learning_curve import PHOTOS, append_points, validation_crops
+from trellic_training.stages.learning_curve import append_points
+from trellic_training.stages.validation import PHOTOS, validation_crops
 
 ANCHOR = "avif:speed=6"
 BPP_RANGE = (0.15, 1.0)

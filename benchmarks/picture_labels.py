@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from benchmarks.codecs import Codec, Pixels
 from trellic_training.models.transforms import DepthBlock
-from trellic_training.stages.end_to_end import to_network
+from trellic_training.pixels import to_network
 
 SHIFT = 4  # pixels that a picture is moved by, at most, while training
 BATCH = 64

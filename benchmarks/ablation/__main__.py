@@ -36,8 +36,8 @@ from trellic_training.cli.train import packed_photos, shipped_recipe
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.recipes.codec import Recipe, load_recipe
 from trellic_training.stages.end_to_end import EndToEnd, train
-from trellic_training.stages.learning_curve import QUALITIES, SIDE, coded, validation_crops
 from trellic_training.stages.stage import Clock
+from trellic_training.stages.validation import QUALITIES, SIDE, coded, validation_crops
 
 RESULT = Path("benchmarks/results/ablation.json")
 
@@ -77,8 +77,8 @@ def measure(row: Row, packed: Path, minutes: float, weights: Path | None) -> dic
         train(recipe, packed, Path(folder), minutes, progress=False, **settings)
     crops = validation_crops(PackedPhotos(packed))
     points = [coded(kept[0].average.eval(), crops, quality) for quality in QUALITIES]
-    rates, psnrs = zip(*points, strict=True)
-    return {"topic": row.topic, "steps": kept[0].warm, "bpp": list(rates), "psnr": list(psnrs)}
+    found = {name: [point[name] for point in points] for name in ("bpp", "psnr")}
+    return {"topic": row.topic, "steps": kept[0].warm, **found}
 
 
 def of_row(row: Row, *, trained: bool = False) -> Recipe:

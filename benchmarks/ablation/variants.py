@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trellic_training.models.transforms import DepthBlock
-from trellic_training.stages.end_to_end import PIXEL_RANGE, EndToEnd, sample_quality, to_network
+from trellic_training.pixels import PIXEL_RANGE, to_network
+from trellic_training.stages.end_to_end import EndToEnd, sample_quality
 
 COMPACTION = 0.05  # weight of the energy-compaction term, in bits per pixel
 

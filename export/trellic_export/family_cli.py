@@ -16,7 +16,7 @@ from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle, find
 from trellic.model.decoders import NAME_PATTERN
 from trellic_export import family
-from trellic_training.cli.train import packed_photos, shipped_recipe
+from trellic_training.cli.train import call, packed_photos, shipped_recipe
 from trellic_training.data.files import reading
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
@@ -109,7 +109,6 @@ def _start(
     return network
 
 
-def main(arguments: list[str]) -> int | None:
+def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic finetune --add-decoder`` does."""
-    app(arguments, prog_name="trellic finetune", standalone_mode=False)
-    return 0
+    return call(app, arguments, "trellic finetune")

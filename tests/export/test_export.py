@@ -31,7 +31,7 @@ from trellic_training.models.integers import FIRST_LEVEL, LAST_LEVEL, integer_ne
 from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS, PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import save_weights
-from trellic_training.stages.end_to_end import to_network
+from trellic_training.pixels import to_network
 from trellic_training.stages.samples import BundleQuantizer
 
 from .conftest import CONFIG

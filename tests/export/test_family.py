@@ -84,7 +84,7 @@ def test_a_few_steps_lower_the_loss(name, bundle, packed, tmp_path):
         stage = stage_of(settings)(settings, Clock(1), each)
         stage.log = lambda *args, **kwargs: None
         with torch.no_grad():
-            losses.append(float(stage.distortion(batch)))
+            losses.append(float(stage.lost(batch)))
     assert losses[1] < losses[0]
 
 

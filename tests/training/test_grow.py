@@ -11,7 +11,7 @@ from trellic.model.channels import Group
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.grow import grown
 from trellic_training.models.photo import ModelConfig, PhotoModel
-from trellic_training.stages.end_to_end import to_network
+from trellic_training.pixels import to_network
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from PIL import Image
 from trellic_training.cli.train import load_recipe, shipped_recipe
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.photo import ModelConfig, PhotoModel
-from trellic_training.stages import learning_curve
+from trellic_training.stages import learning_curve, validation
 from trellic_training.stages.end_to_end import train
-from trellic_training.stages.learning_curve import QUALITIES, LearningCurve, coded, validation_crops
+from trellic_training.stages.learning_curve import LearningCurve
+from trellic_training.stages.validation import QUALITIES, coded, validation_crops
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +45,41 @@ def test_a_resumed_run_goes_on_in_the_same_file(packed, tmp_path, monkeypatch):
             watchers=[curve],
         )  # fmt: skip
     written = rows(tmp_path / "curve.csv")
-    assert [int(row["step"]) for row in written[:: len(QUALITIES)]] == [3, 4, 6]
+    assert [int(row["step"]) for row in written[:: len(QUALITIES)]] == [0, 3, 4, 6]
+    assert float(written[0]["minutes"]) == 0
     minutes = [float(row["minutes"]) for row in written]
     assert minutes == sorted(minutes)
     assert [float(row["quality"]) for row in written[: len(QUALITIES)]] == list(QUALITIES)
     assert all(float(row["bpp"]) > 0 and float(row["psnr"]) > 0 for row in written)
 
 
+def test_a_first_point_is_written_after_a_minute(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning_curve, "PHOTOS", 1)
+    now = iter(np.arange(0.0, 1e4, 5.0))
+    curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 1000)
+    recipe = load_recipe(shipped_recipe(tmp_path / "tiny"))
+    train(
+        recipe, packed, tmp_path, 60, steps=12, progress=False, watchers=[curve],
+        now=lambda: float(next(now)),
+    )  # fmt: skip
+    minutes = [float(row["minutes"]) for row in rows(tmp_path / "curve.csv")[:: len(QUALITIES)]]
+    assert len(minutes) == 3
+    assert 1 <= minutes[1] < 2 < minutes[2]
+
+
+def test_a_file_of_an_older_version_keeps_its_columns(packed, tmp_path, model):
+    path = tmp_path / "curve.csv"
+    path.write_text("step,minutes,quality,bpp,psnr\n5,1.00,5,0.3,26\n")
+    crops = validation_crops(PackedPhotos(packed), 1)
+    learning_curve.append_points(path, 6, "2.00", model.eval(), crops)
+    written = rows(path)
+    assert set(written[0]) == {"step", "minutes", "quality", "bpp", "psnr"}
+    assert [row["step"] for row in written] == ["5"] + ["6"] * len(QUALITIES)
+    assert all(len(line.split(",")) == 5 for line in path.read_text().splitlines())
+
+
 def test_no_photo_that_is_large_enough_means_no_file(packed, tmp_path, monkeypatch):
-    monkeypatch.setattr(learning_curve, "SIDE", 1024)
+    monkeypatch.setattr(validation, "SIDE", 1024)
     curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 3)
     recipe = load_recipe(shipped_recipe(tmp_path / "tiny"))
     train(recipe, packed, tmp_path, 5, steps=3, progress=False, watchers=[curve])
@@ -69,4 +96,5 @@ def test_what_is_coded_is_the_mean_over_crops(packed):
     assert crops.shape[1:] == (3, 256, 256)
     assert len(validation_crops(PackedPhotos(packed), 1)) == 1
     alone = [coded(model, crop[None], 40.0) for crop in crops]
-    assert coded(model, crops, 40.0) == pytest.approx(np.mean(alone, 0), rel=1e-5)
+    mean = {name: np.mean([found[name] for found in alone]) for name in alone[0]}
+    assert coded(model, crops, 40.0) == pytest.approx(mean, rel=1e-5)

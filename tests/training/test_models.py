@@ -17,9 +17,10 @@ from trellic_training.models.gains import Gains
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.proxies import PROXIES, soft_round, soft_unround
+from trellic_training.optimizers import soap
 from trellic_training.optimizers.choice import make_optimizer
-from trellic_training.optimizers.soap import Soap
-from trellic_training.stages.end_to_end import to_network
+from trellic_training.optimizers.soap import Soap, orthonormal
+from trellic_training.pixels import to_network
 
 SIGMAS = st.floats(SIGMA_MIN, SIGMA_MAX)
 
@@ -319,3 +320,42 @@ def test_soft_rounding_has_an_inverse():
     torch.testing.assert_close(soft_unround(soft_round(x)), x, atol=1e-3, rtol=0)
     assert (soft_round(x) - x.round()).abs().max() <= 0.5 + 1e-6
     assert (soft_round(x, 30.0) - x.round()).abs().median() < 0.02
+
+
+def test_cholesky_factors_make_bases_as_good_as_those_of_qr():
+    """Also of ill-conditioned moments, and of bases that are far from their eigenvectors."""
+    torch.manual_seed(0)
+    for decay, noise in ((2, 0.3), (6, 0.01), (10, 1.0)):
+        q = torch.linalg.qr(torch.randn(3, 48, 48))[0]
+        values = 10 ** -torch.linspace(0, decay, 48)
+        basis = torch.linalg.qr(q + noise * torch.randn(3, 48, 48) / 7)[0]
+        product = (q * values) @ q.mT @ basis
+        made = orthonormal(product, torch.full_like(basis, math.nan))
+        torch.testing.assert_close(
+            made.mT @ made, torch.eye(48).expand(3, -1, -1), atol=1e-4, rtol=0
+        )
+        expected = torch.linalg.qr(product)[0][..., :8]
+        overlap = (expected * made[..., :8]).sum(1).abs()
+        assert overlap.min() > 0.999
+    spoilt = product.clone()
+    spoilt[1] = math.nan
+    made = orthonormal(spoilt, basis)
+    torch.testing.assert_close(made[1], basis[1])
+    assert made.isfinite().all()
+
+
+def test_bases_are_renewed_alike_by_both_ways(monkeypatch):
+    torch.manual_seed(2)
+    target = torch.randn(12, 8)
+    found = []
+    for way in (soap._renewed, soap.orthonormal):
+        monkeypatch.setattr(soap, "_renewed", way)
+        matrix = torch.nn.Parameter(torch.zeros(12, 8))
+        optimizer = Soap([matrix], 0.05, every=2)
+        for _ in range(40):
+            optimizer.zero_grad()
+            (matrix - target).square().sum().backward()
+            optimizer.step()
+        found.append(matrix.detach().clone())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-2, atol=1e-3)
+    assert (found[0] - target).square().sum() < target.square().sum() / 2

@@ -17,10 +17,10 @@ from trellic_training.losses.pmf import SymbolRates
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import average_of, load_weights, save_weights
+from trellic_training.pixels import to_network
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.loop import LoopQuantizer, latents_for_synthesis, sigmas_of
 from trellic_training.recipes.codec import QuantizedPhase, load_quantized_recipe
-from trellic_training.stages.end_to_end import to_network
 from trellic_training.stages.quantized import QuantizedStage, finetune
 from trellic_training.stages.stage import Clock
 

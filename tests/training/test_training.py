@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
+import lightning
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trellic.errors import BadParameter
 from trellic_training.cli import train as cli
+from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import PackedPhotos
+from trellic_training.losses.eye import Distortion
+from trellic_training.losses.reference import read_reference
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import average_of, load_weights, save_weights
+from trellic_training.optimizers.clipping import clip_gradients
+from trellic_training.pixels import to_network
 from trellic_training.recipes.codec import Phase
-from trellic_training.stages import end_to_end, stage
+from trellic_training.stages import end_to_end
+from trellic_training.stages.average import RunningAverage
 from trellic_training.stages.end_to_end import (
     Clock,
     CropStream,
     EndToEnd,
     sample_quality,
-    to_network,
     train,
 )
+from trellic_training.stages.keeping import WeightsFile
 
 CPU = torch.device("cpu")
 
@@ -80,18 +89,72 @@ def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
     model, facts = load_weights(out / "weights.pt")
     assert facts["recipe"]["name"] == "tiny"
     assert facts["steps"] > 0
+    assert facts["share"] == 1
     assert (out / "photos" / "photos.json").is_file()
     # weights alone are another start
     recipe = cli.load_recipe(cli.shipped_recipe(cli.Path("tiny")))
     module = EndToEnd(recipe, Clock(1))
-    assert end_to_end._start(module, PackedPhotos(out / "photos"), out / "weights.pt") is None
+    assert end_to_end._start(module, PackedPhotos(out / "photos"), out, out / "weights.pt") is None
     for a, b in zip(module.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(a, b.float())
 
 
+def test_a_resumed_run_goes_on_where_its_schedule_was(quick, packed, tmp_path):
+    now = SimpleNamespace(value=0.0)
+
+    def tick() -> float:
+        now.value += 1
+        return now.value
+
+    facts = {}
+    kept = WeightsFile(tmp_path / "weights.pt", lambda run: facts.update(run) or run)
+    checkpoint = train(
+        quick, packed, tmp_path, 2, steps=5, progress=False, now=tick, watchers=[kept]
+    )
+    used = torch.load(checkpoint, weights_only=True)["trellic"]["share"]
+    assert 0.1 < used < 0.9
+    assert facts["share"] == pytest.approx(used, abs=0.1)
+    shares = []
+
+    class Watch(EndToEnd):
+        def on_train_batch_end(self, *args: object) -> None:
+            shares.append(self.clock.share())
+            super().on_train_batch_end(*args)
+
+    Watch.__name__ = "EndToEnd"
+    for resume in (checkpoint, tmp_path / "weights.pt"):
+        shares.clear()
+        settings = {"progress": False, "now": tick, "stage": Watch}
+        train(quick, packed, tmp_path / "b", 2, resume=resume, steps=7, **settings)
+        assert used < shares[0] < 1
+    # a run of another recipe begins at its own start
+    other = quick.model_copy(update={"seed": 9})
+    shares.clear()
+    train(
+        other, packed, tmp_path / "c", 2, resume=tmp_path / "weights.pt", steps=1, progress=False,
+        now=tick, stage=Watch,
+    )  # fmt: skip
+    assert shares[0] < used
+
+
+def test_weights_are_small_and_written_while_a_run_goes_on(quick, packed, tmp_path):
+    seen = []
+
+    class Look(lightning.Callback):
+        def on_train_batch_end(self, *args: object) -> None:
+            seen.append((tmp_path / "weights.pt").exists())
+
+    kept = WeightsFile(tmp_path / "weights.pt", lambda run: run, every=2)
+    watchers = [kept, Look()]
+    checkpoint = train(quick, packed, tmp_path, 2, steps=3, progress=False, watchers=watchers)
+    assert seen == [False, True, True]
+    assert (tmp_path / "weights.pt").stat().st_size < checkpoint.stat().st_size / 3
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_unknown_recipes_are_refused(tmp_path):
     arguments = ["no-such-recipe", "--photos", tmp_path, "--out", tmp_path]
-    with pytest.raises(BadParameter, match=r"shipped: cifar, .*finetune, .*photo, tiny"):
+    with pytest.raises(BadParameter, match=r"shipped: cifar, .*finetune, .*photo, photo-eye, tiny"):
         cli.main([*map(str, arguments)])
 
 
@@ -105,8 +168,18 @@ def test_the_clock():
     now.value += 30
     assert clock.share() == 0.25
     assert clock.minutes() == 0.5
+    again = Clock(4, lambda: now.value)  # another budget: the share counts
+    again.go_on(**clock.state())
+    assert again.share() == 0.25
+    now.value += 60
+    assert again.share() == 0.5
+    assert again.minutes() == 1
+    assert again.state() == {"share": 0.5, "minutes": 1.5}
     now.value += 500
     assert clock.share() == 1
+    again.go_on(1.0, 4.0)  # what was finished begins anew
+    again.restart()
+    assert again.share() == 0
 
 
 def test_crops_follow_the_clock(tiny_recipe, packed):
@@ -155,26 +228,83 @@ def test_the_learning_rate_follows_the_clock(quick):
     assert rate() == pytest.approx(quick.final_rate)
 
 
-def test_a_gradient_that_is_not_finite_is_skipped(quick):
+def test_a_gradient_that_is_not_finite_counts_as_0(quick):
     module = EndToEnd(quick, Clock(1))
     module.log = lambda *args, **kwargs: None
     optimizer = module.configure_optimizers()
     for value in (1.0, math.nan, math.inf):
         for parameter in module.model.parameters():
-            parameter.grad = torch.full_like(parameter, value)
+            parameter.grad = torch.ones_like(parameter)
+        module.model.hyper_mean.grad[0] = value
         module.on_before_optimizer_step(optimizer)
-        finite = value == 1.0
-        assert all((p.grad is not None) == finite for p in module.model.parameters())
+        total = sum(float(p.grad.square().sum()) for p in module.model.parameters())
+        assert total == pytest.approx(quick.gradient_clip**2 if value == 1.0 else 0, rel=1e-3)
     before = [p.detach().clone() for p in module.model.parameters()]
     optimizer.step()
     for a, b in zip(before, module.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_the_average_forgets_its_start():
-    average, current = torch.zeros(3), torch.ones(3)
-    assert stage.average(0.9, average, current, 0)[0] == pytest.approx(0.9)
-    assert stage.average(0.9, average, current, 1000)[0] == pytest.approx(0.1)
+def test_gradients_are_clipped_as_torch_does():
+    torch.manual_seed(1)
+    kernels = [torch.nn.Parameter(torch.randn(4, 3, 2, 2)) for _ in range(2)]
+    kernels[1].data = kernels[1].data.to(memory_format=torch.channels_last)
+    for limit in (0.5, 100.0):
+        for p in kernels:
+            p.grad = torch.arange(p.numel()).view(p.shape).float() - 5
+        expected = [p.grad.clone() for p in kernels]
+        norm = torch.stack([g.norm() for g in expected]).norm()
+        assert clip_gradients([*kernels, torch.nn.Parameter(torch.ones(1))], limit) == norm
+        for p, gradient in zip(kernels, expected, strict=True):
+            torch.testing.assert_close(p.grad, gradient * min(1, limit / norm))
+
+
+def test_the_average_forgets_its_start_and_what_is_frozen_stays():
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
+    model[1].requires_grad_(False)
+    average = RunningAverage(model, 0.9)
+    assert average.keeps(0) == pytest.approx(0.1)
+    assert average.keeps(1000) == pytest.approx(0.9)
+    start = model[0].weight.detach().clone()
+    with torch.no_grad():
+        model[0].weight += 1
+        model[1].weight += 1
+    average.update(model)  # the first one is the model itself
+    assert average.module[0].weight.item() == pytest.approx(start.item() + 1)
+    with torch.no_grad():
+        model[0].weight += 1
+    average.update(model)
+    kept = 2 / 11
+    assert average.module[0].weight.item() == pytest.approx(start.item() + 2 - kept)
+    assert average.module[1].weight.item() == pytest.approx(model[1].weight.item() - 1)
+    again = RunningAverage(model, 0.9)
+    again.load_state_dict(average.state_dict())
+    assert again.count == 2
+
+
+def test_a_step_asks_the_device_for_no_number(quick, packed):
+    """On a GPU each such question waits for all that was launched before."""
+    module = EndToEnd(quick.model_copy(update={"cutouts": 0.5}), Clock(1))
+    module.log = lambda *args, **kwargs: None
+    module.distortion = Distortion({"squared_error": 0.5, "jod": 0.5}, 0.1)
+    module.distortion.follow(read_reference(Path("photo")))
+    optimizer = module.configure_optimizers()
+    crops = PackedPhotos(packed).crops(np.random.default_rng(5), 2, 64)
+    asked = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if "_local_scalar_dense" in str(function) or "nonzero" in str(function):
+                asked.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    for _ in range(12):  # new bases are among them
+        with Watch():
+            module.training_step(cut_out(crops, 0.5), 0).backward()
+            module.on_before_optimizer_step(optimizer)
+            optimizer.step()
+            module.ema.update(module.model)
+    assert asked == []
 
 
 # ---- weights ----

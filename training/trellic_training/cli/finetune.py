@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
-from trellic_training.cli.train import packed_photos, shipped_recipe
-from trellic_training.models.weights import average_of, load_weights, save_weights
+from trellic_training.cli.train import call, named, packed_photos, shipped_recipe
+from trellic_training.models.weights import load_weights
 from trellic_training.recipes.codec import load_quantized_recipe
+from trellic_training.stages.keeping import WeightsFile
 from trellic_training.stages.quantized import finetune
 
+FIRST = "first-stage.pt"
 app = typer.Typer(add_completion=False, help="Retrain a codec on really quantized latents.")
 
 
@@ -28,6 +31,9 @@ def finetune_command(
 ) -> None:
     """Fine-tune; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export).
 
+    The weights that it starts from are kept beside them, as ``first-stage.pt``, and named by their
+    SHA-256 in the facts of ``weights.pt``.
+
     With --add-decoder NAME --bundle BUNDLE a decoder is trained for a bundle instead: see
     trellic finetune --add-decoder NAME --help.
     """
@@ -37,14 +43,21 @@ def finetune_command(
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
-    checkpoint = finetune(settings, model, packed, out, minutes, resume=resume)
-    tuned, steps = average_of(checkpoint, model.config)
-    own = {"recipe": settings.model_dump(mode="json"), "steps": steps, "minutes": minutes}
-    save_weights(tuned, facts | {"finetuning": own}, out / "weights.pt")
+    origin = {"started_from": named(weights)}
+    if "finetuning" not in facts:
+        keep(weights, out / FIRST)
+    kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
+    finetune(settings, model, packed, out, minutes, resume=resume, watchers=[kept])
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
 
 
-def main(arguments: list[str]) -> int | None:
+def keep(weights: Path, copy: Path) -> None:
+    """Copy first-stage weights, byte for byte: what comes after them can be made again."""
+    if weights.resolve() != copy.resolve():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, copy)
+
+
+def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic finetune`` does."""
-    app(arguments, prog_name="trellic finetune", standalone_mode=False)
-    return 0
+    return call(app, arguments, "trellic finetune")

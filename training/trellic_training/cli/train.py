@@ -9,11 +9,13 @@ import torch
 import typer
 
 from trellic.errors import BadParameter
+from trellic_training.data.files import sha256_of
 from trellic_training.data.photos import MIN_SIDE, PackedPhotos, pack
-from trellic_training.models.weights import average_of, save_weights
-from trellic_training.recipes.codec import Recipe, kind_of, load_recipe
+from trellic_training.recipes.codec import kind_of, load_recipe
 from trellic_training.stages.end_to_end import train
+from trellic_training.stages.keeping import WeightsFile
 from trellic_training.stages.learning_curve import LearningCurve
+from trellic_training.stages.stopping import Interrupted
 
 CURVE_EVERY = 500  # steps
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -36,7 +38,8 @@ def train_command(
 ) -> None:
     """Train end to end; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export).
 
-    Validation photos' bits and PSNR over time go to ``curve.csv``.
+    Bits and quality of validation photos over time go to ``curve.csv``. Ctrl-C and SIGTERM end a
+    run after its next step, with everything saved; --resume then goes on where its schedule was.
 
     A recipe of the kind "universal" trains many small models instead, and leaves a report.
     """
@@ -50,8 +53,9 @@ def train_command(
     settings = load_recipe(path)
     packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", CURVE_EVERY)
-    checkpoint = train(settings, packed, out, minutes, resume=resume, watchers=[curve])
-    export_weights(settings, checkpoint, out / "weights.pt", minutes)
+    origin = {} if resume is None else {"started_from": named(resume)}
+    kept = WeightsFile(out / "weights.pt", lambda run: run | origin)
+    train(settings, packed, out, minutes, resume=resume, watchers=[curve, kept])
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
 
 
@@ -69,11 +73,9 @@ def _train_universal(
     typer.echo(run_universal(load_universal_recipe(recipe), data, out, minutes))
 
 
-def export_weights(recipe: Recipe, checkpoint: Path, out: Path, minutes: float) -> None:
-    """Write the averaged weights of a checkpoint, with what is known of its run."""
-    model, steps = average_of(checkpoint, recipe.model)
-    facts = {"recipe": recipe.model_dump(mode="json"), "steps": steps, "minutes": minutes}
-    save_weights(model, facts, out)
+def named(path: Path) -> dict[str, str]:
+    """Return what facts say of a file that a run starts from."""
+    return {"file": path.name, "sha256": sha256_of(path)}
 
 
 def shipped_recipe(recipe: Path) -> Path:
@@ -101,7 +103,16 @@ def packed_photos(photos: Path, out: Path, crop: int = MIN_SIDE) -> Path:
     return packed
 
 
-def main(arguments: list[str]) -> int | None:
+def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic train`` does."""
-    app(arguments, prog_name="trellic train", standalone_mode=False)
+    return call(app, arguments, "trellic train")
+
+
+def call(command: typer.Typer, arguments: list[str], name: str) -> int:
+    """Run a command; returns its exit code, which tells of a signal as shells do."""
+    try:
+        command(arguments, prog_name=name, standalone_mode=False)
+    except Interrupted as stop:
+        typer.echo(str(stop), err=True)
+        return 128 + stop.signum
     return 0

@@ -1,11 +1,20 @@
-"""Files of `torch.save` that come from outside."""
+"""Files of `torch.save`: the one place where they are read and written.
+
+Such files are pickles, and a pickle can run any code. Only tensors and plain values are read
+(``weights_only``); a file with anything else is refused, and nothing of it is run.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import PickleError
+from typing import Any
+
+import torch
 
 from trellic.errors import BadParameter
 
@@ -29,7 +38,28 @@ def reading(path: Path, fault: str) -> Iterator[None]:
     try:
         yield
     except PickleError as error:  # torch's advice, to load it unsafely, is left out
-        raise BadParameter(f"{path} {fault} (no file of torch.save)") from error
+        code = "GLOBAL" in str(error)  # of a pickle: a function or class by its name
+        what = "it holds objects that would run code" if code else "no file of torch.save"
+        raise BadParameter(f"{path} {fault} ({what})") from error
     except BROKEN as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadParameter(f"{path} {fault} ({what})") from error
+
+
+def load(path: Path) -> Any:
+    """Read tensors and plain values onto the CPU; use it within `reading`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values; who reads the path sees the old file or the new one whole."""
+    part = path.with_name(f"{path.name}.part")
+    torch.save(content, part)
+    part.replace(path)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -88,13 +88,11 @@ class PackedPhotos:
     Raises
     ------
     BadParameter
-        When all photos belong to the validation split.
+        When all photos belong to the validation split, or the folder is none of `pack`.
     """
 
     def __init__(self, folder: Path) -> None:
-        entries = json.loads((folder / "photos.json").read_text())
-        self.pixels: Pixels = np.memmap(folder / "photos.bin", np.uint8, "r")
-        photos = [Photo(**entry) for entry in entries]
+        photos, self.pixels = _read(folder)
         self.training = [p for p in photos if not p.validation]
         self.validation = [p for p in photos if p.validation]
         if not self.training:
@@ -171,6 +169,21 @@ class PackedPhotos:
         return torch.from_numpy(out), torch.tensor([places[photo.source] for photo in chosen])
 
 
+def _read(folder: Path) -> tuple[list[Photo], Pixels]:
+    """Return the photos of a packed folder, each of which lies within the pixels."""
+    try:
+        photos = [Photo(**entry) for entry in json.loads((folder / "photos.json").read_text())]
+        pixels: Pixels = np.memmap(folder / "photos.bin", np.uint8, "r")
+        ends = [(p.offset, p.offset + p.height * p.width * 3) for p in photos]
+        if any(not 0 <= first < last <= len(pixels) for first, last in ends):
+            raise ValueError("photos.bin does not hold what photos.json names")
+    except (OSError, TypeError, ValueError) as error:
+        raise BadParameter(
+            f"{folder} is no folder of packed photos ({error})", remedy="pack the photos anew"
+        ) from error
+    return photos, pixels
+
+
 class DeviceCrops:
     """Random crops cut on the device that holds all training photos: for GPUs.
 
@@ -186,6 +199,7 @@ class DeviceCrops:
 
     def __init__(self, photos: PackedPhotos, device: torch.device, seed: int) -> None:
         self.pixels = torch.from_numpy(np.array(photos.pixels)).to(device).view(-1, 3)
+        self.fitting: dict[int, torch.Tensor] = {}  # cumulative weights, for each size of crops
         rows = [(p.offset // 3, p.height, p.width) for p in photos.training]
         self.place = torch.tensor(rows, device=device)
         self.weights = torch.from_numpy(photos.weights).to(device)
@@ -199,10 +213,10 @@ class DeviceCrops:
         BadParameter
             When no photo is as large as a crop.
         """
-        fits = (self.place[:, 1:] >= size).all(1)
-        if not bool(fits.any()):
-            raise BadParameter(f"no photo has {size} pixels a side", remedy="choose smaller crops")
-        drawn = torch.multinomial(self.weights * fits, batch, True, generator=self.generator)
+        if size not in self.fitting:
+            self.fitting[size] = self._fitting(size)
+        random = torch.rand(batch, device=self.place.device, generator=self.generator)
+        drawn = torch.searchsorted(self.fitting[size], random.double(), right=True)
         offset, height, width = self.place[drawn].T[:, :, None, None]
         y, x = self._start(height - size + 1), self._start(width - size + 1)
         down, across = torch.meshgrid(*[torch.arange(size, device=y.device)] * 2, indexing="ij")
@@ -210,6 +224,14 @@ class DeviceCrops:
         row, column = torch.where(turn, across, down), torch.where(turn, down, across)
         column = torch.where(flip, size - 1 - column, column)
         return self.pixels[offset + (y + row) * width + x + column]
+
+    def _fitting(self, size: int) -> torch.Tensor:
+        """Cumulative weights of the photos that are large enough; 0 more for the others."""
+        fits = (self.place[:, 1:] >= size).all(1)
+        if not bool(fits.any()):
+            raise BadParameter(f"no photo has {size} pixels a side", remedy="choose smaller crops")
+        weights = (self.weights * fits).cumsum(0)
+        return weights / weights[-1]
 
     def _start(self, count: torch.Tensor) -> torch.Tensor:
         """Return uniform integers under `count`, which is int64 and keeps its shape."""

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from trellic.errors import BadParameter
 from trellic.model.channels import Group
-from trellic_training.data.files import reading
+from trellic_training.data.files import load, reading
 from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
 from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
 from trellic_training.models.hyperprior import (
@@ -50,7 +50,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         When the file holds no weights.
     """
     with reading(path, "is no CompressAI checkpoint"):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load(path)
     for key in ("state_dict", "network"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
 
 from trellic.model.channels import Layout
-from trellic_training.data.files import reading
+from trellic_training.data.files import load, reading, save
 from trellic_training.models.decoders import Sizes
 from trellic_training.models.transforms import Chain
 
@@ -55,7 +54,7 @@ def save_decoder(decoder: TrainedDecoder, path: Path) -> None:
         "facts": decoder.facts,
         "state": {n: value.half() for n, value in decoder.network.state_dict().items()},
     }
-    torch.save(content, path)
+    save(content, path)
 
 
 def load_decoder(path: Path) -> TrainedDecoder:
@@ -67,7 +66,7 @@ def load_decoder(path: Path) -> TrainedDecoder:
         When the file is something else, or of another version.
     """
     with reading(path, "holds no decoder"):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load(path)
         if not isinstance(content, dict) or content.get("trellic_decoder") != VERSION:
             raise ValueError(f"no decoder of version {VERSION}")
         sizes = SIZES.validate_python(content["sizes"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trellic_training.data.files import reading
+from trellic_training.data.files import load, reading, save
 from trellic_training.models.hyperprior import HyperpriorConfig, HyperpriorModel
 from trellic_training.models.photo import ModelConfig, PhotoModel
 
@@ -27,7 +27,7 @@ def save_weights(model: PhotoModel, facts: dict[str, Any], path: Path) -> None:
     """
     free = () if isinstance(model, HyperpriorModel) else ("g_a.", "g_s.", "h_a.")
     state = {
-        name: value.to(torch.float16) if name.startswith(free) else value.clone()
+        name: value.to("cpu", torch.float16) if name.startswith(free) else value.cpu().clone()
         for name, value in model.state_dict().items()
     }
     content = {
@@ -36,7 +36,7 @@ def save_weights(model: PhotoModel, facts: dict[str, Any], path: Path) -> None:
         "facts": facts,
         "state": state,
     }
-    torch.save(content, path)
+    save(content, path)
 
 
 def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
@@ -48,7 +48,7 @@ def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
         When the file is something else, or of another version.
     """
     with reading(path, "is no Trellic checkpoint"):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load(path)
         if not isinstance(content, dict) or content.get("trellic_weights") != VERSION:
             raise ValueError(f"no weights of version {VERSION}")
         model = _make(_config(content["config"]))
@@ -70,14 +70,21 @@ def _make(config: ModelConfig) -> PhotoModel:
 
 
 def average_of(checkpoint: Path, config: ModelConfig) -> tuple[PhotoModel, int]:
-    """Averaged model and number of steps of a Lightning checkpoint of the first stage."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    """Averaged model and number of steps of a Lightning checkpoint.
+
+    Raises
+    ------
+    BadParameter
+        When the file is something else, or of another model.
+    """
     prefix = "ema.module."
-    state = {
-        name.removeprefix(prefix): value
-        for name, value in content["state_dict"].items()
-        if name.startswith(prefix)
-    }
-    model = _make(config)
-    model.load_state_dict(state)
-    return model, int(content["global_step"])
+    with reading(checkpoint, "is no checkpoint of such a model"):
+        content = load(checkpoint)
+        state = {
+            name.removeprefix(prefix): value
+            for name, value in content["state_dict"].items()
+            if name.startswith(prefix)
+        }
+        model = _make(config)
+        model.load_state_dict(state)
+        return model, int(content["global_step"])

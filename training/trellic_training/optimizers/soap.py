@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 SIDES = ("left", "right")
+TINY = 1e-30
+SHIFTS = (1e-5, 1e-5, 1e-6, 0.0)  # of unit columns' products, pass by pass
 
 
 class Soap(torch.optim.Optimizer):
@@ -51,8 +53,11 @@ class Soap(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            due = []
             for shape, members in self._cohorts(group["params"]).items():
-                self._move(group, shape[1:], members)
+                if self._move(group, shape[1:], members):
+                    due.append(self.state[members[0]])
+            _renew(due)
         return loss
 
     def _cohorts(self, parameters: list[Tensor]) -> dict[tuple[int, ...], list[Tensor]]:
@@ -72,17 +77,20 @@ class Soap(torch.optim.Optimizer):
             cohorts[self.state[p]["leader"], *shape].append(p)
         return cohorts
 
-    def _move(self, group: dict[str, Any], shape: tuple[int, ...], members: list[Tensor]) -> None:
-        """Make one step of a cohort; who has no gradient now stays where it is."""
+    def _move(self, group: dict[str, Any], shape: tuple[int, ...], members: list[Tensor]) -> bool:
+        """Make one step of a cohort; who has no gradient now stays where it is.
+
+        Returns whether its bases are due to be renewed.
+        """
         if all(p.grad is None for p in members):
-            return
+            return False
         gradient = torch.stack(
             [p.new_zeros(shape) if p.grad is None else p.grad.reshape(shape) for p in members]
         )
         state = self.state[members[0]]
         if "step" not in state:
             self._begin(state, group, gradient)
-            return
+            return False
         state["step"] += 1
         beta = group["beta"]
         turned = _turn(gradient, state)
@@ -91,13 +99,14 @@ class Soap(torch.optim.Optimizer):
         update = _turn_back(state["mean"] / (state["square"].sqrt() + group["eps"]), state)
         forgotten = beta ** state["step"]
         size = group["lr"] * (1 - forgotten) ** 0.5 / (1 - forgotten)
-        for p, change in zip(members, update, strict=True):
-            if p.grad is not None:
-                p.sub_(change.reshape(p.shape), alpha=size)
+        moved = [pair for pair in zip(members, update, strict=True) if pair[0].grad is not None]
+        targets = [_as_matrix(p, shape) for p, _ in moved]
+        pairs = zip(targets, moved, strict=True)
+        changes = [change.reshape(target.shape) for target, (_, change) in pairs]
+        torch._foreach_sub_(targets, changes, alpha=size)
         for side, outer in _outer_products(gradient, state).items():
             state[f"{side}_moment"].lerp_(outer, 1 - beta)
-        if state["step"] % group["every"] == 0:
-            _renew(state)
+        return bool(state["step"] % group["every"] == 0)
 
     def _begin(self, state: dict[str, Any], group: dict[str, Any], gradient: Tensor) -> None:
         state["step"] = 0
@@ -125,6 +134,14 @@ def _matrix_shape(p: Tensor) -> tuple[int, ...]:
     return (p.numel(),) if p.ndim < 2 else (p.shape[0], p[0].numel())
 
 
+def _as_matrix(p: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """View a parameter as a matrix, where its memory lies so: then all go in one operation."""
+    try:
+        return p.view(shape)
+    except RuntimeError:  # a kernel of several taps, channels last
+        return p
+
+
 def _turn(matrices: Tensor, state: dict[str, Any]) -> Tensor:
     """Into the eigenbases."""
     if "left_basis" in state:
@@ -146,18 +163,53 @@ def _outer_products(gradient: Tensor, state: dict[str, Any]) -> dict[str, Tensor
     return {side: _outer(gradient, side) for side in SIDES if f"{side}_moment" in state}
 
 
-def _renew(state: dict[str, Any]) -> None:
-    """One power iteration of each basis; moments of the gradient follow it."""
-    mean = _turn_back(state["mean"], state)
-    for axis, side in enumerate(SIDES, start=1):
-        if f"{side}_basis" not in state:
-            continue
-        basis = state[f"{side}_basis"]
-        product = state[f"{side}_moment"] @ basis
+def _renew(states: list[dict[str, Any]]) -> None:
+    """One power iteration of each basis; moments of the gradient follow it.
+
+    Bases of one size are renewed together, whatever the shapes that they belong to.
+    """
+    means = [_turn_back(state["mean"], state) for state in states]
+    sizes: dict[int, list[tuple[dict[str, Any], str]]] = defaultdict(list)
+    for state in states:
+        for side in SIDES:
+            if f"{side}_basis" in state:
+                sizes[state[f"{side}_basis"].shape[-1]].append((state, side))
+    for places in sizes.values():
+        basis = torch.cat([state[f"{side}_basis"] for state, side in places])
+        product = torch.cat([state[f"{side}_moment"] for state, side in places]) @ basis
         order = (basis * product).sum(1).argsort(descending=True)
-        state["square"] = _permuted(state["square"], order, axis)
-        state[f"{side}_basis"] = torch.linalg.qr(_permuted(product, order, 2))[0]
-    state["mean"] = _turn(mean, state)
+        renewed = _renewed(_permuted(product, order, 2), _permuted(basis, order, 2))
+        counts = [len(state[f"{side}_basis"]) for state, side in places]
+        parts = zip(places, torch.split(renewed, counts), torch.split(order, counts), strict=True)
+        for (state, side), own, mine in parts:
+            state["square"] = _permuted(state["square"], mine, 1 + SIDES.index(side))
+            state[f"{side}_basis"] = own
+    for state, mean in zip(states, means, strict=True):
+        state["mean"] = _turn(mean, state)
+
+
+def _renewed(columns: Tensor, basis: Tensor) -> Tensor:
+    """Return orthonormal columns by what is faster: QR on a CPU, Cholesky factors elsewhere."""
+    if columns.device.type == "cpu":
+        vectors: Tensor = torch.linalg.qr(columns)[0]
+        return vectors
+    return orthonormal(columns, basis)
+
+
+def orthonormal(columns: Tensor, otherwise: Tensor) -> Tensor:
+    """Make columns orthonormal, from the first on, as QR does: (..., n, n).
+
+    By Cholesky factors of their products (shifted CholeskyQR, Fukaya et al. 2020): all matrices in
+    a few operations, where QR takes them one by one on a GPU. A matrix for which that fails gets
+    ``otherwise``; nothing is asked of the device.
+    """
+    result: Tensor = columns / columns.norm(dim=-2, keepdim=True).clamp_min(TINY)
+    unit = torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)
+    for shift in SHIFTS:
+        factor, fault = torch.linalg.cholesky_ex(result.mT @ result + shift * unit)
+        solved = torch.linalg.solve_triangular(factor.mT, result, upper=True, left=False)
+        result = torch.where((fault == 0)[..., None, None], solved, otherwise)
+    return result
 
 
 def _permuted(matrices: Tensor, order: Tensor, axis: int) -> Tensor:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from trellic.errors import BadParameter
 from trellic_training.models.photo import ModelConfig
 from trellic_training.models.proxies import ProxyName
+from trellic_training.recipes.distortion import Mixture
 
 
 class Phase(BaseModel):
@@ -40,7 +41,7 @@ def check_crops(phases: Sequence[Phase], multiple: int) -> None:
 
 
 class Schedule(BaseModel):
-    """What every stage is told: its optimizer, and how much each quality counts.
+    """What every stage is told: its optimizer, what counts as distortion, and how much.
 
     ``lmbda`` is the weight of the mean squared error (on the 0..255 scale) against bits per pixel,
     geometric in the quality between its two ends.
@@ -58,6 +59,8 @@ class Schedule(BaseModel):
     autocast: bool = True
     lmbda: tuple[float, float] = (0.0006, 0.2)
     weight_exponent: float = Field(-0.5, description="weight of a sample: lmbda to this power")
+    distortion: Mixture = Mixture()
+    cutouts: float = Field(0.0, ge=0, le=1, description="share of crops on pure white or black")
 
 
 class Recipe(Schedule):
@@ -74,6 +77,7 @@ class Recipe(Schedule):
     @model_validator(mode="after")
     def _crops_fit_the_model(self) -> Recipe:
         check_crops(self.phases, self.model.hyper_stride)
+        self.distortion.check_sides(phase.crop for phase in self.phases)
         return self
 
     def lmbda_at(self, quality: float) -> float:
@@ -140,6 +144,11 @@ class QuantizedRecipe(Schedule):
         QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s+entropy"),
     )
 
+    @model_validator(mode="after")
+    def _crops_fit_the_measures(self) -> QuantizedRecipe:
+        self.distortion.check_sides(phase.crop for phase in self.phases)
+        return self
+
     @property
     def trains_entropy(self) -> bool:
         """Whether any phase trains the entropy networks."""
@@ -150,6 +159,11 @@ class QuantizedRecipe(Schedule):
         return next((p for p in self.phases if share < p.until), self.phases[-1])
 
 
+COMMANDS = {  # that a recipe's class is for
+    "Recipe": "trellic train",
+    "QuantizedRecipe": "trellic finetune",
+    "Family": "trellic finetune --add-decoder",
+}
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
@@ -171,12 +185,27 @@ def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     BadParameter
         When the file is no YAML, or a field is unknown, missing or out of range.
     """
+    fields = _read(path)
     try:
-        return kind.model_validate(_read(path))
+        return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise BadParameter(f"recipe {path}: {where}: {first['msg']}") from error
+        meant = _command(fields)
+        other = meant is not None and COMMANDS.get(kind.__name__, meant) != meant
+        remedy = f"it looks like a recipe for {meant}" if other else ""
+        raise BadParameter(f"recipe {path}: {where}: {first['msg']}", remedy=remedy) from error
+
+
+def _command(fields: object) -> str | None:
+    """Return the command that a recipe seems to be for."""
+    if not isinstance(fields, dict):
+        return None
+    if "decoders" in fields:
+        return COMMANDS["Family"]
+    if "model" in fields or "kind" in fields:
+        return COMMANDS["Recipe"]
+    return COMMANDS["QuantizedRecipe"] if "quantizers" in fields else None
 
 
 def kind_of(path: Path) -> str | None:
@@ -188,5 +217,7 @@ def kind_of(path: Path) -> str | None:
 def _read(path: Path) -> object:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadParameter(f"recipe {path} cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadParameter(f"recipe {path} is no YAML ({error})") from error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trellic.errors import BadParameter
 from trellic_training.models.decoders import ClassifierSizes, Sizes
 from trellic_training.recipes.codec import Kind, QuantizedPhase, Schedule, load_as
+from trellic_training.recipes.distortion import Mixture
 
 
 class Adversary(BaseModel):
@@ -51,6 +52,13 @@ class DecoderRecipe(Schedule):
     phases: tuple[QuantizedPhase, ...] = (
         QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s", reuse=12),
     )
+
+    @model_validator(mode="after")
+    def _crops_fit_the_measures(self) -> DecoderRecipe:
+        self.distortion.check_sides(phase.crop // self.network.scale for phase in self.phases)
+        if self.distortion != Mixture() and (self.adversary or self.labels):
+            raise ValueError("a decoder with an adversary, or of labels, has no distortion")
+        return self
 
     @property
     def least_crop(self) -> int:

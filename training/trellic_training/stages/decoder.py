@@ -8,16 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trellic_training.data.pool import Batch
+from trellic_training.losses.eye import decibels, squared_error
 from trellic_training.models.transforms import Chain
+from trellic_training.pixels import to_network
 from trellic_training.recipes.decoder import DecoderRecipe
-from trellic_training.stages.end_to_end import PIXEL_RANGE, to_network
 from trellic_training.stages.stage import Stage
 
 
 class DecoderStage(Stage[DecoderRecipe, Chain]):
-    """Minimise the weighted squared error of a decoder's pictures.
+    """Minimise the weighted distortion of a decoder's pictures.
 
-    With ``distill``, also the error against the bundle's own decoder: what that one makes of the
+    With ``distill``, also that against the bundle's own decoder: what that one makes of the
     latents is smoother than the photo, and tells a small network sooner where to go.
     """
 
@@ -25,20 +26,20 @@ class DecoderStage(Stage[DecoderRecipe, Chain]):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of `Samples`."""
-        loss = self.distortion(batch)
+        loss = self.lost(batch)
         self.log("loss", loss, prog_bar=True)
         return loss
 
-    def distortion(self, batch: Batch) -> Tensor:
-        """Weighted squared error of a batch."""
-        x_hat = self.decode(batch)
-        mse = error = squared_error(x_hat, self.target(batch["x"]))
+    def lost(self, batch: Batch) -> Tensor:
+        """Weighted distortion of a batch."""
+        x_hat, x, quality = self.decode(batch), self.target(batch["x"]), batch["quality"]
+        lmbda, weight = self.weights_of_quality(quality)
+        lost = self.distortion(x_hat, x, quality, lmbda)
         if "teacher" in batch:
             teacher = self.target(batch["teacher"])
-            error = error + self.recipe.distill * squared_error(x_hat, teacher)
-        self.log("psnr", decibels(mse), prog_bar=True)
-        lmbda, weight = self.weights_of_quality(batch["quality"])
-        loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * error).mean()
+            lost = lost + self.recipe.distill * self.distortion(x_hat, teacher, quality, lmbda)
+        self.log("psnr", decibels(squared_error(x_hat.detach(), x)), prog_bar=True)
+        loss: Tensor = (weight * lost).mean()
         return loss
 
     def decode(self, batch: Batch) -> Tensor:
@@ -96,14 +97,3 @@ class LabelStage(DecoderStage):
             for batch in self.validation
         ]
         return {"validation_accuracy": float(torch.stack(right).mean())}
-
-
-def squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared error of each picture: (N,)."""
-    error: Tensor = (a - b).square().mean((1, 2, 3))
-    return error
-
-
-def decibels(mse: Tensor) -> Tensor:
-    """Mean PSNR of pictures whose range is 1."""
-    return -10 * mse.clamp_min(1e-9).log10().mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import lightning
@@ -16,8 +17,10 @@ from trellic_training.recipes.codec import check_crops
 from trellic_training.recipes.decoder import DecoderRecipe
 from trellic_training.stages.decoder import DecoderStage, LabelStage
 from trellic_training.stages.perceptual import PerceptualStage
+from trellic_training.stages.reference import measured_reference, reference_of
 from trellic_training.stages.samples import BundleQuantizer, LabelledSamples, Samples, SampleStream
-from trellic_training.stages.stage import Clock, make_trainer, run
+from trellic_training.stages.stage import Clock
+from trellic_training.stages.trainer import make_trainer, run
 
 
 def train_decoder(
@@ -52,7 +55,7 @@ def train_decoder(
     ------
     BadParameter
         When crops do not fit the model's strides, or the photos of a decoder of labels are no
-        labelled set of one size.
+        labelled set of one size, or the recipe's distortion names no reference curve.
     """
     plane, pack = bundle.manifest.layout.plane(1, 1), PackedPhotos(photos)
     check_crops(recipe.phases, plane.hyper_stride)
@@ -66,6 +69,9 @@ def train_decoder(
     start = {name: value.clone() for name, value in decoder.state_dict().items()}
     model = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = stage_of(recipe)(recipe, clock, model)
+    if recipe.distortion.needs_reference:
+        measured = partial(measured_reference, None, None, torch.empty(0))
+        stage.distortion.follow(reference_of(recipe.distortion, out, resume, measured))
     stage.validation = samples.validation(recipe.phases[-1].crop)
     stream = SampleStream(samples, clock, lambda: stage.global_step, progress=progress)
     trainer = make_trainer(out, steps=steps, progress=progress, accelerator="cpu")

@@ -13,14 +13,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import DeviceCrops, PackedPhotos
+from trellic_training.losses.eye import decibels, squared_error
 from trellic_training.models.grow import grown
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.weights import load_weights
+from trellic_training.pixels import to_network
 from trellic_training.recipes.codec import QuantizedRecipe, Recipe
-from trellic_training.stages.stage import Clock, Stage, make_trainer, run
+from trellic_training.stages.reference import measured_reference, reference_of
+from trellic_training.stages.stage import Clock, Stage
+from trellic_training.stages.trainer import make_trainer, run
+from trellic_training.stages.validation import PHOTOS, validation_crops
 
-PIXEL_RANGE = 255.0
 START_CROPS, START_SIZE = 400, 128  # at most: what the principal components are taken from
 
 
@@ -50,11 +55,11 @@ class CropStream(IterableDataset[Tensor]):
             crops = DeviceCrops(self.photos, self.device, int(rng.integers(2**62))).crops
         while True:
             phase = self.recipe.phase_at(self.clock.share())
-            yield crops(phase.batch, phase.crop)
+            yield cut_out(crops(phase.batch, phase.crop), self.recipe.cutouts)
 
 
 class EndToEnd(Stage[Recipe, PhotoModel]):
-    """Minimise bits per pixel plus ``lmbda`` times squared error, at random qualities."""
+    """Minimise bits per pixel plus the recipe's distortion, at random qualities."""
 
     def __init__(self, recipe: Recipe, clock: Clock) -> None:
         model = PhotoModel(recipe.model)
@@ -71,20 +76,14 @@ class EndToEnd(Stage[Recipe, PhotoModel]):
         output = self.model(x, quality, autocast=self.recipe.autocast)
         pixels = x.shape[2] * x.shape[3]
         bpp = (output.y_bits + output.z_bits) / pixels
-        mse = (output.x_hat - x).square().mean((1, 2, 3))
         lmbda, weight = self.weights_of_quality(quality)
-        loss: Tensor = (weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()
+        distortion = self.distortion(output.x_hat, x, quality, lmbda)
+        loss: Tensor = (weight * (bpp + distortion)).mean()
         self.log("loss", loss, prog_bar=True)
         self.log("bpp", bpp.mean(), prog_bar=True)
-        self.log("psnr", -10 * mse.log10().mean(), prog_bar=True)
+        self.log("psnr", decibels(squared_error(output.x_hat.detach(), x)), prog_bar=True)
         self.log("z_share", output.z_bits.sum() / (output.y_bits + output.z_bits).sum())
         return loss
-
-
-def to_network(batch: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1/2, 1/2], channels last in memory."""
-    x = batch.permute(0, 3, 1, 2).float() / PIXEL_RANGE - 0.5
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def sample_quality(count: int, device: torch.device) -> Tensor:
@@ -94,12 +93,24 @@ def sample_quality(count: int, device: torch.device) -> Tensor:
     return torch.where(wide, 1 + 99 * u, 15 + 70 * u)
 
 
-def _start(module: EndToEnd, pack: PackedPhotos, resume: Path | None) -> str | None:
-    """Set the weights to start from; returns the checkpoint that Lightning is to restore."""
-    if resume is not None and resume.suffix != ".pt":
-        return str(resume)
+def _start(module: EndToEnd, pack: PackedPhotos, out: Path, resume: Path | None) -> Path | None:
+    """Set the weights to start from, and the curve that the distortion follows.
+
+    Returns the checkpoint that Lightning is to restore.
+    """
+    weights = resume if resume is not None and resume.suffix == ".pt" else None
+    trained, facts = (None, {}) if weights is None else load_weights(weights)
+    mixture = module.recipe.distortion
+    if mixture.needs_reference:
+        lmbda = facts.get("recipe", {}).get("lmbda")
+        crops = validation_crops(pack, PHOTOS)
+        measured = partial(measured_reference, trained, lmbda, crops)
+        module.distortion.follow(reference_of(mixture, out, resume, measured))
+    if resume is not None and weights is None:
+        return resume
+    if facts.get("recipe") == module.recipe.model_dump(mode="json"):  # an unfinished run of it
+        module.clock.go_on(facts.get("share", 0.0), facts.get("minutes", 0.0))
     model = module.model
-    trained = None if resume is None else load_weights(resume)[0]
     if trained is None or trained.config != model.config:
         rng = np.random.default_rng(module.recipe.seed)
         size = min(START_SIZE, max(phase.crop for phase in module.recipe.phases))
@@ -132,16 +143,24 @@ def train(
     minutes : time budget; learning rate and crop sizes follow it
     steps : stop at this step, counted from the first run on, if the time is not up before
     resume : checkpoint of an earlier run (``.ckpt``: optimizer state and step count go on), or
-        weights alone (``.pt``: the optimizer warms up anew)
+        weights alone (``.pt``: the optimizer warms up anew). The schedule goes on where a run of
+        this recipe was, if its time was not used up
     stage : what is trained and how, for variants
     now : the clock that counts the minutes, in seconds
     watchers : callbacks that look on
+
+    Raises
+    ------
+    BadParameter
+        When photos, or what to resume from, are missing or wrong.
+    Interrupted
+        When a signal stopped the run, which is saved then.
     """
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes, now)
     module = stage(recipe, clock)
     pack = PackedPhotos(photos)
-    checkpoint = _start(module, pack, resume)
+    checkpoint = _start(module, pack, out, resume)
     module.started()
     module.to(memory_format=torch.channels_last)
     trainer = make_trainer(out, steps=steps, progress=progress, watchers=watchers)

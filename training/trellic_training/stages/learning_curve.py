@@ -6,106 +6,94 @@ import csv
 from pathlib import Path
 
 import lightning
-import numpy as np
-import torch
 from torch import Tensor
 
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.photo import PhotoModel
-from trellic_training.stages.end_to_end import EndToEnd, to_network
+from trellic_training.stages.end_to_end import EndToEnd
+from trellic_training.stages.validation import PHOTOS, QUALITIES, coded, validation_crops
 
-QUALITIES = (5.0, 20.0, 40.0, 60.0, 80.0, 95.0)
-COLUMNS = ("step", "minutes", "quality", "bpp", "psnr")
-SIDE, BATCH = 256, 8
-PHOTOS = 16  # at most; more would cost more than a few percent of the time
+COLUMNS = ("step", "minutes", "quality", "bpp", "psnr", "ssimulacra2", "ms_ssim", "jod")
 
 
 class LearningCurve(lightning.Callback):
-    """Appends a point of every quality to a file, each so many steps and at the end.
+    """Appends a point of every quality to a file: at the start, after a minute, each so many steps.
+
+    And at the end.
 
     Parameters
     ----------
     pack : of which the validation photos are used; nothing is written if none is large enough
-    path : of the CSV file, with the columns ``step, minutes, quality, bpp, psnr``. Minutes are
-        those of training, over all runs that wrote to it; bits are the model's own estimate, with
-        plain rounding
+    path : of the CSV file, with the columns `COLUMNS`. Minutes are those of training, over all runs
+        that wrote to it; bits are the model's own estimate, with plain rounding. A file that older
+        versions began keeps its columns
     every : steps
     """
 
     def __init__(self, pack: PackedPhotos, path: Path, every: int) -> None:
         self.crops = validation_crops(pack, PHOTOS)
         self.path, self.every = path, every
-        self.before = _last_minutes(path)
-        self.written = -1
+        self.before, self.written = _last(path)
+        self.first = True  # minute
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Write points of what the run starts from; the clock does not run yet."""
+        self._write(trainer, module, 0.0)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object
     ) -> None:
         """Write points when they are due."""
-        if trainer.global_step % self.every == 0:
-            self._write(trainer, module)
+        spent = module.clock.minutes() if isinstance(module, EndToEnd) else 0.0
+        if trainer.global_step % self.every == 0 or (self.first and spent >= 1):
+            self.first = False
+            self._write(trainer, module, spent)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Write the last points."""
-        self._write(trainer, module)
+        if isinstance(module, EndToEnd):
+            self._write(trainer, module, module.clock.minutes())
 
-    def _write(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def _write(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, spent: float
+    ) -> None:
         if self.written == trainer.global_step or not len(self.crops):
             return
         if not isinstance(module, EndToEnd):
             raise TypeError(f"a learning curve of {type(module).__name__}")
         self.written = trainer.global_step
-        minutes = f"{self.before + module.clock.minutes():.2f}"
+        minutes = f"{self.before + spent:.2f}"
         crops = self.crops.to(module.device)
         append_points(self.path, self.written, minutes, module.average.eval(), crops)
 
 
 def append_points(path: Path, step: int, minutes: str, model: PhotoModel, crops: Tensor) -> None:
     """Measure a model at every quality, and append the points to a learning curve's file."""
-    new = not path.exists()
+    rows = []
+    for quality in QUALITIES:
+        found = {name: f"{value:.5f}" for name, value in coded(model, crops, quality).items()}
+        rows.append({"step": step, "minutes": minutes, "quality": f"{quality:g}", **found})
+    columns = _columns(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(COLUMNS)
-        for quality in QUALITIES:
-            bpp, psnr = coded(model, crops, quality)
-            writer.writerow([step, minutes, f"{quality:g}", f"{bpp:.5f}", f"{psnr:.4f}"])
+        writer = csv.DictWriter(file, columns or COLUMNS, extrasaction="ignore")
+        if not columns:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
-def _last_minutes(path: Path) -> float:
+def _columns(path: Path) -> list[str] | None:
+    """Columns of a file that is there already."""
     if not path.exists():
-        return 0.0
+        return None
     with path.open(encoding="utf-8", newline="") as file:
-        return max((float(row["minutes"]) for row in csv.DictReader(file)), default=0.0)
+        return next(csv.reader(file), None)
 
 
-def validation_crops(pack: PackedPhotos, count: int | None = None) -> Tensor:
-    """Return the middle of validation photos that are large enough, (N, 3, 256, 256).
-
-    Parameters
-    ----------
-    count : how many, spread evenly over all; None for all
-    """
-    photos = [pack.photo(entry) for entry in pack.validation]
-    photos = [photo for photo in photos if min(photo.shape[:2]) >= SIDE]
-    if not photos:
-        return torch.empty(0, 3, SIDE, SIDE)
-    step = 1 if count is None else max(1, len(photos) // count)
-    crops = []
-    for photo in photos[::step][:count]:
-        top, left = ((side - SIDE) // 2 for side in photo.shape[:2])
-        crops.append(photo[top : top + SIDE, left : left + SIDE])
-    return to_network(torch.from_numpy(np.stack(crops)))
-
-
-@torch.inference_mode()
-def coded(model: PhotoModel, crops: Tensor, quality: float) -> tuple[float, float]:
-    """Return mean bits per pixel and mean PSNR in dB at one quality."""
-    rates, psnrs = [], []
-    for part in torch.split(crops, BATCH):
-        output = model(part, torch.full((len(part),), quality, device=part.device))
-        rates.append((output.y_bits + output.z_bits) / part[0, 0].numel())
-        error = (output.x_hat.clamp(-0.5, 0.5) - part).square().mean((1, 2, 3))
-        psnrs.append(-10 * error.log10())
-    return float(torch.cat(rates).mean()), float(torch.cat(psnrs).mean())
+def _last(path: Path) -> tuple[float, int]:
+    """Minutes and step of the last points of a file."""
+    if not path.exists():
+        return 0.0, -1
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [(float(row["minutes"]), int(row["step"])) for row in csv.DictReader(file)]
+    return max(rows, default=(0.0, -1))

@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from trellic_training.data.pool import Batch
+from trellic_training.losses.eye import squared_error
 from trellic_training.losses.structure import contrast_error, structural_error
 from trellic_training.models.critic import Critic
 from trellic_training.models.transforms import Chain
 from trellic_training.recipes.decoder import Adversary, DecoderRecipe
-from trellic_training.stages.decoder import DecoderStage, squared_error
+from trellic_training.stages.decoder import DecoderStage
 from trellic_training.stages.stage import Clock
 
 FLOORS = {"mse": 4e-6, "structure": 1.0, "contrast": 1e-4}  # of the teacher's errors
@@ -48,7 +49,7 @@ class PerceptualStage(DecoderStage):
         self.log("critic_apart", apart, prog_bar=True)
         return loss
 
-    def distortion(self, batch: Batch) -> Tensor:
+    def lost(self, batch: Batch) -> Tensor:
         """Weighted sum of the relative errors of a batch."""
         x_hat = self.decode(batch)
         return self._weighed(x_hat, self.target(batch["teacher"]), self.target(batch["x"]))

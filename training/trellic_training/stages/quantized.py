@@ -8,7 +8,11 @@ fitted anew every so many steps, and the search goes on with them.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -19,9 +23,12 @@ from torch.utils.data import DataLoader
 
 from trellic.entropy.tables import Tables
 from trellic.latents.quantizer import Quantizer
+from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.data.pool import Pool
+from trellic_training.losses.eye import decibels, squared_error
 from trellic_training.models.photo import PhotoModel
+from trellic_training.pixels import PIXEL_RANGE, to_network
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.loop import (
     LoopQuantizer,
@@ -37,8 +44,12 @@ from trellic_training.recipes.codec import (
     QuantizedRecipe,
     check_crops,
 )
-from trellic_training.stages.end_to_end import PIXEL_RANGE, CropStream, sample_quality, to_network
-from trellic_training.stages.stage import Clock, Stage, make_trainer, run
+from trellic_training.stages.end_to_end import CropStream, sample_quality
+from trellic_training.stages.reference import measured_reference, reference_of
+from trellic_training.stages.stage import Clock, Stage
+from trellic_training.stages.trainer import make_trainer, run
+from trellic_training.stages.validation import PHOTOS
+from trellic_training.stages.validation import validation_crops as middles
 
 FIT_ROUNDS = 3
 POOL_START = 6  # batches for each reuse that the pool is filled with first
@@ -47,7 +58,7 @@ VALIDATION_QUALITIES = (15.0, 40.0, 65.0, 90.0)
 
 
 class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
-    """Minimise the rate-distortion loss of the first stage on quantized latents."""
+    """Minimise rate and the recipe's distortion on quantized latents."""
 
     def __init__(
         self, recipe: QuantizedRecipe, clock: Clock, model: PhotoModel, pack: PackedPhotos
@@ -117,18 +128,18 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         if self.warm % phase.reuse == 0 or not self.pool.holds({"x": crops}):
             self._refill(crops)
         while len(self.pool.samples) < min(self.recipe.pool, POOL_START * phase.reuse * len(crops)):
-            self._refill(self.pack.crops(self.rng, len(crops), phase.crop))  # or few are seen often
+            self._refill(self._fresh(len(crops), phase.crop))  # or few are seen often
         drawn = self.pool.draw(len(crops))
         latents, quality = drawn["latents"].float(), drawn["quality"]
         x_hat = self._decode(latents, quality)
-        mse = (x_hat - to_network(drawn["x"])).square().mean((1, 2, 3))
+        x = to_network(drawn["x"])
         lmbda, weight = self.weights_of_quality(quality)
-        loss: Tensor = (weight * lmbda * PIXEL_RANGE**2 * mse).mean()
+        loss: Tensor = (weight * self.distortion(x_hat, x, quality, lmbda)).mean()
         if self.recipe.identity:
             loss = (
                 loss + self.recipe.identity * (weight * self._moved(x_hat, latents, quality)).mean()
             )
-        self._log(loss, mse)
+        self._log(loss, x_hat, x)
         return loss
 
     def _moved(self, x_hat: Tensor, latents: Tensor, quality: Tensor) -> Tensor:
@@ -146,6 +157,10 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         pixels = x_hat.shape[2] * x_hat.shape[3]
         return moved.square().sum((1, 2, 3)) / pixels
 
+    def _fresh(self, count: int, size: int) -> Tensor:
+        """Random crops, uint8, as the stream has them."""
+        return cut_out(self.pack.crops(self.rng, count, size), self.recipe.cutouts)
+
     def _refill(self, crops: Tensor) -> None:
         done = self._quantize(to_network(crops), sixteenths(len(crops)))
         latents = latents_for_synthesis(done).half()
@@ -159,10 +174,10 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         coded, charged = self.quantizer.bits(batch, mean, index)
         pixels = x.shape[2] * x.shape[3]
         x_hat = self._decode(latents_for_synthesis(batch, mean), batch.quality)
-        mse = (x_hat - x).square().mean((1, 2, 3))
         lmbda, weight = self.weights_of_quality(quality)
-        loss: Tensor = (weight * (charged / pixels + lmbda * PIXEL_RANGE**2 * mse)).mean()
-        self._log(loss, mse)
+        lost = self.distortion(x_hat, x, quality, lmbda)
+        loss: Tensor = (weight * (charged / pixels + lost)).mean()
+        self._log(loss, x_hat, x)
         self.log("y_bpp", coded.mean() / pixels, prog_bar=True)
         return loss
 
@@ -171,9 +186,9 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
             x_hat: Tensor = self.model.g_s(latents, quality).float()
         return x_hat
 
-    def _log(self, loss: Tensor, mse: Tensor) -> None:
+    def _log(self, loss: Tensor, x_hat: Tensor, x: Tensor) -> None:
         self.log("loss", loss, prog_bar=True)
-        self.log("psnr", -10 * mse.log10().mean(), prog_bar=True)
+        self.log("psnr", decibels(squared_error(x_hat.detach(), x)), prog_bar=True)
 
     def on_train_batch_end(self, *_: object) -> None:
         """Move the average, renew the tables, look at validation crops; stop when time is up."""
@@ -199,20 +214,24 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
             coded, _ = quantizer.bits(batch, *quantizer.predict(batch))
             bpp = coded / (x.shape[2] * x.shape[3])
             x_hat = model.g_s(latents_for_synthesis(batch), batch.quality)
-            mse = (x_hat - x).square().mean((1, 2, 3))
             lmbda, weight = self.weights_of_quality(quality)
-            losses.append(float((weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean()))
+            lost = self.distortion(x_hat, x, quality, lmbda)
+            losses.append(float((weight * (bpp + lost)).mean()))
             bpps.append(float(bpp.mean()))
-            psnrs.append(float(-10 * mse.log10().mean()))
+            psnrs.append(float(decibels(squared_error(x_hat, x))))
         return float(np.mean(losses)), float(np.mean(bpps)), float(np.mean(psnrs))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the tables beside the weights."""
-        checkpoint["tables"] = self.quantizer.tables.to_arrays()
+        super().on_save_checkpoint(checkpoint)
+        arrays = self.quantizer.tables.to_arrays()
+        checkpoint["tables"] = {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the tables of the earlier run."""
-        self.quantizer.use(Tables.from_arrays(checkpoint["tables"]))  # type: ignore[arg-type]
+        super().on_load_checkpoint(checkpoint)
+        arrays = {name: value.numpy() for name, value in checkpoint["tables"].items()}
+        self.quantizer.use(Tables.from_arrays(arrays))
 
 
 def sixteenths(count: int) -> Tensor:
@@ -240,6 +259,8 @@ def finetune(
     resume: Path | None = None,
     steps: int | None = None,
     progress: bool = True,
+    now: Callable[[], float] = time.monotonic,
+    watchers: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Retrain what comes after the quantizer for a time; returns the newest checkpoint.
 
@@ -251,22 +272,34 @@ def finetune(
     minutes : time budget; learning rate and phases follow it
     resume : checkpoint (``.ckpt``) of an earlier run of this stage
     steps : stop at this step, if the time is not up before
+    now : the clock that counts the minutes, in seconds
+    watchers : callbacks that look on
 
     Raises
     ------
     BadParameter
-        When the recipe's crops do not fit the model's strides.
+        When the recipe's crops do not fit the model's strides, or what to resume from is wrong.
+    Interrupted
+        When a signal stopped the run, which is saved then.
     """
     check_crops(recipe.phases, model.config.hyper_stride)
     lightning.seed_everything(recipe.seed, verbose=False)
-    clock = Clock(minutes)
+    clock = Clock(minutes, now)
     pack = PackedPhotos(photos)
     module = QuantizedStage(recipe, clock, model, pack)
+    if recipe.distortion.needs_reference:
+        measured = partial(measured_reference, model, recipe.lmbda, middles(pack, PHOTOS))
+        module.distortion.follow(reference_of(recipe.distortion, out, resume, measured))
     module.model.g_s.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stream = CropStream(
         pack, recipe, clock, lambda: [recipe.seed, module.global_step], torch.device("cpu")
     )
     trainer = make_trainer(  # the runtime's quantizer works on the CPU
-        out, steps=steps, progress=progress, accelerator="cpu", save_every=250
+        out,
+        steps=steps,
+        progress=progress,
+        accelerator="cpu",
+        save_every=250,
+        watchers=watchers,
     )
     return run(trainer, module, DataLoader(stream, batch_size=None), out, resume)

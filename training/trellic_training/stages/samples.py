@@ -19,6 +19,7 @@ from trellic.latents.quantizer import Quantizer
 from trellic.limits import STEP32
 from trellic.model.bundle import Bundle
 from trellic.model.quality import GAIN_BITS
+from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import PackedPhotos, Pixels
 from trellic_training.data.pool import Batch, Pool
 from trellic_training.recipes.codec import Kind
@@ -111,7 +112,7 @@ class Samples:
 
     def __call__(self, rng: np.random.Generator, count: int, size: int) -> Batch:
         """Make a batch of random crops at random qualities, by random quantizers."""
-        x = self.pack.crops(rng, count, size)
+        x = cut_out(self.pack.crops(rng, count, size), self.recipe.cutouts)
         return self.of(x, sixteenths(count), self.kinds(rng, count))
 
     def kinds(self, rng: np.random.Generator, count: int) -> list[Kind]:

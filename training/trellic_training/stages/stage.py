@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from trellic_training.losses.eye import Distortion
 from trellic_training.optimizers.choice import make_optimizer
+from trellic_training.optimizers.clipping import clip_gradients
 from trellic_training.recipes.codec import Schedule
+from trellic_training.stages.average import RunningAverage
 
-HARMLESS = (  # warnings of Lightning about what is meant here
-    "Checkpoint directory .* exists and is not empty",
-    "The dirpath has changed from .*best_model_score",  # a resumed run may write elsewhere
-    "The 'train_dataloader' does not have many workers",  # crops come from memory
-    "Found .* in eval mode",  # nothing here behaves by mode
-)
+OWN_STATE = "trellic"  # where a checkpoint has what Lightning does not know
 AnySchedule = TypeVar("AnySchedule", bound=Schedule)
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
@@ -40,18 +34,30 @@ class Clock:
         self.seconds = minutes * 60
         self.now = now
         self.start = now()
+        self.used, self.earlier = 0.0, 0.0
 
     def restart(self) -> None:
         """Count from now on."""
         self.start = self.now()
 
+    def go_on(self, share: float, minutes: float) -> None:
+        """Go on where an earlier run was: after so many minutes, a share of its budget.
+
+        A run that had used up its time begins a new budget.
+        """
+        self.used, self.earlier = share % 1.0, minutes
+
     def share(self) -> float:
-        """Return elapsed time over the budget, at most 1."""
-        return min(1.0, (self.now() - self.start) / self.seconds)
+        """Return the share of the budget that is used up, by earlier runs too, at most 1."""
+        return min(1.0, self.used + (self.now() - self.start) / self.seconds)
 
     def minutes(self) -> float:
-        """Return elapsed time."""
+        """Return the time since the start of this run."""
         return (self.now() - self.start) / 60
+
+    def state(self) -> dict[str, float]:
+        """Return what `go_on` wants to know."""
+        return {"share": self.share(), "minutes": self.earlier + self.minutes()}
 
 
 class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
@@ -68,15 +74,14 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
         super().__init__()
         self.recipe, self.clock = recipe, clock
         self.model = model
-        self.ema = AveragedModel(model, avg_fn=partial(average, recipe.ema))
-        self.ema.requires_grad_(False)
+        self.distortion = Distortion(recipe.distortion.shares, recipe.distortion.flat)
+        self.ema = RunningAverage(model, recipe.ema)
         self.warm = 0  # steps since this run began: a resumed run warms up again
 
     @property
     def average(self) -> AnyModel:
         """The averaged model."""
-        model: AnyModel = self.ema.module  # type: ignore[assignment]
-        return model
+        return self.ema.module
 
     def on_train_start(self) -> None:
         """Start the clock: set-up does not count."""
@@ -96,74 +101,32 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
         return warm * max(self.recipe.final_rate, min(1.0, left))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Set the learning rate from the clock; skip a step whose gradient is not finite."""
+        """Set the learning rate from the clock; a gradient that is not finite counts as 0."""
         self.warm += 1
         rate = self.recipe.learning_rate * self.rate_factor()
         for group, relative in zip(optimizer.param_groups, self.relative_rates, strict=True):
             group["lr"] = rate * relative
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        if not torch.isfinite(norm):
-            optimizer.zero_grad()
+        norm = clip_gradients(self.model.parameters(), self.recipe.gradient_clip)
         self.log("gradient_norm", norm)
         self.log("learning_rate", rate)
 
     def on_train_batch_end(self, *_: object) -> None:
         """Move the average, and stop when the time is used up."""
-        self.ema.update_parameters(self.model)
+        self.ema.update(self.model)
         if self.clock.share() >= 1:
             self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the clock beside the weights: plain values alone."""
+        checkpoint[OWN_STATE] = {"stage": type(self).__name__, **self.clock.state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the schedule of the earlier run."""
+        own = checkpoint.get(OWN_STATE, {})
+        self.clock.go_on(own.get("share", 0.0), own.get("minutes", 0.0))
 
     def weights_of_quality(self, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Weight of the distortion, and of the sample, at each quality."""
         low, high = self.recipe.lmbda
         lmbda = low * (high / low) ** ((quality - 1) / 99)
         return lmbda, (lmbda / (low * high) ** 0.5) ** self.recipe.weight_exponent
-
-
-def average(decay: float, mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Exponential average whose memory grows with the run, so that it forgets its start."""
-    decay = min(decay, (1 + float(count)) / (10 + float(count)))
-    return mean + (current - mean) * (1 - decay)
-
-
-def make_trainer(
-    out: Path,
-    *,
-    steps: int | None,
-    progress: bool,
-    accelerator: str = "auto",
-    save_every: int = 500,
-    watchers: Sequence[lightning.Callback] = (),
-) -> lightning.Trainer:
-    """Trainer whose checkpoints (``last.ckpt``) and logs lie in a folder."""
-    checkpoints = lightning.pytorch.callbacks.ModelCheckpoint(
-        out, filename="last", every_n_train_steps=save_every, enable_version_counter=False
-    )
-    return lightning.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        max_epochs=-1,
-        max_steps=-1 if steps is None else steps,
-        callbacks=[checkpoints, *watchers],
-        logger=lightning.pytorch.loggers.TensorBoardLogger(str(out), name="log"),
-        log_every_n_steps=25,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-    )
-
-
-def run(
-    trainer: lightning.Trainer,
-    stage: Stage[Any, Any],
-    batches: Iterable[Any],
-    out: Path,
-    resume: Path | str | None,
-) -> Path:
-    """Train until the stage stops; returns the newest checkpoint."""
-    final = out / "last.ckpt"
-    with warnings.catch_warnings():
-        for message in HARMLESS:
-            warnings.filterwarnings("ignore", message)
-        trainer.fit(stage, batches, ckpt_path=resume, weights_only=False)
-        trainer.save_checkpoint(final)
-    return final

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trellic_training.data.files import load, reading
 from trellic_training.universal.jobs import Job
 from trellic_training.universal.measure import decode_all
 from trellic_training.universal.networks import SIDE, Decoder, Encoder
@@ -48,15 +48,14 @@ def draw_digits(
 def _decoded(job: Job, weights: Path, width: float, images: Tensor) -> dict[str, Tensor]:
     if not weights.is_file():
         return {}
-    stored = torch.load(weights)
     encoder, quantizer = Encoder(job.latent[0]), DitheredQuantizer(*job.latent)
-    encoder.load_state_dict(stored["encoder"])
+    decoders = nn.ModuleList(Decoder(job.latent[0], width) for _ in job.targets)
+    with reading(weights, "holds no model of this report"):
+        stored = load(weights)
+        encoder.load_state_dict(stored["encoder"])
+        decoders.load_state_dict(stored["decoders"])
     rows = {}
-    for i, target in enumerate(job.targets):
-        decoder = Decoder(job.latent[0], width)
-        part = f"{i}."
-        own = {k.removeprefix(part): v for k, v in stored["decoders"].items() if k.startswith(part)}
-        decoder.load_state_dict(own)
+    for target, decoder in zip(job.targets, decoders, strict=True):
         label = " ".join(f"{k[0]}={v:g}" for k, v in target.model_dump().items() if v) or "MSE"
         rows[f"{job.encoder or job.name}\n{label}"] = decode_all(
             encoder.eval(), decoder.eval(), quantizer, images

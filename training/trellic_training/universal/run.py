@@ -10,14 +10,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import lightning
-import torch
 import typer
 from torch import nn
 
 from trellic.errors import BadParameter
+from trellic_training.data.files import load, reading, save
 from trellic_training.stages.stage import Clock
 from trellic_training.universal.digits import load_digits
 from trellic_training.universal.jobs import Job, all_jobs, end_to_end, mixture_of
@@ -37,6 +36,7 @@ from trellic_training.universal.training import Batches, Classification, Compres
 PROBE_STEPS = (3, 12)  # to warm up, and to time
 GRIDS = {"perception", "classification", "rates"}  # may grow: they leave other models as they are
 FEWEST_EPOCHS = 0.02
+BROKEN = "holds no model of this report: delete it, and it is made anew"
 TRAINING_SHARE = 0.85  # of the time; the rest measures
 
 
@@ -117,7 +117,7 @@ class Work:
             "cpu_seconds": time.process_time() - started[1],
         }
         parts = {"encoder": module.encoder, "decoders": module.decoders}
-        _save({name: part.state_dict() for name, part in parts.items()}, self._weights(job.name))
+        save({name: part.state_dict() for name, part in parts.items()}, self._weights(job.name))
         measured = {**asdict_of(job), "bits": module.quantizer.bits, **spent}
         measured["points"] = [self._point(job, module, i) for i in range(len(job.targets))]
         _write(measured, self.result(job))
@@ -154,7 +154,8 @@ class Work:
     def _encoder(self, name: str, dimension: int) -> Encoder:
         encoder = Encoder(dimension)
         if self._weights(name).is_file():  # always, but when the plan times a step
-            encoder.load_state_dict(torch.load(self._weights(name))["encoder"])
+            with reading(self._weights(name), BROKEN):
+                encoder.load_state_dict(load(self._weights(name))["encoder"])
         return encoder.eval()
 
     def _weights(self, name: str) -> Path:
@@ -166,10 +167,11 @@ class Work:
     def _classifier(self) -> nn.Module:
         classifier, path = Classifier(), self._weights("classifier")
         if path.is_file():
-            classifier.load_state_dict(torch.load(path))
+            with reading(path, BROKEN):
+                classifier.load_state_dict(load(path))
         else:
             classifier = self._train_classifier()
-            _save(classifier.state_dict(), path)
+            save(classifier.state_dict(), path)
         return classifier.eval()
 
     def _train_classifier(self) -> Classifier:
@@ -212,13 +214,6 @@ def _write(value: object, path: Path) -> None:
     """Write JSON whole or not at all: a file that is there counts as finished."""
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps(value, indent=1))
-    unfinished.replace(path)
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    """Save weights whole or not at all."""
-    unfinished = path.with_suffix(".part")
-    torch.save(state, unfinished)
     unfinished.replace(path)
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
@@ -15,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from trellic_training.stages.stage import HARMLESS
+from trellic_training.stages.quiet import quiet
 from trellic_training.universal.digits import Digits
 from trellic_training.universal.jobs import Job
 from trellic_training.universal.networks import (
@@ -31,8 +27,6 @@ from trellic_training.universal.settings import Target
 PENALTY = 10.0  # weight of the gradient penalty (Gulrajani et al. 2017)
 DROP_FROM, DROP = 2 / 3, 1 / 5  # the papers' schedule: a fifth of the rate after 20 of 30 epochs
 BETAS = (0.5, 0.999)
-FROZEN = "Found .* in eval mode at the start of training"  # the classifier, as it is meant
-TREES = ".*isinstance.treespec, LeafSpec.. is deprecated"  # of Lightning's own
 Batch = tuple[Tensor, Tensor]
 
 
@@ -192,7 +186,7 @@ def fit(
     progress: bool = False,
 ) -> None:
     """Run a module once over batches; TensorBoard events go to ``log``."""
-    with _quiet():
+    with quiet():
         trainer = lightning.Trainer(
             accelerator="auto",
             devices=1,
@@ -205,16 +199,3 @@ def fit(
         )
         trainer.fit(module, DataLoader(batches, batch_size=None))
     module.cpu().eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning from greeting every one of dozens of models."""
-    greeter = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    level = greeter.level
-    greeter.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in (*HARMLESS, FROZEN, TREES):
-            warnings.filterwarnings("ignore", message)
-        yield
-    greeter.setLevel(level)

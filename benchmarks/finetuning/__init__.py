@@ -1,0 +1,1 @@
+"""Fine-tuning on quantized latents against its controls: arms, evaluation, report."""

@@ -1,0 +1,202 @@
+"""The mixture of measures: CVVDP's own version, what each term adds, its slopes, flat white."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from trellic.errors import BadParameter
+from trellic_training.losses.eye import (
+    ERRORS,
+    Distortion,
+    flat_error,
+    measures,
+    ms_ssim_error,
+    within_the_edge,
+)
+from trellic_training.losses.jod import jod_lost
+from trellic_training.losses.reference import COLUMNS, ReferenceCurve, read_reference
+from trellic_training.pixels import PIXEL_RANGE, to_network
+
+OSPREY = Path(__file__).parents[2] / "samples" / "osprey.png"
+SHARES = {"squared_error": 0.4, "ssimulacra2": 0.2, "ms_ssim": 0.15, "jod": 0.25}
+QUALITY, LMBDA = torch.tensor([30.0, 80.0]), torch.tensor([0.004, 0.08])
+
+
+def osprey() -> np.ndarray:
+    with Image.open(OSPREY) as image:
+        return np.asarray(image.convert("RGB"))[100:356, 200:520].astype(np.int64)
+
+
+def tensor(pixels: np.ndarray) -> Tensor:
+    return to_network(torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))[None])
+
+
+# JOD by the package cvvdp 0.5.7, display standard_4k, of the crop and these versions of it.
+RECORDED = [
+    (lambda im: im // 24 * 24 + 12, 9.083629608154297),
+    (lambda im: np.roll(im, 1, 1), 8.483511924743652),
+    (lambda im: im // 6 * 6 + 3, 9.983635902404785),
+]
+
+
+@pytest.mark.parametrize(("change", "jod"), RECORDED)
+def test_jod_is_that_of_the_package(change, jod):
+    lost = jod_lost(tensor(change(osprey())), tensor(osprey()))
+    assert 10 - lost.item() == pytest.approx(jod, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Tensor, Tensor]:
+    """Two crops of the sample, and noisy versions of them."""
+    pixels = osprey()[:192]
+    x = torch.cat([tensor(pixels[:, :192]), tensor(pixels[:, 100:292])])
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    return x + 0.04 * noise, x
+
+
+@pytest.fixture(scope="module")
+def curve() -> ReferenceCurve:
+    return read_reference(Path("photo"))
+
+
+def mixture(shares: dict[str, float], curve: ReferenceCurve, flat: float = 0.0) -> Distortion:
+    distortion = Distortion(shares, flat)
+    distortion.follow(curve)
+    return distortion
+
+
+def test_gradients_are_finite_also_where_nothing_differs(pair, curve):
+    distortion = mixture(SHARES, curve, 0.03)
+    for x_hat in pair:
+        x_hat = x_hat.clone().requires_grad_()
+        distortion(x_hat, pair[1], QUALITY, LMBDA).sum().backward()
+        assert torch.isfinite(x_hat.grad).all()
+
+
+def test_each_term_counts_by_its_share_and_a_better_picture_lowers_it(pair, curve):
+    x_hat, x = pair
+    nearer = x + (x_hat - x) / 2
+    whole = mixture(SHARES, curve)(x_hat, x, QUALITY, LMBDA)
+    parts = []
+    for name, share in SHARES.items():
+        alone = mixture({name: share}, curve)
+        parts.append(alone(x_hat, x, QUALITY, LMBDA))
+        assert (alone(nearer, x, QUALITY, LMBDA) < parts[-1]).all(), name
+        twice = mixture({name: 2 * share}, curve)(x_hat, x, QUALITY, LMBDA)
+        torch.testing.assert_close(twice, 2 * parts[-1])
+    torch.testing.assert_close(whole, torch.stack(parts).sum(0))
+
+
+def test_a_point_is_worth_the_slope_of_the_curve(pair, curve):
+    """In bits: along a straight curve, as many bits a pixel as the points would cost there."""
+    x_hat, x = pair
+    lines = np.array([0.01, 0.02, 0.03, 0.04])
+    straight = ReferenceCurve(
+        "straight",
+        tuple((v, 10 * v, 20 + v, 10 * v / 0.05, 10 * v / 0.3, 10 * v / 2.0) for v in lines),
+    )
+    worth = {"ssimulacra2": 0.05, "ms_ssim": 0.3, "jod": 2.0}
+    for name, error in ERRORS.items():
+        found = mixture({name: 1.0}, straight)(x_hat, x, QUALITY, torch.tensor([0.015, 0.035]))
+        lost = error(x_hat, x)
+        torch.testing.assert_close(found, worth[name] * lost, rtol=1e-4, atol=1e-4)
+
+
+def test_slopes_go_on_beyond_the_curve_and_end_before_it(curve):
+    slope = mixture({"jod": 1.0}, curve).slopes["jod"]
+    log_lmbda, log_slope = curve.slopes("jod")
+    torch.testing.assert_close(slope(log_lmbda.exp()), log_slope.exp())
+    middle = slope(((log_lmbda[1] + log_lmbda[2]) / 2).exp())
+    torch.testing.assert_close(middle.log(), (log_slope[1] + log_slope[2]) / 2)
+    assert slope(torch.tensor(1e-5)) == pytest.approx(log_slope[0].exp().item())
+    beyond = slope((2 * log_lmbda[-1] - log_lmbda[-2]).exp())
+    torch.testing.assert_close(beyond.log(), 2 * log_slope[-1] - log_slope[-2])
+
+
+def test_squared_error_alone_is_what_it_was(pair):
+    x_hat, x = pair
+    found = Distortion({"squared_error": 1.0})(x_hat, x, QUALITY, LMBDA)
+    assert torch.equal(found, LMBDA * PIXEL_RANGE**2 * (x_hat - x).square().mean((1, 2, 3)))
+
+
+def test_a_curve_that_does_not_rise_is_refused():
+    falling = ReferenceCurve("falling", ((0.1, 1, 30, 50, 10, 9), (0.2, 2, 31, 49, 11, 9.5)))
+    with pytest.raises(BadParameter, match="falling: ssimulacra2 does not rise"):
+        falling.slopes("ssimulacra2")
+
+
+def test_curves_are_read_by_name_or_path(curve, tmp_path):
+    curve.write(tmp_path / "own.csv")
+    again = read_reference(tmp_path / "own.csv")
+    np.testing.assert_allclose(again.points, curve.points, rtol=1e-6)
+    assert len(COLUMNS) == len(curve.points[0])
+    with pytest.raises(BadParameter, match="no reference curve 'none'; shipped: photo"):
+        read_reference(Path("none"))
+    (tmp_path / "diary.csv").write_text("Dear diary\n")
+    with pytest.raises(BadParameter, match=r"diary.csv is no reference curve; expected CSV"):
+        read_reference(tmp_path / "diary.csv")
+
+
+# ---- pure white and black ----
+
+
+@pytest.fixture
+def half_white() -> Tensor:
+    x = torch.zeros(2, 3, 8, 8)
+    x[..., :4] = 0.5
+    x[1] = -x[1]  # the other is half black
+    return x
+
+
+def test_flat_samples_miss_by_levels_beyond_rounding(half_white):
+    assert flat_error(half_white, half_white).tolist() == [0, 0]
+    inside = half_white * (1 - 2 * 3 / PIXEL_RANGE)  # three levels short
+    assert flat_error(inside, half_white).tolist() == pytest.approx([1.3, 1.3], rel=1e-4)
+    beyond = half_white * 1.1
+    assert flat_error(beyond, half_white).tolist() == [0, 0]
+
+
+def test_beyond_white_is_white_only_where_the_photo_is(half_white):
+    wide = half_white * 1.1
+    assert torch.equal(within_the_edge(wide, half_white), half_white)
+    moved = half_white.flip(3) * 1.1
+    assert torch.equal(within_the_edge(moved, half_white)[..., 4:], moved[..., 4:])
+
+
+def test_what_lies_beyond_white_is_no_error_of_a_mixture_that_minds_flat_samples(half_white):
+    wide = half_white * 1.1
+    at = torch.full((2,), 60.0)
+    found = Distortion({"squared_error": 1.0}, 0.1)(wide, half_white, at, LMBDA)
+    assert found.tolist() == [0, 0]
+    assert (Distortion({"squared_error": 1.0})(wide, half_white, at, LMBDA) > 0).all()
+
+
+def test_flat_samples_count_from_quality_20_and_whole_from_50(half_white):
+    inside = half_white * 0.9
+    plain, flat = Distortion({"squared_error": 1.0}), Distortion({"squared_error": 1.0}, 0.1)
+    missed = flat_error(inside, half_white)[0].item()
+    for quality, part in ((10.0, 0.0), (35.0, 0.5), (50.0, 1.0), (90.0, 1.0)):
+        at = torch.full((2,), quality)
+        more = flat(inside, half_white, at, LMBDA) - plain(inside, half_white, at, LMBDA)
+        assert more.tolist() == pytest.approx([part * 0.1 * missed] * 2, rel=1e-3, abs=1e-4)
+
+
+# ---- measures ----
+
+
+def test_measures_rise_with_quality_and_end_where_nothing_differs(pair):
+    x_hat, x = pair
+    worse, better, same = (measures(each, x) for each in (x_hat, x + (x_hat - x) / 4, x))
+    for name in ("psnr", *ERRORS):
+        assert (worse[name] < better[name]).all(), name
+        assert (better[name] < same[name]).all(), name
+    assert same["jod"].tolist() == pytest.approx([10, 10], abs=1e-3)
+    torch.testing.assert_close(
+        measures(x_hat, x)["ms_ssim"], -ms_ssim_error(x_hat.clamp(-0.5, 0.5), x)
+    )

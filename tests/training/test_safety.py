@@ -1,0 +1,175 @@
+"""No file of weights or of a run can run code."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from trellic.errors import BadParameter
+from trellic_training.cli import train as cli
+from trellic_training.models.compressai import read_state
+from trellic_training.models.decoder_weights import load_decoder
+from trellic_training.models.weights import average_of, load_weights
+from trellic_training.recipes.codec import load_quantized_recipe
+from trellic_training.stages.end_to_end import train
+from trellic_training.stages.quantized import finetune
+from trellic_training.universal.networks import Classifier
+
+from .conftest import RECIPES
+
+ROOT = Path(__file__).parents[2]
+
+
+class Planted:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.fixture
+def trace(tmp_path) -> Path:
+    return tmp_path / "trace"
+
+
+@pytest.fixture(params=["zip", "pickle"])
+def file(request, tmp_path, trace) -> Path:
+    """A file as of torch.save, or a bare pickle, that holds code wherever one looks first."""
+    content = {
+        name: Planted(trace)
+        for name in ("state_dict", "trellic_weights", "trellic_decoder", "encoder", "g_a.0.weight")
+    }
+    path = tmp_path / "run.ckpt"
+    if request.param == "zip":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    return path
+
+
+@pytest.mark.parametrize("read", [load_weights, load_decoder, read_state])
+def test_weights_with_code_are_refused(read, file, trace):
+    with pytest.raises(BadParameter, match=r"run.ckpt .*it holds objects that would run code"):
+        read(file)
+    assert not trace.exists()
+
+
+def test_checkpoints_with_code_are_refused(tiny_recipe, model, packed, file, trace, tmp_path):
+    quantized = load_quantized_recipe(RECIPES / "finetune-tiny.yaml")
+    ways = (
+        lambda: average_of(file, tiny_recipe.model),
+        lambda: train(tiny_recipe, packed, tmp_path, 1, resume=file, steps=1, progress=False),
+        lambda: finetune(
+            quantized, model, packed, tmp_path, 1, resume=file, steps=1, progress=False
+        ),
+    )
+    for way in ways:
+        with pytest.raises(BadParameter, match=r"run.ckpt .*it holds objects that would run code"):
+            way()
+        assert not trace.exists()
+
+
+def test_code_in_an_honest_checkpoint_is_found_too(tiny_recipe, packed, trace, tmp_path):
+    """Whatever of it Lightning would look at."""
+    checkpoint = train(tiny_recipe, packed, tmp_path, 1, steps=1, progress=False)
+    content = torch.load(checkpoint, weights_only=True)
+    for name in ("callbacks", "loops", "optimizer_states", "new"):
+        torch.save(content | {name: Planted(trace)}, checkpoint)
+        with pytest.raises(BadParameter, match="it holds objects that would run code"):
+            train(tiny_recipe, packed, tmp_path, 1, resume=checkpoint, steps=2, progress=False)
+        assert not trace.exists()
+
+
+def test_models_of_a_report_with_code_are_refused(file, tmp_path, trace, monkeypatch):
+    from trellic_training.universal.run import Work
+
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "classifier.pt").write_bytes(file.read_bytes())
+    work = Work.__new__(Work)
+    work.out = tmp_path
+    with pytest.raises(BadParameter, match="holds no model of this report"):
+        work._classifier()
+    assert not trace.exists()
+    torch.save(Classifier().state_dict(), tmp_path / "models" / "classifier.pt")
+    assert isinstance(work._classifier(), Classifier)
+
+
+def test_nothing_loads_pickles():
+    """In every source: torch.load says weights_only=True, Lightning too, pickle is not used."""
+    faults = []
+    for path in (
+        p for part in ("training", "export", "benchmarks") for p in (ROOT / part).rglob("*.py")
+    ):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            words = {word.arg: word.value for word in node.keywords}
+            name = ast.unparse(node.func)
+            safe = (
+                isinstance(words.get("weights_only"), ast.Constant) and words["weights_only"].value
+            )
+            if name == "torch.load" and not safe:
+                faults.append(f"{path.name}:{node.lineno} {name}")
+            if name.endswith("trainer.fit") and "ckpt_path" in words and not safe:
+                faults.append(f"{path.name}:{node.lineno} {name}")
+            if name in ("pickle.load", "pickle.loads", "joblib.load"):
+                faults.append(f"{path.name}:{node.lineno} {name}")
+    assert faults == []
+
+
+# ---- wrong and missing files, by name ----
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda path: None, r"run.ckpt cannot be resumed from \(.*No such file"),
+        (lambda path: path.write_bytes(b""), r"run.ckpt cannot be resumed from \("),
+        (lambda path: path.write_text("Dear diary"), r"run.ckpt .*no file of torch.save"),
+        (
+            lambda path: torch.save({"a": 1}, path),
+            r"run.ckpt cannot be resumed from \('state_dict'",
+        ),
+        (
+            lambda path: torch.save(
+                {"state_dict": {}, "trellic": {"stage": "QuantizedStage"}}, path
+            ),
+            "it is of the stage QuantizedStage, not EndToEnd",
+        ),
+        (
+            lambda path: torch.save({"state_dict": {"a": torch.ones(1)}}, path),
+            "its networks are other ones than the recipe's",
+        ),
+    ],
+)
+def test_what_cannot_be_resumed_from_is_named(make, fault, tiny_recipe, packed, tmp_path):
+    path = tmp_path / "run.ckpt"
+    make(path)
+    with pytest.raises(BadParameter, match=fault):
+        train(tiny_recipe, packed, tmp_path, 1, resume=path, steps=1, progress=False)
+
+
+def test_photos_that_are_missing_or_damaged_are_named(tmp_path):
+    def run(photos: Path) -> None:
+        arguments = ["tiny", "--photos", photos, "--out", tmp_path / "out", "--minutes", "0.01"]
+        cli.main([*map(str, arguments)])
+
+    with pytest.raises(BadParameter, match=r"no folder '.*nowhere'; expected a folder of photos"):
+        run(tmp_path / "nowhere")
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    whole = {"source": ".", "name": "a", "offset": 0, "height": 9, "width": 9, "validation": False}
+    (packed / "photos.bin").write_bytes(bytes(9 * 9 * 3 - 1))
+    for text in ("", "[]", '[{"name": "a"}]', "{}", "3", json.dumps([whole])):
+        (packed / "photos.json").write_text(text)
+        with pytest.raises(BadParameter, match=r"packed (is no folder of packed|has no photo)"):
+            run(packed)

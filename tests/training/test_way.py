@@ -1,0 +1,182 @@
+"""The trainer's way: bar and estimate, signals, quiet, what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from rich.console import Console
+
+from trellic.errors import BadParameter
+from trellic_training.cli import finetune as finetune_cli
+from trellic_training.cli import train as cli
+from trellic_training.models.weights import load_weights, save_weights
+from trellic_training.stages import progress
+from trellic_training.stages.end_to_end import train
+from trellic_training.stages.progress import TimeBar, estimate, spell, too_short
+from trellic_training.stages.stopping import Interrupted
+
+SLOW = """
+import sys
+from pathlib import Path
+from trellic_training.cli import train
+code = train.main(["tiny", "--photos", sys.argv[1], "--out", sys.argv[2], "--minutes", "10"])
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_before_the_run_ends_and_it_can_go_on(signum, packed, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", SLOW, str(packed), str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+    end = time.monotonic() + 60
+    while not list(out.glob("log/*/events*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(1)
+    run.send_signal(signum)
+    printed, said = run.communicate(timeout=60)
+    assert run.returncode == 128 + signum, said
+    assert f"stopped by {signal.Signals(signum).name}; go on with --resume" in said
+    assert "stopping after this step" in said
+    assert "error" not in said.lower()
+    content = torch.load(out / "last.ckpt", weights_only=True)
+    _, facts = load_weights(out / "weights.pt")
+    assert facts["steps"] == content["global_step"] > 0
+    assert 0 < facts["share"] < 0.5
+    for foreign in ("litlogger", "LeafSpec", "GPU available", "Epoch", "--:--", "Tip"):
+        assert foreign not in printed + said
+
+
+def test_a_run_from_python_that_is_stopped_says_what_to_go_on_from(tiny_recipe, packed, tmp_path):
+    import lightning
+
+    class Send(lightning.Callback):
+        def on_train_batch_end(self, *args: object) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match=r"SIGTERM; go on with --resume .*last.ckpt") as stopped:
+        train(tiny_recipe, packed, tmp_path, 5, progress=False, watchers=[Send()])
+    assert torch.load(stopped.value.checkpoint, weights_only=True)["global_step"] == 1
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+# ---- bar and estimate ----
+
+
+def stage_of(seconds: float, share: float, warmup: int = 10) -> SimpleNamespace:
+    clock = SimpleNamespace(seconds=seconds, share=lambda: share)
+    return SimpleNamespace(clock=clock, recipe=SimpleNamespace(warmup_steps=warmup))
+
+
+def test_the_estimate_counts_what_is_left():
+    said = estimate(stage_of(3600, 0.25), 100, 2.0)
+    assert said == "2 steps a second: about 5,500 steps in 1 h 0 min"
+
+
+def test_a_run_that_is_too_short_is_told_what_would_do():
+    assert too_short(stage_of(60, 1.0), 100, 1.0) is None
+    said = too_short(stage_of(60, 1.0), 99, 0.5)
+    assert said == (
+        "99 steps are too few to be of use: the warm-up alone takes 10; try --minutes 4"
+    )
+    assert "too few" in estimate(stage_of(60, 0.5), 3, 0.5)
+
+
+def test_times_in_words():
+    assert [spell(minutes) for minutes in (0.5, 42.2, 75, 600)] == [
+        "30 s", "42 min", "1 h 15 min", "10 h 0 min",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_bar_and_lines_show_share_step_and_time_left(terminal, monkeypatch):
+    now = SimpleNamespace(value=0.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now.value)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=120, highlight=False, markup=False)
+    bar = TimeBar(console)
+    stage = stage_of(600, 0.0)
+    trainer = SimpleNamespace(global_step=0, progress_bar_metrics={"loss": 1.23456})
+    for _ in range(130):
+        now.value += 1
+        trainer.global_step += 1
+        stage.clock.share = lambda: now.value / 600
+        bar.on_train_batch_end(trainer, stage)
+    bar.on_train_end(trainer, stage)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    assert "1 steps a second: about 600 steps in 10 min" in text
+    assert "loss 1.235" in text
+    assert "8 min left" in text
+    if not terminal:
+        assert text.count("left") == 2  # a line a minute
+        assert " 10%  step 60" in text
+    assert "warning" not in text
+
+
+def test_the_command_warns_of_a_short_run_and_leaves_a_curve(photos, tmp_path, capfd, monkeypatch):
+    out = tmp_path / "run"
+    arguments = ["tiny", "--photos", photos, "--out", out, "--minutes", "0.01"]
+    assert cli.main([*map(str, arguments)]) == 0
+    said = capfd.readouterr().err
+    assert "too few to be of use: the warm-up alone takes 50" in said
+    for foreign in ("litlogger", "LeafSpec", "GPU available", "Epoch", "--:--"):
+        assert foreign not in said
+
+
+# ---- what is kept ----
+
+
+def test_finetuning_keeps_what_it_started_from(model, photos, tmp_path):
+    weights, out = tmp_path / "first.pt", tmp_path / "run"
+    save_weights(model.eval(), {"steps": 1}, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    run = ["--photos", str(photos), "--out", str(out), "--minutes", "0.01"]
+    assert finetune_cli.main(["finetune-tiny", "--weights", str(weights), *run]) == 0
+    assert (out / "first-stage.pt").read_bytes() == weights.read_bytes()
+    _, facts = load_weights(out / "weights.pt")
+    assert facts["finetuning"]["started_from"] == {"file": "first.pt", "sha256": digest}
+    # tuned again: the first stage's weights stay
+    tuned = hashlib.sha256((out / "weights.pt").read_bytes()).hexdigest()
+    assert finetune_cli.main(["finetune-tiny", "--weights", str(out / "weights.pt"), *run]) == 0
+    assert (out / "first-stage.pt").read_bytes() == weights.read_bytes()
+    _, facts = load_weights(out / "weights.pt")
+    assert facts["finetuning"]["started_from"]["sha256"] == tuned
+
+
+def test_training_names_what_it_started_from(model, photos, tmp_path):
+    weights = tmp_path / "first.pt"
+    save_weights(model, {}, weights)
+    run = ["tiny", "--photos", str(photos), "--out", str(tmp_path / "run"), "--minutes", "0.01"]
+    assert cli.main([*run, "--resume", str(weights)]) == 0
+    _, facts = load_weights(tmp_path / "run" / "weights.pt")
+    assert facts["started_from"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("finetune", "trellic finetune"), ("decoders", "trellic finetune --add-decoder")],
+)
+def test_a_recipe_of_another_kind_is_named(name, command, photos, tmp_path):
+    with pytest.raises(BadParameter, match=rf"{name}.yaml: .*looks like a recipe for {command}$"):
+        cli.main([name, "--photos", str(photos), "--out", str(tmp_path)])
+
+
+def test_what_finetuning_cannot_start_from_is_named(model, photos, tmp_path):
+    save_weights(model, {}, tmp_path / "first.pt")
+    run = ["--photos", str(photos), "--out", str(tmp_path)]
+    with pytest.raises(BadParameter, match=r"photo.yaml: .*looks like a recipe for trellic train$"):
+        finetune_cli.main(["photo", "--weights", str(tmp_path / "first.pt"), *run])
+    with pytest.raises(BadParameter, match=r"none.pt is no Trellic checkpoint \(.*No such file"):
+        finetune_cli.main(["finetune-tiny", "--weights", str(tmp_path / "none.pt"), *run])

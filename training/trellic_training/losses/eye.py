@@ -1,0 +1,144 @@
+"""A mixture of measures, each in bits a point, so that all pull alike.
+
+What counts as much as a bit is read off a curve that a model of this kind has reached: where one
+more bit a pixel buys so many points of a measure, a point is worth the inverse. Squared error needs
+no curve: its weight against bits is ``lmbda``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from pytorch_msssim import ms_ssim
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trellic_training.losses.jod import jod_lost
+from trellic_training.losses.reference import ReferenceCurve
+from trellic_training.losses.structure import structural_error
+from trellic_training.pixels import PIXEL_RANGE
+
+PURE = 0.4999  # beyond it a sample of the photo is pure white or black
+SHORT = 0.4 / PIXEL_RANGE  # by less than this a flat sample may miss: it is rounded back
+WORST = 8.0  # levels: a larger miss counts as this one
+FLAT_FROM, FLAT_WHOLE = 20.0, 50.0  # qualities where flat samples begin to count, and count whole
+NEARLY = 1e-6  # of 1 - MS-SSIM, where its logarithm ends
+
+
+def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Mean squared error of each picture: (N,)."""
+    error: Tensor = (x_hat - x).square().mean((1, 2, 3))
+    return error
+
+
+def decibels(mse: Tensor) -> Tensor:
+    """Mean PSNR of pictures whose range is 1."""
+    return -10 * mse.clamp_min(1e-9).log10().mean()
+
+
+def ms_ssim_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """1 - MS-SSIM (Wang et al. 2003) in dB, lower is better: (N,); sides of 161 at least."""
+    pictures = [(picture + 0.5).clamp(0, 1) for picture in (x_hat, x)]
+    similar = ms_ssim(*pictures, data_range=1.0, size_average=False)
+    return 10 * torch.log10(1 - similar + NEARLY)
+
+
+ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ssimulacra2": structural_error,
+    "ms_ssim": ms_ssim_error,
+    "jod": jod_lost,
+}
+BEST = {"ssimulacra2": 100.0, "ms_ssim": 0.0, "jod": 10.0}  # a measure is this less its error
+LEAST_SIDES = {"ssimulacra2": 8, "ms_ssim": 161, "jod": 16}  # pixels
+
+
+def measures(x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
+    """PSNR (dB), SSIMULACRA 2 (points), MS-SSIM (dB) and CVVDP (JOD) of each picture: (N,) each.
+
+    Parameters
+    ----------
+    x_hat, x : (N, 3, H, W), float32, nominally in [-1/2, 1/2], sides of 161 at least
+    """
+    shown = x_hat.clamp(-0.5, 0.5)
+    scores = {name: BEST[name] - error(shown, x) for name, error in ERRORS.items()}
+    return {"psnr": -10 * squared_error(shown, x).log10(), **scores}
+
+
+class Distortion(nn.Module):
+    """What a picture lacks, in bits a pixel, up to a constant: MS-SSIM in dB has no end.
+
+    ``share * lmbda * squared error`` on the 0..255 scale, plus ``share * slope * error`` of each
+    other measure, plus ``flat`` times the levels by which pure white and black are missed.
+
+    Parameters
+    ----------
+    shares : weight of "squared_error" and of the names of `ERRORS`
+    flat : weight of levels by which flat samples miss, in bits a pixel; from quality 50 on whole
+    """
+
+    def __init__(self, shares: Mapping[str, float], flat: float = 0.0) -> None:
+        super().__init__()
+        self.shares, self.flat = dict(shares), flat
+        self.slopes = nn.ModuleDict()
+
+    def follow(self, curve: ReferenceCurve) -> None:
+        """Take the worth of a point of each measure from a curve."""
+        named = [name for name in ERRORS if self.shares.get(name)]
+        self.slopes = nn.ModuleDict({name: Slope(*curve.slopes(name)) for name in named})
+
+    def forward(self, x_hat: Tensor, x: Tensor, quality: Tensor, lmbda: Tensor) -> Tensor:
+        """Return the distortion of each picture, in bits a pixel: (N,).
+
+        Parameters
+        ----------
+        x_hat : (N, 3, H, W), float32; not clipped
+        x : (N, 3, H, W) in [-1/2, 1/2], the photos
+        quality, lmbda : (N,)
+        """
+        seen = within_the_edge(x_hat, x) if self.flat else x_hat
+        share = self.shares.get("squared_error", 0.0)
+        total = share * lmbda * PIXEL_RANGE**2 * squared_error(seen, x)
+        for name, error in ERRORS.items():
+            if share := self.shares.get(name, 0.0):
+                total = total + share * self.slopes[name](lmbda) * error(seen, x)
+        if self.flat:
+            counts = ((quality - FLAT_FROM) / (FLAT_WHOLE - FLAT_FROM)).clamp(0, 1)
+            total = total + self.flat * counts * flat_error(x_hat, x)
+        return total
+
+
+class Slope(nn.Module):
+    """Bits a point of one measure, at any ``lmbda``: straight lines between logarithms.
+
+    Beyond the largest ``lmbda`` the last line goes on; below the smallest the first value holds.
+    """
+
+    log_lmbda: Tensor
+    log_slope: Tensor
+
+    def __init__(self, log_lmbda: Tensor, log_slope: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("log_lmbda", log_lmbda, persistent=False)
+        self.register_buffer("log_slope", log_slope, persistent=False)
+
+    def forward(self, lmbda: Tensor) -> Tensor:
+        """Slopes (N,) at (N,)."""
+        at = lmbda.log().clamp_min(self.log_lmbda[0])
+        left = (torch.bucketize(at, self.log_lmbda) - 1).clamp(0, len(self.log_lmbda) - 2)
+        rise = self.log_slope.diff() / self.log_lmbda.diff()
+        value: Tensor = self.log_slope[left] + rise[left] * (at - self.log_lmbda[left])
+        return value.exp()
+
+
+def within_the_edge(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Where the photo is white, count what lies beyond white as white; so for black."""
+    low = torch.where(x < -PURE, -0.5, -torch.inf)
+    return torch.minimum(torch.maximum(x_hat, low), torch.where(x > PURE, 0.5, torch.inf))
+
+
+def flat_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Levels by which pure white and black are missed, beyond rounding, over all samples: (N,)."""
+    limit = 0.5 - SHORT
+    short = torch.where(x > PURE, limit - x_hat, torch.where(x < -PURE, x_hat + limit, 0.0))
+    return (functional.relu(short) * PIXEL_RANGE).clamp_max(WORST).mean((1, 2, 3))

@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM: a run saves what it has before it ends."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import lightning
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """A run was stopped by a signal, and everything is saved.
+
+    Attributes
+    ----------
+    signum : the signal
+    checkpoint : to go on from
+    """
+
+    def __init__(self, signum: int, checkpoint: Path) -> None:
+        name = signal.Signals(signum).name
+        super().__init__(f"stopped by {name}; go on with --resume {checkpoint}")
+        self.signum, self.checkpoint = signum, checkpoint
+
+
+class StopOnSignal(lightning.Callback):
+    """Ends a run after the step in which a signal comes; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Take the signals over, after Lightning did: it gives them back at the end."""
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            self.signum = signum
+            trainer.should_stop = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            print("stopping after this step; once more stops at once", file=sys.stderr)
+
+        if threading.current_thread() is threading.main_thread():
+            for each in SIGNALS:
+                signal.signal(each, stop)
