@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_msssim import ms_ssim
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trellic.errors import BadParameter
 from trellic_training.losses.eye import (
@@ -200,3 +202,34 @@ def test_measures_rise_with_quality_and_end_where_nothing_differs(pair):
     torch.testing.assert_close(
         measures(x_hat, x)["ms_ssim"], -ms_ssim_error(x_hat.clamp(-0.5, 0.5), x)
     )
+
+
+def test_constants_are_sent_to_a_device_once(pair, curve):
+    """Each time would make the host wait. The package of MS-SSIM sends its five weights."""
+    distortion = mixture({"squared_error": 0.5, "ssimulacra2": 0.25, "jod": 0.25}, curve, 0.1)
+    with torch.inference_mode():
+        measures(*pair)  # does not spoil what training uses
+    x_hat = pair[0].clone().requires_grad_()
+    sent = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if "lift_fresh" in str(function) or "_local_scalar" in str(function):
+                sent.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    for _ in range(2):
+        sent.clear()
+        with Watch():
+            distortion(x_hat, pair[1], QUALITY, LMBDA).sum().backward()
+    assert sent == []
+    with Watch():
+        torch.tensor([1.0, 2.0])  # it would be seen
+    assert sent
+
+
+def test_ms_ssim_has_the_window_of_the_package(pair):
+    ours = ms_ssim_error(pair[0].clamp(-0.5, 0.5), pair[1])
+    pictures = [(x.clamp(-0.5, 0.5) + 0.5) for x in pair]
+    theirs = ms_ssim(*pictures, data_range=1.0, size_average=False)
+    torch.testing.assert_close(ours, 10 * torch.log10(1 - theirs + 1e-6), rtol=1e-4, atol=1e-4)

@@ -21,6 +21,7 @@ from trellic_training.pixels import to_network
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.loop import LoopQuantizer, latents_for_synthesis, sigmas_of
 from trellic_training.recipes.codec import QuantizedPhase, load_quantized_recipe
+from trellic_training.stages.learning_curve import LearningCurve
 from trellic_training.stages.quantized import QuantizedStage, finetune
 from trellic_training.stages.stage import Clock
 
@@ -154,6 +155,14 @@ def test_the_command_writes_weights(started, photos, tmp_path, capsys):
     arguments[2] = tmp_path / "none.pt"
     with pytest.raises(BadParameter, match="is no Trellic checkpoint"):
         finetune_cli.main([*map(str, arguments)])
+
+
+def test_the_second_stage_leaves_a_curve_too(started, recipe, packed, tmp_path):
+    curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 2)
+    curve.crops = to_network(PackedPhotos(packed).crops(np.random.default_rng(1), 2, 192))
+    finetune(recipe, started, packed, tmp_path, 10, steps=3, progress=False, watchers=[curve])
+    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1::6]] == ["0", "2", "3"]
 
 
 def test_a_pool_forgets_the_oldest_and_crops_of_another_size():

@@ -294,7 +294,7 @@ def test_a_step_asks_the_device_for_no_number(quick, packed):
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if "_local_scalar_dense" in str(function) or "nonzero" in str(function):
+            if any(name in str(function) for name in ("_local_scalar", "nonzero", "lift_fresh")):
                 asked.append(str(function))
             return function(*args, **(kwargs or {}))
 

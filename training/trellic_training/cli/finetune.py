@@ -9,10 +9,12 @@ from typing import Annotated
 import torch
 import typer
 
-from trellic_training.cli.train import call, named, packed_photos, shipped_recipe
+from trellic_training.cli.train import CURVE_EVERY, call, named, packed_photos, shipped_recipe
+from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.weights import load_weights
 from trellic_training.recipes.codec import load_quantized_recipe
 from trellic_training.stages.keeping import WeightsFile
+from trellic_training.stages.learning_curve import LearningCurve
 from trellic_training.stages.quantized import finetune
 
 FIRST = "first-stage.pt"
@@ -47,7 +49,8 @@ def finetune_command(
     if "finetuning" not in facts:
         keep(weights, out / FIRST)
     kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
-    finetune(settings, model, packed, out, minutes, resume=resume, watchers=[kept])
+    curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", CURVE_EVERY)
+    finetune(settings, model, packed, out, minutes, resume=resume, watchers=[curve, kept])
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
 
 

@@ -41,6 +41,6 @@ def cut_out(crops: Tensor, share: float) -> Tensor:
     inside = 1 - reach ** (1 / power)  # of the way from the edge to the centre
     pixels = inside * torch.minimum(half_y * height, half_x * width)
     cover = (pixels + 0.5).clamp(0, 1)[..., None]
-    background = torch.where(colour < WHITE, 255.0, 0.0)[..., None]
+    background = 255.0 * (colour < WHITE)[..., None]
     cut = (background + cover * (crops - background)).round().to(torch.uint8)
     return torch.where(chosen[..., None] < share, cut, crops)

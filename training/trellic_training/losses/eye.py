@@ -7,6 +7,7 @@ no curve: its weight against bits is ``lmbda``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -14,6 +15,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trellic_training.losses.constants import constant
 from trellic_training.losses.jod import jod_lost
 from trellic_training.losses.reference import ReferenceCurve
 from trellic_training.losses.structure import structural_error
@@ -23,6 +25,8 @@ PURE = 0.4999  # beyond it a sample of the photo is pure white or black
 SHORT = 0.4 / PIXEL_RANGE  # by less than this a flat sample may miss: it is rounded back
 WORST = 8.0  # levels: a larger miss counts as this one
 FLAT_FROM, FLAT_WHOLE = 20.0, 50.0  # qualities where flat samples begin to count, and count whole
+TAPS = [math.exp(-(at**2) / (2 * 1.5**2)) for at in range(-5, 6)]
+WINDOW = tuple(tap / sum(TAPS) for tap in TAPS)  # of MS-SSIM: a Gaussian of 1.5 pixels
 NEARLY = 1e-6  # of 1 - MS-SSIM, where its logarithm ends
 
 
@@ -40,7 +44,8 @@ def decibels(mse: Tensor) -> Tensor:
 def ms_ssim_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """1 - MS-SSIM (Wang et al. 2003) in dB, lower is better: (N,); sides of 161 at least."""
     pictures = [(picture + 0.5).clamp(0, 1) for picture in (x_hat, x)]
-    similar = ms_ssim(*pictures, data_range=1.0, size_average=False)
+    window = constant(WINDOW, x).expand(x.shape[1], 1, 1, -1)
+    similar = ms_ssim(*pictures, data_range=1.0, size_average=False, win=window)
     return 10 * torch.log10(1 - similar + NEARLY)
 
 
@@ -133,12 +138,12 @@ class Slope(nn.Module):
 
 def within_the_edge(x_hat: Tensor, x: Tensor) -> Tensor:
     """Where the photo is white, count what lies beyond white as white; so for black."""
-    low = torch.where(x < -PURE, -0.5, -torch.inf)
-    return torch.minimum(torch.maximum(x_hat, low), torch.where(x > PURE, 0.5, torch.inf))
+    black = torch.where(x < -PURE, x_hat.clamp_min(-0.5), x_hat)
+    return torch.where(x > PURE, x_hat.clamp_max(0.5), black)
 
 
 def flat_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """Levels by which pure white and black are missed, beyond rounding, over all samples: (N,)."""
     limit = 0.5 - SHORT
-    short = torch.where(x > PURE, limit - x_hat, torch.where(x < -PURE, x_hat + limit, 0.0))
+    short = (limit - x_hat) * (x > PURE) + (x_hat + limit) * (x < -PURE)
     return (functional.relu(short) * PIXEL_RANGE).clamp_max(WORST).mean((1, 2, 3))

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trellic_training.losses.constants import constant
+
 PEAK, BLACK, REFLECTED = 200.0, 0.2, 250 / math.pi * 0.005  # cd/m2
 # Linear sRGB to luminance, red - green, violet - yellow.
 OPPONENTS = (
@@ -59,12 +61,12 @@ def jod_lost(x_hat: Tensor, x: Tensor) -> Tensor:
         coarse_test, coarse_photo = _reduced(test), _reduced(photo)
         test_contrast, _ = _contrast(test, coarse_test)
         photo_contrast, light = _contrast(photo, coarse_photo)
-        seen = _sensitivity(light, band) * x.new_tensor(GAIN).view(3, 1, 1) * (2 if band else 1)
+        seen = _sensitivity(light, band) * constant(GAIN, x).view(3, 1, 1) * (2 if band else 1)
         total = total + _power(
             _mean_square(_masked(test_contrast * seen, photo_contrast * seen)), 4
         )
         test, photo = coarse_test, coarse_photo
-    total = total + _power(_base(test, photo) * x.new_tensor(BASE_WEIGHT), 4)
+    total = total + _power(_base(test, photo) * constant(BASE_WEIGHT, x), 4)
     channels = _power(total, 0.25)
     return _points(_power(_power(channels, 4).sum(1), 0.25) * STILL)
 
@@ -84,11 +86,11 @@ def _shown(x: Tensor) -> Tensor:
     x = (x + 0.5).clamp(0, 1)
     light = torch.where(x > 0.04045, ((x.clamp_min(0.04) + 0.055) / 1.055) ** 2.4, x / 12.92)
     light = (PEAK - BLACK) * light + (BLACK + REFLECTED)
-    return torch.einsum("ij,njhw->nihw", x.new_tensor(OPPONENTS), light)
+    return torch.einsum("ij,njhw->nihw", constant(OPPONENTS, light), light)
 
 
 def _taps(x: Tensor) -> Tensor:
-    return x.new_tensor((0.05, 0.25, 0.4, 0.25, 0.05))
+    return constant((0.05, 0.25, 0.4, 0.25, 0.05), x)
 
 
 def _reduced(x: Tensor) -> Tensor:
@@ -119,10 +121,11 @@ def _contrast(fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _table() -> tuple[list[float], list[list[list[float]]]]:
+def _table() -> tuple[list[float], list[tuple[tuple[float, ...], ...]]]:
     """log10 of luminances, equally spaced; log10 of sensitivities [band][channel][luminance]."""
     known = json.loads(Path(__file__).with_name("jod_csf.json").read_text(encoding="utf-8"))
-    return known["log10_luminance"], known["log10_sensitivity"]
+    bands = [tuple(map(tuple, band)) for band in known["log10_sensitivity"]]
+    return known["log10_luminance"], bands
 
 
 @torch.no_grad()
@@ -133,7 +136,7 @@ def _sensitivity(light: Tensor, band: int) -> Tensor:
     last = len(luminances) - 1
     at = ((light.log10() - low) * (last / (high - low))).clamp(0, last)
     left = at.floor().clamp_max(last - 1)
-    table, index = light.new_tensor(bands[band]), left[:, 0].long()
+    table, index = constant(bands[band], light), left[:, 0].long()
     value = table[:, index].transpose(0, 1)
     rise = table.diff(dim=1)[:, index].transpose(0, 1)
     return CORRECTION * 10 ** (value + rise * (at - left))
@@ -144,8 +147,8 @@ def _masked(test: Tensor, photo: Tensor) -> Tensor:
     shared = torch.minimum(test.abs(), photo.abs())
     if min(shared.shape[2:]) > BLUR_TAPS // 2:
         shared = _blurred(shared)
-    each = _power(shared * MASK_C, shared.new_tensor(MASK_Q).view(3, 1, 1))
-    mask = torch.einsum("ij,nihw->njhw", 2 ** shared.new_tensor(CROSS), each)
+    each = _power(shared * MASK_C, constant(MASK_Q, shared).view(3, 1, 1))
+    mask = torch.einsum("ij,nihw->njhw", 2 ** constant(CROSS, shared), each)
     error = _power((test - photo).abs(), MASK_P) / (1 + mask)
     return MOST * error / (MOST + error)
 

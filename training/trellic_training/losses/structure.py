@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trellic_training.losses.constants import constant
+
 SIGMA, TAPS = 1.5, 11
 STABLE = 9e-4  # added to variances
 SMALLEST = 8  # pixels a side of the last scale
@@ -71,9 +73,9 @@ def structural_error(x_hat: Tensor, x: Tensor) -> Tensor:
     for weights in WEIGHTS:
         if min(a.shape[2:]) < SMALLEST:
             break
-        channels = list(weights)
-        maps = _maps(opponents(a)[:, channels], opponents(b)[:, channels])
-        weight = torch.tensor(list(weights.values()), device=x.device)
+        channels = constant(tuple(weights), x).long()
+        maps = _maps(*(opponents(light).index_select(1, channels) for light in (a, b)))
+        weight = constant(tuple(weights.values()), x)
         total = total + (_norms(maps) * weight).sum((1, 2))
         a, b = _halved(a), _halved(b)
     return _points(total)
@@ -97,7 +99,7 @@ def linear(x: Tensor) -> Tensor:
 
 def opponents(light: Tensor) -> Tensor:
     """Red against green, luminance, blue against luminance; roughly in [0, 1]."""
-    mix = torch.tensor(MIX, device=light.device)
+    mix = constant(MIX, light)
     cones = torch.einsum("ij,njhw->nihw", mix, light).clamp_min(0) + BIAS
     root = cones ** (1 / 3) - BIAS ** (1 / 3)
     red, green, blue = root.unbind(1)

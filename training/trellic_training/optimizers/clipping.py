@@ -25,7 +25,7 @@ def clip_gradients(parameters: Iterable[Tensor], limit: float) -> Tensor:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     norm: Tensor = torch.linalg.vector_norm(flat)
     factor = (limit / (norm + 1e-6)).clamp(max=1.0)
-    flat = torch.where(norm.isfinite(), flat * factor, 0.0)
+    flat = torch.where(norm.isfinite(), flat * factor, torch.zeros_like(norm))
     parts = torch.split(flat, [each.numel() for each in gradients])
     pairs = zip(parts, gradients, strict=True)
     torch._foreach_copy_(gradients, [part.view(each.shape) for part, each in pairs])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.photo import PhotoModel
-from trellic_training.stages.end_to_end import EndToEnd
+from trellic_training.stages.stage import Stage
 from trellic_training.stages.validation import PHOTOS, QUALITIES, coded, validation_crops
 
 COLUMNS = ("step", "minutes", "quality", "bpp", "psnr", "ssimulacra2", "ms_ssim", "jod")
@@ -44,27 +44,30 @@ class LearningCurve(lightning.Callback):
         self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object
     ) -> None:
         """Write points when they are due."""
-        spent = module.clock.minutes() if isinstance(module, EndToEnd) else 0.0
+        spent = _minutes(module)
         if trainer.global_step % self.every == 0 or (self.first and spent >= 1):
             self.first = False
             self._write(trainer, module, spent)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Write the last points."""
-        if isinstance(module, EndToEnd):
-            self._write(trainer, module, module.clock.minutes())
+        self._write(trainer, module, _minutes(module))
 
     def _write(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, spent: float
     ) -> None:
         if self.written == trainer.global_step or not len(self.crops):
             return
-        if not isinstance(module, EndToEnd):
+        if not isinstance(module, Stage) or not isinstance(module.average, PhotoModel):
             raise TypeError(f"a learning curve of {type(module).__name__}")
         self.written = trainer.global_step
         minutes = f"{self.before + spent:.2f}"
         crops = self.crops.to(module.device)
         append_points(self.path, self.written, minutes, module.average.eval(), crops)
+
+
+def _minutes(module: lightning.LightningModule) -> float:
+    return module.clock.minutes() if isinstance(module, Stage) else 0.0
 
 
 def append_points(path: Path, step: int, minutes: str, model: PhotoModel, crops: Tensor) -> None:
