@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from trellic.errors import TrellicError, TrellicWarning
+from trellic.support.quiet import silence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from trellic.codec import Codec
 
+silence()  # before anything can load onnxruntime
 __version__ = "0.1.0"
 __all__ = ["Codec", "TrellicError", "TrellicWarning", "__version__", "decode", "encode"]
 
