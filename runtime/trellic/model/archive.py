@@ -11,6 +11,7 @@ import math
 import os
 import stat
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -39,6 +40,16 @@ ERRORS = (
 )
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+# What NumPy lets out of headers that are none.
+_NO_ARRAY = (
+    ValueError,
+    OverflowError,
+    EOFError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
 _END = struct.Struct("<4s4H2LH")  # end of the central directory, without its comment
 _END_SIGNATURE, _LOCATOR_SIGNATURE, _LOCATOR_SIZE = b"PK\5\6", b"PK\6\7", 20
 _MAX_COMMENT = (1 << 16) - 1
@@ -54,19 +65,17 @@ def open_file(path: Path) -> IO[bytes]:
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        file = os.fdopen(os.open(path, flags), "rb")
+        descriptor = os.open(path, flags)
     except OSError as error:
         raise BadBundle(f"cannot read bundle {path} ({error})") from error
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        file.close()
-        raise BadBundle(f"cannot read bundle {path}: it is no regular file")
-    if status.st_size > MAX_PACKED:
-        file.close()
-        raise BadBundle(
-            f"bundle {path} has {status.st_size} bytes", expected=f"at most {MAX_PACKED}"
-        )
-    return file
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_PACKED:
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        expected = f"at most {MAX_PACKED}"
+        raise BadBundle(f"bundle {path} has {status.st_size} bytes", expected=expected)
+    raise BadBundle(f"cannot read bundle {path}: it is no regular file")
 
 
 def unpack(
@@ -149,7 +158,7 @@ def load_arrays(data: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
     members = unpack(io.BytesIO(data), name)
     try:
         return {_stem(member): _array(content) for member, content in members.items()}
-    except (ValueError, OverflowError, EOFError, SyntaxError, RecursionError) as error:
+    except _NO_ARRAY as error:
         raise BadBundle(f"{name} cannot be read ({error})") from error
 
 
