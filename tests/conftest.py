@@ -4,10 +4,12 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from trellic import cli
 from trellic.codec import Codec
 
 # Benchmarks and the conformance kit are no installed packages: import them from the root.
@@ -50,3 +52,18 @@ def tiny_path() -> Path:
 def tiny(tiny_path: Path) -> Codec:
     """The tiny model, loaded once."""
     return Codec.load(str(tiny_path), device="cpu", threads=1)
+
+
+@pytest.fixture
+def trellic(monkeypatch, capsys):
+    """Run the command line in this process: ``trellic("info", path)`` -> code, out, err."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["trellic", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=left.value.code or 0, out=out, err=err)
+
+    return run

@@ -19,8 +19,9 @@ import numpy as np
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.integer.networks import IntegerNetwork, to_arrays
-from trellic.model.bundle import BUNDLE_VERSION, Bundle, Manifest, Search, stream_id
+from trellic.model.bundle import Bundle, stream_id
 from trellic.model.decoders import DecoderInfo, Graph
+from trellic.model.manifest import BUNDLE_VERSION, Manifest, Search
 from trellic.pipeline import transforms
 from trellic_export import graphs
 from trellic_export.calibrate import Calibration, Encoder, Photo

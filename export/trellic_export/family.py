@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter
-from trellic.model.bundle import Bundle, Manifest
+from trellic.model.bundle import Bundle
 from trellic.model.decoders import DecoderInfo, Graph
+from trellic.model.manifest import Manifest
 from trellic_export import graphs
 from trellic_export.bundle import digests, members, write_bundle
 from trellic_export.halves import whole

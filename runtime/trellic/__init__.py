@@ -20,6 +20,7 @@ from trellic.constants import (
     Trellis,
 )
 from trellic.errors import TrellicError, TrellicWarning
+from trellic.support.quiet import silence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from trellic.images import ImageLike
     from trellic.pipeline.region import Region
 
+silence()  # before anything can load onnxruntime
 __version__ = "0.1.0"
 __all__ = ["Codec", "TrellicError", "TrellicWarning", "__version__", "decode", "encode"]
 

@@ -105,6 +105,10 @@ class Codec:
             f" precision={precision!r})"
         )
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, int, str]]:
+        """Pickle and copy as what it was loaded with: engines start anew, of the same bundle."""
+        return type(self), (os.path.abspath(self.bundle.path), *self._asked)
+
     @property
     def model(self) -> str:
         """Name of the model."""

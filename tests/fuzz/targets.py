@@ -28,7 +28,7 @@ from trellic.codec import Codec
 from trellic.entropy import reference
 from trellic.errors import StreamError, TrellicError
 from trellic.integer.networks import from_arrays
-from trellic.model import bundle
+from trellic.model import archive, bundle, manifest
 from trellic.model.quality import LevelTables
 from trellic.quantize.trellis import STATES, next_state
 
@@ -115,7 +115,7 @@ def loader(data: bytes) -> bool:
 
 
 def _manifest(rest: bytes) -> None:
-    bundle._manifest(TINY, {"manifest.json": rest})
+    manifest.parse(rest, "fuzzed")
 
 
 def _arrays(rest: bytes) -> None:
@@ -146,13 +146,13 @@ def _arrays(rest: bytes) -> None:
 
 
 def _zip(rest: bytes) -> None:
-    bundle._load_arrays(rest, TINY)
+    archive.load_arrays(rest, "fuzzed")
 
 
 @cache
 def _tiny_arrays() -> dict[str, Any]:
-    with zipfile.ZipFile(TINY) as archive:
-        return bundle._load_arrays(archive.read("normative.npz"), TINY)
+    with zipfile.ZipFile(TINY) as packed:
+        return archive.load_arrays(packed.read("normative.npz"), "tiny")
 
 
 @cache

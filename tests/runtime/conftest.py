@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-import sys
 import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from trellic import bitstream, cli
+from trellic import bitstream
 from trellic.codec import Codec
 from trellic.errors import TargetUnreachable, UnknownDecoder, UnknownModel
 from trellic.images import Picture
@@ -95,21 +94,6 @@ def fake_codec(monkeypatch):
     monkeypatch.setattr(engines, "load_codec", load)
     monkeypatch.setattr(engines, "find_stream", find)
     return loaded
-
-
-@pytest.fixture
-def trellic(monkeypatch, capsys):
-    """Run the command line in this process: ``trellic("info", path)`` -> code, out, err."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["trellic", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=left.value.code or 0, out=out, err=err)
-
-    return run
 
 
 # ---- a model with several decoders ----

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from trellic.codec import Codec
 from trellic.errors import BadBundle, TrellicError, UnknownModel
-from trellic.model import bundle
+from trellic.model import archive, bundle
 from trellic.model.bundle import Bundle
 from trellic.model.channels import Layout
 
@@ -292,7 +292,7 @@ def test_damaged_integers_are_refused(tmp_path, files, data):
 def test_oversized_members_are_not_unpacked(tmp_path, files, monkeypatch):
     size = sum(map(len, files.values()))
     path = write(tmp_path / "a.zip", files | {"bomb": bytes(3_000_000)})
-    monkeypatch.setattr(bundle, "MAX_UNPACKED", size + 1000)
+    monkeypatch.setattr(archive, "MAX_UNPACKED", size + 1000)
     with pytest.raises(BadBundle, match=f"has {size + 3_000_000} bytes once unpacked"):
         Bundle(path)
     buffer = io.BytesIO()

@@ -98,7 +98,7 @@ def test_engines_are_cached_by_all_that_decides_them(monkeypatch, tmp_path):
     pytest.importorskip("numba_cuda")
     from trellic.gpu import cache
 
-    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("TRELLIC_CACHE", str(tmp_path))
     base = ("77e74bf4", b"graph", {"image": [1]}, "free", "a GPU")
     folder = cache.folder(*base)
     assert folder.is_dir()

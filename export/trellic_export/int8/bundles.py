@@ -15,9 +15,10 @@ from rich.progress import track
 
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter, TrellicWarning
-from trellic.model.bundle import Bundle, Manifest
+from trellic.model.bundle import Bundle
 from trellic.model.channels import Layout
 from trellic.model.decoders import DecoderInfo, Graph
+from trellic.model.manifest import Manifest
 from trellic_export.bundle import centres, digests, members, write_bundle
 from trellic_export.halves import halved, whole
 from trellic_export.int8.choose import Chooser, Mixed

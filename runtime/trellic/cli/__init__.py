@@ -15,6 +15,7 @@ from types import FrameType
 
 def main() -> None:
     """Run the command line; the console script ``trellic`` and ``python -m trellic`` call this."""
+    _open_standard_streams()
     gc.disable()  # until all is loaded (see `engines`): imports make garbage worth 0.1 s to look at
     from trellic.cli.app import app
 
@@ -27,6 +28,21 @@ def main() -> None:
     finally:
         gc.enable()
         _flush()
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller closed (``2>&-``), so that no file of ours gets its number.
+
+    Otherwise a result would be what libraries take for stderr and write their messages to.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            while os.open(os.devnull, os.O_RDWR) < number:  # the lowest number that is free
+                pass
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -137,11 +137,15 @@ def models(context: typer.Context, json: opt.Json = False) -> None:
 @models_app.command("add")
 def models_add(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A bundle.", show_default=False)],
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Even if it takes the place of an installed model."),
+    ] = False,
 ) -> None:
     """Check a bundle and install it for this user."""
     from trellic.cli import models as command
 
-    command.add(path)
+    command.add(path, replace)
 
 
 @app.command()

@@ -20,12 +20,12 @@ from trellic import images
 from trellic.cli import rivals
 from trellic.cli.engines import Engines
 from trellic.cli.metrics import psnr, ssim
+from trellic.cli.paths import is_stdout, read, write
 from trellic.cli.report import Report
 from trellic.cli.rivals import Rival
 from trellic.constants import Device, Trellis
 from trellic.errors import BadParameter
 from trellic.images import Picture
-from trellic.support.files import write_atomically
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -76,10 +76,11 @@ def run(photo: str, out: str | None, setting: Setting, model: str, device: Devic
     found = rivals.installed()
     steps = [photo, *(rival.name for rival in found), target]
     entries: list[Entry] = []
-    with Report("Comparing", steps, as_json=False) as report:
+    with Report("Comparing", steps, as_json=False, aside=is_stdout(target)) as report:
         with report.file(photo):
-            picture = opaque(images.read(photo, setting.max_pixels))
-            original, ours = first_two(picture, os.path.getsize(photo), setting, model, device)
+            data = read(photo)
+            picture = opaque(images.from_bytes(data, setting.max_pixels))
+            original, ours = first_two(picture, len(data), setting, model, device)
             entries += [original, ours]
         if not entries:
             return
@@ -88,7 +89,7 @@ def run(photo: str, out: str | None, setting: Setting, model: str, device: Devic
                 entries.append(entry_of(rival, picture, ours.size))
         with report.file(target):
             text = page(os.path.basename(photo), entries)
-            write_atomically(target, text.encode())
+            write(target, text.encode())
             names = ", ".join(entry.name for entry in entries[1:])
             report.result(f"{photo} -> {target}: {names}, {len(text) / 1e6:.1f} MB", {})
 

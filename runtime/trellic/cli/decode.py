@@ -13,15 +13,14 @@ import typer
 from trellic import bitstream, images
 from trellic.cli.decoders import Expected
 from trellic.cli.engines import Engines
-from trellic.cli.paths import Job, plan
+from trellic.cli.paths import Job, is_stdout, is_stream, plan, read, read_parts
 from trellic.cli.report import Report
 from trellic.errors import NotATrellicFile
 from trellic.pipeline import memory
 from trellic.pipeline.region import to_rectangle
-from trellic.support.files import map_bytes, read_bytes
 
 SIGNATURE = b"TLC"
-_Data = TypeVar("_Data", bytes, memoryview)
+_Data = TypeVar("_Data", bound=bytes | memoryview)
 SUFFIX = ".png"  # in a folder
 LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
@@ -58,17 +57,24 @@ def run(
         With code 1 if a file failed.
     """
     jobs = plan(inputs, output, SUFFIX)
-    suffix = Path(output).suffix.lower()
+    suffix = _suffix(output)
     if jobs[0].folder is None and suffix not in images.suffixes():
         raise typer.BadParameter(
             f"{output!r} has the suffix {suffix!r}; expected one of {', '.join(images.suffixes())}"
             ", or a folder",
             param_hint="OUT",
         )
-    with Report("Decoding", inputs, as_json=as_json, large=LARGE) as report:
+    aside = is_stdout(jobs[0].target)
+    with Report("Decoding", inputs, as_json=as_json, large=LARGE, aside=aside) as report:
         for job in jobs:
             with report.file(job.source):
                 _decode(job, engines, setting, report, expected)
+
+
+def _suffix(path: str) -> str:
+    """Return the suffix that says what to write: of a pipe, a device or ``-`` PNG's."""
+    suffix = Path(path).suffix.lower()
+    return SUFFIX if not suffix and is_stream(path) else suffix
 
 
 def is_picture(path: str) -> bool:
@@ -86,7 +92,7 @@ def read_stream(path: str) -> bytes:
     OSError
         If it cannot be read.
     """
-    return checked(read_bytes(path))
+    return checked(read(path))
 
 
 def checked(data: _Data) -> _Data:
@@ -104,7 +110,7 @@ def _read(
         whole = read_stream(path)
         read = bitstream.read_prefix if setting.best_effort else bitstream.read
         return whole, read(whole, setting.max_pixels).header
-    mapped = checked(map_bytes(path))
+    mapped = checked(read_parts(path))
     header = bitstream.read_header(mapped)
     to_rectangle(setting.region, header.width, header.height)
     return mapped, header
@@ -128,13 +134,14 @@ def _decode(
 ) -> None:
     job.check()
     data, header = _read(job.source, setting, expected)
-    _check_memory(data, setting, Path(job.target).suffix, expected)
+    suffix = _suffix(job.target)
+    _check_memory(data, setting, suffix, expected)
     codec = engines.decoder(header.stream_id, setting.decoder)
-    images.prepare(Path(job.target).suffix)
+    images.prepare(suffix)
     start = time.perf_counter()
     decoded = codec.decode_timed(data, **setting.arguments())
     picture = decoded.picture
-    written = images.to_bytes(picture, Path(job.target).suffix)
+    written = images.to_bytes(picture, suffix)
     seconds = time.perf_counter() - start
     job.write(written)
     fields = {

@@ -11,11 +11,10 @@ import typer
 
 from trellic import images
 from trellic.cli.engines import Engines
-from trellic.cli.paths import Job, plan
+from trellic.cli.paths import Job, is_stdout, plan, read
 from trellic.cli.report import Report
 from trellic.constants import Trellis
 from trellic.pipeline import memory
-from trellic.support.files import read_bytes
 
 SUFFIX = ".tlc"
 _LARGE = 2**20  # bytes of a picture file that take long enough for a progress display
@@ -60,7 +59,8 @@ def run(
         raise typer.BadParameter(
             f"{output!r} looks like a picture; the result is a {SUFFIX} file", param_hint="OUT"
         )
-    with Report("Encoding", inputs, as_json=as_json, large=_LARGE) as report:
+    aside = is_stdout(jobs[0].target)
+    with Report("Encoding", inputs, as_json=as_json, large=_LARGE, aside=aside) as report:
         for job in jobs:
             with report.file(job.source):
                 _encode(job, engines, model, target, max_pixels, report)
@@ -70,7 +70,7 @@ def _encode(
     job: Job, engines: Engines, model: str, target: Target, max_pixels: int, report: Report
 ) -> None:
     job.check()
-    data = read_bytes(job.source)
+    data = read(job.source)
     _check_memory(data, target.max_memory)
     start = time.perf_counter()
     picture = images.from_bytes(data, max_pixels)

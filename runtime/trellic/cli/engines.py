@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from trellic.cli.report import CannotGoOn
 from trellic.constants import Device, Precision, Trellis
 from trellic.errors import TrellicError
+from trellic.support import cache
+from trellic.support.quiet import hidden
 
 if TYPE_CHECKING:
     from trellic.codec import Codec
@@ -21,6 +23,7 @@ _FIRST_RUN = (
     "preparing the engines: the first run on a machine compiles its kernels, later ones start "
     "at once"
 )
+_EVERY_RUN = "preparing the engines: every run compiles its kernels, with no folder to keep them in"
 
 
 def load_codec(model: str, device: Device, precision: Precision) -> Codec:
@@ -91,7 +94,9 @@ class Engines:
 
     def _get(self, model: str, trellis: Trellis | None, decoder: str | None) -> Codec:
         if (model, trellis, decoder) not in self._ready:
-            with _announced(), _without_scipy():
+            # Where it finds SciPy, numba imports all of its linear algebra on the first kernel:
+            # 0.2 s of every command, for what ours do not use.
+            with _announced(), hidden("scipy"):
                 if model not in self._codecs:
                     self._codecs[model] = load_codec(model, self._device, self._precision)
                 self._codecs[model].warm_up(trellis=trellis, decoder=decoder)
@@ -104,7 +109,7 @@ class Engines:
 @contextlib.contextmanager
 def _announced() -> Iterator[None]:
     """Say why it takes long, if it does."""
-    timer = threading.Timer(_PATIENCE, print, [_FIRST_RUN], {"file": sys.stderr})
+    timer = threading.Timer(_PATIENCE, _announce)
     timer.daemon = True
     timer.start()
     try:
@@ -113,18 +118,5 @@ def _announced() -> Iterator[None]:
         timer.cancel()
 
 
-@contextlib.contextmanager
-def _without_scipy() -> Iterator[None]:
-    """Hide SciPy while numba loads kernels.
-
-    Where it finds SciPy, numba imports all of ``scipy.linalg`` on the first kernel, for linear
-    algebra that ours do not use: 0.2 s of every command.
-    """
-    hidden = "scipy" not in sys.modules
-    if hidden:
-        sys.modules["scipy"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hidden:
-            del sys.modules["scipy"]
+def _announce() -> None:
+    print(_EVERY_RUN if cache.missing(cache.KERNELS) else _FIRST_RUN, file=sys.stderr, flush=True)

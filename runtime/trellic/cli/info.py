@@ -8,12 +8,12 @@ from trellic import bitstream
 from trellic.bitstream.fields import CRC16_BYTES
 from trellic.cli.decode import read_stream
 from trellic.cli.decoders import describe, result
-from trellic.cli.report import Report
+from trellic.cli.report import Report, one_line
 from trellic.constants import MAX_SIDE
 
 if TYPE_CHECKING:
-    from trellic.model.bundle import Manifest
     from trellic.model.decoders import DecoderInfo
+    from trellic.model.manifest import Manifest
 
 
 def run(file: str, as_json: bool) -> None:
@@ -110,12 +110,13 @@ def _print(fields: dict[str, object]) -> None:
     if fields["dither"] is None:
         del fields["dither"]
     for name, value in fields.items():
-        print(f"{name.replace('_', ' '):<12}{value}")
+        print(one_line(f"{name.replace('_', ' '):<12}{value}"))
     if isinstance(parts, dict):
         print("parts       " + ", ".join(f"{name} {length}" for name, length in parts.items()))
     if isinstance(decoders, dict):
         for name, of in decoders.items():
-            print(
+            line = (
                 f"decoder     {name}: {of['purpose']} ({result(of)}, "
                 f"{of['kmac_per_pixel']:.1f} kMAC/pixel, reads {of['bytes']} bytes)"
             )
+            print(one_line(line))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from trellic import bitstream
 from trellic.cli.decode import LARGE, Setting, checked
 from trellic.cli.engines import Engines
+from trellic.cli.paths import read_parts
 from trellic.cli.report import Report
 from trellic.constants import Device
 from trellic.errors import BadParameter
-from trellic.support.files import map_bytes
 
 SHOWN = 5  # labels a file
 
@@ -37,7 +37,7 @@ def _classify(name: str, setting: Setting, engines: Engines, report: Report) -> 
             f"decoder {setting.decoder!r} gives labels of a whole picture",
             remedy="leave out --region and --best-effort",
         )
-    data = checked(map_bytes(name))
+    data = checked(read_parts(name))
     header = bitstream.read_header(data)
     codec = engines.decoder(header.stream_id, setting.decoder)
     start = time.perf_counter()

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from trellic.cli import decoders
-from trellic.cli.report import fail
-from trellic.errors import TrellicError
-from trellic.model import bundle
-from trellic.support.files import read_bytes
+from trellic.cli.report import fail, one_line
+from trellic.errors import BadParameter, TrellicError
+from trellic.model import archive, bundle
+from trellic.model.manifest import Manifest
+from trellic.support.files import write_atomically
 
 
 def run(as_json: bool) -> None:
@@ -25,29 +26,49 @@ def run(as_json: bool) -> None:
         print("no model is installed; add one with: trellic models add PATH")
 
 
-def add(path: str) -> None:
+def add(path: str, replace: bool) -> None:
     """Check a bundle and copy it to the user's folder.
 
     Raises
     ------
     typer.Exit
-        With code 1 if it is no valid bundle or cannot be copied.
+        With code 1 if it is no valid bundle, takes the place of another one (unless ``replace``),
+        or cannot be copied.
     """
-    from trellic.support.files import write_atomically
-
     try:
-        data = read_bytes(path)
-        manifest = bundle.Bundle(Path(path)).manifest
+        with archive.open_file(Path(path)) as file:
+            data = file.read()
+        manifest = bundle.Bundle(Path(path), data).manifest
+        if not replace:
+            _refuse_stand_in(manifest)
         folder = bundle.user_folder()
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{manifest.name}-{manifest.stream_id}.zip"
         write_atomically(target, data)
     except (TrellicError, OSError) as error:
         raise fail(error, path) from error
-    print(f"added {manifest.name} (stream id {manifest.stream_id}): {target}")
+    print(one_line(f"added {manifest.name} (stream id {manifest.stream_id}): {target}"))
 
 
-def _fields(path: Path, manifest: bundle.Manifest) -> dict[str, Any]:
+def _refuse_stand_in(manifest: Manifest) -> None:
+    """Refuse a bundle that would be taken where another one has been until now."""
+    for path, other in bundle.installed():
+        same = [
+            f"the {what} {value!r}"
+            for what, value, theirs in (
+                ("name", manifest.name, other.name),
+                ("stream id", manifest.stream_id, other.stream_id),
+            )
+            if value == theirs
+        ]
+        if same and other != manifest:
+            raise BadParameter(
+                f"it has {' and '.join(same)} of {path}, and would be used in its place",
+                remedy="if that is wanted: trellic models add --replace PATH",
+            )
+
+
+def _fields(path: Path, manifest: Manifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "stream_id": manifest.stream_id,
@@ -55,6 +76,7 @@ def _fields(path: Path, manifest: bundle.Manifest) -> dict[str, Any]:
         "licence": manifest.licence,
         "path": str(path),
         "bytes": path.stat().st_size,
+        "stands_in_for": bundle.stands_in_for(path, manifest) or None,
         "encoder_kmac_per_pixel": manifest.encoder.kmac_per_pixel,
         "encoder_precisions": manifest.encoder.precisions,
         "decoders": {name: decoders.describe(info) for name, info in manifest.decoders.items()},
@@ -64,6 +86,7 @@ def _fields(path: Path, manifest: bundle.Manifest) -> dict[str, Any]:
 def _table(models: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     for model in models:
         table = Table("network", "kMAC/pixel", "gives", "precision", "purpose", highlight=False)
@@ -73,10 +96,19 @@ def _table(models: list[dict[str, Any]]) -> None:
         for name, fields in model["decoders"].items():
             gives, cost = decoders.result(fields), f"{fields['kmac_per_pixel']:.1f}"
             precisions = ", ".join(fields["precisions"])
-            table.add_row(f"decoder {name}", cost, gives, precisions, fields["purpose"])
-        size = model["bytes"] / 1e6
-        print(f"{model['name']}  (stream id {model['stream_id']}, {size:.1f} MB)")
-        if model["description"]:
-            print(f"  {model['description']}")
-        print(f"  licence {model['licence']}, {model['path']}")
+            purpose = Text(one_line(fields["purpose"]))  # text of strangers: no markup, no controls
+            table.add_row(f"decoder {name}", cost, gives, precisions, purpose)
+        for line in _heading(model):
+            print(one_line(line))
         Console(highlight=False).print(table)
+
+
+def _heading(model: dict[str, Any]) -> list[str]:
+    """Lines above the table of a model; the words in them may be anybody's."""
+    size = model["bytes"] / 1e6
+    lines = [f"{model['name']}  (stream id {model['stream_id']}, {size:.1f} MB)"]
+    if model["stands_in_for"]:
+        lines.append(f"  stands in for the {model['stands_in_for']!r} that came with Trellic")
+    if model["description"]:
+        lines.append(f"  {model['description']}")
+    return [*lines, f"  licence {model['licence']}, {model['path']}"]

@@ -50,13 +50,21 @@ class Report:
         Whether results are JSON objects.
     large : int
         Size in bytes from which one file takes long enough for that.
+    aside : bool
+        Print results on stderr: stdout is what a file's result goes to.
     """
 
     def __init__(
-        self, label: str, files: Sequence[str], *, as_json: bool, large: float = math.inf
+        self,
+        label: str,
+        files: Sequence[str],
+        *,
+        as_json: bool,
+        large: float = math.inf,
+        aside: bool = False,
     ) -> None:
         self.failed = False
-        self._as_json = as_json
+        self._as_json, self._aside = as_json, aside
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         if sys.stderr.isatty() and (len(files) > 1 or any(_size(name) > large for name in files)):
@@ -115,10 +123,10 @@ class Report:
     def result(self, line: str, fields: Mapping[str, object]) -> None:
         """Print one result: the fields as JSON, or a line for people."""
         text = json.dumps(fields) if self._as_json else one_line(line)
-        if self._progress is not None and sys.stdout.isatty():
+        if self._progress is not None and (self._aside or sys.stdout.isatty()):
             self._above_bar(text)
         else:
-            print(text, flush=True)
+            print(text, file=sys.stderr if self._aside else sys.stdout, flush=True)
 
     def _note(self, line: str) -> None:
         if self._progress is not None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from trellic.engines import Arrays
 from trellic.engines.ort import first_line
 from trellic.errors import EngineError, MissingExtra
+from trellic.support.quiet import hidden
 
 SETTINGS: dict[str, Any] = {
     "INFERENCE_PRECISION_HINT": "bf16",
@@ -112,9 +113,10 @@ def has_bf16() -> bool:
 
 
 def openvino() -> Any:
-    """Return the module, or raise MissingExtra."""
+    """Return the module, or raise MissingExtra; it finds nothing to send statistics with."""
     try:
-        import openvino as module
+        with hidden("openvino_telemetry"):
+            import openvino as module
     except ImportError as error:
         raise MissingExtra.of("openvino", "openvino", "precision 'bf16'") from error
     return module

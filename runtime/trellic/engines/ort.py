@@ -105,12 +105,16 @@ def missing_gpu() -> str:
 
 
 def onnxruntime() -> ModuleType:
-    """Return the module, or raise MissingExtra."""
+    """Return the module, or raise MissingExtra; its telemetry is off (see `trellic.support.quiet`).
+
+    Where the program had loaded onnxruntime before ``trellic``, its events at least end here.
+    """
     try:
         import onnxruntime as module
     except ImportError as error:
         raise MissingExtra.of("onnxruntime", "cpu", "running a model") from error
     found: ModuleType = module
+    found.disable_telemetry_events()
     return found
 
 

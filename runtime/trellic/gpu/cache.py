@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-CACHE_VARIABLE = "TRELLIC_CACHE"
+from trellic.errors import EngineError
+from trellic.support import cache
+
 PACKAGES = ("trellic", "onnxruntime-gpu", "tensorrt", "numba-cuda")
 
 
@@ -38,14 +38,20 @@ def folder(stream_id: str, graph: bytes, shapes: object, precision: str, gpu: st
 
 
 def root() -> Path:
-    """Return the folder of all engines; ``TRELLIC_CACHE`` names another."""
-    if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE])
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "trellic" / "engines"
+    """Return the private folder of all engines (see `trellic.support.cache`).
+
+    Raises
+    ------
+    EngineError
+        When there is none: an engine is code.
+    """
+    found = cache.folder("engines")
+    if found is None:
+        raise EngineError(
+            f"there is no private folder to keep engines in ({cache.missing('engines')})",
+            remedy=f"name one with {cache.VARIABLE}",
+        )
+    return found
 
 
 def _version(name: str) -> str:

@@ -148,7 +148,10 @@ def depthwise(
     added: int,
     out: Words,
 ) -> None:
-    """Compute plane by plane, on a copy with zeros around; sums between its rows are not used."""
+    """Compute plane by plane, on a copy with zeros around; sums between its rows are not used.
+
+    Rows are copied in loops: for an assignment of slices numba compiles its message, two seconds.
+    """
     half, wide = side // 2, width + side - 1
     taps = side * side
     offsets = np.empty(taps, np.int64)
@@ -160,10 +163,12 @@ def depthwise(
     for q in range(len(out)):
         for y in range(height):
             start = (y + half) * wide + half
-            around[start : start + width] = x[q, y * width : (y + 1) * width]
+            for i in range(width):
+                around[start + i] = x[q, y * width + i]
         for start in range(0, count, TILE):
             first = min(start, max(count - TILE, 0))
             place, sums = around.ctypes.data + 4 * first, results.ctypes.data + 4 * first
             _words(place, offsets, q, weight, bias, shift, low, high, added, sums)
         for y in range(height):
-            out[q, y * width : (y + 1) * width] = results[y * wide : y * wide + width]
+            for i in range(width):
+                out[q, y * width + i] = results[y * wide + i]

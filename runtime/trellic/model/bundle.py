@@ -12,79 +12,50 @@ decoders added, under one id.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
-import json
 import os
 import sys
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trellic.entropy.tables import Tables
-from trellic.errors import BadBundle, UnknownModel
+from trellic.errors import BadBundle, BadParameter, TrellicWarning, UnknownModel
 from trellic.integer.networks import IntegerNetwork, from_arrays, outputs
+from trellic.model import archive
+from trellic.model.archive import Arrays
 from trellic.model.channels import Layout
-from trellic.model.decoders import NAME_PATTERN, DecoderInfo, Graph, check_decoders
+from trellic.model.decoders import Graph
 from trellic.model.guard import check_graph
+from trellic.model.manifest import BUNDLE_VERSION, MAX_MANIFEST, Manifest, parse
 from trellic.model.quality import LevelTables
 
-BUNDLE_VERSION = 1
-MAX_MEMBERS = 256
-MAX_UNPACKED = 1 << 28  # bytes of all files of a bundle together
+MANIFEST = "manifest.json"
+INTEGERS = "normative.npz"
 MODELS_VARIABLE = "TRELLIC_MODELS"
-ZIP_ERRORS = (
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    EOFError,
-    RuntimeError,
-)
-Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-class Search(BaseModel):
-    """Encoder's defaults of one quantizer: its Lagrangian, in integer cost a 1/64 bit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    lam: int = Field(ge=0, le=1 << 12)
-
-
-class Manifest(BaseModel):
-    """``manifest.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    bundle_version: int
-    name: str = Field(pattern=NAME_PATTERN)
-    stream_id: str = Field(pattern=r"^[0-9a-f]{8}$")
-    licence: str
-    description: str
-    layout: Layout
-    encoder: Graph
-    hyper_encoder: Graph
-    decoders: dict[Annotated[str, Field(pattern=NAME_PATTERN)], DecoderInfo]
-    exact: dict[str, Graph]
-    probes: dict[str, str]
-    search: dict[str, Search]
-    sha256: dict[str, str]
-    made_with: dict[str, str]
-    training: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _decoders_fit(self) -> Manifest:
-        check_decoders(self.decoders, self.layout)
-        return self
+# What comes with Trellic: name, stream id, SHA-256 of the manifest, which has those of the rest.
+SHIPPED = {
+    "photo": ("f73765d3", "9331e56381ed0bce5695e49d913f22a5018062554b9caf04fed2f9ee990a0a2e"),
+    "cifar": ("49a80348", "b138867b60495590071758d2b8ed05123a5ca895f7ad62f08c4f3405a446cf3d"),
+}
 
 
 class Bundle:
     """An opened bundle, its hashes checked.
+
+    Parameters
+    ----------
+    path : of its file
+    data : bytes of the file, where they have been read already
+
+    Raises
+    ------
+    BadBundle
+        When it is damaged, or takes more memory than a bundle may.
 
     Attributes
     ----------
@@ -96,17 +67,18 @@ class Bundle:
         predicts by itself (docs/format.md, section 7.4)
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
         self.path = path
-        files = _read_zip(path)
-        self.manifest = _manifest(path, files)
+        with archive.open_file(path) if data is None else io.BytesIO(data) as file:
+            files = archive.unpack(file, f"bundle {path}")
+        self.manifest = parse(files.get(MANIFEST), f"bundle {path}")
         self._files = files
         for name, expected in self.manifest.sha256.items():
             if name not in files or hashlib.sha256(files[name]).hexdigest() != expected:
                 raise BadBundle(
                     f"{name} of bundle {path} is missing or altered", remedy="install it again"
                 )
-        arrays = _load_arrays(files.get("normative.npz", b""), path)
+        arrays = archive.load_arrays(files.get(INTEGERS, b""), f"{INTEGERS} of bundle {path}")
         found = stream_id(arrays, self.manifest.layout)
         if found != self.manifest.stream_id:
             raise BadBundle(
@@ -189,75 +161,6 @@ def stream_id(arrays: Arrays, layout: Layout) -> str:
     return total.hexdigest()[:8]
 
 
-def folders() -> Iterator[Path]:
-    """Folders where bundles live, first found first used."""
-    for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep):
-        if entry:
-            yield Path(entry)
-    yield user_folder()
-    yield Path(__file__).parents[1] / "models"
-
-
-def user_folder() -> Path:
-    """Folder of the user's own bundles."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
-    return base / "trellic" / "models"
-
-
-def installed() -> list[tuple[Path, Manifest]]:
-    """All installed bundles: paths and manifests; damaged ones are left out."""
-    found = []
-    for folder in folders():
-        for path in sorted(folder.glob("*.zip")) if folder.is_dir() else []:
-            try:
-                found.append((path, read_manifest(path)))
-            except BadBundle:
-                continue
-    return found
-
-
-def find(model: str | os.PathLike[str]) -> Path:
-    """Path of a bundle, by its name or its path.
-
-    Raises
-    ------
-    UnknownModel
-        When there is none.
-    """
-    model = os.fspath(model)
-    if model.endswith(".zip") or "/" in model or os.sep in model:
-        if Path(model).is_file():
-            return Path(model)
-        raise UnknownModel(f"no bundle at {model!r}")
-    for path, manifest in installed():
-        if manifest.name == model:
-            return path
-    names = ", ".join(sorted({m.name for _, m in installed()})) or "none"
-    raise UnknownModel(f"no model {model!r}", remedy=f"installed models: {names}")
-
-
-def find_stream(wanted: str) -> Path:
-    """Path of a bundle that decodes streams of an id (8 hex digits).
-
-    Raises
-    ------
-    UnknownModel
-        When none is installed.
-    """
-    for path, manifest in installed():
-        if manifest.stream_id == wanted:
-            return path
-    raise UnknownModel(
-        f"the stream needs a model with stream id {wanted}, which is not installed",
-        remedy="get its bundle and run: trellic models add PATH",
-    )
-
-
 def read_manifest(path: Path) -> Manifest:
     """Read only the manifest of a bundle; nothing is verified.
 
@@ -266,55 +169,131 @@ def read_manifest(path: Path) -> Manifest:
     BadBundle
         When the file is no bundle.
     """
-    return _manifest(path, _read_zip(path, only="manifest.json"))
+    return parse(_manifest_bytes(path), f"bundle {path}")
 
 
-def _manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
-    try:
-        raw = json.loads(files["manifest.json"])
-        version = raw.get("bundle_version") if isinstance(raw, dict) else None
-        if version != BUNDLE_VERSION:
-            raise BadBundle(f"bundle {path} has version {version!r}", expected=str(BUNDLE_VERSION))
-        return Manifest.model_validate(raw)
-    except (KeyError, ValueError, RecursionError, ValidationError) as error:
-        what = str(error).splitlines()[0]
-        if isinstance(error, ValidationError):
-            first = error.errors(include_url=False)[0]
-            what = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
-        raise BadBundle(f"bundle {path} has no valid manifest ({what})") from error
+def _manifest_bytes(path: Path) -> bytes | None:
+    with archive.open_file(path) as file:
+        found = archive.unpack(file, f"bundle {path}", only=MANIFEST, limit=MAX_MANIFEST)
+    return found.get(MANIFEST)
 
 
-def _read_zip(path: Path, only: str | None = None) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if only is None or m.filename == only]
-            names = {member.filename for member in members}
-            if len(names) != len(members) or len(members) > MAX_MEMBERS:
-                raise BadBundle(
-                    f"bundle {path} has {len(members)} members of {len(names)} names",
-                    expected=f"one each, at most {MAX_MEMBERS}",
-                )
-            size = sum(member.file_size for member in members)
-            if size > MAX_UNPACKED:
-                raise BadBundle(
-                    f"bundle {path} has {size} bytes once unpacked",
-                    expected=f"at most {MAX_UNPACKED}",
-                )
-            return {m.filename: archive.read(m) for m in members}
-    except ZIP_ERRORS as error:
-        raise BadBundle(f"cannot read bundle {path} ({error})") from error
+# ---- where bundles are ----
 
 
-def _load_arrays(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as members:
-            size = sum(member.file_size for member in members.infolist())
-        if size > MAX_UNPACKED:
-            raise ValueError(f"{size} bytes once unpacked, at most {MAX_UNPACKED} are allowed")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            raise ValueError("not all of its members are arrays")
-        return arrays
-    except (*ZIP_ERRORS, ValueError, MemoryError) as error:
-        raise BadBundle(f"the integers of bundle {path} cannot be read ({error})") from error
+def folders() -> Iterator[Path]:
+    """Folders where bundles live, first found first used."""
+    for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep):
+        if entry:
+            yield Path(entry)
+    with contextlib.suppress(BadParameter):  # no home, no models of the user
+        yield user_folder()
+    yield Path(__file__).parents[1] / "models"
+
+
+def user_folder() -> Path:
+    """Folder of the user's own bundles.
+
+    Raises
+    ------
+    BadParameter
+        When the user has no home.
+    """
+    home = os.path.expanduser("~")
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", os.path.join(home, "AppData", "Local"))
+    elif sys.platform == "darwin":
+        base = os.path.join(home, "Library", "Application Support")
+    else:
+        base = os.environ.get("XDG_DATA_HOME") or os.path.join(home, ".local", "share")
+    if not os.path.isabs(base):
+        raise BadParameter(
+            f"no folder for the models of this user: {base!r} is not absolute",
+            remedy=f"set HOME or XDG_DATA_HOME, or name a folder of models in {MODELS_VARIABLE}",
+        )
+    return Path(base, "trellic", "models")
+
+
+def installed() -> list[tuple[Path, Manifest]]:
+    """All installed bundles: paths and manifests, the newest of a folder first.
+
+    What is damaged, or cannot be read, is left out.
+    """
+    found = []
+    for folder in folders():
+        for path in _newest_first(folder):
+            with contextlib.suppress(BadBundle):
+                found.append((path, read_manifest(path)))
+    return found
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    aged = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # such as a link to nothing
+                if entry.name.endswith(".zip"):
+                    aged.append((-entry.stat().st_mtime_ns, entry.name))
+    return [folder / name for _, name in sorted(aged)]
+
+
+def find(model: str | os.PathLike[str]) -> Path:
+    """Path of a bundle, by its name or its path.
+
+    A `TrellicWarning` is given where a name is that of a model that came with Trellic, and another
+    bundle stands in for it.
+
+    Raises
+    ------
+    UnknownModel
+        When there is none.
+    """
+    model = os.fspath(model)
+    if model.endswith(".zip") or "/" in model or os.sep in model:
+        if os.path.isfile(model):
+            return Path(model)
+        raise UnknownModel(f"no bundle at {model!r}")
+    known = installed()
+    for path, manifest in known:
+        if manifest.name == model:
+            _warn_of_stand_in(path, manifest)
+            return path
+    names = ", ".join(sorted({manifest.name for _, manifest in known})) or "none"
+    raise UnknownModel(f"no model {model!r}", remedy=f"installed models: {names}")
+
+
+def find_stream(wanted: str) -> Path:
+    """Path of a bundle that decodes streams of an id (8 hex digits); warns as `find` does.
+
+    Raises
+    ------
+    UnknownModel
+        When none is installed.
+    """
+    for path, manifest in installed():
+        if manifest.stream_id == wanted:
+            _warn_of_stand_in(path, manifest)
+            return path
+    raise UnknownModel(
+        f"the stream needs a model with stream id {wanted}, which is not installed",
+        remedy="get its bundle and run: trellic models add PATH",
+    )
+
+
+def stands_in_for(path: Path, manifest: Manifest) -> str:
+    """Name of the shipped model whose name or stream id another bundle has; nothing if none."""
+    for name, (stream, digest) in SHIPPED.items():
+        if manifest.name == name or manifest.stream_id == stream:
+            data = _manifest_bytes(path)
+            return "" if data and hashlib.sha256(data).hexdigest() == digest else name
+    return ""
+
+
+def _warn_of_stand_in(path: Path, manifest: Manifest) -> None:
+    if name := stands_in_for(path, manifest):
+        warnings.warn(
+            f"{path} stands in for the model {name!r} that came with Trellic: pictures are what it "
+            "makes of them; remove it if that is not wanted",
+            TrellicWarning,
+            stacklevel=3,
+        )

@@ -2,26 +2,42 @@
 
 A bundle is data that someone else may have made. An ONNX file can name other files to read weights
 from, operators of libraries to load, and nested graphs; ours need none of that, so all of it is
-refused. Only the few fields that matter are walked; the runtime does not need the package ``onnx``.
+refused. Operators are those on a list; what they take shapes from are small constants, so that no
+graph asks an engine for memory out of proportion to its input in one step. Only the few fields that
+matter are walked; the runtime does not need the package ``onnx``.
 
 Field numbers: onnx.proto of ONNX 1.16, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 
 from trellic.errors import BadBundle
 
 STANDARD_DOMAINS = (b"", b"ai.onnx")
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
+INT64 = 7  # TensorProto.DataType
 MAX_NODES = 10_000
+MAX_ATTRIBUTE = 1 << 10  # of an integer attribute: groups, paddings, strides
+MAX_SHAPE = 1 << 16  # of a constant that sets a shape
+POSITIVE = {b"kernel_shape", b"strides", b"dilations", b"group", b"blocksize"}
+CASTS = {1, 2, 3, 6, 10, 16}  # float, uint8, int8, int32, float16, bfloat16: none is a shape's
+# What our exporter writes. One that writes more adds it here.
+OPERATORS = frozenset(
+    b"Abs Add Cast Clip Concat Conv ConvTranspose DepthToSpace DequantizeLinear Div Flatten Floor"
+    b" Gather Gemm GlobalAveragePool LeakyRelu MatMul Mul Pad QuantizeLinear Relu Round Slice Split"
+    b" Sqrt Sub Transpose Unsqueeze".split()
+)
+# Inputs that set the shape of an output, counted from 0: constants. Slices only cut.
+SHAPES = {b"Pad": (1, 3), b"Split": (1,), b"Unsqueeze": (1,)}
 
 Field = tuple[int, int | bytes]
 
 
 def check_graph(graph: bytes) -> None:
-    """Refuse a graph that is more than nodes of standard operators and their constants.
+    """Refuse a graph that is more than nodes of known operators and their constants.
 
     Parameters
     ----------
@@ -30,8 +46,9 @@ def check_graph(graph: bytes) -> None:
     Raises
     ------
     BadBundle
-        When it refers to other files, has operators or functions of its own, nested or sparse
-        graphs, more than 10,000 nodes, or is no ONNX file at all.
+        When it refers to other files, has functions of its own, nested or sparse graphs, operators
+        that are not in `OPERATORS`, shapes that are no small constants, more than 10,000 nodes, or
+        is no ONNX file at all.
     """
     found = 0
     for number, value in _fields(graph):
@@ -45,30 +62,46 @@ def check_graph(graph: bytes) -> None:
 
 
 def _check_nodes(graph: bytes) -> None:
-    nodes = 0
+    nodes: list[bytes] = []
+    constants: dict[bytes, bytes] = {}
     for number, value in _fields(graph):
         if not isinstance(value, bytes):
             continue
         if number == 1:
-            nodes += 1
-            _check_node(value)
+            nodes.append(value)
         elif number == 5:
             _check_tensor(value)
+            name = _text(value, 8)
+            if name in constants:
+                raise _refused(f"two constants of the name {name!r}")
+            constants[name] = value
         elif number == 15:
             raise _refused("sparse constants")
-    if nodes > MAX_NODES:
-        raise _refused(f"{nodes} nodes")
+    if len(nodes) > MAX_NODES:
+        raise _refused(f"{len(nodes)} nodes")
+    for node in nodes:
+        _check_node(node, constants)
 
 
-def _check_node(node: bytes) -> None:
+def _check_node(node: bytes, constants: Mapping[bytes, bytes]) -> None:
+    inputs = []
     for number, value in _fields(node):
+        if number == 1 and isinstance(value, bytes):
+            inputs.append(value)
         if number == 7 and value not in STANDARD_DOMAINS:
             raise _refused(f"an operator of the domain {value!r}")
         if number == 5 and isinstance(value, bytes):
             _check_attribute(value)
+    operator = _text(node, 4)
+    if operator not in OPERATORS:
+        raise _refused(f"the operator {operator!r}")
+    for i in SHAPES.get(operator, ()):
+        if i < len(inputs) and inputs[i]:
+            _check_shape(operator, constants.get(inputs[i]))
 
 
 def _check_attribute(attribute: bytes) -> None:
+    name = _text(attribute, 1)
     for number, value in _fields(attribute):
         if number in (6, 11):  # g, graphs
             raise _refused("a nested graph")
@@ -76,6 +109,12 @@ def _check_attribute(attribute: bytes) -> None:
             raise _refused("sparse constants")
         if number in (5, 10) and isinstance(value, bytes):  # t, tensors
             _check_tensor(value)
+        if number in (3, 8):  # i, ints
+            for one in _integers(value):
+                if abs(one) > MAX_ATTRIBUTE or (name in POSITIVE and one < 1):
+                    raise _refused(f"the attribute {name!r} of {one}")
+                if name == b"to" and one not in CASTS:
+                    raise _refused(f"a cast to type {one}")
 
 
 def _check_tensor(tensor: bytes) -> None:
@@ -84,12 +123,51 @@ def _check_tensor(tensor: bytes) -> None:
             raise _refused("constants in another file")
 
 
+def _check_shape(operator: bytes, tensor: bytes | None) -> None:
+    """Check a constant that sets a shape."""
+    if tensor is None:
+        raise _refused(f"a {operator!r} whose shape is no constant")
+    kind, values = 0, []
+    for number, value in _fields(tensor):
+        if number == 2 and isinstance(value, int):
+            kind = value
+        elif number == 7:  # int64_data
+            values += _integers(value)
+        elif number == 9 and isinstance(value, bytes):  # raw_data
+            values += [one for (one,) in struct.iter_unpack("<q", value[: len(value) // 8 * 8])]
+    if kind != INT64:
+        raise _refused(f"a {operator!r} whose shape is of type {kind}")
+    if largest := max((abs(one) for one in values if abs(one) > MAX_SHAPE), default=0):
+        raise _refused(f"a {operator!r} whose shape has a {largest}")
+
+
 def _refused(what: str) -> BadBundle:
     return BadBundle(
         f"a graph of the bundle has {what}",
         expected="standard operators and their constants alone",
         remedy="do not use this bundle",
     )
+
+
+def _text(message: bytes, number: int) -> bytes:
+    """Return a field of bytes, the last one where there are several, as protobuf's parsers do."""
+    found = b""
+    for one, value in _fields(message):
+        if one == number and isinstance(value, bytes):
+            found = value
+    return found
+
+
+def _integers(value: int | bytes) -> list[int]:
+    """Return the int64 of a field: one, or several packed."""
+    if isinstance(value, int):
+        packed = [value]
+    else:
+        packed, at = [], 0
+        while at < len(value):
+            one, at = _varint(memoryview(value), at)
+            packed.append(one)
+    return [(one & (1 << 64) - 1) - (1 << 64) * (one >> 63 & 1) for one in packed]
 
 
 def _fields(message: bytes) -> Iterator[Field]:

@@ -1,4 +1,4 @@
-"""Read a file whole; write one so that it appears whole or not at all."""
+"""Read a file whole; write one so that it appears whole or not at all, wherever that may be."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import contextlib
 import errno
 import mmap
 import os
-import secrets
 import stat
 from pathlib import Path
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+from trellic.support import parts
+
+# A folder where nothing may be made, a file that is a mount, or one that somebody else owns:
+# such a file can only be written as it is.
+_IN_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
+_LINKS = 40  # as many as Linux follows
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -32,10 +36,27 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         If it cannot be read.
     """
     with open(path, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise OSError(errno.EINVAL, "neither a file nor a pipe", os.fspath(path))
+        _check_ends(file.fileno(), os.fspath(path))
         return file.read()
+
+
+def read_descriptor(descriptor: int) -> bytes:
+    """Read what is left of an open file, pipe or socket, such as standard input (0).
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, as in `read_bytes`.
+    """
+    with open(descriptor, "rb", closefd=False) as file:
+        _check_ends(descriptor, "standard input" if descriptor == 0 else str(descriptor))
+        return file.read()
+
+
+def _check_ends(descriptor: int, name: str) -> None:
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        raise OSError(errno.EINVAL, "neither a file nor a pipe", name)
 
 
 def map_bytes(path: str | os.PathLike[str]) -> memoryview:
@@ -56,8 +77,15 @@ def map_bytes(path: str | os.PathLike[str]) -> memoryview:
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file beside its place, then rename it, so that no half-written file is ever seen.
 
-    An existing file keeps its permissions, a link its place (its target is replaced). A pipe or
-    device is written to as it is.
+    An existing file keeps its owner, group, permissions and attributes, a link its place (its
+    target is replaced); of a file of several names (hard links) this name alone gets the new
+    content. A new file gets what the umask leaves. Nothing can be read by anybody who could not
+    read the file itself, at any time. What earlier runs left half-written here when they were
+    killed is removed.
+
+    Where a file cannot be replaced but can be written (in a folder that cannot be written to, as a
+    mount of its own, with an owner that we cannot give it) it is written as it is. So is a pipe, a
+    device, and what is open already (``/dev/stdout``, ``/dev/fd/N``).
 
     Parameters
     ----------
@@ -73,33 +101,84 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         that was there before is unchanged.
     """
     try:
-        _write(Path(os.path.realpath(path)), data)
+        descriptor = open_descriptor(path)
+        if descriptor is not None:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(path)  # the system may refuse to follow a link that somebody else put there
+            _write(Path(os.path.realpath(path)), data)
     except OSError as error:  # name the place that the caller knows
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
+def open_descriptor(path: str | os.PathLike[str]) -> int | None:
+    """Return N where a path leads to ``/dev/fd/N`` or its like: what this process has open."""
+    ours = {"/dev/fd", os.path.realpath("/dev/fd"), os.path.realpath("/proc/self/fd")}
+    current = os.path.abspath(path)
+    for _ in range(_LINKS):
+        folder = os.path.realpath(os.path.dirname(current))
+        name = os.path.basename(current)
+        if folder in ours and name.isdecimal():
+            return int(name)
+        current = os.path.join(folder, name)
+        if not os.path.islink(current):
+            return None
+        current = os.path.normpath(os.path.join(folder, os.readlink(current)))
+    return None
+
+
 def _write(target: Path, data: bytes) -> None:
-    permissions = None
-    with contextlib.suppress(FileNotFoundError):
-        permissions = target.stat().st_mode
-    if permissions is None:
-        _replace(target, data, None)
-    elif stat.S_ISREG(permissions) and os.access(target, os.W_OK):
-        _replace(target, data, stat.S_IMODE(permissions))
-    else:  # a device or a pipe; or the system says why this place cannot be written
-        target.write_bytes(data)
-
-
-def _replace(target: Path, data: bytes, permissions: int | None) -> None:
-    """Write ``data`` to a new file in the folder of ``target`` and rename it to ``target``."""
-    beside = target.with_name(f".trellic-{secrets.token_hex(6)}.part")
     try:
-        with open(os.open(beside, _CREATE, 0o666), "wb") as file:
+        status = target.stat()
+    except FileNotFoundError:
+        _replace(target, data, None)
+        return
+    if not (stat.S_ISREG(status.st_mode) and os.access(target, os.W_OK)):
+        target.write_bytes(data)  # a device or a pipe; or the system says what is wrong
+        return
+    try:
+        _replace(target, data, status)
+    except OSError as error:
+        if error.errno not in _IN_PLACE:
+            raise
+        _overwrite(target, data)
+
+
+def _replace(target: Path, data: bytes, like: os.stat_result | None) -> None:
+    """Write ``data`` to a new file in the folder of ``target`` and rename it to ``target``."""
+    parts.clear(target.parent)
+    with parts.part_in(target.parent, 0o666 if like is None else like.st_mode & 0o600) as part:
+        with open(os.dup(part.descriptor), "wb") as file:
+            if like is not None and os.name == "posix":
+                _take_after(file.fileno(), target, like)
             file.write(data)
-        if permissions is not None:
-            beside.chmod(permissions)
-        beside.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):  # what went wrong first is what counts
-            beside.unlink(missing_ok=True)
-        raise
+        part.move_to(target)
+
+
+def _take_after(descriptor: int, target: Path, like: os.stat_result) -> None:
+    """Give an open, empty file the owner, group, attributes and permissions of another."""
+    status = os.fstat(descriptor)
+    if (status.st_uid, status.st_gid) != (like.st_uid, like.st_gid):
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+    for name in os.listxattr(target) if hasattr(os, "listxattr") else []:
+        with contextlib.suppress(OSError):  # some belong to the system
+            os.setxattr(descriptor, name, os.getxattr(target, name))
+    os.fchmod(descriptor, like.st_mode & 0o777)
+
+
+def _overwrite(target: Path, data: bytes) -> None:
+    """Write a file as it is, with room for all of it taken first."""
+    flags = os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    with open(os.open(target, flags), "wb") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            if len(data) > size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), size, len(data) - size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # this disk takes none ahead
+                file.truncate(size)
+                raise
+        file.write(data)
+        file.truncate(len(data))

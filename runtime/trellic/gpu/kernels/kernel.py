@@ -21,6 +21,8 @@ from numba import config, cuda, types
 from numba.core import sigutils
 from numba.np import numpy_support
 
+from trellic.support.numba import keep
+
 SIMULATED: Final = bool(config.ENABLE_CUDASIM)  # the one switch
 WARP: Final = 32
 FULL: Final = 0xFFFFFFFF
@@ -86,10 +88,14 @@ def _compile(function: Callable[..., None], signature: str) -> Any:
     if SIMULATED:
         return cuda.jit(function)
     config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a single small picture is no mistake
-    try:
-        return cuda.jit(signature, cache=True)(function)
-    except RuntimeError:  # numba: "no locator available", no folder can be written
-        return cuda.jit(signature)(function)
+    from numba.cuda.dispatcher import CUDACache  # not in the simulator
+
+    made = cuda.jit(function)
+    keep(made, function, CUDACache)
+    made.compile(sigutils.normalize_signature(signature)[0])
+    made._specialized = True  # as cuda.jit(signature) has it: launched without looking at types
+    made.disable_compile()
+    return made
 
 
 def kernel(signature: str) -> Callable[[Callable[..., None]], Kernel]:
