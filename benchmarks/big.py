@@ -9,9 +9,9 @@ own in every place, as a JPEG of quality 95. Every run is a process of its own, 
 is what the system reports (``ru_maxrss``); the bound is what `trellic.pipeline.memory` says it
 needs at most, and what ``--max-memory`` is set to. Seconds are those of ``--json``, without
 loading engines; processor time is that of the whole process. Of several runs (``--repeat``) the
-shortest time and the largest memory count. A line ``fixed + each * megapixels`` is fitted to times and
-to memory, by least squares of the relative error, and the JSON says how far the points lie from it.
-Writes JSON and a plot.
+shortest time and the largest memory count. A line ``fixed + each * megapixels`` is fitted to times
+and to memory, by least squares of the relative error, and the JSON says how far the points lie from
+it. Writes JSON and a plot.
 """
 
 import argparse
