@@ -11,10 +11,17 @@ BIN := $(VENV)/bin
 INSTALL := -m pip --disable-pip-version-check install --quiet
 PIP := $(BIN)/python $(INSTALL) --constraint constraints/tested.txt
 PACKAGES := runtime export training
-PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS)
+VERSIONS := lowest newest gpu-machine
+# $(call locked,PYTHON,FILE): what the file names, by hash, and this folder.
+define locked
+	$(1) $(INSTALL) --require-hashes --no-deps --requirement $(2)
+	$(1) $(INSTALL) --no-deps --no-build-isolation --editable .
+	$(1) -m pip check
+endef
+PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: help demo test lint types layers unit coverage docs rooms ptx gpu-check format bench exactness \
-	fuzz conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean
+	fuzz conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -34,7 +41,7 @@ help:
 	@echo "make exactness  integers of every engine, 100 million scale indices (half an hour)"
 	@echo "make build   wheel and sdist, checked   make release-check  the wheel in an empty environment"
 	@echo "make sbom    bill of materials and licences of what the wheel brings"
-	@echo "make lock    the versions and hashes that CI installs, anew"
+	@echo "make lock    the versions and hashes that CI installs, anew (constraints/)"
 	@echo "make clean   remove .venv and build outputs"
 
 # ---- environments ----
@@ -50,12 +57,10 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints/tested.txt
 	$(PIP) --editable '.[cpu]'
 	@touch $@
 
-# LOCKED=1 (CI) installs what constraints/locked.txt names and nothing else, each file by its hash.
-$(VENV)/.test: $(BIN)/python pyproject.toml constraints/tested.txt constraints/locked.txt
+# LOCKED=1 (CI) installs what constraints/ci.txt names and nothing else, each file by its hash.
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints/tested.txt constraints/ci.txt
 ifdef LOCKED
-	$(BIN)/python $(INSTALL) --require-hashes --no-deps --requirement constraints/locked.txt
-	$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m pip check
+	$(call locked,$(BIN)/python,constraints/ci.txt)
 else
 	$(PIP) --editable '.[cpu,export,training]' --group dev
 endif
@@ -86,7 +91,7 @@ coverage: $(VENV)/.test
 	$(BIN)/python $(PYTEST) --durations=10 --cov --cov-report=term:skip-covered
 
 rooms: $(VENV)/.test
-	$(BIN)/python -m benchmarks.rooms
+	$(BIN)/python -m benchmarks.rooms --limit
 
 docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
@@ -111,29 +116,29 @@ hooks: $(VENV)/.test
 # ---- the runtime with other versions: its own tests, without torch ----
 
 RUNTIME_TESTS := tests/runtime tests/attacks tests/conformance tests/fuzz
-LOWEST_PYTHON ?= python3.11
-NEWEST_PYTHON ?= python3.13
-GPU_VERSIONS_PYTHON ?= python3.12
+# The first that starts of python3.N and pyenv's; a shim of pyenv may be there and not start.
+python3 = $(shell for p in python3.$(1) $(HOME)/.pyenv/versions/3.$(1).*/bin/python; do \
+	$$p --version >/dev/null 2>&1 && echo $$p && break; done)
+lowest_python = $(call python3,11)
+newest_python = $(call python3,13)
+gpu-machine_python = $(call python3,12)
 
-build/%/.ready: constraints/%.txt pyproject.toml
-	$($(*)_python) -m venv --clear build/$*
-	build/$*/bin/python $(INSTALL) --upgrade 'pip>=25.1'
-	build/$*/bin/python $(INSTALL) --constraint $< --editable '.[cpu]' --group versions $($(*)_more)
+$(VERSIONS:%=have-%): have-%:
+	@test -n "$($*_python)"
+
+$(VERSIONS:%=build/%/.ready): build/%/.ready: constraints/%.txt pyproject.toml
+	@test -n "$($*_python)" || { echo "error: the Python of constraints/$*.txt is not here; \
+	name it: make $*_python=/path/to/python"; exit 1; }
+	$($*_python) -m venv --clear build/$*
+	$(call locked,build/$*/bin/python,$<)
 	@touch $@
 
-lowest_python := $(LOWEST_PYTHON)
-newest_python := $(NEWEST_PYTHON)
-gpu_python := $(GPU_VERSIONS_PYTHON)
-gpu_more := --group simulator onnx
-
 test-lowest: build/lowest/.ready
-	build/lowest/bin/python $(PYTEST) $(RUNTIME_TESTS)
-
 test-newest: build/newest/.ready
-	build/newest/bin/python $(PYTEST) $(RUNTIME_TESTS)
-
-test-gpu-versions: build/gpu/.ready
-	build/gpu/bin/python $(PYTEST) $(RUNTIME_TESTS)
+test-gpu-versions: build/gpu-machine/.ready
+# The cache of compiled kernels lies beside the modules: another numba gets one of its own.
+test-lowest test-newest test-gpu-versions:
+	NUMBA_CACHE_DIR=$(<D)/numba $(<D)/bin/python $(PYTEST) $(RUNTIME_TESTS)
 
 # ---- longer runs ----
 
@@ -187,11 +192,19 @@ sbom: build/clean/.ready
 		--output-file dist/licences.md
 	cat dist/licences.md
 
-# Meant for the Python and the platform that CI has. Names no registry: pip's own settings say where from.
-lock: $(VENV)/.release
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
-		--no-emit-trusted-host --no-emit-find-links --no-emit-options --constraint constraints/tested.txt \
-		--extra cpu,export,training --group dev --output-file constraints/locked.txt pyproject.toml
+# For Linux on x86-64. Names no registry: the settings of uv and pip say where files come from.
+# The floors of pyproject.toml are what lowest.txt installs; tested.txt is what ci.txt goes by.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+UV_LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links --python-platform x86_64-manylinux_2_28 --extra cpu
+lock: $(VENV)/.demo
+	$(PIP) --group lock
+	$(UV_LOCK) --python-version 3.11 --extra export --extra training --group dev \
+		--constraint constraints/tested.txt --output-file constraints/ci.txt
+	$(UV_LOCK) --python-version 3.11 --resolution lowest-direct --group versions --output-file constraints/lowest.txt
+	$(UV_LOCK) --python-version 3.13 --group versions --output-file constraints/newest.txt
+	$(UV_LOCK) --python-version 3.12 --group gpu-machine --constraint constraints/gpu-machine.in \
+		--output-file constraints/gpu-machine.txt
 
 clean:
 	rm -rf $(VENV) build dist

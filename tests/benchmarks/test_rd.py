@@ -160,6 +160,7 @@ def test_a_score_that_is_missing_is_measured(folder: Path, monkeypatch: pytest.M
     assert {row["score"] for row in head["bd_rates"]} == {"psnr", "ms_ssim"}
 
 
+@pytest.mark.slow("a whole run, and a second that adds scores")
 def test_scores_are_added_without_encoding_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

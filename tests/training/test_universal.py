@@ -262,6 +262,7 @@ def finished(data, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow("all models of a small recipe are trained")
 def test_a_run_leaves_models_results_tables_and_plots(finished, tiny):
     jobs = all_jobs(tiny)
     assert {p.stem for p in (finished / "results").iterdir()} == {job.name for job in jobs}
@@ -284,6 +285,7 @@ def test_digits_of_one_stream_are_shown_by_decoder(finished):
     assert height == 5 * 60  # originals, p0.015, mse on it, and the mixture's two
 
 
+@pytest.mark.slow("all models of a small recipe are trained")
 def test_a_second_run_makes_only_what_is_missing(finished, tiny, data):
     gone = finished / "results" / "3x3-mse.json"
     before = {p: p.stat().st_mtime_ns for p in (finished / "results").iterdir() if p != gone}
