@@ -51,7 +51,9 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: Trellic needs Python 3.11 or newer, none was found; \
 	install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+ifndef LOCKED
 	$(BIN)/python $(INSTALL) --upgrade 'pip>=25.1'
+endif
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints/tested.txt
 	$(PIP) --editable '.[cpu]'
