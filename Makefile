@@ -1,44 +1,74 @@
 # Everything happens in .venv, so nothing needs to be activated and nothing else is touched.
 #   make demo    set everything up, compress and decompress a sample photo
-#   make test    set everything up, pass the checks and the tests (what CI runs)
+#   make test    set everything up, pass the checks and the tests
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 MINUTES ?= 5
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+INSTALL := -m pip --disable-pip-version-check install --quiet
+PIP := $(BIN)/python $(INSTALL) --constraint constraints/tested.txt
 PACKAGES := runtime export training
+VERSIONS := lowest newest gpu-machine
+# $(call locked,PYTHON,FILE): what the file names, by hash, and this folder.
+define locked
+	$(1) $(INSTALL) --require-hashes --no-deps --requirement $(2)
+	$(1) $(INSTALL) --no-deps --no-build-isolation --editable .
+	$(1) -m pip check
+endef
+PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: help demo test lint types layers unit ptx gpu-check format bench exactness fuzz conformance build clean
+.PHONY: help demo test lint types layers unit coverage docs rooms ptx gpu-check format bench exactness \
+	fuzz conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
-	@echo "make test    set up, then ruff, mypy, import-linter and pytest (what CI runs)"
+	@echo "make test    set up, then ruff, mypy, import-linter and pytest"
 	@echo "make lint    ruff only            make types   mypy only"
-	@echo "make layers  import-linter only   make unit    pytest only"
+	@echo "make layers  import-linter only   make unit    pytest only (WORKERS=N processes)"
+	@echo "make coverage  pytest with a table of what it runs, and a floor"
+	@echo "make docs    the pages and the API reference as one site in build/site; warnings are errors"
+	@echo "make rooms   lengths of modules and functions; fails where a function is too long"
+	@echo "make hooks   let git run ruff and mypy before each commit"
+	@echo "make test-lowest, test-newest, test-gpu-versions  the runtime's tests with other versions"
 	@echo "make ptx     compile all CUDA kernels without a GPU"
 	@echo "make gpu-check  on a machine with a GPU: its tests, then benchmarks.gpu"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make bench IMAGES=DIR  all benchmarks, meant for Kodak: speed, big pictures, coder, BD-rate (about an hour)"
 	@echo "make fuzz MINUTES=N    fuzz each of four targets   make conformance   our decoder on the kit"
 	@echo "make exactness  integers of every engine, 100 million scale indices (half an hour)"
-	@echo "make build   wheel and sdist      make clean   remove .venv and build outputs"
+	@echo "make build   wheel and sdist, checked   make release-check  the wheel in an empty environment"
+	@echo "make sbom    bill of materials and licences of what the wheel brings"
+	@echo "make lock    the versions and hashes that CI installs, anew (constraints/)"
+	@echo "make clean   remove .venv and build outputs"
+
+# ---- environments ----
 
 # pip older than 25.1 has no --group, hence the upgrade inside the environment.
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: Trellic needs Python 3.11 or newer, none was found; \
 	install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade 'pip>=25.1'
+ifndef LOCKED
+	$(BIN)/python $(INSTALL) --upgrade 'pip>=25.1'
+endif
 
-$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints/tested.txt
 	$(PIP) --editable '.[cpu]'
 	@touch $@
 
-$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+# LOCKED=1 (CI) installs what constraints/ci.txt names and nothing else, each file by its hash.
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints/tested.txt constraints/ci.txt
+ifdef LOCKED
+	$(call locked,$(BIN)/python,constraints/ci.txt)
+else
 	$(PIP) --editable '.[cpu,export,training]' --group dev
+endif
 	@touch $@ $(VENV)/.demo
+
+# ---- checks ----
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.demo
@@ -47,7 +77,8 @@ test: $(VENV)/.test
 	@$(MAKE) --no-print-directory lint types layers unit
 
 lint: $(VENV)/.test
-	$(BIN)/ruff check $(PACKAGES) tests benchmarks
+	$(BIN)/ruff check $(PACKAGES) tests benchmarks docs
+	$(BIN)/ruff format --check $(PACKAGES) tests benchmarks docs
 
 types: $(VENV)/.test
 	$(BIN)/mypy
@@ -56,7 +87,16 @@ layers: $(VENV)/.test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not network" --durations=10
+	$(BIN)/python $(PYTEST) --durations=10
+
+coverage: $(VENV)/.test
+	$(BIN)/python $(PYTEST) --durations=10 --cov --cov-report=term:skip-covered
+
+rooms: $(VENV)/.test
+	$(BIN)/python -m benchmarks.rooms --limit
+
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 ptx: $(VENV)/.test
 	$(BIN)/python -m benchmarks.ptx
@@ -69,8 +109,40 @@ gpu-check:
 	PYTHONPATH=runtime:export:training $(GPU_PYTHON) -m benchmarks.gpu
 
 format: $(VENV)/.test
-	$(BIN)/ruff check --fix $(PACKAGES) tests benchmarks
-	$(BIN)/ruff format $(PACKAGES) tests benchmarks
+	$(BIN)/ruff check --fix $(PACKAGES) tests benchmarks docs
+	$(BIN)/ruff format $(PACKAGES) tests benchmarks docs
+
+hooks: $(VENV)/.test
+	$(BIN)/pre-commit install
+
+# ---- the runtime with other versions: its own tests, without torch ----
+
+RUNTIME_TESTS := tests/runtime tests/attacks tests/conformance tests/fuzz
+# The first that starts of python3.N and pyenv's; a shim of pyenv may be there and not start.
+python3 = $(shell for p in python3.$(1) $(HOME)/.pyenv/versions/3.$(1).*/bin/python; do \
+	$$p --version >/dev/null 2>&1 && echo $$p && break; done)
+lowest_python = $(call python3,11)
+newest_python = $(call python3,13)
+gpu-machine_python = $(call python3,12)
+
+$(VERSIONS:%=have-%): have-%:
+	@test -n "$($*_python)"
+
+$(VERSIONS:%=build/%/.ready): build/%/.ready: constraints/%.txt pyproject.toml
+	@test -n "$($*_python)" || { echo "error: the Python of constraints/$*.txt is not here; \
+	name it: make $*_python=/path/to/python"; exit 1; }
+	$($*_python) -m venv --clear build/$*
+	$(call locked,build/$*/bin/python,$<)
+	@touch $@
+
+test-lowest: build/lowest/.ready
+test-newest: build/newest/.ready
+test-gpu-versions: build/gpu-machine/.ready
+# The cache of compiled kernels lies beside the modules: another numba gets one of its own.
+test-lowest test-newest test-gpu-versions:
+	NUMBA_CACHE_DIR=$(<D)/numba $(<D)/bin/python $(PYTEST) $(RUNTIME_TESTS)
+
+# ---- longer runs ----
 
 $(VENV)/.bench: $(VENV)/.demo
 	$(PIP) --group bench
@@ -94,8 +166,47 @@ conformance: $(VENV)/.demo
 exactness: $(VENV)/.test
 	$(BIN)/python -m benchmarks.exactness --threads 1
 
-build: $(VENV)/.test
+# ---- releases: docs/release.md ----
+
+$(VENV)/.release: $(VENV)/.test
+	$(PIP) --group release
+	@touch $@
+
+build: $(VENV)/.release
+	rm -rf dist
 	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+
+# What somebody gets who installs the wheel, and nothing of this folder.
+build/clean/.ready: build
+	$(PYTHON) -m venv --clear build/clean
+	build/clean/bin/python $(INSTALL) "$$(ls dist/*.whl)[cpu]"
+	@touch $@
+
+release-check: build/clean/.ready
+	cd build/clean && bin/trellic encode ../../samples/osprey.png osprey.tlc && bin/trellic info osprey.tlc \
+		&& bin/trellic decode osprey.tlc osprey.png && bin/trellic models
+
+sbom: build/clean/.ready
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/trellic.cdx.json build/clean/bin/python
+	$(BIN)/pip-licenses --python build/clean/bin/python --from=mixed --with-urls --format=markdown \
+		--output-file dist/licences.md
+	cat dist/licences.md
+
+# For Linux on x86-64. Names no registry: the settings of uv and pip say where files come from.
+# The floors of pyproject.toml are what lowest.txt installs; tested.txt is what ci.txt goes by.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+UV_LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links --python-platform x86_64-manylinux_2_28 --extra cpu
+lock: $(VENV)/.demo
+	$(PIP) --group lock
+	$(UV_LOCK) --python-version 3.11 --extra export --extra training --group dev \
+		--constraint constraints/tested.txt --output-file constraints/ci.txt
+	$(UV_LOCK) --python-version 3.11 --resolution lowest-direct --group versions --output-file constraints/lowest.txt
+	$(UV_LOCK) --python-version 3.13 --group versions --output-file constraints/newest.txt
+	$(UV_LOCK) --python-version 3.12 --group gpu-machine --constraint constraints/gpu-machine.in \
+		--output-file constraints/gpu-machine.txt
 
 clean:
 	rm -rf $(VENV) build dist

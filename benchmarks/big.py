@@ -10,8 +10,8 @@ is what the system reports (``ru_maxrss``); the bound is what `trellic.pipeline.
 needs at most, and what ``--max-memory`` is set to. Seconds are those of ``--json``, without
 loading engines; processor time is that of the whole process. Of several runs (``--repeat``) the
 shortest time and the largest memory count. A line ``fixed + each * megapixels`` is fitted to times
-and to memory, by least squares of the relative error; the JSON says how far the points lie from it.
-Writes JSON and a plot.
+and to memory, by least squares of the relative error, and the JSON says how far the points lie from
+it. Writes JSON and a plot.
 """
 
 import argparse

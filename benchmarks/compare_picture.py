@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.compare_picture PHOTO OUT.png --quality 20 --crop 300,200,320,320
+    python -m benchmarks.compare_picture PHOTO OUT.webp --quality 20 --crop 300,200,320,320
 
 The first codec (Trellic) encodes at the quality given; each other one takes the lowest of its
 qualities whose file is *not smaller*. So the others are never short of bytes, unless their smallest
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     box = (min(left, width - 1), min(top, height - 1), *size)
     box = (box[0], box[1], min(box[2], width - box[0]), min(box[3], height - box[1]))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(shown, box, options.scale).save(options.out, optimize=True)
+    draw(shown, box, options.scale).save(options.out, optimize=True, lossless=True)
     for panel in shown:
         print(f"{panel.title}: {panel.details}")
     return 0
@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("photo", type=Path)
-    add("out", type=Path, metavar="OUT.png")
+    add("out", type=Path, metavar="OUT.webp")
     add("--codecs", default="trellic,jpeg", help="the first one sets the bytes")
     add("--quality", type=float, default=20.0, help="of the first codec")
     add("--crop", type=parse_box, metavar="X,Y,W,H", help="default: the whole photo")

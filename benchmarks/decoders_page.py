@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.decoders_page kodim05.png kodim08.png --out decoders.html --sheet sheet.png
+    python -m benchmarks.decoders_page kodim05.png kodim08.png --out page.html --sheet sheet.webp
 
 One self-contained HTML page: press a picture to see the original in its place. The crop of each
 photo is where the decoders differ most (the square in which their mean absolute difference is
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"wrote {options.out}")
     if options.sheet:
         options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        sheet(strips, options.scale).save(options.sheet, optimize=True)
+        sheet(strips, options.scale).save(options.sheet, optimize=True, lossless=True)
         print(f"wrote {options.sheet}")
     return 0
 
@@ -227,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("photos", type=Path, nargs="+", metavar="PHOTO")
     add("--out", type=Path, default=Path("decoders.html"), metavar="HTML")
-    add("--sheet", type=Path, metavar="PNG", help="also write all crops as one picture")
+    add("--sheet", type=Path, metavar="WEBP", help="also write all crops as one picture")
     add("--model", default="photo", metavar="NAME|PATH")
     add("--decoders", default="quality,perceptual", metavar="NAME,NAME")
     add("--rivals", default="avif", help="codecs at equal bytes (default avif)")

@@ -67,7 +67,7 @@ def rd_plots(
     bpp_high: float = 1.5,
     axis: str = "PSNR in dB (RGB)",
 ) -> list[Path]:
-    """Draw quality over bit/pixel as ``STEM-light.svg``, ``.png`` and the same for dark.
+    """Draw quality over bit/pixel as ``STEM-light.svg`` and the same for dark.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def bars(
     folder: Path,
     stem: str,
 ) -> list[Path]:
-    """Draw bars, one of each group at each label, as ``STEM-light.svg``, ``.png`` and dark."""
+    """Draw bars, one of each group at each label, as ``STEM-light.svg`` and dark."""
     return write(lambda theme: _draw_bars(labels, groups, title, theme), folder, stem)
 
 
@@ -147,18 +147,15 @@ def _plain_ticks(axes: Axes) -> None:
 
 
 def write(draw: Callable[[Theme], Figure], folder: Path, stem: str) -> list[Path]:
-    """Draw in both themes and write ``STEM-light.svg``, ``.png`` and the same for dark."""
+    """Draw in both themes and write ``STEM-light.svg`` and the same for dark."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for theme in THEMES:
-        figure = draw(theme)
-        for suffix in ("svg", "png"):
-            path = folder / f"{stem}-{theme.name}.{suffix}"
-            # Equal input gives equal files: no date, fixed ids.
-            with mpl.rc_context({"svg.hashsalt": "trellic"}):
-                metadata = {"Date": None} if suffix == "svg" else {}
-                figure.savefig(path, dpi=160, facecolor=theme.background, metadata=metadata)
-            written.append(path)
+        path = folder / f"{stem}-{theme.name}.svg"
+        # Equal input gives equal files: no date, fixed ids.
+        with mpl.rc_context({"svg.hashsalt": "trellic"}):
+            draw(theme).savefig(path, facecolor=theme.background, metadata={"Date": None})
+        written.append(path)
     return written
 
 

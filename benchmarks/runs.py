@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -145,14 +145,14 @@ def compare_curves(
 
 
 def save(path: Path, head: dict[str, object], codecs: Sequence[Measured], bd: object) -> None:
-    """Write a run as JSON, one point a line."""
+    """Write a run as JSON, one point a line: the values of the columns that are named once."""
     rows = [
         {
             "spec": codec.spec,
             "settings": codec.settings,
             "versions": codec.versions,
             "mean": [_rounded(row) for row in codec.mean_points()],
-            "points": [_rounded(_known(point)) for point in codec.points],
+            **_table(codec.points),
         }
         for codec in codecs
     ]
@@ -169,15 +169,19 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measured]]:
             row["spec"],
             row["settings"],
             row["versions"],
-            [Point(**point) for point in row["points"]],
+            [Point(**dict(zip(row["columns"], point, strict=True))) for point in row["points"]],
         )
         for row in head.pop("codecs")
     ]
     return head, codecs
 
 
-def _known(point: Point) -> dict[str, object]:
-    return {key: value for key, value in asdict(point).items() if value is not None}
+def _table(points: Sequence[Point]) -> dict[str, object]:
+    """Points as rows of numbers under columns, without the columns that none of them has."""
+    names = [column.name for column in fields(Point)]
+    names = [name for name in names if any(getattr(p, name) is not None for p in points)]
+    rows = [_rounded({name: getattr(p, name) for name in names}) for p in points]
+    return {"columns": names, "points": [list(row.values()) for row in rows]}
 
 
 def _rounded(row: Mapping[str, object]) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,47 @@ def test_pages_name_benchmarks_and_options_that_exist():
             assert f'"{flag}"' in text, (page, words, flag)
         seen += 1
     assert seen > 20
+
+
+def rooms_of(contracts, package):
+    """What each room may import, by the layers of import-linter and by what is forbidden on top."""
+    (layers,) = (
+        contract["layers"]
+        for contract in contracts
+        if contract["type"] == "layers" and contract["layers"][0].startswith(f"{package}.")
+    )
+    may, below = {}, set()
+    for layer in reversed(layers):
+        group = {name.strip().removeprefix(f"{package}.") for name in re.split(r"[|:]", layer)}
+        for room in group:
+            may[room] = below | (set() if "|" in layer else group - {room})
+        below |= group
+    for contract in contracts:
+        if contract["type"] == "forbidden":
+            forbidden = {name.removeprefix(f"{package}.") for name in contract["forbidden_modules"]}
+            for room in may.keys() & {
+                name.removeprefix(f"{package}.") for name in contract["source_modules"]
+            }:
+                may[room] -= forbidden
+    return may
+
+
+@pytest.mark.parametrize("package", ["trellic", "trellic_training"])
+def test_the_page_of_rooms_says_what_is_held(package):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "rooms.md").read_text(encoding="utf-8")
+    table = page.split(f"<!-- rooms: {package} -->")[1].strip().split("\n\n")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
+    said = {room.strip("`"): set(may.split(", ")) - {"-"} for room, _, may in rows}
+    assert said == rooms_of(settings["tool"]["importlinter"]["contracts"], package)
+
+
+def test_every_room_has_a_row():
+    page = (ROOT / "docs" / "rooms.md").read_text(encoding="utf-8")
+    for source in ("runtime/trellic", "training/trellic_training"):
+        for path in (ROOT / source).iterdir():
+            if (path / "__init__.py").is_file():
+                assert f"| `{path.name}` |" in page, path
 
 
 def test_the_shipped_model_is_worth_shipping():

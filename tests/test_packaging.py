@@ -29,6 +29,21 @@ def test_command_line_starts_light():
     assert loaded_by("import trellic.cli") & HEAVY == set()
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no git checkout")
+def test_the_tree_that_git_tracks_stays_small():
+    """Under 45 MB, models included: `git clone` takes the history on top of it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    sizes = {
+        name: (ROOT / name).stat().st_size
+        for name in listed.stdout.split("\0")
+        if name and (ROOT / name).is_file()
+    }
+    largest = sorted(sizes, key=sizes.get)[-5:]
+    assert sum(sizes.values()) < 45_000_000, largest
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel as hatchling builds it, without a network."""
@@ -41,13 +56,13 @@ def wheel(tmp_path_factory):
         yield archive
 
 
-@pytest.mark.slow
+@pytest.mark.slow("hatchling builds the wheel")
 def test_wheel_has_exactly_three_packages(wheel):
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("hatchling builds the wheel")
 def test_wheel_carries_every_file_that_git_tracks(wheel):
     names = set(wheel.namelist())
     for package, root in PACKAGES.items():
@@ -58,7 +73,7 @@ def test_wheel_carries_every_file_that_git_tracks(wheel):
         assert {name.removeprefix(f"{root}/") for name in tracked} <= names
 
 
-@pytest.mark.slow
+@pytest.mark.slow("hatchling builds the wheel")
 def test_wheel_says_what_it_needs(wheel):
     metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
     needs = [
@@ -78,7 +93,7 @@ def test_wheel_says_what_it_needs(wheel):
     assert not any(need.startswith("compressai") for need in needs)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("hatchling builds the wheel")
 def test_wheel_ships_its_model_and_types(wheel):
     names = wheel.namelist()
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)

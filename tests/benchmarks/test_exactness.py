@@ -22,6 +22,7 @@ from trellic_export.proof import prove
 MILLION = 1_000_000
 
 
+@pytest.mark.slow("a million indices from every engine")
 def test_a_million_scale_indices(tiny):
     comparison = Comparison(tiny.bundle, cpu_variants())
     rounds = len(list(comparison.run(MILLION)))
@@ -35,6 +36,7 @@ def test_a_million_scale_indices(tiny):
     assert all(t.different > 0 for t in comparison.tallies if "bfloat16" in t.name)
 
 
+@pytest.mark.slow("the shipped model in every engine")
 def test_the_photo_model_in_every_engine():
     bundle = Bundle(find("photo"))
     comparison = Comparison(bundle, cpu_variants())

@@ -56,6 +56,7 @@ def psnr(a, b):
     return 10 * math.log10(255**2 / np.square(a.astype(float) - b).mean())
 
 
+@pytest.mark.slow("a whole import, against figures kept from CompressAI")
 def test_rates_and_pictures_are_compressais(exported):
     path, expected = exported
     codec = Codec.load(str(path), device="cpu", threads=1)
@@ -97,6 +98,7 @@ def test_the_bundle_predicts_without_context(exported):
     assert manifest.encoder.kmac_per_pixel == round(macs / 1000, 3)
 
 
+@pytest.mark.slow("imported models are exported twice")
 def test_the_kept_weights_export_the_same_stream(exported, tmp_path, monkeypatch):
     path, _ = exported
     monkeypatch.setattr(export, "CALIBRATION_SIDE", 192)

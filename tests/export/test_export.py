@@ -66,6 +66,9 @@ def psnr(a, b):
     return 10 * math.log10(255**2 / np.square(a.astype(float) - b).mean())
 
 
+@pytest.mark.slow(
+    "a model is exported, and pictures go through training's and the runtime's networks"
+)
 def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     facts = {"recipe": {"name": "mini"}, "steps": 0}
     path = tmp_path / "new" / "mini.zip"
@@ -141,6 +144,7 @@ def test_a_model_that_sees_the_quality(photos, packed, tmp_path, quick):
     assert 0.6 * len(data) < len(encoded) <= len(data) * 2 // 3
 
 
+@pytest.mark.slow("a model of each stride is exported")
 @pytest.mark.parametrize("strides", [(4, 2), (8, 4)])
 def test_other_strides(photos, packed, tmp_path, quick, monkeypatch, strides):
     monkeypatch.setattr(export, "CALIBRATION_SIDE", 32)

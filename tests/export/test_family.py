@@ -66,6 +66,7 @@ def trained(name: str, bundle: Bundle, network: torch.nn.Sequential) -> TrainedD
     )
 
 
+@pytest.mark.slow("each kind of decoder is trained for a few steps")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_few_steps_lower_the_loss(name, bundle, packed, tmp_path):
     settings = load_decoder_recipe(RECIPE, name)
@@ -127,6 +128,7 @@ def test_every_kind_goes_on_from_its_own_weights(name, bundle, tmp_path):
         assert torch.equal(own, value.half().float())
 
 
+@pytest.mark.slow("each kind of decoder is exported")
 def test_every_kind_is_added_and_the_rest_stays(bundle, tmp_path):
     out = tmp_path / "new.zip"
     opened = bundle
@@ -239,6 +241,7 @@ def test_a_preview_learns_from_what_it_will_see(bundle, packed, tmp_path):
     assert np.abs(seen.astype(int) - made).max() <= 1  # latents were rounded to float16
 
 
+@pytest.mark.slow("the command trains a decoder and adds it to a bundle")
 def test_the_command_trains_and_adds(packed, tmp_path, capsys):
     out = tmp_path / "new.zip"
     arguments = ["decoders-tiny", "--add-decoder", "fast", "--bundle", TINY, "--photos", packed]

@@ -110,6 +110,7 @@ def test_a_range_holds_zero_exactly():
     assert np.abs(found.rounded(np.array([-0.3, 1.7])) - [-0.3, 1.7]).max() < found.step
 
 
+@pytest.mark.slow("layers are chosen by what each costs, measured on pictures")
 def test_the_budget_is_kept(decoder):
     data, samples = decoder
     expected = run(data, samples)
@@ -138,6 +139,7 @@ def packed(tmp_path, photos):
     return tmp_path / "packed"
 
 
+@pytest.mark.slow("whole bundles in 8 bits, compared with those before")
 @pytest.mark.parametrize("sees_quality", [False, True])
 def test_a_bundle_gets_variants_and_keeps_its_streams(
     tiny_path, packed, quick, tmp_path, sees_quality

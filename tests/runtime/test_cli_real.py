@@ -172,7 +172,7 @@ def test_example_of_the_plugin(monkeypatch):
     assert (result.failed, result.attempted > 5) == (0, True)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("two processes that load everything anew, as a user starts them")
 def test_new_processes(tmp_path, photo, stream):
     """Encode and decode as a user does; the same bytes, and nothing else said."""
 

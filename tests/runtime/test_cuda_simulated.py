@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parent.parent
 
 
-@pytest.mark.slow
+@pytest.mark.slow("every CUDA kernel against its reference, in numba's simulator")
 @pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
 )

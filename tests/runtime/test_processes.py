@@ -46,7 +46,7 @@ def _child(picture: np.ndarray) -> bytes:
     return Codec(TINY, threads=1).encode(picture)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("spawned processes load everything anew")
 def test_spawned_processes_give_the_same_bytes():
     (picture,) = pictures(1)
     with multiprocessing.get_context("spawn").Pool(2) as pool:

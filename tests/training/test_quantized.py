@@ -115,6 +115,7 @@ def test_rates_are_those_of_the_tables_and_have_their_slopes():
     assert index.grad[0] > 0 > index.grad[1]
 
 
+@pytest.mark.slow("trains, stops and goes on")
 def test_a_short_run_changes_only_what_it_trains_and_can_be_resumed(
     started, recipe, packed, tmp_path
 ):
@@ -134,6 +135,7 @@ def test_a_short_run_changes_only_what_it_trains_and_can_be_resumed(
     assert list((tmp_path / "c" / "log").rglob("events.*"))
 
 
+@pytest.mark.slow("trains a model that sees the quality")
 def test_a_model_that_sees_the_quality_is_tuned_with_it(seeing, recipe, packed, tmp_path):
     before = {name: value.clone() for name, value in seeing.state_dict().items()}
     made = finetune(recipe, seeing, packed, tmp_path / "a", 10, steps=4, progress=False)
@@ -143,6 +145,7 @@ def test_a_model_that_sees_the_quality_is_tuned_with_it(seeing, recipe, packed, 
     assert any("modulation" in name for name in changed)
 
 
+@pytest.mark.slow("the command trains")
 def test_the_command_writes_weights(started, photos, tmp_path, capsys):
     weights = tmp_path / "first.pt"
     save_weights(started, {"steps": 1}, weights)

@@ -55,6 +55,7 @@ def loss_of(model: PhotoModel, recipe, photos: PackedPhotos) -> float:
         return float(module.training_step(photos.crops(np.random.default_rng(5), 16, 64), 0))
 
 
+@pytest.mark.slow("trains, stops and goes on")
 def test_a_short_run_lowers_the_loss_and_can_be_resumed(quick, packed, tmp_path):
     photos = PackedPhotos(packed)
     start = PhotoModel(quick.model)
@@ -77,6 +78,7 @@ def test_a_short_run_lowers_the_loss_and_can_be_resumed(quick, packed, tmp_path)
     assert loss_of(model, quick, photos) < before
 
 
+@pytest.mark.slow("the command trains")
 def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["tiny", "--photos", photos, "--out", out, "--minutes", "0.02"]

@@ -258,9 +258,11 @@ def _copy_of(image: Image.Image) -> Pixels:
     """Copy 8-bit samples in strips: all at once, Pillow makes two more copies on the way."""
     channels = len(image.getbands())
     samples = np.empty((image.height, image.width, channels), np.uint8)
+    image.load()
     for top in range(0, image.height, _STRIP):
         bottom = min(top + _STRIP, image.height)
-        strip = np.asarray(image.crop((0, top, image.width, bottom)))
+        # Not image.crop: before Pillow 13 that refuses what is over Pillow's own limit, not ours.
+        strip = np.asarray(image._new(image.im.crop((0, top, image.width, bottom))))
         samples[top:bottom] = strip.reshape(bottom - top, image.width, channels)
     return samples[..., 0] if channels == 1 else samples
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trellic.bitstream import Header
-from trellic.model.bundle import Manifest
+from trellic.model.manifest import Manifest
 
 
 def header_of(
