@@ -16,7 +16,7 @@ from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle, find
 from trellic.model.decoders import NAME_PATTERN
 from trellic_export import family
-from trellic_training.cli.train import call, packed_photos, shipped_recipe
+from trellic_training.cli.train import call, named, packed_photos, shipped_recipe
 from trellic_training.data.files import reading
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
@@ -58,6 +58,8 @@ def add_decoder_command(
         settings, network, opened, packed, folder, minutes, resume=resume
     )
     facts = {"recipe": settings.model_dump(mode="json"), "steps": steps, "minutes": minutes}
+    if weights is not None:
+        facts["started_from"] = named(weights)
     trained = TrainedDecoder(
         sizes=settings.network,
         network=network,

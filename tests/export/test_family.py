@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -258,6 +259,9 @@ def test_the_command_trains_and_adds(packed, tmp_path, capsys):
     # and are a start for another run
     more = [*arguments[:-1], tmp_path / "more.zip", "--weights", tmp_path / "new-fast.pt"]
     assert family_cli.main([str(a) for a in more]) == 0
+    facts = Bundle(tmp_path / "more.zip").manifest.training["decoders"]["fast"]
+    digest = hashlib.sha256((tmp_path / "new-fast.pt").read_bytes()).hexdigest()
+    assert facts["started_from"] == {"file": "new-fast.pt", "sha256": digest}
 
 
 @pytest.mark.parametrize(

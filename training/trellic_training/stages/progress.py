@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from trellic_training.stages.stage import Stage
 
 BETWEEN, BETWEEN_LINES = 1.0, 60.0  # seconds
-TIMED_FROM, TIMED_SECONDS = 2, 10.0  # steps that do not count, and how long others are timed
+TIMED_FROM, TIMED_STEPS, TIMED_SECONDS = 2, 3, 10.0  # steps that do not count; at least timed
 WARM_UPS = 10  # a run of fewer than so many warm-ups has learned next to nothing
 
 
@@ -32,11 +32,11 @@ class TimeBar(lightning.Callback):
         now, self.steps = time.monotonic(), self.steps + 1
         if self.steps == TIMED_FROM:
             self.began = now
-        if self.timed is None and self.steps > TIMED_FROM:
+        if self.timed is None and self.steps >= TIMED_FROM + TIMED_STEPS:
             seconds = now - self.began
             if seconds >= TIMED_SECONDS or stage.clock.share() >= 0.1:
                 self.timed = (self.steps - TIMED_FROM) / max(seconds, 1e-9)
-                self.console.print(estimate(stage, self.steps, self.timed))
+                self._say(estimate(stage, self.steps, self.timed))
         terminal = self.console.is_terminal
         if now - self.last >= (BETWEEN if terminal else BETWEEN_LINES):
             self.last = now
@@ -45,12 +45,16 @@ class TimeBar(lightning.Callback):
     def on_train_end(self, trainer: Any, stage: Any) -> None:
         """Take the bar away; warn of a run that was too short."""
         self.bar.stop()
-        if text := too_short(stage, self.steps, self.timed):
-            self.console.print(f"warning: {text}")
+        text = too_short(stage, self.steps, self.timed)
+        if text and stage.clock.share() >= 1:
+            self._say(f"warning: {text}")
 
     def on_exception(self, trainer: Any, stage: Any, exception: BaseException) -> None:
         """Take the bar away."""
         self.bar.stop()
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
 
     def _show(self, trainer: lightning.Trainer, stage: Stage[Any, Any], terminal: bool) -> None:
         share, total = stage.clock.share(), stage.clock.seconds / 60
@@ -58,7 +62,7 @@ class TimeBar(lightning.Callback):
         text = "  ".join([f"step {trainer.global_step:,}", *values])
         left = f"{spell(total * (1 - share))} left"
         if not terminal:
-            self.console.print(f"{share:4.0%}  {text}  {left}")
+            self._say(f"{share:4.0%}  {text}  {left}")
             return
         if not self.bar.tasks:
             self.bar.add_task(text, total=1.0, left=left)
