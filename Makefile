@@ -138,9 +138,9 @@ $(VERSIONS:%=build/%/.ready): build/%/.ready: constraints/%.txt pyproject.toml
 test-lowest: build/lowest/.ready
 test-newest: build/newest/.ready
 test-gpu-versions: build/gpu-machine/.ready
-# The cache of compiled kernels lies beside the modules: another numba gets one of its own.
+# Kernels that another numba compiled are kept apart.
 test-lowest test-newest test-gpu-versions:
-	NUMBA_CACHE_DIR=$(<D)/numba $(<D)/bin/python $(PYTEST) $(RUNTIME_TESTS)
+	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python $(PYTEST) $(RUNTIME_TESTS)
 
 # ---- longer runs ----
 

@@ -132,6 +132,11 @@ def test_every_room_has_a_row():
                 assert f"| `{path.name}` |" in page, path
 
 
+def test_slow_tests_say_what_their_time_buys():
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.findall(r"mark\.slow(?!\(\")", path.read_text(encoding="utf-8")), path
+
+
 def test_the_shipped_model_is_worth_shipping():
     """Far below what it reaches, far above what a broken bundle gives."""
     with Image.open(ROOT / "samples" / "osprey.png") as sample:
