@@ -46,7 +46,7 @@ def test_a_path_is_found_from_another_folder(tmp_path, monkeypatch):
     assert pickle.loads(data).model == "tiny"
 
 
-@pytest.mark.slow
+@pytest.mark.slow("a spawned process loads everything anew")
 def test_a_codec_in_another_process():
     codec = Codec(TINY, device="cpu", threads=1)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
