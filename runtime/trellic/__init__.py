@@ -20,6 +20,7 @@ from trellic.constants import (
     Trellis,
 )
 from trellic.errors import TrellicError, TrellicWarning
+from trellic.support.bounds import Limits, limited
 from trellic.support.quiet import silence
 
 if TYPE_CHECKING:
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
 
 silence()  # before anything can load onnxruntime
 __version__ = "0.1.0"
-__all__ = ["Codec", "TrellicError", "TrellicWarning", "__version__", "decode", "encode"]
+__all__ = [
+    "Codec",
+    "Limits",
+    "TrellicError",
+    "TrellicWarning",
+    "__version__",
+    "decode",
+    "encode",
+    "limited",
+]
 
 
 def encode(

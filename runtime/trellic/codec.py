@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
@@ -37,6 +38,7 @@ from trellic.pipeline.options import DecodeOptions, EncodeOptions
 from trellic.pipeline.region import Region
 from trellic.pipeline.results import Decoded, Encoded
 from trellic.quantize.cpu import warm_up as warm_up_search
+from trellic.support.bounds import Limits, limited
 
 if TYPE_CHECKING:
     from trellic.gpu.codec import GpuCodec
@@ -61,6 +63,10 @@ class Codec:
         graphs) three quarters, for at most a percent more bits; "fp16" is for GPUs (never run on
         one yet); "auto" takes the fastest of a CPU. Each decodes any file; pictures differ by a
         few hundredths of a dB
+    limits : of every call: "service" for pictures and streams of strangers, or `trellic.Limits`;
+        each picture of a batch is counted anew, on a GPU the whole batch. What a caller asks for,
+        or holds around it (`trellic.limited`), holds as well. Call `warm_up` first: what is
+        loaded and compiled within a call counts
 
     Examples
     --------
@@ -78,9 +84,12 @@ class Codec:
         device: Device = "auto",
         threads: int = 0,
         precision: Precision = "fp32",
+        limits: Limits | str | None = None,
     ) -> None:
-        self.bundle = bundle.Bundle(bundle.find(model))
-        self._asked = (device, threads, precision)
+        self._within = partial(limited, Limits() if limits is None else limits)
+        with self._within():  # an unknown name is an error here
+            self.bundle = bundle.Bundle(bundle.find(model))
+        self._asked = (device, threads, precision, limits)
         self._pool = EnginePool(self.bundle, device, threads, precision)
         self._encoding = StreamEncoder(self.bundle, self._pool)
         self._decoding = StreamDecoder(self.bundle, self._pool)
@@ -94,18 +103,20 @@ class Codec:
         device: Device = "auto",
         threads: int | None = None,
         precision: Precision = "fp32",
+        limits: Limits | str | None = None,
     ) -> Self:
         """Load a model; the same as the constructor."""
-        return cls(model, device, threads or 0, precision)
+        return cls(model, device, threads or 0, precision, limits)
 
     def __repr__(self) -> str:
-        device, threads, precision = self._asked
+        device, threads, precision, limits = self._asked
+        held = "" if limits is None else f", limits={limits!r}"
         return (
             f"Codec({str(self.bundle.path)!r}, device={device!r}, threads={threads},"
-            f" precision={precision!r})"
+            f" precision={precision!r}{held})"
         )
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str, int, str]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         """Pickle and copy as what it was loaded with: engines start anew, of the same bundle."""
         return type(self), (os.path.abspath(self.bundle.path), *self._asked)
 
@@ -139,7 +150,7 @@ class Codec:
         """
         if trellis is not None:
             blank = Picture(np.zeros((WARM_SIDE, WARM_SIDE, 3), np.uint8))
-            self.encode_picture(blank, trellis=trellis)
+            self._encoding.picture(blank, EncodeOptions(trellis=trellis))
             warm_up_search(trellis, self.bundle.tables)
         if decoder is not None:
             self._decoding.warm_up(decoder)
@@ -178,7 +189,7 @@ class Codec:
             As of `encode_picture`.
         """
         options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
-        return self._encoding.picture(images.from_any(image), options).data
+        return self._encode(image, options)
 
     def encode_picture(
         self,
@@ -218,7 +229,8 @@ class Codec:
             When no quality meets ``bpp`` or ``max_bytes``.
         """
         options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
-        return self._encoding.picture(picture, options)
+        with self._within():
+            return self._encoding.picture(picture, options)
 
     def encode_batch(
         self,
@@ -246,10 +258,15 @@ class Codec:
         pictures = list(batch)
         options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
         if any(map(on_gpu, pictures)):
-            return self.on_gpu().encode_all(
-                pictures, quality=options.quality16 / 16, trellis=trellis, dither=dither
-            )
-        return [self._encoding.picture(images.from_any(p), options).data for p in pictures]
+            with self._within():
+                return self.on_gpu().encode_all(
+                    pictures, quality=options.quality16 / 16, trellis=trellis, dither=dither
+                )
+        return [self._encode(picture, options) for picture in pictures]
+
+    def _encode(self, image: ImageLike, options: EncodeOptions) -> bytes:
+        with self._within():
+            return self._encoding.picture(images.from_any(image), options).data
 
     # ---- decoding ----
 
@@ -389,7 +406,9 @@ class Codec:
         """
         options = DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
         if out == "cuda":
-            return self.on_gpu().decode_all(list(streams), decoder=decoder, max_pixels=max_pixels)
+            with self._within():
+                gpu = self.on_gpu()
+                return gpu.decode_all(list(streams), decoder=decoder, max_pixels=max_pixels)
         if out != "host":
             raise BadParameter(f"out={out!r}", expected="'host' or 'cuda'")
         return [images.to_array(self._picture(data, options)) for data in streams]
@@ -424,7 +443,8 @@ class Codec:
             When the decoder gives a picture.
         """
         codec = self._codec_for(data)
-        return codec._decoding.labels(data, decoder, max_pixels, max_memory)
+        with self._within():
+            return codec._decoding.labels(data, decoder, max_pixels, max_memory)
 
     def _picture(self, data: bytes | memoryview, options: DecodeOptions) -> Picture:
         decoded = self._timed(data, options)
@@ -434,7 +454,9 @@ class Codec:
 
     def _timed(self, data: bytes | memoryview, options: DecodeOptions) -> Decoded:
         start = time.perf_counter()
-        decoded = self._codec_for(data)._decoding.picture(data, options)
+        codec = self._codec_for(data)
+        with self._within():
+            decoded = codec._decoding.picture(data, options)
         return replace(decoded, seconds=time.perf_counter() - start)
 
     def _codec_for(self, data: bytes | memoryview) -> Codec:

@@ -13,6 +13,7 @@ DEFAULT_TRELLIS: Final = 32
 DEFAULT_DECODER: Final = "quality"
 DEFAULT_CLASSIFIER: Final = "class"
 MAX_PIXELS: Final = 2**28  # of a picture, unless the caller allows more
+LARGE_PIXELS: Final = 2**26  # from here on a warning, unless the caller chose a limit
 
 # docs/format.md, section 1
 MAX_SIDE: Final = 65535  # pixels

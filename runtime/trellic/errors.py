@@ -106,5 +106,20 @@ class MissingExtra(TrellicError, ImportError):
         )
 
 
+# ---- calls that were ended ----
+
+
+class Stopped(TrellicError):
+    """Base of what ends a call before it is done."""
+
+
+class DeadlineExceeded(Stopped):
+    """The time that a call was given is over."""
+
+
+class Cancelled(Stopped):
+    """The caller's hook said that the call should stop."""
+
+
 class TrellicWarning(UserWarning):
     """Category of every warning that Trellic gives."""

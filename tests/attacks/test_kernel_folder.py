@@ -222,7 +222,7 @@ def test_without_a_folder_it_is_compiled_in_memory_and_said_once(tmp_path, monke
 
 
 @AS_ROOT
-@pytest.mark.slow("a process of another user compiles a kernel anew")
+@pytest.mark.slow("two processes of their own, one compiles")
 def test_another_user_who_can_write_to_the_home_runs_nothing(tmp_path):
     """As it was shown: HOME is a folder that all can write to, and numba's own cache lies in it."""
     shared = made(tmp_path / "shared", 0o1777)

@@ -514,7 +514,7 @@ def test_a_user_without_a_name(place, expected):
 
 
 @WITH_MOUNTS
-@pytest.mark.slow("a process that compiles every kernel anew")
+@pytest.mark.slow("compiles kernels in a folder that is new")
 def test_a_read_only_machine_with_a_temporary_folder_compiles_once(place, expected):
     """The package read-only, no home, nothing writable but a temporary folder."""
     (place / "scratch").mkdir()

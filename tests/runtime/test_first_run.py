@@ -52,7 +52,7 @@ print(len([name for name in compiled if name.startswith("trellic")]))
 """
 
 
-@pytest.mark.slow("a process that compiles every kernel anew")
+@pytest.mark.slow("two processes, the first compiles every kernel")
 def test_kernels_are_compiled_for_one_kind_of_arguments_and_print_nothing(tmp_path):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     env["TRELLIC_CACHE"] = str(tmp_path)

@@ -16,6 +16,7 @@ from trellic.bitstream.header import Header
 from trellic.constants import MAX_PIXELS
 from trellic.errors import CorruptStream, ImageTooLarge, StreamError, TruncatedStream
 from trellic.geometry import Rectangle
+from trellic.support import bounds
 
 _DAMAGED = "the file is damaged; fetch it again"
 
@@ -203,10 +204,11 @@ def read_header(data: bytes | memoryview) -> Header:
 
 
 def _check_pixels(header: Header, max_pixels: int) -> None:
-    if header.width * header.height > max_pixels:
+    allowed = bounds.most_pixels(max_pixels, header.width * header.height)
+    if allowed is not None and header.width * header.height > allowed:
         raise ImageTooLarge(
             f"the picture has {header.width} x {header.height} pixels",
-            expected=f"at most {max_pixels} pixels",
+            expected=f"at most {allowed} pixels",
             remedy="raise the limit with --max-pixels (max_pixels=) if you trust the file",
         )
 

@@ -61,6 +61,8 @@ def encode(
     ] = False,
     max_pixels: opt.MaxPixels = MAX_PIXELS,
     max_memory: opt.MaxMemory = None,
+    limits: opt.Profiles = None,
+    deadline: opt.Deadline = None,
     json: opt.Json = False,
 ) -> None:
     """Compress pictures: one IN to the file OUT, several into the folder OUT."""
@@ -73,7 +75,8 @@ def encode(
 
     target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory, dither)
     engines = Engines(device.value, precision.value)
-    command.run(inputs, output, target, model, engines, max_pixels, json)
+    bounds = opt.limits_of(limits, deadline)
+    command.run(inputs, output, target, model, engines, max_pixels, bounds, json)
 
 
 @app.command()
@@ -90,6 +93,8 @@ def decode(
     precision: opt.PrecisionOption = opt.Precision.fp32,
     max_pixels: opt.MaxPixels = MAX_PIXELS,
     max_memory: opt.MaxMemory = None,
+    limits: opt.Profiles = None,
+    deadline: opt.Deadline = None,
     json: opt.Json = False,
 ) -> None:
     """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG.
@@ -101,17 +106,17 @@ def decode(
     from trellic.cli.engines import Engines
 
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
-    expected = expect(decoder)
+    expected, bounds = expect(decoder), opt.limits_of(limits, deadline)
     if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
         context.fail(f"Decoder {decoder!r} gives labels: there is no OUT, leave out {paths[-1]!r}.")
     if expected.labels:
-        labels.run(paths, setting, device.value, json)
+        labels.run(paths, setting, device.value, bounds, json)
     elif len(paths) < 2:
         hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
         context.fail(f"Missing argument 'OUT'.{hint}")
     else:
         engines = Engines(device.value, precision.value)
-        decode.run(paths[:-1], paths[-1], setting, engines, json, expected)
+        decode.run(paths[:-1], paths[-1], setting, engines, bounds, json, expected)
 
 
 @app.command()

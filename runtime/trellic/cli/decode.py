@@ -18,6 +18,7 @@ from trellic.cli.report import Report
 from trellic.errors import NotATrellicFile
 from trellic.pipeline import memory
 from trellic.pipeline.region import to_rectangle
+from trellic.support.bounds import Limits, limited
 
 SIGNATURE = b"TLC"
 _Data = TypeVar("_Data", bound=bytes | memoryview)
@@ -44,6 +45,7 @@ def run(
     output: str,
     setting: Setting,
     engines: Engines,
+    limits: Limits,
     as_json: bool,
     expected: Expected,
 ) -> None:
@@ -68,7 +70,7 @@ def run(
     with Report("Decoding", inputs, as_json=as_json, large=LARGE, aside=aside) as report:
         for job in jobs:
             with report.file(job.source):
-                _decode(job, engines, setting, report, expected)
+                _decode(job, engines, setting, limits, report, expected)
 
 
 def _suffix(path: str) -> str:
@@ -130,16 +132,23 @@ def _check_memory(
 
 
 def _decode(
-    job: Job, engines: Engines, setting: Setting, report: Report, expected: Expected
+    job: Job,
+    engines: Engines,
+    setting: Setting,
+    limits: Limits,
+    report: Report,
+    expected: Expected,
 ) -> None:
     job.check()
-    data, header = _read(job.source, setting, expected)
     suffix = _suffix(job.target)
-    _check_memory(data, setting, suffix, expected)
+    with limited(limits):
+        data, header = _read(job.source, setting, expected)
+        _check_memory(data, setting, suffix, expected)
     codec = engines.decoder(header.stream_id, setting.decoder)
     images.prepare(suffix)
     start = time.perf_counter()
-    decoded = codec.decode_timed(data, **setting.arguments())
+    with limited(limits):
+        decoded = codec.decode_timed(data, **setting.arguments())
     picture = decoded.picture
     written = images.to_bytes(picture, suffix)
     seconds = time.perf_counter() - start

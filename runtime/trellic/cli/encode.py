@@ -15,6 +15,7 @@ from trellic.cli.paths import Job, is_stdout, plan, read
 from trellic.cli.report import Report
 from trellic.constants import Trellis
 from trellic.pipeline import memory
+from trellic.support.bounds import Limits, limited, most_memory
 
 SUFFIX = ".tlc"
 _LARGE = 2**20  # bytes of a picture file that take long enough for a progress display
@@ -43,6 +44,7 @@ def run(
     model: str,
     engines: Engines,
     max_pixels: int,
+    limits: Limits,
     as_json: bool,
 ) -> None:
     """Encode every input; see ``trellic encode --help``.
@@ -63,22 +65,30 @@ def run(
     with Report("Encoding", inputs, as_json=as_json, large=_LARGE, aside=aside) as report:
         for job in jobs:
             with report.file(job.source):
-                _encode(job, engines, model, target, max_pixels, report)
+                _encode(job, engines, model, target, max_pixels, limits, report)
 
 
 def _encode(
-    job: Job, engines: Engines, model: str, target: Target, max_pixels: int, report: Report
+    job: Job,
+    engines: Engines,
+    model: str,
+    target: Target,
+    max_pixels: int,
+    limits: Limits,
+    report: Report,
 ) -> None:
     job.check()
     data = read(job.source)
-    _check_memory(data, target.max_memory)
     start = time.perf_counter()
-    picture = images.from_bytes(data, max_pixels)
+    with limited(limits):
+        _check_memory(data, target.max_memory)
+        picture = images.from_bytes(data, max_pixels)
     seconds = time.perf_counter() - start  # loading the engines does not count
     del data  # a picture may be large
     codec = engines.encoder(model, target.trellis)
     start = time.perf_counter()
-    encoded = codec.encode_picture(picture, **target.arguments())
+    with limited(limits):
+        encoded = codec.encode_picture(picture, **target.arguments())
     seconds += time.perf_counter() - start
     job.write(encoded.data)
     size = len(encoded.data)
@@ -104,6 +114,7 @@ def _encode(
 
 def _check_memory(data: bytes, limit: int | None) -> None:
     """Refuse a picture file whose pixels would not fit."""
+    limit = most_memory(limit)
     if limit is not None:
         width, height, deep = images.size_of(data)
         need = memory.reading(width * height, len(data), deep=deep)

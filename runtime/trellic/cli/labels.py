@@ -12,11 +12,14 @@ from trellic.cli.paths import read_parts
 from trellic.cli.report import Report
 from trellic.constants import Device
 from trellic.errors import BadParameter
+from trellic.support.bounds import Limits, limited
 
 SHOWN = 5  # labels a file
 
 
-def run(inputs: Sequence[str], setting: Setting, device: Device, as_json: bool) -> None:
+def run(
+    inputs: Sequence[str], setting: Setting, device: Device, limits: Limits, as_json: bool
+) -> None:
     """Print the labels of every input; see ``trellic decode --help``.
 
     Raises
@@ -28,10 +31,12 @@ def run(inputs: Sequence[str], setting: Setting, device: Device, as_json: bool) 
     with Report("Decoding", inputs, as_json=as_json, large=LARGE) as report:
         for name in inputs:
             with report.file(name):
-                _classify(name, setting, engines, report)
+                _classify(name, setting, engines, limits, report)
 
 
-def _classify(name: str, setting: Setting, engines: Engines, report: Report) -> None:
+def _classify(
+    name: str, setting: Setting, engines: Engines, limits: Limits, report: Report
+) -> None:
     if setting.region or setting.best_effort:
         raise BadParameter(
             f"decoder {setting.decoder!r} gives labels of a whole picture",
@@ -41,12 +46,13 @@ def _classify(name: str, setting: Setting, engines: Engines, report: Report) -> 
     header = bitstream.read_header(data)
     codec = engines.decoder(header.stream_id, setting.decoder)
     start = time.perf_counter()
-    found = codec.classify(
-        data,
-        decoder=setting.decoder,
-        max_pixels=setting.max_pixels,
-        max_memory=setting.max_memory,
-    )
+    with limited(limits):
+        found = codec.classify(
+            data,
+            decoder=setting.decoder,
+            max_pixels=setting.max_pixels,
+            max_memory=setting.max_memory,
+        )
     seconds = time.perf_counter() - start
     best = found[:SHOWN]
     fields = {

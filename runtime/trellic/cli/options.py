@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from trellic.constants import DEFAULT_QUALITY, MAX_SEED, TRELLIS_STATES
 from trellic.errors import BadParameter
 from trellic.model.choice import parse
+from trellic.support.bounds import PROFILES, Limits
 
 
 class Device(enum.StrEnum):
@@ -31,6 +33,12 @@ class Precision(enum.StrEnum):
     bf16 = "bf16"
     int8 = "int8"
     fp16 = "fp16"
+
+
+class Profile(enum.StrEnum):
+    """Names of limits."""
+
+    service = "service"
 
 
 class Box(NamedTuple):
@@ -163,6 +171,18 @@ MaxMemory = Annotated[
         metavar="SIZE", parser=_size, help="Stay within this much memory (2G, 800M), or refuse."
     ),
 ]
+Profiles = Annotated[
+    Profile | None,
+    typer.Option(
+        "--limits", help="For files of strangers: at most 2^25 pixels, 2 GB, 60 s a picture."
+    ),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        metavar="S", callback=_positive, help="Seconds that a picture may take, once all is loaded."
+    ),
+]
 Region = Annotated[
     Box | None,
     typer.Option(
@@ -170,3 +190,9 @@ Region = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")]
+
+
+def limits_of(profile: Profile | None, deadline: float | None) -> Limits:
+    """Return the limits that options name; a deadline takes the place of the profile's."""
+    chosen = Limits() if profile is None else PROFILES[profile.value]
+    return chosen if deadline is None else replace(chosen, deadline=deadline)

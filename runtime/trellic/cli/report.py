@@ -93,8 +93,12 @@ class Report:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, file=os.path.basename(name))
 
+        said = set[str]()
+
         def show(message: Warning | str, *where: object, **more: object) -> None:
-            self.warning(name, str(message))
+            if str(message) not in said:  # a file may be looked at twice
+                said.add(str(message))
+                self.warning(name, str(message))
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from trellic.engines import Engine
 from trellic.errors import EngineError, TrellicWarning
 from trellic.integer.networks import IntegerNetwork
+from trellic.support import bounds
 
 PROBE_SIZE = 12  # of the probe's input planes: room for each border effect of a 5x5 kernel
 Float = npt.NDArray[np.float32]
@@ -91,7 +92,14 @@ class ExactNetwork:
         return self._network.reach
 
     def __call__(self, x: Float) -> list[npt.NDArray[np.floating]]:
-        """Evaluate: (channels, h, w) integers as float32 to a list of the same kind."""
+        """Evaluate: (channels, h, w) integers as float32 to a list of the same kind.
+
+        Raises
+        ------
+        Stopped
+            When a limit of time says so (see `trellic.support.bounds`): every slice comes by here.
+        """
+        bounds.check()
         if self._engine is None:
             return [np.asarray(y, np.float32) for y in self._network(x)]
         return [y[0] for y in self._engine({"x": x[None]})]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from trellic.constants import MAX_PIXELS, MAX_SIDE
 from trellic.errors import BadImage, ImageTooLarge, TrellicWarning
+from trellic.support import bounds
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -103,6 +104,7 @@ def check_size(width: int, height: int, max_pixels: int | None = None) -> None:
         raise ImageTooLarge(
             f"a picture of {width}x{height} pixels", expected=f"at most {MAX_SIDE} pixels a side"
         )
+    max_pixels = bounds.most_pixels(max_pixels, width * height)
     if max_pixels is not None and width * height > max_pixels:
         raise ImageTooLarge(
             f"a picture of {width}x{height} = {width * height} pixels",

@@ -31,6 +31,7 @@ from trellic.bitstream import Header
 from trellic.errors import BadParameter, ImageTooLarge
 from trellic.geometry import BLOCK, DEFAULT_SLICE_SIDE, STRIDE, Plane, Rectangle
 from trellic.pipeline.transforms import WHOLE
+from trellic.support import bounds
 
 if TYPE_CHECKING:
     from trellic.images import Picture
@@ -153,6 +154,7 @@ def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
     """
     if limit is not None and (not isinstance(limit, numbers.Real) or isinstance(limit, bool)):
         raise BadParameter(f"max_memory {limit!r}", expected="a number of bytes, or None")
+    limit = bounds.most_memory(limit)
     if limit is not None and need > limit:
         raise ImageTooLarge(
             f"{purpose} takes up to {_megabytes(need)}",
@@ -177,6 +179,7 @@ def tile_side(need: Callable[[int], int], limit: int | None, purpose: str, remed
         When the limit is no number of bytes.
     """
     check(0, limit, purpose)
+    limit = bounds.most_memory(limit)
     for side in SIDES:
         if limit is None or need(side) <= limit:
             return side

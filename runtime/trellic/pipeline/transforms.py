@@ -16,6 +16,7 @@ import numpy.typing as npt
 from trellic.engines import Engine
 from trellic.errors import EngineError
 from trellic.geometry import Plane, Rectangle, Window
+from trellic.support import bounds
 
 Pixels = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -171,6 +172,11 @@ def tiles(
     ------
     window : a tile with its halo, as far as the plane reaches
     inner : the part of it that is kept; all together they are the area
+
+    Raises
+    ------
+    Stopped
+        Between two tiles, when a limit of time says so (see `trellic.support.bounds`).
     """
     down, across = (side, side) if area.area > (WHOLE * side) ** 2 else area.shape
     corners = [
@@ -181,6 +187,7 @@ def tiles(
     if not by_rows(area):
         corners.sort(key=lambda corner: corner[::-1])
     for top, left in corners:
+        bounds.check()
         inner = Rectangle(top, top + down, left, left + across).within(area)
         yield inner.grown(halo).within(all_of(plane)), inner
 

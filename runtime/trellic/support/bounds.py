@@ -1,0 +1,132 @@
+"""What one call may take: pixels, memory, time; and how its caller stops it.
+
+Limits hold for all that a thread does inside ``with limited(...)``, however deep below: they are
+asked where pixels are counted, where memory is planned, and between slices and tiles. So every way
+in (codec, functions, Pillow's plugin, command line) has them, and nothing hands them on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+
+from trellic.constants import LARGE_PIXELS, MAX_PIXELS
+from trellic.errors import BadParameter, Cancelled, DeadlineExceeded, TrellicWarning
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one call; None is none. Where others are asked for as well, the tighter holds.
+
+    Parameters
+    ----------
+    max_pixels : of a picture
+    max_memory : bytes that the process may take (see `trellic.pipeline.memory`)
+    deadline : seconds, counted from ``with``; asked between slices and tiles, so a call ends some
+        tenths of a second later. Pillow's reading and writing of picture files is not interrupted
+    cancel : is asked at the same places, and stops the call by returning True
+
+    Raises
+    ------
+    BadParameter
+        When a limit is not positive.
+    """
+
+    max_pixels: int | None = None
+    max_memory: int | None = None
+    deadline: float | None = None
+    cancel: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "max_memory", "deadline"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BadParameter(f"{name} {value!r}", expected="a positive number, or None")
+
+
+PROFILES: Final = {"service": Limits(max_pixels=2**25, max_memory=2 * 10**9, deadline=60.0)}
+
+
+@dataclass(frozen=True)
+class _Running:
+    limits: Limits
+    until: float | None  # of time.monotonic()
+
+
+_running: ContextVar[tuple[_Running, ...]] = ContextVar("limits", default=())
+
+
+@contextlib.contextmanager
+def limited(limits: Limits | str) -> Iterator[None]:
+    """Hold what this thread does inside to limits, and to those around it.
+
+    Parameters
+    ----------
+    limits : or the name of a profile: "service", for pictures and streams of strangers, allows
+        2^25 pixels, 2 GB and 60 s
+
+    Raises
+    ------
+    BadParameter
+        When there is no such profile.
+    """
+    if isinstance(limits, str):
+        if limits not in PROFILES:
+            raise BadParameter(f"limits {limits!r}", expected=f"Limits, or {', '.join(PROFILES)}")
+        limits = PROFILES[limits]
+    until = None if limits.deadline is None else time.monotonic() + limits.deadline
+    token = _running.set((*_running.get(), _Running(limits, until)))
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def check() -> None:
+    """Stop here if a deadline has passed or a caller has cancelled.
+
+    Raises
+    ------
+    DeadlineExceeded, Cancelled
+    """
+    for running in _running.get():
+        if running.limits.cancel is not None and running.limits.cancel():
+            raise Cancelled("the call was cancelled by its caller")
+        if running.until is not None and time.monotonic() > running.until:
+            raise DeadlineExceeded(
+                f"not done after {running.limits.deadline:g} s",
+                remedy="raise --deadline (Limits(deadline=) in Python), or code a smaller picture",
+            )
+
+
+def most_pixels(asked: int | None, pixels: int) -> int | None:
+    """Return how many pixels a picture may have; warn of many that nobody chose to allow.
+
+    Parameters
+    ----------
+    asked : limit of the call itself, `MAX_PIXELS` where the user chose none
+    pixels : of the picture
+    """
+    limit = _tightest(asked, [running.limits.max_pixels for running in _running.get()])
+    if limit == MAX_PIXELS and LARGE_PIXELS < pixels <= MAX_PIXELS:
+        warnings.warn(
+            f"a picture of {pixels / 1e6:.0f} megapixels takes long and much memory; "
+            "choose --max-pixels (max_pixels=) to go on without this warning",
+            TrellicWarning,
+            stacklevel=2,
+        )
+    return limit
+
+
+def most_memory(asked: int | None) -> int | None:
+    """Return how many bytes may be taken, where a call has a limit of its own or none."""
+    return _tightest(asked, [running.limits.max_memory for running in _running.get()])
+
+
+def _tightest(asked: int | None, others: list[int | None]) -> int | None:
+    return min((one for one in (asked, *others) if one is not None), default=None)
