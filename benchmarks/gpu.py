@@ -31,11 +31,12 @@ from benchmarks._machine import REPOSITORY, describe
 from benchmarks.coder import STATES, Source, make_source
 from trellic.entropy import Segment, encode
 from trellic.entropy.lanes import GROUP, STATE_LOW, unpack_states
-from trellic.gpu import entropy as coder
-from trellic.gpu import jobs as layout
+from trellic.gpu import jobs as columns
 from trellic.gpu.device import Device, gpu_name
+from trellic.gpu.entropy import CodedWords, decode_batch, encode_batch
 from trellic.gpu.kernels.kernel import SIMULATED
 from trellic.gpu.search import search_batch
+from trellic.gpu.state import Jobs, Symbols
 from trellic.quantize.trellis import next_state
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
@@ -49,6 +50,7 @@ GOALS = {
 }
 COPY_BYTES = 1 << 31
 QUALITY16, TRELLIS = 960, 8
+LAMBDA = 28  # price of 1/64 bit in the search
 
 
 def on_device(device: Device, repeats: int, work: Callable[[], object]) -> float:
@@ -87,39 +89,28 @@ def trellis_classes(k: np.ndarray, lanes: int, states: int) -> np.ndarray:
     return cls
 
 
-class Jobs:
+class Batch:
     """Many slices with the same symbols, as one batch: what a launch is timed on."""
 
     def __init__(self, device: Device, source: Source, slices: int, lanes: int, states: int):
         self.device, self.tables, self.lanes, self.slices = device, source.tables, lanes, slices
         n = len(source.k)
-        self.symbols = n * slices
+        self.symbols, self.expected = n * slices, source.k
         cls = trellis_classes(source.k, lanes, states) if states else np.zeros(n, np.uint8)
         self.table = (cls.astype(np.uint16) * source.tables.scales + source.index).astype(np.uint16)
         (self.data,) = encode([Segment(source.k, self.table)], source.tables, lanes)
-        rows = [
-            layout.describe(lanes, i * lanes, i * n, states, fresh=True, lam=28)
-            for i in range(slices)
-        ]
-        self.jobs = np.array(rows, np.int64)
-        words = np.frombuffer(self.data, "<u2")
-        self.jobs[:, layout.WORDS] = len(words)
-        self.jobs[:, layout.WORD_AT] = len(words) * np.arange(slices)
-        self.counts = np.full(slices, n, np.int32)
-        self.expected = source.k
-        self.on = {
-            "words": np.concatenate([np.tile(words, slices), np.zeros(128, np.uint16)]),
-            "jobs": self.jobs,
-            "counts": self.counts,
-            "warps": layout.warps([lanes] * slices),
-            "index": np.tile(source.index, slices),
-            "k": np.tile(source.k, slices),
-            "cls": np.tile(cls, slices),
-            "states": self._first_states(),
-            "first states": self._first_states(),
-        }
-        for name, array in self.on.items():
-            self.on[name] = device.upload(f"bench {name}", array)
+        plan = one_step(slices, n, lanes, states)
+        words = columns.place_words(plan.rows, [self.data] * slices)
+        self.jobs = Jobs.of(device, plan)
+        self.on = Symbols.empty(device, self.symbols)._replace(
+            k=device.upload("k", np.tile(source.k, slices)),
+            cls=device.upload("cls", np.tile(cls, slices)),
+            index=device.upload("index", np.tile(source.index, slices)),
+        )
+        self.first_states = device.upload("bench first states", self._first_states())
+        states_on = device.upload("bench states", self._first_states())
+        self.coded = CodedWords(device.upload("bench words", words), states_on, lanes)
+        self.warps = device.upload("bench warps", columns.warps([lanes] * slices))
 
     def _first_states(self) -> np.ndarray:
         states = np.full((self.slices, self.lanes), STATE_LOW, np.uint32)
@@ -128,63 +119,54 @@ class Jobs:
 
     def decode(self) -> None:
         """Decode all slices, from their first states."""
-        on = self.on
-        on["states"].copy_to_device(on["first states"], stream=self.device.stream)
-        coder.decode_batch(
-            self.device,
-            self.tables,
-            on["words"],
-            on["jobs"],
-            0,
-            on["counts"],
-            on["warps"],
-            on["index"],
-            on["states"],
-            on["k"],
-            on["cls"],
-            self.status,
-            self.lanes,
-        )
+        self.coded.states.copy_to_device(self.first_states, stream=self.device.stream)
+        device, tables, jobs = self.device, self.tables, self.jobs
+        decode_batch(device, tables, jobs, 0, self.on, self.coded, self.warps, self.status)
 
     def prepare_decode(self) -> None:
         """Poison the outputs."""
-        self.status = self.device.zeros("bench status", len(self.on["warps"]))
-        self.on["k"].copy_to_device(np.full(self.symbols, 12345, np.int32))
+        self.status = self.device.zeros("bench status", len(self.warps))
+        self.on.k.copy_to_device(np.full(self.symbols, 12345, np.int32))
 
     def check_decode(self) -> None:
         """Raise RuntimeError unless every symbol of every slice came back."""
-        k = self.device.fetch(self.on["k"]).reshape(self.slices, -1)
+        k = self.device.fetch(self.on.k).reshape(self.slices, -1)
         if self.device.fetch(self.status).any() or not (k == self.expected).all():
             raise RuntimeError("the decoder does not give the symbols back")
 
 
+def one_step(slices: int, n: int, lanes: int, states: int) -> columns.JobPlan:
+    """Plan slices of one segment each, of as many symbols."""
+    rows = [columns.describe(lanes, i * lanes, i * n, states, fresh=True) for i in range(slices)]
+    table = np.array(rows, np.int64)
+    table[:, columns.LAMBDA] = LAMBDA
+    order = np.arange(slices, dtype=np.int32)[:, None]
+    return columns.JobPlan(table, order, np.full((1, slices), n), np.full(slices, n, np.int32))
+
+
 def bench_decode(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
     """Time the decoder, checked; return a row."""
-    jobs = Jobs(device, source, slices, lanes, states)
-    jobs.prepare_decode()
-    jobs.decode()
-    jobs.check_decode()
-    seconds = on_device(device, reps, jobs.decode)
-    moved = jobs.symbols * (1 + 4 + 1) + slices * len(jobs.data)
-    return row("decode", jobs.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
+    batch = Batch(device, source, slices, lanes, states)
+    batch.prepare_decode()
+    batch.decode()
+    batch.check_decode()
+    seconds = on_device(device, reps, batch.decode)
+    moved = batch.symbols * (1 + 4 + 1) + slices * len(batch.data)
+    return row("decode", batch.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
 
 
 def bench_encode(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
     """Time the encoder's kernels and the copy of its bytes, checked; return a row."""
-    jobs = Jobs(device, source, slices, lanes, states)
-    order = np.arange(slices, dtype=np.int32)[:, None]
+    batch = Batch(device, source, slices, lanes, states)
 
     def work() -> list[list[bytes]]:
-        on = jobs.on
-        return coder.encode_batch(
-            device, jobs.tables, jobs.jobs, jobs.counts, order, on["k"], on["cls"], on["index"]
-        )
+        return encode_batch(device, batch.tables, batch.jobs, batch.on)
 
-    if any(parts != [jobs.data] for parts in work()):
+    if any(parts != [batch.data] for parts in work()):
         raise RuntimeError("the encoder gives other bytes than the CPU's")
     seconds = on_device(device, reps, work)
-    moved = jobs.symbols * 6 + 4 * slices * len(jobs.data)
-    return row("encode", jobs.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
+    moved = batch.symbols * 6 + 4 * slices * len(batch.data)
+    return row("encode", batch.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
 
 
 def bench_search(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
@@ -194,24 +176,20 @@ def bench_search(device: Device, source: Source, slices: int, lanes: int, states
     n = len(source.k)
     rng = np.random.default_rng(3)
     t32 = (32 * source.k + rng.integers(-16, 17, n)).astype(np.int32)
-    jobs = np.array(
-        [layout.describe(lanes, 0, i * n, states, fresh=False, lam=28) for i in range(slices)],
-        np.int64,
+    jobs = Jobs.of(device, one_step(slices, n, lanes, states))
+    on = Symbols.empty(device, n * slices)._replace(
+        t32=device.upload("t32", np.tile(t32, slices)),
+        index=device.upload("index", np.tile(source.index, slices)),
+        k=device.upload("k", np.full(n * slices, 12345, np.int32)),
+        cls=device.upload("cls", np.full(n * slices, 99, np.uint8)),
     )
-    on_jobs = device.upload("bench jobs", jobs)
-    counts = device.upload("bench counts", np.full(slices, n, np.int32))
-    latents = device.upload("bench t32", np.tile(t32, slices))
-    index = device.upload("bench index", np.tile(source.index, slices))
-    k = device.upload("bench k", np.full(n * slices, 12345, np.int32))
-    cls = device.upload("bench cls", np.full(n * slices, 99, np.uint8))
-    room = np.full(slices, n, np.int64)
 
     def work() -> None:
-        search_batch(device, source.tables, jobs, on_jobs, 0, room, counts, latents, index, k, cls)
+        search_batch(device, source.tables, jobs, 0, on)
 
     work()
-    expected = cpu.search(t32, source.index, lanes, states, source.tables, 28)
-    for found, right in zip((k, cls), expected, strict=True):
+    expected = cpu.search(t32, source.index, lanes, states, source.tables, LAMBDA)
+    for found, right in zip((on.k, on.cls), expected, strict=True):
         if not (device.fetch(found).reshape(slices, n) == right).all():
             raise RuntimeError(f"the search of {states} states differs from the CPU's")
     seconds = on_device(device, reps, work)

@@ -162,7 +162,7 @@ def test_several_slices_and_wrongly_guessed_lanes(cpu, gpu):
         )
     batch = Images(images, layout)
     f, h = (gpu.device.upload(name, np.concatenate(flat[name])) for name in ("f", "h"))
-    coded = gpu.coder.encode(batch, [16, 16], f, h)
+    coded = gpu.encoder.encode(batch, [16, 16], f, h)
     assert coded == expected
     assert max(max(one.lanes) for one in coded) > 1
 
@@ -185,14 +185,14 @@ def test_damage_is_found(gpu):
         gpu.decode_batch([data], "quality", 100)
 
 
-def test_dither_is_refused(gpu):
+def test_dithered_streams_are_refused(gpu):
     one = picture(np.random.default_rng(4), 64, 64, 3)
-    with pytest.raises(BadParameter, match="dither"):
-        gpu.encode_all([one], trellis=0, dither=1)
-    stream = bitstream.read(gpu.encode_all([one], trellis=0)[0])
+    stream = bitstream.read(gpu.encode_batch([one], [960], [0])[0])
     header = dataclasses.replace(stream.header, dither=1)
     with pytest.raises(EngineError, match="out='host'"):
-        gpu.decode_all([bitstream.write(bitstream.Stream(header, stream.segments))])
+        gpu.decode_batch(
+            [bitstream.write(bitstream.Stream(header, stream.segments))], "quality", 2**20
+        )
 
 
 def test_pictures_on_the_device_are_taken_as_they_are(gpu):
