@@ -2,7 +2,8 @@
 
 Run ``python -m benchmarks.gpu`` from the repository's root on a machine with a GPU (``make
 gpu-check`` runs the GPU's tests first). Times are those of the device's own events, the median of
-the repeats, after a warm-up. Three parts, each only if what it needs is there:
+the repeats, after a warm-up. Each row is written to the result as it is measured, the largest
+batches last; what fails is a row with its error. Three parts, each only if what it needs is there:
 
 - kernels: search, rANS encode and decode on synthetic symbols; needs numba-cuda alone;
 - files: pictures in the device's memory to bytes on the host and back, for three sizes and three
@@ -14,7 +15,6 @@ see that it runs; the times then mean nothing and no result is written.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -28,6 +28,7 @@ import numpy as np
 from numba import cuda
 
 from benchmarks._machine import REPOSITORY, describe
+from benchmarks._rows import Report
 from benchmarks.coder import STATES, Source, make_source
 from trellic.entropy import Segment, encode
 from trellic.entropy.lanes import GROUP, STATE_LOW, unpack_states
@@ -49,6 +50,10 @@ GOALS = {
     "1080p decode": ("images/s", 500),
 }
 COPY_BYTES = 1 << 31
+PACKAGES = (
+    *("numpy", "numba", "numba-cuda", "torch"),
+    *("onnxruntime-gpu", "onnxruntime", "tensorrt"),
+)
 QUALITY16, TRELLIS = 960, 8
 LAMBDA = 28  # price of 1/64 bit in the search
 
@@ -214,19 +219,22 @@ def row(name: str, items: int, seconds: float, moved: float, **setting: int) -> 
     return found
 
 
-def kernels(device: Device, symbols: int, slices: tuple[int, ...], reps: int) -> list[dict]:
-    """Time coder and search for batches of slices with as many symbols each."""
-    source, rows = make_source(symbols), []
-    for number in slices:
+def kernels(report: Report, device: Device, symbols: int, slices: list[int], reps: int) -> None:
+    """Time coder and search for batches of slices with as many symbols each, largest last."""
+    source = make_source(symbols)
+    fewer = max(reps // 4, 1)
+    for number in sorted(slices):
         for lanes in (64, 256):
-            for states in (0, STATES):
-                rows.append(bench_decode(device, source, number, lanes, states, reps))
-                rows.append(bench_encode(device, source, number, lanes, states, max(reps // 4, 1)))
-            rows += [
-                bench_search(device, source, number, lanes, states, reps)
-                for states in (0, 8, 32, 256)
+            measured = [
+                *((bench_decode, states, reps) for states in (0, STATES)),
+                *((bench_encode, states, fewer) for states in (0, STATES)),
+                *((bench_search, states, reps) for states in (0, 8, 32, 256)),
             ]
-    return rows
+            for bench, states, repeats in measured:
+                setting = {"what": bench.__name__.removeprefix("bench_"), "slices": number}
+                setting |= {"lanes": lanes, "states": states}
+                work = partial(bench, device, source, number, lanes, states, repeats)
+                report.measure("kernels", setting, work)
 
 
 # ---- files ----
@@ -246,7 +254,7 @@ def photo(height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(tall[:height, :width])
 
 
-def gpu_codec(device: Device) -> tuple[Any, str]:
+def gpu_codec() -> tuple[Any, str]:
     """Load the model `photo` with the engines that there are; say which."""
     import onnxruntime
 
@@ -258,6 +266,8 @@ def gpu_codec(device: Device) -> tuple[Any, str]:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return GpuCodec.load(bundle, "cuda"), "onnxruntime CUDA, float32"
     from trellic_export.torch_engine import TorchDeviceEngine
+
+    device = Device()
 
     def engine(_: str, graph: bytes, exact: bool) -> Any:
         return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact)
@@ -295,48 +305,66 @@ def between(marks: list[tuple[str, Any]]) -> dict[str, float]:
     return found
 
 
-def files(device: Device, reps: int) -> dict[str, Any]:
+def settings(sizes: list[str], batches: list[int]) -> list[tuple[str, int]]:
+    """Return each size with each batch, the fewest pixels first: the largest may not fit."""
+    both = [(size, batch) for size in sizes for batch in batches]
+    return sorted(both, key=lambda one: SIZES[one[0]][0] * SIZES[one[0]][1] * one[1])
+
+
+def files(report: Report, sizes: list[str], batches: list[int], reps: int) -> None:
     """Time pictures in device memory to bytes on the host, and back."""
-    codec, engines = gpu_codec(device)
-    rows = []
-    for size, (height, width) in SIZES.items():
-        pixels = photo(height, width)
-        one = cuda.to_device(pixels)
-        for batch in BATCHES:
-            pictures, quality, trellis = [one] * batch, [QUALITY16] * batch, [TRELLIS] * batch
-            data = codec.encode_batch(pictures, quality, trellis)
-            decoded = codec.decode_batch(data, "quality", 2**28)[-1].copy_to_host()
-            error = float(((decoded.astype(float) - pixels) ** 2).mean())
-            setting = {"size": size, "batch": batch, "bytes": len(data[0]), "mse": error}
-            for name, work in (
-                ("encode", partial(codec.encode_batch, pictures, quality, trellis)),
-                ("decode", partial(codec.decode_batch, data, "quality", 2**28)),
-            ):
-                times = staged(device, reps, work)
-                rate = batch / times["ms"] * 1e3
-                rows.append({"what": name, **setting, "images/s": rate, **times})
-                print(f"{size} x{batch} {name}: {rate:.1f} images/s, {times['ms']:.2f} ms")
-                for stage, ms in times["stages ms"].items():
-                    print(f"    {stage:22} {ms:9.3f} ms")
-    return {"engines": engines, "rows": rows}
+    codec, report.content["engines"] = gpu_codec()
+    for size, batch in settings(sizes, batches):
+        setting = {"size": size, "batch": batch}
+        made: list[bytes] = []
+        encode = partial(bench_files_encode, codec, size, batch, reps, made)
+        report.measure("files", {"what": "encode", **setting}, encode)
+        decode = partial(bench_files_decode, codec, size, made, reps)
+        report.measure("files", {"what": "decode", **setting}, decode)
+
+
+def bench_files_encode(
+    codec: Any, size: str, batch: int, reps: int, made: list[bytes]
+) -> dict[str, Any]:
+    """Time a batch to files; leave them in `made`."""
+    one = cuda.to_device(photo(*SIZES[size]))
+    pictures, quality, trellis = [one] * batch, [QUALITY16] * batch, [TRELLIS] * batch
+    made += codec.encode_batch(pictures, quality, trellis)
+    work = partial(codec.encode_batch, pictures, quality, trellis)
+    found = {"bytes": len(made[0]), **staged(codec.device, reps, work)}
+    return told("encode", found, size, batch)
+
+
+def bench_files_decode(codec: Any, size: str, made: list[bytes], reps: int) -> dict[str, Any]:
+    """Time files to pictures in device memory, checked."""
+    if not made:
+        raise RuntimeError("there are no files: encoding failed")
+    work = partial(codec.decode_batch, made, "quality", 2**28)
+    decoded = work()[-1].copy_to_host()
+    error = float(((decoded.astype(float) - photo(*SIZES[size])) ** 2).mean())
+    return told("decode", {"mse": error, **staged(codec.device, reps, work)}, size, len(made))
+
+
+def told(what: str, found: dict[str, Any], size: str, batch: int) -> dict[str, Any]:
+    """Print a row of files, with its rate."""
+    found["images/s"] = batch / found["ms"] * 1e3
+    print(f"{size} x{batch} {what}: {found['images/s']:.1f} images/s, {found['ms']:.2f} ms")
+    for stage, ms in found["stages ms"].items():
+        print(f"    {stage:22} {ms:9.3f} ms")
+    return found
 
 
 # ---- others ----
 
 
-def others(reps: int) -> dict[str, Any]:
+def others(report: Report, reps: int) -> None:
     """Time torch_ans on the kernels' symbols, and CompressAI's files, where they are installed."""
-    found: dict[str, Any] = {}
     for name, measure in (("torch_ans", torch_ans), ("compressai", compressai)):
-        try:
-            found[name] = measure(reps)
-        except ImportError as error:
-            found[name] = f"not measured: {error}"
-        print(name, found[name])
-    return found
+        report.measure("others", {"what": name}, partial(measure, reps))
+        print(name, report.content["others"][-1])
 
 
-def torch_ans(reps: int) -> list[dict[str, Any]]:
+def torch_ans(reps: int) -> dict[str, Any]:
     """Time torch_ans on CUDA tensors, in the variants that `benchmarks.coder` compares."""
     import torch
     from torch_ans.utils import TorchANSInterface
@@ -374,7 +402,7 @@ def torch_ans(reps: int) -> list[dict[str, Any]]:
             times.append(time.perf_counter() - start)
         name = f"torch_ans {impl} x{interleaves}, {states} states"
         rows.append(row(name, len(source.k), statistics.median(times[2:]), 0.0))
-    return rows
+    return {"rows": rows}
 
 
 def compressai(reps: int) -> dict[str, Any]:
@@ -402,19 +430,19 @@ def compressai(reps: int) -> dict[str, Any]:
 # ---- report ----
 
 
-def against_goals(rows: list[dict], made: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+def against_goals(report: Report) -> dict[str, dict[str, Any]]:
     """Set the best figures beside the goals."""
     best: dict[str, float] = {}
 
     def note(name: str, value: float) -> None:
         best[name] = max(best.get(name, 0.0), value)
 
-    for one in rows:
+    for one in report.rows("kernels"):
         if one["what"] == "decode" and one["states"]:
             note("decode, trellis", one["million/s"])
         if one["what"] == "search" and one["states"] == 32:
             note("search, 32 states", one["million/s"])
-    for one in made["rows"] if made else []:
+    for one in report.rows("files"):
         if one["size"] == "1080p":
             note(f"1080p {one['what']}", one["images/s"])
     return {
@@ -423,56 +451,54 @@ def against_goals(rows: list[dict], made: dict[str, Any] | None) -> dict[str, di
     }
 
 
-def main() -> int:
-    """Run from the command line."""
+def check(device: Device) -> None:
+    """Run the first part on tiny inputs."""
+    source = make_source(96)
+    bench_decode(device, source, 2, 4, 4 if SIMULATED else STATES, 1)
+    bench_encode(device, source, 2, 4, 0, 1)
+    bench_search(device, source, 1, 4, 4, 1)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description="Speed on a GPU, stage by stage.")
     parser.add_argument("--symbols", type=int, default=1 << 18, help="of each slice")
     parser.add_argument("--slices", type=int, nargs="+", default=[4, 64, 512])
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--skip", nargs="*", default=[], choices=["kernels", "files", "others"])
     parser.add_argument("--check", action="store_true", help="tiny inputs, no result written")
     parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if SIMULATED and not options.check:
         parser.error("the simulator's times mean nothing: give --check")
+    return options
+
+
+def main() -> int:
+    """Run from the command line; exit with 1 where a measurement failed."""
+    options = parse()
     device = Device()
     bandwidth = copy_bandwidth(device, 5)
     print(f"{gpu_name()}: a copy moves {bandwidth / 1e9:.0f} GB/s, read and written")
     if options.check:
-        source = make_source(96)
-        bench_decode(device, source, 2, 4, 4 if SIMULATED else STATES, 1)
-        bench_encode(device, source, 2, 4, 0, 1)
-        bench_search(device, source, 1, 4, 4, 1)
+        check(device)
         return 0
-    skip = set(options.skip)
-    slices = tuple(options.slices)
-    rows = [] if "kernels" in skip else kernels(device, options.symbols, slices, options.repeats)
-    made = None if "files" in skip else files(device, options.repeats)
-    others_found = {} if "others" in skip else others(options.repeats)
-    goals = against_goals(rows, made)
-    for name, goal in goals.items():
+    head = {"machine": describe(PACKAGES), "gpu": gpu_name(), "copy GB/s": bandwidth / 1e9}
+    report = Report(options.out, head)
+    if "kernels" not in options.skip:
+        kernels(report, device, options.symbols, options.slices, options.repeats)
+    if "files" not in options.skip:
+        files(report, options.sizes, options.batches, options.repeats)
+    if "others" not in options.skip:
+        others(report, options.repeats)
+    report.content["goals"] = against_goals(report)
+    report.write()
+    for name, goal in report.content["goals"].items():
         print(f"{name}: {goal['measured']} {goal['unit']}, goal {goal['goal']}")
-    packages = (
-        "numpy",
-        "numba",
-        "numba-cuda",
-        "torch",
-        "onnxruntime-gpu",
-        "onnxruntime",
-        "tensorrt",
-    )
-    report = {
-        "machine": describe(packages),
-        "gpu": gpu_name(),
-        "copy GB/s": bandwidth / 1e9,
-        "goals": goals,
-        "kernels": rows,
-        "files": made,
-        "others": others_found,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
+    measured = [*report.content.get("kernels", []), *report.content.get("files", [])]
+    return 1 if any("error" in one for one in measured) else 0
 
 
 if __name__ == "__main__":

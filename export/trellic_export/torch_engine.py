@@ -52,16 +52,20 @@ class TorchGraph:
             for node in model.node
         ]
         self.outputs = [output.name for output in model.output]
+        self._dead = _last_uses(model, {*self._constants, *self.outputs})
 
     def __call__(self, inputs: Tensors) -> list[torch.Tensor]:
         """Run the graph."""
         values: dict[str, Any] = {"": None, **self._constants}
         for name, tensor in inputs.items():
             values[name] = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-        for run, names, outputs, attributes in self._nodes:
+        for (run, names, outputs, attributes), dead in zip(self._nodes, self._dead, strict=True):
             results = run(self._dtype, attributes, *[values[name] for name in names])
             many = results if isinstance(results, tuple) else (results,)
             values.update(zip(outputs, many, strict=True))
+            del results, many  # or the names would keep the tensors
+            for name in dead:
+                del values[name]
         return [values[name] for name in self.outputs]
 
     def _constant(self, constant: Any) -> torch.Tensor:
@@ -69,6 +73,16 @@ class TorchGraph:
         if not tensor.is_floating_point():
             return tensor  # sizes: the host needs them
         return tensor.to(self._device, self._dtype)
+
+
+def _last_uses(model: Any, kept: set[str]) -> list[list[str]]:
+    """Return for each node the tensors that nothing after it reads, its own outputs included."""
+    seen, dead = {"", *kept}, []
+    for node in reversed(model.node):
+        names = dict.fromkeys([*node.output, *node.input])
+        dead.append([name for name in names if name not in seen])
+        seen.update(names)
+    return dead[::-1]
 
 
 def _conv(_: torch.dtype, attributes: Attributes, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -104,6 +118,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Concat": lambda _, a, *parts: torch.cat(parts, a["axis"]),
     "Conv": _conv,
     "DepthToSpace": _depth_to_space,
+    "GlobalAveragePool": lambda _, a, x: x.mean((2, 3), keepdim=True),
     "Floor": lambda _, a, x: torch.floor(x),
     "LeakyRelu": lambda _, a, x: functional.leaky_relu(x, a.get("alpha", 0.01)),
     "MatMul": lambda _, a, x, y: x @ y,

@@ -1,8 +1,12 @@
 """Graphs in PyTorch: the same integers, and nearly the same floats, as in onnxruntime."""
 
+import weakref
+
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 
 from trellic.codec import Codec
 from trellic.engines.exact import digest, probe_input
@@ -60,3 +64,44 @@ def test_free_graphs(tiny: Codec, model):
         found = TorchGraph(data)(inputs)[0].numpy()
         assert found.dtype == expected.dtype
         assert np.abs(found.astype(np.float64) - expected).max() <= most
+
+
+def test_tensors_go_when_last_used(tiny: Codec, monkeypatch):
+    """Of a chain of layers a few are there at once, not all that were ever made."""
+    graph = TorchGraph(tiny.bundle.graph(tiny.bundle.manifest.encoder))
+    alive: list[weakref.ref] = []
+    most = 0
+
+    def watched(run):
+        def call(*arguments):
+            nonlocal most
+            results = run(*arguments)
+            many = results if isinstance(results, tuple) else (results,)
+            alive.extend(weakref.ref(one) for one in many)
+            most = max(most, sum(ref() is not None for ref in alive))
+            return results
+
+        return call
+
+    monkeypatch.setattr(graph, "_nodes", [(watched(run), *rest) for run, *rest in graph._nodes])
+    image = np.zeros((1, 64, 64, 3), np.uint8)
+    (found,) = graph({"image": torch.from_numpy(image), "quality": torch.tensor([50.0])})
+    assert found.shape[2:] == (4, 4)
+    assert len(alive) > 10
+    assert most <= 6
+
+
+def test_labels_are_pooled_over_the_picture():
+    """GlobalAveragePool, which decoders of labels end with."""
+    node = helper.make_node("GlobalAveragePool", ["x"], ["y"])
+    shape = ["n", "c", "h", "w"]
+    ends = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in "xy"]
+    data = helper.make_model(
+        helper.make_graph([node], "pool", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    ).SerializeToString()
+    x = np.random.default_rng(0).normal(0, 1, (2, 3, 4, 5)).astype(np.float32)
+    (expected,) = OrtEngine(data, threads=1)({"x": x})
+    (found,) = TorchGraph(data)({"x": torch.from_numpy(x)})
+    assert found.numpy() == pytest.approx(expected, abs=1e-6)
