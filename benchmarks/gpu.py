@@ -265,12 +265,14 @@ def gpu_codec() -> tuple[Any, str]:
     bundle = Bundle(find("photo"))
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return GpuCodec.load(bundle, "cuda"), "onnxruntime CUDA, float32"
+    import torch
+
     from trellic_export.torch_engine import TorchDeviceEngine
 
-    device = Device()
+    device, pool = Device(), torch.cuda.graph_pool_handle()
 
     def engine(_: str, graph: bytes, exact: bool) -> Any:
-        return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact)
+        return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact, pool=pool)
 
     codec = GpuCodec(bundle, device, ProbedEngines(bundle, device, engine))
     return codec, "PyTorch, exact networks float32 and the others float16, CUDA graphs"

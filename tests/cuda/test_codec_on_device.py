@@ -52,7 +52,7 @@ def engine(graph, device, exact):
         return OrtDeviceEngine(graph, device, exact=exact)
     from trellic_export.torch_engine import TorchDeviceEngine
 
-    return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact)
+    return TorchDeviceEngine(graph, device.stream_address, exact=exact)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_dlpack_in_and_out(gpu):
     (data,) = gpu.encode_batch([one], [160], [0])
     (decoded,) = gpu.decode_batch([data], "quality", 2**20)
     for _ in range(3):  # ours out, and in again
-        again = dlpack.taken(OnlyDlpack(decoded)).copy_to_host()
+        again = dlpack.taken(OnlyDlpack(decoded), gpu.device.stream_address).copy_to_host()
         assert np.array_equal(again, decoded.copy_to_host())
     both = gpu.encode_batch([OnlyDlpack(decoded), decoded], [160] * 2, [0] * 2)
     assert both[0] == both[1]
@@ -236,6 +236,36 @@ def test_dlpack_in_and_out(gpu):
         del taken
     gc.collect()
     assert not dlpack._lent
+
+
+def test_the_stream_is_handed_over(gpu, monkeypatch):
+    """The other library learns who will read, so that its own pending work comes first."""
+    asked = []
+
+    class Pending:
+        """An array of a GPU, still being made on another stream; DLPack goes before the rest."""
+
+        __cuda_array_interface__ = {}  # noqa: RUF012 - stands for an attribute of arrays
+
+        def __dlpack_device__(self):
+            return 2, 0
+
+        def __dlpack__(self, *, stream):
+            asked.append(stream)
+            raise BufferError("seen")
+
+    monkeypatch.setattr(dlpack, "KINDS", (2, 13))
+    monkeypatch.setattr(type(gpu.device), "stream_address", 0x1234)
+    with pytest.raises(BufferError, match="seen"):
+        gpu.encode_batch([Pending()], [160], [0])
+    assert asked == [0x1234]
+
+
+def test_dlpack_makes_no_copies(gpu):
+    image = dlpack.DeviceImage(gpu.device.upload("a picture", np.zeros((2, 3, 3), np.uint8)))
+    for wrong in ({"copy": True}, {"dl_device": (99, 0)}):
+        with pytest.raises(BufferError, match="no copy"):
+            image.__dlpack__(**wrong)
 
 
 def test_an_engine_with_wrong_integers_is_not_used(cpu):

@@ -116,7 +116,7 @@ class GpuCodec:
         """
         if not pictures:
             return []
-        arrays = [_checked(picture) for picture in pictures]
+        arrays = [_checked(picture, self.device) for picture in pictures]
         images = self._images([tuple(a.shape) for a in arrays], quality16, trellis)
         f, h = self.transforms.analyse(arrays, images)
         coded = self.encoder.encode(images, [None] * len(arrays), f, h)
@@ -238,18 +238,24 @@ class GpuCodec:
         return stream
 
 
-def _checked(picture: Any) -> Any:
-    """Return a picture as a NumPy array or a device array."""
+def _checked(picture: Any, device: Device) -> Any:
+    """Return a picture as a NumPy array or a device array.
+
+    Where a library has DLPack and ``__cuda_array_interface__`` the former is taken: it says on
+    which stream the array will be read, so that work pending on another comes first.
+    """
     if isinstance(picture, np.ndarray):
         array = np.ascontiguousarray(picture)
     elif isinstance(picture, DeviceImage):
         array = picture.array
     elif hasattr(picture, "copy_to_host"):
         array = picture
+    elif lies_there(picture):
+        array = taken(picture, device.stream_address)
     elif hasattr(picture, "__cuda_array_interface__"):
         array = cuda.as_cuda_array(picture)
     else:
-        array = taken(picture) if lies_there(picture) else np.ascontiguousarray(picture)
+        array = np.ascontiguousarray(picture)
     good = array.dtype == np.uint8 and array.size and array.ndim in (2, 3)
     if not good or (array.ndim == 3 and array.shape[2] != 3):
         raise BadImage(

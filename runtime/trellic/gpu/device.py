@@ -101,6 +101,11 @@ class Device:
         self.stream.synchronize()
         return host
 
+    @property
+    def stream_address(self) -> int:
+        """Address of the stream, for libraries that work on it."""
+        return 0 if SIMULATED else int(self.stream.handle)
+
     def mark(self, stage: str) -> None:
         """Note the end of a stage on the device's clock, where `marks` is a list."""
         if self.marks is not None:

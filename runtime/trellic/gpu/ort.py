@@ -84,7 +84,7 @@ def _providers(
 ) -> list[tuple[str, dict[str, str]]]:
     if SIMULATED:
         return [("CPUExecutionProvider", {})]
-    stream = str(int(device.stream.handle))
+    stream = str(device.stream_address)
     cuda_options = {
         "use_tf32": "0" if exact else "1",
         "user_compute_stream": stream,
