@@ -2,7 +2,8 @@
 
 Run ``python -m benchmarks.gpu`` from the repository's root on a machine with a GPU (``make
 gpu-check`` runs the GPU's tests first). Times are those of the device's own events, the median of
-the repeats, after a warm-up. Three parts, each only if what it needs is there:
+the repeats, after a warm-up. Each row is written to the result as it is measured, the largest
+batches last; what fails is a row with its error. Three parts, each only if what it needs is there:
 
 - kernels: search, rANS encode and decode on synthetic symbols; needs numba-cuda alone;
 - files: pictures in the device's memory to bytes on the host and back, for three sizes and three
@@ -14,7 +15,6 @@ see that it runs; the times then mean nothing and no result is written.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -28,14 +28,16 @@ import numpy as np
 from numba import cuda
 
 from benchmarks._machine import REPOSITORY, describe
+from benchmarks._rows import Report
 from benchmarks.coder import STATES, Source, make_source
 from trellic.entropy import Segment, encode
 from trellic.entropy.lanes import GROUP, STATE_LOW, unpack_states
-from trellic.gpu import entropy as coder
-from trellic.gpu import jobs as layout
+from trellic.gpu import jobs as columns
 from trellic.gpu.device import Device, gpu_name
+from trellic.gpu.entropy import CodedWords, decode_batch, encode_batch
 from trellic.gpu.kernels.kernel import SIMULATED
 from trellic.gpu.search import search_batch
+from trellic.gpu.state import Jobs, Symbols
 from trellic.quantize.trellis import next_state
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
@@ -48,7 +50,12 @@ GOALS = {
     "1080p decode": ("images/s", 500),
 }
 COPY_BYTES = 1 << 31
+PACKAGES = (
+    *("numpy", "numba", "numba-cuda", "torch"),
+    *("onnxruntime-gpu", "onnxruntime", "tensorrt"),
+)
 QUALITY16, TRELLIS = 960, 8
+LAMBDA = 28  # price of 1/64 bit in the search
 
 
 def on_device(device: Device, repeats: int, work: Callable[[], object]) -> float:
@@ -87,39 +94,28 @@ def trellis_classes(k: np.ndarray, lanes: int, states: int) -> np.ndarray:
     return cls
 
 
-class Jobs:
+class Batch:
     """Many slices with the same symbols, as one batch: what a launch is timed on."""
 
     def __init__(self, device: Device, source: Source, slices: int, lanes: int, states: int):
         self.device, self.tables, self.lanes, self.slices = device, source.tables, lanes, slices
         n = len(source.k)
-        self.symbols = n * slices
+        self.symbols, self.expected = n * slices, source.k
         cls = trellis_classes(source.k, lanes, states) if states else np.zeros(n, np.uint8)
         self.table = (cls.astype(np.uint16) * source.tables.scales + source.index).astype(np.uint16)
         (self.data,) = encode([Segment(source.k, self.table)], source.tables, lanes)
-        rows = [
-            layout.describe(lanes, i * lanes, i * n, states, fresh=True, lam=28)
-            for i in range(slices)
-        ]
-        self.jobs = np.array(rows, np.int64)
-        words = np.frombuffer(self.data, "<u2")
-        self.jobs[:, layout.WORDS] = len(words)
-        self.jobs[:, layout.WORD_AT] = len(words) * np.arange(slices)
-        self.counts = np.full(slices, n, np.int32)
-        self.expected = source.k
-        self.on = {
-            "words": np.concatenate([np.tile(words, slices), np.zeros(128, np.uint16)]),
-            "jobs": self.jobs,
-            "counts": self.counts,
-            "warps": layout.warps([lanes] * slices),
-            "index": np.tile(source.index, slices),
-            "k": np.tile(source.k, slices),
-            "cls": np.tile(cls, slices),
-            "states": self._first_states(),
-            "first states": self._first_states(),
-        }
-        for name, array in self.on.items():
-            self.on[name] = device.upload(f"bench {name}", array)
+        plan = one_step(slices, n, lanes, states)
+        words = columns.place_words(plan.rows, [self.data] * slices)
+        self.jobs = Jobs.of(device, plan)
+        self.on = Symbols.empty(device, self.symbols)._replace(
+            k=device.upload("k", np.tile(source.k, slices)),
+            cls=device.upload("cls", np.tile(cls, slices)),
+            index=device.upload("index", np.tile(source.index, slices)),
+        )
+        self.first_states = device.upload("bench first states", self._first_states())
+        states_on = device.upload("bench states", self._first_states())
+        self.coded = CodedWords(device.upload("bench words", words), states_on, lanes)
+        self.warps = device.upload("bench warps", columns.warps([lanes] * slices))
 
     def _first_states(self) -> np.ndarray:
         states = np.full((self.slices, self.lanes), STATE_LOW, np.uint32)
@@ -128,63 +124,54 @@ class Jobs:
 
     def decode(self) -> None:
         """Decode all slices, from their first states."""
-        on = self.on
-        on["states"].copy_to_device(on["first states"], stream=self.device.stream)
-        coder.decode_batch(
-            self.device,
-            self.tables,
-            on["words"],
-            on["jobs"],
-            0,
-            on["counts"],
-            on["warps"],
-            on["index"],
-            on["states"],
-            on["k"],
-            on["cls"],
-            self.status,
-            self.lanes,
-        )
+        self.coded.states.copy_to_device(self.first_states, stream=self.device.stream)
+        device, tables, jobs = self.device, self.tables, self.jobs
+        decode_batch(device, tables, jobs, 0, self.on, self.coded, self.warps, self.status)
 
     def prepare_decode(self) -> None:
         """Poison the outputs."""
-        self.status = self.device.zeros("bench status", len(self.on["warps"]))
-        self.on["k"].copy_to_device(np.full(self.symbols, 12345, np.int32))
+        self.status = self.device.zeros("bench status", len(self.warps))
+        self.on.k.copy_to_device(np.full(self.symbols, 12345, np.int32))
 
     def check_decode(self) -> None:
         """Raise RuntimeError unless every symbol of every slice came back."""
-        k = self.device.fetch(self.on["k"]).reshape(self.slices, -1)
+        k = self.device.fetch(self.on.k).reshape(self.slices, -1)
         if self.device.fetch(self.status).any() or not (k == self.expected).all():
             raise RuntimeError("the decoder does not give the symbols back")
 
 
+def one_step(slices: int, n: int, lanes: int, states: int) -> columns.JobPlan:
+    """Plan slices of one segment each, of as many symbols."""
+    rows = [columns.describe(lanes, i * lanes, i * n, states, fresh=True) for i in range(slices)]
+    table = np.array(rows, np.int64)
+    table[:, columns.LAMBDA] = LAMBDA
+    order = np.arange(slices, dtype=np.int32)[:, None]
+    return columns.JobPlan(table, order, np.full((1, slices), n), np.full(slices, n, np.int32))
+
+
 def bench_decode(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
     """Time the decoder, checked; return a row."""
-    jobs = Jobs(device, source, slices, lanes, states)
-    jobs.prepare_decode()
-    jobs.decode()
-    jobs.check_decode()
-    seconds = on_device(device, reps, jobs.decode)
-    moved = jobs.symbols * (1 + 4 + 1) + slices * len(jobs.data)
-    return row("decode", jobs.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
+    batch = Batch(device, source, slices, lanes, states)
+    batch.prepare_decode()
+    batch.decode()
+    batch.check_decode()
+    seconds = on_device(device, reps, batch.decode)
+    moved = batch.symbols * (1 + 4 + 1) + slices * len(batch.data)
+    return row("decode", batch.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
 
 
 def bench_encode(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
     """Time the encoder's kernels and the copy of its bytes, checked; return a row."""
-    jobs = Jobs(device, source, slices, lanes, states)
-    order = np.arange(slices, dtype=np.int32)[:, None]
+    batch = Batch(device, source, slices, lanes, states)
 
     def work() -> list[list[bytes]]:
-        on = jobs.on
-        return coder.encode_batch(
-            device, jobs.tables, jobs.jobs, jobs.counts, order, on["k"], on["cls"], on["index"]
-        )
+        return encode_batch(device, batch.tables, batch.jobs, batch.on)
 
-    if any(parts != [jobs.data] for parts in work()):
+    if any(parts != [batch.data] for parts in work()):
         raise RuntimeError("the encoder gives other bytes than the CPU's")
     seconds = on_device(device, reps, work)
-    moved = jobs.symbols * 6 + 4 * slices * len(jobs.data)
-    return row("encode", jobs.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
+    moved = batch.symbols * 6 + 4 * slices * len(batch.data)
+    return row("encode", batch.symbols, seconds, moved, slices=slices, lanes=lanes, states=states)
 
 
 def bench_search(device: Device, source: Source, slices: int, lanes: int, states: int, reps: int):
@@ -194,24 +181,20 @@ def bench_search(device: Device, source: Source, slices: int, lanes: int, states
     n = len(source.k)
     rng = np.random.default_rng(3)
     t32 = (32 * source.k + rng.integers(-16, 17, n)).astype(np.int32)
-    jobs = np.array(
-        [layout.describe(lanes, 0, i * n, states, fresh=False, lam=28) for i in range(slices)],
-        np.int64,
+    jobs = Jobs.of(device, one_step(slices, n, lanes, states))
+    on = Symbols.empty(device, n * slices)._replace(
+        t32=device.upload("t32", np.tile(t32, slices)),
+        index=device.upload("index", np.tile(source.index, slices)),
+        k=device.upload("k", np.full(n * slices, 12345, np.int32)),
+        cls=device.upload("cls", np.full(n * slices, 99, np.uint8)),
     )
-    on_jobs = device.upload("bench jobs", jobs)
-    counts = device.upload("bench counts", np.full(slices, n, np.int32))
-    latents = device.upload("bench t32", np.tile(t32, slices))
-    index = device.upload("bench index", np.tile(source.index, slices))
-    k = device.upload("bench k", np.full(n * slices, 12345, np.int32))
-    cls = device.upload("bench cls", np.full(n * slices, 99, np.uint8))
-    room = np.full(slices, n, np.int64)
 
     def work() -> None:
-        search_batch(device, source.tables, jobs, on_jobs, 0, room, counts, latents, index, k, cls)
+        search_batch(device, source.tables, jobs, 0, on)
 
     work()
-    expected = cpu.search(t32, source.index, lanes, states, source.tables, 28)
-    for found, right in zip((k, cls), expected, strict=True):
+    expected = cpu.search(t32, source.index, lanes, states, source.tables, LAMBDA)
+    for found, right in zip((on.k, on.cls), expected, strict=True):
         if not (device.fetch(found).reshape(slices, n) == right).all():
             raise RuntimeError(f"the search of {states} states differs from the CPU's")
     seconds = on_device(device, reps, work)
@@ -236,19 +219,22 @@ def row(name: str, items: int, seconds: float, moved: float, **setting: int) -> 
     return found
 
 
-def kernels(device: Device, symbols: int, slices: tuple[int, ...], reps: int) -> list[dict]:
-    """Time coder and search for batches of slices with as many symbols each."""
-    source, rows = make_source(symbols), []
-    for number in slices:
+def kernels(report: Report, device: Device, symbols: int, slices: list[int], reps: int) -> None:
+    """Time coder and search for batches of slices with as many symbols each, largest last."""
+    source = make_source(symbols)
+    fewer = max(reps // 4, 1)
+    for number in sorted(slices):
         for lanes in (64, 256):
-            for states in (0, STATES):
-                rows.append(bench_decode(device, source, number, lanes, states, reps))
-                rows.append(bench_encode(device, source, number, lanes, states, max(reps // 4, 1)))
-            rows += [
-                bench_search(device, source, number, lanes, states, reps)
-                for states in (0, 8, 32, 256)
+            measured = [
+                *((bench_decode, states, reps) for states in (0, STATES)),
+                *((bench_encode, states, fewer) for states in (0, STATES)),
+                *((bench_search, states, reps) for states in (0, 8, 32, 256)),
             ]
-    return rows
+            for bench, states, repeats in measured:
+                setting = {"what": bench.__name__.removeprefix("bench_"), "slices": number}
+                setting |= {"lanes": lanes, "states": states}
+                work = partial(bench, device, source, number, lanes, states, repeats)
+                report.measure("kernels", setting, work)
 
 
 # ---- files ----
@@ -268,7 +254,7 @@ def photo(height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(tall[:height, :width])
 
 
-def gpu_codec(device: Device) -> tuple[Any, str]:
+def gpu_codec() -> tuple[Any, str]:
     """Load the model `photo` with the engines that there are; say which."""
     import onnxruntime
 
@@ -279,10 +265,14 @@ def gpu_codec(device: Device) -> tuple[Any, str]:
     bundle = Bundle(find("photo"))
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return GpuCodec.load(bundle, "cuda"), "onnxruntime CUDA, float32"
+    import torch
+
     from trellic_export.torch_engine import TorchDeviceEngine
 
+    device, pool = Device(), torch.cuda.graph_pool_handle()
+
     def engine(_: str, graph: bytes, exact: bool) -> Any:
-        return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact)
+        return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact, pool=pool)
 
     codec = GpuCodec(bundle, device, ProbedEngines(bundle, device, engine))
     return codec, "PyTorch, exact networks float32 and the others float16, CUDA graphs"
@@ -317,48 +307,66 @@ def between(marks: list[tuple[str, Any]]) -> dict[str, float]:
     return found
 
 
-def files(device: Device, reps: int) -> dict[str, Any]:
+def settings(sizes: list[str], batches: list[int]) -> list[tuple[str, int]]:
+    """Return each size with each batch, the fewest pixels first: the largest may not fit."""
+    both = [(size, batch) for size in sizes for batch in batches]
+    return sorted(both, key=lambda one: SIZES[one[0]][0] * SIZES[one[0]][1] * one[1])
+
+
+def files(report: Report, sizes: list[str], batches: list[int], reps: int) -> None:
     """Time pictures in device memory to bytes on the host, and back."""
-    codec, engines = gpu_codec(device)
-    rows = []
-    for size, (height, width) in SIZES.items():
-        pixels = photo(height, width)
-        one = cuda.to_device(pixels)
-        for batch in BATCHES:
-            pictures, quality, trellis = [one] * batch, [QUALITY16] * batch, [TRELLIS] * batch
-            data = codec.encode_batch(pictures, quality, trellis)
-            decoded = codec.decode_batch(data, "quality", 2**28)[-1].copy_to_host()
-            error = float(((decoded.astype(float) - pixels) ** 2).mean())
-            setting = {"size": size, "batch": batch, "bytes": len(data[0]), "mse": error}
-            for name, work in (
-                ("encode", partial(codec.encode_batch, pictures, quality, trellis)),
-                ("decode", partial(codec.decode_batch, data, "quality", 2**28)),
-            ):
-                times = staged(device, reps, work)
-                rate = batch / times["ms"] * 1e3
-                rows.append({"what": name, **setting, "images/s": rate, **times})
-                print(f"{size} x{batch} {name}: {rate:.1f} images/s, {times['ms']:.2f} ms")
-                for stage, ms in times["stages ms"].items():
-                    print(f"    {stage:22} {ms:9.3f} ms")
-    return {"engines": engines, "rows": rows}
+    codec, report.content["engines"] = gpu_codec()
+    for size, batch in settings(sizes, batches):
+        setting = {"size": size, "batch": batch}
+        made: list[bytes] = []
+        encode = partial(bench_files_encode, codec, size, batch, reps, made)
+        report.measure("files", {"what": "encode", **setting}, encode)
+        decode = partial(bench_files_decode, codec, size, made, reps)
+        report.measure("files", {"what": "decode", **setting}, decode)
+
+
+def bench_files_encode(
+    codec: Any, size: str, batch: int, reps: int, made: list[bytes]
+) -> dict[str, Any]:
+    """Time a batch to files; leave them in `made`."""
+    one = cuda.to_device(photo(*SIZES[size]))
+    pictures, quality, trellis = [one] * batch, [QUALITY16] * batch, [TRELLIS] * batch
+    made += codec.encode_batch(pictures, quality, trellis)
+    work = partial(codec.encode_batch, pictures, quality, trellis)
+    found = {"bytes": len(made[0]), **staged(codec.device, reps, work)}
+    return told("encode", found, size, batch)
+
+
+def bench_files_decode(codec: Any, size: str, made: list[bytes], reps: int) -> dict[str, Any]:
+    """Time files to pictures in device memory, checked."""
+    if not made:
+        raise RuntimeError("there are no files: encoding failed")
+    work = partial(codec.decode_batch, made, "quality", 2**28)
+    decoded = work()[-1].copy_to_host()
+    error = float(((decoded.astype(float) - photo(*SIZES[size])) ** 2).mean())
+    return told("decode", {"mse": error, **staged(codec.device, reps, work)}, size, len(made))
+
+
+def told(what: str, found: dict[str, Any], size: str, batch: int) -> dict[str, Any]:
+    """Print a row of files, with its rate."""
+    found["images/s"] = batch / found["ms"] * 1e3
+    print(f"{size} x{batch} {what}: {found['images/s']:.1f} images/s, {found['ms']:.2f} ms")
+    for stage, ms in found["stages ms"].items():
+        print(f"    {stage:22} {ms:9.3f} ms")
+    return found
 
 
 # ---- others ----
 
 
-def others(reps: int) -> dict[str, Any]:
+def others(report: Report, reps: int) -> None:
     """Time torch_ans on the kernels' symbols, and CompressAI's files, where they are installed."""
-    found: dict[str, Any] = {}
     for name, measure in (("torch_ans", torch_ans), ("compressai", compressai)):
-        try:
-            found[name] = measure(reps)
-        except ImportError as error:
-            found[name] = f"not measured: {error}"
-        print(name, found[name])
-    return found
+        report.measure("others", {"what": name}, partial(measure, reps))
+        print(name, report.content["others"][-1])
 
 
-def torch_ans(reps: int) -> list[dict[str, Any]]:
+def torch_ans(reps: int) -> dict[str, Any]:
     """Time torch_ans on CUDA tensors, in the variants that `benchmarks.coder` compares."""
     import torch
     from torch_ans.utils import TorchANSInterface
@@ -396,7 +404,7 @@ def torch_ans(reps: int) -> list[dict[str, Any]]:
             times.append(time.perf_counter() - start)
         name = f"torch_ans {impl} x{interleaves}, {states} states"
         rows.append(row(name, len(source.k), statistics.median(times[2:]), 0.0))
-    return rows
+    return {"rows": rows}
 
 
 def compressai(reps: int) -> dict[str, Any]:
@@ -424,19 +432,19 @@ def compressai(reps: int) -> dict[str, Any]:
 # ---- report ----
 
 
-def against_goals(rows: list[dict], made: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+def against_goals(report: Report) -> dict[str, dict[str, Any]]:
     """Set the best figures beside the goals."""
     best: dict[str, float] = {}
 
     def note(name: str, value: float) -> None:
         best[name] = max(best.get(name, 0.0), value)
 
-    for one in rows:
+    for one in report.rows("kernels"):
         if one["what"] == "decode" and one["states"]:
             note("decode, trellis", one["million/s"])
         if one["what"] == "search" and one["states"] == 32:
             note("search, 32 states", one["million/s"])
-    for one in made["rows"] if made else []:
+    for one in report.rows("files"):
         if one["size"] == "1080p":
             note(f"1080p {one['what']}", one["images/s"])
     return {
@@ -445,56 +453,54 @@ def against_goals(rows: list[dict], made: dict[str, Any] | None) -> dict[str, di
     }
 
 
-def main() -> int:
-    """Run from the command line."""
+def check(device: Device) -> None:
+    """Run the first part on tiny inputs."""
+    source = make_source(96)
+    bench_decode(device, source, 2, 4, 4 if SIMULATED else STATES, 1)
+    bench_encode(device, source, 2, 4, 0, 1)
+    bench_search(device, source, 1, 4, 4, 1)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description="Speed on a GPU, stage by stage.")
     parser.add_argument("--symbols", type=int, default=1 << 18, help="of each slice")
     parser.add_argument("--slices", type=int, nargs="+", default=[4, 64, 512])
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--skip", nargs="*", default=[], choices=["kernels", "files", "others"])
     parser.add_argument("--check", action="store_true", help="tiny inputs, no result written")
     parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if SIMULATED and not options.check:
         parser.error("the simulator's times mean nothing: give --check")
+    return options
+
+
+def main() -> int:
+    """Run from the command line; exit with 1 where a measurement failed."""
+    options = parse()
     device = Device()
     bandwidth = copy_bandwidth(device, 5)
     print(f"{gpu_name()}: a copy moves {bandwidth / 1e9:.0f} GB/s, read and written")
     if options.check:
-        source = make_source(96)
-        bench_decode(device, source, 2, 4, 4 if SIMULATED else STATES, 1)
-        bench_encode(device, source, 2, 4, 0, 1)
-        bench_search(device, source, 1, 4, 4, 1)
+        check(device)
         return 0
-    skip = set(options.skip)
-    slices = tuple(options.slices)
-    rows = [] if "kernels" in skip else kernels(device, options.symbols, slices, options.repeats)
-    made = None if "files" in skip else files(device, options.repeats)
-    others_found = {} if "others" in skip else others(options.repeats)
-    goals = against_goals(rows, made)
-    for name, goal in goals.items():
+    head = {"machine": describe(PACKAGES), "gpu": gpu_name(), "copy GB/s": bandwidth / 1e9}
+    report = Report(options.out, head)
+    if "kernels" not in options.skip:
+        kernels(report, device, options.symbols, options.slices, options.repeats)
+    if "files" not in options.skip:
+        files(report, options.sizes, options.batches, options.repeats)
+    if "others" not in options.skip:
+        others(report, options.repeats)
+    report.content["goals"] = against_goals(report)
+    report.write()
+    for name, goal in report.content["goals"].items():
         print(f"{name}: {goal['measured']} {goal['unit']}, goal {goal['goal']}")
-    packages = (
-        "numpy",
-        "numba",
-        "numba-cuda",
-        "torch",
-        "onnxruntime-gpu",
-        "onnxruntime",
-        "tensorrt",
-    )
-    report = {
-        "machine": describe(packages),
-        "gpu": gpu_name(),
-        "copy GB/s": bandwidth / 1e9,
-        "goals": goals,
-        "kernels": rows,
-        "files": made,
-        "others": others_found,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
+    measured = [*report.content.get("kernels", []), *report.content.get("files", [])]
+    return 1 if any("error" in one for one in measured) else 0
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ import sys
 from dataclasses import dataclass
 
 MODULES = (
-    "trellic.gpu.device",
     "trellic.gpu.kernels.decode",
     "trellic.gpu.kernels.encode",
+    "trellic.gpu.kernels.memory",
     "trellic.gpu.kernels.predict",
     "trellic.gpu.kernels.pixels",
-    "trellic.gpu.dither",
     "trellic.gpu.kernels.search",
 )
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))

@@ -153,11 +153,11 @@ def _check_tensorrt() -> None:
 
 def _build_engines(out: Path) -> list[str]:
     """Build the engines of the encoder and of each decoder."""
-    from trellic.gpu.device import default_device
+    from trellic.gpu.device import Device
     from trellic.gpu.tensorrt import build_all
 
     with _progress("Building TensorRT engines"):
-        return build_all(Bundle(out), default_device())
+        return build_all(Bundle(out), Device())
 
 
 def _progress(what: str) -> Progress:

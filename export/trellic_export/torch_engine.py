@@ -8,7 +8,9 @@ operators of our own models, not those that only imported models have.
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import onnx
@@ -52,16 +54,20 @@ class TorchGraph:
             for node in model.node
         ]
         self.outputs = [output.name for output in model.output]
+        self._dead = _last_uses(model, {*self._constants, *self.outputs})
 
     def __call__(self, inputs: Tensors) -> list[torch.Tensor]:
         """Run the graph."""
         values: dict[str, Any] = {"": None, **self._constants}
         for name, tensor in inputs.items():
             values[name] = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-        for run, names, outputs, attributes in self._nodes:
+        for (run, names, outputs, attributes), dead in zip(self._nodes, self._dead, strict=True):
             results = run(self._dtype, attributes, *[values[name] for name in names])
             many = results if isinstance(results, tuple) else (results,)
             values.update(zip(outputs, many, strict=True))
+            del results, many  # or the names would keep the tensors
+            for name in dead:
+                del values[name]
         return [values[name] for name in self.outputs]
 
     def _constant(self, constant: Any) -> torch.Tensor:
@@ -69,6 +75,16 @@ class TorchGraph:
         if not tensor.is_floating_point():
             return tensor  # sizes: the host needs them
         return tensor.to(self._device, self._dtype)
+
+
+def _last_uses(model: Any, kept: set[str]) -> list[list[str]]:
+    """Return for each node the tensors that nothing after it reads, its own outputs included."""
+    seen, dead = {"", *kept}, []
+    for node in reversed(model.node):
+        names = dict.fromkeys([*node.output, *node.input])
+        dead.append([name for name in names if name not in seen])
+        seen.update(names)
+    return dead[::-1]
 
 
 def _conv(_: torch.dtype, attributes: Attributes, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -104,6 +120,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Concat": lambda _, a, *parts: torch.cat(parts, a["axis"]),
     "Conv": _conv,
     "DepthToSpace": _depth_to_space,
+    "GlobalAveragePool": lambda _, a, x: x.mean((2, 3), keepdim=True),
     "Floor": lambda _, a, x: torch.floor(x),
     "LeakyRelu": lambda _, a, x: functional.leaky_relu(x, a.get("alpha", 0.01)),
     "MatMul": lambda _, a, x, y: x @ y,
@@ -131,16 +148,16 @@ class TorchDeviceEngine:
     graph : bytes of the ONNX file
     stream : address of the CUDA stream to work on
     exact : float32 with TF32 off; otherwise float16
-    graphs : replay a CUDA graph where a call has the shapes and addresses of one before
+    pool : memory that all engines of the stream share (``torch.cuda.graph_pool_handle()``): their
+        CUDA graphs never run side by side; None for one of its own
     """
 
-    def __init__(self, graph: bytes, stream: int, *, exact: bool, graphs: bool = True) -> None:
-        self._exact = exact
+    def __init__(self, graph: bytes, stream: int, *, exact: bool, pool: Any = None) -> None:
+        self._exact, self._pool = exact, pool
         dtype = torch.float32 if exact else torch.float16
         self._graph = TorchGraph(graph, "cuda", dtype)
         self._stream = torch.cuda.ExternalStream(stream)  # type: ignore[no-untyped-call]
-        self._graphs = graphs
-        self._captured: dict[Any, torch.cuda.CUDAGraph | None] = {}
+        self._replays = Replays(self._captured)
 
     def __call__(self, inputs: Mapping[str, Any], outputs: Sequence[Any]) -> None:
         """Run the graph."""
@@ -148,34 +165,75 @@ class TorchDeviceEngine:
             (a.__cuda_array_interface__["data"][0], tuple(a.shape))
             for a in (*inputs.values(), *outputs)
         )
-        with torch.inference_mode(), torch.cuda.stream(self._stream), self._precision():
-            captured = self._captured.get(key)
-            if captured is not None:
-                captured.replay()
-                return
+        with torch.inference_mode(), torch.cuda.stream(self._stream), precision(exact=self._exact):
             tensors = {name: torch.as_tensor(a, device="cuda") for name, a in inputs.items()}
             targets = [torch.as_tensor(a, device="cuda") for a in outputs]
-            if self._graphs and key in self._captured:
-                captured = self._captured[key] = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(captured, stream=self._stream):
-                    self._run(tensors, targets)
-                captured.replay()
-            else:  # the first call chooses algorithms, which cannot be captured
-                self._captured[key] = None
-                self._run(tensors, targets)
+            self._replays(key, partial(self._run, tensors, targets))
 
     def _run(self, tensors: Tensors, targets: Sequence[torch.Tensor]) -> None:
         for result, target in zip(self._graph(tensors), targets, strict=True):
             target.copy_(result)
 
-    @contextlib.contextmanager
-    def _precision(self) -> Iterator[None]:
-        matmul = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = not self._exact
+    def _captured(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            work()
+        return graph
+
+
+class Replays:
+    """Work that is done plainly the first time, captured the second, and replayed from then on.
+
+    The first call chooses algorithms, which cannot be captured. A capture that fails raises and
+    leaves nothing behind: the next call tries it again.
+
+    Parameters
+    ----------
+    capture : makes of work what has `replay`, without doing the work
+    most : captures that are kept; work that would need another is done plainly
+    """
+
+    def __init__(self, capture: Callable[[Callable[[], None]], Any], most: int = 64) -> None:
+        self._capture, self._most = capture, most
+        self._seen: set[Any] = set()
+        self._made: dict[Any, Any] = {}
+
+    def __call__(self, key: Any, work: Callable[[], None]) -> None:
+        """Do work, which is the same whenever the key is."""
+        if key not in self._made and (key not in self._seen or len(self._made) >= self._most):
+            work()
+            self._seen.add(key)
+            return
+        if key not in self._made:
+            self._made[key] = self._without_collection(work)
+        self._made[key].replay()
+
+    def _without_collection(self, work: Callable[[], None]) -> Any:
+        """Capture; a collection meanwhile might free what a stream still uses, and spoil it."""
+        collecting = gc.isenabled()
+        gc.disable()
         try:
-            with torch.backends.cudnn.flags(
-                enabled=True, benchmark=not self._exact, allow_tf32=not self._exact
-            ):
-                yield
+            return self._capture(work)
         finally:
-            torch.backends.cuda.matmul.allow_tf32 = matmul
+            if collecting:
+                gc.enable()
+
+
+@contextlib.contextmanager
+def precision(*, exact: bool) -> Iterator[None]:
+    """Allow TF32 and the choice of algorithms by trial, or neither, until the end of the block."""
+    cudnn: Any = torch.backends.cudnn  # typed without its parts
+    kind = "ieee" if exact else "tf32"
+    wanted: list[tuple[Any, str, Any]] = [
+        (cudnn, "benchmark", not exact),
+        (cudnn.conv, "fp32_precision", kind),
+        (torch.backends.cuda.matmul, "fp32_precision", kind),
+    ]
+    before = [getattr(owner, name) for owner, name, _ in wanted]
+    try:
+        for owner, name, value in wanted:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name, _), value in zip(wanted, before, strict=True):
+            setattr(owner, name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 import time
@@ -250,19 +251,31 @@ class Codec:
         Parameters
         ----------
         batch : as of `encode`; or arrays in a GPU's memory, uint8 (H, W, 3) or (H, W), of anything
-            that has ``__cuda_array_interface__`` (torch, CuPy, numba). Those are encoded where they
-            are, all at once, which needs ``device="cuda"`` or ``"tensorrt"``
+            that has ``__cuda_array_interface__`` (torch, CuPy, numba) or DLPack, which needs
+            ``device="cuda"`` or ``"tensorrt"``. With such a device (and numba-cuda installed) all
+            pictures are encoded together on the GPU
         quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
-            `encode_picture`; for arrays on a GPU ``quality`` and ``trellis`` alone
+            `encode_picture`; for arrays on a GPU ``quality``, ``trellis`` and ``strip`` alone, and
+            with others pictures of the host are encoded one by one
+
+        Raises
+        ------
+        BadParameter
+            When an option is out of range, or not for arrays on a GPU.
+        EngineError
+            When an array lies on a GPU and the codec runs on the CPU.
+        TrellicError
+            As of `encode`.
         """
         pictures = list(batch)
         options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
-        if any(map(on_gpu, pictures)):
-            with self._within():
-                return self.on_gpu().encode_all(
-                    pictures, quality=options.quality16 / 16, trellis=trellis, dither=dither
-                )
-        return [self._encode(picture, options) for picture in pictures]
+        if not any(map(on_gpu, pictures)) and not self._batches_on_gpu():
+            return [self._encode(picture, options) for picture in pictures]
+        gpu = self.on_gpu()
+        from trellic.gpu import batches
+
+        with self._within():
+            return batches.encode(gpu, pictures, options, partial(self._encode, options=options))
 
     def _encode(self, image: ImageLike, options: EncodeOptions) -> bytes:
         with self._within():
@@ -396,22 +409,40 @@ class Codec:
         out : "cuda" decodes all at once and leaves the pictures in the GPU's memory, as arrays that
             have ``__cuda_array_interface__`` (``torch.as_tensor(array, device="cuda")`` does not
             copy them) and ``__dlpack__``; that needs ``device="cuda"`` or ``"tensorrt"``, streams
-            of this model, and leaves out their alpha channels
+            of this model, and leaves out their alpha channels. With such a device "host", too,
+            decodes together what a batch on the GPU can, and the rest one by one
         decoder, max_pixels, region, max_memory, best_effort : as of `decode_timed`; with
             ``out="cuda"`` ``decoder`` and ``max_pixels`` alone
 
         Returns
         -------
         list of uint8 arrays, as of `decode`
+
+        Raises
+        ------
+        BadParameter
+            When an option is out of range, or not for ``out="cuda"``.
+        EngineError
+            When ``out`` is "cuda" and the codec runs on the CPU.
+        TrellicError
+            As of `decode`.
         """
         options = DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
-        if out == "cuda":
-            with self._within():
-                gpu = self.on_gpu()
-                return gpu.decode_all(list(streams), decoder=decoder, max_pixels=max_pixels)
-        if out != "host":
+        if out not in ("host", "cuda"):
             raise BadParameter(f"out={out!r}", expected="'host' or 'cuda'")
-        return [images.to_array(self._picture(data, options)) for data in streams]
+
+        def ordinary(data: bytes) -> Pixels:
+            return images.to_array(self._picture(data, options))
+
+        if out == "host" and not self._batches_on_gpu():
+            return [ordinary(data) for data in streams]
+        gpu = self.on_gpu()
+        from trellic.gpu import batches
+
+        with self._within():
+            if out == "cuda":
+                return batches.decode_there(gpu, list(streams), options)
+            return batches.decode(gpu, list(streams), options, ordinary)
 
     def classify(
         self,
@@ -469,6 +500,12 @@ class Codec:
         return self._others[wanted]
 
     # ---- on a GPU ----
+
+    def _batches_on_gpu(self) -> bool:
+        """Whether pictures of the host can be coded in batches on a GPU."""
+        has_contexts = "context_0" in self.bundle.networks
+        installed = importlib.util.find_spec("numba_cuda") is not None
+        return self.device != "cpu" and has_contexts and installed
 
     def on_gpu(self) -> GpuCodec:
         """Return this model on this codec's GPU, for the calling thread.

@@ -9,7 +9,7 @@ pytest.importorskip("numba_cuda")
 pytest.importorskip("cuda.bindings.nvjitlink")
 
 from benchmarks import ptx
-from trellic.gpu.device import clear
+from trellic.gpu.kernels.memory import clear
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
 

@@ -52,7 +52,7 @@ def engine(graph, device, exact):
         return OrtDeviceEngine(graph, device, exact=exact)
     from trellic_export.torch_engine import TorchDeviceEngine
 
-    return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact)
+    return TorchDeviceEngine(graph, device.stream_address, exact=exact)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_several_slices_and_wrongly_guessed_lanes(cpu, gpu):
         )
     batch = Images(images, layout)
     f, h = (gpu.device.upload(name, np.concatenate(flat[name])) for name in ("f", "h"))
-    coded = gpu.coder.encode(batch, [16, 16], f, h)
+    coded = gpu.encoder.encode(batch, [16, 16], f, h)
     assert coded == expected
     assert max(max(one.lanes) for one in coded) > 1
 
@@ -185,14 +185,14 @@ def test_damage_is_found(gpu):
         gpu.decode_batch([data], "quality", 100)
 
 
-def test_dither_is_refused(gpu):
+def test_dithered_streams_are_refused(gpu):
     one = picture(np.random.default_rng(4), 64, 64, 3)
-    with pytest.raises(BadParameter, match="dither"):
-        gpu.encode_all([one], trellis=0, dither=1)
-    stream = bitstream.read(gpu.encode_all([one], trellis=0)[0])
+    stream = bitstream.read(gpu.encode_batch([one], [960], [0])[0])
     header = dataclasses.replace(stream.header, dither=1)
     with pytest.raises(EngineError, match="out='host'"):
-        gpu.decode_all([bitstream.write(bitstream.Stream(header, stream.segments))])
+        gpu.decode_batch(
+            [bitstream.write(bitstream.Stream(header, stream.segments))], "quality", 2**20
+        )
 
 
 def test_pictures_on_the_device_are_taken_as_they_are(gpu):
@@ -222,7 +222,7 @@ def test_dlpack_in_and_out(gpu):
     (data,) = gpu.encode_batch([one], [160], [0])
     (decoded,) = gpu.decode_batch([data], "quality", 2**20)
     for _ in range(3):  # ours out, and in again
-        again = dlpack.taken(OnlyDlpack(decoded)).copy_to_host()
+        again = dlpack.taken(OnlyDlpack(decoded), gpu.device.stream_address).copy_to_host()
         assert np.array_equal(again, decoded.copy_to_host())
     both = gpu.encode_batch([OnlyDlpack(decoded), decoded], [160] * 2, [0] * 2)
     assert both[0] == both[1]
@@ -236,6 +236,36 @@ def test_dlpack_in_and_out(gpu):
         del taken
     gc.collect()
     assert not dlpack._lent
+
+
+def test_the_stream_is_handed_over(gpu, monkeypatch):
+    """The other library learns who will read, so that its own pending work comes first."""
+    asked = []
+
+    class Pending:
+        """An array of a GPU, still being made on another stream; DLPack goes before the rest."""
+
+        __cuda_array_interface__ = {}  # noqa: RUF012 - stands for an attribute of arrays
+
+        def __dlpack_device__(self):
+            return 2, 0
+
+        def __dlpack__(self, *, stream):
+            asked.append(stream)
+            raise BufferError("seen")
+
+    monkeypatch.setattr(dlpack, "KINDS", (2, 13))
+    monkeypatch.setattr(type(gpu.device), "stream_address", 0x1234)
+    with pytest.raises(BufferError, match="seen"):
+        gpu.encode_batch([Pending()], [160], [0])
+    assert asked == [0x1234]
+
+
+def test_dlpack_makes_no_copies(gpu):
+    image = dlpack.DeviceImage(gpu.device.upload("a picture", np.zeros((2, 3, 3), np.uint8)))
+    for wrong in ({"copy": True}, {"dl_device": (99, 0)}):
+        with pytest.raises(BufferError, match="no copy"):
+            image.__dlpack__(**wrong)
 
 
 def test_an_engine_with_wrong_integers_is_not_used(cpu):

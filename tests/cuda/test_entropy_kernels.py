@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("numba_cuda")
 
+import twins as cuda
 from inputs import random_segment, random_tables
 
 from trellic.entropy import cpu, reference
 from trellic.errors import CorruptStream, TruncatedStream
-from trellic.gpu import entropy as cuda
 from trellic.quantize.trellis import next_state
 
 

@@ -5,13 +5,13 @@ import pytest
 
 pytest.importorskip("numba_cuda")
 
+import twins as cuda
 from inputs import random_latents, random_tables
 from tests.trellises import predecessors
 
-from trellic.gpu import device as _device
 from trellic.gpu import jobs as layout
-from trellic.gpu import search as cuda
-from trellic.gpu.kernels import kernel as _cuda
+from trellic.gpu.kernels.kernel import SIMULATED
+from trellic.gpu.kernels.memory import clear
 from trellic.quantize import cpu, reference
 from trellic.quantize.trellis import STATES
 
@@ -56,7 +56,7 @@ def check_same(t32, index, lanes, states, tables, lam):
 
 @pytest.mark.parametrize("states", STATES)
 def test_predecessors_are_computed_rightly(states):
-    """The formula in the head of `cuda_search`, in plain integers."""
+    """The formula in the head of `kernels.search`, in plain integers."""
     h0, h1 = layout.Trellis(states).checks
     state, parity = predecessors(states)
     for s in range(states):
@@ -66,9 +66,9 @@ def test_predecessors_are_computed_rightly(states):
             assert 2 * (mixed & (states // 2 - 1)) + top == state[j, s]
 
 
-@pytest.mark.skipif(not _cuda.SIMULATED, reason="a GPU does not check arguments")
+@pytest.mark.skipif(not SIMULATED, reason="a GPU does not check arguments")
 def test_arguments_must_be_those_of_the_signature():
     """Numba launches a kernel of one signature unchecked; the simulator's runs check for it."""
     for bad in (np.zeros(4, np.int64), np.zeros((2, 2), np.int32), np.zeros(8, np.int32)[::2]):
         with pytest.raises(TypeError, match="clear: argument 0"):
-            _device.clear(1, 1, 0, bad)
+            clear(1, 1, 0, bad)

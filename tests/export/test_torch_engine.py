@@ -1,15 +1,20 @@
 """Graphs in PyTorch: the same integers, and nearly the same floats, as in onnxruntime."""
 
+import gc
+import weakref
+
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 
 from trellic.codec import Codec
 from trellic.engines.exact import digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.model.bundle import Bundle, find
 from trellic_export import graphs
-from trellic_export.torch_engine import TorchGraph
+from trellic_export.torch_engine import Replays, TorchGraph, precision
 
 from .conftest import DETAILED, shaken
 
@@ -60,3 +65,106 @@ def test_free_graphs(tiny: Codec, model):
         found = TorchGraph(data)(inputs)[0].numpy()
         assert found.dtype == expected.dtype
         assert np.abs(found.astype(np.float64) - expected).max() <= most
+
+
+def test_tensors_go_when_last_used(tiny: Codec, monkeypatch):
+    """Of a chain of layers a few are there at once, not all that were ever made."""
+    graph = TorchGraph(tiny.bundle.graph(tiny.bundle.manifest.encoder))
+    alive: list[weakref.ref] = []
+    most = 0
+
+    def watched(run):
+        def call(*arguments):
+            nonlocal most
+            results = run(*arguments)
+            many = results if isinstance(results, tuple) else (results,)
+            alive.extend(weakref.ref(one) for one in many)
+            most = max(most, sum(ref() is not None for ref in alive))
+            return results
+
+        return call
+
+    monkeypatch.setattr(graph, "_nodes", [(watched(run), *rest) for run, *rest in graph._nodes])
+    image = np.zeros((1, 64, 64, 3), np.uint8)
+    (found,) = graph({"image": torch.from_numpy(image), "quality": torch.tensor([50.0])})
+    assert found.shape[2:] == (4, 4)
+    assert len(alive) > 10
+    assert most <= 6
+
+
+def test_labels_are_pooled_over_the_picture():
+    """GlobalAveragePool, which decoders of labels end with."""
+    node = helper.make_node("GlobalAveragePool", ["x"], ["y"])
+    shape = ["n", "c", "h", "w"]
+    ends = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in "xy"]
+    data = helper.make_model(
+        helper.make_graph([node], "pool", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    ).SerializeToString()
+    x = np.random.default_rng(0).normal(0, 1, (2, 3, 4, 5)).astype(np.float32)
+    (expected,) = OrtEngine(data, threads=1)({"x": x})
+    (found,) = TorchGraph(data)({"x": torch.from_numpy(x)})
+    assert found.numpy() == pytest.approx(expected, abs=1e-6)
+
+
+class Capture:
+    """A stand-in for a CUDA graph: a capture notes the work and does not do it."""
+
+    def __init__(self, work):
+        self.replay = work
+        self.collecting = gc.isenabled()
+
+
+def test_work_is_done_then_captured_then_replayed():
+    done, made = [], []
+
+    def capture(work):
+        made.append(Capture(work))
+        return made[-1]
+
+    replays = Replays(capture, most=1)
+    for turn in range(4):
+        replays("one", lambda: done.append("one"))
+        assert len(done) == turn + 1
+        assert len(made) == min(turn, 1)
+    assert not made[0].collecting
+    assert gc.isenabled()
+    for _ in range(3):  # beyond the most, plainly
+        replays("two", lambda: done.append("two"))
+    assert (len(made), done.count("two")) == (1, 3)
+
+
+def test_a_failed_capture_leaves_nothing_behind():
+    done, fail = [], [True]
+
+    def capture(work):
+        if fail.pop():
+            raise RuntimeError("out of memory")
+        fail.append(False)
+        return Capture(work)
+
+    replays = Replays(capture)
+
+    def work():
+        done.append(1)
+
+    replays("key", work)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        replays("key", work)
+    assert gc.isenabled()
+    fail.append(False)
+    replays("key", work)  # an empty graph, kept by mistake, would do nothing here
+    assert len(done) == 2
+
+
+def test_precision_is_set_and_taken_back():
+    """Without the old switches, which warn (and warnings are errors)."""
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = matmul.fp32_precision, conv.fp32_precision, torch.backends.cudnn.benchmark
+    for exact, kind in ((True, "ieee"), (False, "tf32")):
+        with precision(exact=exact):
+            assert (matmul.fp32_precision, conv.fp32_precision) == (kind, kind)
+            assert torch.backends.cudnn.benchmark is not exact
+        assert (matmul.fp32_precision, conv.fp32_precision) == before[:2]
+    assert torch.backends.cudnn.benchmark == before[2]

@@ -8,9 +8,6 @@ import numpy.typing as npt
 
 from trellic.entropy import lanes as layout
 from trellic.entropy.cpu_decode import (
-    LEFT_OVER,
-    NO_WORDS,
-    OK,
     Indices,
     decode_group,
     decode_narrow,
@@ -18,9 +15,8 @@ from trellic.entropy.cpu_decode import (
 )
 from trellic.entropy.cpu_encode import encode_group, encode_states, find_entries
 from trellic.entropy.lanes import GROUP, STATE_LOW, Segment
+from trellic.entropy.status import OK, error_of
 from trellic.entropy.tables import FrequencyTables
-from trellic.errors import CorruptStream
-from trellic.limits import MAX_INDEX
 
 __all__ = ["Decoder", "Segment", "encode"]
 
@@ -138,14 +134,6 @@ class Decoder:
                     cls,
                 )
             if status != OK:
-                raise _error(status)
+                raise error_of(status)
         self._first = False
         return k, cls
-
-
-def _error(status: int) -> CorruptStream:
-    if status == NO_WORDS:
-        return CorruptStream("a group that runs out of words", expected="more words")
-    if status == LEFT_OVER:
-        return CorruptStream("words left over in a group", expected="none")
-    return CorruptStream("an escape of more than 15 digits", expected=f"|k| <= {MAX_INDEX}")

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.entropy.lanes import EXPONENT_BITS, GROUP, MAX_DIGITS, STATE_LOW, Uint16s, Uint32s
+from trellic.entropy.status import LEFT_OVER, LONG_ESCAPE, NO_WORDS, OK
 from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, PRECISION
 from trellic.limits import MAX_INDEX
 from trellic.support.numba import njit
@@ -26,7 +27,6 @@ Indices = npt.NDArray[np.unsignedinteger[Any]]
 
 FREQUENCY: Final = (1 << PRECISION) - 1  # as a mask; also the mask of a slot
 BUCKET_SHIFT: Final = PRECISION - BUCKET_BITS
-OK, NO_WORDS, LEFT_OVER, LONG_ESCAPE = range(4)
 
 
 @njit

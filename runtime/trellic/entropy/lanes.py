@@ -203,6 +203,19 @@ def unpack_states(segment: bytes, lanes: int) -> Uint32s:
     return states
 
 
+def check_size(segment: bytes, lanes: int, first: bool) -> None:
+    """Check that a segment is whole words and, a slice's first one, holds its states.
+
+    Raises
+    ------
+    CorruptStream
+        When it is not, or does not.
+    """
+    least = STATE_BYTES * group_count(lanes) if first else 0
+    if len(segment) < least or len(segment) % 2:
+        raise CorruptStream(f"a segment of {len(segment)} bytes", expected="whole 16-bit words")
+
+
 def unpack(segment: bytes, lanes: int, first: bool) -> tuple[Uint16s, Int64s]:
     """Find the words of every group.
 
@@ -228,10 +241,9 @@ def unpack(segment: bytes, lanes: int, first: bool) -> tuple[Uint16s, Int64s]:
     TruncatedStream, CorruptStream
         The segment has an odd length or is shorter than its groups.
     """
+    check_size(segment, lanes, first)
     skip = STATE_BYTES * group_count(lanes) if first else 0
     size = len(segment) - skip
-    if size < 0 or size % 2:
-        raise CorruptStream(f"a segment of {len(segment)} bytes", expected="whole 16-bit words")
     words = np.zeros(size // 2 + GROUP, np.uint16)
     words[: size // 2] = np.frombuffer(segment, "<u2", size // 2, skip)
     end = size // 2

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trellic.geometry import Plane, Rectangle, slice_grid
-from trellic.gpu import jobs as cuda_jobs
+from trellic.geometry import Plane, Rectangle
+from trellic.gpu import jobs as columns
+from trellic.gpu.device import DeviceArray
 from trellic.gpu.kernels import predict as kernels
+from trellic.latents.order import grid_of
 from trellic.limits import STEP32
 from trellic.model.channels import Layout, Step
 from trellic.model.quality import GAIN_BITS, Level
@@ -107,22 +109,22 @@ class Images:
         """All tables of (picture, channel) that kernels read."""
         return {
             "images": self.table,
-            "hyper gain": self.of_levels(lambda level: level.hyper_gain_float, np.float32),
-            "hyper mean": self.of_levels(lambda level: level.hyper_mean, np.int32),
-            "hyper table": self.of_levels(lambda level: level.hyper_index, np.uint8),
-            "hyper scale": self.of_levels(lambda level: level.hyper_scale, np.int32),
+            "hyper_gain": self.of_levels(lambda level: level.hyper_gain_float, np.float32),
+            "hyper_mean": self.of_levels(lambda level: level.hyper_mean, np.int32),
+            "hyper_table": self.of_levels(lambda level: level.hyper_index, np.uint8),
+            "hyper_scale": self.of_levels(lambda level: level.hyper_scale, np.int32),
             "gain": self.of_levels(lambda level: level.gain, np.int64),
             "shift": self.of_levels(lambda level: level.scale_shift, np.int64),
-            "context scale": self.of_levels(lambda level: level.context_scale, np.int64),
-            "latent gain": self.of_levels(lambda level: level.gain_float * STEP32, np.float32),
-            "latent factor": self.of_levels(
+            "context_scale": self.of_levels(lambda level: level.context_scale, np.int64),
+            "latent_gain": self.of_levels(lambda level: level.gain_float * STEP32, np.float32),
+            "latent_factor": self.of_levels(
                 lambda level: np.float32(2.0 ** (GAIN_BITS - 5)) / level.gain.astype(np.float32),
                 np.float32,
             ),
         }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Slices:
     """Tables of slices, of some or all pictures of a batch.
 
@@ -143,17 +145,22 @@ class Slices:
 
     def __post_init__(self) -> None:
         shapes = [(part.bottom - part.top, part.right - part.left) for part in self.part]
-        self.runs, self.at = arrange(shapes)
-        self.table = np.array(
-            [self._row(i, *shape) for i, shape in enumerate(shapes)], np.int64
-        ).reshape(len(shapes), kernels.SLICE_COLUMNS)
+        runs, at = arrange(shapes)
+        object.__setattr__(self, "runs", runs)  # frozen from here on
+        object.__setattr__(self, "at", at)
+        rows = [self._row(i, *shape) for i, shape in enumerate(shapes)]
+        table = np.array(rows, np.int64).reshape(len(shapes), kernels.SLICE_COLUMNS)
+        object.__setattr__(self, "table", table)
 
     @classmethod
-    def all(cls, images: Images, side: Sequence[int]) -> Slices:
-        """Return all slices of a batch, one lane each; `side` of each picture's, in latents."""
+    def all(cls, images: Images, side: Sequence[int | None]) -> Slices:
+        """Return all slices of a batch, one lane each.
+
+        `side` is that of each picture's slices in latents, None for the usual 1024 pixels.
+        """
         owner, part = [], []
         for i, image in enumerate(images.images):
-            grid = slice_grid(*image.plane.latents, side[i])
+            grid = grid_of(image.plane, side[i])
             owner += [i] * len(grid)
             part += grid
         return cls(images, owner, part, [1] * len(part))
@@ -213,41 +220,42 @@ class Slices:
         odd = height * width - even
         return np.stack([m[:, 0].sum() * even + m[:, 1].sum() * odd for m in members])
 
-    def jobs(self, rooms: Int64s, z_at: Int64s, first_symbol: int) -> tuple[Int64s, Int32s]:
-        """Return the table of jobs, and the order of each slice's.
+    def jobs(self, members: Sequence[npt.NDArray[np.bool_]]) -> columns.JobPlan:
+        """Return the jobs of the slices.
 
         Jobs of z come first, one for each slice that leads a picture, then those of step 0, step 1,
         ..., slice by slice.
 
-        Returns
-        -------
-        jobs : int64 (jobs, COLUMNS)
-        order : int32 (slices, 1 + steps), -1 where a slice has no z
+        Parameters
+        ----------
+        members : bool (channels, 2) of each step, whether a (channel, parity) belongs to it
         """
+        rooms, z_counts = self.rooms(members), self.images.z_counts
+        z_at = self.images.table[:, kernels.Z_AT].tolist()
         steps, number = rooms.shape
-        state_at = np.cumsum(self.lanes) - self.lanes
         leads = [i for i, lead in enumerate(self.leads) if lead]
+        state_at = (np.cumsum(self.lanes) - self.lanes).tolist()
         rows = [
-            cuda_jobs.describe(
-                self.lanes[i], int(state_at[i]), int(z_at[self.owner[i]]), 0, fresh=True
-            )
+            columns.describe(self.lanes[i], state_at[i], z_at[self.owner[i]], 0, fresh=True)
             for i in leads
         ]
-        symbol_at = first_symbol + np.cumsum(rooms) - rooms.ravel()
-        for k in range(steps):
-            for i in range(number):
-                image = self.images.images[self.owner[i]]
-                rows.append(
-                    cuda_jobs.describe(
-                        self.lanes[i],
-                        int(state_at[i]),
-                        int(symbol_at[k * number + i]),
-                        image.states,
-                        fresh=k == 0 and not self.leads[i],
-                        lam=image.lam,
-                    )
-                )
-        order = np.full((number, 1 + steps), -1, np.int64)
+        symbol_at = (int(z_counts.sum()) + np.cumsum(rooms) - rooms.ravel()).tolist()
+        for n, at in enumerate(symbol_at):
+            step, i = divmod(n, number)
+            image, fresh = self.images.images[self.owner[i]], step == 0 and not self.leads[i]
+            row = columns.describe(self.lanes[i], state_at[i], at, image.states, fresh=fresh)
+            row[columns.LAMBDA] = image.lam
+            rows.append(row)
+        order = np.full((number, 1 + steps), -1, np.int32)
         order[leads, 0] = np.arange(len(leads))
         order[:, 1:] = len(leads) + np.arange(number)[:, None] + number * np.arange(steps)
-        return np.array(rows, np.int64), order.astype(np.int32)
+        z_own = z_counts[[self.owner[i] for i in leads]]
+        counts = np.concatenate([z_own, np.zeros(rooms.size, np.int32)])
+        return columns.JobPlan(np.array(rows, np.int64), order, rooms, counts)
+
+
+def view(flat: DeviceArray, run: Run, channels: int) -> DeviceArray:
+    """Return the tensor of a run, (count, channels, rows, columns), in a flat buffer."""
+    size = run.count * channels * run.shape[0] * run.shape[1]
+    part = flat[channels * run.at : channels * run.at + size]
+    return part.reshape((run.count, channels, *run.shape))

@@ -5,8 +5,6 @@ Under numba's simulator the same code runs on arrays of NumPy: that is the fake 
 
 from __future__ import annotations
 
-import functools
-import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -14,7 +12,8 @@ import numpy.typing as npt
 from numba import cuda
 
 from trellic.errors import EngineError
-from trellic.gpu.kernels.kernel import SIMULATED, kernel
+from trellic.gpu.kernels.kernel import SIMULATED
+from trellic.gpu.kernels.memory import clear
 from trellic.quantize.search_tables import SearchTables
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 DeviceArray = Any  # numba's device array: C contiguous, with __cuda_array_interface__
 THREADS: Final = 4 if SIMULATED else 256  # of a block of kernels whose threads are independent
+ROWS: Final = 1 if SIMULATED else 64  # blocks that share a row of such a kernel's table
 MAX_BLOCKS: Final = 1 if SIMULATED else 4096  # enough to fill any GPU; threads take strides
 GROWTH: Final = 1.25  # a buffer that must grow gets so much more than it was asked for
 
@@ -42,7 +42,7 @@ class DeviceTables(NamedTuple):
 
 
 class Device:
-    """One GPU. Not for several threads at once.
+    """One GPU, for one thread at a time; its memory goes with it.
 
     Raises
     ------
@@ -101,6 +101,11 @@ class Device:
         self.stream.synchronize()
         return host
 
+    @property
+    def stream_address(self) -> int:
+        """Address of the stream, for libraries that work on it."""
+        return 0 if SIMULATED else int(self.stream.handle)
+
     def mark(self, stage: str) -> None:
         """Note the end of a stage on the device's clock, where `marks` is a list."""
         if self.marks is not None:
@@ -111,6 +116,10 @@ class Device:
     def spread(self, count: int) -> tuple[int, int]:
         """Return blocks and threads for so many independent elements, taken in strides."""
         return min(-(-count // THREADS), MAX_BLOCKS), THREADS
+
+    def grid(self, rows: int) -> tuple[tuple[int, int], int, Any]:
+        """Return blocks, threads and stream of a kernel whose blocks (x, y) share row x."""
+        return (rows, ROWS), THREADS, self.stream
 
     def tables(self, tables: Tables) -> DeviceTables:
         """Return a bundle's tables in the device's memory, put there once."""
@@ -131,23 +140,6 @@ class Device:
             for name, array in arrays.items()
         }
         return DeviceTables(**on, max_off=levels.max_off, step=levels.step, scales=tables.scales)
-
-
-@kernel("void(int32[::1])")
-def clear(array: Any) -> None:
-    """Fill with zeros."""
-    for i in range(cuda.grid(1), array.size, cuda.gridsize(1)):
-        array[i] = 0
-
-
-@functools.cache
-def _of_thread(_: int) -> Device:
-    return Device()
-
-
-def default_device() -> Device:
-    """Return this thread's device, made when it is first asked for."""
-    return _of_thread(threading.get_ident())
 
 
 def address(array: DeviceArray) -> int:

@@ -88,19 +88,22 @@ def lies_there(source: Any) -> bool:
     return place is not None and int(place()[0]) in KINDS
 
 
-def taken(source: Any) -> DeviceArray:
+def taken(source: Any, stream: int) -> DeviceArray:
     """Return another library's array as numba's, without a copy.
 
     Parameters
     ----------
     source : with ``__dlpack__``; uint8, C contiguous, where `lies_there`
+    stream : address of the CUDA stream that will read it; what the other library has launched to
+        make it comes first
 
     Raises
     ------
     BadImage
         When it is of another type, or not contiguous.
     """
-    capsule = source.__dlpack__()
+    on_host = int(source.__dlpack_device__()[0]) == CPU
+    capsule = source.__dlpack__() if on_host else source.__dlpack__(stream=stream)
     managed = ctypes.cast(_pointer(capsule, NAME), ctypes.POINTER(_Managed)).contents
     tensor: _Tensor = managed.tensor
     shape = tuple(int(tensor.shape[i]) for i in range(tensor.ndim))
@@ -165,8 +168,26 @@ class DeviceImage:
         """Return DLPack's device type and the number of the GPU."""
         return KINDS[0], 0 if SIMULATED else int(cuda.get_current_device().id)
 
-    def __dlpack__(self, **_: Any) -> Any:
-        """Return a capsule; nothing is pending on any stream."""
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Return a capsule of this memory.
+
+        Nothing is pending on any stream, so `stream` need not wait; a capsule of the first version
+        is one for every `max_version`.
+
+        Raises
+        ------
+        BufferError
+            When a copy, or another device, is asked for.
+        """
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"no copy is made here (copy={copy}, dl_device={dl_device})")
         shape = (ctypes.c_int64 * self.ndim)(*self.shape)
         tensor = _Tensor(
             address(self.array),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from trellic.engines import Arrays
-from trellic.engines.exact import PROBE_SIZE, digest, probe_input
+from trellic.engines.exact import ExactNetwork
 from trellic.engines.pool import find_decoder
-from trellic.errors import TrellicWarning
 from trellic.gpu.device import Device, DeviceArray
 from trellic.integer.networks import IntegerNetwork, outputs
 from trellic.model.bundle import Bundle
@@ -97,28 +95,34 @@ class ProbedEngines:
     def _probed(self, name: str) -> DeviceEngine:
         manifest, network = self._bundle.manifest, self._bundle.networks[name]
         engine = self._load(name, self._bundle.graph(manifest.exact[name]), True)
-        scale = PROBE_SIZE << sum(layer.kind == "shuffle" for layer in network.layers)
-        shapes = [(1, channels, scale, scale) for channels in outputs(network)]
-        probe = self._device.upload("probe", probe_input(network.channels_in)[None])
-        made = [
-            self._device.empty(f"probed {i}", shape, np.float32) for i, shape in enumerate(shapes)
-        ]
-        engine({"x": probe}, made)
-        if digest([self._device.fetch(one)[0] for one in made]) == manifest.probes[name]:
-            return engine
-        warnings.warn(
-            f"the GPU's integers of {name!r} are wrong on this machine; "
-            "using the plain integer network on the CPU, which is much slower",
-            TrellicWarning,
-            stacklevel=2,
+        checked = ExactNetwork(
+            name, network, manifest.probes[name], lambda: _Lifted(self._device, engine, network)
         )
-        return HostEngine(self._device, _Plain(network))
+        return engine if checked.exact_engine else HostEngine(self._device, _Batched(checked))
 
 
-class _Plain:
-    """An integer network behind the calls of an engine."""
+class _Lifted:
+    """An engine on the device behind the calls of one on the host, for the probe."""
 
-    def __init__(self, network: IntegerNetwork) -> None:
+    def __init__(self, device: Device, engine: DeviceEngine, network: IntegerNetwork) -> None:
+        self._device, self._engine, self._channels = device, engine, outputs(network)
+        self._scale = 1 << sum(layer.kind == "shuffle" for layer in network.layers)
+
+    def __call__(self, inputs: Arrays) -> list[Any]:
+        x = np.ascontiguousarray(inputs["x"], np.float32)
+        sides = [self._scale * side for side in x.shape[2:]]
+        made = [
+            self._device.empty(f"probed {i}", (len(x), channels, *sides), np.float32)
+            for i, channels in enumerate(self._channels)
+        ]
+        self._engine({"x": self._device.upload("probe", x)}, made)
+        return [self._device.fetch(one) for one in made]
+
+
+class _Batched:
+    """A network of one input behind the calls of an engine."""
+
+    def __init__(self, network: ExactNetwork) -> None:
         self._network = network
 
     def __call__(self, inputs: Arrays) -> list[Any]:

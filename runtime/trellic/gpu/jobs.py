@@ -30,7 +30,7 @@ REGION_AT: Final = 9  # encoder: where the groups' words may go
 REGION: Final = 10  # encoder: words reserved for each group
 USED_AT: Final = 11  # encoder: where the groups' numbers of words go
 STATES: Final = 12  # of the trellis, 0: scalar
-LAMBDA: Final = 13  # price of 1/64 bit for the search; negative: plain rounding
+LAMBDA: Final = 13  # price of 1/64 bit for the search
 COLUMNS: Final = 14
 
 WORD_PADDING: Final = 128  # words that a decoder may read beyond the last segment
@@ -38,6 +38,7 @@ WORDS_A_SYMBOL: Final = 3  # at most
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
+Uint16s = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,42 @@ class Trellis:
         return h0 >> 1, h1 >> 1
 
 
-def describe(
-    lanes: int, state_at: int, symbol_at: int, states: int, *, fresh: bool, lam: int = 0
-) -> list[int]:
-    """Return a row of the table of jobs; the columns for words are 0."""
+@dataclass(frozen=True)
+class JobPlan:
+    """The jobs of a batch, on the host: those of z, then those of step 0, step 1, ...
+
+    Attributes
+    ----------
+    rows : int64 (jobs, COLUMNS); only the columns for words are filled in later
+    order : int32 (slices, segments), jobs of each slice in coding order; -1 for none, only in front
+    rooms : int64 (steps, slices), the most symbols of each job of a step
+    counts : int32 (jobs,), symbols of each; 0 where they are not known yet
+    """
+
+    rows: Int64s
+    order: Int32s
+    rooms: Int64s
+    counts: Int32s
+
+    @property
+    def leading(self) -> int:
+        """How many jobs of z there are."""
+        return len(self.rows) - self.rooms.size
+
+    def of_step(self, k: int) -> slice:
+        """Return which jobs are those of a step, one for each slice."""
+        number = self.rooms.shape[1]
+        first = self.leading + k * number
+        return slice(first, first + number)
+
+
+def describe(lanes: int, state_at: int, symbol_at: int, states: int, *, fresh: bool) -> list[int]:
+    """Return a row of the table of jobs; the columns for words and the price are 0."""
     trellis = Trellis(states)
     row = [0] * COLUMNS
     row[LANES], row[STATE_AT], row[SYMBOL_AT] = lanes, state_at, symbol_at
     row[FIRST_CLASS], (row[H0], row[H1]) = trellis.first_class, trellis.checks
-    row[FRESH], row[STATES], row[LAMBDA] = int(fresh), states, lam
+    row[FRESH], row[STATES] = int(fresh), states
     return row
 
 
@@ -94,3 +122,19 @@ def reserve(jobs: Int64s, counts: Int32s) -> tuple[int, int]:
     jobs[:, REGION_AT] = np.cumsum(sizes) - sizes
     jobs[:, USED_AT] = np.cumsum(groups) - groups
     return int(sizes.sum()), int(groups.sum())
+
+
+def place_words(jobs: Int64s, parts: Sequence[bytes]) -> Uint16s:
+    """Bring the words of all segments together; fill in where each job's lie.
+
+    Parameters
+    ----------
+    jobs : int64 (jobs, COLUMNS), changed in place
+    parts : a segment for each, of whole words
+    """
+    sizes = np.array([len(part) // 2 for part in parts], np.int64)
+    jobs[:, WORDS] = sizes
+    jobs[:, WORD_AT] = np.cumsum(sizes) - sizes
+    words = np.zeros(int(sizes.sum()) + WORD_PADDING, np.uint16)
+    words[: len(words) - WORD_PADDING] = np.frombuffer(b"".join(parts), "<u2")
+    return words

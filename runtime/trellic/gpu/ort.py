@@ -11,7 +11,6 @@ from trellic.gpu.device import Device, DeviceArray, address
 from trellic.gpu.kernels.kernel import SIMULATED
 
 WHERE = "cpu" if SIMULATED else "cuda"
-Key = tuple[tuple[int, tuple[int, ...]], ...]
 
 
 class OrtDeviceEngine:
@@ -24,7 +23,6 @@ class OrtDeviceEngine:
     exact : float32 in the CUDA provider, TF32 off, whatever the rest uses
     provider : "cuda" or "tensorrt"; exact graphs always use "cuda"
     cache : folder for what the TensorRT provider builds
-    graphs : replay a CUDA graph where a call has the shapes and addresses of one before
 
     Raises
     ------
@@ -44,7 +42,6 @@ class OrtDeviceEngine:
         exact: bool,
         provider: str = "cuda",
         cache: str = "",
-        graphs: bool = False,
     ) -> None:
         ort = onnxruntime()
         options = ort.SessionOptions()
@@ -53,14 +50,13 @@ class OrtDeviceEngine:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             self._session = ort.InferenceSession(
-                graph, options, providers=_providers(device, exact, provider, cache, graphs)
+                graph, options, providers=_providers(device, exact, provider, cache)
             )
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise EngineError(f"onnxruntime cannot load a graph: {first_line(error)}") from error
         self._inputs = [put.name for put in self._session.get_inputs()]
         self._names = [output.name for output in self._session.get_outputs()]
-        self._run_options, self._graphs = ort.RunOptions, graphs
-        self._seen: dict[Key, int] = {}
+        self._run_options = ort.RunOptions
 
     def __call__(self, inputs: Mapping[str, DeviceArray], outputs: Sequence[DeviceArray]) -> None:
         """Run the graph."""
@@ -71,34 +67,27 @@ class OrtDeviceEngine:
         for name, array in zip(self._names, outputs, strict=True):
             binding.bind_output(name, WHERE, 0, array.dtype, tuple(array.shape), address(array))
         try:
-            self._session.run_with_iobinding(binding, self._options([*bound.values(), *outputs]))
+            self._session.run_with_iobinding(binding, self._options())
         except Exception as error:
             raise EngineError(f"onnxruntime failed: {first_line(error)}") from error
 
-    def _options(self, arrays: Sequence[DeviceArray]) -> Any:
-        """Run on our stream without waiting; number each (shapes, addresses) that comes twice."""
+    def _options(self) -> Any:
+        """Run on our stream without waiting."""
         options = self._run_options()
-        if SIMULATED:
-            return options
-        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        if self._graphs:
-            key = tuple((address(array), tuple(array.shape)) for array in arrays)
-            known = key in self._seen
-            number = self._seen.setdefault(key, len(self._seen) + 1)
-            options.add_run_config_entry("gpu_graph_id", str(number if known else -1))
+        if not SIMULATED:
+            options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
 
 
 def _providers(
-    device: Device, exact: bool, provider: str, cache: str, graphs: bool
+    device: Device, exact: bool, provider: str, cache: str
 ) -> list[tuple[str, dict[str, str]]]:
     if SIMULATED:
         return [("CPUExecutionProvider", {})]
-    stream = str(int(device.stream.handle))
+    stream = str(device.stream_address)
     cuda_options = {
         "use_tf32": "0" if exact else "1",
         "user_compute_stream": stream,
-        "enable_cuda_graph": "1" if graphs else "0",
     }
     found = [("CUDAExecutionProvider", cuda_options)]
     if provider == "tensorrt" and not exact:

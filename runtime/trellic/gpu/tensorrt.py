@@ -174,5 +174,5 @@ class TensorRtEngine:
             self._context.set_tensor_address(name, address(array))
         for name, array in zip(self._outputs, outputs, strict=True):
             self._context.set_tensor_address(name, address(array))
-        if not self._context.execute_async_v3(int(self._device.stream.handle)):
+        if not self._context.execute_async_v3(self._device.stream_address):
             raise EngineError("TensorRT failed to run an engine")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic import bitstream, images
+from trellic.bitstream import Chunks
 from trellic.engines.pool import EnginePool
 from trellic.geometry import Plane
 from trellic.images import Picture
@@ -42,8 +43,7 @@ class StreamEncoder:
         """Encode a picture; `Codec.encode_picture` says the rest."""
         start, clock = time.perf_counter(), Clock()
         quantizer = options.quantizer(self._bundle)
-        picture = images.fill_clear(images.to_srgb(picture) if options.strip else picture)
-        chunks = bitstream.Chunks.of(picture, strip=options.strip)
+        picture, chunks = prepared(picture, strip=options.strip)
         size = picture.width, picture.height
         plane, pixels = self._layout.plane(*size), size[0] * size[1]
         latents = self.latents(clock)
@@ -128,3 +128,19 @@ class StreamEncoder:
         h = transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, h_a_halo, tile)
         clock.mark("h_a")
         return f, h
+
+
+def prepared(picture: Picture, *, strip: bool) -> tuple[Picture, Chunks]:
+    """Return a picture as it is coded, and what goes beside it.
+
+    Parameters
+    ----------
+    strip : leave out metadata; colours with a profile are converted to sRGB first
+
+    Returns
+    -------
+    picture : with colours under alpha 0 that cost little
+    chunks : its alpha, and its metadata
+    """
+    picture = images.fill_clear(images.to_srgb(picture) if strip else picture)
+    return picture, Chunks.of(picture, strip=strip)

@@ -8,8 +8,7 @@ stream, the number of its slice and its own number in the slice::
 
     encoder: k = floor(t + e + 1/2)      decoder: k - e      with e = (2 u + 1) / 128 step
 
-All in integers. `trellic.quantize.dither_cpu` has the compiled twins, and
-`trellic.gpu.dither` those for a GPU.
+All in integers. `trellic.quantize.dither_cpu` has the compiled twins.
 
 References
 ----------

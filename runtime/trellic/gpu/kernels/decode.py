@@ -14,12 +14,12 @@ import numpy as np
 from numba import cuda, int32, uint32
 
 from trellic.entropy.lanes import EXPONENT_BITS, LONG_COUNT, MAX_DIGITS, STATE_LOW
+from trellic.entropy.status import LEFT_OVER, LONG_ESCAPE, LONG_FORM, NO_WORDS, OK, TRUNCATED
 from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, PRECISION
 from trellic.gpu.jobs import FIRST_CLASS, FRESH, H0, H1, LANES, STATE_AT, SYMBOL_AT, WORD_AT, WORDS
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, shuffle
 from trellic.limits import MAX_INDEX
 
-OK, NO_WORDS, LEFT_OVER, LONG_ESCAPE, TRUNCATED, LONG_FORM = range(6)
 SLOT: Final = (1 << PRECISION) - 1
 BUCKET_SHIFT: Final = PRECISION - BUCKET_BITS
 STAGED: Final = 3 * WARP  # words that the states of a group take, at most
@@ -101,6 +101,91 @@ def _renormalise(moved: Any, need: Any, words: Any, at: Any, lane: Any, shared: 
     return np.uint32(moved), at + cuda.popc(takers)
 
 
+@device
+def _open(x: Any, words: Any, at: Any, end: Any, members: Any, staged: Any, opening: Any) -> Any:
+    """Return a lane's first state, and where the words of a fresh slice's group go on.
+
+    All threads of the block take part. Beyond `end` there were too few words.
+    """
+    lane = np.int32(cuda.threadIdx.x)
+    for i in range(lane, STAGED, cuda.blockDim.x):
+        staged[i] = words[at + i]
+    if lane == 0:
+        opening[0] = x
+    cuda.syncthreads()
+    if lane == 0:
+        opening[WARP] = _other_states(staged, end - at, members, opening)
+    cuda.syncthreads()
+    state = np.uint32(x)
+    if lane < members:
+        state = np.uint32(opening[lane])
+    return state, at + np.int64(opening[WARP])
+
+
+@device
+def _look_up(x: Any, table: Any, entry: Any, first: Any) -> Any:
+    """Return the entry of the symbol in whose slot a state lies, and the state without it."""
+    slot = np.uint32(x & np.uint32(SLOT))
+    place = first[np.uint32(table << np.uint32(BUCKET_BITS)) | (slot >> np.uint32(BUCKET_SHIFT))]
+    e = entry[place]
+    following = entry[place + np.uint32(1)]
+    while slot >= np.uint32(following & np.uint64(0xFFFF)):
+        place = np.uint32(place + np.uint32(1))
+        e = following
+        following = entry[place + np.uint32(1)]
+    freq = np.uint32((e >> np.uint64(16)) & np.uint64(SLOT))
+    moved = np.uint32(freq * np.uint32(x >> np.uint32(PRECISION)))
+    return e, np.uint32(moved + np.uint32(slot - np.uint32(e & np.uint64(0xFFFF))))
+
+
+@device
+def _escape(
+    x: Any, escaped: Any, value: Any, width: Any, words: Any, at: Any, end: Any, shared: Any
+) -> Any:
+    """Decode the two extra rounds of the lanes that escaped: digit counts, then digits.
+
+    All lanes of the warp take part. Returns a status, the value (of the others as it was), the
+    state, and where the words go on.
+    """
+    lane = np.int32(cuda.threadIdx.x)
+    code = OK
+    digits = np.int32(cuda.ffs(x)) if escaped else np.int32(0)
+    if ballot(digits > MAX_DIGITS, shared) != 0:
+        code = LONG_ESCAPE
+    if code == OK:
+        moved = np.uint32(x >> np.uint32(digits))
+        need = escaped and moved < np.uint32(STATE_LOW)
+        x, at = _renormalise(moved, need, words, at, lane, shared)
+        if at > end:
+            code = NO_WORDS
+    if code == OK:
+        if escaped:
+            rest = np.int32(x & np.uint32((1 << digits) - 1))
+            value = np.int32(width + (1 << (digits - 1)) + (rest >> 1))
+            if rest & 1:
+                value = np.int32(-value)
+        if ballot(abs(value) > MAX_INDEX, shared) != 0:
+            code = LONG_ESCAPE
+    if code == OK:
+        moved = np.uint32(x >> np.uint32(digits))
+        need = escaped and moved < np.uint32(STATE_LOW)
+        x, at = _renormalise(moved, need, words, at, lane, shared)
+        if at > end:
+            code = NO_WORDS
+    return code, np.int32(value), np.uint32(x), at
+
+
+@device
+def _next(trellis: Any, value: Any, h0: Any, h1: Any) -> Any:
+    """Return the state of the trellis after an index."""
+    after = np.uint32(trellis >> np.uint32(1))
+    if trellis & np.uint32(1):
+        after = np.uint32(after ^ h0)
+    if value & 1:
+        after = np.uint32(after ^ h1)
+    return after
+
+
 @kernel(
     "void(uint16[::1], int64[:, ::1], int32, int32[::1], int32[:, ::1], uint8[::1], int32,"
     " uint64[::1], int32[::1], uint32[::1], uint32[::1], int32[::1], uint8[::1], int32[::1])"
@@ -126,7 +211,7 @@ def decode_segments(
     Parameters
     ----------
     words : all segments' words, and `WORD_PADDING` more
-    jobs, first_job : table of jobs (`cuda_jobs`), and where this launch's begin
+    jobs, first_job : table of jobs (`trellic.gpu.jobs`), and where this launch's begin
     counts : symbols of each job
     warps : (job less `first_job`, group) of each warp
     index : scale index of each symbol
@@ -161,21 +246,11 @@ def decode_segments(
     if lane < members:
         x = np.uint32(states[state_at + mine])
     if fresh:
-        for i in range(lane, STAGED, cuda.blockDim.x):
-            staged[i] = words[at + i]
-        if lane == 0:
-            opening[0] = x
-        cuda.syncthreads()
-        if lane == 0:
-            opening[WARP] = _other_states(staged, end - at, members, opening)
-        cuda.syncthreads()
-        at += np.int64(opening[WARP])
+        x, at = _open(x, words, at, end, members, staged, opening)
         if at > end:
             if lane == 0:
                 status[warp] = NO_WORDS
             return
-        if lane < members:
-            x = np.uint32(opening[lane])
     n = np.int32(counts[job])
     symbol_at = jobs[job, SYMBOL_AT]
     first_class = np.uint32(jobs[job, FIRST_CLASS])
@@ -192,66 +267,23 @@ def decode_segments(
         if here:
             table = np.uint32((first_class + (trellis & np.uint32(1))) * np.uint32(scales))
             table = np.uint32(table + np.uint32(index[symbol_at + i]))
-            slot = np.uint32(x & np.uint32(SLOT))
-            place = first[
-                np.uint32(table << np.uint32(BUCKET_BITS)) | (slot >> np.uint32(BUCKET_SHIFT))
-            ]
-            e = entry[place]
-            following = entry[place + np.uint32(1)]
-            while slot >= np.uint32(following & np.uint64(0xFFFF)):
-                place = np.uint32(place + np.uint32(1))
-                e = following
-                following = entry[place + np.uint32(1)]
-            freq = np.uint32((e >> np.uint64(16)) & np.uint64(SLOT))
-            moved = np.uint32(freq * np.uint32(x >> np.uint32(PRECISION)))
-            moved = np.uint32(moved + np.uint32(slot - np.uint32(e & np.uint64(0xFFFF))))
+            e, moved = _look_up(x, table, entry, first)
             need = moved < np.uint32(STATE_LOW)
             escaped = (e & np.uint64(ESCAPE_FLAG)) != 0
             value = np.int32(np.int64(e) >> 32)
         x, at = _renormalise(moved, need, words, at, lane, shared)
-        if at > end:
+        code = OK if at <= end else NO_WORDS
+        if code == OK and ballot(escaped, shared) != 0:
+            width = half_width[table]
+            code, value, x, at = _escape(x, escaped, value, width, words, at, end, shared)
+        if code != OK:
             if lane == 0:
-                status[warp] = NO_WORDS
+                status[warp] = code
             return
-        if ballot(escaped, shared) != 0:
-            # Two more rounds of the lanes that escaped: digit counts, then digits.
-            digits = np.int32(cuda.ffs(x)) if escaped else np.int32(0)
-            if ballot(digits > MAX_DIGITS, shared) != 0:
-                if lane == 0:
-                    status[warp] = LONG_ESCAPE
-                return
-            moved = np.uint32(x >> np.uint32(digits))
-            need = escaped and moved < np.uint32(STATE_LOW)
-            x, at = _renormalise(moved, need, words, at, lane, shared)
-            if at > end:
-                if lane == 0:
-                    status[warp] = NO_WORDS
-                return
-            if escaped:
-                rest = np.int32(x & np.uint32((1 << digits) - 1))
-                value = np.int32(half_width[table] + (1 << (digits - 1)) + (rest >> 1))
-                if rest & 1:
-                    value = np.int32(-value)
-            if ballot(abs(value) > MAX_INDEX, shared) != 0:
-                if lane == 0:
-                    status[warp] = LONG_ESCAPE
-                return
-            moved = np.uint32(x >> np.uint32(digits))
-            need = escaped and moved < np.uint32(STATE_LOW)
-            x, at = _renormalise(moved, need, words, at, lane, shared)
-            if at > end:
-                if lane == 0:
-                    status[warp] = NO_WORDS
-                return
         if here:
             k[symbol_at + i] = value
             cls[symbol_at + i] = first_class + (trellis & np.uint32(1))
-            after = np.uint32(trellis >> np.uint32(1))
-            if trellis & np.uint32(1):
-                after = np.uint32(after ^ h0)
-            if value & 1:
-                after = np.uint32(after ^ h1)
-            trellis = after
+            trellis = _next(trellis, value, h0, h1)
         i = np.int32(i + lanes)
     if lane < members:
         states[state_at + mine] = x

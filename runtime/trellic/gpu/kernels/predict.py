@@ -15,7 +15,15 @@ from numba import cuda, int32
 
 from trellic.gpu.jobs import SYMBOL_AT
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, product, shuffle
-from trellic.limits import HYPER_LIMIT, LATENT_LIMIT, LOG_BIAS, MEAN_LIMIT, TARGET_LIMIT
+from trellic.limits import (
+    HYPER_LIMIT,
+    LATENT_LIMIT,
+    LOG_BIAS,
+    LOG_BITS,
+    MEAN_LIMIT,
+    STEP32,
+    TARGET_LIMIT,
+)
 
 # Columns of the table of slices.
 IMAGE: Final = 0
@@ -111,11 +119,12 @@ def sum_logs(slices: Any, f: Any, gain: Any, sums: Any) -> None:
         c, rest = i // size, i % size
         at = slices[row, F_AT] + c * slices[row, F_PLANE]
         at += (rest // width) * slices[row, F_ROW] + rest % width
-        whole = np.uint32(abs(_scaled(f[at], gain[image, c])) + 32)
+        whole = np.uint32(abs(_scaled(f[at], gain[image, c])) + STEP32)
         # The bits of a float32 below 2^24 are its logarithm, straight between powers of two.
         exponent = 31 - cuda.clz(np.uint32(whole))
-        mantissa = (np.uint32(whole << np.uint32(23 - exponent)) >> np.uint32(15)) & 255
-        total += ((exponent + 127) << 8 | mantissa) - LOG_BIAS
+        mantissa = np.uint32(whole << np.uint32(23 - exponent)) >> np.uint32(23 - LOG_BITS)
+        mantissa &= (1 << LOG_BITS) - 1
+        total += ((exponent + 127) << LOG_BITS | mantissa) - LOG_BIAS
     cuda.atomic.add(sums, row, total)
 
 

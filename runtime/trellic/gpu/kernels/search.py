@@ -168,11 +168,8 @@ def search_scalar(
     for n in range(place, counts[job], cuda.blockDim.x * cuda.gridDim.y):
         i = at + n
         t = np.int32(min(max(t32[i], -limit), limit))
-        if lam < 0:
-            chosen = np.int32((t + STEP32 // 2) >> 5)
-        else:
-            table = np.int32(index[i])
-            chosen, _ = _best(t, 0, 2, table, rate, zero, half_width, off, max_off, step, lam)
+        table = np.int32(index[i])
+        chosen, _ = _best(t, 0, 2, table, rate, zero, half_width, off, max_off, step, lam)
         k[i] = chosen
         cls[i] = 0
 

@@ -1,0 +1,16 @@
+"""CUDA kernels that know nothing of pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import cuda
+
+from trellic.gpu.kernels.kernel import kernel
+
+
+@kernel("void(int32[::1])")
+def clear(array: Any) -> None:
+    """Fill with zeros."""
+    for i in range(cuda.grid(1), array.size, cuda.gridsize(1)):
+        array[i] = 0

@@ -1,0 +1,116 @@
+"""Where a batch stands: what lies in the device's memory, as the steps hand it on.
+
+Nothing here changes once made; kernels write into the arrays, in the order of the device's stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from trellic.gpu.batch import Images, Slices
+from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.jobs import JobPlan
+
+
+class PictureTables(NamedTuple):
+    """Tables of the pictures of a batch; all but `images` are (pictures, channels)."""
+
+    images: DeviceArray
+    hyper_gain: DeviceArray
+    hyper_mean: DeviceArray
+    hyper_table: DeviceArray
+    hyper_scale: DeviceArray
+    gain: DeviceArray
+    shift: DeviceArray
+    context_scale: DeviceArray
+    latent_gain: DeviceArray
+    latent_factor: DeviceArray
+
+    @classmethod
+    def of(cls, device: Device, images: Images) -> PictureTables:
+        """Bring the tables to the device."""
+        return cls(**{name: device.upload(name, a) for name, a in images.constants().items()})
+
+
+class Symbols(NamedTuple):
+    """Symbols of all segments, flat: where the jobs say."""
+
+    k: DeviceArray  # int32, indices
+    cls: DeviceArray  # uint8, classes
+    index: DeviceArray  # uint8, scale indices
+    position: DeviceArray  # int32, within the channels of the step of the slice
+    t32: DeviceArray  # int32, what an encoder quantizes
+
+    @classmethod
+    def empty(cls, device: Device, room: int) -> Symbols:
+        """Return room for so many symbols."""
+        wide, narrow = np.int32, np.uint8
+        return cls(
+            k=device.empty("k", room, wide),
+            cls=device.empty("cls", room, narrow),
+            index=device.empty("index", room, narrow),
+            position=device.empty("position", room, wide),
+            t32=device.empty("t32", room, wide),
+        )
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """All segments of a batch: as planned on the host, and in the device's memory.
+
+    Attributes
+    ----------
+    plan : on the host
+    table : int64 (jobs, COLUMNS), the plan's rows
+    counts : int32 (jobs,), symbols of each; those of context steps are written step by step
+    """
+
+    plan: JobPlan
+    table: DeviceArray
+    counts: DeviceArray
+
+    @classmethod
+    def of(cls, device: Device, plan: JobPlan) -> Jobs:
+        """Bring a plan to the device."""
+        return cls(plan, device.upload("jobs", plan.rows), device.upload("counts", plan.counts))
+
+
+@dataclass(frozen=True)
+class PictureState:
+    """What belongs to the pictures of a batch.
+
+    Attributes
+    ----------
+    images : where everything lies
+    tables : of the pictures
+    symbols : of all segments, those of the hyper-latents first
+    features : float32, flat: outputs of h_s
+    """
+
+    images: Images
+    tables: PictureTables
+    symbols: Symbols
+    features: DeviceArray
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """A batch on its way through the context steps.
+
+    Attributes
+    ----------
+    pictures : what belongs to its pictures
+    slices : all of its slices, or those that are coded again
+    table : int64 (slices, SLICE_COLUMNS), of the slices
+    jobs : of the slices
+    v32 : int32, flat: latents of the slices in 1/32 step, filled step by step
+    """
+
+    pictures: PictureState
+    slices: Slices
+    table: DeviceArray
+    jobs: Jobs
+    v32: DeviceArray

@@ -1,0 +1,155 @@
+"""Pixels of a batch to latents and back: `trellic.pipeline.transforms` on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from numba import cuda
+
+from trellic.gpu.batch import Images, Run, view
+from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.engines import DeviceEngine
+from trellic.gpu.kernels import pixels as kernels
+from trellic.model.channels import Layout
+
+Shape = tuple[int, ...]
+
+
+class Graphs(Protocol):
+    """The free networks of one model on a device."""
+
+    def graph(self, name: str) -> DeviceEngine:
+        """Return "encoder", "hyper_encoder" or "decoder NAME"."""
+
+
+class BatchTransforms:
+    """The free networks of a model, for batches: g_a, h_a and the decoders.
+
+    Parameters
+    ----------
+    device
+    layout : of the bundle
+    graphs : of the bundle, on that device
+    """
+
+    def __init__(self, device: Device, layout: Layout, graphs: Graphs) -> None:
+        self._device, self._layout, self._graphs = device, layout, graphs
+
+    def analyse(
+        self, arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]], images: Images
+    ) -> tuple[DeviceArray, DeviceArray]:
+        """Latents and hyper-latents before their gains, flat: g_a, then h_a.
+
+        Parameters
+        ----------
+        arrays : uint8 (H, W, 3) or (H, W), C contiguous, on the host or the device
+        images : where everything lies
+        """
+        device, layout = self._device, self._layout
+        pixels, padded = self._pixels(arrays), self._padded(images)
+        table = _table([tuple(a.shape) for a in arrays], images)
+        grid = device.grid(len(arrays))
+        kernels.pad_pixels(*grid, device.upload("pictures", table), pixels, padded)
+        device.mark("pixels in")
+        f = device.empty("latents", layout.latents * images.latent_total, np.float32)
+        h = device.empty("hyper", layout.hyper * images.z_total, np.float32)
+        g_a, h_a = self._graphs.graph("encoder"), self._graphs.graph("hyper_encoder")
+        runs = zip(images.latent_runs, images.z_runs, self._qualities(images), strict=True)
+        for run, z_run, quality in runs:
+            latents = view(f, run, layout.latents)
+            g_a({"image": pixel_view(padded, run, layout.stride), "quality": quality}, [latents])
+            h_a({"latents": latents}, [view(h, z_run, layout.hyper)])
+        device.mark("g_a and h_a")
+        return f, h
+
+    def synthesise(
+        self, name: str, latents: DeviceArray, shapes: Sequence[Shape], images: Images
+    ) -> DeviceArray:
+        """Pixels of all pictures, one after the other, in memory of their own.
+
+        Parameters
+        ----------
+        name : of the decoder
+        latents : float32, flat, where `images` says
+        shapes : of the pictures, (H, W, 3), or (H, W) of a grey one
+        images : where everything lies
+        """
+        device, layout = self._device, self._layout
+        padded, g_s = self._padded(images), self._graphs.graph(f"decoder {name}")
+        for run, quality in zip(images.latent_runs, self._qualities(images), strict=True):
+            g_s(
+                {"latents": view(latents, run, layout.latents), "quality": quality},
+                [pixel_view(padded, run, layout.stride)],
+            )
+        device.mark("g_s")
+        # It belongs to the caller from here on.
+        out = cuda.device_array(sum(map(_size, shapes)), np.uint8, stream=device.stream)
+        table = device.upload("pictures", _table(shapes, images))
+        kernels.crop_pixels(*device.grid(len(shapes)), table, padded, out)
+        device.mark("pixels out")
+        device.stream.synchronize()
+        return out
+
+    def _padded(self, images: Images) -> DeviceArray:
+        size = 3 * self._layout.stride**2 * images.latent_total
+        return self._device.empty("padded", size, np.uint8)
+
+    def _qualities(self, images: Images) -> list[DeviceArray]:
+        """Bring the pictures' qualities to the device, run by run."""
+        return [self._device.upload(f"quality {i}", own) for i, own in enumerate(images.qualities)]
+
+    def _pixels(self, arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]]) -> DeviceArray:
+        """Bring all pixels together: one copy for those on the host, one for each on the device."""
+        device = self._device
+        host = [a.reshape(-1) for a in arrays if isinstance(a, np.ndarray)]
+        if len(host) == len(arrays):
+            return device.upload("pixels", np.concatenate(host))
+        sent = device.upload("host pixels", np.concatenate([*host, np.empty(0, np.uint8)]))
+        flat = device.empty("pixels", sum(_size(a.shape) for a in arrays), np.uint8)
+        at = sent_at = 0
+        for array in arrays:
+            size = _size(array.shape)
+            source = array.ravel()
+            if isinstance(array, np.ndarray):
+                source = sent[sent_at : sent_at + size]
+                sent_at += size
+            flat[at : at + size].copy_to_device(source, stream=device.stream)
+            at += size
+        return flat
+
+
+def parts(flat: DeviceArray, shapes: Sequence[Shape]) -> list[DeviceArray]:
+    """Return the pictures that lie in a flat array, one after the other."""
+    ends = np.cumsum([_size(shape) for shape in shapes]).tolist()
+    return [
+        flat[end - _size(shape) : end].reshape(shape)
+        for shape, end in zip(shapes, ends, strict=True)
+    ]
+
+
+def pixel_view(flat: DeviceArray, run: Run, stride: int) -> DeviceArray:
+    """Return the tensor of a run, (count, height, width, 3), in a flat buffer of pixels."""
+    size = 3 * stride**2
+    height, width = (stride * side for side in run.shape)
+    part = flat[size * run.at : size * (run.at + run.count * run.shape[0] * run.shape[1])]
+    return part.reshape((run.count, height, width, 3))
+
+
+def _size(shape: Shape) -> int:
+    return int(np.prod(shape))
+
+
+def _table(shapes: Sequence[Shape], images: Images) -> npt.NDArray[np.int64]:
+    table = np.zeros((len(shapes), kernels.PIXEL_COLUMNS), np.int64)
+    at = 0
+    for row, shape, image in zip(table, shapes, images.images, strict=True):
+        row[kernels.HEIGHT], row[kernels.WIDTH] = shape[:2]
+        row[kernels.CHANNELS] = 3 if len(shape) == 3 else 1
+        row[kernels.PIXEL_AT] = at
+        row[[kernels.PADDED_HEIGHT, kernels.PADDED_WIDTH]] = image.plane.padded
+        at += _size(shape)
+    table[:, kernels.PADDED_AT] = 3 * images.layout.stride**2 * images.latent_at
+    return table
