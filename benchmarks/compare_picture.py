@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     box = (min(left, width - 1), min(top, height - 1), *size)
     box = (box[0], box[1], min(box[2], width - box[0]), min(box[3], height - box[1]))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(shown, box, options.scale).save(options.out, optimize=True, lossless=True)
+    draw(shown, box, options.scale).save(options.out, quality=95, method=6)
     for panel in shown:
         print(f"{panel.title}: {panel.details}")
     return 0

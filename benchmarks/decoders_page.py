@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"wrote {options.out}")
     if options.sheet:
         options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        sheet(strips, options.scale).save(options.sheet, optimize=True, lossless=True)
+        sheet(strips, options.scale).save(options.sheet, quality=95, method=6)
         print(f"wrote {options.sheet}")
     return 0
 

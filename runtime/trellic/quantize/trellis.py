@@ -25,7 +25,7 @@ import numpy.typing as npt
 from trellic.errors import BadParameter
 
 CLASS_SCALAR: Final = 0  # uniform reconstruction quantizer, step 1
-CLASS_Q0: Final = 1  # union quantizer with the levels 2 k D
+# 1: union quantizer Q0 with the levels 2 k D
 CLASS_Q1: Final = 2  # union quantizer with the levels (2 k - sgn k) D
 
 # states: (h0, h1), the parity-check polynomials; bit i is the coefficient of delay i.
