@@ -222,7 +222,8 @@ class Replays:
 @contextlib.contextmanager
 def precision(*, exact: bool) -> Iterator[None]:
     """Allow TF32 and the choice of algorithms by trial, or neither, until the end of the block."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
     wanted: list[tuple[Any, str, Any]] = [(cudnn, "benchmark", not exact)]
     if hasattr(matmul, "fp32_precision"):  # from PyTorch 2.9 on, where the old switches warn
         kind = "ieee" if exact else "tf32"

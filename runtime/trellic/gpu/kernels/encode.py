@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import cuda, int32, uint32
+from numba import int32, uint32
 
 from trellic.entropy.lanes import EXPONENT_BITS, STATE_LOW
 from trellic.entropy.tables import PRECISION
 from trellic.gpu.jobs import LANES, REGION, REGION_AT, STATE_AT, SYMBOL_AT, USED_AT
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel
+from trellic.gpu.toolkit import cuda
 
 
 @device
