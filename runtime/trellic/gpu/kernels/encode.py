@@ -84,7 +84,7 @@ def encode_slices(
     Parameters
     ----------
     order, first_slice : jobs of each slice in coding order, -1 for none; where this launch's begin
-    jobs, counts : table of jobs (`cuda_jobs`), and the symbols of each
+    jobs, counts : table of jobs (`trellic.gpu.jobs`), and the symbols of each
     warps : (slice less `first_slice`, group) of each warp
     k, cls, index : index, class and scale index of each symbol
     scales, entry, zero, half_width : the tables (`Tables.coding`)
