@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import cuda
 
 from benchmarks._machine import REPOSITORY, describe
 from benchmarks._rows import Report
@@ -38,6 +37,7 @@ from trellic.gpu.entropy import CodedWords, decode_batch, encode_batch
 from trellic.gpu.kernels.kernel import SIMULATED
 from trellic.gpu.search import search_batch
 from trellic.gpu.state import Jobs, Symbols
+from trellic.gpu.toolkit import cuda
 from trellic.quantize.trellis import next_state
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"

@@ -283,3 +283,36 @@ def test_an_engine_with_wrong_integers_is_not_used(cpu):
         codec = GpuCodec(cpu.bundle, device, ProbedEngines(cpu.bundle, device, load))
     one = picture(np.random.default_rng(4), 16, 16, 3)
     assert codec.encode_batch([one], [960], [0])[0] == cpu.encode(one, quality=60, trellis=0)
+
+
+def test_an_engine_that_is_wrong_at_large_shapes_is_not_used(cpu):
+    """Its probe of 12 x 12 is right; a library may choose another algorithm for 64 x 64."""
+    device = Device()
+
+    class Wrong(HostEngine):
+        def __call__(self, inputs, outputs):
+            super().__call__(inputs, outputs)
+            if max(inputs["x"].shape[2:]) > 12:
+                outputs[0].copy_to_device(device.fetch(outputs[0]) + np.float32(1))
+
+    def load(name, graph, exact):
+        return (Wrong if exact else HostEngine)(device, OrtEngine(graph, threads=1))
+
+    with pytest.warns(TrellicWarning, match="are wrong on this machine for inputs of") as seen:
+        exact = ProbedEngines(cpu.bundle, device, load).exact()
+    assert len(seen) == len(cpu.bundle.networks) == len(exact)
+    assert not any(isinstance(one, Wrong) for one in exact.values())
+
+
+def test_algorithms_of_exact_graphs_are_not_searched(monkeypatch):
+    from trellic.gpu import ort
+
+    monkeypatch.setattr(ort, "SIMULATED", False)
+    monkeypatch.setattr(Device, "stream_address", 7)
+    found = {}
+    for exact in (True, False):
+        ((_, options),) = ort._providers(Device(), exact, "cuda", "")
+        assert (options["user_compute_stream"], options["use_tf32"]) == ("7", str(int(not exact)))
+        assert options["arena_extend_strategy"] == "kSameAsRequested"
+        found[exact] = options["cudnn_conv_algo_search"]
+    assert found == {True: "DEFAULT", False: "HEURISTIC"}

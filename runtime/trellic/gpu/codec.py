@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numba import cuda
 
 from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
@@ -21,6 +20,7 @@ from trellic.gpu.encoder import BatchEncoder
 from trellic.gpu.engines import DeviceEngine, ProbedEngines
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.gpu.predictor import BatchPredictor
+from trellic.gpu.toolkit import cuda
 from trellic.gpu.transforms import BatchTransforms, Graphs, Shape, parts
 from trellic.integer.networks import outputs
 from trellic.model.bundle import Bundle

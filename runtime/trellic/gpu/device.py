@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import cuda
 
 from trellic.errors import EngineError
 from trellic.gpu.kernels.kernel import SIMULATED
 from trellic.gpu.kernels.memory import clear
+from trellic.gpu.toolkit import cuda
 from trellic.quantize.search_tables import SearchTables
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import cuda
 
 from trellic.errors import BadImage
 from trellic.gpu.device import DeviceArray, address
 from trellic.gpu.kernels.kernel import SIMULATED
+from trellic.gpu.toolkit import cuda
 from trellic.gpu.where import DLPACK_CUDA
 
 CPU: Final = 1  # DLDeviceType

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from trellic.engines import Arrays
 from trellic.engines.exact import ExactNetwork
 from trellic.engines.pool import find_decoder
+from trellic.errors import TrellicWarning
 from trellic.gpu.device import Device, DeviceArray
+from trellic.integer.compiled import CompiledNetwork, gives_bytes, runs_compiled
 from trellic.integer.networks import IntegerNetwork, outputs
 from trellic.model.bundle import Bundle
 from trellic.model.decoders import Graph
+
+LARGE: Final = 64  # of the second probe's planes: those of a whole slice of latents
+LARGE_HYPER: Final = 32  # hyper-latents of twice that
 
 
 class DeviceEngine(Protocol):
@@ -98,7 +104,32 @@ class ProbedEngines:
         checked = ExactNetwork(
             name, network, manifest.probes[name], lambda: _Lifted(self._device, engine, network)
         )
-        return engine if checked.exact_engine else HostEngine(self._device, _Batched(checked))
+        lifted = _Lifted(self._device, engine, network)
+        if checked.exact_engine and self._is_exact_at_large(name, lifted):
+            return engine
+        return HostEngine(self._device, _Batched(network))
+
+    def _is_exact_at_large(self, name: str, engine: _Lifted) -> bool:
+        """Check an engine at a shape of a real picture: there it may choose other algorithms."""
+        network = self._bundle.networks[name]
+        side = LARGE_HYPER if name == "h_s" else LARGE
+        values = np.random.default_rng(0).integers(-127, 128, (network.channels_in, side, side))
+        x = values.astype(np.float32)
+        in_bytes = name == "h_s" or gives_bytes(self._bundle.networks["h_s"])
+        if in_bytes and runs_compiled(network):
+            right = [one[0] for one in CompiledNetwork(network)({"x": x[None]})]
+        else:
+            right = network(x)
+        found = engine({"x": x[None]})
+        if all(np.array_equal(a[0], b) for a, b in zip(found, right, strict=True)):
+            return True
+        warnings.warn(
+            f"the engine's integers of {name!r} are wrong on this machine for inputs of"
+            f" {side} x {side}; using the plain integer network, which is slower",
+            TrellicWarning,
+            stacklevel=2,
+        )
+        return False
 
 
 class _Lifted:
@@ -120,9 +151,9 @@ class _Lifted:
 
 
 class _Batched:
-    """A network of one input behind the calls of an engine."""
+    """The plain integers of a network behind the calls of an engine."""
 
-    def __init__(self, network: ExactNetwork) -> None:
+    def __init__(self, network: IntegerNetwork) -> None:
         self._network = network
 
     def __call__(self, inputs: Arrays) -> list[Any]:

@@ -88,6 +88,9 @@ def _providers(
     cuda_options = {
         "use_tf32": "0" if exact else "1",
         "user_compute_stream": stream,
+        # The default searches at every shape, and may find Winograd or FFT, which are not exact.
+        "cudnn_conv_algo_search": "DEFAULT" if exact else "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",  # not twice what was needed before
     }
     found = [("CUDAExecutionProvider", cuda_options)]
     if provider == "tensorrt" and not exact:

@@ -7,12 +7,12 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numba import cuda
 
 from trellic.gpu.batch import Images, Run, view
 from trellic.gpu.device import Device, DeviceArray
 from trellic.gpu.engines import DeviceEngine
 from trellic.gpu.kernels import pixels as kernels
+from trellic.gpu.toolkit import cuda
 from trellic.model.channels import Layout
 
 Shape = tuple[int, ...]

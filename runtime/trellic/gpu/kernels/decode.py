@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import cuda, int32, uint32
+from numba import int32, uint32
 
 from trellic.entropy.lanes import EXPONENT_BITS, LONG_COUNT, MAX_DIGITS, STATE_LOW
 from trellic.entropy.status import LEFT_OVER, LONG_ESCAPE, LONG_FORM, NO_WORDS, OK, TRUNCATED
 from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, PRECISION
 from trellic.gpu.jobs import FIRST_CLASS, FRESH, H0, H1, LANES, STATE_AT, SYMBOL_AT, WORD_AT, WORDS
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, shuffle
+from trellic.gpu.toolkit import cuda
 from trellic.limits import MAX_INDEX
 
 SLOT: Final = (1 << PRECISION) - 1

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import cuda, int32, uint32
+from numba import int32, uint32
 
 from trellic.entropy.lanes import EXPONENT_BITS, STATE_LOW
 from trellic.entropy.tables import PRECISION
 from trellic.gpu.jobs import LANES, REGION, REGION_AT, STATE_AT, SYMBOL_AT, USED_AT
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel
+from trellic.gpu.toolkit import cuda
 
 
 @device
@@ -83,7 +84,7 @@ def encode_slices(
     Parameters
     ----------
     order, first_slice : jobs of each slice in coding order, -1 for none; where this launch's begin
-    jobs, counts : table of jobs (`cuda_jobs`), and the symbols of each
+    jobs, counts : table of jobs (`trellic.gpu.jobs`), and the symbols of each
     warps : (slice less `first_slice`, group) of each warp
     k, cls, index : index, class and scale index of each symbol
     scales, entry, zero, half_width : the tables (`Tables.coding`)

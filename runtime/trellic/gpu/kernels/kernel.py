@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numba import config, cuda, types
+from numba import config, types
 from numba.core import sigutils
 from numba.np import numpy_support
 
+from trellic.gpu.toolkit import cuda
 from trellic.support.numba import keep
 
 SIMULATED: Final = bool(config.ENABLE_CUDASIM)  # the one switch

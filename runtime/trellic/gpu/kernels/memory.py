@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import cuda
-
 from trellic.gpu.kernels.kernel import kernel
+from trellic.gpu.toolkit import cuda
 
 
 @kernel("void(int32[::1])")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import cuda
 
 from trellic.gpu.kernels.kernel import kernel
+from trellic.gpu.toolkit import cuda
 
 # Columns of the table of pictures.
 HEIGHT: Final = 0

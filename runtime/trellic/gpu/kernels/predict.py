@@ -11,10 +11,11 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numba import cuda, int32
+from numba import int32
 
 from trellic.gpu.jobs import SYMBOL_AT
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, product, shuffle
+from trellic.gpu.toolkit import cuda
 from trellic.limits import (
     HYPER_LIMIT,
     LATENT_LIMIT,

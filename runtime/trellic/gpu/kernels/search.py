@@ -20,10 +20,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import cuda, int32, uint32
+from numba import int32, uint32
 
 from trellic.gpu.jobs import H0, H1, LAMBDA, LANES, STATES, SYMBOL_AT
 from trellic.gpu.kernels.kernel import SCRATCH, ballot, device, kernel, shuffle
+from trellic.gpu.toolkit import cuda
 from trellic.limits import MAX_INDEX, STEP32
 
 UNREACHABLE: Final = 1 << 30  # metric of a state that no path has reached
