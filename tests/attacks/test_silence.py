@@ -54,9 +54,7 @@ def watched(code: str, folder: Path) -> tuple[list[int], set[str]]:
     return sockets, {path.relative_to(home).parts[0] for path in home.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow(
-    "watched for a while: onnxruntime would call home after eight seconds"
-)
+@pytest.mark.slow("watched for a while: onnxruntime would call home after eight seconds")
 @pytest.mark.parametrize(
     "code", [THERE_AND_BACK + AND_A_WHILE, COMMANDS], ids=["Python", "commands"]
 )
@@ -64,17 +62,13 @@ def test_a_picture_there_and_back(tmp_path, code):
     assert watched(code, tmp_path) == ([], set())
 
 
-@pytest.mark.slow(
-    "watched for a while: onnxruntime would call home after eight seconds"
-)
+@pytest.mark.slow("watched for a while: onnxruntime would call home after eight seconds")
 def test_openvino(tmp_path):
     pytest.importorskip("openvino")
     assert watched(IN_BFLOAT16, tmp_path) == ([], set())
 
 
-@pytest.mark.slow(
-    "watched for a while: onnxruntime would call home after eight seconds"
-)
+@pytest.mark.slow("watched for a while: onnxruntime would call home after eight seconds")
 def test_kernels_are_all_that_is_written_to_a_home(tmp_path):
     code = """
 import os
@@ -87,9 +81,7 @@ fill(*(np.zeros(4, np.int32) for _ in range(3)))
     assert [path.name for path in (tmp_path / "home" / ".cache").iterdir()] == ["trellic"]
 
 
-@pytest.mark.slow(
-    "watched for a while: onnxruntime would call home after eight seconds"
-)
+@pytest.mark.slow("watched for a while: onnxruntime would call home after eight seconds")
 @pytest.mark.parametrize(
     "module", ["benchmarks", "trellic_export", "trellic.gpu", "tests.conftest"]
 )
@@ -102,9 +94,7 @@ def test_it_is_off_before_anything_can_load_it(tmp_path, module):
 # ---- the same watch, with what we do against it taken away ----
 
 
-@pytest.mark.slow(
-    "watched for a while: onnxruntime would call home after eight seconds"
-)
+@pytest.mark.slow("watched for a while: onnxruntime would call home after eight seconds")
 def test_the_watch_notices_onnxruntime(tmp_path):
     pytest.importorskip("onnxruntime", minversion="1.29", reason="had no telemetry before")
     code = "import os, trellic; del os.environ['ORT_DISABLE_TELEMETRY']"
@@ -113,9 +103,7 @@ def test_the_watch_notices_onnxruntime(tmp_path):
     assert sockets
 
 
-@pytest.mark.slow(
-    "watched for a while: onnxruntime would call home after eight seconds"
-)
+@pytest.mark.slow("watched for a while: onnxruntime would call home after eight seconds")
 def test_the_watch_notices_openvino(tmp_path):
     pytest.importorskip("openvino_telemetry")
     sockets, left = watched("import openvino", tmp_path)
