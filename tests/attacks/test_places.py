@@ -87,6 +87,11 @@ def expected(tmp_path_factory):
     return (folder / "a.tlc").read_bytes()
 
 
+def said(result: subprocess.CompletedProcess[bytes]) -> bytes:
+    """What was said on stderr, without the line that comes where a machine is slow."""
+    return result.stderr.replace(engines._FIRST_RUN.encode() + b"\n", b"")
+
+
 def left(place: Path) -> set[str]:
     return {path.name for path in place.iterdir()} - {"in.png"}
 
@@ -473,7 +478,7 @@ HOMELESS = {
 @pytest.mark.parametrize("home", HOMELESS.values(), ids=HOMELESS)
 def test_no_home(place, expected, home):
     result = shell(place, f"{home} {ENCODE} a.tlc && {home} trellic models > /dev/null")
-    assert (result.returncode, result.stderr) == (0, b"")
+    assert (result.returncode, said(result)) == (0, b"")
     assert (place / "a.tlc").read_bytes() == expected
     assert left(place) == {"a.tlc"}
 
@@ -489,10 +494,7 @@ def test_the_home_of_somebody_else(place, expected, mode):
     home.chmod(mode)
     start = f"{WITHOUT_POWER} env -u {cache.VARIABLE} HOME={home}"
     result = shell(place, f"{start} {ENCODE} a.tlc && {start} trellic models > /dev/null")
-    assert (result.returncode, result.stderr.replace(engines._FIRST_RUN.encode(), b"").strip()) == (
-        0,
-        b"",
-    )
+    assert (result.returncode, said(result)) == (0, b"")
     assert (place / "a.tlc").read_bytes() == expected
     assert not [path for path in home.rglob("*") if path.is_file()]
 
@@ -506,7 +508,7 @@ def test_a_user_without_a_name(place, expected):
     for home in ("env -u HOME", "env HOME=/", "env HOME=/nonexistent"):
         start = f"{nameless} {home}"
         result = shell(place, f"{start} {ENCODE} a.tlc && {start} trellic models > /dev/null")
-        assert (result.returncode, result.stderr) == (0, b"")
+        assert (result.returncode, said(result)) == (0, b"")
         assert (place / "a.tlc").read_bytes() == expected
     added = shell(place, f"{nameless} env -u HOME trellic models add {TINY}")
     assert added.returncode == 1
