@@ -25,7 +25,7 @@ PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
-	@echo "make test    set up, then ruff, mypy, import-linter and pytest"
+	@echo "make test    set up, then ruff, mypy, import-linter, lengths and pytest"
 	@echo "make lint    ruff only            make types   mypy only"
 	@echo "make layers  import-linter only   make unit    pytest only (WORKERS=N processes)"
 	@echo "make coverage  pytest with a table of what it runs, and a floor"
@@ -74,7 +74,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.demo
 
 test: $(VENV)/.test
-	@$(MAKE) --no-print-directory lint types layers unit
+	@$(MAKE) --no-print-directory lint types layers rooms unit
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check $(PACKAGES) tests benchmarks docs

@@ -106,7 +106,7 @@ def export_bundle(
         tables,
         options.lam,
         lambda latents, plane, quality: transforms.synthesis(
-            g_s, latents, plane, free["quality"].halo, quality=quality
+            transforms.told(g_s, quality), latents, plane, free["quality"].halo
         ),
     )
     levels = dataclasses.replace(levels, level_offset=offsets)

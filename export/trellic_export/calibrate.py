@@ -66,7 +66,8 @@ class Encoder:
     def __call__(self, pixels: Pixels, plane: Plane, quality: float) -> tuple[Float32, Float32]:
         """Latents and hyper-latents before their gains."""
         latents, halo = self.layout.latents, self.graph.halo
-        f = transforms.analysis(self.g_a, pixels, plane, latents, halo, quality=quality)
+        g_a = transforms.told(self.g_a, quality)
+        f = transforms.analysis(g_a, pixels, plane, latents, halo)
         return f, self.h_a({"latents": f[None]})[0][0]
 
 

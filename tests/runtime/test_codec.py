@@ -88,7 +88,8 @@ def analysed(
 ) -> tuple[np.ndarray, np.ndarray, Plane]:
     plane = Plane(pixels.shape[1], pixels.shape[0])
     layout, halo = codec.bundle.manifest.layout, codec.bundle.manifest.encoder.halo
-    f = transforms.analysis(codec._pool.encoder(), pixels, plane, layout.latents, halo, tile, 50)
+    g_a = transforms.told(codec._pool.encoder(), 50)
+    f = transforms.analysis(g_a, pixels, plane, layout.latents, halo, tile)
     return f, codec._pool.hyper_encoder()({"latents": f[None]})[0][0], plane
 
 

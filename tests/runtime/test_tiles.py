@@ -60,7 +60,8 @@ def analysed(
 ) -> tuple[np.ndarray, np.ndarray]:
     plane, manifest = Plane(pixels.shape[1], pixels.shape[0]), codec.bundle.manifest
     latents, halo = manifest.layout.latents, manifest.encoder.halo
-    f = transforms.analysis(codec._pool.encoder(), pixels, plane, latents, halo, tile, quality)
+    g_a = transforms.told(codec._pool.encoder(), quality)
+    f = transforms.analysis(g_a, pixels, plane, latents, halo, tile)
     h_a, halo = codec._pool.hyper_encoder(), manifest.hyper_encoder.halo
     return f, transforms.hyper_analysis(h_a, f, plane, halo, tile)
 

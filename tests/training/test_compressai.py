@@ -202,7 +202,8 @@ def test_a_transposed_convolution_is_a_shuffled_one():
 def test_dense_layers_are_the_integers_they_export(curve):
     torch.manual_seed(1)
     for size in (1e-3, 0.3, 30.0):
-        layer = ExactConv(40, 6, kernel=3, dense=True, curve=curve, low=-12_700 if curve else 0)
+        clip = (-12_700 if curve else 0, 127)
+        layer = ExactConv(40, 6, kernel=3, dense=True, curve=curve, clip=clip)
         with torch.no_grad():
             layer.weight.mul_(size)
             layer.bias.copy_(size * torch.randn(6))

@@ -27,7 +27,7 @@ SEEDS = st.integers(0, 2**31)
 
 def layer_of(seed: int, kernel: int, unit: float, weight: float, bias: float) -> ExactConv:
     torch.manual_seed(seed)
-    layer = ExactConv(6, 6, kernel=kernel, unit=unit, low=-1000, high=1000)
+    layer = ExactConv(6, 6, kernel=kernel, unit=unit, clip=(-1000, 1000))
     with torch.no_grad():
         layer.weight.mul_(weight)
         layer.bias.copy_(bias * torch.randn(6))

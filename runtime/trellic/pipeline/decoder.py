@@ -157,7 +157,7 @@ class StreamDecoder:
         level = self._level(header)
         latents = self._latents(stream, choice, level, clock, by_rows, lost)
         pixels = transforms.synthesis(
-            engine,
+            transforms.told(engine, level.quality),
             latents,
             plane,
             choice.halo,
@@ -165,7 +165,6 @@ class StreamDecoder:
             scale=choice.scale,
             grey=header.grey,
             tile=tile,
-            quality=level.quality,
         )
         clock.mark("g_s")
         return Picture(pixels, **vars(crop(stream.chunks, part, choice.scale)))

@@ -122,8 +122,10 @@ class StreamEncoder:
         tile = memory.tile_side(need, max_memory, purpose)
         clock.mark("prepare")
         channels = self._layout.latents
-        engine = self._pool.encoder()
-        f = transforms.analysis(engine, picture.pixels, plane, channels, halo, tile, quality)
+        g_a = self._pool.encoder()
+        if quality is not None:
+            g_a = transforms.told(g_a, quality)
+        f = transforms.analysis(g_a, picture.pixels, plane, channels, halo, tile)
         clock.mark("g_a")
         h = transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, h_a_halo, tile)
         clock.mark("h_a")

@@ -32,6 +32,12 @@ class Latents(Protocol):
         """Return a window."""
 
 
+def told(engine: Engine, quality: float) -> Engine:
+    """Return an engine that is told the quality of a level, for a network that sees it."""
+    beside = {"quality": np.array([quality], np.float32)}
+    return lambda inputs: engine({**inputs, **beside})
+
+
 def analysis(
     engine: Engine,
     pixels: Pixels,
@@ -39,7 +45,6 @@ def analysis(
     latents: int,
     halo: int,
     tile: int = TILE,
-    quality: float | None = None,
 ) -> Float32:
     """g_a on a picture, which is padded by its last row and column to whole hyper-latents.
 
@@ -49,18 +54,16 @@ def analysis(
     latents : number of latent channels
     halo : reach of the network, in pixels
     tile : side of a tile in latents, a multiple of 4
-    quality : of the level, for a network that sees it
 
     Returns
     -------
     float32 (latents, rows, columns), before the gain
     """
-    beside = _quality(quality)
     margin = -(-halo // plane.hyper_stride) * plane.cell
     out = np.empty((latents, *plane.latents), np.float32)
     for window, inner in tiles(all_of(plane), plane, margin, tile):
         image = _padded(pixels, window.finer(plane.stride))
-        result = engine({"image": image[None], **beside})[0][0]
+        result = engine({"image": image[None]})[0][0]
         out[_all(inner)] = result[_all(inner, window)]
     return out
 
@@ -103,7 +106,6 @@ def synthesis(
     scale: int = 1,
     grey: bool = False,
     tile: int = TILE,
-    quality: float | None = None,
 ) -> Pixels:
     """g_s on latents.
 
@@ -116,7 +118,6 @@ def synthesis(
     scale : the network's pictures are of 1 / scale of the size
     grey : return the mean of the three channels
     tile : side of a tile, in latents
-    quality : of the level, for a network that sees it
 
     Returns
     -------
@@ -128,13 +129,12 @@ def synthesis(
     EngineError
         When the network's picture has another size or type.
     """
-    beside = _quality(quality)
     region = (region or Rectangle(0, plane.height, 0, plane.width)).coarser(scale)
     stride = plane.stride // scale
     out = np.empty(region.shape if grey else (*region.shape, 3), np.uint8)
     for window, inner in tiles(region.coarser(stride), plane, halo, tile):
         part = np.ascontiguousarray(latents[_all(window)])
-        result = engine({"latents": part[None], **beside})[0]
+        result = engine({"latents": part[None]})[0]
         shape = (1, *window.finer(stride).shape, 3)
         if result.shape != shape or result.dtype != np.uint8:
             raise EngineError(
@@ -190,10 +190,6 @@ def tiles(
         bounds.check()
         inner = Rectangle(top, top + down, left, left + across).within(area)
         yield inner.grown(halo).within(all_of(plane)), inner
-
-
-def _quality(quality: float | None) -> dict[str, Float32]:
-    return {} if quality is None else {"quality": np.array([quality], np.float32)}
 
 
 def _padded(pixels: Pixels, window: Rectangle) -> Pixels:

@@ -24,6 +24,8 @@ from trellic.integer.networks import NO_TABLE, IntegerLayer
 
 ACTIVATION_UNIT = 2.0**-4  # one integer step of a hidden activation, in real units
 ACTIVATION_LIMIT = 127  # hidden activations and network inputs are at most this, as integers
+RECTIFIED = (0, ACTIVATION_LIMIT)  # clip range of an activation after ReLU
+BOTH_WAYS = (-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 WEIGHT_LIMIT = 127
 MAX_EXPONENT = 12  # weights are multiples of 2**-12 or coarser
 DENSE_MAX_EXPONENT = 18  # of a dense convolution, whose many weights are smaller
@@ -46,12 +48,12 @@ class ExactConv(nn.Module):
         dense.
     unit : float
         Real value of one integer step of the output, a power of two.
-    low, high : int
-        Clip range of the integer output.
+    clip : two int
+        Lowest and highest value of the integer output.
     dense : bool
         Every filter reads all channels, whatever the kernel. Its exponents are kept so small that
         the accumulator's proof holds.
-    curve : function of integers from ``low`` to ``high``, as floating-point tensors
+    curve : function of integers in the clip range, as floating-point tensors
         Its rounded values replace the clipped output (as a table, once exported); its slope is the
         gradient.
     """
@@ -63,14 +65,14 @@ class ExactConv(nn.Module):
         *,
         kernel: int = 1,
         unit: float = ACTIVATION_UNIT,
-        low: int = 0,
-        high: int = ACTIVATION_LIMIT,
+        clip: tuple[int, int] = RECTIFIED,
         gain: float = 1.0,
         dense: bool = False,
         curve: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.kernel, self.unit, self.low, self.high = kernel, unit, low, high
+        self.kernel, self.unit = kernel, unit
+        self.low, self.high = clip
         self.dense, self.curve = dense, curve
         self.groups = channels_in if kernel > 1 and not dense else 1
         self.steps = round(np.log2(unit / ACTIVATION_UNIT))  # exponent between in and out units
@@ -79,7 +81,8 @@ class ExactConv(nn.Module):
         self.weight = nn.Parameter(torch.randn(shape) * gain * fan_in**-0.5)
         self.bias = nn.Parameter(torch.zeros(channels_out))
         if curve:
-            table = torch.floor(curve(torch.arange(low, high + 1, dtype=torch.float64)) + 0.5)
+            values = torch.arange(self.low, self.high + 1, dtype=torch.float64)
+            table = torch.floor(curve(values) + 0.5)
             self.register_buffer("table", table.float(), persistent=False)
 
     def exponents(self) -> Tensor:
@@ -148,7 +151,7 @@ def pointwise(channels_in: int, channels_out: int) -> ExactConv:
 
 def depthwise(channels: int, kernel: int) -> ExactConv:
     """Depthwise convolution, clipped on both sides; starts near the identity."""
-    layer = ExactConv(channels, channels, kernel=kernel, low=-ACTIVATION_LIMIT, gain=0.2)
+    layer = ExactConv(channels, channels, kernel=kernel, clip=BOTH_WAYS, gain=0.2)
     with torch.no_grad():
         layer.weight[:, 0, kernel // 2, kernel // 2] += 1.0
     return layer

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from trellic.model.channels import Group
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
-from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
+from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, BOTH_WAYS, ExactConv
 from trellic_training.models.gains import Gains
 from trellic_training.models.photo import (
     MEAN_LIMIT,
@@ -97,7 +97,7 @@ class HyperpriorModel(PhotoModel):
         self.context_log_gain = nn.Parameter(torch.zeros(m), requires_grad=False)
         first, second = c.widths
         self.h_s = nn.Sequential(
-            ExactConv(n + 1, n + 1, low=-ACTIVATION_LIMIT),  # hyper-latents with their medians
+            ExactConv(n + 1, n + 1, clip=BOTH_WAYS),  # hyper-latents with their medians
             _hidden(n + 1, 4 * first, leaky_relu=c.has_mean),
             nn.PixelShuffle(2),
             _hidden(first, 4 * second, leaky_relu=c.has_mean),
@@ -125,8 +125,7 @@ class HyperHeads(nn.Module):
                 latents,
                 kernel=3,
                 unit=MEAN_UNIT,
-                low=-MEAN_LIMIT,
-                high=MEAN_LIMIT,
+                clip=(-MEAN_LIMIT, MEAN_LIMIT),
                 dense=True,
             )
         self.scale = ExactConv(
@@ -134,8 +133,7 @@ class HyperHeads(nn.Module):
             latents,
             kernel=3,
             unit=SIGMA_UNIT,
-            low=0,
-            high=SIGMA_LIMIT,
+            clip=(0, SIGMA_LIMIT),
             dense=True,
             curve=partial(scale_index, scales),
         )
@@ -223,7 +221,9 @@ def _hidden(channels_in: int, channels_out: int, *, leaky_relu: bool) -> ExactCo
     if not leaky_relu:
         return ExactConv(channels_in, channels_out, kernel=3, dense=True)
     low = -round(ACTIVATION_LIMIT / SLOPE)
-    return ExactConv(channels_in, channels_out, kernel=3, dense=True, low=low, curve=leaky)
+    return ExactConv(
+        channels_in, channels_out, kernel=3, dense=True, clip=(low, ACTIVATION_LIMIT), curve=leaky
+    )
 
 
 def _down(channels: int, hidden: int, latents: int) -> list[nn.Module]:

@@ -299,10 +299,10 @@ class Heads(nn.Module):
     def __init__(self, hidden: int, count: int) -> None:
         super().__init__()
         self.mean = ExactConv(
-            hidden, count, unit=MEAN_UNIT, low=-MEAN_LIMIT, high=MEAN_LIMIT, gain=0.3
+            hidden, count, unit=MEAN_UNIT, clip=(-MEAN_LIMIT, MEAN_LIMIT), gain=0.3
         )
         self.scale = ExactConv(
-            hidden, count, unit=SCALE_UNIT, low=-SCALE_LIMIT, high=SCALE_LIMIT, gain=0.3
+            hidden, count, unit=SCALE_UNIT, clip=(-SCALE_LIMIT, SCALE_LIMIT), gain=0.3
         )
         nn.init.constant_(self.scale.bias, 4.0)
 
