@@ -33,11 +33,11 @@ from trellic.entropy.tables import Tables
 from trellic.geometry import Plane
 from trellic.latents.encoder import LatentEncoder
 from trellic.latents.quantizer import Quantizer
-from trellic.limits import STEP32
+from trellic.limits import ACTIVATION_LIMIT, STEP32
 from trellic.model.quality import GAIN_BITS, Level
 from trellic.quantize.cpu import reconstruct, search
 from trellic.quantize.reference import round_to_step
-from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
+from trellic_training.models.exact import ACTIVATION_UNIT, ExactConv
 from trellic_training.models.photo import MEAN_UNIT, PhotoModel
 from trellic_training.models.weights import load_weights
 from trellic_training.pixels import to_network

@@ -6,9 +6,7 @@ import numpy as np
 
 from trellic.errors import BadBundle
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
-
-LIMIT = 1 << 22  # of sum |w| max|a| + |b|: every partial sum then is an integer float32 holds
-INPUT_LIMIT = 127
+from trellic.limits import ACCUMULATOR_LIMIT, ACTIVATION_LIMIT
 
 
 def prove(name: str, network: IntegerNetwork) -> int:
@@ -23,7 +21,7 @@ def prove(name: str, network: IntegerNetwork) -> int:
     BadBundle
         When a channel could leave that range.
     """
-    magnitude = INPUT_LIMIT
+    magnitude = ACTIVATION_LIMIT
     worst = 0
     for layer in network.trunk:
         worst = max(worst, _bound(name, layer, magnitude))
@@ -41,12 +39,12 @@ def _bound(name: str, layer: IntegerLayer, magnitude: int) -> int:
     # the rounding half that Floor(x + 1/2) adds is one more bit below the accumulator's unit
     bounds += 1 << (layer.shift.astype(np.int64) - 1)
     channel = int(bounds.argmax())
-    if bounds[channel] >= LIMIT:
+    if bounds[channel] >= ACCUMULATOR_LIMIT:
         raise BadBundle(
             f"a {layer.kind} layer of {name!r} may reach {bounds[channel]} in channel {channel}",
-            expected=f"less than {LIMIT}, which float32 carries exactly",
+            expected=f"less than {ACCUMULATOR_LIMIT}, which float32 carries exactly",
             remedy="train with smaller weights, or split the layer",
         )
-    if layer.table.size and np.abs(layer.table.astype(np.int64)).max() >= LIMIT:
-        raise BadBundle(f"a table of {name!r} has values beyond {LIMIT}")
+    if layer.table.size and np.abs(layer.table.astype(np.int64)).max() >= ACCUMULATOR_LIMIT:
+        raise BadBundle(f"a table of {name!r} has values beyond {ACCUMULATOR_LIMIT}")
     return int(bounds[channel])

@@ -11,6 +11,10 @@ from typing import Final
 # Section 8: symbols
 MAX_INDEX: Final = 32767  # largest |k| of a stream; 15 bits of an escape come out of one state
 
+# Section 7: integer networks carried in float32
+ACCUMULATOR_LIMIT: Final = 1 << 22  # of sum |w| max|a| + |b|: every partial sum is then exact
+ACTIVATION_LIMIT: Final = 127  # of network inputs and hidden activations
+
 # Section 7: latents, in 1/32 of the scalar step
 STEP_BITS: Final = 5
 STEP32: Final = 1 << STEP_BITS

@@ -13,9 +13,10 @@ from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadBundle, TrellicWarning
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
+from trellic.limits import ACCUMULATOR_LIMIT, ACTIVATION_LIMIT
 from trellic.model.bundle import Bundle, find
 from trellic_export.graphs import integer_graph
-from trellic_export.proof import INPUT_LIMIT, LIMIT, prove
+from trellic_export.proof import prove
 
 
 def pointwise(weight, bias, shift=1, low=-127, high=127):
@@ -38,7 +39,7 @@ SHUFFLE = IntegerLayer("shuffle", *EMPTY, 0, 0)
 def at_the_limit(shift=1, channels=200):
     """One output whose bound is one less than the limit."""
     weight = np.full(channels, 127)
-    bias = LIMIT - 1 - 127 * INPUT_LIMIT * channels - (1 << shift - 1)
+    bias = ACCUMULATOR_LIMIT - 1 - 127 * ACTIVATION_LIMIT * channels - (1 << shift - 1)
     return pointwise(weight, bias, shift, -(2**23), 2**23)
 
 
@@ -49,8 +50,10 @@ def one_more(layer):
 @pytest.mark.parametrize("shift", [1, 7, 15])
 def test_the_limit_is_exact(shift):
     layer = at_the_limit(shift)
-    assert prove("n", IntegerNetwork((layer,))) == LIMIT - 1
-    with pytest.raises(BadBundle, match=rf"pointwise layer of 'n' may reach {LIMIT} in channel 0"):
+    assert prove("n", IntegerNetwork((layer,))) == ACCUMULATOR_LIMIT - 1
+    with pytest.raises(
+        BadBundle, match=rf"pointwise layer of 'n' may reach {ACCUMULATOR_LIMIT} in channel 0"
+    ):
         prove("n", IntegerNetwork((one_more(layer),)))
     negative = dataclasses.replace(layer, bias=-layer.bias - np.int32(1))
     with pytest.raises(BadBundle):
@@ -75,7 +78,7 @@ def test_engines_are_exact_at_the_limit(shift, sign):
 
 
 def test_the_worst_channel_is_named():
-    layer = pointwise(np.zeros((5, 3)), [0, 5, 0, -LIMIT, 9])
+    layer = pointwise(np.zeros((5, 3)), [0, 5, 0, -ACCUMULATOR_LIMIT, 9])
     with pytest.raises(BadBundle, match="in channel 3"):
         prove("n", IntegerNetwork((layer,)))
 
@@ -139,4 +142,4 @@ def test_a_network_built_to_overflow_is_refused_for_a_reason():
 def test_the_bundles_that_ship_are_proved(tiny):
     for bundle in (tiny.bundle, Bundle(find("photo"))):
         for name, network in bundle.networks.items():
-            assert 0 < prove(name, network) < LIMIT
+            assert 0 < prove(name, network) < ACCUMULATOR_LIMIT

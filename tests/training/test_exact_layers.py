@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trellic.integer.networks import IntegerNetwork, evaluate
+from trellic.limits import ACTIVATION_LIMIT
 from trellic_training.models.exact import (
-    ACTIVATION_LIMIT,
     ACTIVATION_UNIT,
     MAX_EXPONENT,
     ExactConv,

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trellic.errors import BadParameter
+from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group
 from trellic_training.data.files import load, reading
 from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
-from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, ExactConv
+from trellic_training.models.exact import ACTIVATION_UNIT, ExactConv
 from trellic_training.models.hyperprior import (
     LATENT_UNIT,
     SLOPE,

@@ -21,15 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trellic.integer.networks import NO_TABLE, IntegerLayer
+from trellic.limits import ACCUMULATOR_LIMIT, ACTIVATION_LIMIT
 
 ACTIVATION_UNIT = 2.0**-4  # one integer step of a hidden activation, in real units
-ACTIVATION_LIMIT = 127  # hidden activations and network inputs are at most this, as integers
 RECTIFIED = (0, ACTIVATION_LIMIT)  # clip range of an activation after ReLU
 BOTH_WAYS = (-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 WEIGHT_LIMIT = 127
 MAX_EXPONENT = 12  # weights are multiples of 2**-12 or coarser
 DENSE_MAX_EXPONENT = 18  # of a dense convolution, whose many weights are smaller
-ACCUMULATOR_LIMIT = 2.0**22  # of sum |w| max|a| + |b|, for float32 to be exact
 
 
 def round_through(x: Tensor) -> Tensor:

@@ -26,9 +26,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
-from trellic_training.models.exact import ACTIVATION_LIMIT, ACTIVATION_UNIT, BOTH_WAYS, ExactConv
+from trellic_training.models.exact import ACTIVATION_UNIT, BOTH_WAYS, ExactConv
 from trellic_training.models.gains import Gains
 from trellic_training.models.photo import (
     MEAN_LIMIT,

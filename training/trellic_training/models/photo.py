@@ -24,11 +24,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group, Layout, Step
 from trellic.model.quality import LEVEL_CENTRE
 from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
 from trellic_training.models.exact import (
-    ACTIVATION_LIMIT,
     ACTIVATION_UNIT,
     ExactConv,
     depthwise,
