@@ -37,7 +37,7 @@ openvino().Core().available_devices
 """
 
 
-# Where one of these is set, the packages keep still by themselves: the watch is for users' machines.
+# Where one of these is set, packages keep still by themselves: the watch is for users' machines.
 OF_CI = {"CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "TRAVIS", "CIRCLECI", "JENKINS_URL"}
 
 
