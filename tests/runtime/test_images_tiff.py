@@ -8,6 +8,7 @@ import itertools
 import warnings
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from tests.runtime.tiffs import LONG, RATIONAL, SHORT, make_tiff
@@ -135,7 +136,11 @@ def test_ycbcr_of_full_resolution_is_read_unless_its_formula_differs():
     rec_709 = plain | {529: (RATIONAL, ((2126, 10000), (7152, 10000), (722, 10000)))}
     samples = noise(8, 3)
     right = np.array(Image.fromarray(samples, "YCbCr").convert("RGB"))
-    np.testing.assert_array_equal(quiet(make_tiff(samples, 6, tags=plain)), right)
+    if int(PIL.__version__.split(".")[0]) >= 13:
+        np.testing.assert_array_equal(quiet(make_tiff(samples, 6, tags=plain)), right)
+    else:  # Pillow reads it as if it were subsampled, and finds it too short
+        with pytest.raises(BadImage):
+            from_bytes(make_tiff(samples, 6, tags=plain))
     with pytest.raises(BadImage, match="coefficients of its own"):
         from_bytes(make_tiff(samples, 6, tags=rec_709))
 

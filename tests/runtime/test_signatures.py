@@ -52,12 +52,14 @@ def run(*command: str, cwd: Path) -> str:
 
 
 def test_mypy_finds_what_is_misspelt(snippet):
+    pytest.importorskip("mypy")
     said = run(sys.executable, "-m", "mypy", "--strict", snippet.name, cwd=snippet.parent)
     lines = [int(line.split(":")[1]) for line in said.splitlines() if ": error:" in line]
     assert sorted(set(lines)) == WRONG
 
 
 def test_pyright_finds_what_is_misspelt(snippet):
+    pytest.importorskip("basedpyright")
     settings = {"extraPaths": [str(Path(trellic.__file__).parents[1])]}
     (snippet.parent / "pyrightconfig.json").write_text(json.dumps(settings))
     said = json.loads(
