@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -61,9 +62,16 @@ def test_a_signal_saves_before_the_run_ends_and_it_can_go_on(signum, packed, tmp
 def test_a_run_from_python_that_is_stopped_says_what_to_go_on_from(tiny_recipe, packed, tmp_path):
     import lightning
 
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("NOT RUN: signals are taken over in the main thread alone")
+
     class Send(lightning.Callback):
+        sent = False  # a second signal would end this process at once
+
         def on_train_batch_end(self, *args: object) -> None:
-            os.kill(os.getpid(), signal.SIGTERM)
+            if not self.sent:
+                self.sent = True
+                signal.raise_signal(signal.SIGTERM)  # to this thread, which runs the handler next
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match=r"SIGTERM; go on with --resume .*last.ckpt") as stopped:
