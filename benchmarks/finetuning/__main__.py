@@ -63,8 +63,8 @@ class Bench:
         self.deadline = time.monotonic() + 60 * options.minutes
         self.start, facts = load_weights(options.weights)
         self.start.float().eval()
-        low, high = facts.get("recipe", {}).get("lmbda", (0.0006, 0.3))
-        setting = options.steps, options.crop, options.batch, (low, high), options.fit_crops
+        lmbda = tuple(facts.get("recipe", {}).get("lmbda", (0.0006, 0.3)))
+        setting = options.steps, options.crop, options.batch, lmbda, options.fit_crops
         self.setting = Setting(*setting)
         self.photos = packed_photos(options.photos, options.work, options.crop)
         rng = np.random.default_rng(0)

@@ -61,7 +61,7 @@ class Setting:
     steps: int
     crop: int
     batch: int
-    lmbda: tuple[float, float]
+    lmbda: tuple[float, ...]
     fit_crops: int
 
     def schedule(self, seed: int) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trellic.errors import BadParameter
 from trellic_training.models.photo import ModelConfig
@@ -44,7 +45,7 @@ class Schedule(BaseModel):
     """What every stage is told: its optimizer, what counts as distortion, and how much.
 
     ``lmbda`` is the weight of the mean squared error (on the 0..255 scale) against bits per pixel,
-    geometric in the quality between its two ends.
+    at evenly spaced qualities from 1 to 100 (`trellic_training.recipes.lmbda`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,10 +58,17 @@ class Schedule(BaseModel):
     ema: float = 0.999
     gradient_clip: float = 1.0
     autocast: bool = True
-    lmbda: tuple[float, float] = (0.0006, 0.2)
+    lmbda: tuple[float, ...] = Field((0.0006, 0.2), min_length=2)
     weight_exponent: float = Field(-0.5, description="weight of a sample: lmbda to this power")
     distortion: Mixture = Mixture()
     cutouts: float = Field(0.0, ge=0, le=1, description="share of crops on pure white or black")
+
+    @field_validator("lmbda")
+    @classmethod
+    def _lmbda_rises(cls, lmbda: tuple[float, ...]) -> tuple[float, ...]:
+        if lmbda[0] <= 0 or any(a >= b for a, b in pairwise(lmbda)):
+            raise ValueError(f"{lmbda}: values above 0 that rise are expected")
+        return lmbda
 
 
 class Recipe(Schedule):
@@ -79,11 +87,6 @@ class Recipe(Schedule):
         check_crops(self.phases, self.model.hyper_stride)
         self.distortion.check_sides(phase.crop for phase in self.phases)
         return self
-
-    def lmbda_at(self, quality: float) -> float:
-        """Weight of the distortion at a quality in [1, 100]."""
-        low, high = self.lmbda
-        return float(low * (high / low) ** ((quality - 1) / 99))
 
     def phase_at(self, share: float) -> Phase:
         """Return the phase at a share of the run's time."""

@@ -18,9 +18,11 @@ from trellic_training.data.photos import DeviceCrops, PackedPhotos
 from trellic_training.losses.eye import decibels, squared_error
 from trellic_training.models.grow import grown
 from trellic_training.models.photo import PhotoModel
+from trellic_training.models.stretch import stretched
 from trellic_training.models.weights import load_weights
 from trellic_training.pixels import to_network
 from trellic_training.recipes.codec import QuantizedRecipe, Recipe
+from trellic_training.recipes.lmbda import same_lmbda
 from trellic_training.stages.reference import measured_reference, reference_of
 from trellic_training.stages.stage import Clock, Stage
 from trellic_training.stages.trainer import make_trainer, run
@@ -111,6 +113,9 @@ def _start(module: EndToEnd, pack: PackedPhotos, out: Path, resume: Path | None)
     if facts.get("recipe") == module.recipe.model_dump(mode="json"):  # an unfinished run of it
         module.clock.go_on(facts.get("share", 0.0), facts.get("minutes", 0.0))
     model = module.model
+    before = tuple(facts.get("recipe", {}).get("lmbda", module.recipe.lmbda))
+    if trained is not None and before != module.recipe.lmbda:
+        trained = stretched(trained, partial(same_lmbda, module.recipe.lmbda, before))
     if trained is None or trained.config != model.config:
         rng = np.random.default_rng(module.recipe.seed)
         size = min(START_SIZE, max(phase.crop for phase in module.recipe.phases))

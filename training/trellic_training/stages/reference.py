@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from trellic.errors import BadParameter
 from trellic_training.losses.reference import COLUMNS, ReferenceCurve, read_reference
 from trellic_training.models.photo import PhotoModel
 from trellic_training.recipes.distortion import Mixture
+from trellic_training.recipes.lmbda import lmbda_at
 from trellic_training.stages.validation import QUALITIES, coded
 
 FILE = "reference.csv"
@@ -36,14 +38,14 @@ def reference_of(
 
 
 def measured_reference(
-    model: PhotoModel | None, lmbda: tuple[float, float] | None, crops: Tensor
+    model: PhotoModel | None, lmbda: Sequence[float] | None, crops: Tensor
 ) -> ReferenceCurve:
     """Code validation crops with the weights that a run starts from.
 
     Parameters
     ----------
     model : None where training starts from nothing
-    lmbda : the range of the recipe that the model was trained by; None if that is unknown
+    lmbda : of the recipe that the model was trained by; None if that is unknown
     crops : as of `validation_crops`
 
     Raises
@@ -57,10 +59,9 @@ def measured_reference(
             f"no {lacking} to measure what a point of each measure is worth",
             remedy="name a curve in the recipe (distortion: reference), such as photo",
         )
-    low, high = lmbda
+    weights = lmbda_at(lmbda, torch.tensor(QUALITIES)).tolist()
     points = []
-    for quality in QUALITIES:
-        weight = low * (high / low) ** ((quality - 1) / 99)
+    for quality, weight in zip(QUALITIES, weights, strict=True):
         found = {"lmbda": weight, **coded(model.eval(), crops, quality)}
         points.append(tuple(found[name] for name in COLUMNS))
     return ReferenceCurve("measured on the weights that the run starts from", tuple(points))

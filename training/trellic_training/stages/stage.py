@@ -14,6 +14,7 @@ from trellic_training.losses.eye import Distortion
 from trellic_training.optimizers.choice import make_optimizer
 from trellic_training.optimizers.clipping import clip_gradients
 from trellic_training.recipes.codec import Schedule
+from trellic_training.recipes.lmbda import lmbda_at
 from trellic_training.stages.average import RunningAverage
 
 OWN_STATE = "trellic"  # where a checkpoint has what Lightning does not know
@@ -127,6 +128,6 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
 
     def weights_of_quality(self, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Weight of the distortion, and of the sample, at each quality."""
-        low, high = self.recipe.lmbda
-        lmbda = low * (high / low) ** ((quality - 1) / 99)
-        return lmbda, (lmbda / (low * high) ** 0.5) ** self.recipe.weight_exponent
+        values = self.recipe.lmbda
+        lmbda = lmbda_at(values, quality)
+        return lmbda, (lmbda / (values[0] * values[-1]) ** 0.5) ** self.recipe.weight_exponent
