@@ -66,5 +66,5 @@ def _read_again(table: Tensor, before: Callable[[Float64], Float64]) -> None:
 def _map_input(layer: ExactConv, ratio: float, offset: float) -> None:
     """Let a layer's last input, the level, be ``ratio`` times itself plus ``offset``."""
     level = layer.weight[:, -1, 0, 0]
-    layer.bias += level * (offset * ACTIVATION_UNIT)
-    level *= ratio
+    layer.bias.add_(level * (offset * ACTIVATION_UNIT))
+    level.mul_(ratio)
