@@ -19,6 +19,8 @@ define locked
 	$(1) -m pip check
 endef
 PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
+# Workers share the cores; with several threads each they would mostly wait for one another.
+unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test lint types layers unit coverage docs rooms ptx gpu-check format bench exactness \
 	fuzz conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
