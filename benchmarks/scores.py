@@ -1,7 +1,6 @@
 """The measures of quality that a rate-distortion run can compute, each from 8-bit RGB pictures."""
 
 import importlib.util
-import io
 import math
 import re
 import shutil
@@ -21,6 +20,7 @@ from benchmarks.colorvideo import cvvdp
 from benchmarks.metrics import ms_ssim, psnr
 from benchmarks.similarity import fsim, haarpsi, vsi
 from benchmarks.sliced_wasserstein import SMALLEST, sliced_wasserstein
+from trellic.scored import ssimulacra2
 
 BUTTERAUGLI = "butteraugli_main"
 # What the name "eye" stands for: all that judges what people see.
@@ -57,13 +57,6 @@ class Score:
         return value - other if rises else other - value
 
 
-def ssimulacra2(original: Pixels, decoded: Pixels) -> float:
-    """Return SSIMULACRA2 (the package of that name): 100 is lossless, 90 cannot be told apart."""
-    from ssimulacra2 import compute_ssimulacra2
-
-    return float(compute_ssimulacra2(_bmp(original), _bmp(decoded)))
-
-
 def butteraugli(original: Pixels, decoded: Pixels) -> float:
     """Return Butteraugli's 3-norm, by libjxl's own program; 0 is lossless, 1 hard to see.
 
@@ -98,14 +91,6 @@ def flip(original: Pixels, decoded: Pixels) -> float:
     pictures = (pixels.astype(np.float32) / 255 for pixels in (original, decoded))
     _, mean, _ = evaluate(*pictures, "LDR", applyMagma=False)
     return float(mean)
-
-
-def _bmp(pixels: Pixels) -> io.BytesIO:
-    """Return an uncompressed file in memory: the package reads files only."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "BMP")
-    buffer.seek(0)
-    return buffer
 
 
 def _package(name: str, distribution: str) -> Callable[[], str | None]:

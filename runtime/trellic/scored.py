@@ -1,0 +1,173 @@
+"""Encode a picture to a score of what people see, in place of a quality or a size.
+
+Needs the package ``ssimulacra2`` (``pip install 'trellic[score]'``). Each try encodes, decodes and
+scores the picture: about three seconds a megapixel, most of it in that package.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from trellic.codec import Codec
+from trellic.constants import DEFAULT_TRELLIS, Trellis
+from trellic.errors import BadParameter, ImageTooLarge, MissingExtra, TargetUnreachable
+from trellic.images import Picture
+from trellic.pipeline.encoder import prepared
+from trellic.pipeline.results import Encoded
+
+Pixels = npt.NDArray[np.uint8]
+
+MAX_SCORED = 1 << 24  # pixels: the package takes about 520 bytes for each
+BEST_SCORE = 100.0
+SMALLEST = 8  # pixels a side that the measure needs
+WITHIN = 1.0  # points by which a score may miss
+CLOSE = 0.4  # points that end the search at once
+TRIES = 12
+LOWEST, HIGHEST = 1.0, 100.0  # qualities
+STEP = 1 / 16  # of the quality
+SLOPES = 0.1, 10.0  # points a quality that the search believes
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A stream, the SSIMULACRA 2 of what it decodes to, and how many encodes that took."""
+
+    encoded: Encoded
+    score: float
+    tries: int
+
+
+def ssimulacra2(original: Pixels, decoded: Pixels) -> float:
+    """SSIMULACRA 2 of a decoded picture: 100 is lossless, 90 can hardly be told apart.
+
+    Parameters
+    ----------
+    original, decoded : uint8 (H, W, 3) or (H, W), taken as sRGB; sides of 8 pixels at least
+
+    Raises
+    ------
+    BadParameter
+        When a side is too short.
+    ImageTooLarge
+        Above 16 megapixels: the package would take more than 8 GB.
+    MissingExtra
+        When the package is not installed.
+    """
+    height, width = original.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise BadParameter(
+            f"a score of {width}x{height} pixels", expected=f"sides of {SMALLEST} pixels at least"
+        )
+    if height * width > MAX_SCORED:
+        raise ImageTooLarge(
+            f"a score of {width}x{height} pixels",
+            expected=f"at most {MAX_SCORED >> 20} megapixels",
+            remedy="name a quality; its mean score over photos is in docs/quality.md",
+        )
+    try:
+        from ssimulacra2 import compute_ssimulacra2
+    except ImportError as error:
+        raise MissingExtra.of("ssimulacra2", "score", "a score") from error
+    return float(compute_ssimulacra2(_file(original), _file(decoded)))
+
+
+def encode_scored(
+    codec: Codec,
+    picture: Picture,
+    wanted: float,
+    *,
+    trellis: Trellis = DEFAULT_TRELLIS,
+    strip: bool = False,
+    max_memory: int | None = None,
+) -> Scored:
+    """Encode with the quality whose decoded picture has a score, within one point.
+
+    The score is that of the decoder ``quality``; alpha and metadata are left out of it.
+
+    Parameters
+    ----------
+    wanted : SSIMULACRA 2, below 100
+    trellis, strip, max_memory : as of `Codec.encode_picture`
+
+    Raises
+    ------
+    BadParameter
+        When the score is no number below 100.
+    TargetUnreachable
+        When no quality has it.
+    """
+    if not (isinstance(wanted, Real) and -1000 < wanted < BEST_SCORE):
+        raise BadParameter(f"ssimulacra2 {wanted!r}", expected="a number below 100")
+    original = prepared(picture, strip=strip)[0].pixels
+    made: dict[float, Scored] = {}
+
+    def score(quality: float) -> float:
+        encoded = codec.encode_picture(
+            picture, quality=quality, trellis=trellis, strip=strip, max_memory=max_memory
+        )
+        decoded = codec.decode_picture(encoded.data, max_pixels=original.size).pixels
+        made[quality] = Scored(encoded, ssimulacra2(original, decoded), len(made) + 1)
+        return made[quality].score
+
+    found = search(score, float(wanted))
+    best = made[found]
+    if abs(best.score - wanted) > WITHIN:
+        ends = [made[at].score if at in made else score(at) for at in (LOWEST, HIGHEST)]
+        raise TargetUnreachable(
+            f"a score of {wanted:g} cannot be met within {WITHIN:g}",
+            remedy=f"this picture has {ends[0]:.1f} at quality 1, {ends[1]:.1f} at quality 100",
+        )
+    return Scored(best.encoded, best.score, len(made))
+
+
+def search(score: Callable[[float], float], wanted: float) -> float:
+    """Return the quality, in sixteenths, whose score is nearest among those that were tried.
+
+    The first guess takes a quality for its score; the next follow a line through the two that are
+    nearest, within what is known to be too low and too high.
+
+    Parameters
+    ----------
+    score : of a quality in [1, 100]; grows with it, but for noise
+    """
+    tried: dict[float, float] = {}
+    low, high = LOWEST, HIGHEST
+    guess = _rounded(wanted)
+    while guess not in tried and len(tried) < TRIES:
+        tried[guess] = score(guess)
+        miss = wanted - tried[guess]
+        if abs(miss) <= CLOSE:
+            break
+        low, high = (guess, high) if miss > 0 else (low, guess)
+        guess = _rounded(guess + miss / _slope(tried, wanted))
+        if guess in tried or not low <= guess <= high:
+            guess = _rounded((low + high) / 2)
+    return min(tried, key=lambda at: abs(tried[at] - wanted))
+
+
+def _slope(tried: dict[float, float], wanted: float) -> float:
+    """Points a quality, by the two tries that are nearest to a score."""
+    if len(tried) == 1:
+        return 1.0
+    one, two = sorted(tried, key=lambda at: abs(tried[at] - wanted))[:2]
+    slope = (tried[two] - tried[one]) / (two - one)
+    return min(max(slope, SLOPES[0]), SLOPES[1])
+
+
+def _rounded(quality: float) -> float:
+    return min(max(round(quality / STEP) * STEP, LOWEST), HIGHEST)
+
+
+def _file(pixels: Pixels) -> io.BytesIO:
+    """Uncompressed file in memory: the package reads files alone."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "BMP")
+    buffer.seek(0)
+    return buffer
