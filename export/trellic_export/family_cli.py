@@ -6,8 +6,9 @@ It lives here and not in the training package because it ends with an export.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -20,10 +21,12 @@ from trellic_training.cli.train import call, named, packed_photos, shipped_recip
 from trellic_training.data.files import reading
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
-from trellic_training.models.decoders import start_from
+from trellic_training.models.decoders import Sizes, start_from
+from trellic_training.models.stretch import stretch_tables
 from trellic_training.models.transforms import Chain
 from trellic_training.models.weights import load_weights
 from trellic_training.recipes.decoder import DecoderRecipe, load_decoder_recipe
+from trellic_training.recipes.lmbda import same_lmbda
 from trellic_training.stages.decoder_training import train_decoder
 
 app = typer.Typer(add_completion=False, help="Train a decoder of a bundle, and add it.")
@@ -88,7 +91,7 @@ def _check(out: Path, name: str) -> None:
 def _start(
     recipe: DecoderRecipe, bundle: Bundle, weights: Path | None, labels: list[str] | None
 ) -> Chain:
-    """Return the decoder that training starts from."""
+    """Return the decoder that training starts from; each quality goes on at its ``lmbda``."""
     torch.manual_seed(recipe.seed)
     network = recipe.network.make(bundle.manifest.layout, len(labels or []))
     if weights is None and recipe.stay:
@@ -99,16 +102,25 @@ def _start(
     if weights is None:
         return network
     with reading(weights, "cannot be started from"):
-        try:
-            trained = load_weights(weights)[0].g_s
-        except BadParameter:
-            given = load_decoder(weights)
-            if given.sizes == recipe.network:
-                network.load_state_dict(given.network.state_dict())
-                return network
-            trained = given.network
-        start_from(network, trained)
+        trained, facts, sizes = _trained(weights)
+        if sizes == recipe.network:
+            network.load_state_dict(trained.state_dict())
+        else:
+            start_from(network, trained)
+        before = tuple(facts.get("recipe", {}).get("lmbda", recipe.lmbda))
+        if before != recipe.lmbda:
+            stretch_tables(network, partial(same_lmbda, recipe.lmbda, before))
     return network
+
+
+def _trained(weights: Path) -> tuple[Chain, dict[str, Any], Sizes | None]:
+    """Read a decoder, what the file says of its training, and its sizes where it says them."""
+    try:
+        model, facts = load_weights(weights)
+    except BadParameter:
+        given = load_decoder(weights)
+        return given.network, given.facts, given.sizes
+    return model.g_s, facts, None
 
 
 def main(arguments: list[str]) -> int:

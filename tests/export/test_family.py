@@ -129,6 +129,24 @@ def test_every_kind_goes_on_from_its_own_weights(name, bundle, tmp_path):
         assert torch.equal(own, value.half().float())
 
 
+def test_weights_of_another_scale_keep_what_each_lmbda_does(bundle, tmp_path):
+    settings = load_decoder_recipe(RECIPE, "fast")
+    sizes = settings.network.model_copy(update={"modulated": True})
+    settings = settings.model_copy(update={"network": sizes, "lmbda": (0.001, 0.1)})
+    kept = trained("fast", bundle, sizes.make(bundle.manifest.layout, 0))
+    kept.sizes, kept.facts = sizes, {"recipe": {"lmbda": [0.001, 10.0]}}
+    ramp = torch.arange(9.0)[:, None]
+    for name, parameter in kept.network.named_parameters():
+        if "modulation" in name:
+            parameter.data = ramp.expand_as(parameter).clone()
+    save_decoder(kept, tmp_path / "kept.pt")
+    started = family_cli._start(settings, bundle, tmp_path / "kept.pt", None)
+    tables = [value for name, value in started.named_parameters() if "modulation" in name]
+    assert tables
+    for table in tables:  # half of the old range, in logarithms
+        torch.testing.assert_close(table, (ramp / 2).expand_as(table))
+
+
 @pytest.mark.slow("each kind of decoder is exported")
 def test_every_kind_is_added_and_the_rest_stays(bundle, tmp_path):
     out = tmp_path / "new.zip"

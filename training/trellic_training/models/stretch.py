@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trellic.model.quality import LEVEL_CENTRE
 from trellic_training.models.exact import ACTIVATION_UNIT, ExactConv
@@ -40,16 +40,22 @@ def stretched(trained: PhotoModel, before: Callable[[Float64], Float64]) -> Phot
         Returns what they were, which may lie outside.
     """
     model = copy.deepcopy(trained)
-    for module in model.modules():
+    stretch_tables(model, before)
+    qualities = np.arange(QUALITY_MIN, QUALITY_MAX + 1)
+    ratio, offset = np.polyfit(qualities - LEVEL_CENTRE, before(qualities) - LEVEL_CENTRE, 1)
+    _map_input(cast(ExactConv, model.h_s[0]), float(ratio), float(offset))
+    return model
+
+
+@torch.no_grad()
+def stretch_tables(network: nn.Module, before: Callable[[Float64], Float64]) -> None:
+    """Read the gains and modulations of a network again, in place; see `stretched`."""
+    for module in network.modules():
         if isinstance(module, Gains):
             _read_again(module.log_gain, before)
         elif isinstance(module, Modulation):
             _read_again(module.scale, before)
             _read_again(module.shift, before)
-    qualities = np.arange(QUALITY_MIN, QUALITY_MAX + 1)
-    ratio, offset = np.polyfit(qualities - LEVEL_CENTRE, before(qualities) - LEVEL_CENTRE, 1)
-    _map_input(cast(ExactConv, model.h_s[0]), float(ratio), float(offset))
-    return model
 
 
 def _read_again(table: Tensor, before: Callable[[Float64], Float64]) -> None:
