@@ -18,6 +18,7 @@ from trellic_export.checkpoint import import_model, load_model
 from trellic_export.family import add_decoder
 from trellic_export.float16 import add_float16
 from trellic_export.int8 import add_int8
+from trellic_export.slim import slim
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder
 from trellic_training.models.weights import save_weights
@@ -31,7 +32,7 @@ def export_command(
         list[Path],
         typer.Argument(
             metavar="[WEIGHTS] OUT",
-            help="weights.pt of trellic train (with --int8 or --fp16 also a bundle), NAME.zip",
+            help="weights.pt of trellic train (with --int8, --fp16, --only: a bundle), NAME.zip",
         ),
     ],
     photos: Annotated[
@@ -71,6 +72,12 @@ def export_command(
         typer.Option(metavar="NAME,...", help="with --int8: only g_a or decoders of these names"),
     ] = "",
     fp16: Annotated[bool, typer.Option("--fp16", help="add graphs in float16, for GPUs")] = False,
+    only: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...", help="of a bundle: leave out all other decoders and variants"
+        ),
+    ] = "",
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="also build TensorRT engines; needs a GPU")
     ] = False,
@@ -80,6 +87,10 @@ def export_command(
     _check(weights, out, source, checkpoint, keep)
     if tensorrt:
         _check_tensorrt()
+    if only:
+        manifest = slim(Bundle(_bundle_of(weights)), only.split(","), out)
+        typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
+        return
     if weights and weights[0].suffix == ".zip" and (int8 or fp16):
         for_int8 = _packed(photos, out) if int8 else None
         _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
@@ -107,6 +118,12 @@ def export_command(
     if tensorrt:
         for name in _build_engines(out):
             typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
+
+
+def _bundle_of(paths: list[Path]) -> Path:
+    if len(paths) != 1 or paths[0].suffix != ".zip":
+        raise BadParameter("--only without a bundle", expected="BUNDLE.zip OUT.zip --only NAME,...")
+    return paths[0]
 
 
 def _kept(named: list[str]) -> dict[str, TrainedDecoder]:
