@@ -33,6 +33,7 @@ from trellic_training.models.integers import integer_networks, level_tables
 from trellic_training.models.photo import ModelConfig, PhotoModel
 
 CALIBRATION_SIDE = 512  # pixels, of the centre of each calibration photo
+MEASURES = {"ssimulacra2": "SSIMULACRA 2", "ms_ssim": "MS-SSIM", "jod": "CVVDP"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def export_bundle(
         layout=layout,
         encoder=free["g_a"],
         hyper_encoder=free["h_a"],
-        decoders={"quality": DecoderInfo(graph=free["quality"], purpose="least squared error")},
+        decoders={"quality": DecoderInfo(graph=free["quality"], purpose=_purpose(facts))},
         exact=exact,
         probes=probes,
         search={name: Search(lam=lam) for name, lam in options.lam.items()},
@@ -199,6 +200,14 @@ def centres(pack: PackedPhotos, count: int) -> Iterator[Pixels]:
 def _tools() -> dict[str, str]:
     names = ("numpy", "torch", "onnx", "onnxruntime")
     return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
+def _purpose(facts: dict[str, Any]) -> str:
+    """Say what the model was trained for, by the last stage's recipe."""
+    recipe = facts.get("finetuning", facts).get("recipe", {})
+    shares = recipe.get("distortion", {})
+    counts = [MEASURES[name] for name in MEASURES if shares.get(name)]
+    return f"what people see, by {', '.join(counts)}" if counts else "least squared error"
 
 
 def members(bundle: Bundle, without: Collection[str] = ()) -> dict[str, bytes]:

@@ -396,3 +396,10 @@ def test_checkpoints_are_read_for_evaluation(model, tmp_path):
     for a, b in zip(integer_networks(model).items(), integer_networks(again).items(), strict=True):
         for x, y in zip(a[1].layers, b[1].layers, strict=True):
             np.testing.assert_array_equal(x.weight, y.weight)
+
+
+def test_quality_is_for_what_it_was_trained_for():
+    eye = {"recipe": {"distortion": {"squared_error": 0.5, "ssimulacra2": 0.25, "jod": 0.25}}}
+    assert export._purpose(eye) == "what people see, by SSIMULACRA 2, CVVDP"
+    assert export._purpose({}) == export._purpose({"recipe": {}}) == "least squared error"
+    assert export._purpose(eye | {"finetuning": {"recipe": {}}}) == "least squared error"
