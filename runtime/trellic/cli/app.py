@@ -63,6 +63,11 @@ def encode(
     max_memory: opt.MaxMemory = None,
     limits: opt.Profiles = None,
     deadline: opt.Deadline = None,
+    recursive: opt.Recursive = False,
+    skip_existing: opt.SkipExisting = False,
+    preserve: opt.Preserve = False,
+    jobs: opt.Jobs = None,
+    dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
     """Compress pictures: one IN to the file OUT, several into the folder OUT."""
@@ -72,19 +77,24 @@ def encode(
         raise typer.BadParameter("--dither needs --trellis 0")
     from trellic.cli import encode as command
     from trellic.cli.engines import Engines
+    from trellic.cli.work import Batch
 
     target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory, dither)
     engines = Engines(device.value, precision.value)
-    bounds = opt.limits_of(limits, deadline)
-    command.run(inputs, output, target, model, engines, max_pixels, bounds, json)
+    bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))
+    batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
+    command.run(inputs, output, target, model, engines, bounds, batch, json)
 
 
 @app.command()
 def decode(
     context: typer.Context,
     paths: opt.Paths,
-    decoder: opt.Decoder = DEFAULT_DECODER,
+    decoder: opt.Decoder = None,
     region: opt.Region = None,
+    size: opt.Size = None,
+    scale: opt.Scale = None,
+    form: opt.Format = None,
     best_effort: Annotated[
         bool,
         typer.Option("--best-effort", help="Of a damaged file, decode what is whole."),
@@ -95,28 +105,39 @@ def decode(
     max_memory: opt.MaxMemory = None,
     limits: opt.Profiles = None,
     deadline: opt.Deadline = None,
+    recursive: opt.Recursive = False,
+    skip_existing: opt.SkipExisting = False,
+    preserve: opt.Preserve = False,
+    jobs: opt.Jobs = None,
+    dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
     """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG.
 
     With a decoder that gives labels, print those of every IN.
     """
+    if size is not None and scale is not None:
+        raise typer.BadParameter("give only one of --size and --scale")
     from trellic.cli import decode, labels
-    from trellic.cli.decoders import expect
+    from trellic.cli.decoders import Installed
     from trellic.cli.engines import Engines
+    from trellic.cli.work import Batch
 
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
-    expected, bounds = expect(decoder), opt.limits_of(limits, deadline)
+    result = decode.Result(Installed(), form, opt.fit_of(size, scale))
+    expected = result.installed.expect(decoder or DEFAULT_DECODER)
+    bounds = opt.limits_of(limits, deadline)
     if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
         context.fail(f"Decoder {decoder!r} gives labels: there is no OUT, leave out {paths[-1]!r}.")
     if expected.labels:
-        labels.run(paths, setting, device.value, bounds, json)
+        labels.run(paths, setting, result, device.value, bounds, json)
     elif len(paths) < 2:
         hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
         context.fail(f"Missing argument 'OUT'.{hint}")
     else:
         engines = Engines(device.value, precision.value)
-        decode.run(paths[:-1], paths[-1], setting, engines, bounds, json, expected)
+        batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
+        decode.run(paths[:-1], paths[-1], setting, result, engines, bounds, batch, json)
 
 
 @app.command()
@@ -161,7 +182,7 @@ def bench(
     ] = None,
     quality: opt.Quality = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
-    decoder: opt.Decoder = DEFAULT_DECODER,
+    decoder: opt.Decoder = None,
     model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
@@ -173,7 +194,10 @@ def bench(
     from trellic.cli.engines import Engines
 
     setting = command.Setting(
-        DEFAULT_QUALITY if quality is None else quality, trellis, decoder, repeat
+        DEFAULT_QUALITY if quality is None else quality,
+        trellis,
+        decoder or DEFAULT_DECODER,
+        repeat,
     )
     command.run(inputs or [], setting, model, Engines(device.value, precision.value), json)
 
@@ -189,7 +213,7 @@ def compare(
     ] = None,
     quality: opt.Quality = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
-    decoder: opt.Decoder = DEFAULT_DECODER,
+    decoder: opt.Decoder = None,
     model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     max_pixels: opt.MaxPixels = MAX_PIXELS,
@@ -198,7 +222,10 @@ def compare(
     from trellic.cli import compare as command
 
     setting = command.Setting(
-        DEFAULT_QUALITY if quality is None else quality, trellis, decoder, max_pixels
+        DEFAULT_QUALITY if quality is None else quality,
+        trellis,
+        decoder or DEFAULT_DECODER,
+        max_pixels,
     )
     command.run(photo, out, setting, model, device.value)
 

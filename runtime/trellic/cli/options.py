@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from trellic.constants import DEFAULT_QUALITY, MAX_SEED, TRELLIS_STATES
+from trellic.constants import DEFAULT_DECODER, DEFAULT_QUALITY, MAX_SEED, TRELLIS_STATES
 from trellic.errors import BadParameter
 from trellic.model.choice import parse
 from trellic.support.bounds import PROFILES, Limits
@@ -84,21 +84,60 @@ def _trellis(value: int) -> int:
     return value
 
 
-def _decoder(value: str) -> str:
+def _decoder(value: str | None) -> str | None:
     try:
-        parse(value)
+        if value is not None:
+            parse(value)
     except BadParameter as error:
         raise typer.BadParameter(str(error)) from error
     return value
 
 
+def _format(value: str | None) -> str | None:
+    """Return the suffix of a format."""
+    if value is None:
+        return None
+    from trellic.images.saving import suffixes
+
+    suffix = "." + value.lower().removeprefix(".")
+    if suffix not in suffixes():
+        known = ", ".join(suffix[1:] for suffix in suffixes())
+        raise typer.BadParameter(f"{value!r} is not one of {known}")
+    return suffix
+
+
+class Sides(NamedTuple):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+def _sides(text: str) -> Sides:
+    numbers = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text, re.ASCII)
+    if numbers is None or not (int(numbers[1]) and int(numbers[2])):
+        raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 640x480")
+    return Sides(*map(int, numbers.groups()))
+
+
+def _scale(value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 1:
+        raise typer.BadParameter(f"{value} is not over 0 and at most 1")
+    return value
+
+
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="IN", show_default=False, help="Files to read.")
+    list[str],
+    typer.Argument(
+        metavar="IN", show_default=False, help="Files to read, folders with -r, - for a pipe."
+    ),
 ]
 Output = Annotated[
     str,
     typer.Argument(
-        metavar="OUT", show_default=False, help="A file; of several IN, a folder, made if needed."
+        metavar="OUT",
+        show_default=False,
+        help="A file; of several IN, a folder, made if needed. - is a pipe.",
     ),
 ]
 Paths = Annotated[
@@ -106,8 +145,8 @@ Paths = Annotated[
     typer.Argument(
         metavar="IN... OUT",
         show_default=False,
-        help="Files to read, and a file; of several IN, a folder, made if needed. Of a decoder "
-        "that gives labels there is no OUT.",
+        help="Files to read (folders with -r, - for a pipe), and a file; of several IN, a folder, "
+        "made if needed. Of a decoder that gives labels there is no OUT.",
     ),
 ]
 Quality = Annotated[
@@ -129,6 +168,7 @@ MaxBytes = Annotated[
 ]
 if TYPE_CHECKING:
     from trellic.constants import Trellis as _States
+    from trellic.images.fit import Fit
 else:
     _States = int  # typer reads a number; `_trellis` checks it
 Trellis = Annotated[
@@ -155,11 +195,12 @@ PrecisionOption = Annotated[
     typer.Option(help="bf16 (needs OpenVINO) and int8 are faster on CPUs that have it."),
 ]
 Decoder = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME[:0..1]",
         callback=_decoder,
-        help="Decoder; NAME:x mixes x of it with 1-x of its base.",
+        help=f"Decoder (default {DEFAULT_DECODER}; of a small --size or --scale the cheapest that "
+        "serves); NAME:x mixes x of it with 1-x of its base.",
     ),
 ]
 MaxPixels = Annotated[
@@ -189,6 +230,56 @@ Region = Annotated[
         metavar="X,Y,W,H", parser=_box, help="Decode only this part, in pixels from the upper left."
     ),
 ]
+Recursive = Annotated[
+    bool,
+    typer.Option(
+        "-r", "--recursive", help="Go through folders; OUT is a folder that mirrors their trees."
+    ),
+]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out files whose result is there already.")
+]
+Preserve = Annotated[
+    bool, typer.Option("--preserve", help="Give results the modification times of their sources.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be written, and where.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "-j",
+        "--jobs",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Files at once (default: one a core, or one alone under a limit of memory).",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="png|jpg|webp|tif|avif|...",
+        callback=_format,
+        help="Format of the pictures (default: what OUT ends with; PNG in folders and pipes).",
+    ),
+]
+Size = Annotated[
+    Sides | None,
+    typer.Option(
+        "--size",
+        metavar="WxH",
+        parser=_sides,
+        help="Make pictures fit into W x H pixels: in proportion, and never larger than they are.",
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        "--scale", metavar="0..1", callback=_scale, help="Multiply width and height with this."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")]
 
 
@@ -196,3 +287,12 @@ def limits_of(profile: Profile | None, deadline: float | None) -> Limits:
     """Return the limits that options name; a deadline takes the place of the profile's."""
     chosen = Limits() if profile is None else PROFILES[profile.value]
     return chosen if deadline is None else replace(chosen, deadline=deadline)
+
+
+def fit_of(size: Sides | None, scale: float | None) -> Fit | None:
+    """Return the size that options ask for."""
+    if size is None and scale is None:
+        return None
+    from trellic.images.fit import Fit
+
+    return Fit(size, scale)
