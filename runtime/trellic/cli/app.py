@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from trellic.cli import options as opt
+from trellic.cli.topics import epilog
 from trellic.constants import (
     DEFAULT_DECODER,
     DEFAULT_MODEL,
@@ -18,11 +20,27 @@ from trellic.constants import (
 app = typer.Typer(
     help="Learned image codec: pictures to small .tlc files and back.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="List the installed models, or add one.")
+
+
+class _NamesOrCommand(typer.core.TyperGroup):
+    """``models NAME...`` is ``models show NAME...``."""
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        first = next((word for word in arguments if not word.startswith("-")), None)
+        if first is not None and first not in self.commands:
+            arguments = ["show", *arguments]
+        return super().parse_args(context, arguments)
+
+
+models_app = typer.Typer(
+    cls=_NamesOrCommand,
+    help="List the installed models, some of them by name, or add one.",
+    epilog=epilog("models"),
+    subcommand_metavar="[NAME]... | add PATH",
+)
 app.add_typer(models_app, name="models")
 
 
@@ -44,7 +62,7 @@ def _root(
     """Run before every command."""
 
 
-@app.command()
+@app.command(epilog=epilog("encode"))
 def encode(
     inputs: opt.Inputs,
     output: opt.Output,
@@ -86,7 +104,7 @@ def encode(
     command.run(inputs, output, target, model, engines, bounds, batch, json)
 
 
-@app.command()
+@app.command(epilog=epilog("decode"))
 def decode(
     context: typer.Context,
     paths: opt.Paths,
@@ -140,24 +158,33 @@ def decode(
         decode.run(paths[:-1], paths[-1], setting, result, engines, bounds, batch, json)
 
 
-@app.command()
+@app.command(epilog=epilog("info"))
 def info(
-    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", show_default=False)],
     json: opt.Json = False,
 ) -> None:
-    """Show what a .tlc file holds, after checking that it is whole; needs no model."""
+    """Show what .tlc files hold, after checking that they are whole; needs no model."""
     from trellic.cli import info as command
 
-    command.run(file, json)
+    command.run(files, json)
 
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context, json: opt.Json = False) -> None:
     """List the installed models: decoders, MACs a pixel, size, licence, ids."""
     if context.invoked_subcommand is None:
-        from trellic.cli import models as command
+        models_show([], json)
 
-        command.run(json)
+
+@models_app.command("show", hidden=True)
+def models_show(
+    names: Annotated[list[str], typer.Argument(metavar="NAME|PATH...", show_default=False)],
+    json: opt.Json = False,
+) -> None:
+    """List some models: installed ones by name, or bundles."""
+    from trellic.cli import models as command
+
+    command.run(names, json)
 
 
 @models_app.command("add")
@@ -174,7 +201,7 @@ def models_add(
     command.add(path, replace)
 
 
-@app.command()
+@app.command(epilog=epilog("bench"))
 def bench(
     inputs: Annotated[
         list[str] | None,
@@ -202,7 +229,7 @@ def bench(
     command.run(inputs or [], setting, model, Engines(device.value, precision.value), json)
 
 
-@app.command()
+@app.command(epilog=epilog("compare"))
 def compare(
     photo: Annotated[
         str, typer.Argument(metavar="PHOTO", show_default=False, help="The picture to show.")
@@ -228,6 +255,19 @@ def compare(
         max_pixels,
     )
     command.run(photo, out, setting, model, device.value)
+
+
+@app.command("help", epilog=epilog("help"))
+def manual(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[TOPIC|COMMAND]", show_default=False)
+    ] = None,
+) -> None:
+    """Explain a topic, such as quality, or a command."""
+    from trellic.cli import manual
+
+    manual.run(context, name)
 
 
 _PASS_ON = {

@@ -15,6 +15,8 @@ from trellic.errors import BadParameter
 from trellic.model.choice import parse
 from trellic.support.bounds import PROFILES, Limits
 
+FILES, LIMITS = "Many files", "Limits"  # panels of --help
+
 
 class Device(enum.StrEnum):
     """Where engines run."""
@@ -106,6 +108,20 @@ def _format(value: str | None) -> str | None:
     return suffix
 
 
+def _models() -> list[str]:
+    """Names that a shell may complete."""
+    from trellic.model import bundle
+
+    return [manifest.name for _, manifest in bundle.installed()]
+
+
+def _decoders() -> list[str]:
+    """Names that a shell may complete."""
+    from trellic.model import bundle
+
+    return sorted({name for _, manifest in bundle.installed() for name in manifest.decoders})
+
+
 class Sides(NamedTuple):
     """Width and height in pixels."""
 
@@ -188,7 +204,10 @@ Dither = Annotated[
         help="Round with a noise that the decoder takes off again; with --trellis 0.",
     ),
 ]
-Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="Installed model, or a bundle.")]
+Model = Annotated[
+    str,
+    typer.Option(metavar="NAME|PATH", autocompletion=_models, help="Installed model, or a bundle."),
+]
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 PrecisionOption = Annotated[
     Precision,
@@ -198,30 +217,45 @@ Decoder = Annotated[
     str | None,
     typer.Option(
         metavar="NAME[:0..1]",
+        autocompletion=_decoders,
         callback=_decoder,
         help=f"Decoder (default {DEFAULT_DECODER}; of a small --size or --scale the cheapest that "
         "serves); NAME:x mixes x of it with 1-x of its base.",
     ),
 ]
 MaxPixels = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Refuse larger pictures before decoding them.")
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Refuse larger pictures before decoding them.",
+        rich_help_panel=LIMITS,
+    ),
 ]
 MaxMemory = Annotated[
     int | None,
     typer.Option(
-        metavar="SIZE", parser=_size, help="Stay within this much memory (2G, 800M), or refuse."
+        metavar="SIZE",
+        parser=_size,
+        help="Stay within this much memory (2G, 800M), or refuse.",
+        rich_help_panel=LIMITS,
     ),
 ]
 Profiles = Annotated[
     Profile | None,
     typer.Option(
-        "--limits", help="For files of strangers: at most 2^25 pixels, 2 GB, 60 s a picture."
+        "--limits",
+        help="For files of strangers: at most 2^25 pixels, 2 GB, 60 s a picture.",
+        rich_help_panel=LIMITS,
     ),
 ]
 Deadline = Annotated[
     float | None,
     typer.Option(
-        metavar="S", callback=_positive, help="Seconds that a picture may take, once all is loaded."
+        metavar="S",
+        callback=_positive,
+        help="Seconds that a picture may take, once all is loaded.",
+        rich_help_panel=LIMITS,
     ),
 ]
 Region = Annotated[
@@ -233,17 +267,33 @@ Region = Annotated[
 Recursive = Annotated[
     bool,
     typer.Option(
-        "-r", "--recursive", help="Go through folders; OUT is a folder that mirrors their trees."
+        "-r",
+        "--recursive",
+        help="Go through folders; OUT is a folder that mirrors their trees.",
+        rich_help_panel=FILES,
     ),
 ]
 SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave out files whose result is there already.")
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Leave out files whose result is there already.",
+        rich_help_panel=FILES,
+    ),
 ]
 Preserve = Annotated[
-    bool, typer.Option("--preserve", help="Give results the modification times of their sources.")
+    bool,
+    typer.Option(
+        "--preserve",
+        help="Give results the modification times of their sources.",
+        rich_help_panel=FILES,
+    ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what would be written, and where.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Only say what would be written, and where.", rich_help_panel=FILES
+    ),
 ]
 Jobs = Annotated[
     int | None,
@@ -254,6 +304,7 @@ Jobs = Annotated[
         min=1,
         max=1024,
         help="Files at once (default: one a core, or one alone under a limit of memory).",
+        rich_help_panel=FILES,
     ),
 ]
 Format = Annotated[
