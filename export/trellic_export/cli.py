@@ -1,95 +1,121 @@
-"""``trellic export``: what the command line of the runtime hands over to."""
+"""``trellic export``: what the command line of the runtime hands over to.
+
+What the extra brings is imported when an export begins, so that ``--help`` works without it.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
+from trellic.cli.extras import needs
+from trellic.cli.topics import epilog
 from trellic.errors import BadParameter, MissingExtra
-from trellic.model.bundle import Bundle
 from trellic.model.decoders import NAME_PATTERN
-from trellic_export.bundle import Options, export_bundle
-from trellic_export.checkpoint import import_model, load_model
-from trellic_export.family import add_decoder
-from trellic_export.float16 import add_float16
-from trellic_export.int8 import add_int8
-from trellic_export.slim import slim
-from trellic_training.data.photos import PackedPhotos, pack
-from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder
-from trellic_training.models.weights import save_weights
 
-app = typer.Typer(add_completion=False, help="Turn trained weights into a bundle.")
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from trellic_training.data.photos import PackedPhotos
+    from trellic_training.models.decoder_weights import TrainedDecoder
+
+app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(
+    epilog=f"{epilog('export')}\n\n{needs('export', 'onnx')}",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def export_command(
     paths: Annotated[
         list[Path],
         typer.Argument(
             metavar="[WEIGHTS] OUT",
-            help="weights.pt of trellic train (with --int8, --fp16, --only: a bundle), NAME.zip",
+            help="weights.pt of trellic train (with --int8, --fp16, --only a bundle), NAME.zip.",
         ),
     ],
     photos: Annotated[
-        Path | None, typer.Option(help="photos to calibrate on, or packed photos")
+        Path | None, typer.Option(metavar="DIR", help="Photos to calibrate on, or packed photos.")
     ] = None,
     source: Annotated[
-        str, typer.Option("--from", help="compressai:ARCHITECTURE, in place of WEIGHTS")
+        str,
+        typer.Option("--from", metavar="compressai:NAME", help="A zoo model, in place of WEIGHTS."),
     ] = "",
-    checkpoint: Annotated[Path | None, typer.Option(help="with --from: its weights")] = None,
-    keep: Annotated[
-        Path | None, typer.Option(help="with --from: write the imported model here, as WEIGHTS")
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --from: its weights.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="how many of them to use")] = 64,
-    description: Annotated[str, typer.Option(help="one sentence for the manifest")] = "",
-    licence: Annotated[str, typer.Option(help="of the weights")] = "Apache-2.0",
-    skip_index: Annotated[int, typer.Option(min=0, help="smaller scales are not coded")] = 4,
-    trellis_step: Annotated[int, typer.Option(min=1, max=255, help="in 1/32 step")] = 21,
-    lam_scalar: Annotated[int, typer.Option(min=0, max=4096, help="cost of 1/64 bit, RDOQ")] = 20,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --from: write the imported model here."),
+    ] = None,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many photos to use.")] = 64,
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="One sentence for trellic models.")
+    ] = "",
+    licence: Annotated[
+        str, typer.Option(metavar="SPDX", help="Licence of the weights.")
+    ] = "Apache-2.0",
+    skip_index: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Smaller scales are not coded.")
+    ] = 4,
+    trellis_step: Annotated[
+        int, typer.Option(metavar="N", min=1, max=255, help="Step of the trellis, in 1/32.")
+    ] = 21,
+    lam_scalar: Annotated[
+        int, typer.Option(metavar="N", min=0, max=4096, help="Cost of 1/64 bit, RDOQ.")
+    ] = 20,
     lam_trellis: Annotated[
-        int, typer.Option(min=0, max=4096, help="cost of 1/64 bit, trellis")
+        int, typer.Option(metavar="N", min=0, max=4096, help="Cost of 1/64 bit, trellis.")
     ] = 24,
     fit_lam_scalar: Annotated[
-        int, typer.Option(min=0, max=4096, help="while tables are fitted, RDOQ")
+        int,
+        typer.Option(metavar="N", min=0, max=4096, help="The same while tables are fitted, RDOQ."),
     ] = 40,
     fit_lam_trellis: Annotated[
-        int, typer.Option(min=0, max=4096, help="while tables are fitted, trellis")
+        int,
+        typer.Option(
+            metavar="N", min=0, max=4096, help="The same while tables are fitted, trellis."
+        ),
     ] = 48,
     decoder: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=WEIGHTS of a decoder trained for this encoder; may be repeated"),
+        typer.Option(
+            metavar="NAME=FILE", help="A decoder trained for this encoder; may be repeated."
+        ),
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="add graphs with layers in 8 bits, for CPUs")
+        bool, typer.Option("--int8", help="Add graphs with layers in 8 bits, for CPUs.")
     ] = False,
     int8_graphs: Annotated[
         str,
-        typer.Option(metavar="NAME,...", help="with --int8: only g_a or decoders of these names"),
+        typer.Option(metavar="NAME,...", help="With --int8: only g_a or decoders of these names."),
     ] = "",
-    fp16: Annotated[bool, typer.Option("--fp16", help="add graphs in float16, for GPUs")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Add graphs in float16, for GPUs.")] = False,
     only: Annotated[
         str,
         typer.Option(
-            metavar="NAME,...", help="of a bundle: leave out all other decoders and variants"
+            metavar="NAME,...", help="Of a bundle: leave out all other decoders and variants."
         ),
     ] = "",
     tensorrt: Annotated[
-        bool, typer.Option("--tensorrt", help="also build TensorRT engines; needs a GPU")
+        bool, typer.Option("--tensorrt", help="Also build TensorRT engines; needs a GPU.")
     ] = False,
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
+    from trellic_export.bundle import Options, export_bundle
+    from trellic_export.checkpoint import import_model, load_model
+    from trellic_training.models.weights import save_weights
+
     *weights, out = paths
     _check(weights, out, source, checkpoint, keep)
     if tensorrt:
         _check_tensorrt()
     if only:
-        manifest = slim(Bundle(_bundle_of(weights)), only.split(","), out)
-        typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
+        _slim(weights, only.split(","), out)
         return
     if weights and weights[0].suffix == ".zip" and (int8 or fp16):
         for_int8 = _packed(photos, out) if int8 else None
@@ -120,14 +146,21 @@ def export_command(
             typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
 
 
-def _bundle_of(paths: list[Path]) -> Path:
+def _slim(paths: list[Path], names: list[str], out: Path) -> None:
+    """Write a bundle with some of its decoders."""
+    from trellic.model.bundle import Bundle
+    from trellic_export.slim import slim
+
     if len(paths) != 1 or paths[0].suffix != ".zip":
         raise BadParameter("--only without a bundle", expected="BUNDLE.zip OUT.zip --only NAME,...")
-    return paths[0]
+    manifest = slim(Bundle(paths[0]), names, out)
+    typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
 
 
 def _kept(named: list[str]) -> dict[str, TrainedDecoder]:
     """Read decoders, before minutes are spent on the export."""
+    from trellic_training.models.decoder_weights import load_decoder
+
     found = {}
     for text in named:
         name, equals, path = text.partition("=")
@@ -138,6 +171,9 @@ def _kept(named: list[str]) -> dict[str, TrainedDecoder]:
 
 
 def _add_decoders(out: Path, decoders: dict[str, TrainedDecoder]) -> None:
+    from trellic.model.bundle import Bundle
+    from trellic_export.family import add_decoder
+
     for name, decoder in decoders.items():
         add_decoder(Bundle(out), name, decoder, out)
 
@@ -146,6 +182,10 @@ def _add_variants(
     bundle: Path, out: Path, packed: PackedPhotos | None, count: int, graphs: str, *, fp16: bool
 ) -> None:
     """Add graphs in 8 bits, if there are photos for them, and in float16."""
+    from trellic.model.bundle import Bundle
+    from trellic_export.float16 import add_float16
+    from trellic_export.int8 import add_int8
+
     if packed:
         names = [name for name in graphs.split(",") if name]
         made = add_int8(Bundle(bundle), packed, out, photos=count, names=names)
@@ -172,12 +212,15 @@ def _build_engines(out: Path) -> list[str]:
     """Build the engines of the encoder and of each decoder."""
     from trellic.gpu.device import Device
     from trellic.gpu.tensorrt import build_all
+    from trellic.model.bundle import Bundle
 
     with _progress("Building TensorRT engines"):
         return build_all(Bundle(out), Device())
 
 
 def _progress(what: str) -> Progress:
+    from rich.progress import Progress
+
     progress = Progress(transient=True)
     progress.add_task(what, total=None)
     return progress
@@ -202,6 +245,8 @@ def _check(
 
 def _packed(photos: Path | None, out: Path) -> PackedPhotos:
     """Pack a folder of photos beside the bundle, unless it is packed already."""
+    from trellic_training.data.photos import PackedPhotos, pack
+
     if photos is None:
         raise typer.BadParameter("--photos is missing: a folder of photos to calibrate on")
     if not (photos / "photos.json").is_file():

@@ -1,6 +1,7 @@
 """``trellic finetune --add-decoder``: what the command line of the runtime hands over to.
 
-It lives here and not in the training package because it ends with an export.
+It lives here and not in the training package because it ends with an export. What the extra
+brings is imported when a run begins, so that ``--help`` works without it.
 """
 
 from __future__ import annotations
@@ -8,53 +9,70 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
+from trellic.cli.extras import needs
+from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
-from trellic.model.bundle import Bundle, find
 from trellic.model.decoders import NAME_PATTERN
-from trellic_export import family
-from trellic_training.cli.train import call, named, packed_photos, shipped_recipe
-from trellic_training.data.files import reading
-from trellic_training.data.photos import PackedPhotos
-from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
-from trellic_training.models.decoders import Sizes, start_from
-from trellic_training.models.stretch import stretch_tables
-from trellic_training.models.transforms import Chain
-from trellic_training.models.weights import load_weights
-from trellic_training.recipes.decoder import DecoderRecipe, load_decoder_recipe
-from trellic_training.recipes.lmbda import same_lmbda
-from trellic_training.stages.decoder_training import train_decoder
+from trellic_training.cli import train as shared
 
-app = typer.Typer(add_completion=False, help="Train a decoder of a bundle, and add it.")
+if TYPE_CHECKING:
+    from trellic.model.bundle import Bundle
+    from trellic_training.models.decoders import Sizes
+    from trellic_training.models.transforms import Chain
+    from trellic_training.recipes.decoder import DecoderRecipe
+
+app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(
+    epilog=f"{epilog('add-decoder')}\n\n{needs('export', 'onnx')}",
+    context_settings={"help_option_names": shared.HELP},
+)
 def add_decoder_command(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of a shipped one")],
-    add_decoder: Annotated[str, typer.Option(help="which of the recipe's decoders")],
-    bundle: Annotated[str, typer.Option(help="bundle to add it to, or the name of a model")],
-    photos: Annotated[Path, typer.Option(help="folder of photos, or of packed photos")],
-    out: Annotated[Path, typer.Option(help="bundle to write; weights and logs go beside it")],
+    recipe: shared.DecoderRecipe,
+    add_decoder: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Which of the recipe's decoders.", show_default=False),
+    ],
+    bundle: Annotated[
+        str,
+        typer.Option(metavar="NAME|PATH", help="Model or bundle to add it to.", show_default=False),
+    ],
+    photos: shared.Photos,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="NAME.zip",
+            help="Bundle to write; weights and logs go beside it.",
+            show_default=False,
+        ),
+    ],
     weights: Annotated[
-        Path | None, typer.Option(help="start from its g_s (photo.pt), or from a decoder's .pt")
+        Path | None,
+        typer.Option(metavar="FILE", help="Start from its g_s (photo.pt), or a decoder's .pt."),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.01, help="time budget")] = 60,
-    resume: Annotated[Path | None, typer.Option(help="checkpoint (.ckpt) to go on from")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
+    minutes: shared.Minutes = 60,
+    resume: shared.Resume = None,
+    threads: shared.Threads = 0,
 ) -> None:
     """Train a decoder on a bundle's own latents; write the bundle with it, and its weights."""
+    from trellic.model.bundle import Bundle, find
+    from trellic_export import family
+    from trellic_training.data.photos import PackedPhotos
+    from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
+    from trellic_training.recipes.decoder import load_decoder_recipe
+    from trellic_training.stages.decoder_training import train_decoder
+
     _check(out, add_decoder)
-    settings = load_decoder_recipe(shipped_recipe(recipe), add_decoder)
+    settings = load_decoder_recipe(shared.shipped_recipe(recipe), add_decoder)
     opened = Bundle(find(bundle))
-    if threads:
-        torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
+    shared.use_threads(threads)
     folder = out.with_name(f"{out.stem}-{add_decoder}")
-    packed = packed_photos(photos, folder, settings.least_crop)
+    packed = shared.packed_photos(photos, folder, settings.least_crop)
     labels = PackedPhotos(packed).labels if settings.labels else None
     network = _start(settings, opened, weights, labels)
     network, steps = train_decoder(
@@ -62,7 +80,7 @@ def add_decoder_command(
     )
     facts = {"recipe": settings.model_dump(mode="json"), "steps": steps, "minutes": minutes}
     if weights is not None:
-        facts["started_from"] = named(weights)
+        facts["started_from"] = shared.named(weights)
     trained = TrainedDecoder(
         sizes=settings.network,
         network=network,
@@ -92,6 +110,13 @@ def _start(
     recipe: DecoderRecipe, bundle: Bundle, weights: Path | None, labels: list[str] | None
 ) -> Chain:
     """Return the decoder that training starts from; each quality goes on at its ``lmbda``."""
+    import torch
+
+    from trellic_training.data.files import reading
+    from trellic_training.models.decoders import start_from
+    from trellic_training.models.stretch import stretch_tables
+    from trellic_training.recipes.lmbda import same_lmbda
+
     torch.manual_seed(recipe.seed)
     network = recipe.network.make(bundle.manifest.layout, len(labels or []))
     if weights is None and recipe.stay:
@@ -115,6 +140,9 @@ def _start(
 
 def _trained(weights: Path) -> tuple[Chain, dict[str, Any], Sizes | None]:
     """Read a decoder, what the file says of its training, and its sizes where it says them."""
+    from trellic_training.models.decoder_weights import load_decoder
+    from trellic_training.models.weights import load_weights
+
     try:
         model, facts = load_weights(weights)
     except BadParameter:
@@ -125,4 +153,4 @@ def _trained(weights: Path) -> tuple[Chain, dict[str, Any], Sizes | None]:
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic finetune --add-decoder`` does."""
-    return call(app, arguments, "trellic finetune")
+    return shared.call(app, arguments, "trellic finetune")

@@ -100,9 +100,11 @@ class MissingExtra(TrellicError, ImportError):
     @classmethod
     def of(cls, package: str, extra: str, purpose: str) -> MissingExtra:
         """Make the usual error: ``purpose`` needs ``package`` from the extra ``extra``."""
+        from trellic.support.installed import install_command
+
         return cls(
             f"{purpose} needs the package {package!r}, which is not installed",
-            remedy=f"install it with: pip install 'trellic[{extra}]'",
+            remedy=f"install it with: {install_command(extra)}",
         )
 
 

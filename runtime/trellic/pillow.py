@@ -36,7 +36,7 @@ from trellic.errors import StreamError, TrellicError
 from trellic.images.exif import PREFIX, dpi_of
 from trellic.images.picture import warn
 from trellic.model import bundle
-from trellic.model.choice import choose
+from trellic.model.choice import cheapest, choose
 from trellic.pipeline.region import to_rectangle
 
 if TYPE_CHECKING:
@@ -96,6 +96,33 @@ class TlcImageFile(ImageFile.ImageFile):
             header = bitstream.read_header(self._data)
             part = to_rectangle(None, header.width, header.height).coarser(self._scale(name))
             self._size = part.shape[::-1]
+
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Take the cheapest decoder whose picture is at least so large, as `thumbnail` asks for.
+
+        Parameters
+        ----------
+        mode : is ignored: a stream has one mode
+        size : width and height in pixels
+
+        Returns
+        -------
+        mode, and the box of the picture in pixels of the new size; None where nothing changed
+        """
+        if not self._data or size is None or self._decoder != DEFAULT_DECODER:
+            return None
+        reduction = min(self.width / max(size[0], 1), self.height / max(size[1], 1))
+        try:
+            manifest = bundle.read_manifest(bundle.find_stream(self._stream_id))
+        except TrellicError:
+            return None  # loading says what is wrong
+        name = cheapest(manifest.decoders, reduction)
+        if name is None:
+            return None
+        self.decoder = name
+        return self.mode, (0, 0, float(self.width), float(self.height))
 
     def _scale(self, name: str) -> int:
         try:

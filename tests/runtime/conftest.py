@@ -82,7 +82,7 @@ def fake_codec(monkeypatch):
 
     loaded = []
 
-    def load(model, device, precision="fp32"):
+    def load(model, device, precision="fp32", threads=0):
         loaded.append(FakeCodec(model, device))
         return loaded[-1]
 

@@ -222,7 +222,9 @@ def test_nothing_is_made_where_nothing_succeeds(tmp_path, fake_codec, trellic):
     (tmp_path / "b.png").mkdir()
     result = trellic("encode", tmp_path / "a.png", tmp_path / "b.png", tmp_path / "out")
     assert result.code == 1
-    assert result.err.splitlines()[1] == f"error: {tmp_path}/b.png: is a folder, expected a file"
+    assert result.err.splitlines()[1] == (
+        f"error: {tmp_path}/b.png: a folder; expected a file; -r goes through folders"
+    )
     assert not (tmp_path / "out").exists()
     assert not fake_codec
 

@@ -159,8 +159,8 @@ def test_errors_of_extras_have_one_line(trellic, package, error):
 @pytest.mark.parametrize(
     ("command", "module", "extra"),
     [
-        ("train", "trellic_training.cli.train", "trellic[training]"),
-        ("export", "trellic_export.cli", "trellic[export]"),
+        ("train", "trellic_training.cli.train", "[training]"),
+        ("export", "trellic_export.cli", "[export]"),
     ],
 )
 def test_a_missing_extra_is_named(trellic, monkeypatch, command, module, extra):
@@ -170,7 +170,7 @@ def test_a_missing_extra_is_named(trellic, monkeypatch, command, module, extra):
     monkeypatch.setattr("trellic.cli.extras.importlib.import_module", missing)
     result = trellic(command, "photo.yaml")
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
-    for part in ("error: ", f"trellic {command}", "'torch'", f"pip install '{extra}'"):
+    for part in ("error: ", f"trellic {command}", "'torch'", "pip install ", f"{extra}'"):
         assert part in result.err
 
 

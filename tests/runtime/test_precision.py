@@ -127,7 +127,7 @@ def test_auto_takes_bf16_where_the_processor_has_it(with_int8, monkeypatch, tmp_
 
 
 def test_bf16_without_openvino(tiny_path, without_bf16):
-    with pytest.raises(MissingExtra, match=r"trellic\[openvino\]"):
+    with pytest.raises(MissingExtra, match=r"\[openvino\]"):
         choose("bf16", Bundle(tiny_path), "cpu")
 
 

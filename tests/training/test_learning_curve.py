@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from trellic_training.cli.train import load_recipe, shipped_recipe
+from trellic_training.cli.train import shipped_recipe
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.photo import ModelConfig, PhotoModel
+from trellic_training.recipes.codec import load_recipe
 from trellic_training.stages import learning_curve, validation
 from trellic_training.stages.end_to_end import train
 from trellic_training.stages.learning_curve import LearningCurve

@@ -23,7 +23,7 @@ from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import average_of, load_weights, save_weights
 from trellic_training.optimizers.clipping import clip_gradients
 from trellic_training.pixels import to_network
-from trellic_training.recipes.codec import Phase
+from trellic_training.recipes.codec import Phase, load_recipe
 from trellic_training.stages import end_to_end
 from trellic_training.stages.average import RunningAverage
 from trellic_training.stages.end_to_end import (
@@ -94,7 +94,7 @@ def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
     assert facts["share"] == 1
     assert (out / "photos" / "photos.json").is_file()
     # weights alone are another start
-    recipe = cli.load_recipe(cli.shipped_recipe(cli.Path("tiny")))
+    recipe = load_recipe(cli.shipped_recipe(cli.Path("tiny")))
     module = EndToEnd(recipe, Clock(1))
     assert end_to_end._start(module, PackedPhotos(out / "photos"), out, out / "weights.pt") is None
     for a, b in zip(module.model.parameters(), model.parameters(), strict=True):

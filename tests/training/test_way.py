@@ -23,8 +23,8 @@ from trellic_training.cli import train as cli
 from trellic_training.models.weights import load_weights, save_weights
 from trellic_training.stages import progress
 from trellic_training.stages.end_to_end import train
+from trellic_training.stages.interrupted import Interrupted
 from trellic_training.stages.progress import TimeBar, estimate, spell, too_short
-from trellic_training.stages.stopping import Interrupted
 
 SLOW = """
 import sys

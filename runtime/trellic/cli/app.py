@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from trellic.cli import options as opt
+from trellic.cli.topics import epilog
 from trellic.constants import (
     DEFAULT_DECODER,
     DEFAULT_MODEL,
@@ -18,11 +20,27 @@ from trellic.constants import (
 app = typer.Typer(
     help="Learned image codec: pictures to small .tlc files and back.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="List the installed models, or add one.")
+
+
+class _NamesOrCommand(typer.core.TyperGroup):
+    """``models NAME...`` is ``models show NAME...``."""
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        first = next((word for word in arguments if not word.startswith("-")), None)
+        if first is not None and first not in self.commands:
+            arguments = ["show", *arguments]
+        return super().parse_args(context, arguments)
+
+
+models_app = typer.Typer(
+    cls=_NamesOrCommand,
+    help="List the installed models, some of them by name, or add one.",
+    epilog=epilog("models"),
+    subcommand_metavar="[NAME]... | add PATH",
+)
 app.add_typer(models_app, name="models")
 
 
@@ -44,7 +62,7 @@ def _root(
     """Run before every command."""
 
 
-@app.command()
+@app.command(epilog=epilog("encode"))
 def encode(
     inputs: opt.Inputs,
     output: opt.Output,
@@ -63,6 +81,11 @@ def encode(
     max_memory: opt.MaxMemory = None,
     limits: opt.Profiles = None,
     deadline: opt.Deadline = None,
+    recursive: opt.Recursive = False,
+    skip_existing: opt.SkipExisting = False,
+    preserve: opt.Preserve = False,
+    jobs: opt.Jobs = None,
+    dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
     """Compress pictures: one IN to the file OUT, several into the folder OUT."""
@@ -72,19 +95,24 @@ def encode(
         raise typer.BadParameter("--dither needs --trellis 0")
     from trellic.cli import encode as command
     from trellic.cli.engines import Engines
+    from trellic.cli.work import Batch
 
     target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory, dither)
     engines = Engines(device.value, precision.value)
-    bounds = opt.limits_of(limits, deadline)
-    command.run(inputs, output, target, model, engines, max_pixels, bounds, json)
+    bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))
+    batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
+    command.run(inputs, output, target, model, engines, bounds, batch, json)
 
 
-@app.command()
+@app.command(epilog=epilog("decode"))
 def decode(
     context: typer.Context,
     paths: opt.Paths,
-    decoder: opt.Decoder = DEFAULT_DECODER,
+    decoder: opt.Decoder = None,
     region: opt.Region = None,
+    size: opt.Size = None,
+    scale: opt.Scale = None,
+    form: opt.Format = None,
     best_effort: Annotated[
         bool,
         typer.Option("--best-effort", help="Of a damaged file, decode what is whole."),
@@ -95,48 +123,68 @@ def decode(
     max_memory: opt.MaxMemory = None,
     limits: opt.Profiles = None,
     deadline: opt.Deadline = None,
+    recursive: opt.Recursive = False,
+    skip_existing: opt.SkipExisting = False,
+    preserve: opt.Preserve = False,
+    jobs: opt.Jobs = None,
+    dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
     """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG.
 
     With a decoder that gives labels, print those of every IN.
     """
+    if size is not None and scale is not None:
+        raise typer.BadParameter("give only one of --size and --scale")
     from trellic.cli import decode, labels
-    from trellic.cli.decoders import expect
+    from trellic.cli.decoders import Installed
     from trellic.cli.engines import Engines
+    from trellic.cli.work import Batch
 
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
-    expected, bounds = expect(decoder), opt.limits_of(limits, deadline)
+    result = decode.Result(Installed(), form, opt.fit_of(size, scale))
+    expected = result.installed.expect(decoder or DEFAULT_DECODER)
+    bounds = opt.limits_of(limits, deadline)
     if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
         context.fail(f"Decoder {decoder!r} gives labels: there is no OUT, leave out {paths[-1]!r}.")
     if expected.labels:
-        labels.run(paths, setting, device.value, bounds, json)
+        labels.run(paths, setting, result, device.value, bounds, json)
     elif len(paths) < 2:
         hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
         context.fail(f"Missing argument 'OUT'.{hint}")
     else:
         engines = Engines(device.value, precision.value)
-        decode.run(paths[:-1], paths[-1], setting, engines, bounds, json, expected)
+        batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
+        decode.run(paths[:-1], paths[-1], setting, result, engines, bounds, batch, json)
 
 
-@app.command()
+@app.command(epilog=epilog("info"))
 def info(
-    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", show_default=False)],
     json: opt.Json = False,
 ) -> None:
-    """Show what a .tlc file holds, after checking that it is whole; needs no model."""
+    """Show what .tlc files hold, after checking that they are whole; needs no model."""
     from trellic.cli import info as command
 
-    command.run(file, json)
+    command.run(files, json)
 
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context, json: opt.Json = False) -> None:
     """List the installed models: decoders, MACs a pixel, size, licence, ids."""
     if context.invoked_subcommand is None:
-        from trellic.cli import models as command
+        models_show([], json)
 
-        command.run(json)
+
+@models_app.command("show", hidden=True)
+def models_show(
+    names: Annotated[list[str], typer.Argument(metavar="NAME|PATH...", show_default=False)],
+    json: opt.Json = False,
+) -> None:
+    """List some models: installed ones by name, or bundles."""
+    from trellic.cli import models as command
+
+    command.run(names, json)
 
 
 @models_app.command("add")
@@ -153,7 +201,7 @@ def models_add(
     command.add(path, replace)
 
 
-@app.command()
+@app.command(epilog=epilog("bench"))
 def bench(
     inputs: Annotated[
         list[str] | None,
@@ -161,7 +209,7 @@ def bench(
     ] = None,
     quality: opt.Quality = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
-    decoder: opt.Decoder = DEFAULT_DECODER,
+    decoder: opt.Decoder = None,
     model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
@@ -173,12 +221,15 @@ def bench(
     from trellic.cli.engines import Engines
 
     setting = command.Setting(
-        DEFAULT_QUALITY if quality is None else quality, trellis, decoder, repeat
+        DEFAULT_QUALITY if quality is None else quality,
+        trellis,
+        decoder or DEFAULT_DECODER,
+        repeat,
     )
     command.run(inputs or [], setting, model, Engines(device.value, precision.value), json)
 
 
-@app.command()
+@app.command(epilog=epilog("compare"))
 def compare(
     photo: Annotated[
         str, typer.Argument(metavar="PHOTO", show_default=False, help="The picture to show.")
@@ -189,7 +240,7 @@ def compare(
     ] = None,
     quality: opt.Quality = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
-    decoder: opt.Decoder = DEFAULT_DECODER,
+    decoder: opt.Decoder = None,
     model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     max_pixels: opt.MaxPixels = MAX_PIXELS,
@@ -198,9 +249,25 @@ def compare(
     from trellic.cli import compare as command
 
     setting = command.Setting(
-        DEFAULT_QUALITY if quality is None else quality, trellis, decoder, max_pixels
+        DEFAULT_QUALITY if quality is None else quality,
+        trellis,
+        decoder or DEFAULT_DECODER,
+        max_pixels,
     )
     command.run(photo, out, setting, model, device.value)
+
+
+@app.command("help", epilog=epilog("help"))
+def manual(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[TOPIC|COMMAND]", show_default=False)
+    ] = None,
+) -> None:
+    """Explain a topic, such as quality, or a command."""
+    from trellic.cli import manual
+
+    manual.run(context, name)
 
 
 _PASS_ON = {

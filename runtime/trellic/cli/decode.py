@@ -6,30 +6,37 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import typer
 
 from trellic import bitstream, images
-from trellic.cli.decoders import Expected
+from trellic.cli.decoders import Expected, Installed
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, is_stdout, is_stream, plan, read, read_parts
 from trellic.cli.report import Report
+from trellic.cli.tree import expand
+from trellic.cli.work import Batch, Sizes, alone, is_bounded
+from trellic.cli.work import run as work_through
+from trellic.constants import DEFAULT_DECODER
 from trellic.errors import NotATrellicFile
 from trellic.pipeline import memory
 from trellic.pipeline.region import to_rectangle
 from trellic.support.bounds import Limits, limited
 
+if TYPE_CHECKING:
+    from trellic.pipeline.results import Damage
+
 SIGNATURE = b"TLC"
 _Data = TypeVar("_Data", bound=bytes | memoryview)
-SUFFIX = ".png"  # in a folder
+SUFFIX, TLC = ".png", ".tlc"  # in a folder: results, sources
 LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 
 class Setting(NamedTuple):
     """What is decoded of the files, and how; None is the codec's default."""
 
-    decoder: str
+    decoder: str | None
     max_pixels: int
     region: tuple[int, int, int, int] | None = None
     max_memory: int | None = None
@@ -40,14 +47,30 @@ class Setting(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
+class Result(NamedTuple):
+    """What is made of a picture.
+
+    Attributes
+    ----------
+    installed : the models, which say what decoders are there
+    suffix : of its format; None: that of OUT
+    fit : the size, None for the picture's own
+    """
+
+    installed: Installed
+    suffix: str | None = None
+    fit: images.Fit | None = None
+
+
 def run(
     inputs: Sequence[str],
     output: str,
     setting: Setting,
+    result: Result,
     engines: Engines,
     limits: Limits,
+    batch: Batch,
     as_json: bool,
-    expected: Expected,
 ) -> None:
     """Decode every input; see ``trellic decode --help``.
 
@@ -58,25 +81,46 @@ def run(
     typer.Exit
         With code 1 if a file failed.
     """
-    jobs = plan(inputs, output, SUFFIX)
-    suffix = _suffix(output)
-    if jobs[0].folder is None and suffix not in images.suffixes():
+    sources = expand(inputs, batch.recursive, [TLC])
+    jobs = plan(sources, output, result.suffix or SUFFIX, folder=batch.recursive)
+    if jobs[0].folder is None:
+        _check_suffix(output, result.suffix)
+    at_once = batch.at_once(len(jobs), bounded=is_bounded(setting.max_memory, limits))
+    engines.share(at_once)
+    aside = is_stdout(jobs[0].target)
+    names = [job.source for job in jobs]
+    with Report("Decoding", names, as_json=as_json, large=LARGE, aside=aside) as report:
+
+        def one(job: Job) -> Sizes:
+            return _decode(job, engines, setting, result, limits, report)
+
+        work_through(jobs, batch, report, one, at_once)
+
+
+def _check_suffix(output: str, asked: str | None) -> None:
+    """Refuse a file whose name says nothing of its format, or something else than --format."""
+    suffix = _suffix(output, None)
+    if asked is not None:
+        if (
+            not is_stream(output)
+            and suffix in images.suffixes()
+            and not images.same_format(suffix, asked)
+        ):
+            raise typer.BadParameter(
+                f"{asked[1:]!r}, and {output!r} ends with {suffix!r}", param_hint="--format"
+            )
+    elif suffix not in images.suffixes():
         raise typer.BadParameter(
             f"{output!r} has the suffix {suffix!r}; expected one of {', '.join(images.suffixes())}"
-            ", or a folder",
+            ", a --format, or a folder",
             param_hint="OUT",
         )
-    aside = is_stdout(jobs[0].target)
-    with Report("Decoding", inputs, as_json=as_json, large=LARGE, aside=aside) as report:
-        for job in jobs:
-            with report.file(job.source):
-                _decode(job, engines, setting, limits, report, expected)
 
 
-def _suffix(path: str) -> str:
+def _suffix(path: str, asked: str | None) -> str:
     """Return the suffix that says what to write: of a pipe, a device or ``-`` PNG's."""
     suffix = Path(path).suffix.lower()
-    return SUFFIX if not suffix and is_stream(path) else suffix
+    return asked or (SUFFIX if not suffix and is_stream(path) else suffix)
 
 
 def is_picture(path: str) -> bool:
@@ -105,28 +149,46 @@ def checked(data: _Data) -> _Data:
 
 
 def _read(
-    path: str, setting: Setting, expected: Expected
-) -> tuple[bytes | memoryview, bitstream.Header]:
-    """Read a file, or map it for a part; damage is found before engines are loaded for it."""
-    if setting.region is None and not expected.part:
+    path: str, setting: Setting, result: Result
+) -> tuple[bytes | memoryview, Setting, Expected]:
+    """Read a file, or map it for a part; damage is found before engines are loaded for it.
+
+    The decoder that it is to be decoded with comes with it, and what is expected of that.
+    """
+    expected = result.installed.expect(setting.decoder or DEFAULT_DECODER)
+    if setting.region is None and result.fit is None and not expected.part:
         whole = read_stream(path)
         read = bitstream.read_prefix if setting.best_effort else bitstream.read
-        return whole, read(whole, setting.max_pixels).header
+        read(whole, setting.max_pixels)
+        return whole, _with_decoder(setting, DEFAULT_DECODER), expected
     mapped = checked(read_parts(path))
     header = bitstream.read_header(mapped)
-    to_rectangle(setting.region, header.width, header.height)
-    return mapped, header
+    height, width = to_rectangle(setting.region, header.width, header.height).shape
+    name = result.installed.draft(header.stream_id, result.fit, width, height)
+    setting = _with_decoder(setting, name)
+    return mapped, setting, result.installed.expect(setting.decoder or DEFAULT_DECODER)
+
+
+def _with_decoder(setting: Setting, name: str) -> Setting:
+    """Fill in the decoder where the user named none."""
+    return setting._replace(decoder=setting.decoder or name)
 
 
 def _check_memory(
-    data: bytes | memoryview, setting: Setting, suffix: str, expected: Expected
+    data: bytes | memoryview, setting: Setting, result: Result, suffix: str, expected: Expected
 ) -> None:
     """Refuse what could be decoded but not written."""
     layout = bitstream.read_contents(data)
     part = to_rectangle(setting.region, layout.header.width, layout.header.height)
     height, width = part.coarser(expected.scale).shape
     alpha, networks = "alpha" in layout.chunks, expected.networks
-    need = memory.writing(width * height, suffix, alpha=alpha, networks=networks)
+    sizes = [((width, height), suffix)]
+    if result.fit is not None:  # an uncompressed format stands for what resizing takes
+        sizes = [((width, height), ".bmp"), (result.fit.size(*part.shape[::-1]), suffix)]
+    need = max(
+        memory.writing(size[0] * size[1], kind, alpha=alpha, networks=networks)
+        for size, kind in sizes
+    )
     purpose = f"writing a picture of {width}x{height} pixels"
     memory.check(need, setting.max_memory, purpose, ", or decode a region (--region)")
 
@@ -135,25 +197,49 @@ def _decode(
     job: Job,
     engines: Engines,
     setting: Setting,
+    result: Result,
     limits: Limits,
     report: Report,
-    expected: Expected,
-) -> None:
-    job.check()
-    suffix = _suffix(job.target)
+) -> Sizes:
+    suffix = _suffix(job.target, result.suffix)
     with limited(limits):
-        data, header = _read(job.source, setting, expected)
-        _check_memory(data, setting, suffix, expected)
-    codec = engines.decoder(header.stream_id, setting.decoder)
+        data, setting, expected = _read(job.source, setting, result)
+        _check_memory(data, setting, result, suffix, expected)
+    header = bitstream.read_header(data)
+    codec = engines.decoder(header.stream_id, setting.decoder or DEFAULT_DECODER)
     images.prepare(suffix)
-    start = time.perf_counter()
-    with limited(limits):
-        decoded = codec.decode_timed(data, **setting.arguments())
-    picture = decoded.picture
-    written = images.to_bytes(picture, suffix)
-    seconds = time.perf_counter() - start
+    with alone(header.width * header.height):
+        start = time.perf_counter()
+        with limited(limits):
+            decoded = codec.decode_timed(data, **setting.arguments())
+        picture = _fitted(decoded.picture, header, setting, result.fit)
+        written = images.to_bytes(picture, suffix)
+        seconds = time.perf_counter() - start
     job.write(written)
-    fields = {
+    _report(job, decoded.damage, picture, setting, seconds, report)
+    return Sizes(len(data), len(written))
+
+
+def _fitted(
+    picture: images.Picture, header: bitstream.Header, setting: Setting, fit: images.Fit | None
+) -> images.Picture:
+    """Make a picture as small as was asked for, whatever size the decoder makes."""
+    if fit is None:
+        return picture
+    height, width = to_rectangle(setting.region, header.width, header.height).shape
+    small = fit.size(width, height)
+    return images.resized(picture, (min(small[0], picture.width), min(small[1], picture.height)))
+
+
+def _report(
+    job: Job,
+    damage: Damage | None,
+    picture: images.Picture,
+    setting: Setting,
+    seconds: float,
+    report: Report,
+) -> None:
+    fields: dict[str, object] = {
         "input": job.source,
         "output": job.target,
         "width": picture.width,
@@ -164,9 +250,9 @@ def _decode(
     if setting.region:
         fields["region"] = list(setting.region)
     if setting.best_effort:
-        fields["damage"] = decoded.damage and asdict(decoded.damage)
-    if decoded.damage:
-        report.warning(job.source, str(decoded.damage))
+        fields["damage"] = damage and asdict(damage)
+    if damage:
+        report.warning(job.source, str(damage))
     report.result(
         f"{job.source} -> {job.target}: {picture.width}x{picture.height}, decoder "
         f"{setting.decoder}, {seconds:.2f} s",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trellic.model.choice import parse
+from trellic.constants import DEFAULT_DECODER
+from trellic.model.choice import cheapest, parse
 
 if TYPE_CHECKING:
+    from trellic.images import Fit
     from trellic.model.decoders import DecoderInfo
 
 
@@ -33,21 +35,50 @@ class Expected(NamedTuple):
     networks: int = 1
 
 
-def expect(decoder: str) -> Expected:
-    """Look a decoder (``NAME`` or ``NAME:x``) up in the installed models."""
-    from trellic.model import bundle
+_GAP = 2  # a decoder's picture has at least so many times the sides that are asked for
 
-    name, strength = parse(decoder)
-    known = [m.decoders[name] for _, m in bundle.installed() if name in m.decoders]
-    if not known:
-        return Expected()
-    return Expected(
-        known=True,
-        labels=all(info.kind == "labels" for info in known),
-        part=any(info.channels is not None or info.steps is not None for info in known),
-        scale=min(info.scale for info in known),
-        networks=1 if strength in (None, 0, 1) else 2,
-    )
+
+class Installed:
+    """What the installed models were when a command began."""
+
+    def __init__(self) -> None:
+        from trellic.model import bundle
+
+        self._models = [manifest for _, manifest in bundle.installed()]
+
+    def expect(self, decoder: str) -> Expected:
+        """Look a decoder (``NAME`` or ``NAME:x``) up."""
+        name, strength = parse(decoder)
+        known = [m.decoders[name] for m in self._models if name in m.decoders]
+        if not known:
+            return Expected()
+        return Expected(
+            known=True,
+            labels=all(info.kind == "labels" for info in known),
+            part=any(info.channels is not None or info.steps is not None for info in known),
+            scale=min(info.scale for info in known),
+            networks=1 if strength in (None, 0, 1) else 2,
+        )
+
+    def draft(self, stream_id: bytes, fit: Fit | None, width: int, height: int) -> str:
+        """Name the cheapest decoder that serves for a smaller picture.
+
+        Parameters
+        ----------
+        stream_id : of the file
+        fit : the size that is asked for
+        width, height : of the picture, or the region of it
+
+        Returns
+        -------
+        the default decoder for a whole picture, or where the file's model is not installed
+        """
+        if fit is None:
+            return DEFAULT_DECODER
+        reduction = 1 / (_GAP * fit.factor(width, height))
+        models = (m for m in self._models if m.stream_id == stream_id.hex())
+        decoders = next((manifest.decoders for manifest in models), {})
+        return cheapest(decoders, reduction) or DEFAULT_DECODER
 
 
 def describe(info: DecoderInfo) -> dict[str, Any]:

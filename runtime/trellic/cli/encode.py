@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -13,9 +13,15 @@ from trellic import images
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, is_stdout, plan, read
 from trellic.cli.report import Report
+from trellic.cli.tree import expand
+from trellic.cli.work import Batch, Sizes, alone, is_bounded
+from trellic.cli.work import run as work_through
 from trellic.constants import Trellis
 from trellic.pipeline import memory
 from trellic.support.bounds import Limits, limited, most_memory
+
+if TYPE_CHECKING:
+    from trellic.pipeline.results import Encoded
 
 SUFFIX = ".tlc"
 _LARGE = 2**20  # bytes of a picture file that take long enough for a progress display
@@ -37,14 +43,21 @@ class Target(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
+class Bounds(NamedTuple):
+    """What pictures may take."""
+
+    max_pixels: int
+    limits: Limits
+
+
 def run(
     inputs: Sequence[str],
     output: str,
     target: Target,
     model: str,
     engines: Engines,
-    max_pixels: int,
-    limits: Limits,
+    bounds: Bounds,
+    batch: Batch,
     as_json: bool,
 ) -> None:
     """Encode every input; see ``trellic encode --help``.
@@ -56,41 +69,48 @@ def run(
     typer.Exit
         With code 1 if a file failed.
     """
-    jobs = plan(inputs, output, SUFFIX)
+    sources = expand(inputs, batch.recursive, images.readable())
+    jobs = plan(sources, output, SUFFIX, folder=batch.recursive)
     if jobs[0].folder is None and Path(output).suffix.lower() in images.suffixes():
         raise typer.BadParameter(
             f"{output!r} looks like a picture; the result is a {SUFFIX} file", param_hint="OUT"
         )
+    at_once = batch.at_once(len(jobs), bounded=is_bounded(target.max_memory, bounds.limits))
+    engines.share(at_once)
     aside = is_stdout(jobs[0].target)
-    with Report("Encoding", inputs, as_json=as_json, large=_LARGE, aside=aside) as report:
-        for job in jobs:
-            with report.file(job.source):
-                _encode(job, engines, model, target, max_pixels, limits, report)
+    names = [job.source for job in jobs]
+    with Report("Encoding", names, as_json=as_json, large=_LARGE, aside=aside) as report:
+
+        def one(job: Job) -> Sizes:
+            return _encode(job, engines, model, target, bounds, report)
+
+        work_through(jobs, batch, report, one, at_once)
 
 
 def _encode(
-    job: Job,
-    engines: Engines,
-    model: str,
-    target: Target,
-    max_pixels: int,
-    limits: Limits,
-    report: Report,
-) -> None:
-    job.check()
+    job: Job, engines: Engines, model: str, target: Target, bounds: Bounds, report: Report
+) -> Sizes:
     data = read(job.source)
-    start = time.perf_counter()
-    with limited(limits):
-        _check_memory(data, target.max_memory)
-        picture = images.from_bytes(data, max_pixels)
-    seconds = time.perf_counter() - start  # loading the engines does not count
-    del data  # a picture may be large
-    codec = engines.encoder(model, target.trellis)
-    start = time.perf_counter()
-    with limited(limits):
-        encoded = codec.encode_picture(picture, **target.arguments())
-    seconds += time.perf_counter() - start
+    before = len(data)
+    width, height, _ = images.size_of(data)
+    with alone(width * height):
+        start = time.perf_counter()
+        with limited(bounds.limits):
+            _check_memory(data, target.max_memory)
+            picture = images.from_bytes(data, bounds.max_pixels)
+        seconds = time.perf_counter() - start  # loading the engines does not count
+        del data  # a picture may be large
+        codec = engines.encoder(model, target.trellis)
+        start = time.perf_counter()
+        with limited(bounds.limits):
+            encoded = codec.encode_picture(picture, **target.arguments())
+        seconds += time.perf_counter() - start
     job.write(encoded.data)
+    _report(job, encoded, codec.model, seconds, report)
+    return Sizes(before, len(encoded.data))
+
+
+def _report(job: Job, encoded: Encoded, model: str, seconds: float, report: Report) -> None:
     size = len(encoded.data)
     bpp = 8 * size / (encoded.width * encoded.height)
     report.result(
@@ -106,7 +126,7 @@ def _encode(
             "quality": encoded.quality,
             "trellis": encoded.trellis,
             "lanes": encoded.lanes,
-            "model": codec.model,
+            "model": model,
             "seconds": seconds,
         },
     )

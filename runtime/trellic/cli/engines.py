@@ -13,6 +13,7 @@ from trellic.cli.report import CannotGoOn
 from trellic.constants import Device, Precision, Trellis
 from trellic.errors import TrellicError
 from trellic.support import cache
+from trellic.support.cores import usable_cores
 from trellic.support.quiet import hidden
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ _FIRST_RUN = (
 _EVERY_RUN = "preparing the engines: every run compiles its kernels, with no folder to keep them in"
 
 
-def load_codec(model: str, device: Device, precision: Precision) -> Codec:
+def load_codec(model: str, device: Device, precision: Precision, threads: int = 0) -> Codec:
     """Load a model by its name or path."""
     from trellic.codec import Codec
 
-    return Codec.load(model, device, precision=precision)
+    return Codec.load(model, device, threads, precision)
 
 
 def find_stream(stream_id: bytes) -> str:
@@ -41,7 +42,7 @@ def find_stream(stream_id: bytes) -> str:
 
 
 class Engines:
-    """The codecs of one command, each loaded when it is first needed.
+    """The codecs of one command, each loaded when it is first needed; for several threads.
 
     Parameters
     ----------
@@ -53,9 +54,16 @@ class Engines:
 
     def __init__(self, device: Device, precision: Precision = "fp32") -> None:
         self._device, self._precision = device, precision
+        self._threads = 0
+        self._lock = threading.Lock()
         self._paths: dict[bytes, str] = {}
         self._codecs: dict[str, Codec] = {}
         self._ready: set[tuple[str, int | None, str | None]] = set()
+
+    def share(self, at_once: int) -> None:
+        """Divide the processors among so many pictures that are worked on at the same time."""
+        if at_once > 1:
+            self._threads = max(1, usable_cores() // at_once)
 
     def encoder(self, model: str, trellis: Trellis) -> Codec:
         """Return a codec that is ready to encode.
@@ -88,17 +96,24 @@ class Engines:
         UnknownModel, UnknownDecoder
             If there is none.
         """
-        if stream_id not in self._paths:
-            self._paths[stream_id] = find_stream(stream_id)
+        with self._lock:
+            if stream_id not in self._paths:
+                self._paths[stream_id] = find_stream(stream_id)
         return self._get(self._paths[stream_id], None, decoder)
 
     def _get(self, model: str, trellis: Trellis | None, decoder: str | None) -> Codec:
+        with self._lock:
+            return self._load(model, trellis, decoder)
+
+    def _load(self, model: str, trellis: Trellis | None, decoder: str | None) -> Codec:
         if (model, trellis, decoder) not in self._ready:
             # Where it finds SciPy, numba imports all of its linear algebra on the first kernel:
             # 0.2 s of every command, for what ours do not use.
             with _announced(), hidden("scipy"):
                 if model not in self._codecs:
-                    self._codecs[model] = load_codec(model, self._device, self._precision)
+                    self._codecs[model] = load_codec(
+                        model, self._device, self._precision, self._threads
+                    )
                 self._codecs[model].warm_up(trellis=trellis, decoder=decoder)
             self._ready.add((model, trellis, decoder))
             gc.freeze()  # what is loaded by now stays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trellic import bitstream
@@ -16,19 +17,27 @@ if TYPE_CHECKING:
     from trellic.model.manifest import Manifest
 
 
-def run(file: str, as_json: bool) -> None:
-    """Check a file and describe it; see ``trellic info --help``.
+def run(files: Sequence[str], as_json: bool) -> None:
+    """Check files and describe them; see ``trellic info --help``.
 
     Raises
     ------
     typer.Exit
-        With code 1 if the file is damaged or cannot be read.
+        With code 1 if one of them is damaged or cannot be read.
     """
-    with Report("Reading", [file], as_json=as_json) as report, report.file(file):
-        data = read_stream(file)
-        bitstream.read(data, MAX_SIDE**2)  # no pixel is decoded
-        fields = {"input": file} | _fields(data)
-        report.result("", fields) if as_json else _print(fields)
+    with Report("Reading", files, as_json=as_json) as report:
+        described = 0
+        for file in files:
+            with report.file(file):
+                data = read_stream(file)
+                bitstream.read(data, MAX_SIDE**2)  # no pixel is decoded
+                fields = {"input": file} | _fields(data)
+                if as_json:
+                    report.result("", fields)
+                else:
+                    print(end="\n" if described else "")
+                    _print(fields)
+                described += 1
 
 
 def _fields(data: bytes) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,20 @@ from trellic.model.manifest import Manifest
 from trellic.support.files import write_atomically
 
 
-def run(as_json: bool) -> None:
-    """List the installed models; see ``trellic models --help``."""
-    found = [_fields(path, manifest) for path, manifest in bundle.installed()]
+def run(names: Sequence[str], as_json: bool) -> None:
+    """List models, all that are installed without names; see ``trellic models --help``.
+
+    Raises
+    ------
+    typer.Exit
+        With code 1 if there is none of a name.
+    """
+    try:
+        paths = [bundle.find(name) for name in names]
+        chosen = [(path, bundle.read_manifest(path)) for path in paths]
+    except (TrellicError, OSError) as error:
+        raise fail(error) from error
+    found = [_fields(path, manifest) for path, manifest in (chosen or bundle.installed())]
     if as_json:
         for fields in found:
             print(json.dumps(fields))

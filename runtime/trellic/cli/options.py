@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from trellic.constants import DEFAULT_QUALITY, MAX_SEED, TRELLIS_STATES
+from trellic.constants import DEFAULT_DECODER, DEFAULT_QUALITY, MAX_SEED, TRELLIS_STATES
 from trellic.errors import BadParameter
 from trellic.model.choice import parse
 from trellic.support.bounds import PROFILES, Limits
+
+FILES, LIMITS = "Many files", "Limits"  # panels of --help
 
 
 class Device(enum.StrEnum):
@@ -84,21 +86,74 @@ def _trellis(value: int) -> int:
     return value
 
 
-def _decoder(value: str) -> str:
+def _decoder(value: str | None) -> str | None:
     try:
-        parse(value)
+        if value is not None:
+            parse(value)
     except BadParameter as error:
         raise typer.BadParameter(str(error)) from error
     return value
 
 
+def _format(value: str | None) -> str | None:
+    """Return the suffix of a format."""
+    if value is None:
+        return None
+    from trellic.images.saving import suffixes
+
+    suffix = "." + value.lower().removeprefix(".")
+    if suffix not in suffixes():
+        known = ", ".join(suffix[1:] for suffix in suffixes())
+        raise typer.BadParameter(f"{value!r} is not one of {known}")
+    return suffix
+
+
+def _models() -> list[str]:
+    """Names that a shell may complete."""
+    from trellic.model import bundle
+
+    return [manifest.name for _, manifest in bundle.installed()]
+
+
+def _decoders() -> list[str]:
+    """Names that a shell may complete."""
+    from trellic.model import bundle
+
+    return sorted({name for _, manifest in bundle.installed() for name in manifest.decoders})
+
+
+class Sides(NamedTuple):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+def _sides(text: str) -> Sides:
+    numbers = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text, re.ASCII)
+    if numbers is None or not (int(numbers[1]) and int(numbers[2])):
+        raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 640x480")
+    return Sides(*map(int, numbers.groups()))
+
+
+def _scale(value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 1:
+        raise typer.BadParameter(f"{value} is not over 0 and at most 1")
+    return value
+
+
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="IN", show_default=False, help="Files to read.")
+    list[str],
+    typer.Argument(
+        metavar="IN", show_default=False, help="Files to read, folders with -r, - for a pipe."
+    ),
 ]
 Output = Annotated[
     str,
     typer.Argument(
-        metavar="OUT", show_default=False, help="A file; of several IN, a folder, made if needed."
+        metavar="OUT",
+        show_default=False,
+        help="A file; of several IN, a folder, made if needed. - is a pipe.",
     ),
 ]
 Paths = Annotated[
@@ -106,8 +161,8 @@ Paths = Annotated[
     typer.Argument(
         metavar="IN... OUT",
         show_default=False,
-        help="Files to read, and a file; of several IN, a folder, made if needed. Of a decoder "
-        "that gives labels there is no OUT.",
+        help="Files to read (folders with -r, - for a pipe), and a file; of several IN, a folder, "
+        "made if needed. Of a decoder that gives labels there is no OUT.",
     ),
 ]
 Quality = Annotated[
@@ -129,6 +184,7 @@ MaxBytes = Annotated[
 ]
 if TYPE_CHECKING:
     from trellic.constants import Trellis as _States
+    from trellic.images.fit import Fit
 else:
     _States = int  # typer reads a number; `_trellis` checks it
 Trellis = Annotated[
@@ -148,45 +204,131 @@ Dither = Annotated[
         help="Round with a noise that the decoder takes off again; with --trellis 0.",
     ),
 ]
-Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="Installed model, or a bundle.")]
+Model = Annotated[
+    str,
+    typer.Option(metavar="NAME|PATH", autocompletion=_models, help="Installed model, or a bundle."),
+]
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(help="bf16 (needs OpenVINO) and int8 are faster on CPUs that have it."),
 ]
 Decoder = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME[:0..1]",
+        autocompletion=_decoders,
         callback=_decoder,
-        help="Decoder; NAME:x mixes x of it with 1-x of its base.",
+        help=f"Decoder (default {DEFAULT_DECODER}; of a small --size or --scale the cheapest that "
+        "serves); NAME:x mixes x of it with 1-x of its base.",
     ),
 ]
 MaxPixels = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Refuse larger pictures before decoding them.")
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Refuse larger pictures before decoding them.",
+        rich_help_panel=LIMITS,
+    ),
 ]
 MaxMemory = Annotated[
     int | None,
     typer.Option(
-        metavar="SIZE", parser=_size, help="Stay within this much memory (2G, 800M), or refuse."
+        metavar="SIZE",
+        parser=_size,
+        help="Stay within this much memory (2G, 800M), or refuse.",
+        rich_help_panel=LIMITS,
     ),
 ]
 Profiles = Annotated[
     Profile | None,
     typer.Option(
-        "--limits", help="For files of strangers: at most 2^25 pixels, 2 GB, 60 s a picture."
+        "--limits",
+        help="For files of strangers: at most 2^25 pixels, 2 GB, 60 s a picture.",
+        rich_help_panel=LIMITS,
     ),
 ]
 Deadline = Annotated[
     float | None,
     typer.Option(
-        metavar="S", callback=_positive, help="Seconds that a picture may take, once all is loaded."
+        metavar="S",
+        callback=_positive,
+        help="Seconds that a picture may take, once all is loaded.",
+        rich_help_panel=LIMITS,
     ),
 ]
 Region = Annotated[
     Box | None,
     typer.Option(
         metavar="X,Y,W,H", parser=_box, help="Decode only this part, in pixels from the upper left."
+    ),
+]
+Recursive = Annotated[
+    bool,
+    typer.Option(
+        "-r",
+        "--recursive",
+        help="Go through folders; OUT is a folder that mirrors their trees.",
+        rich_help_panel=FILES,
+    ),
+]
+SkipExisting = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Leave out files whose result is there already.",
+        rich_help_panel=FILES,
+    ),
+]
+Preserve = Annotated[
+    bool,
+    typer.Option(
+        "--preserve",
+        help="Give results the modification times of their sources.",
+        rich_help_panel=FILES,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Only say what would be written, and where.", rich_help_panel=FILES
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "-j",
+        "--jobs",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Files at once (default: one a core, or one alone under a limit of memory).",
+        rich_help_panel=FILES,
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="png|jpg|webp|tif|avif|...",
+        callback=_format,
+        help="Format of the pictures (default: what OUT ends with; PNG in folders and pipes).",
+    ),
+]
+Size = Annotated[
+    Sides | None,
+    typer.Option(
+        "--size",
+        metavar="WxH",
+        parser=_sides,
+        help="Make pictures fit into W x H pixels: in proportion, and never larger than they are.",
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        "--scale", metavar="0..1", callback=_scale, help="Multiply width and height with this."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")]
@@ -196,3 +338,12 @@ def limits_of(profile: Profile | None, deadline: float | None) -> Limits:
     """Return the limits that options name; a deadline takes the place of the profile's."""
     chosen = Limits() if profile is None else PROFILES[profile.value]
     return chosen if deadline is None else replace(chosen, deadline=deadline)
+
+
+def fit_of(size: Sides | None, scale: float | None) -> Fit | None:
+    """Return the size that options ask for."""
+    if size is None and scale is None:
+        return None
+    from trellic.images.fit import Fit
+
+    return Fit(size, scale)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
 
+from trellic.cli.tree import STANDARD, Source
 from trellic.errors import BadParameter
 from trellic.support.files import (
     map_bytes,
@@ -20,7 +22,6 @@ from trellic.support.files import (
     write_atomically,
 )
 
-STANDARD = "-"  # standard input or output; a file of that name is ./-
 Identity = tuple[int, int] | str  # device and inode of a file, or the path where one will be
 
 
@@ -78,6 +79,14 @@ def is_stream(path: str) -> bool:
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
+@dataclass
+class Written:
+    """What the jobs of one run have written, and of which source; one writes at a time."""
+
+    sources: dict[Identity, str] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 @dataclass(frozen=True)
 class Job:
     """One file to work on, and where its result goes.
@@ -92,8 +101,8 @@ class Job:
         An earlier source with the same target: this one must not be written.
     onto : str, optional
         The input, this or another, that the target is: it must not be written over.
-    written : dict
-        What the jobs of this run have written, and of which source: shared by all of them.
+    written : Written
+        What the jobs of this run have written: shared by all of them.
     """
 
     source: str
@@ -101,7 +110,7 @@ class Job:
     folder: str | None = None
     clash: str | None = None
     onto: str | None = None
-    written: dict[Identity, str] = field(default_factory=dict)
+    written: Written = field(default_factory=Written)
 
     def check(self) -> None:
         """Refuse to overwrite an input, or the result of an earlier one.
@@ -116,7 +125,7 @@ class Job:
                 f"its result {self.target} would replace the input {self.onto}",
                 remedy="use another folder",
             )
-        clash = self.clash or self.written.get(_identity(self.target))
+        clash = self.clash or self.written.sources.get(_identity(self.target))
         if clash is not None:
             raise BadParameter(
                 f"its result {self.target} is already that of {clash}",
@@ -128,58 +137,80 @@ class Job:
 
         Raises
         ------
+        BadParameter
+            As of `check`: another job may have written there meanwhile.
         OSError
             If it cannot be written.
         """
-        if self.folder is not None:
+        if self.folder is None:
+            write(self.target, data)
+            return
+        with self.written.lock:
+            self.check()
             os.makedirs(self.folder, exist_ok=True)
-        write(self.target, data)
-        if self.folder is not None:  # names that differ may be one file: of links, of a case
-            self.written[_identity(self.target)] = self.source
+            write(self.target, data)
+            # names that differ may be one file: of links, of a case
+            self.written.sources[_identity(self.target)] = self.source
+
+    def keep_times(self) -> None:
+        """Give the result the times of its source, where both are files.
+
+        Raises
+        ------
+        OSError
+            If the system refuses.
+        """
+        if os.path.isfile(self.source) and os.path.isfile(self.target):
+            status = os.stat(self.source)
+            os.utime(self.target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def plan(inputs: Sequence[str], output: str, suffix: str) -> list[Job]:
-    """Say where the result of each input goes.
+def plan(sources: Sequence[Source], output: str, suffix: str, *, folder: bool = False) -> list[Job]:
+    """Say where the result of each source goes.
 
     Parameters
     ----------
-    inputs : sequence of str
+    sources : sequence of Source
         At least one.
     output : str
-        A folder if there are several inputs, if it exists as one, or if it ends with a slash;
+        A folder if there are several sources, if it exists as one, or if it ends with a slash;
         a file otherwise.
     suffix : str
         Of the files in a folder.
+    folder : bool
+        Whether it is a folder whatever there is.
 
     Returns
     -------
     list of Job
-        One an input, in order.
+        One a source, in order.
 
     Raises
     ------
     typer.BadParameter
-        If several inputs are to go into something that is no folder, or an input onto itself.
+        If several sources are to go into something that is no folder, or one onto itself.
     """
     is_folder = os.path.isdir(output)
-    if len(inputs) == 1 and not is_folder and not output.endswith(("/", os.sep)):
-        if os.path.isfile(output) and _identity(inputs[0]) == _identity(output):
+    into_folder = folder or is_folder or output.endswith(("/", os.sep))
+    if len(sources) == 1 and not into_folder:
+        if os.path.isfile(output) and _identity(sources[0].path) == _identity(output):
             raise typer.BadParameter(f"{output!r} is IN itself", param_hint="OUT")
-        return [Job(inputs[0], output)]
+        return [Job(sources[0].path, output)]
     if output == STANDARD or (os.path.exists(output) and not is_folder):
         raise typer.BadParameter(
             f"{output!r} is not a folder, which several IN need", param_hint="OUT"
         )
     jobs: list[Job] = []
     taken: dict[Identity, str] = {}
-    written: dict[Identity, str] = {}
-    sources = {_identity(source): source for source in inputs}
-    for source in inputs:
+    written = Written()
+    inputs = {_identity(source.path): source.path for source in sources}
+    for source, place in sources:
         stem = "stdin" if source == STANDARD else Path(source).stem
-        target = os.path.join(output, stem + suffix)
+        where = os.path.join(output, place) if place else output
+        target = os.path.join(where, stem + suffix)
         identity = _identity(target)
-        onto = sources.get(identity)
-        jobs.append(Job(source, target, output, taken.get(identity), onto, written))
+        onto = inputs.get(identity)
+        jobs.append(Job(source, target, where, taken.get(identity), onto, written))
         taken.setdefault(identity, source)
     return jobs
 

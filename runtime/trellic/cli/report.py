@@ -9,6 +9,8 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
@@ -33,6 +35,25 @@ class CannotGoOn(Exception):
     def __init__(self, cause: BaseException) -> None:
         super().__init__(str(cause))
         self.cause = cause
+
+
+@dataclass
+class Spoken:
+    """What is said of one file: held back where other files are worked on at the same time.
+
+    Attributes
+    ----------
+    name : the file's
+    held : lines for stdout (True) and stderr, None where each is printed at once
+    said : the warnings so far: a file may be looked at twice
+    """
+
+    name: str
+    held: list[tuple[bool, str]] | None = None
+    said: set[str] = field(default_factory=set)
+
+
+_current: ContextVar[Spoken] = ContextVar("file")
 
 
 class Report:
@@ -65,19 +86,25 @@ class Report:
     ) -> None:
         self.failed = False
         self._as_json, self._aside = as_json, aside
+        self._warnings = contextlib.ExitStack()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         if sys.stderr.isatty() and (len(files) > 1 or any(_size(name) > large for name in files)):
             self._progress, self._task = _bar(label, len(files))
 
     def __enter__(self) -> Self:
-        """Show the progress bar, if there is one."""
+        """Show the progress bar, if there is one, and take over the warnings."""
+        self._warnings.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", TrellicWarning)
+        warnings.showwarning = self._show_warning
         if self._progress is not None:
             self._progress.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: object) -> None:
         """Remove the progress bar and, if a file failed, leave with code 1."""
+        self._warnings.close()
         if self._progress is not None:
             self._progress.stop()
         if isinstance(error, CannotGoOn):
@@ -88,55 +115,76 @@ class Report:
             raise typer.Exit(1)
 
     @contextlib.contextmanager
-    def file(self, name: str) -> Iterator[None]:
-        """Work on one file: report warnings and errors that come up, then go on after it."""
+    def file(self, name: str, *, hold: bool = False) -> Iterator[Spoken]:
+        """Work on one file: report warnings and errors that come up, then go on after it.
+
+        Parameters
+        ----------
+        name : str
+            The file.
+        hold : bool
+            Keep what is said of it until `say`, for files that are worked on at the same time.
+        """
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, file=os.path.basename(name))
-
-        said = set[str]()
-
-        def show(message: Warning | str, *where: object, **more: object) -> None:
-            if str(message) not in said:  # a file may be looked at twice
-                said.add(str(message))
-                self.warning(name, str(message))
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", TrellicWarning)
-            warnings.showwarning = show
-            try:
-                yield
-            except (CannotGoOn, BrokenPipeError):  # a reader of ours is gone: no file's fault
+        spoken = Spoken(name, [] if hold else None)
+        token = _current.set(spoken)
+        try:
+            yield spoken
+        except (CannotGoOn, BrokenPipeError):  # a reader of ours is gone: no file's fault
+            raise
+        except Exception as error:
+            if os.environ.get(DEBUG_VARIABLE):
                 raise
-            except Exception as error:
-                if os.environ.get(DEBUG_VARIABLE):
-                    raise
-                self.error(name, error)
+            self.error(name, error)
+        finally:
+            _current.reset(token)
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task)
 
+    def say(self, spoken: Spoken) -> None:
+        """Print what was held back of a file."""
+        for is_result, line in spoken.held or ():
+            self._print(is_result, line)
+
     def warning(self, name: str, message: str) -> None:
         """Print the one line of a warning."""
-        self._note(f"warning: {name}: {message}")
+        self._speak(False, f"warning: {name}: {message}")
 
     def error(self, name: str, error: BaseException) -> None:
         """Print the one line of an error."""
         self.failed = True
-        self._note(f"error: {describe(name, error)}")
+        self._speak(False, f"error: {describe(name, error)}")
 
     def result(self, line: str, fields: Mapping[str, object]) -> None:
         """Print one result: the fields as JSON, or a line for people."""
-        text = json.dumps(fields) if self._as_json else one_line(line)
-        if self._progress is not None and (self._aside or sys.stdout.isatty()):
-            self._above_bar(text)
-        else:
-            print(text, file=sys.stderr if self._aside else sys.stdout, flush=True)
+        self._speak(True, json.dumps(fields) if self._as_json else line)
 
-    def _note(self, line: str) -> None:
-        if self._progress is not None:
-            self._above_bar(one_line(line))
+    def summary(self, line: str) -> None:
+        """Print a last line, for people only."""
+        if not self._as_json:
+            self._speak(True, line)
+
+    def _show_warning(self, message: Warning | str, *where: object, **more: object) -> None:
+        spoken = _current.get(None)
+        if spoken is not None and str(message) not in spoken.said:
+            spoken.said.add(str(message))
+            self.warning(spoken.name, str(message))
+
+    def _speak(self, is_result: bool, line: str) -> None:
+        spoken = _current.get(None)
+        if spoken is None or spoken.held is None:
+            self._print(is_result, line)
         else:
-            print(one_line(line), file=sys.stderr, flush=True)
+            spoken.held.append((is_result, line))
+
+    def _print(self, is_result: bool, line: str) -> None:
+        line = one_line(line)
+        aside = self._aside or not is_result
+        if self._progress is not None and (aside or sys.stdout.isatty()):
+            self._above_bar(line)
+        else:
+            print(line, file=sys.stderr if aside else sys.stdout, flush=True)
 
     def _above_bar(self, line: str) -> None:
         if self._progress is not None:

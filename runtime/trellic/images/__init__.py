@@ -15,13 +15,15 @@ from __future__ import annotations
 
 from trellic.images.convert import to_srgb
 from trellic.images.fill import fill_clear
+from trellic.images.fit import Fit, resized
 from trellic.images.modes import ImageLike, from_any, from_pil
-from trellic.images.opening import from_bytes, read, size_of
+from trellic.images.opening import from_bytes, read, readable, size_of
 from trellic.images.picture import Picture, to_array
-from trellic.images.saving import prepare, suffixes, to_bytes, to_pil, write
+from trellic.images.saving import prepare, same_format, suffixes, to_bytes, to_pil, write
 from trellic.images.sniff import describe
 
 __all__ = [
+    "Fit",
     "ImageLike",
     "Picture",
     "describe",
@@ -31,6 +33,9 @@ __all__ = [
     "from_pil",
     "prepare",
     "read",
+    "readable",
+    "resized",
+    "same_format",
     "size_of",
     "suffixes",
     "to_array",

@@ -37,9 +37,18 @@ _PLUGINS = {
     "QOI": "QoiImagePlugin",
     "AVIF": "AvifImagePlugin",
 }
+_SUFFIXES = (
+    ".png .apng .jpg .jpeg .jpe .jfif .webp .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 "
+    ".j2k .jpx .jpf .jpc .qoi .avif .avifs"
+)
 _FOREIGN = "B" if sys.byteorder == "little" else "L"
 _OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": f";16{_FOREIGN}"}
 _pillow_limit = threading.Lock()
+
+
+def readable() -> tuple[str, ...]:
+    """Suffixes that pictures which can be read usually have, lower case, the dot included."""
+    return tuple(_SUFFIXES.split())
 
 
 def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:

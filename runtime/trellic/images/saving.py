@@ -79,6 +79,11 @@ def suffixes() -> tuple[str, ...]:
     return tuple(_BY_SUFFIX)
 
 
+def same_format(one: str, other: str) -> bool:
+    """Whether two of the suffixes name the same format."""
+    return _BY_SUFFIX[one] is _BY_SUFFIX[other]
+
+
 def to_pil(picture: Picture) -> Image.Image:
     """Make a Pillow image of a picture.
 

@@ -118,3 +118,23 @@ def choose(decoders: Mapping[str, DecoderInfo], text: str, model: str) -> Choice
         )
     both = Part(name, info, strength), Part(info.base, decoders[info.base], 1 - strength)
     return Choice(text, tuple(part for part in both if part.weight > 0))
+
+
+def cheapest(decoders: Mapping[str, DecoderInfo], reduction: float) -> str | None:
+    """Name the decoder that costs least for a picture at 1 / reduction of its size, or larger.
+
+    Parameters
+    ----------
+    decoders : those of the model
+    reduction : at least 1
+
+    Returns
+    -------
+    None where the model has none that makes a picture that large
+    """
+    costs = {
+        name: (-info.scale, info.graph.kmac_per_pixel)
+        for name, info in decoders.items()
+        if info.kind == "picture" and info.scale <= reduction
+    }
+    return min(costs, key=lambda name: costs[name], default=None)

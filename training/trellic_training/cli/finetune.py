@@ -1,4 +1,7 @@
-"""``trellic finetune``: what the command line of the runtime hands over to."""
+"""``trellic finetune``: what the command line of the runtime hands over to.
+
+What the extra brings is imported when a run begins, so that ``--help`` works without it.
+"""
 
 from __future__ import annotations
 
@@ -6,50 +9,56 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from trellic_training.cli.train import CURVE_EVERY, call, named, packed_photos, shipped_recipe
-from trellic_training.data.photos import PackedPhotos
-from trellic_training.models.weights import load_weights
-from trellic_training.recipes.codec import load_quantized_recipe
-from trellic_training.stages.keeping import WeightsFile
-from trellic_training.stages.learning_curve import LearningCurve
-from trellic_training.stages.quantized import finetune
+from trellic.cli.extras import needs
+from trellic.cli.topics import epilog
+from trellic_training.cli import train as shared
 
 FIRST = "first-stage.pt"
-app = typer.Typer(add_completion=False, help="Retrain a codec on really quantized latents.")
+app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(
+    epilog=f"{epilog('finetune')}\n\n{needs('training', 'torch')}",
+    context_settings={"help_option_names": shared.HELP},
+)
 def finetune_command(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of a shipped one")],
-    weights: Annotated[Path, typer.Option(help="weights.pt of trellic train")],
-    photos: Annotated[Path, typer.Option(help="folder of photos, or of packed photos")],
-    out: Annotated[Path, typer.Option(help="folder for checkpoints, weights and logs")],
-    minutes: Annotated[float, typer.Option(min=0.01, help="time budget")] = 60,
-    resume: Annotated[Path | None, typer.Option(help="checkpoint (.ckpt) to go on from")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
+    recipe: shared.FinetuneRecipe,
+    weights: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="weights.pt of trellic train.", show_default=False),
+    ],
+    photos: shared.Photos,
+    out: shared.Out,
+    minutes: shared.Minutes = 60,
+    resume: shared.Resume = None,
+    threads: shared.Threads = 0,
 ) -> None:
-    """Fine-tune; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export).
+    """Fine-tune; leaves last.ckpt (to resume) and weights.pt (to export).
 
-    The weights that it starts from are kept beside them, as ``first-stage.pt``, and named by their
-    SHA-256 in the facts of ``weights.pt``.
+    The weights that it starts from are kept beside them, as first-stage.pt.
+    The facts of weights.pt name them by their SHA-256.
 
-    With --add-decoder NAME --bundle BUNDLE a decoder is trained for a bundle instead: see
-    trellic finetune --add-decoder NAME --help.
+    With --add-decoder NAME a decoder is trained for a bundle instead:
+    see trellic finetune --add-decoder NAME --help.
     """
-    settings = load_quantized_recipe(shipped_recipe(recipe))
+    from trellic_training.data.photos import PackedPhotos
+    from trellic_training.models.weights import load_weights
+    from trellic_training.recipes.codec import load_quantized_recipe
+    from trellic_training.stages.keeping import WeightsFile
+    from trellic_training.stages.learning_curve import LearningCurve
+    from trellic_training.stages.quantized import finetune
+
+    settings = load_quantized_recipe(shared.shipped_recipe(recipe))
     model, facts = load_weights(weights)
-    if threads:
-        torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
-    origin = {"started_from": named(weights)}
+    shared.use_threads(threads)
+    packed = shared.packed_photos(photos, out, min(phase.crop for phase in settings.phases))
+    origin = {"started_from": shared.named(weights)}
     if "finetuning" not in facts:
         keep(weights, out / FIRST)
     kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
-    curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", CURVE_EVERY)
+    curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", shared.CURVE_EVERY)
     finetune(settings, model, packed, out, minutes, resume=resume, watchers=[curve, kept])
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
 
@@ -63,4 +72,4 @@ def keep(weights: Path, copy: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic finetune`` does."""
-    return call(app, arguments, "trellic finetune")
+    return shared.call(app, arguments, "trellic finetune")

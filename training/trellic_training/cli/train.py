@@ -1,51 +1,102 @@
-"""``trellic train``: what the command line of the runtime hands over to."""
+"""``trellic train``: what the command line of the runtime hands over to.
+
+What the extra brings is imported when a run begins, so that ``--help`` works without it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import torch
 import typer
 
+from trellic.cli.extras import needs
+from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
-from trellic_training.data.files import sha256_of
-from trellic_training.data.photos import MIN_SIDE, PackedPhotos, pack
-from trellic_training.recipes.codec import kind_of, load_recipe
-from trellic_training.stages.end_to_end import train
-from trellic_training.stages.keeping import WeightsFile
-from trellic_training.stages.learning_curve import LearningCurve
-from trellic_training.stages.stopping import Interrupted
+from trellic_training.stages.interrupted import Interrupted
 
 CURVE_EVERY = 500  # steps
 RECIPES = Path(__file__).parents[1] / "recipes"
-app = typer.Typer(add_completion=False, help="Train a codec from a recipe.")
 
 
-@app.command()
+def names_of_recipes(stage: str = "") -> str:
+    """Return the names of the recipes that are shipped, or those of one stage."""
+    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    others = () if stage else ("finetune", "decoders")
+    return ", ".join(n for n in names if n.startswith(stage) and not n.startswith(others))
+
+
+def _all_recipes() -> str:
+    return ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+
+
+def _recipe(stage: str = "") -> Any:
+    help_text = f"A YAML file, or one of: {names_of_recipes(stage)}."
+    return typer.Argument(metavar="RECIPE", help=help_text, show_default=False)
+
+
+Recipe = Annotated[Path, _recipe()]
+FinetuneRecipe = Annotated[Path, _recipe("finetune")]
+DecoderRecipe = Annotated[Path, _recipe("decoders")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR", help="Folder for checkpoints, weights and logs.", show_default=False
+    ),
+]
+Photos = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Folder of photos, or of packed photos.", show_default=False),
+]
+Minutes = Annotated[float, typer.Option(metavar="N", min=0.01, help="Time budget.")]
+Resume = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to go on from.")
+]
+Threads = Annotated[int, typer.Option(metavar="N", min=0, help="0: as torch chooses.")]
+HELP = ["-h", "--help"]
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    epilog=f"{epilog('train')}\n\n{needs('training', 'torch')}",
+    context_settings={"help_option_names": HELP},
+)
 def train_command(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of a shipped one")],
+    recipe: Recipe,
     photos: Annotated[
         Path,
         typer.Option(
-            "--photos", "--data", help="folder of photos, packed photos, or MNIST's files"
+            "--photos",
+            "--data",
+            metavar="DIR",
+            help="Folder of photos, packed photos, or MNIST's files.",
+            show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="folder for checkpoints, weights and logs")],
-    minutes: Annotated[float, typer.Option(min=0.01, help="time budget")] = 60,
-    resume: Annotated[Path | None, typer.Option(help="checkpoint (.ckpt) or weights (.pt)")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses")] = 0,
+    out: Out,
+    minutes: Minutes = 60,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Checkpoint (.ckpt) or weights (.pt) to go on from."),
+    ] = None,
+    threads: Threads = 0,
 ) -> None:
-    """Train end to end; leaves ``last.ckpt`` (to resume) and ``weights.pt`` (to export).
+    """Train end to end; leaves last.ckpt (to resume) and weights.pt (to export).
 
-    Bits and quality of validation photos over time go to ``curve.csv``. Ctrl-C and SIGTERM end a
-    run after its next step, with everything saved; --resume then goes on where its schedule was.
+    Bits and quality of validation photos over time go to curve.csv.
 
-    A recipe of the kind "universal" trains many small models instead, and leaves a report.
+    Ctrl-C and SIGTERM end a run after its next step, with everything saved.
+    --resume then goes on where the schedule was.
+
+    A recipe of the kind "universal" trains many small models and leaves a report.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
+    from trellic_training.data.photos import PackedPhotos
+    from trellic_training.recipes.codec import kind_of, load_recipe
+    from trellic_training.stages.end_to_end import train
+    from trellic_training.stages.keeping import WeightsFile
+    from trellic_training.stages.learning_curve import LearningCurve
+
+    use_threads(threads)
     path = shipped_recipe(recipe)
     if kind_of(path) == "universal":
         _train_universal(path, photos, out, minutes, resume)
@@ -73,8 +124,19 @@ def _train_universal(
     typer.echo(run_universal(load_universal_recipe(recipe), data, out, minutes))
 
 
+def use_threads(threads: int) -> None:
+    """Set torch up for a run."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
 def named(path: Path) -> dict[str, str]:
     """Return what facts say of a file that a run starts from."""
+    from trellic_training.data.files import sha256_of
+
     return {"file": path.name, "sha256": sha256_of(path)}
 
 
@@ -83,21 +145,19 @@ def shipped_recipe(recipe: Path) -> Path:
     own = RECIPES / f"{recipe.name}.yaml"
     path = recipe if recipe.is_file() else own
     if not path.is_file():
-        raise BadParameter(f"no recipe {str(recipe)!r}", remedy=f"shipped: {_names()}")
+        raise BadParameter(f"no recipe {str(recipe)!r}", remedy=f"shipped: {_all_recipes()}")
     return path
 
 
-def _names() -> str:
-    return ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-
-
-def packed_photos(photos: Path, out: Path, crop: int = MIN_SIDE) -> Path:
+def packed_photos(photos: Path, out: Path, crop: int | None = None) -> Path:
     """Pack a folder of photos, unless it is packed already; those of at least one crop."""
+    from trellic_training.data.photos import MIN_SIDE, PackedPhotos, pack
+
     if (photos / "photos.json").is_file():
         return photos
     packed = out / "photos"
     if not (packed / "photos.json").is_file():
-        pack(photos, packed, min_side=min(crop, MIN_SIDE))
+        pack(photos, packed, min_side=min(crop or MIN_SIDE, MIN_SIDE))
     count = len(PackedPhotos(packed).training)
     typer.echo(f"{count} photos to train on")
     return packed

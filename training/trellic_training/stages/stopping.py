@@ -5,27 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from pathlib import Path
 from types import FrameType
 
 import lightning
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(Exception):
-    """A run was stopped by a signal, and everything is saved.
-
-    Attributes
-    ----------
-    signum : the signal
-    checkpoint : to go on from
-    """
-
-    def __init__(self, signum: int, checkpoint: Path) -> None:
-        name = signal.Signals(signum).name
-        super().__init__(f"stopped by {name}; go on with --resume {checkpoint}")
-        self.signum, self.checkpoint = signum, checkpoint
 
 
 class StopOnSignal(lightning.Callback):

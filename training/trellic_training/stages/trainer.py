@@ -9,10 +9,11 @@ from typing import Any
 import lightning
 
 from trellic_training.data.files import load, reading
+from trellic_training.stages.interrupted import Interrupted
 from trellic_training.stages.progress import TimeBar
 from trellic_training.stages.quiet import quiet
 from trellic_training.stages.stage import OWN_STATE, Stage
-from trellic_training.stages.stopping import Interrupted, StopOnSignal
+from trellic_training.stages.stopping import StopOnSignal
 
 
 def make_trainer(
