@@ -27,12 +27,18 @@ def run(file: str, as_json: bool) -> None:
     with Report("Reading", [file], as_json=as_json) as report, report.file(file):
         data = read_stream(file)
         bitstream.read(data, MAX_SIDE**2)  # no pixel is decoded
-        fields = {"input": file} | _fields(data)
+        fields = {"input": file} | fields_of(data)
         report.result("", fields) if as_json else _print(fields)
 
 
-def _fields(data: bytes) -> dict[str, object]:
-    """Describe a whole stream; sizes in bytes."""
+def fields_of(data: bytes) -> dict[str, object]:
+    """Describe a whole stream; sizes in bytes.
+
+    Raises
+    ------
+    StreamError
+        When it is damaged.
+    """
     layout = bitstream.read_contents(data)
     header = layout.header
     stream_id = header.stream_id.hex()
