@@ -60,17 +60,7 @@ def ssimulacra2(original: Pixels, decoded: Pixels) -> float:
     MissingExtra
         When the package is not installed.
     """
-    height, width = original.shape[:2]
-    if min(height, width) < SMALLEST:
-        raise BadParameter(
-            f"a score of {width}x{height} pixels", expected=f"sides of {SMALLEST} pixels at least"
-        )
-    if height * width > MAX_SCORED:
-        raise ImageTooLarge(
-            f"a score of {width}x{height} pixels",
-            expected=f"at most {MAX_SCORED >> 20} megapixels",
-            remedy="name a quality; its mean score over photos is in docs/quality.md",
-        )
+    _check_size(*original.shape[:2])
     try:
         from ssimulacra2 import compute_ssimulacra2
     except ImportError as error:
@@ -98,13 +88,14 @@ def encode_scored(
 
     Raises
     ------
-    BadParameter
-        When the score is no number below 100.
+    BadParameter, ImageTooLarge, MissingExtra
+        When the score is no number below 100; else as of `ssimulacra2`.
     TargetUnreachable
         When no quality has it.
     """
     if not (isinstance(wanted, Real) and -1000 < wanted < BEST_SCORE):
         raise BadParameter(f"ssimulacra2 {wanted!r}", expected="a number below 100")
+    _check_size(picture.height, picture.width)
     original = prepared(picture, strip=strip)[0].pixels
     made: dict[float, Scored] = {}
 
@@ -163,6 +154,19 @@ def _slope(tried: dict[float, float], wanted: float) -> float:
 
 def _rounded(quality: float) -> float:
     return min(max(round(quality / STEP) * STEP, LOWEST), HIGHEST)
+
+
+def _check_size(height: int, width: int) -> None:
+    if min(height, width) < SMALLEST:
+        raise BadParameter(
+            f"a score of {width}x{height} pixels", expected=f"sides of {SMALLEST} pixels at least"
+        )
+    if height * width > MAX_SCORED:
+        raise ImageTooLarge(
+            f"a score of {width}x{height} pixels",
+            expected=f"at most {MAX_SCORED >> 20} megapixels",
+            remedy="name a quality; its mean score over photos is in docs/quality.md",
+        )
 
 
 def _file(pixels: Pixels) -> io.BytesIO:

@@ -302,3 +302,11 @@ def export(context: typer.Context) -> None:
     from trellic.cli.extras import dispatch
 
     dispatch("export", "trellic_export.cli", "export", context.args)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def serve(context: typer.Context) -> None:
+    """Serve encoding, decoding and pictures by URL over HTTP (extra: serve)."""
+    from trellic.cli.extras import dispatch
+
+    dispatch("serve", "trellic_serve.cli", "serve", context.args)

@@ -10,7 +10,7 @@ import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from trellic.cli.rivals import Rival
 from trellic.constants import Device, Trellis
 from trellic.errors import BadParameter
 from trellic.images import Picture
+
+if TYPE_CHECKING:
+    from trellic.codec import Codec
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -80,7 +83,8 @@ def run(photo: str, out: str | None, setting: Setting, model: str, device: Devic
         with report.file(photo):
             data = read(photo)
             picture = opaque(images.from_bytes(data, setting.max_pixels))
-            original, ours = first_two(picture, len(data), setting, model, device)
+            codec = Engines(device).both(model, setting.trellis, setting.decoder)
+            original, ours = first_two(picture, len(data), setting, codec)
             entries += [original, ours]
         if not entries:
             return
@@ -104,17 +108,20 @@ def opaque(picture: Picture) -> Picture:
     return Picture(mixed.astype(np.uint8), icc=picture.icc)
 
 
-def first_two(
-    picture: Picture, size: int, setting: Setting, model: str, device: Device
-) -> tuple[Entry, Entry]:
+def first_two(picture: Picture, size: int, setting: Setting, codec: Codec) -> tuple[Entry, Entry]:
     """Return the entries of the original and of Trellic.
 
     Parameters
     ----------
     picture : from `opaque`
     size : bytes of the photo's file
+    codec : warm, so that its times are its own
+
+    Raises
+    ------
+    BadParameter
+        When the decoder makes smaller pictures.
     """
-    codec = Engines(device).both(model, setting.trellis, setting.decoder)
     bare = Picture(picture.pixels)  # the profile is for the browser, and its bytes do not count
     encoded = codec.encode_picture(bare, quality=setting.quality, trellis=setting.trellis)
     decoded = codec.decode_timed(

@@ -31,7 +31,7 @@ def run(files: Sequence[str], as_json: bool) -> None:
             with report.file(file):
                 data = read_stream(file)
                 bitstream.read(data, MAX_SIDE**2)  # no pixel is decoded
-                fields = {"input": file} | _fields(data)
+                fields = {"input": file} | fields_of(data)
                 if as_json:
                     report.result("", fields)
                 else:
@@ -40,8 +40,14 @@ def run(files: Sequence[str], as_json: bool) -> None:
                 described += 1
 
 
-def _fields(data: bytes) -> dict[str, object]:
-    """Describe a whole stream; sizes in bytes."""
+def fields_of(data: bytes) -> dict[str, object]:
+    """Describe a whole stream; sizes in bytes.
+
+    Raises
+    ------
+    StreamError
+        When it is damaged.
+    """
     layout = bitstream.read_contents(data)
     header = layout.header
     stream_id = header.stream_id.hex()

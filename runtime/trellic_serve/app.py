@@ -1,0 +1,77 @@
+"""The application: routes, their envelope, and what happens when it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from trellic import __version__
+from trellic_serve import routes
+from trellic_serve.envelope import Envelope
+from trellic_serve.errors import BadRequest, MethodNotAllowed, NotFound
+from trellic_serve.service import Service
+from trellic_serve.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the application, for any ASGI server.
+
+    Parameters
+    ----------
+    settings : of the service
+
+    Returns
+    -------
+    application, whose ``state.service`` is its `Service`
+
+    Raises
+    ------
+    TrellicError
+        When a file of keys or the folder of sources cannot be used.
+    """
+    service = Service(settings or Settings())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.create_task(service.start())  # probes are answered meanwhile
+        if service.settings.warm_first:
+            await starting
+        yield
+        service.stop()
+        await starting
+        await service.close()
+
+    app = FastAPI(
+        title="Trellic",
+        version=__version__,
+        description="A learned image codec as a service. Errors have a JSON body: kind, what was "
+        "seen, what was expected, the remedy.",
+        lifespan=lifespan,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(routes.router)
+    app.add_middleware(Envelope, service=service, write_timeout=service.settings.write_timeout)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    return app
+
+
+async def _invalid(request: Request, error: Exception) -> None:
+    """Say in our words what FastAPI found in a request's parameters."""
+    found = cast(RequestValidationError, error).errors()[0]
+    name = ".".join(map(str, found["loc"][1:])) or "request"
+    raise BadRequest(f"{name} {str(found.get('input'))[:64]!r}", expected=found["msg"]) from None
+
+
+async def _http(request: Request, error: Exception) -> None:
+    if cast(HTTPException, error).status_code == 405:
+        raise MethodNotAllowed(f"{request.method} of this path", expected="see /openapi.json")
+    raise NotFound("no such path", expected="one of /openapi.json") from None

@@ -1,0 +1,88 @@
+"""Bodies of requests: bounded in bytes and in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from trellic_serve.errors import BadRequest, TooLarge, TooSlow
+from trellic_serve.pool import Gone
+
+_FIELDS = 8  # of a form, files apart
+
+
+async def read(request: Request, most: int, seconds: float) -> bytes:
+    """Read the file that a request brings: its body, or the one file of a form.
+
+    Parameters
+    ----------
+    most : bytes
+    seconds : in which all of it must arrive
+
+    Raises
+    ------
+    TooLarge, TooSlow, BadRequest
+    Gone
+        When the client has closed its connection.
+    """
+    _check_length(request, most)
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _all(request, most)
+    except TimeoutError as error:
+        raise TooSlow(f"a body that had not arrived after {seconds:g} s") from error
+    except ClientDisconnect as error:
+        raise Gone from error
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return await _file_of(request, body)
+    if not body:
+        raise BadRequest("an empty body", expected="a file")
+    return body
+
+
+def _check_length(request: Request, most: int) -> None:
+    """Refuse what says that it is too large before any of it is read."""
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length) > most:
+        raise _too_large(most)
+
+
+async def _all(request: Request, most: int) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise _too_large(most)
+        parts.append(part)
+    return b"".join(parts)
+
+
+class _InMemory(MultiPartParser):
+    """Keeps files in memory: they are bounded, and the disk may be read-only."""
+
+    spool_max_size = 2**40
+
+
+async def _file_of(request: Request, body: bytes) -> bytes:
+    async def once() -> AsyncIterator[bytes]:
+        yield body
+
+    parser = _InMemory(request.headers, once(), max_files=1, max_fields=_FIELDS)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeError) as error:
+        raise BadRequest("a form that cannot be read", expected="multipart/form-data") from error
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if len(files) != 1:
+        raise BadRequest("a form without a file", expected="one file")
+    data = await files[0].read()
+    await form.close()
+    return data
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"a body of over {most} bytes", remedy="send a smaller file")

@@ -1,0 +1,213 @@
+"""The models of a service, warm; and which way a picture takes: alone, or in a batch on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from trellic import bitstream, images
+from trellic.codec import Codec
+from trellic.constants import DEFAULT_DECODER, DEFAULT_TRELLIS, Trellis
+from trellic.errors import BadParameter, UnknownDecoder
+from trellic.images import Picture
+from trellic.model.choice import choose
+from trellic.pipeline.region import Region
+from trellic.scored import encode_scored
+from trellic_serve.batcher import Batcher
+from trellic_serve.settings import Settings
+
+Stages = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a picture is to be encoded; at most one of the four targets.
+
+    Attributes
+    ----------
+    model : name, None for the first of the service
+    quality, bpp, max_bytes, trellis, strip : as of `trellic.Codec.encode_picture`
+    score : SSIMULACRA 2 that the picture is to have, within a point
+    """
+
+    model: str | None = None
+    quality: float | None = None
+    score: float | None = None
+    bpp: float | None = None
+    max_bytes: int | None = None
+    trellis: Trellis = DEFAULT_TRELLIS
+    strip: bool = False
+
+    def __post_init__(self) -> None:
+        targets = (self.quality, self.score, self.bpp, self.max_bytes)
+        if sum(target is not None for target in targets) > 1:
+            raise BadParameter("more than one target", expected="quality, score, bpp or bytes")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the codec."""
+        names = ("quality", "bpp", "max_bytes", "trellis", "strip")
+        return {name: getattr(self, name) for name in names}
+
+
+class Stream(NamedTuple):
+    """A stream that was made, and seconds by stage."""
+
+    data: bytes
+    stages: Stages
+
+
+class Shown(NamedTuple):
+    """A picture that was made of a stream, and seconds by stage."""
+
+    picture: Picture
+    stages: Stages
+
+
+class Coder:
+    """Codecs by the names of their models.
+
+    Parameters
+    ----------
+    settings : of the service
+    seen : is told how many pictures each batch on a GPU had
+    """
+
+    def __init__(
+        self, settings: Settings, seen: Callable[[int], None] = lambda count: None
+    ) -> None:
+        self._settings = settings
+        self._codecs: dict[str, Codec] = {}
+        make = partial(Batcher, window=settings.window, most=settings.batch, seen=seen)
+        self._make_batcher: Callable[[Callable[..., Any]], Batcher[Any, Any, Any]] = make
+        self._encoders: dict[str, Batcher[Encoding, Picture, bytes]] = {}
+        self._decoders: dict[str, Batcher[str, bytes, images.Picture]] = {}
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, the default first."""
+        return list(self._codecs)
+
+    @property
+    def gpu(self) -> bool:
+        """Whether pictures are coded in batches on a GPU."""
+        return bool(self._encoders)
+
+    def load(self) -> None:
+        """Load all models, and what the first calls would load: engines and kernels.
+
+        Raises
+        ------
+        TrellicError
+            When a model does not load.
+        """
+        settings = self._settings
+        for asked in settings.models:
+            codec = Codec(
+                asked, settings.device, settings.threads, settings.precision, settings.limits
+            )
+            codec.warm_up(trellis=DEFAULT_TRELLIS)
+            for name, info in codec.decoders.items():
+                if info.kind == "picture":
+                    codec.warm_up(decoder=name)
+            if codec.device != "cpu":
+                self._encoders[codec.model] = self._make_batcher(partial(_encode_all, codec))
+                self._decoders[codec.model] = self._make_batcher(partial(_decode_all, codec))
+            self._codecs[codec.model] = codec
+
+    def close(self) -> None:
+        """End the threads of the batches."""
+        for batcher in (*self._encoders.values(), *self._decoders.values()):
+            batcher.close()
+
+    def codec(self, model: str | None) -> Codec:
+        """Return the codec of a model, None for the default.
+
+        Raises
+        ------
+        BadParameter
+            When the service does not have it.
+        """
+        name = next(iter(self._codecs)) if model is None else model
+        if name not in self._codecs:
+            raise BadParameter(f"model {name!r}", expected=f"one of {', '.join(self._codecs)}")
+        return self._codecs[name]
+
+    def encode(self, picture: Picture, want: Encoding) -> Stream:
+        """Encode a picture.
+
+        Raises
+        ------
+        TrellicError
+            As of `trellic.Codec.encode_picture`.
+        """
+        codec = self.codec(want.model)
+        if want.score is not None:
+            scored = encode_scored(
+                codec, picture, want.score, trellis=want.trellis, strip=want.strip
+            )
+            return Stream(scored.encoded.data, {})
+        if codec.model in self._encoders and want.bpp is None and want.max_bytes is None:
+            return Stream(self._encoders[codec.model](replace(want, model=None), picture), {})
+        encoded = codec.encode_picture(picture, **want.options)
+        return Stream(encoded.data, encoded.stages)
+
+    def decode(
+        self,
+        data: bytes,
+        *,
+        decoder: str | None = None,
+        region: Region | None = None,
+        box: tuple[int, int] | None = None,
+    ) -> Shown:
+        """Decode a stream.
+
+        Parameters
+        ----------
+        data : of any model that is installed
+        decoder : name, None for the default, or a smaller one where the picture will be small
+        region : as of `trellic.Codec.decode_timed`
+        box : width and height that the picture will be made to fit in afterwards
+
+        Raises
+        ------
+        TrellicError
+            As of `trellic.Codec.decode_timed`.
+        """
+        header = bitstream.read_header(data)
+        by_id = {codec.bundle.manifest.stream_id: codec for codec in self._codecs.values()}
+        codec = by_id.get(header.stream_id.hex(), self.codec(None))
+        shape = (header.width, header.height) if region is None else (region[2], region[3])
+        decoder = decoder or _smallest(codec, shape, box)
+        if codec.model in self._decoders and region is None and codec in by_id.values():
+            return Shown(self._decoders[codec.model](decoder, data), {})
+        decoded = codec.decode_timed(data, decoder=decoder, region=region)
+        return Shown(decoded.picture, decoded.stages)
+
+
+def _smallest(codec: Codec, shape: tuple[int, int], box: tuple[int, int] | None) -> str:
+    """Choose the decoder of the smallest picture that still fills the box."""
+    if box is None:
+        return DEFAULT_DECODER
+    shrink = max(side / most for side, most in zip(shape, box, strict=True))
+    kinds = codec.decoders.items()
+    fit = [(info.scale, name) for name, info in kinds if 1 < info.scale <= shrink]
+    return max(fit)[1] if fit else DEFAULT_DECODER
+
+
+def _encode_all(codec: Codec, want: Encoding, pictures: Sequence[Picture]) -> list[bytes]:
+    return codec.encode_batch(pictures, **want.options)
+
+
+def _decode_all(codec: Codec, decoder: str, streams: Sequence[bytes]) -> list[Picture]:
+    """Decode streams together; a batch gives arrays, so metadata are read apart."""
+    if choose(codec.decoders, decoder, codec.model).kind != "picture":
+        raise UnknownDecoder(f"decoder {decoder!r} gives labels", expected="one of pictures")
+    pictures = []
+    for data, pixels in zip(streams, codec.decode_batch(streams, decoder=decoder), strict=True):
+        chunks = bitstream.read(data).chunks
+        shown = images.from_any(pixels)
+        pictures.append(replace(shown, icc=chunks.icc, exif=chunks.exif, xmp=chunks.xmp))
+    return pictures

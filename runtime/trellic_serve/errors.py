@@ -1,0 +1,92 @@
+"""What the service refuses of its own, each with the status that the client sees."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from trellic.errors import TrellicError
+
+
+class ServiceError(TrellicError):
+    """Base of what the service itself refuses.
+
+    Attributes
+    ----------
+    status : of the answer
+    """
+
+    status: ClassVar[int] = 400
+
+
+class BadRequest(ServiceError):
+    """The request is not one that this service understands."""
+
+
+class Unauthorized(ServiceError):
+    """There is no API key, or a wrong one."""
+
+    status = 401
+
+
+class Forbidden(ServiceError):
+    """The signature of a URL is missing or wrong, it has expired, or its source may not be read."""
+
+    status = 403
+
+
+class NotFound(ServiceError):
+    """No such source, or no such route."""
+
+    status = 404
+
+
+class MethodNotAllowed(ServiceError):
+    """The route exists, and not for this method."""
+
+    status = 405
+
+
+class NotAcceptable(ServiceError):
+    """The client accepts no format that the picture can be sent in."""
+
+    status = 406
+
+
+class TooSlow(ServiceError):
+    """The request did not arrive in time."""
+
+    status = 408
+
+
+class TooLarge(ServiceError):
+    """The request, or the source that it names, has too many bytes."""
+
+    status = 413
+
+
+class Busy(ServiceError):
+    """The queue is full.
+
+    Parameters
+    ----------
+    seen : str
+    retry_after : seconds until it is worth another try
+    """
+
+    status = 429
+
+    def __init__(self, seen: str, retry_after: int) -> None:
+        super().__init__(seen, remedy=f"try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class SourceFailed(ServiceError):
+    """The place that sources come from does not answer as it should."""
+
+    status = 502
+
+
+class NotReady(ServiceError):
+    """Engines are not warm yet, or the service is about to stop."""
+
+    status = 503

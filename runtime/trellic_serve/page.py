@@ -1,0 +1,48 @@
+"""The page at ``/``: a photo is dropped on it and compared, by the page of ``trellic compare``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trellic.cli import compare, rivals
+from trellic.constants import DEFAULT_DECODER, DEFAULT_TRELLIS
+from trellic.errors import ImageTooLarge
+from trellic.support.bounds import check
+from trellic_serve import delivery
+from trellic_serve.codecs import Coder
+
+POLICY: Final = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+MAX_PIXELS: Final = 2**22  # each codec encodes a photo several times
+
+
+def make(coder: Coder, data: bytes, quality: float) -> str:
+    """Return the page that compares a photo.
+
+    Parameters
+    ----------
+    data : of the photo's file
+    quality : of Trellic
+
+    Raises
+    ------
+    ImageTooLarge
+        When the photo has over `MAX_PIXELS`.
+    TrellicError
+        When it cannot be read or coded, or that takes too long.
+    """
+    picture = compare.opaque(delivery.read(data))
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ImageTooLarge(
+            f"a picture of {picture.width}x{picture.height} pixels to compare",
+            expected=f"at most {MAX_PIXELS}",
+        )
+    setting = compare.Setting(quality, DEFAULT_TRELLIS, DEFAULT_DECODER, MAX_PIXELS)
+    entries = [*compare.first_two(picture, len(data), setting, coder.codec(None))]
+    for rival in rivals.installed():
+        check()
+        entries.append(compare.entry_of(rival, picture, entries[1].size))
+    return compare.page("Your photo", entries)

@@ -1,0 +1,28 @@
+"""Facts in the spans of OpenTelemetry that FastAPI makes, where its package is installed.
+
+Where spans go is the operator's choice: FastAPI's own settings, or a tracer provider that is set
+up before `create_app`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def note(request_id: str = "", stages: Mapping[str, float] | None = None) -> None:
+    """Add facts to the span of the request that is being answered.
+
+    Parameters
+    ----------
+    request_id : which the log has, too
+    stages : seconds by name
+    """
+    try:
+        from opentelemetry import trace
+    except ImportError:
+        return
+    span = trace.get_current_span()
+    if request_id:
+        span.set_attribute("trellic.request_id", request_id)
+    for name, seconds in (stages or {}).items():
+        span.add_event(f"trellic.{name}", {"seconds": seconds})

@@ -1,0 +1,215 @@
+"""POST /encode, /decode and /info: what the library does, and its errors as answers."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from tests.serve.conftest import opened, picture_file
+
+import trellic
+from trellic import bitstream, scored
+from trellic.errors import MissingExtra
+from trellic_serve import codecs
+
+PROBLEM = {"kind", "seen", "expected", "remedy", "request_id"}
+
+
+def problem(answer, status: int, kind: str) -> dict[str, str]:
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert set(body) == PROBLEM
+    assert body["kind"] == kind, body
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert "/" not in body["seen"].replace("n/a", ""), "no path in it"
+    assert "Traceback" not in answer.text
+    return body
+
+
+def test_encode_is_the_librarys(client, tiny, photo):
+    answer = client.post("/encode?quality=40&trellis=8", content=photo)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/x-trellic"
+    assert answer.content == tiny.encode(opened(photo), quality=40, trellis=8)
+    assert answer.headers["x-trellic-quality"] == "40"
+    assert answer.headers["x-trellic-model"] == "tiny"
+    assert answer.headers["x-trellic-size"] == "56x40"
+    stages = [part.partition(";")[0] for part in answer.headers["server-timing"].split(", ")]
+    assert {"receive", "wait", "read", "g_a", "search"} <= set(stages)
+
+
+def test_a_form_is_as_good_as_a_body(client, photo):
+    body = client.post("/encode", content=photo)
+    form = client.post("/encode", files={"file": ("a.png", photo)})
+    assert form.status_code == 200, form.text
+    assert form.content == body.content
+    problem(client.post("/encode", files={"a": b"x", "b": b"y"}), 400, "BadRequest")
+    head = {"content-type": "multipart/form-data; boundary=x"}
+    problem(client.post("/encode", content=b"--y", headers=head), 400, "BadRequest")
+    head = {"content-type": "multipart/form-data"}
+    problem(client.post("/encode", content=b"--y", headers=head), 400, "BadRequest")
+
+
+def test_decode_is_the_librarys(client, tiny, stream):
+    answer = client.post("/decode", content=stream)
+    assert answer.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(np.asarray(opened(answer.content)), tiny.decode(stream))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "jpg", "webp", "avif"])
+def test_formats_sizes_and_regions(client, stream, kind):
+    answer = client.post(f"/decode?format={kind}&quality=70&width=20&height=20", content=stream)
+    assert answer.status_code == 200, answer.text
+    image = opened(answer.content)
+    assert image.size == (20, 14)
+    assert answer.headers["content-type"] == f"image/{image.format.lower()}"
+    answer = client.post(f"/decode?format={kind}&region=8,4,30,20", content=stream)
+    assert opened(answer.content).size == (30, 20)
+
+
+def test_a_small_picture_takes_the_small_decoder(start, family_path, tiny):
+    data = tiny.encode(opened(picture_file(100, 150)))
+    with start(models=(str(family_path),)) as client:
+        small = client.app.state.service.coder.decode(data, box=(9, 9)).picture
+        whole = client.app.state.service.coder.decode(data, box=(120, 120)).picture
+        answer = client.post("/decode?width=9&height=9", content=data)
+    assert small.width < whole.width == 150
+    assert opened(answer.content).size == (9, 6)
+
+
+def test_targets(client, photo, monkeypatch):
+    whole = client.post("/encode?quality=90", content=photo).content
+    answer = client.post(f"/encode?bytes={len(whole)}", content=photo)
+    assert 0 < len(answer.content) <= len(whole)
+    problem(client.post("/encode?bytes=3", content=photo), 422, "TargetUnreachable")
+    problem(client.post("/encode?bytes=900&quality=3", content=photo), 400, "BadParameter")
+
+    def measured(original, shown):
+        return quality["now"] - 7.0  # this photo gets seven points less than the average
+
+    quality, encode = {}, trellic.Codec.encode_picture
+
+    def noted(self, picture, **options):
+        quality["now"] = options["quality"]
+        return encode(self, picture, **options)
+
+    monkeypatch.setattr(scored, "ssimulacra2", measured)
+    monkeypatch.setattr(trellic.Codec, "encode_picture", noted)
+    answer = client.post("/encode?score=50", content=photo)
+    assert answer.headers["x-trellic-quality"] == "57"
+    problem(client.post("/encode?score=95", content=photo), 422, "TargetUnreachable")
+    problem(client.post("/encode?score=50", content=picture_file(5, 5)), 400, "BadParameter")
+
+    def missing(original, shown):
+        raise MissingExtra.of("ssimulacra2", "score", "a score")
+
+    monkeypatch.setattr(scored, "ssimulacra2", missing)
+    problem(client.post("/encode?score=50", content=photo), 501, "MissingExtra")
+
+
+def test_info(client, stream, photo):
+    found = client.post("/info", content=stream).json()
+    assert (found["format"], found["width"], found["height"]) == ("tlc", 56, 40)
+    assert found["bytes"] == len(stream)
+    found = client.post("/info", content=photo).json()
+    assert found == {
+        "format": "png",
+        "width": 56,
+        "height": 40,
+        "bytes": len(photo),
+        "bits": 8,
+    }
+    problem(client.post("/info", content=b"nothing"), 415, "NotAPicture")
+    problem(client.post("/info", content=stream[:-1]), 422, "CorruptStream")
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose head promises many pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"x"))
+
+
+@pytest.mark.parametrize(
+    ("route", "make", "status", "kind"),
+    [
+        ("/encode", lambda photo, stream: b"", 400, "BadRequest"),
+        ("/encode", lambda photo, stream: b"no picture", 415, "NotAPicture"),
+        ("/encode", lambda photo, stream: stream, 415, "NotAPicture"),
+        ("/encode", lambda photo, stream: photo[: len(photo) // 2], 422, "DamagedPicture"),
+        ("/encode", lambda photo, stream: bomb(60000, 60000), 413, "ImageTooLarge"),
+        ("/encode?model=other", lambda photo, stream: photo, 400, "BadParameter"),
+        ("/encode?quality=nan", lambda photo, stream: photo, 400, "BadRequest"),
+        ("/encode?trellis=7", lambda photo, stream: photo, 400, "BadParameter"),
+        ("/decode", lambda photo, stream: photo, 415, "NotATrellicFile"),
+        ("/decode", lambda photo, stream: stream[:20], 422, "TruncatedStream"),
+        ("/decode", lambda photo, stream: stream[:-2] + b"zz", 422, "CorruptStream"),
+        ("/decode?decoder=none", lambda photo, stream: stream, 400, "UnknownDecoder"),
+        ("/decode?region=0,0,99,1", lambda photo, stream: stream, 400, "BadParameter"),
+        ("/decode?region=zero", lambda photo, stream: stream, 400, "BadParameter"),
+        ("/decode?format=tlc", lambda photo, stream: stream, 400, "BadParameter"),
+        ("/decode?format=exe", lambda photo, stream: stream, 400, "BadParameter"),
+        ("/decode?width=0", lambda photo, stream: stream, 400, "BadRequest"),
+        ("/none", lambda photo, stream: stream, 404, "NotFound"),
+    ],
+)
+def test_bad_input(client, photo, stream, route, make, status, kind):
+    problem(client.post(route, content=make(photo, stream)), status, kind)
+
+
+def test_a_stream_of_a_model_that_is_not_there(client, tiny, stream):
+    header = bitstream.read_header(stream)
+    foreign = stream.replace(header.stream_id, b"\xff\xff\xff\xff", 1)
+    answer = client.post("/decode", content=foreign)
+    assert answer.status_code == 422
+    assert answer.json()["kind"] in ("UnknownModel", "CorruptStream")
+
+
+def test_too_many_bytes(start, photo):
+    with start(max_bytes=len(photo) - 1) as client:
+        problem(client.post("/encode", content=photo), 413, "TooLarge")
+        chunks = (photo[begin : begin + 100] for begin in range(0, len(photo), 100))
+        problem(client.post("/encode", content=chunks), 413, "TooLarge")  # length not said before
+
+
+def test_a_fault_of_ours_says_nothing(client, photo, monkeypatch, caplog):
+    def broken(self, picture, want):
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(codecs.Coder, "encode", broken)
+    body = problem(client.post("/encode", content=photo), 500, "InternalError")
+    assert "secret" not in json.dumps(body)
+    assert any("/secret/path" in str(record.exc_info) for record in caplog.records)
+
+    def hungry(self, picture, want):
+        raise MemoryError
+
+    monkeypatch.setattr(codecs.Coder, "encode", hungry)
+    answer = client.post("/encode", content=photo)
+    problem(answer, 503, "MemoryError")
+    assert answer.headers["retry-after"] == "5"
+
+
+def test_wrong_method(client):
+    problem(client.get("/encode"), 405, "MethodNotAllowed")
+
+
+def test_openapi_describes_bodies_and_errors(client):
+    found = client.get("/openapi.json").json()
+    paths = {"/encode", "/decode", "/info", "/compare", "/i/{signature}/{options}/{path}"}
+    assert paths <= set(found["paths"])
+    encode = found["paths"]["/encode"]["post"]
+    assert {"application/octet-stream", "multipart/form-data"} == set(
+        encode["requestBody"]["content"]
+    )
+    assert {"400", "401", "408", "413", "415", "422", "429", "503"} <= set(encode["responses"])
+    names = {parameter["name"] for parameter in encode["parameters"]}
+    assert names == {"quality", "score", "bpp", "bytes", "trellis", "model", "strip"}

@@ -1,0 +1,262 @@
+"""GET /i: options, signatures, sources, negotiation, caching."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.server
+import os
+import threading
+import time
+from base64 import urlsafe_b64encode
+
+import numpy as np
+import pytest
+from tests.serve.conftest import opened
+from tests.serve.test_coding import problem
+
+from trellic.errors import BadParameter
+from trellic_serve import Settings, addresses, delivery, formats, signing, sources
+from trellic_serve.errors import Forbidden, NotAcceptable, NotFound
+
+TLC, AVIF, WEBP = "image/x-trellic", "image/avif", "image/webp"
+
+
+@pytest.mark.parametrize(
+    ("accept", "opaque", "alpha"),
+    [
+        (None, "jpeg", "png"),
+        ("*/*", "jpeg", "png"),
+        ("image/avif,image/webp,*/*;q=0.8", "avif", "avif"),
+        ("image/webp,*/*", "webp", "webp"),
+        (f"{TLC},image/avif", "tlc", "tlc"),
+        (f"{TLC};q=0.5,image/webp", "webp", "webp"),
+        ("image/avif;q=0,*/*", "jpeg", "png"),
+        ("image/jpeg", "jpeg", "jpeg"),
+        ("image/png", "png", "png"),
+        ("IMAGE/WebP ; Q=1", "webp", "webp"),
+        ("image/avif;q=much,image/*", "jpeg", "png"),
+    ],
+)
+def test_negotiation(accept, opaque, alpha):
+    found = formats.negotiate(accept)
+    assert [kind.name for kind in found] == [opaque, alpha]
+
+
+def test_a_client_that_takes_no_picture():
+    with pytest.raises(NotAcceptable):
+        formats.negotiate("text/html")
+
+
+def test_formats_by_accept(client, photo, tiny):
+    answer = client.get("/i/_/_/a/photo.png", headers={"Accept": TLC})
+    assert answer.headers["content-type"] == TLC
+    assert answer.content == tiny.encode(opened(photo), quality=60)
+    assert answer.headers["vary"] == "Accept"
+    for accept, name in ((AVIF, "AVIF"), (WEBP, "WEBP"), ("*/*", "JPEG")):
+        answer = client.get("/i/_/w:20/a/photo.png", headers={"Accept": accept})
+        assert opened(answer.content).format == name
+        assert opened(answer.content).size == (20, 14)
+    assert opened(client.get("/i/_/_/a/alpha.png").content).mode == "RGBA"
+    answer = client.get("/i/_/_/a/alpha.png", headers={"Accept": "image/jpeg"})
+    assert opened(answer.content).mode == "RGB"
+    problem(client.get("/i/_/_/a/photo.png", headers={"Accept": "text/html"}), 406, "NotAcceptable")
+
+
+def test_a_tlc_source_is_sent_as_it_is_or_decoded(client, stream, tiny):
+    answer = client.get("/i/_/_/a/photo.tlc", headers={"Accept": TLC})
+    assert answer.content == stream
+    answer = client.get("/i/_/f:png,d:quality/a/photo.tlc")
+    np.testing.assert_array_equal(np.asarray(opened(answer.content)), tiny.decode(stream))
+    answer = client.get("/i/_/f:png,r:8:4:30:20/a/photo.tlc")
+    assert opened(answer.content).size == (30, 20)
+    answer = client.get("/i/_/f:png,r:8:4:30:20/a/photo.png")
+    assert opened(answer.content).size == (30, 20)
+
+
+def test_quality_is_that_of_the_format(client):
+    sizes = [len(client.get(f"/i/_/f:webp,q:{q}/a/photo.png").content) for q in (5, 60, 95)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "w:0", "w:99999", "w:x", "w", "x:1", "w:1,w:2", "q:0", "q:nan", "f:exe", "r:1:2:3",
+        "t:5", "exp:never", "", "w:" + "9" * 5000,
+    ],
+)  # fmt: skip
+def test_bad_options(options):
+    with pytest.raises(BadParameter):
+        delivery.parse(options)
+
+
+def test_etag_and_cache(client):
+    first = client.get("/i/_/w:9/a/photo.png")
+    assert first.headers["cache-control"] == "public, max-age=86400"
+    etag = first.headers["etag"]
+    again = client.get("/i/_/w:9/a/photo.png", headers={"If-None-Match": f'"x", {etag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    for url, accept in (("w:8/a/photo.png", "*/*"), ("w:9/a/photo.png", WEBP)):
+        other = client.get(f"/i/_/{url}", headers={"If-None-Match": etag, "Accept": accept})
+        assert other.status_code == 200
+        assert other.headers["etag"] != etag
+
+
+def test_urls_that_expire(client):
+    soon = int(time.time()) + 100
+    answer = client.get(f"/i/_/exp:{soon}/a/photo.png")
+    assert 90 <= int(answer.headers["cache-control"].rpartition("=")[2]) <= 100
+    problem(client.get("/i/_/exp:5/a/photo.png"), 403, "Forbidden")
+
+
+# ---- signatures ----
+
+
+def test_signatures_are_imgproxys():
+    """As its documentation computes them: HMAC-SHA256 of salt and path, in base64url."""
+    pair = signing.Pair(b"secret", b"hello")
+    digest = hmac.new(b"secret", b"hello/w:300/photo.png", hashlib.sha256).digest()
+    expected = urlsafe_b64encode(digest).rstrip(b"=").decode()
+    assert signing.sign(pair, "/w:300/photo.png") == expected
+
+
+def test_signed_urls_and_rotation(start, source, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("# old\naaaa bbbb\n")
+    old, new = signing.Pair(b"\xaa\xaa", b"\xbb\xbb"), signing.Pair(b"\xcc", b"\xdd")
+    path = "/w:9,f:png/a/photo.png"
+    with start(source=str(source), signing_keys=keys) as client:
+
+        def status(pair, of=path, asked=path):
+            return client.get(f"/i/{signing.sign(pair, of)}{asked}").status_code
+
+        assert status(old) == 200
+        assert status(new) == 403
+        assert status(old, asked=path.replace("9", "8")) == 403
+        assert status(old, of="/_/a/%70hoto.png", asked="/_/a/%70hoto.png") == 200
+        problem(client.get(f"/i/_{path}"), 403, "Forbidden")
+        problem(client.get(f"/i/unsafe{path}"), 403, "Forbidden")
+        keys.write_text("aaaa bbbb\ncc dd\n")  # both sign now
+        assert (status(old), status(new)) == (200, 200)
+        keys.write_text("cc dd # the old one is gone\n")
+        assert (status(old), status(new)) == (403, 200)
+        keys.write_text("broken\n")  # the last ones stay
+        assert status(new) == 200
+
+
+def test_no_signature_only_by_choice(start, source):
+    with start(source=str(source)) as client:
+        problem(client.get("/i/_/_/a/photo.png"), 403, "Forbidden")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "aa", "aa bb cc", "xx yy"])
+def test_bad_files_of_keys(text):
+    with pytest.raises(BadParameter):
+        signing.parse(text)
+
+
+# ---- sources ----
+
+
+def test_paths_stay_in_the_folder(client, source, tmp_path):
+    (tmp_path / "outside.png").write_bytes((source / "a" / "photo.png").read_bytes())
+    link = source / "a" / "link.png"
+    link.symlink_to(tmp_path / "outside.png")
+    pipe = source / "a" / "pipe.png"
+    os.mkfifo(pipe)
+    problem(client.get("/i/_/_/a/link.png"), 403, "Forbidden")
+    for path in ("a/pipe.png", "a", "a/none.png", "a/photo.png/x", "a/%ff.png", "n" * 5000):
+        problem(client.get(f"/i/_/_/{path}"), 404, "NotFound")
+    for path in ("a/%2e%2e/%2e%2e/x", "a//photo.png", "%2fetc/passwd", "a/%00", "a/..%5cx"):
+        problem(client.get(f"/i/_/_/{path}"), 403, "Forbidden")
+    problem(client.get("/i/_/_/a/no.png"), 415, "NotAPicture")
+
+
+def test_sources_are_bounded(start, source, photo):
+    with start(source=str(source), allow_unsigned=True, max_bytes=len(photo) - 1) as client:
+        problem(client.get("/i/_/_/a/photo.png"), 413, "TooLarge")
+
+
+def test_no_source_no_route(start):
+    with start(allow_unsigned=True) as client:
+        problem(client.get("/i/_/_/a.png"), 404, "NotFound")
+    with pytest.raises(NotFound):
+        sources.open_source(Settings(source="/nowhere/at/all"))
+
+
+def test_a_source_of_fsspec(start, photo):
+    fsspec = pytest.importorskip("fsspec")
+    files = fsspec.filesystem("memory")
+    files.pipe("/bucket/photo.png", photo)
+    with start(source="memory://bucket/", allow_unsigned=True) as client:
+        assert opened(client.get("/i/_/f:png/photo.png").content).size == (56, 40)
+        problem(client.get("/i/_/f:png/none.png"), 404, "NotFound")
+
+
+@pytest.fixture(scope="module")
+def web(photo):
+    """A web server on the loopback address; ``/away`` leads to a private address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response({"/photo.png": 200, "/away.png": 302}.get(self.path, 404))
+            if self.path == "/away.png":
+                self.send_header("Location", "http://10.0.0.1/photo.png")
+            self.end_headers()
+            if self.path == "/photo.png":
+                self.wfile.write(photo)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_sources_by_url(start, web):
+    pytest.importorskip("aiohttp")
+    with start(source=web, allow_unsigned=True, allow_loopback=True) as client:
+        assert opened(client.get("/i/_/f:png/photo.png").content).size == (56, 40)
+        problem(client.get("/i/_/_/none.png"), 404, "NotFound")
+        problem(client.get("/i/_/_/away.png"), 403, "Forbidden")
+    with start(source=web, allow_unsigned=True, allow_private=True) as client:
+        problem(client.get("/i/_/_/photo.png"), 403, "Forbidden")
+    with start(source=web.replace("127.0.0.1", "localhost"), allow_unsigned=True) as client:
+        problem(client.get("/i/_/_/photo.png"), 403, "Forbidden")
+    with start(source="http://127.0.0.1:1/", allow_unsigned=True, allow_loopback=True) as client:
+        problem(client.get("/i/_/_/photo.png"), 502, "SourceFailed")
+
+
+@pytest.mark.parametrize(
+    ("address", "private", "loopback", "allowed"),
+    [
+        ("93.184.216.34", False, False, True),
+        ("10.1.2.3", False, True, False),
+        ("10.1.2.3", True, False, True),
+        ("192.168.0.1", False, False, False),
+        ("127.0.0.1", True, False, False),
+        ("127.9.9.9", False, True, True),
+        ("::1", False, False, False),
+        ("::ffff:127.0.0.1", True, False, False),
+        ("169.254.169.254", True, True, False),
+        ("fe80::1%eth0", True, True, False),
+        ("0.0.0.0", True, True, False),
+        ("100.64.0.1", False, False, False),
+        ("fd00::1", False, False, False),
+    ],
+)
+def test_addresses(address, private, loopback, allowed):
+    if allowed:
+        addresses.check(address, private=private, loopback=loopback)
+    else:
+        with pytest.raises(Forbidden):
+            addresses.check(address, private=private, loopback=loopback)
