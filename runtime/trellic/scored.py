@@ -76,6 +76,7 @@ def encode_scored(
     trellis: Trellis = DEFAULT_TRELLIS,
     strip: bool = False,
     max_memory: int | None = None,
+    dither: int | None = None,
 ) -> Scored:
     """Encode with the quality whose decoded picture has a score, within one point.
 
@@ -84,7 +85,7 @@ def encode_scored(
     Parameters
     ----------
     wanted : SSIMULACRA 2, below 100
-    trellis, strip, max_memory : as of `Codec.encode_picture`
+    trellis, strip, max_memory, dither : as of `Codec.encode_picture`
 
     Raises
     ------
@@ -101,7 +102,12 @@ def encode_scored(
 
     def score(quality: float) -> float:
         encoded = codec.encode_picture(
-            picture, quality=quality, trellis=trellis, strip=strip, max_memory=max_memory
+            picture,
+            quality=quality,
+            trellis=trellis,
+            strip=strip,
+            max_memory=max_memory,
+            dither=dither,
         )
         decoded = codec.decode_picture(encoded.data, max_pixels=original.size).pixels
         made[quality] = Scored(encoded, ssimulacra2(original, decoded), len(made) + 1)

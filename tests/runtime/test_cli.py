@@ -457,6 +457,9 @@ def test_16_bits_give_exactly_one_warning(tmp_path, fake_codec, trellic):
         ["-q", "50", "--max-bytes", "1000"],
         ["--bpp", "1", "--max-bytes", "1000"],
         ["-q", "60", "--bpp", "1"],
+        ["--ssimulacra2", "100"],
+        ["--ssimulacra2", "good"],
+        ["--ssimulacra2", "70", "-q", "60"],
         ["--unknown"],
     ],
 )
@@ -534,9 +537,8 @@ def test_no_input_is_written_over_in_a_folder(tmp_path, photo, stream, fake_code
     assert odd.read_bytes() == photo.read_bytes()
 
 
-@pytest.mark.parametrize("command", ["serve", "batch"])
-def test_commands_that_do_not_exist_yet(trellic, command):
-    check_misused(trellic(command), "No such command")
+def test_commands_that_do_not_exist(trellic):
+    check_misused(trellic("compress"), "No such command")
 
 
 # ---- help ----

@@ -1,10 +1,12 @@
 """Encoding to a score: the search, what it refuses, and real pictures."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
 
+from trellic import images
 from trellic.errors import BadParameter, ImageTooLarge, MissingExtra, TargetUnreachable
 from trellic.images import Picture
 from trellic.scored import MAX_SCORED, WITHIN, encode_scored, search, ssimulacra2
@@ -67,6 +69,24 @@ def test_a_picture_gets_its_score(tiny, grey):
 def test_a_score_that_is_none_is_refused(tiny, wanted):
     with pytest.raises(BadParameter, match="a number below 100"):
         encode_scored(tiny, Picture(wave()), wanted)
+
+
+def test_the_command_meets_a_score_and_says_it(tiny_path, tmp_path, trellic, monkeypatch):
+    pytest.importorskip("ssimulacra2")
+    images.write(tmp_path / "a.png", Picture(wave()))
+    command = ["encode", tmp_path / "a.png", tmp_path / "a.tlc", "--model", tiny_path]
+    result = trellic(*command, "--device", "cpu", "--ssimulacra2", -63.6, "--json")
+    assert result.code == 0, result.err
+    fields = json.loads(result.out)
+    assert abs(fields["ssimulacra2"] + 63.6) <= WITHIN
+    assert fields["bytes"] == (tmp_path / "a.tlc").stat().st_size
+    monkeypatch.setitem(sys.modules, "ssimulacra2", None)
+    (tmp_path / "a.tlc").unlink()
+    result = trellic(*command, "--device", "cpu", "--ssimulacra2", -63.6)
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert "[score]" in result.err
+    assert not (tmp_path / "a.tlc").exists()
 
 
 def test_what_cannot_be_scored_is_refused(monkeypatch):

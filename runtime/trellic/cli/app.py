@@ -69,6 +69,7 @@ def encode(
     quality: opt.Quality = None,
     bpp: opt.Bpp = None,
     max_bytes: opt.MaxBytes = None,
+    ssimulacra2: opt.Ssimulacra2 = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
     dither: opt.Dither = None,
     model: opt.Model = DEFAULT_MODEL,
@@ -89,15 +90,17 @@ def encode(
     json: opt.Json = False,
 ) -> None:
     """Compress pictures: one IN to the file OUT, several into the folder OUT."""
-    if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
-        raise typer.BadParameter("give only one of --quality, --bpp and --max-bytes")
+    if sum(target is not None for target in (quality, bpp, max_bytes, ssimulacra2)) > 1:
+        raise typer.BadParameter("give only one of --quality, --bpp, --max-bytes and --ssimulacra2")
     if dither is not None and trellis:
         raise typer.BadParameter("--dither needs --trellis 0")
     from trellic.cli import encode as command
     from trellic.cli.engines import Engines
     from trellic.cli.work import Batch
 
-    target = command.Target(quality, bpp, max_bytes, trellis, strip, max_memory, dither)
+    target = command.Target(
+        quality, bpp, max_bytes, trellis, strip, max_memory, dither, ssimulacra2
+    )
     engines = Engines(device.value, precision.value)
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))
     batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)

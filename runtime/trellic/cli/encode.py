@@ -16,11 +16,13 @@ from trellic.cli.report import Report
 from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded
 from trellic.cli.work import run as work_through
-from trellic.constants import Trellis
+from trellic.constants import DEFAULT_DECODER, Trellis
 from trellic.pipeline import memory
 from trellic.support.bounds import Limits, limited, most_memory
 
 if TYPE_CHECKING:
+    from trellic.codec import Codec
+    from trellic.images import Picture
     from trellic.pipeline.results import Encoded
 
 SUFFIX = ".tlc"
@@ -28,7 +30,7 @@ _LARGE = 2**20  # bytes of a picture file that take long enough for a progress d
 
 
 class Target(NamedTuple):
-    """How pictures are to be coded; of the first three at most one is given."""
+    """How pictures are to be coded; of the first three and the last at most one is given."""
 
     quality: float | None
     bpp: float | None
@@ -37,10 +39,13 @@ class Target(NamedTuple):
     strip: bool
     max_memory: int | None = None
     dither: int | None = None
+    ssimulacra2: float | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, whose defaults hold for what is not given."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
+        given = self._asdict()
+        del given["ssimulacra2"]
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class Bounds(NamedTuple):
@@ -100,22 +105,36 @@ def _encode(
             picture = images.from_bytes(data, bounds.max_pixels)
         seconds = time.perf_counter() - start  # loading the engines does not count
         del data  # a picture may be large
-        codec = engines.encoder(model, target.trellis)
+        decoder = None if target.ssimulacra2 is None else DEFAULT_DECODER
+        codec = engines.both(model, target.trellis, decoder)
         start = time.perf_counter()
         with limited(bounds.limits):
-            encoded = codec.encode_picture(picture, **target.arguments())
+            encoded, score = _encoded(codec, picture, target)
         seconds += time.perf_counter() - start
     job.write(encoded.data)
-    _report(job, encoded, codec.model, seconds, report)
+    _report(job, encoded, score, codec.model, seconds, report)
     return Sizes(before, len(encoded.data))
 
 
-def _report(job: Job, encoded: Encoded, model: str, seconds: float, report: Report) -> None:
+def _encoded(codec: Codec, picture: Picture, target: Target) -> tuple[Encoded, float | None]:
+    """Encode a picture; if a score was asked for, return that which was met."""
+    if target.ssimulacra2 is None:
+        return codec.encode_picture(picture, **target.arguments()), None
+    from trellic.scored import encode_scored
+
+    scored = encode_scored(codec, picture, target.ssimulacra2, **target.arguments())
+    return scored.encoded, scored.score
+
+
+def _report(
+    job: Job, encoded: Encoded, score: float | None, model: str, seconds: float, report: Report
+) -> None:
     size = len(encoded.data)
     bpp = 8 * size / (encoded.width * encoded.height)
+    met = "" if score is None else f"SSIMULACRA 2 {score:.1f}, "
     report.result(
         f"{job.source} -> {job.target}: {encoded.width}x{encoded.height}, {size} bytes, "
-        f"{bpp:.3f} bpp, quality {encoded.quality:g}, {seconds:.2f} s",
+        f"{bpp:.3f} bpp, quality {encoded.quality:g}, {met}{seconds:.2f} s",
         {
             "input": job.source,
             "output": job.target,
@@ -128,7 +147,8 @@ def _report(job: Job, encoded: Encoded, model: str, seconds: float, report: Repo
             "lanes": encoded.lanes,
             "model": model,
             "seconds": seconds,
-        },
+        }
+        | ({} if score is None else {"ssimulacra2": score}),
     )
 
 

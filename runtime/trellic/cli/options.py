@@ -182,6 +182,12 @@ Bpp = Annotated[
 MaxBytes = Annotated[
     int | None, typer.Option(metavar="BYTES", min=1, help="Size of the file to meet from below.")
 ]
+Ssimulacra2 = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SCORE", max=99.9, help="SSIMULACRA 2 to meet within a point (extra: score)."
+    ),
+]
 if TYPE_CHECKING:
     from trellic.constants import Trellis as _States
     from trellic.images.fit import Fit

@@ -45,9 +45,11 @@ TOPICS: dict[str, str] = {
 A higher quality never makes a smaller file or a worse picture, on average over
 a few photos.
 
-Two options replace it. --max-bytes finds the best quality whose file is no
-larger. --bpp does the same with a number of bits a pixel. If no quality meets
-the target, the error names the sizes that can be reached.
+Three options replace it. --max-bytes finds the best quality whose file is no
+larger. --bpp does the same with a number of bits a pixel. --ssimulacra2 finds
+the quality at which this picture has a score, within a point; it decodes and
+scores each try, about three seconds a megapixel. If no quality meets the
+target, the error names what can be reached.
 
 --trellis changes the size of the file, not the quality: see trellic help trellis.
 
