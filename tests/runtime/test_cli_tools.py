@@ -93,7 +93,25 @@ def test_bench_of_what_is_no_picture(tmp_path, fake_codec, trellic):
     assert trellic("bench", "--repeat", 0).code == 2
 
 
+def test_info_of_many(tmp_path, stream, trellic):
+    (tmp_path / "bad.tlc").write_bytes(b"hello\n")
+    result = trellic("info", stream, tmp_path / "bad.tlc", stream, "--json")
+    assert result.code == 1
+    assert [json.loads(line)["input"] for line in result.out.splitlines()] == [str(stream)] * 2
+    assert result.err.startswith(f"error: {tmp_path}/bad.tlc")
+    assert trellic("info", stream, stream).out.count("\n\ninput ") == 1
+
+
 # ---- models ----
+
+
+def test_models_by_name_or_path(trellic, tiny_path):
+    result = trellic("models", "--json", "photo", tiny_path)
+    assert [json.loads(line)["name"] for line in result.out.splitlines()] == ["photo", "tiny"]
+    assert "decoder preview" in trellic("models", "photo").out
+    wrong = trellic("models", "photo", "other")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert wrong.err.startswith("error: no model 'other'")
 
 
 def test_without_models_there_is_a_hint(trellic, monkeypatch):
