@@ -271,6 +271,17 @@ def warm_up(
     warm.run(model, decoder or DEFAULT_DECODER, Engines(device.value, precision.value))
 
 
+@app.command("install-desktop", epilog=epilog("install-desktop"))
+def install_desktop(
+    undo: Annotated[bool, typer.Option("--undo", help="Remove again what was written.")] = False,
+    dry_run: opt.DryRun = False,
+) -> None:
+    """Let this user's desktop know .tlc files: their type, thumbnails, and a rule for file(1)."""
+    from trellic.cli import desktop
+
+    desktop.run(undo=undo, dry_run=dry_run)
+
+
 @app.command("help", epilog=epilog("help"))
 def manual(
     context: typer.Context,

@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic warm-up",
         "RUN trellic warm-up  # in a Dockerfile, as the user that will run it",
     ),
+    "install-desktop": ("trellic install-desktop", "trellic install-desktop --undo"),
     "help": ("trellic help", "trellic help quality", "trellic help encode"),
     "train": (
         "trellic train photos",
