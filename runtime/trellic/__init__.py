@@ -62,8 +62,8 @@ def encode(
 
     Parameters
     ----------
-    image : uint8 array (H, W, 3), (H, W) or (H, W, 4), anything that has ``__array__``, or a PIL
-        image
+    image : uint8 array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for RGB
+        or (H, W, 4) for RGB with alpha, anything that has ``__array__``, or a PIL image
     model : name of an installed bundle, or path of one
     quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
         `Codec.encode_picture`; quality 60 where no target is given
@@ -108,7 +108,7 @@ def decode(
 
     Returns
     -------
-    uint8 array (H, W, 3), (H, W) for grey pictures, or with alpha as last channel
+    uint8 array: (H, W, 3), (H, W) for grey; (H, W, 4) or (H, W, 2) with alpha
 
     Raises
     ------

@@ -171,11 +171,12 @@ class Codec:
         max_memory: int | None = None,
         dither: int | None = None,
     ) -> bytes:
-        """Encode an array (H, W, 3), (H, W) or (H, W, 4) of uint8, or a PIL image.
+        """Encode an array of uint8, or a PIL image.
 
         Parameters
         ----------
-        image : array, anything that has ``__array__``, or PIL image
+        image : array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for RGB or
+            (H, W, 4) for RGB with alpha, anything that has ``__array__``, or PIL image
         quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of `encode_picture`
 
         Returns
@@ -267,7 +268,7 @@ class Codec:
         TrellicError
             As of `encode`.
         """
-        pictures = list(batch)
+        pictures = images.several(batch)
         options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
         if not any(map(on_gpu, pictures)) and not self._batches_on_gpu():
             return [self._encode(picture, options) for picture in pictures]
@@ -293,7 +294,7 @@ class Codec:
         max_memory: int | None = None,
         best_effort: bool = False,
     ) -> Pixels:
-        """Decode to a uint8 array (H, W, 3), (H, W) for grey, or with alpha as last channel.
+        """Decode to a uint8 array: (H, W, 3), (H, W) for grey; (H, W, 4) or (H, W, 2) with alpha.
 
         Parameters
         ----------

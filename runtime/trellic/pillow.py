@@ -3,7 +3,7 @@
 Examples
 --------
 >>> import io
->>> import trellic.pillow  # registers .tlc
+>>> import trellic.pillow  # registers .tlc, for mimetypes too
 >>> from PIL import Image
 >>> file = io.BytesIO()
 >>> Image.new("RGB", (64, 48), "teal").save(file, "TLC", quality=60)
@@ -25,6 +25,7 @@ To replace a file safely, write the bytes of `trellic.encode` yourself.
 
 from __future__ import annotations
 
+import mimetypes
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
@@ -183,3 +184,4 @@ Image.register_save(FORMAT, _save)
 Image.register_save_all(FORMAT, _save)  # the first frame, with a warning
 Image.register_extension(FORMAT, SUFFIX)
 Image.register_mime(FORMAT, MIME_TYPE)
+mimetypes.add_type(MIME_TYPE, SUFFIX)

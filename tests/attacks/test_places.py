@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trellic.cli import engines
+from trellic.cli import compiling
 from trellic.support import cache, files, parts
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def expected(tmp_path_factory):
 
 def said(result: subprocess.CompletedProcess[bytes]) -> bytes:
     """What was said on stderr, without the line that comes where a machine is slow."""
-    return result.stderr.replace(engines._FIRST_RUN.encode() + b"\n", b"")
+    return result.stderr.replace(compiling.FIRST_RUN.encode() + b"\n", b"")
 
 
 def left(place: Path) -> set[str]:

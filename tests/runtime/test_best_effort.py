@@ -11,7 +11,7 @@ import pytest
 
 from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
-from trellic.cli import engines
+from trellic.cli import compiling
 from trellic.codec import Codec
 from trellic.errors import CorruptStream, StreamError, TrellicWarning
 from trellic.geometry import Plane, slice_grid
@@ -283,7 +283,7 @@ def test_the_command_says_what_is_lost(command, sliced):
     assert 1 <= fields["damage"]["lost"] <= 4
     assert fields["damage"]["chunks"] == []
     lost = fields["damage"]["lost"]
-    said = [line for line in result.err.splitlines() if line != engines._FIRST_RUN]  # if slow
+    said = [line for line in result.err.splitlines() if line != compiling.FIRST_RUN]  # if slow
     assert len(said) == 1
     assert said[0].startswith("warning: ")
     assert said[0].endswith(f"the file is damaged; lost: {lost} of 12 segments")

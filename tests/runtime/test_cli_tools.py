@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import types
 
 import numpy as np
@@ -93,7 +94,25 @@ def test_bench_of_what_is_no_picture(tmp_path, fake_codec, trellic):
     assert trellic("bench", "--repeat", 0).code == 2
 
 
+def test_info_of_many(tmp_path, stream, trellic):
+    (tmp_path / "bad.tlc").write_bytes(b"hello\n")
+    result = trellic("info", stream, tmp_path / "bad.tlc", stream, "--json")
+    assert result.code == 1
+    assert [json.loads(line)["input"] for line in result.out.splitlines()] == [str(stream)] * 2
+    assert result.err.startswith(f"error: {tmp_path}/bad.tlc")
+    assert trellic("info", stream, stream).out.count("\n\ninput ") == 1
+
+
 # ---- models ----
+
+
+def test_models_by_name_or_path(trellic, tiny_path):
+    result = trellic("models", "--json", "photo", tiny_path)
+    assert [json.loads(line)["name"] for line in result.out.splitlines()] == ["photo", "tiny"]
+    assert "decoder preview" in trellic("models", "photo").out
+    wrong = trellic("models", "photo", "other")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert wrong.err.startswith("error: no model 'other'")
 
 
 def test_without_models_there_is_a_hint(trellic, monkeypatch):
@@ -198,18 +217,74 @@ def test_a_progress_bar_only_on_a_terminal_and_for_several_files(
     assert ("Encoding" in terminal.getvalue()) == shown
 
 
-def test_a_slow_start_is_explained(tmp_path, fake_codec, trellic, monkeypatch):
-    import time
+def compile_in_load(monkeypatch, modules):
+    """Let loading a codec look like compiling kernels of modules."""
+    from numba.core import event
 
     from trellic.cli import engines
 
-    images.write(tmp_path / "a.png", Picture(RGB))
     load = engines.load_codec
-    monkeypatch.setattr(engines, "_PATIENCE", 0.02)
-    monkeypatch.setattr(engines, "load_codec", lambda *a: (time.sleep(0.2), load(*a))[1])
+
+    def slow(*arguments):
+        for module in modules:
+            kernel = types.SimpleNamespace(py_func=types.SimpleNamespace(__module__=module))
+            with event.trigger_event("numba:compile", data={"dispatcher": kernel}):
+                time.sleep(0.01)
+        return load(*arguments)
+
+    monkeypatch.setattr(engines, "load_codec", slow)
+
+
+@pytest.mark.parametrize(
+    ("modules", "said"),
+    [
+        (["trellic.integer.kernels"] * 5, True),
+        (["trellic.integer.kernels"], False),
+        (["numba.cpython.unicode"] * 5, False),
+        ([], False),
+    ],
+)
+def test_compiling_is_explained_and_nothing_else(
+    tmp_path, fake_codec, trellic, monkeypatch, modules, said
+):
+    """A machine that is slow for another reason is told nothing of kernels."""
+    from trellic.cli import compiling
+
+    images.write(tmp_path / "a.png", Picture(RGB))
+    monkeypatch.setattr(compiling, "PATIENCE", 0.02)
+    compile_in_load(monkeypatch, modules)
+    if not modules:
+        from trellic.cli import engines
+
+        load = engines.load_codec
+        monkeypatch.setattr(engines, "load_codec", lambda *a: (time.sleep(0.1), load(*a))[1])
     result = trellic("encode", tmp_path / "a.png", tmp_path / "a.tlc")
-    assert (result.code, result.err.count("\n")) == (0, 1)
-    assert "first run" in result.err
+    assert result.code == 0
+    assert result.err == (f"{compiling.FIRST_RUN}\n" if said else "")
+
+
+def test_compiling_has_a_bar_on_a_terminal(tmp_path, fake_codec, trellic, monkeypatch):
+    images.write(tmp_path / "a.png", Picture(RGB))
+    compile_in_load(monkeypatch, ["trellic.integer.kernels"] * 3)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    assert trellic("encode", tmp_path / "a.png", tmp_path / "a.tlc").code == 0
+    assert "compiling kernels" in terminal.getvalue()
+
+
+def test_warm_up_says_what_it_did(fake_codec, trellic, monkeypatch, tmp_path):
+    result = trellic("warm-up", "--decoder", "fast")
+    assert result.code == 0
+    assert result.out.startswith("model photo is ready: nothing to compile, ")
+    warmed = {call for codec in fake_codec for call in codec.calls}
+    assert warmed == {("warm_up", 0, "fast"), ("warm_up", 32, "fast")}
+    compile_in_load(monkeypatch, ["trellic.integer.kernels"] * 3)
+    assert "3 kernels compiled" in trellic("warm-up").out
+    monkeypatch.setenv("TRELLIC_CACHE", "/proc/none")
+    result = trellic("warm-up")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "no private folder" in result.err
 
 
 def test_help_needs_nothing_heavy():

@@ -182,6 +182,33 @@ def test_batches(tiny):
     assert [p.shape for p in tiny.decode_batch(streams)] == [(20, 30, 3), (64, 40)]
 
 
+@pytest.mark.parametrize("shape", [(16, 20, 3), (16, 20), (16, 20, 1), (16, 20, 2), (16, 20, 4)])
+def test_one_picture_is_no_batch(tiny, shape):
+    """Its rows would be coded as grey pictures of a few columns."""
+    for one in (np.zeros(shape, np.uint8), Image.new("RGB", (20, 16)), "a.png"):
+        with pytest.raises(BadImage, match=r"expected several pictures.*\[image\]"):
+            tiny.encode_batch(one)
+    many = tiny.encode_batch(np.zeros((2, *shape), np.uint8))
+    assert many == tiny.encode_batch([np.zeros(shape, np.uint8)] * 2)
+
+
+def test_grey_with_alpha_comes_back(tiny):
+    picture = np.dstack([np.full((20, 30), 90, np.uint8), np.arange(600).reshape(20, 30) % 251])
+    decoded = tiny.decode(tiny.encode(picture.astype(np.uint8)))
+    assert decoded.shape == (20, 30, 2)
+    np.testing.assert_array_equal(decoded[..., 1], picture[..., 1])
+    with pytest.raises(BadImage, match=r"\(H, W\), \(H, W, 2\), \(H, W, 3\) or \(H, W, 4\)"):
+        tiny.encode(np.zeros((3, 4, 5), np.uint8))
+
+
+@pytest.mark.parametrize("given", ["a.tlc", Path("a.tlc")])
+def test_the_name_of_a_file_is_no_stream(tiny, given):
+    with pytest.raises(BadParameter, match=r"expected the bytes of a .tlc file.*read_bytes"):
+        tiny.decode(given)
+    with pytest.raises(BadParameter, match="an object of type int; expected the bytes"):
+        tiny.decode(5)
+
+
 def test_plain_rounding_is_for_experiments(tiny):
     pixels = picture(100, 150)
     rounded = tiny.encode(pixels, trellis=0, search="round")

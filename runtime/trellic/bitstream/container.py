@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from trellic.bitstream.chunks import Chunks, Plane, pack_chunks, read_alpha, read_metadata
-from trellic.bitstream.contents import WORD_BYTES, Contents, Span, pack_header, read_contents
+from trellic.bitstream.contents import (
+    WORD_BYTES,
+    Contents,
+    Span,
+    pack_header,
+    read_contents,
+    view_of,
+)
 from trellic.bitstream.fields import CRC16_BYTES, CRC32_BYTES, crc16, crc32
 from trellic.bitstream.header import Header
 from trellic.constants import MAX_PIXELS
@@ -101,7 +108,7 @@ def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
     ------
     NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream, ImageTooLarge
     """
-    view = memoryview(data)
+    view = view_of(data)
     contents = read_contents(view)
     _check_pixels(contents.header, max_pixels)
     _check_size(len(view), contents.size)
@@ -126,7 +133,7 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefi
     ImageTooLarge
         When the picture has more than `max_pixels`.
     """
-    view = memoryview(data)
+    view = view_of(data)
     contents = read_contents(view)
     _check_pixels(contents.header, max_pixels)
     whole = len(view) == contents.size and _file_holds(view)
@@ -176,7 +183,7 @@ def read_slices(
     NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream, ImageTooLarge
         Also when a part is damaged that the region does need.
     """
-    view = memoryview(data)
+    view = view_of(data)
     contents = read_contents(view)
     header = contents.header
     _check_pixels(header, max_pixels)

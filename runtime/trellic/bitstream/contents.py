@@ -137,6 +137,25 @@ def pack_header(header: Header, chunks: Mapping[str, int], lengths: Sequence[int
     return pack_front(header, dict(chunks)) + bits_to_bytes(table)
 
 
+def view_of(data: bytes | memoryview) -> memoryview:
+    """Return a view of bytes.
+
+    Raises
+    ------
+    BadParameter
+        When they are none, such as the name of a file.
+    """
+    try:
+        return memoryview(data)
+    except TypeError:
+        is_path = isinstance(data, str) or hasattr(data, "__fspath__")
+        raise BadParameter(
+            f"an object of type {type(data).__name__}",
+            expected="the bytes of a .tlc file",
+            remedy="read the file with pathlib.Path(path).read_bytes()" if is_path else "",
+        ) from None
+
+
 def read_contents(data: bytes | memoryview, size: int | None = None) -> Contents:
     """Read the head of a stream, check it, and say where everything lies.
 
@@ -153,7 +172,7 @@ def read_contents(data: bytes | memoryview, size: int | None = None) -> Contents
         When the head is wrong or incomplete. Whether the file has all the bytes that the head
         announces is not looked at: compare `Contents.size`.
     """
-    view = memoryview(data)
+    view = view_of(data)
     cursor = Cursor(view)
     front = read_front(cursor)
     log2_lanes, words = _read_table(cursor, front)

@@ -260,6 +260,31 @@ def compare(
     command.run(photo, out, setting, model, device.value)
 
 
+@app.command("warm-up", epilog=epilog("warm-up"))
+def warm_up(
+    decoder: opt.Decoder = None,
+    model: opt.Model = DEFAULT_MODEL,
+    device: opt.DeviceOption = opt.Device.auto,
+    precision: opt.PrecisionOption = opt.Precision.fp32,
+) -> None:
+    """Compile all kernels now, so that no later run has to: for Dockerfiles, after installing."""
+    from trellic.cli import warm
+    from trellic.cli.engines import Engines
+
+    warm.run(model, decoder or DEFAULT_DECODER, Engines(device.value, precision.value))
+
+
+@app.command("install-desktop", epilog=epilog("install-desktop"))
+def install_desktop(
+    undo: Annotated[bool, typer.Option("--undo", help="Remove again what was written.")] = False,
+    dry_run: opt.DryRun = False,
+) -> None:
+    """Let this user's desktop know .tlc files: their type, thumbnails, and a rule for file(1)."""
+    from trellic.cli import desktop
+
+    desktop.run(undo=undo, dry_run=dry_run)
+
+
 @app.command("help", epilog=epilog("help"))
 def manual(
     context: typer.Context,

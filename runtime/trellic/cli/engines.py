@@ -1,30 +1,20 @@
-"""Load codecs for the commands, and tell the user if that takes long."""
+"""Load codecs for the commands, and tell the user when kernels have to be compiled for it."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import sys
 import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trellic.cli.compiling import announced
 from trellic.cli.report import CannotGoOn
 from trellic.constants import Device, Precision, Trellis
 from trellic.errors import TrellicError
-from trellic.support import cache
 from trellic.support.cores import usable_cores
 from trellic.support.quiet import hidden
 
 if TYPE_CHECKING:
     from trellic.codec import Codec
-
-_PATIENCE = 3.0  # seconds without a word
-_FIRST_RUN = (
-    "preparing the engines: the first run on a machine compiles its kernels, later ones start "
-    "at once"
-)
-_EVERY_RUN = "preparing the engines: every run compiles its kernels, with no folder to keep them in"
 
 
 def load_codec(model: str, device: Device, precision: Precision, threads: int = 0) -> Codec:
@@ -50,11 +40,17 @@ class Engines:
         Where they run.
     precision : "auto", "fp32", "bf16" or "int8"
         Of encoder and decoders.
+
+    Attributes
+    ----------
+    compiled : int
+        Kernels that had to be compiled so far.
     """
 
     def __init__(self, device: Device, precision: Precision = "fp32") -> None:
         self._device, self._precision = device, precision
         self._threads = 0
+        self.compiled = 0
         self._lock = threading.Lock()
         self._paths: dict[bytes, str] = {}
         self._codecs: dict[str, Codec] = {}
@@ -109,29 +105,14 @@ class Engines:
         if (model, trellis, decoder) not in self._ready:
             # Where it finds SciPy, numba imports all of its linear algebra on the first kernel:
             # 0.2 s of every command, for what ours do not use.
-            with _announced(), hidden("scipy"):
+            with hidden("scipy"), announced() as compiled:
                 if model not in self._codecs:
                     self._codecs[model] = load_codec(
                         model, self._device, self._precision, self._threads
                     )
                 self._codecs[model].warm_up(trellis=trellis, decoder=decoder)
+            self.compiled += compiled.count
             self._ready.add((model, trellis, decoder))
             gc.freeze()  # what is loaded by now stays
             gc.enable()
         return self._codecs[model]
-
-
-@contextlib.contextmanager
-def _announced() -> Iterator[None]:
-    """Say why it takes long, if it does."""
-    timer = threading.Timer(_PATIENCE, _announce)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _announce() -> None:
-    print(_EVERY_RUN if cache.missing(cache.KERNELS) else _FIRST_RUN, file=sys.stderr, flush=True)

@@ -23,7 +23,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "models": ("trellic models", "trellic models photo --json", "trellic models add model.zip"),
     "bench": ("trellic bench", "trellic bench photo.jpg --repeat 3"),
     "compare": ("trellic compare photo.jpg", "trellic compare photo.jpg --quality 30"),
-    "warm-up": ("trellic warm-up", "trellic warm-up --trellis 8 --decoder fast"),
+    "warm-up": (
+        "trellic warm-up",
+        "RUN trellic warm-up  # in a Dockerfile, as the user that will run it",
+    ),
+    "install-desktop": ("trellic install-desktop", "trellic install-desktop --undo"),
     "help": ("trellic help", "trellic help quality", "trellic help encode"),
     "train": (
         "trellic train photos",

@@ -16,7 +16,7 @@ from __future__ import annotations
 from trellic.images.convert import to_srgb
 from trellic.images.fill import fill_clear
 from trellic.images.fit import Fit, resized
-from trellic.images.modes import ImageLike, from_any, from_pil
+from trellic.images.modes import ImageLike, from_any, from_pil, several
 from trellic.images.opening import from_bytes, read, readable, size_of
 from trellic.images.picture import Picture, to_array
 from trellic.images.saving import prepare, same_format, suffixes, to_bytes, to_pil, write
@@ -36,6 +36,7 @@ __all__ = [
     "readable",
     "resized",
     "same_format",
+    "several",
     "size_of",
     "suffixes",
     "to_array",

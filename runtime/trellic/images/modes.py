@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -86,6 +86,22 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
         if isinstance(image, (str, bytes)) or hasattr(image, "__fspath__")
         else "",
     )
+
+
+def several(batch: Iterable[ImageLike]) -> list[ImageLike]:
+    """Make a list of the pictures of a batch.
+
+    Raises
+    ------
+    BadImage
+        If it is one picture, or none at all: rows of an array would be coded as pictures.
+    """
+    shape = tuple(getattr(batch, "shape", ()))
+    one = len(shape) == 2 or (len(shape) == 3 and shape[2] <= 4)
+    if one or isinstance(batch, (str, bytes)) or not isinstance(batch, Iterable):
+        seen = f"one array of shape {shape}" if one else f"an object of type {type(batch).__name__}"
+        raise BadImage(seen, expected="several pictures", remedy="put it into a list: [image]")
+    return list(batch)
 
 
 def from_pil(

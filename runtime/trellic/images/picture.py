@@ -167,7 +167,7 @@ def from_array(array: npt.NDArray[Any], max_pixels: int = MAX_PIXELS) -> Picture
         first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
         raise BadImage(
             f"an array of shape {array.shape}",
-            expected="(H, W), (H, W, 3) or (H, W, 4)",
+            expected="(H, W), (H, W, 2), (H, W, 3) or (H, W, 4)",
             remedy="move the channels last: numpy.moveaxis(array, 0, -1)" if first else "",
         )
     check_size(array.shape[1], array.shape[0], max_pixels)
