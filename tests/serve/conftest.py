@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi")
-pytest.importorskip("httpx")
+pytest.importorskip("httpx2")
 
 from starlette.testclient import TestClient
-
 from tests.runtime.family import make_family
+
 from trellic_serve import Settings, create_app
 
 

@@ -8,9 +8,9 @@ import zlib
 
 import numpy as np
 import pytest
+from tests.serve.conftest import opened, picture_file
 
 import trellic
-from tests.serve.conftest import opened, picture_file
 from trellic import bitstream
 from trellic.errors import MissingExtra
 from trellic_serve import codecs, scores

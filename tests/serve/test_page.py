@@ -6,9 +6,9 @@ import re
 import shutil
 
 import pytest
-
 from tests.serve.conftest import picture_file
 from tests.serve.test_coding import problem
+
 from trellic.cli import rivals
 from trellic_serve import page
 
@@ -40,6 +40,7 @@ def test_in_a_browser(tmp_path, tiny_path, monkeypatch):
     sync_api = pytest.importorskip("playwright.sync_api")
     browser_path = shutil.which("chromium") or pytest.skip("no Chromium")
     from tests.serve.test_server import Process
+
     from trellic_serve import server
 
     place = server.listen("127.0.0.1", 0, 5)

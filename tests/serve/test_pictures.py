@@ -12,9 +12,9 @@ from base64 import urlsafe_b64encode
 
 import numpy as np
 import pytest
-
 from tests.serve.conftest import opened
 from tests.serve.test_coding import problem
+
 from trellic.errors import BadParameter
 from trellic_serve import Settings, addresses, delivery, formats, signing, sources
 from trellic_serve.errors import Forbidden, NotAcceptable, NotFound
