@@ -15,6 +15,7 @@ import trellic
 import trellic.cli.app
 import trellic_export.cli
 import trellic_export.family_cli
+import trellic_serve.cli
 import trellic_training.cli.finetune
 import trellic_training.cli.train
 
@@ -61,6 +62,7 @@ def test_pages_name_options_that_exist():
         "finetune": trellic_training.cli.finetune.app,
         "add-decoder": trellic_export.family_cli.app,
         "export": trellic_export.cli.app,
+        "serve": trellic_serve.cli.app,
     }
     known = dict(get_command(trellic.cli.app.app).commands)
     known |= {name: get_command(app) for name, app in apps.items()}
