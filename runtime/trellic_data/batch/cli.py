@@ -6,17 +6,19 @@ import enum
 import json as to_json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import ray
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_TRELLIS
+from trellic.errors import MissingExtra
 from trellic_data.batch.items import find
-from trellic_data.batch.run import Report, run
 from trellic_data.batch.work import Task
+
+if TYPE_CHECKING:
+    from trellic_data.batch.run import Report
 
 app = typer.Typer(
     add_completion=False,
@@ -57,6 +59,12 @@ def batch(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Encode or decode many files on a Ray cluster; a second run goes on where the first ended."""
+    try:
+        import ray
+
+        from trellic_data.batch.run import run
+    except ImportError as error:
+        raise MissingExtra.of("ray", "ray", "trellic batch") from error
     items = find(source, kind.value, column)
     task = Task(kind.value, target, model, quality, trellis, decoder, suffix, threads)
     ray.init(address=address, log_to_driver=False, include_dashboard=False)
