@@ -66,7 +66,7 @@ $(VENV)/.test: $(BIN)/python pyproject.toml constraints/tested.txt constraints/c
 ifdef LOCKED
 	$(call locked,$(BIN)/python,constraints/ci.txt)
 else
-	$(PIP) --editable '.[cpu,export,training]' --group dev
+	$(PIP) --editable '.[cpu,export,training,serve,data]' --group dev
 endif
 	@touch $@ $(VENV)/.demo
 
@@ -203,7 +203,7 @@ UV_LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --generate-hash
 	--no-emit-index-url --no-emit-find-links --python-platform x86_64-manylinux_2_28 --extra cpu
 lock: $(VENV)/.demo
 	$(PIP) --group lock
-	$(UV_LOCK) --python-version 3.11 --extra export --extra training --group dev \
+	$(UV_LOCK) --python-version 3.11 --extra export --extra training --extra serve --extra data --group dev \
 		--constraint constraints/tested.txt --output-file constraints/ci.txt
 	$(UV_LOCK) --python-version 3.11 --resolution lowest-direct --group versions --output-file constraints/lowest.txt
 	$(UV_LOCK) --python-version 3.13 --group versions --output-file constraints/newest.txt

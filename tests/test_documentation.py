@@ -13,8 +13,10 @@ from typer.main import get_command
 
 import trellic
 import trellic.cli.app
+import trellic_data.batch.cli
 import trellic_export.cli
 import trellic_export.family_cli
+import trellic_serve.cli
 import trellic_training.cli.finetune
 import trellic_training.cli.train
 
@@ -61,6 +63,8 @@ def test_pages_name_options_that_exist():
         "finetune": trellic_training.cli.finetune.app,
         "add-decoder": trellic_export.family_cli.app,
         "export": trellic_export.cli.app,
+        "serve": trellic_serve.cli.app,
+        "batch": trellic_data.batch.cli.app,
     }
     known = dict(get_command(trellic.cli.app.app).commands)
     known |= {name: get_command(app) for name, app in apps.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import NoReturn, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -64,14 +64,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _invalid(request: Request, error: Exception) -> None:
+async def _invalid(request: Request, error: Exception) -> NoReturn:
     """Say in our words what FastAPI found in a request's parameters."""
     found = cast(RequestValidationError, error).errors()[0]
     name = ".".join(map(str, found["loc"][1:])) or "request"
     raise BadRequest(f"{name} {str(found.get('input'))[:64]!r}", expected=found["msg"]) from None
 
 
-async def _http(request: Request, error: Exception) -> None:
+async def _http(request: Request, error: Exception) -> NoReturn:
     if cast(HTTPException, error).status_code == 405:
         raise MethodNotAllowed(f"{request.method} of this path", expected="see /openapi.json")
     raise NotFound("no such path", expected="one of /openapi.json") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -68,7 +68,7 @@ class _InMemory(MultiPartParser):
 
 
 async def _file_of(request: Request, body: bytes) -> bytes:
-    async def once() -> AsyncIterator[bytes]:
+    async def once() -> AsyncGenerator[bytes, None]:
         yield body
 
     parser = _InMemory(request.headers, once(), max_files=1, max_fields=_FIELDS)

@@ -119,7 +119,11 @@ class Coder:
 
     def close(self) -> None:
         """End the threads of the batches."""
-        for batcher in (*self._encoders.values(), *self._decoders.values()):
+        batchers: list[Batcher[Any, Any, Any]] = [
+            *self._encoders.values(),
+            *self._decoders.values(),
+        ]
+        for batcher in batchers:
             batcher.close()
 
     def codec(self, model: str | None) -> Codec:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from trellic.errors import DeadlineExceeded
 from trellic.support.bounds import Limits, limited
@@ -38,9 +38,9 @@ class Ticket:
     def __init__(self, release: Callable[[], None]) -> None:
         self.started = time.monotonic()
         self._release = release
-        self._future: Future[object] | None = None
+        self._future: Future[Any] | None = None
 
-    def hold(self, future: Future[object]) -> None:
+    def hold(self, future: Future[Any]) -> None:
         """Keep the place until a call has ended, whatever its client does."""
         self._future = future
 

@@ -263,7 +263,7 @@ async def picture(request: Request, signature: str, options: str, path: str) -> 
 
 def _signed_path(request: Request, signature: str) -> str:
     """Return the path behind the signature, as it stands in the URL."""
-    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
     return raw.decode("latin-1").removeprefix(f"/i/{signature}")
 
 

@@ -113,8 +113,8 @@ def run(settings: Settings, place: socket.socket, log_level: str = "info") -> in
     -------
     exit code: 0, or 1 when the models did not load
     """
-    logs.configure(log_level)
     app = create_app(settings)
+    logs.configure(log_level)
     service: Service = app.state.service
     calls = settings.workers_on(False) + settings.queue_for(settings.workers_on(False))
     config = uvicorn.Config(

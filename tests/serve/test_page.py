@@ -55,7 +55,7 @@ def test_in_a_browser(tmp_path, tiny_path, monkeypatch):
             )
             shown = browser.new_page()
             faults = []
-            shown.on("pageerror", faults.append)
+            shown.on("pageerror", lambda fault: faults.append(fault))
             shown.goto(f"http://127.0.0.1:{service.port}/")
             shown.set_input_files("#photo", tmp_path / "no.png")
             sync_api.expect(shown.locator("#state.wrong")).to_contain_text("expected a PNG")

@@ -89,6 +89,7 @@ def closed_within(place: socket.socket, seconds: float) -> bytes:
 
 @pytest.mark.slow("a process imports, loads its model, serves slow clients, and stops")
 def test_a_service_and_its_slow_clients(tiny_path, tiny):
+    body = tiny.encode(np.zeros((1600, 1600, 3), np.uint8), trellis=0)
     place = server.listen("127.0.0.1", 0, 0.5)
     service = Process(tiny_path, place, "--read-timeout", "1", "--write-timeout", "1")
     try:
@@ -106,7 +107,6 @@ def test_a_service_and_its_slow_clients(tiny_path, tiny):
         with socket.socket() as slow:  # takes nothing of a large answer
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(address)
-            body = tiny.encode(np.zeros((1600, 1600, 3), np.uint8), trellis=0)
             head = f"POST /decode?format=png HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
             slow.sendall(head.encode() + b"\r\n\r\n" + body)
             service.wait_for('"route": "/decode"')

@@ -338,3 +338,11 @@ def serve(context: typer.Context) -> None:
     from trellic.cli.extras import dispatch
 
     dispatch("serve", "trellic_serve.cli", "serve", context.args)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def batch(context: typer.Context) -> None:
+    """Encode or decode folders, tar shards and parquet files on a Ray cluster (extra: ray)."""
+    from trellic.cli.extras import dispatch
+
+    dispatch("batch", "trellic_data.batch.cli", "ray", context.args)

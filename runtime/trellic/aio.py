@@ -1,0 +1,110 @@
+"""`AsyncCodec`: the codec for programs on asyncio, whose calls end when their tasks are cancelled.
+
+Examples
+--------
+>>> import asyncio, numpy as np
+>>> from trellic.aio import AsyncCodec
+>>> from trellic.codec import Codec
+>>> async def there_and_back(picture):
+...     async with AsyncCodec(Codec.load("photo", threads=1)) as codec:
+...         data = await codec.encode(picture, quality=50)
+...         return await codec.decode(data)
+>>> asyncio.run(there_and_back(np.zeros((32, 48, 3), np.uint8))).shape
+(32, 48, 3)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from trellic.codec import Codec, Pixels
+from trellic.support.bounds import Limits, limited
+from trellic.support.cores import usable_cores
+
+if TYPE_CHECKING:
+    from trellic.images import ImageLike
+
+T = TypeVar("T")
+
+
+class AsyncCodec:
+    """A codec whose calls run in threads of its own, one a core unless told otherwise.
+
+    A call whose task is cancelled (by ``asyncio.timeout``, for one) stops at the next slice or
+    tile. Limits that hold around a call (`trellic.limited`) hold for it, waiting included.
+
+    Parameters
+    ----------
+    codec : for many calls at once, load it with ``threads=1``
+    workers : calls at once, 0 for one a core; others wait their turn
+    """
+
+    def __init__(self, codec: Codec, workers: int = 0) -> None:
+        self.codec = codec
+        self._threads = ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="trellic")
+
+    async def encode(self, image: ImageLike, **options: Any) -> bytes:
+        """Encode a picture; options and errors are those of `Codec.encode`."""
+        return await self._run(partial(self.codec.encode, image, **options))
+
+    async def decode(self, data: bytes | memoryview, **options: Any) -> Pixels:
+        """Decode a stream; options and errors are those of `Codec.decode`."""
+        return await self._run(partial(self.codec.decode, data, **options))
+
+    async def encode_batch(self, batch: Iterable[ImageLike], **options: Any) -> list[bytes]:
+        """Encode several pictures: on a GPU together, else one a thread.
+
+        Options and errors are those of `Codec.encode_batch`.
+        """
+        if self.codec.device != "cpu":
+            return await self._run(partial(self.codec.encode_batch, batch, **options))
+        return await _all([partial(self.encode, image, **options) for image in batch])
+
+    async def decode_batch(self, streams: Iterable[bytes], **options: Any) -> list[Any]:
+        """Decode several streams: on a GPU together, else one a thread.
+
+        Options and errors are those of `Codec.decode_batch`.
+        """
+        if self.codec.device != "cpu":
+            return await self._run(partial(self.codec.decode_batch, streams, **options))
+        return await _all([partial(self.decode, data, **options) for data in streams])
+
+    async def close(self) -> None:
+        """Wait for calls that run, and end the threads."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        stop = threading.Event()
+
+        def work() -> T:
+            with limited(Limits(cancel=stop.is_set)):
+                return function()
+
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, context.run, work)
+        finally:
+            stop.set()  # nobody waits any more
+
+
+async def _all(calls: list[Callable[[], Any]]) -> list[Any]:
+    """Run calls side by side; when one fails the others are cancelled, and its error is raised."""
+    tasks = [asyncio.ensure_future(call()) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,127 @@
+"""Chunks of arrays as bytes: one picture is a ``.tlc`` file, several stand one after another.
+
+A chunk (H, W) or (H, W, 3) is the bytes of one ``.tlc`` file. One of more dimensions, such as
+(N, H, W, 3), begins with ``TRST``, the number of pictures and the length of each (uint32, little
+endian); the files follow.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from trellic.codec import Codec
+from trellic.errors import BadImage, CorruptStream
+from trellic_data.views import Pixels
+
+MAGIC = b"TRST"
+
+
+def picture_dimensions(shape: Sequence[int]) -> int:
+    """Return how many of the last dimensions are a picture's.
+
+    Parameters
+    ----------
+    shape : of a chunk
+
+    Raises
+    ------
+    BadImage
+        When a chunk of that shape holds no pictures.
+    """
+    if len(shape) >= 3 and shape[-1] in (1, 3, 4):
+        return 3
+    if len(shape) == 2:
+        return 2
+    raise BadImage(
+        f"a chunk of shape {tuple(shape)}",
+        expected="(H, W), (H, W, 3) or (N, H, W, 3); of grey stacks (N, H, W, 1)",
+    )
+
+
+def pack(codec: Codec, chunk: Pixels, *, quality: float, trellis: int) -> bytes:
+    """Encode a chunk.
+
+    Parameters
+    ----------
+    chunk : uint8
+    quality, trellis : as of `trellic.Codec.encode`
+
+    Raises
+    ------
+    BadImage
+        When its dtype or shape is none of pictures.
+    TrellicError
+        As of `trellic.Codec.encode`.
+    """
+    if chunk.dtype != np.uint8:
+        raise BadImage(f"a chunk of dtype {chunk.dtype}", expected="uint8")
+    count = picture_dimensions(chunk.shape)
+    pictures = np.ascontiguousarray(chunk).reshape(-1, *chunk.shape[-count:])
+    if chunk.shape[-1] == 1 and count == 3:
+        pictures = pictures[..., 0]
+    options = {"quality": quality, "trellis": trellis}
+    streams = codec.encode_batch(list(pictures), **options)  # type: ignore[arg-type]
+    if chunk.ndim == count:
+        return streams[0]
+    lengths = struct.pack(f"<{len(streams) + 1}I", len(streams), *map(len, streams))
+    return b"".join([MAGIC, lengths, *streams])
+
+
+def unpack(codec: Codec, data: bytes, *, decoder: str) -> list[Pixels]:
+    """Decode the pictures of a chunk.
+
+    Raises
+    ------
+    CorruptStream
+        When the lengths do not fit.
+    TrellicError
+        As of `trellic.Codec.decode`.
+    """
+    return codec.decode_batch(split(data), decoder=decoder)
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the ``.tlc`` files of a chunk.
+
+    Raises
+    ------
+    CorruptStream
+        When the lengths do not fit.
+    """
+    if data[: len(MAGIC)] != MAGIC:
+        return [data]
+    count = int.from_bytes(data[4:8], "little")
+    begin = 8 + 4 * count
+    if begin > len(data):
+        raise CorruptStream(f"a stack of {count} pictures in {len(data)} bytes")
+    lengths = struct.unpack_from(f"<{count}I", data, 8)
+    if begin + sum(lengths) != len(data):
+        raise CorruptStream(
+            f"pictures of {sum(lengths)} bytes in a stack of {len(data)}",
+            expected=f"{len(data) - begin}",
+        )
+    streams = []
+    for length in lengths:
+        streams.append(data[begin : begin + length])
+        begin += length
+    return streams
+
+
+def shaped(pictures: Sequence[Pixels], shape: Sequence[int]) -> Pixels:
+    """Return pictures as a chunk of a shape.
+
+    Raises
+    ------
+    CorruptStream
+        When they are of other sizes.
+    """
+    if sum(picture.size for picture in pictures) != math.prod(shape):
+        found = ", ".join(sorted({str(picture.shape) for picture in pictures}))
+        raise CorruptStream(
+            f"{len(pictures)} pictures of shape {found}", expected=f"a chunk of {tuple(shape)}"
+        )
+    return np.stack(pictures).reshape(shape)

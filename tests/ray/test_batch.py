@@ -1,0 +1,161 @@
+"""``trellic batch`` on a local Ray: all files once, even when an actor is killed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fsspec")
+
+from trellic.errors import BadParameter
+from trellic_data.batch.items import Item, find
+
+ROOT = Path(__file__).parents[2]
+
+
+def picture_file(seed: int, side: int = 24) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Six photos and a bad file, in two folders."""
+    folder = tmp_path / "photos"
+    for number in range(6):
+        place = folder / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.png").write_bytes(picture_file(number))
+    (folder / "a" / "bad.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("none")
+    return folder
+
+
+# ---- without Ray ----
+
+
+def test_items_of_folders(photos):
+    found = find(str(photos), "encode")
+    assert [item.name for item in found] == [
+        "a/0.png", "a/2.png", "a/4.png", "a/bad.png", "b/1.png", "b/3.png", "b/5.png",
+    ]  # fmt: skip
+    assert found[0].read() == picture_file(0)
+    with pytest.raises(BadParameter):
+        find(str(photos), "decode")
+
+
+def test_items_of_tar_shards(photos, tmp_path):
+    with tarfile.open(photos / "shard.tar", "w") as shard:
+        for name in ("x/1.png", "../evil.png", "/evil.png", "2.txt"):
+            info = tarfile.TarInfo(name)
+            info.size = len(picture_file(9))
+            shard.addfile(info, io.BytesIO(picture_file(9)))
+    found = [item for item in find(str(photos), "encode") if item.begin >= 0]
+    assert [item.name for item in found] == ["shard/x/1.png"]
+    assert found[0].read() == picture_file(9)
+
+
+@pytest.mark.parametrize("shape", ["bytes", "struct"])
+def test_items_of_parquet(tmp_path, shape):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    files = [picture_file(seed) for seed in range(5)]
+    column = files if shape == "bytes" else [{"bytes": data, "path": "x"} for data in files]
+    pq.write_table(pa.table({"image": column}), tmp_path / "p.parquet", row_group_size=2)
+    found = find(str(tmp_path / "p.parquet"), "encode")
+    assert [item.name for item in found] == [f"p/{n:08}.png" for n in range(5)]
+    assert [item.read() for item in found] == files
+    with pytest.raises(BadParameter, match="column"):
+        find(str(tmp_path / "p.parquet"), "encode", column="other")
+
+
+def test_two_items_of_one_name_are_refused(photos):
+    with tarfile.open(photos / "a.tar", "w") as shard:
+        info = tarfile.TarInfo("0.png")
+        shard.addfile(info, io.BytesIO(b""))
+    with pytest.raises(BadParameter, match="8 items with 7 names"):
+        find(str(photos), "encode")
+
+
+def test_a_worker_sets_bad_items_aside(tiny_path, photos, tmp_path):
+    from trellic_data.batch.work import Task, Worker
+
+    task = Task("encode", str(tmp_path / "out"), model=str(tiny_path), trellis=0)
+    worker = Worker(task)
+    good, bad = (worker.one(Item(name, str(photos / name))) for name in ("a/0.png", "a/bad.png"))
+    assert good["error"] == ""
+    assert (tmp_path / "out" / "a" / "0.png.tlc").stat().st_size == good["bytes_out"]
+    assert bad["error"].startswith("BadImage: ")
+    gone = worker.one(Item("c.png", str(photos / "c.png")))
+    assert gone["error"].startswith("FileNotFoundError")
+    assert sorted(path.name for path in (tmp_path / "out" / "a").iterdir()) == ["0.png.tlc"]
+
+
+# ---- with Ray ----
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray = pytest.importorskip("ray", reason="NOT CHECKED: ray is not installed (trellic[ray])")
+    paths = os.pathsep.join(str(ROOT / name) for name in ("runtime", "export", "training"))
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}},
+    )
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.slow("a local Ray starts, and two actors load a model each")
+@pytest.mark.filterwarnings("default")
+def test_an_actor_is_killed_midway(cluster, tiny_path, photos, tmp_path):
+    from trellic_data.batch.run import Manifest, run
+    from trellic_data.batch.work import Task
+
+    task = Task("encode", str(tmp_path / "out"), model=str(tiny_path), trellis=0)
+    for number in range(10, 40):
+        (photos / "b" / f"{number}.png").write_bytes(picture_file(number, 48))
+    items, killed = find(str(photos), "encode"), []
+
+    def kill_one(report) -> None:
+        """Kill the process of an actor when a few items are done."""
+        if report.done >= 3 and not killed:
+            workers = [
+                actor
+                for actor in cluster.util.state.list_actors(filters=[("state", "=", "ALIVE")])
+                if "MapWorker" in actor.class_name or "Map" in actor.class_name
+            ]
+            os.kill(workers[0].pid, signal.SIGKILL)
+            killed.append(workers[0].pid)
+
+    report = run(items, task, actors=2, batch=2, progress=kill_one)
+    assert killed, "no actor was killed"
+    assert (report.done, report.failed, report.items) == (len(items) - 1, 1, len(items))
+    assert report.bad[0]["name"] == "a/bad.png"
+    made = sorted(p.name for p in (tmp_path / "out").rglob("*.tlc"))
+    assert len(made) == len(items) - 1
+    assert not list((tmp_path / "out").rglob("*.part"))
+    again = run(items, task, actors=1)  # what failed is tried again, and nothing else
+    assert (again.before, again.done, again.failed) == (len(items) - 1, 0, 1)
+    lines = (tmp_path / "out" / "_trellic" / "manifest.jsonl").read_text().splitlines()[1:]
+    names = [json.loads(line)["name"] for line in lines]
+    assert len(names) == len(set(names)) == len(items) - 1
+    with pytest.raises(BadParameter, match="other settings"):
+        Manifest(Task("encode", str(tmp_path / "out"), model=str(tiny_path), quality=9))
+    back = Task("decode", str(tmp_path / "back"), model=str(tiny_path))
+    decoded = run(find(str(tmp_path / "out"), "decode"), back, actors=1)
+    assert decoded.done == len(items) - 1
+    assert (tmp_path / "back" / "a" / "0.png.tlc.png").is_file()
