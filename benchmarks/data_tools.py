@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from trellic_serve.scores import measure
 
 from benchmarks._machine import REPOSITORY, describe
 from benchmarks.measure import find_images
@@ -33,7 +34,6 @@ from trellic import Codec
 from trellic.support.cores import usable_cores
 from trellic_data.torch import TlcDataset, collate
 from trellic_data.views import View, resized
-from trellic_serve.scores import measure
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "data-tools.json"
 SIDE = 256

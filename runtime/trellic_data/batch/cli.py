@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 
-class Kind(enum.StrEnum):
+class Kind(enum.Enum):
     """What is done."""
 
     encode = "encode"
