@@ -307,7 +307,7 @@ def test_an_engine_that_is_wrong_at_large_shapes_is_not_used(cpu):
 def test_algorithms_of_exact_graphs_are_not_searched(monkeypatch):
     from trellic.gpu import ort
 
-    monkeypatch.setattr(ort, "SIMULATED", False)
+    monkeypatch.setattr(ort, "ON_CPU", False)
     monkeypatch.setattr(Device, "stream_address", 7)
     found = {}
     for exact in (True, False):
