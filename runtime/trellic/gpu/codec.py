@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from trellic.gpu.decoder import BatchDecoder
 from trellic.gpu.device import Device, DeviceArray, gpu_name
 from trellic.gpu.dlpack import DeviceImage, lies_there, taken
 from trellic.gpu.encoder import BatchEncoder
-from trellic.gpu.engines import DeviceEngine, ProbedEngines
+from trellic.gpu.engines import DeviceEngine, Loader, ProbedEngines
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.gpu.predictor import BatchPredictor
 from trellic.gpu.toolkit import cuda
@@ -64,7 +64,13 @@ class GpuCodec:
         self.encoder, self.decoder = BatchEncoder(predictor), BatchDecoder(predictor)
 
     @classmethod
-    def load(cls, bundle: Bundle, kind: str, precision: str = "fp32") -> GpuCodec:
+    def load(
+        cls,
+        bundle: Bundle,
+        kind: str,
+        precision: str = "fp32",
+        engines: Callable[[Device], Loader] | None = None,
+    ) -> GpuCodec:
         """Load a model on the GPU.
 
         Parameters
@@ -72,8 +78,12 @@ class GpuCodec:
         kind : "cuda": all graphs in onnxruntime; "tensorrt": the exact ones there, the others in
             TensorRT if its Python package is there, or else through onnxruntime's provider
         precision : "fp32" or "fp16", of the free transforms
+        engines : of another library: given the device, what makes an engine of a graph (its name,
+            the bytes of its ONNX file, whether it must be exact); None for those of `kind`
         """
         device = Device()
+        if engines is not None:
+            return cls(bundle, device, ProbedEngines(bundle, device, engines(device), precision))
 
         def engine(name: str, graph: bytes, exact: bool) -> DeviceEngine:
             if kind != "tensorrt" or exact:

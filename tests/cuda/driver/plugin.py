@@ -1,6 +1,7 @@
 """``pytest -p tests.cuda.driver.plugin``: tests of a GPU on the fake driver.
 
-Memory of the fake device is the host's, so onnxruntime's CPU provider stands in for that of CUDA.
+Memory of the fake device is the host's, so onnxruntime's CPU provider stands in for that of CUDA,
+and PyTorch runs on the CPU.
 """
 
 from __future__ import annotations
@@ -11,8 +12,23 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-
 from tests.cuda import driver
+
+
+class _Torch:
+    """PyTorch on the host behind the calls of an engine, for what it does on a GPU."""
+
+    def __init__(self, graph: bytes) -> None:
+        from trellic_export.torch_engine import TorchGraph
+
+        self._graph = TorchGraph(graph)
+
+    def __call__(self, inputs: Any) -> list[Any]:
+        import torch
+
+        with torch.inference_mode():
+            tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+            return [one.numpy() for one in self._graph(tensors)]
 
 
 @contextmanager
@@ -22,6 +38,8 @@ def stand_ins() -> Iterator[None]:
 
     from trellic.engines import ort as host
     from trellic.gpu import ort
+    from trellic.gpu.engines import HostEngine
+    from trellic_export import torch_engine
 
     names = ["CUDAExecutionProvider", *onnxruntime.get_available_providers()]
     on_cpu = {name: ["CPUExecutionProvider"] for name in host.PROVIDERS}
@@ -31,6 +49,9 @@ def stand_ins() -> Iterator[None]:
         driver.flush()  # an engine of CUDA would wait for its turn on the stream
         work(self, inputs, outputs)
 
+    def on_host(device: Any) -> Any:
+        return lambda _, graph, exact: HostEngine(device, _Torch(graph))
+
     with ExitStack() as changes:
         for change in (
             patch.object(onnxruntime, "get_available_providers", lambda: names),
@@ -39,6 +60,7 @@ def stand_ins() -> Iterator[None]:
             patch.object(ort, "WHERE", "cpu"),
             patch.object(ort, "ON_CPU", True),
             patch.object(ort.OrtDeviceEngine, "__call__", run),
+            patch.object(torch_engine, "engines_on", on_host),
         ):
             changes.enter_context(change)
         yield
