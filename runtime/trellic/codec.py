@@ -28,7 +28,7 @@ from trellic.constants import (
     Trellis,
 )
 from trellic.engines.cuda import OTHERS
-from trellic.engines.ort import missing_for
+from trellic.engines.ort import torch_stands_in
 from trellic.engines.pool import EnginePool
 from trellic.errors import BadParameter, EngineError, MissingExtra, TrellicWarning
 from trellic.gpu.where import on_gpu
@@ -543,8 +543,8 @@ class Codec:
         except ImportError as error:
             raise MissingExtra.of(error.name or "numba_cuda", "gpu", "a batch on a GPU") from error
         if not hasattr(self._local, "gpu"):
-            served = missing_for(self.device) if self.device == "cuda" else ""
-            engines = importlib.import_module(OTHERS).engines_on if served else None
+            outside = self.device == "cuda" and torch_stands_in()
+            engines = importlib.import_module(OTHERS).engines_on if outside else None
             self._local.gpu = GpuCodec.load(self.bundle, self.device, self.precision, engines)
         gpu: GpuCodec = self._local.gpu
         return gpu

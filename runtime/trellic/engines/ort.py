@@ -81,7 +81,7 @@ def resolve_device(device: str) -> str:
     if device not in PROVIDERS:
         raise EngineError(f"unknown device {device!r}", expected="auto, cpu, cuda or tensorrt")
     missing = missing_for(device)
-    if missing and not (device == "cuda" and not missing_gpu() and torch_serves()):
+    if missing and not (device == "cuda" and torch_stands_in()):
         raise EngineError(f"device {device!r} cannot be used here: {missing}")
     return device
 
@@ -98,6 +98,11 @@ def missing_for(device: str) -> str:
     if device == "cpu":
         return ""
     return missing_gpu() or fault_of_provider(onnxruntime(), device)
+
+
+def torch_stands_in() -> bool:
+    """Whether PyTorch can use a GPU here for which onnxruntime has no provider."""
+    return bool(missing_for("cuda")) and not missing_gpu() and torch_serves()
 
 
 def host_of(device: str) -> str:
