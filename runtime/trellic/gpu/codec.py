@@ -12,7 +12,7 @@ from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.errors import BadImage, BadParameter, EngineError, UnknownModel
 from trellic.gpu import cache, tensorrt
-from trellic.gpu.batch import Image, Images
+from trellic.gpu.batch import Image, Images, Slices
 from trellic.gpu.decoder import BatchDecoder
 from trellic.gpu.device import Device, DeviceArray, gpu_name
 from trellic.gpu.dlpack import DeviceImage, lies_there, taken
@@ -21,7 +21,7 @@ from trellic.gpu.engines import DeviceEngine, Loader, ProbedEngines
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.gpu.predictor import BatchPredictor
 from trellic.gpu.toolkit import cuda
-from trellic.gpu.transforms import BatchTransforms, Graphs, Shape, parts
+from trellic.gpu.transforms import BatchTransforms, Graphs, Shape, host_pixels, parts
 from trellic.integer.networks import outputs
 from trellic.model.bundle import Bundle
 from trellic.model.choice import choose
@@ -128,8 +128,12 @@ class GpuCodec:
             return []
         arrays = [_checked(picture, self.device) for picture in pictures]
         images = self._images([tuple(a.shape) for a in arrays], quality16, trellis)
-        f, h = self.transforms.analyse(arrays, images)
-        coded = self.encoder.encode(images, [None] * len(arrays), f, h)
+        slices = Slices.all(images, [None] * len(arrays))
+        shapes = [tuple(array.shape) for array in arrays]
+        tables = self.encoder.tables(slices) | self.transforms.tables(shapes, images)
+        staged = self.device.stage("of pictures", tables | host_pixels(arrays))
+        f, h = self.transforms.analyse(arrays, images, staged)
+        coded = self.encoder.encode(slices, staged, f, h)
         beside = [Chunks()] * len(arrays) if chunks is None else chunks
         files = []
         each = zip(arrays, quality16, trellis, coded, beside, strict=True)
@@ -205,9 +209,12 @@ class GpuCodec:
         planes = [image.plane for image in images.images]
         side = [h.slice_side * plane.block for h, plane in zip(headers, planes, strict=True)]
         lanes = [header.lanes for header in headers]
-        self.decoder.decode(images, side, lanes, [s.segments for s in streams], latents)
         shapes = [(h.height, h.width) if h.grey else (h.height, h.width, 3) for h in headers]
-        return parts(self.transforms.synthesise(name, latents, shapes, images), shapes)
+        segments, beside = [s.segments for s in streams], self.transforms.tables(shapes, images)
+        decoding = self.decoder.decode(images, side, lanes, segments, beside, latents)
+        pixels = self.transforms.synthesise(name, latents, shapes, images, decoding.staged)
+        decoding.check()
+        return parts(pixels, shapes)
 
     def decoder_name(self, decoder: str) -> str:
         """Return the one decoder that a text stands for.
