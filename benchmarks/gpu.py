@@ -34,9 +34,9 @@ from trellic.entropy import Segment, encode
 from trellic.entropy.lanes import GROUP, STATE_LOW, unpack_states
 from trellic.gpu import jobs as columns
 from trellic.gpu.device import Device, gpu_name
-from trellic.gpu.entropy import CodedWords, decode_batch, encode_batch
+from trellic.gpu.entropy import CodedWords, Warps, coding_tables, decode_batch, encode_batch
 from trellic.gpu.kernels.kernel import SIMULATED
-from trellic.gpu.search import search_batch
+from trellic.gpu.search import search_batch, search_paths
 from trellic.gpu.state import Jobs, Symbols
 from trellic.gpu.toolkit import cuda
 from trellic.quantize.trellis import next_state
@@ -107,7 +107,7 @@ class Batch:
         (self.data,) = encode([Segment(source.k, self.table)], source.tables, lanes)
         plan = one_step(slices, n, lanes, states)
         words = columns.place_words(plan.rows, [self.data] * slices)
-        self.jobs = Jobs.of(device, plan)
+        self.plan, self.jobs = plan, Jobs.of(device, plan, coding_tables(plan))
         self.on = Symbols.empty(device, self.symbols)._replace(
             k=device.upload("k", np.tile(source.k, slices)),
             cls=device.upload("cls", np.tile(cls, slices)),
@@ -127,7 +127,8 @@ class Batch:
         """Decode all slices, from their first states."""
         self.coded.states.copy_to_device(self.first_states, stream=self.device.stream)
         device, tables, jobs = self.device, self.tables, self.jobs
-        decode_batch(device, tables, jobs, 0, self.on, self.coded, self.warps, self.status)
+        warps = Warps(self.warps, self.status)
+        decode_batch(device, tables, jobs, 0, self.on, self.coded, warps)
 
     def prepare_decode(self) -> None:
         """Poison the outputs."""
@@ -146,6 +147,7 @@ def one_step(slices: int, n: int, lanes: int, states: int) -> columns.JobPlan:
     rows = [columns.describe(lanes, i * lanes, i * n, states, fresh=True) for i in range(slices)]
     table = np.array(rows, np.int64)
     table[:, columns.LAMBDA] = LAMBDA
+    table[:, columns.TARGET_AT] = np.arange(slices) * n
     order = np.arange(slices, dtype=np.int32)[:, None]
     return columns.JobPlan(table, order, np.full((1, slices), n), np.full(slices, n, np.int32))
 
@@ -166,7 +168,8 @@ def bench_encode(device: Device, source: Source, slices: int, lanes: int, states
     batch = Batch(device, source, slices, lanes, states)
 
     def work() -> list[list[bytes]]:
-        return encode_batch(device, batch.tables, batch.jobs, batch.on)
+        jobs = Jobs.of(device, batch.plan, coding_tables(batch.plan))  # no words yet
+        return encode_batch(device, batch.tables, jobs, batch.on, len(batch.data) * slices)
 
     if any(parts != [batch.data] for parts in work()):
         raise RuntimeError("the encoder gives other bytes than the CPU's")
@@ -182,16 +185,20 @@ def bench_search(device: Device, source: Source, slices: int, lanes: int, states
     n = len(source.k)
     rng = np.random.default_rng(3)
     t32 = (32 * source.k + rng.integers(-16, 17, n)).astype(np.int32)
-    jobs = Jobs.of(device, one_step(slices, n, lanes, states))
+    plan = one_step(slices, n, lanes, states)
+    jobs = Jobs.of(device, plan, search_paths(plan))
     on = Symbols.empty(device, n * slices)._replace(
         t32=device.upload("t32", np.tile(t32, slices)),
         index=device.upload("index", np.tile(source.index, slices)),
+        position=device.upload("position", np.tile(np.arange(n, dtype=np.int32), slices)),
         k=device.upload("k", np.full(n * slices, 12345, np.int32)),
         cls=device.upload("cls", np.full(n * slices, 99, np.uint8)),
     )
 
+    v32 = device.empty("bench latents", n * slices, np.int32)
+
     def work() -> None:
-        search_batch(device, source.tables, jobs, 0, on)
+        search_batch(device, source.tables, jobs, 0, on, v32)
 
     work()
     expected = cpu.search(t32, source.index, lanes, states, source.tables, LAMBDA)

@@ -13,7 +13,7 @@ from trellic.entropy.lanes import GROUP, STATE_LOW
 from trellic.entropy.status import OK, error_of
 from trellic.gpu import jobs as columns
 from trellic.gpu.device import Device
-from trellic.gpu.entropy import CodedWords, coding_tables, decode_batch, encode_batch
+from trellic.gpu.entropy import CodedWords, Warps, coding_tables, decode_batch, encode_batch
 from trellic.gpu.search import search_batch, search_paths
 from trellic.gpu.state import Jobs, Symbols
 from trellic.quantize.search_tables import checked_arguments
@@ -113,7 +113,7 @@ class Decoder:
         made = symbols(n, index=scale_index)
         status, on_warps = device().zeros("status", len(warps)), device().upload("warps", warps)
         jobs = Jobs.of(device(), one)
-        decode_batch(device(), self._tables, jobs, 0, made, coded, on_warps, status)
+        decode_batch(device(), self._tables, jobs, 0, made, coded, Warps(on_warps, status))
         wrong = [s for s in device().fetch(status).tolist() if s != OK]
         if wrong:
             raise error_of(wrong[0])

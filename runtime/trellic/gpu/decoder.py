@@ -18,7 +18,7 @@ from trellic.entropy.status import OK, error_of
 from trellic.gpu import jobs as columns
 from trellic.gpu.batch import Images, Slices
 from trellic.gpu.device import Device, DeviceArray
-from trellic.gpu.entropy import CodedWords, decode_batch
+from trellic.gpu.entropy import CodedWords, Warps, decode_batch
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.predictor import BatchPredictor
 from trellic.gpu.state import BatchState, Jobs
@@ -119,7 +119,7 @@ class BatchDecoder:
             own = staged["status"][at : at + len(which)]
             at += len(which)
             tables, jobs = predictor.frequencies, state.jobs
-            decode_batch(device, tables, jobs, first_job, symbols, coded, which, own, v32)
+            decode_batch(device, tables, jobs, first_job, symbols, coded, Warps(which, own), v32)
             device.mark("rANS decode")
 
         run(0, staged["z warps"], None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,19 @@ Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 Uint16s = npt.NDArray[np.uint16]
 Uint32s = npt.NDArray[np.uint32]
+
+
+class Warps(NamedTuple):
+    """The warps of a launch of the decoder.
+
+    Attributes
+    ----------
+    of : int32 (warps, 2), (job less the launch's first, group) of each
+    status : int32 (warps,), see `trellic.entropy.status`; written where something is wrong
+    """
+
+    of: DeviceArray
+    status: DeviceArray
 
 
 @dataclass(frozen=True)
@@ -47,8 +60,7 @@ def decode_batch(
     first_job: int,
     symbols: Symbols,
     coded: CodedWords,
-    warps: DeviceArray,
-    status: DeviceArray,
+    warps: Warps,
     v32: DeviceArray | None = None,
 ) -> None:
     """Decode one segment of each of many slices; see the kernel `decode_segments`.
@@ -57,18 +69,16 @@ def decode_batch(
     ----------
     jobs, first_job : of the slices, and where those of this launch begin
     symbols : `index` is read, `k` and `cls` are written
-    warps : int32 (warps, 2), (job less `first_job`, group) of each
-    status : int32 (warps,), see `trellic.entropy.status`; written where something is wrong
     v32 : int32, flat: means of the latents, to which the reconstructions are added; None where the
         symbols are not latents
     """
     on = device.tables(tables)
     filled = device.empty("no latents to fill", 1, np.int32) if v32 is None else v32
     decode_segments(
-        *(len(warps), _threads(coded.widest), device.stream),
-        *(coded.words, jobs.table, first_job, jobs.counts, warps),
+        *(len(warps.of), _threads(coded.widest), device.stream),
+        *(coded.words, jobs.table, first_job, jobs.counts, warps.of),
         *(symbols.index, on.scales, on.entry, on.half_width, on.first),
-        *(coded.states, symbols.k, symbols.cls, status),
+        *(coded.states, symbols.k, symbols.cls, warps.status),
         *(int(v32 is not None), symbols.position, on.off, on.step, filled),
     )
 

@@ -98,7 +98,7 @@ def start_hyper(
     index: Any,
     x: Any,
 ) -> None:
-    """Scale indices of all hyper-latents and, for an encoder, their symbols and the input of h_s."""
+    """Scale indices of all hyper-latents; for an encoder, their symbols and the input of h_s."""
     image = cuda.blockIdx.x
     at, size, h_at = images[image, Z_AT], images[image, Z_SIZE], images[image, H_AT]
     x_at, channels = images[image, HX_AT], mean.shape[1]

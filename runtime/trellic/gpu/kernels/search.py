@@ -188,10 +188,7 @@ def search_scalar(
         t = np.int32(min(max(t32[i], -limit), limit))
         table = np.int32(index[i])
         chosen, _ = _best(t, 0, 2, table, rate, zero, half_width, off, max_off, step, lam)
-        _choose(
-            *(chosen, np.int32(0), i, target, k, cls),
-            *(index, position, scales, off, step, v32),
-        )
+        _choose(chosen, np.int32(0), i, target, k, cls, index, position, scales, off, step, v32)
 
 
 @device
@@ -309,8 +306,18 @@ def search_warps(
             if (step & (states - 1)) == 0 and step + own < mine:
                 i = np.int64(step + own) * lanes + lane
                 _choose(
-                    *(np.int32(ks[branches + 4 * i + chosen]), np.int32(1 + (chosen >> 1))),
-                    *(at + i, target, k, cls, index, position, scales, off, step_size, v32),
+                    np.int32(ks[branches + 4 * i + chosen]),
+                    np.int32(1 + (chosen >> 1)),
+                    at + i,
+                    target,
+                    k,
+                    cls,
+                    index,
+                    position,
+                    scales,
+                    off,
+                    step_size,
+                    v32,
                 )
 
 
@@ -400,6 +407,16 @@ def search_block(
         if thread < steps:
             i = np.int64(32 * tile + thread) * lanes + lane
             _choose(
-                *(np.int32(ks[branches + 4 * i + chosen]), np.int32(1 + (chosen >> 1))),
-                *(at + i, target, k, cls, index, position, scales, off, step_size, v32),
+                np.int32(ks[branches + 4 * i + chosen]),
+                np.int32(1 + (chosen >> 1)),
+                at + i,
+                target,
+                k,
+                cls,
+                index,
+                position,
+                scales,
+                off,
+                step_size,
+                v32,
             )
