@@ -22,7 +22,7 @@ PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 # Workers share the cores; with several threads each they would mostly wait for one another.
 unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint types layers unit coverage docs rooms ptx gpu-check format bench exactness \
+.PHONY: help demo test lint types layers unit coverage docs rooms ptx gpu-check gpu-day gpu-rehearsal format bench exactness \
 	fuzz conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
 
 help:
@@ -37,6 +37,8 @@ help:
 	@echo "make test-lowest, test-newest, test-gpu-versions  the runtime's tests with other versions"
 	@echo "make ptx     compile all CUDA kernels without a GPU"
 	@echo "make gpu-check  on a machine with a GPU: its tests, then benchmarks.gpu"
+	@echo "make gpu-day  on a machine with a GPU: all of docs/gpu-day.md, an hour at most"
+	@echo "make gpu-rehearsal  the same without a GPU, on a driver that interprets the kernels"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make bench IMAGES=DIR  all benchmarks, meant for Kodak: speed, big pictures, coder, BD-rate (about an hour)"
 	@echo "make fuzz MINUTES=N    fuzz each of four targets   make conformance   our decoder on the kit"
@@ -106,9 +108,23 @@ ptx: $(VENV)/.test
 # Uses the python that is there (python3, or GPU_PYTHON=...), because a machine with a GPU has a torch
 # and a numba-cuda that fit its driver; nothing is installed.
 GPU_PYTHON ?= python3
+# Packages that were brought along are found where PYTHONPATH says.
+ON_GPU := PYTHONPATH=runtime:export:training:$(PYTHONPATH) $(GPU_PYTHON)
 gpu-check:
-	PYTHONPATH=runtime:export:training $(GPU_PYTHON) -m pytest -m gpu tests/cuda
-	PYTHONPATH=runtime:export:training $(GPU_PYTHON) -m benchmarks.gpu
+	$(ON_GPU) -m pytest -m gpu tests/cuda
+	$(ON_GPU) -m benchmarks.gpu
+
+# docs/gpu-day.md: all that is to be done with a GPU, in one go.
+gpu-day:
+	$(ON_GPU) -m benchmarks.gpu_day
+
+# The same without a GPU: kernels' PTX in an interpreter, also with threads in a random order.
+FAKE := $(BIN)/python -m tests.cuda.driver
+ON_FAKE := $(BIN)/python -m pytest -q -p tests.cuda.driver.plugin -m gpu
+gpu-rehearsal: $(VENV)/.test
+	$(FAKE) $(ON_FAKE) tests/cuda
+	$(FAKE) --order 1 --lazy $(ON_FAKE) tests/cuda/test_entropy_kernels.py tests/cuda/test_search_kernels.py
+	$(BIN)/python -m benchmarks.gpu_day --rehearse
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix $(PACKAGES) tests benchmarks docs

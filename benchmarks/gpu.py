@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -33,15 +34,16 @@ from trellic.entropy import Segment, encode
 from trellic.entropy.lanes import GROUP, STATE_LOW, unpack_states
 from trellic.gpu import jobs as columns
 from trellic.gpu.device import Device, gpu_name
-from trellic.gpu.entropy import CodedWords, decode_batch, encode_batch
+from trellic.gpu.entropy import CodedWords, Warps, coding_tables, decode_batch, encode_batch
 from trellic.gpu.kernels.kernel import SIMULATED
-from trellic.gpu.search import search_batch
+from trellic.gpu.search import search_batch, search_paths
 from trellic.gpu.state import Jobs, Symbols
 from trellic.gpu.toolkit import cuda
 from trellic.quantize.trellis import next_state
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 SIZES = {"768x512": (512, 768), "1080p": (1080, 1920), "4K": (2160, 3840)}
+TINY = {"96x64": (64, 96)}  # for rehearsals
 BATCHES = (1, 4, 16)
 GOALS = {
     "decode, trellis": ("million symbols/s", 2000),
@@ -72,9 +74,8 @@ def on_device(device: Device, repeats: int, work: Callable[[], object]) -> float
     return statistics.median(times)
 
 
-def copy_bandwidth(device: Device, repeats: int) -> float:
+def copy_bandwidth(device: Device, repeats: int, size: int) -> float:
     """Return bytes a second of a copy within the device's memory, read and written."""
-    size = 1 << 10 if SIMULATED else COPY_BYTES
     a, b = (cuda.device_array(size, np.uint8, stream=device.stream) for _ in range(2))
     a.copy_to_device(np.random.default_rng(0).integers(0, 256, size, np.uint8))
     return 2 * size / on_device(device, repeats, lambda: b.copy_to_device(a, device.stream))
@@ -106,7 +107,7 @@ class Batch:
         (self.data,) = encode([Segment(source.k, self.table)], source.tables, lanes)
         plan = one_step(slices, n, lanes, states)
         words = columns.place_words(plan.rows, [self.data] * slices)
-        self.jobs = Jobs.of(device, plan)
+        self.plan, self.jobs = plan, Jobs.of(device, plan, coding_tables(plan))
         self.on = Symbols.empty(device, self.symbols)._replace(
             k=device.upload("k", np.tile(source.k, slices)),
             cls=device.upload("cls", np.tile(cls, slices)),
@@ -126,7 +127,8 @@ class Batch:
         """Decode all slices, from their first states."""
         self.coded.states.copy_to_device(self.first_states, stream=self.device.stream)
         device, tables, jobs = self.device, self.tables, self.jobs
-        decode_batch(device, tables, jobs, 0, self.on, self.coded, self.warps, self.status)
+        warps = Warps(self.warps, self.status)
+        decode_batch(device, tables, jobs, 0, self.on, self.coded, warps)
 
     def prepare_decode(self) -> None:
         """Poison the outputs."""
@@ -145,6 +147,7 @@ def one_step(slices: int, n: int, lanes: int, states: int) -> columns.JobPlan:
     rows = [columns.describe(lanes, i * lanes, i * n, states, fresh=True) for i in range(slices)]
     table = np.array(rows, np.int64)
     table[:, columns.LAMBDA] = LAMBDA
+    table[:, columns.TARGET_AT] = np.arange(slices) * n
     order = np.arange(slices, dtype=np.int32)[:, None]
     return columns.JobPlan(table, order, np.full((1, slices), n), np.full(slices, n, np.int32))
 
@@ -165,7 +168,8 @@ def bench_encode(device: Device, source: Source, slices: int, lanes: int, states
     batch = Batch(device, source, slices, lanes, states)
 
     def work() -> list[list[bytes]]:
-        return encode_batch(device, batch.tables, batch.jobs, batch.on)
+        jobs = Jobs.of(device, batch.plan, coding_tables(batch.plan))  # no words yet
+        return encode_batch(device, batch.tables, jobs, batch.on, len(batch.data) * slices)
 
     if any(parts != [batch.data] for parts in work()):
         raise RuntimeError("the encoder gives other bytes than the CPU's")
@@ -181,16 +185,20 @@ def bench_search(device: Device, source: Source, slices: int, lanes: int, states
     n = len(source.k)
     rng = np.random.default_rng(3)
     t32 = (32 * source.k + rng.integers(-16, 17, n)).astype(np.int32)
-    jobs = Jobs.of(device, one_step(slices, n, lanes, states))
+    plan = one_step(slices, n, lanes, states)
+    jobs = Jobs.of(device, plan, search_paths(plan))
     on = Symbols.empty(device, n * slices)._replace(
         t32=device.upload("t32", np.tile(t32, slices)),
         index=device.upload("index", np.tile(source.index, slices)),
+        position=device.upload("position", np.tile(np.arange(n, dtype=np.int32), slices)),
         k=device.upload("k", np.full(n * slices, 12345, np.int32)),
         cls=device.upload("cls", np.full(n * slices, 99, np.uint8)),
     )
 
+    v32 = device.empty("bench latents", n * slices, np.int32)
+
     def work() -> None:
-        search_batch(device, source.tables, jobs, 0, on)
+        search_batch(device, source.tables, jobs, 0, on, v32)
 
     work()
     expected = cpu.search(t32, source.index, lanes, states, source.tables, LAMBDA)
@@ -254,27 +262,21 @@ def photo(height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(tall[:height, :width])
 
 
-def gpu_codec() -> tuple[Any, str]:
-    """Load the model `photo` with the engines that there are; say which."""
-    import onnxruntime
-
+def gpu_codec(engines: str) -> tuple[Any, str]:
+    """Load the model `photo` with engines of a kind, "auto" for what there is; say which."""
+    from trellic.engines.ort import missing_for
     from trellic.gpu.codec import GpuCodec
-    from trellic.gpu.engines import ProbedEngines
     from trellic.model.bundle import Bundle, find
 
     bundle = Bundle(find("photo"))
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+    missing = missing_for("cuda")
+    if engines == "onnxruntime" and missing:
+        raise RuntimeError(missing)
+    if engines != "torch" and not missing:
         return GpuCodec.load(bundle, "cuda"), "onnxruntime CUDA, float32"
-    import torch
+    from trellic_export.torch_engine import engines_on
 
-    from trellic_export.torch_engine import TorchDeviceEngine
-
-    device, pool = Device(), torch.cuda.graph_pool_handle()
-
-    def engine(_: str, graph: bytes, exact: bool) -> Any:
-        return TorchDeviceEngine(graph, int(device.stream.handle), exact=exact, pool=pool)
-
-    codec = GpuCodec(bundle, device, ProbedEngines(bundle, device, engine))
+    codec = GpuCodec.load(bundle, "cuda", engines=engines_on)
     return codec, "PyTorch, exact networks float32 and the others float16, CUDA graphs"
 
 
@@ -307,15 +309,26 @@ def between(marks: list[tuple[str, Any]]) -> dict[str, float]:
     return found
 
 
+def sides(size: str) -> tuple[int, int]:
+    """Return height and width of a size by its name."""
+    return (SIZES | TINY)[size]
+
+
+def pixels(size: str) -> int:
+    """Return the pixels of a picture of a size."""
+    height, width = sides(size)
+    return height * width
+
+
 def settings(sizes: list[str], batches: list[int]) -> list[tuple[str, int]]:
     """Return each size with each batch, the fewest pixels first: the largest may not fit."""
     both = [(size, batch) for size in sizes for batch in batches]
-    return sorted(both, key=lambda one: SIZES[one[0]][0] * SIZES[one[0]][1] * one[1])
+    return sorted(both, key=lambda one: pixels(one[0]) * one[1])
 
 
-def files(report: Report, sizes: list[str], batches: list[int], reps: int) -> None:
+def files(report: Report, engines: str, sizes: list[str], batches: list[int], reps: int) -> None:
     """Time pictures in device memory to bytes on the host, and back."""
-    codec, report.content["engines"] = gpu_codec()
+    codec, report.content["engines"] = gpu_codec(engines)
     for size, batch in settings(sizes, batches):
         setting = {"size": size, "batch": batch}
         made: list[bytes] = []
@@ -329,7 +342,7 @@ def bench_files_encode(
     codec: Any, size: str, batch: int, reps: int, made: list[bytes]
 ) -> dict[str, Any]:
     """Time a batch to files; leave them in `made`."""
-    one = cuda.to_device(photo(*SIZES[size]))
+    one = cuda.to_device(photo(*sides(size)))
     pictures, quality, trellis = [one] * batch, [QUALITY16] * batch, [TRELLIS] * batch
     made += codec.encode_batch(pictures, quality, trellis)
     work = partial(codec.encode_batch, pictures, quality, trellis)
@@ -343,7 +356,7 @@ def bench_files_decode(codec: Any, size: str, made: list[bytes], reps: int) -> d
         raise RuntimeError("there are no files: encoding failed")
     work = partial(codec.decode_batch, made, "quality", 2**28)
     decoded = work()[-1].copy_to_host()
-    error = float(((decoded.astype(float) - photo(*SIZES[size])) ** 2).mean())
+    error = float(((decoded.astype(float) - photo(*sides(size))) ** 2).mean())
     return told("decode", {"mse": error, **staged(codec.device, reps, work)}, size, len(made))
 
 
@@ -466,10 +479,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Speed on a GPU, stage by stage.")
     parser.add_argument("--symbols", type=int, default=1 << 18, help="of each slice")
     parser.add_argument("--slices", type=int, nargs="+", default=[4, 64, 512])
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=[*SIZES, *TINY])
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--skip", nargs="*", default=[], choices=["kernels", "files", "others"])
+    parser.add_argument("--engines", default="auto", choices=["auto", "onnxruntime", "torch"])
+    parser.add_argument("--rehearse", action="store_true", help="on the fake driver of the tests")
     parser.add_argument("--check", action="store_true", help="tiny inputs, no result written")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args(arguments)
@@ -481,8 +496,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run from the command line; exit with 1 where a measurement failed."""
     options = parse()
+    with ExitStack() as around:
+        if options.rehearse:
+            from tests.cuda.driver.plugin import stand_ins
+
+            around.enter_context(stand_ins())
+        return bench(options)
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure what the options ask for; return the exit code."""
     device = Device()
-    bandwidth = copy_bandwidth(device, 5)
+    few = SIMULATED or options.rehearse
+    bandwidth = copy_bandwidth(device, 5, 1 << 10 if few else COPY_BYTES)
     print(f"{gpu_name()}: a copy moves {bandwidth / 1e9:.0f} GB/s, read and written")
     if options.check:
         check(device)
@@ -492,7 +518,7 @@ def main() -> int:
     if "kernels" not in options.skip:
         kernels(report, device, options.symbols, options.slices, options.repeats)
     if "files" not in options.skip:
-        files(report, options.sizes, options.batches, options.repeats)
+        files(report, options.engines, options.sizes, options.batches, options.repeats)
     if "others" not in options.skip:
         others(report, options.repeats)
     report.content["goals"] = against_goals(report)

@@ -1,6 +1,5 @@
 """Set-up shared by all tests: repeatable property tests, GPU tests only where there is a GPU."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from trellic import cli
 from trellic.codec import Codec
+from trellic.engines.ort import missing_gpu
 
 # Benchmarks and the conformance kit are no installed packages: import them from the root.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -26,12 +26,21 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if shutil.which("nvidia-smi"):
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave a GPU's tests out where there is none; to ask for them alone is an error then."""
+    missing = missing_gpu()
+    if not missing:
         return
+    if config.option.markexpr == "gpu":
+        raise pytest.UsageError(f"no test of a GPU can run here: {missing}")
     for item in items:
         if item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.skip(reason="this machine has no CUDA device"))
+            item.add_marker(pytest.mark.skip(reason=f"no GPU: {missing}"))
+
+
+def pytest_report_header() -> str:
+    """Say whether the tests of a GPU run."""
+    return f"tests of a GPU: {missing_gpu() or 'they run'}"
 
 
 @pytest.fixture(autouse=True)

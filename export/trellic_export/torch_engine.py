@@ -11,12 +11,16 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
 from onnx import numpy_helper
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from trellic.gpu.device import Device
+    from trellic.gpu.engines import Loader
 
 Tensors = dict[str, torch.Tensor]
 Attributes = dict[str, Any]
@@ -179,6 +183,16 @@ class TorchDeviceEngine:
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             work()
         return graph
+
+
+def engines_on(device: Device) -> Loader:
+    """Return what makes engines for a device, for `trellic.gpu.codec.GpuCodec.load`."""
+    pool = torch.cuda.graph_pool_handle()
+
+    def engine(_: str, graph: bytes, exact: bool) -> TorchDeviceEngine:
+        return TorchDeviceEngine(graph, device.stream_address, exact=exact, pool=pool)
+
+    return engine
 
 
 class Replays:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -27,6 +27,8 @@ from trellic.constants import (
     Search,
     Trellis,
 )
+from trellic.engines.cuda import OTHERS
+from trellic.engines.ort import torch_stands_in
 from trellic.engines.pool import EnginePool
 from trellic.errors import BadParameter, EngineError, MissingExtra, TrellicWarning
 from trellic.gpu.where import on_gpu
@@ -191,7 +193,7 @@ class Codec:
             As of `encode_picture`.
         """
         options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
-        return self._encode(image, options)
+        return self._encode_all([image], options)[0]
 
     def encode_picture(
         self,
@@ -270,6 +272,10 @@ class Codec:
         """
         pictures = images.several(batch)
         options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        return self._encode_all(pictures, options)
+
+    def _encode_all(self, pictures: list[ImageLike], options: EncodeOptions) -> list[bytes]:
+        """Encode pictures together on a GPU, or one by one on the host."""
         if not any(map(on_gpu, pictures)) and not self._batches_on_gpu():
             return [self._encode(picture, options) for picture in pictures]
         gpu = self.on_gpu()
@@ -302,7 +308,7 @@ class Codec:
         decoder, max_pixels, region, max_memory, best_effort : as of `decode_timed`
         """
         options = DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
-        return images.to_array(self._picture(data, options))
+        return self._decode_all([data], options)[0]
 
     def decode_picture(
         self,
@@ -432,18 +438,29 @@ class Codec:
         if out not in ("host", "cuda"):
             raise BadParameter(f"out={out!r}", expected="'host' or 'cuda'")
 
-        def ordinary(data: bytes) -> Pixels:
+        if out == "host":
+            return self._decode_all(list(streams), options)
+        gpu = self.on_gpu()
+        from trellic.gpu import batches
+
+        with self._within():
+            return batches.decode_there(gpu, list(streams), options)
+
+    def _decode_all(
+        self, streams: Sequence[bytes | memoryview], options: DecodeOptions
+    ) -> list[Pixels]:
+        """Decode streams to the host, together on a GPU what it can, or one by one."""
+
+        def ordinary(data: bytes | memoryview) -> Pixels:
             return images.to_array(self._picture(data, options))
 
-        if out == "host" and not self._batches_on_gpu():
+        if not self._batches_on_gpu():
             return [ordinary(data) for data in streams]
         gpu = self.on_gpu()
         from trellic.gpu import batches
 
         with self._within():
-            if out == "cuda":
-                return batches.decode_there(gpu, list(streams), options)
-            return batches.decode(gpu, list(streams), options, ordinary)
+            return batches.decode(gpu, streams, options, ordinary)
 
     def classify(
         self,
@@ -528,6 +545,8 @@ class Codec:
         except ImportError as error:
             raise MissingExtra.of(error.name or "numba_cuda", "gpu", "a batch on a GPU") from error
         if not hasattr(self._local, "gpu"):
-            self._local.gpu = GpuCodec.load(self.bundle, self.device, self.precision)
+            outside = self.device == "cuda" and torch_stands_in()
+            engines = importlib.import_module(OTHERS).engines_on if outside else None
+            self._local.gpu = GpuCodec.load(self.bundle, self.device, self.precision, engines)
         gpu: GpuCodec = self._local.gpu
         return gpu

@@ -18,10 +18,10 @@ def note(request_id: str = "", stages: Mapping[str, float] | None = None) -> Non
     stages : seconds by name
     """
     try:
-        from opentelemetry import trace
+        from opentelemetry.trace.propagation import get_current_span
     except ImportError:
         return
-    span = trace.get_current_span()
+    span = get_current_span()
     if request_id:
         span.set_attribute("trellic.request_id", request_id)
     for name, seconds in (stages or {}).items():

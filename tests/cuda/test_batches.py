@@ -18,9 +18,12 @@ from PIL import Image
 from tests.runtime.family import make_family
 
 from trellic.codec import Codec
+from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter, CorruptStream, EngineError, UnknownDecoder
 from trellic.gpu import batches
+from trellic.gpu.codec import GpuCodec
 from trellic.gpu.dlpack import DeviceImage
+from trellic.gpu.engines import HostEngine
 from trellic.images import Picture
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -225,6 +228,34 @@ def test_errors_are_those_of_the_ordinary_way(cpu, gpu):
 def test_a_device_array_needs_a_gpu(cpu, gpu):
     with pytest.raises(EngineError, match="device='cuda'"):
         cpu.encode_batch([pixels(0, 16, 16, 3), there(gpu, pixels(0, 16, 16, 3))])
+
+
+def test_one_picture_is_coded_there_as_well(cpu, gpu, ways):
+    one = photo(3)
+    data = gpu.encode(one, **SMALL)
+    array = gpu.decode(data)
+    assert ways == [("batch", 1)] * 2
+    if SIMULATED:
+        assert data == cpu.encode(one, **SMALL)
+    assert np.abs(array.astype(int) - cpu.decode(data)).max() <= (0 if SIMULATED else 3)
+
+
+def test_engines_of_another_library(cpu, gpu):
+    """What PyTorch is where onnxruntime has no GPU: given the device, they make its engines."""
+    asked = []
+
+    def engines(device):
+        def load(name, graph, exact):
+            asked.append((name, exact))
+            return HostEngine(device, OrtEngine(graph, threads=1))
+
+        return load
+
+    made = GpuCodec.load(cpu.bundle, "cuda", engines=engines)
+    one = pixels(8, 16, 16, 3)
+    assert made.encode_batch([one], [640], [0]) == [cpu.encode(one, **SMALL)]
+    assert ("h_s", True) in asked
+    assert ("encoder", False) in asked
 
 
 def test_a_device_ends_with_its_codec(cpu):

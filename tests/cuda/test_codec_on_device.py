@@ -30,7 +30,7 @@ from trellic.errors import (
 )
 from trellic.geometry import Plane
 from trellic.gpu import dlpack
-from trellic.gpu.batch import Image, Images
+from trellic.gpu.batch import Image, Images, Slices
 from trellic.gpu.codec import GpuCodec
 from trellic.gpu.device import Device
 from trellic.gpu.engines import HostEngine, ProbedEngines
@@ -162,7 +162,9 @@ def test_several_slices_and_wrongly_guessed_lanes(cpu, gpu):
         )
     batch = Images(images, layout)
     f, h = (gpu.device.upload(name, np.concatenate(flat[name])) for name in ("f", "h"))
-    coded = gpu.encoder.encode(batch, [16, 16], f, h)
+    slices = Slices.all(batch, [16, 16])
+    staged = gpu.device.stage("of pictures", gpu.encoder.tables(slices))
+    coded = gpu.encoder.encode(slices, staged, f, h)
     assert coded == expected
     assert max(max(one.lanes) for one in coded) > 1
 
@@ -307,7 +309,7 @@ def test_an_engine_that_is_wrong_at_large_shapes_is_not_used(cpu):
 def test_algorithms_of_exact_graphs_are_not_searched(monkeypatch):
     from trellic.gpu import ort
 
-    monkeypatch.setattr(ort, "SIMULATED", False)
+    monkeypatch.setattr(ort, "ON_CPU", False)
     monkeypatch.setattr(Device, "stream_address", 7)
     found = {}
     for exact in (True, False):

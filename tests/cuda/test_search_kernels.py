@@ -47,10 +47,9 @@ def test_ties_and_dear_paths():
 
 def check_same(t32, index, lanes, states, tables, lam):
     expected = cpu.search(t32, index, lanes, states, tables, lam)
-    k, cls = cuda.search(t32, index, lanes, states, tables, lam)
+    k, cls, recon = cuda.search_and_reconstruct(t32, index, lanes, states, tables, lam)
     assert k.tolist() == expected[0].tolist()
     assert cls.tolist() == expected[1].tolist()
-    recon = cuda.reconstruct(k, cls, index, tables)
     assert recon.tolist() == reference.reconstruct(k, cls, index, tables).tolist()
 
 

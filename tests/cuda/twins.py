@@ -13,10 +13,10 @@ from trellic.entropy.lanes import GROUP, STATE_LOW
 from trellic.entropy.status import OK, error_of
 from trellic.gpu import jobs as columns
 from trellic.gpu.device import Device
-from trellic.gpu.entropy import CodedWords, decode_batch, encode_batch
-from trellic.gpu.search import reconstruct_batch, search_batch
+from trellic.gpu.entropy import CodedWords, Warps, coding_tables, decode_batch, encode_batch
+from trellic.gpu.search import search_batch, search_paths
 from trellic.gpu.state import Jobs, Symbols
-from trellic.quantize.search_tables import checked_arguments, checked_indices
+from trellic.quantize.search_tables import checked_arguments
 
 
 @functools.cache
@@ -43,29 +43,21 @@ def symbols(n, **given):
 
 
 def search(t32, scale_index, lanes, states, tables, lam):
+    return search_and_reconstruct(t32, scale_index, lanes, states, tables, lam)[:2]
+
+
+def search_and_reconstruct(t32, scale_index, lanes, states, tables, lam):
+    """Search, and what the chosen indices stand for, added to means of 0."""
     checked_arguments(t32, scale_index, lanes, states, tables, lam)
     row = columns.describe(lanes, 0, 0, states, fresh=False)
     row[columns.LAMBDA] = lam
-    jobs = Jobs.of(device(), plan([row], [len(t32)]))
-    made = symbols(len(t32), t32=t32, index=scale_index)
-    search_batch(device(), tables, jobs, 0, made)
-    return device().fetch(made.k), device().fetch(made.cls)
-
-
-def reconstruct(k, cls, scale_index, tables):
-    checked_indices(k, cls, scale_index, tables)
-    n = len(k)
-    jobs = Jobs.of(device(), plan([columns.describe(1, 0, 0, 0, fresh=False)], [n]))
-    v32, target = device().zeros("v32", n), device().upload("target", np.zeros(1, np.int64))
-    made = symbols(
-        n,
-        k=k.astype(np.int32),
-        cls=cls.astype(np.uint8),
-        index=scale_index.astype(np.uint8),
-        position=np.arange(n, dtype=np.int32),
-    )
-    reconstruct_batch(device(), tables, jobs, 0, made, target, v32)
-    return device().fetch(v32)
+    one = plan([row], [len(t32)])
+    jobs = Jobs.of(device(), one, search_paths(one))
+    n = len(t32)
+    made = symbols(n, t32=t32, index=scale_index, position=np.arange(n, dtype=np.int32))
+    v32 = device().upload("v32", np.zeros(n, np.int32))
+    search_batch(device(), tables, jobs, 0, made, v32)
+    return tuple(device().fetch_all(made.k, made.cls, v32))
 
 
 # ---- trellic.entropy.reference ----
@@ -86,7 +78,9 @@ def encode(segments, tables, lanes):
         cls=(table // tables.scales).astype(np.uint8),
         index=(table % tables.scales).astype(np.uint8),
     )
-    return encode_batch(device(), tables, Jobs.of(device(), plan(rows, counts)), made)[0]
+    planned = plan(rows, counts)
+    jobs = Jobs.of(device(), planned, coding_tables(planned))
+    return encode_batch(device(), tables, jobs, made)[0]
 
 
 class Decoder:
@@ -119,7 +113,7 @@ class Decoder:
         made = symbols(n, index=scale_index)
         status, on_warps = device().zeros("status", len(warps)), device().upload("warps", warps)
         jobs = Jobs.of(device(), one)
-        decode_batch(device(), self._tables, jobs, 0, made, coded, on_warps, status)
+        decode_batch(device(), self._tables, jobs, 0, made, coded, Warps(on_warps, status))
         wrong = [s for s in device().fetch(status).tolist() if s != OK]
         if wrong:
             raise error_of(wrong[0])

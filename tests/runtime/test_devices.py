@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trellic.codec import Codec
-from trellic.engines import ort
+from trellic.engines import cuda, ort
 from trellic.errors import EngineError, MissingExtra, TrellicError
 
 
@@ -34,6 +34,55 @@ def test_a_missing_gpu_is_named(no_gpu, device):
 def test_a_gpu_that_is_there_is_used(no_gpu, monkeypatch):
     monkeypatch.setattr(ort, "missing_gpu", lambda: "")
     assert [ort.resolve_device(d) for d in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+def test_why_the_provider_cannot_be_loaded_is_said(tmp_path, monkeypatch):
+    """onnxruntime would take the CPU, and tell a log that is off."""
+    (tmp_path / "capi").mkdir()
+    for name in ("shared", "cuda"):
+        (tmp_path / "capi" / f"libonnxruntime_providers_{name}.so").write_bytes(b"no library")
+    module = SimpleNamespace(
+        __file__=str(tmp_path / "__init__.py"),
+        get_available_providers=lambda: ["CUDAExecutionProvider"],
+    )
+    found = cuda.fault_of_provider(module, "cuda")
+    assert "cannot load libonnxruntime_providers_cuda.so" in found
+    assert "libonnxruntime_providers_shared.so" in found  # the system's own words
+    monkeypatch.setattr(ort, "onnxruntime", lambda: module)
+    monkeypatch.setattr(ort, "missing_gpu", lambda: "")
+    with pytest.raises(EngineError, match="cannot load libonnxruntime_providers_cuda"):
+        ort.resolve_device("cuda")
+
+
+def test_pytorch_serves_where_onnxruntime_has_no_gpu(monkeypatch):
+    """The GPU's batches run in PyTorch then, and single graphs on the CPU."""
+    module = SimpleNamespace(get_available_providers=lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "onnxruntime", lambda: module)
+    monkeypatch.setattr(ort, "missing_gpu", lambda: "")
+    monkeypatch.setattr(ort, "torch_serves", lambda: True)
+    assert (ort.resolve_device("cuda"), ort.host_of("cuda")) == ("cuda", "cpu")
+    monkeypatch.setattr(ort, "torch_serves", lambda: False)
+    with pytest.raises(EngineError, match="no CUDAExecutionProvider"):
+        ort.resolve_device("cuda")
+
+
+def test_single_graphs_on_a_gpu_search_no_algorithms(monkeypatch, tiny):
+    """A search may find Winograd or FFT, which are not exact."""
+    seen = []
+
+    class Session:
+        def __init__(self, graph, options, providers):
+            seen.extend(providers)
+
+        def get_inputs(self):
+            return []
+
+    real = ort.onnxruntime()
+    module = SimpleNamespace(InferenceSession=Session, SessionOptions=real.SessionOptions)
+    monkeypatch.setattr(ort, "onnxruntime", lambda: module)
+    ort.OrtEngine(b"", "cuda")
+    options = dict(seen)["CUDAExecutionProvider"]
+    assert (options["use_tf32"], options["cudnn_conv_algo_search"]) == ("0", "DEFAULT")
 
 
 @pytest.mark.skipif(not ort.missing_gpu(), reason="this machine has a GPU")

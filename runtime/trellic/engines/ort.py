@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from trellic.engines import Arrays
+from trellic.engines.cuda import fault_of_provider, torch_serves
 from trellic.errors import EngineError, MissingExtra
 
 PROVIDERS = {
@@ -17,7 +18,12 @@ PROVIDERS = {
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
     "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
 }
-CUDA_OPTIONS = {"use_tf32": "0"}  # TF32 drops mantissa bits that the exact graphs need
+CUDA_OPTIONS = {
+    "use_tf32": "0",  # TF32 drops mantissa bits that the exact graphs need
+    # The default searches at every shape, and may find Winograd or FFT, which are not exact.
+    "cudnn_conv_algo_search": "DEFAULT",
+    "arena_extend_strategy": "kSameAsRequested",  # not twice what was needed before
+}
 
 
 class OrtEngine:
@@ -71,11 +77,11 @@ def resolve_device(device: str) -> str:
         When a device is asked for by name and onnxruntime has no provider for it.
     """
     if device == "auto":
-        return "cpu" if missing_for("cuda") else "cuda"
+        return "cpu" if missing_for("cuda") else "cuda"  # PyTorch serves those who ask by name
     if device not in PROVIDERS:
         raise EngineError(f"unknown device {device!r}", expected="auto, cpu, cuda or tensorrt")
     missing = missing_for(device)
-    if missing:
+    if missing and not (device == "cuda" and torch_stands_in()):
         raise EngineError(f"device {device!r} cannot be used here: {missing}")
     return device
 
@@ -89,7 +95,19 @@ def missing_for(device: str) -> str:
             f"onnxruntime has no {provider} "
             f"(install trellic[{extra}] in place of trellic[cpu], on a machine with a GPU)"
         )
-    return "" if device == "cpu" else missing_gpu()
+    if device == "cpu":
+        return ""
+    return missing_gpu() or fault_of_provider(onnxruntime(), device)
+
+
+def torch_stands_in() -> bool:
+    """Whether PyTorch can use a GPU here for which onnxruntime has no provider."""
+    return bool(missing_for("cuda")) and not missing_gpu() and torch_serves()
+
+
+def host_of(device: str) -> str:
+    """Return where single graphs run for a device: the CPU, where PyTorch serves the GPU."""
+    return device if not missing_for(device) else "cpu"
 
 
 def missing_gpu() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.engines.openvino import OpenVinoEngine
-from trellic.engines.ort import OrtEngine, resolve_device
+from trellic.engines.ort import OrtEngine, host_of, resolve_device
 from trellic.engines.precision import choose
 from trellic.errors import BadParameter
 from trellic.integer.compiled import CompiledNetwork, gives_bytes, runs_compiled
@@ -64,6 +64,7 @@ class EnginePool:
             raise BadParameter(f"threads {threads!r}", expected="a whole number, 0 for automatic")
         self.bundle, self.threads = bundle, int(threads)
         self.device = resolve_device(device)
+        self._host = host_of(self.device)
         self.precision = choose(precision, bundle, self.device)
         self._engines: dict[str, Engine] = {}
         self._exact: dict[str, ExactNetwork] = {}
@@ -106,10 +107,10 @@ class EnginePool:
         in_bytes = name == "h_s" or gives_bytes(self.bundle.networks["h_s"])
 
         def load() -> Engine:
-            if self.device == "cpu" and in_bytes and runs_compiled(network):
+            if self._host == "cpu" and in_bytes and runs_compiled(network):
                 return CompiledNetwork(network, self.threads)
             graph = self.bundle.graph(manifest.exact[name])
-            return OrtEngine(graph, self.device, self.threads)
+            return OrtEngine(graph, self._host, self.threads)
 
         return ExactNetwork(name, network, manifest.probes[name], load)
 
@@ -123,4 +124,4 @@ class EnginePool:
         data = self.bundle.graph(graph, self.precision)
         if self.precision == "bf16":
             return OpenVinoEngine(data, self.threads)
-        return OrtEngine(data, self.device, self.threads)
+        return OrtEngine(data, self._host, self.threads)

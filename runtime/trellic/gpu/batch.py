@@ -203,15 +203,20 @@ class Slices:
         table[:, kernels.FEATURE_AT] += channels * self.images.latent_at[self.owner]
         return table
 
-    def tensors(self, step: Step, features: int) -> Int64s:
-        """Return where the tensors of a context step lie, int64 (slices, STEP_COLUMNS)."""
-        table = np.zeros((len(self.part), kernels.STEP_COLUMNS), np.int64)
-        channels = step.last - step.first
-        table[:, kernels.X_AT] = (features + step.context) * self.at
-        table[:, kernels.OUT_AT] = channels * self.at
+    def tensors(self, features: int) -> tuple[Int64s, int]:
+        """Return where the tensors of the context steps lie, and how many tiles there are.
+
+        The table is int64 (steps, slices, STEP_COLUMNS).
+        """
+        steps: Sequence[Step] = self.images.layout.steps
+        table = np.zeros((len(steps), len(self.part), kernels.STEP_COLUMNS), np.int64)
+        channels = np.array([step.last - step.first for step in steps])[:, None]
+        wide = np.array([features + step.context for step in steps])[:, None]
+        table[:, :, kernels.X_AT] = wide * self.at
+        table[:, :, kernels.OUT_AT] = channels * self.at
         tiles = -(-channels * self.sizes // kernels.TILE)
-        table[:, kernels.TILE_AT] = np.cumsum(tiles) - tiles
-        return table
+        table[:, :, kernels.TILE_AT] = (np.cumsum(tiles) - tiles.ravel()).reshape(tiles.shape)
+        return table, int(tiles.sum())
 
     def rooms(self, members: Sequence[npt.NDArray[np.bool_]]) -> Int64s:
         """Return the most symbols of each (step, slice): latents that belong to the step."""
@@ -239,12 +244,15 @@ class Slices:
             columns.describe(self.lanes[i], state_at[i], z_at[self.owner[i]], 0, fresh=True)
             for i in leads
         ]
+        firsts = np.array([step.first for step in self.images.layout.steps])[:, None]
+        targets = self.table[:, kernels.V_AT] + firsts * self.sizes
         symbol_at = (int(z_counts.sum()) + np.cumsum(rooms) - rooms.ravel()).tolist()
         for n, at in enumerate(symbol_at):
             step, i = divmod(n, number)
             image, fresh = self.images.images[self.owner[i]], step == 0 and not self.leads[i]
             row = columns.describe(self.lanes[i], state_at[i], at, image.states, fresh=fresh)
             row[columns.LAMBDA] = image.lam
+            row[columns.TARGET_AT] = int(targets[step, i])
             rows.append(row)
         order = np.full((number, 1 + steps), -1, np.int32)
         order[leads, 0] = np.arange(len(leads))

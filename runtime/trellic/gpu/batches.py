@@ -73,9 +73,9 @@ def encode(
 
 def decode(
     gpu: GpuCodec,
-    streams: Sequence[bytes],
+    streams: Sequence[bytes | memoryview],
     options: DecodeOptions,
-    ordinary: Callable[[bytes], Pixels],
+    ordinary: Callable[[bytes | memoryview], Pixels],
 ) -> list[Pixels]:
     """Decode files to arrays on the host, together what the GPU can, in the order given.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,16 +12,16 @@ from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.errors import BadImage, BadParameter, EngineError, UnknownModel
 from trellic.gpu import cache, tensorrt
-from trellic.gpu.batch import Image, Images
+from trellic.gpu.batch import Image, Images, Slices
 from trellic.gpu.decoder import BatchDecoder
 from trellic.gpu.device import Device, DeviceArray, gpu_name
 from trellic.gpu.dlpack import DeviceImage, lies_there, taken
 from trellic.gpu.encoder import BatchEncoder
-from trellic.gpu.engines import DeviceEngine, ProbedEngines
+from trellic.gpu.engines import DeviceEngine, Loader, ProbedEngines
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.gpu.predictor import BatchPredictor
 from trellic.gpu.toolkit import cuda
-from trellic.gpu.transforms import BatchTransforms, Graphs, Shape, parts
+from trellic.gpu.transforms import BatchTransforms, Graphs, Shape, host_pixels, parts
 from trellic.integer.networks import outputs
 from trellic.model.bundle import Bundle
 from trellic.model.choice import choose
@@ -64,7 +64,13 @@ class GpuCodec:
         self.encoder, self.decoder = BatchEncoder(predictor), BatchDecoder(predictor)
 
     @classmethod
-    def load(cls, bundle: Bundle, kind: str, precision: str = "fp32") -> GpuCodec:
+    def load(
+        cls,
+        bundle: Bundle,
+        kind: str,
+        precision: str = "fp32",
+        engines: Callable[[Device], Loader] | None = None,
+    ) -> GpuCodec:
         """Load a model on the GPU.
 
         Parameters
@@ -72,8 +78,12 @@ class GpuCodec:
         kind : "cuda": all graphs in onnxruntime; "tensorrt": the exact ones there, the others in
             TensorRT if its Python package is there, or else through onnxruntime's provider
         precision : "fp32" or "fp16", of the free transforms
+        engines : of another library: given the device, what makes an engine of a graph (its name,
+            the bytes of its ONNX file, whether it must be exact); None for those of `kind`
         """
         device = Device()
+        if engines is not None:
+            return cls(bundle, device, ProbedEngines(bundle, device, engines(device), precision))
 
         def engine(name: str, graph: bytes, exact: bool) -> DeviceEngine:
             if kind != "tensorrt" or exact:
@@ -118,8 +128,12 @@ class GpuCodec:
             return []
         arrays = [_checked(picture, self.device) for picture in pictures]
         images = self._images([tuple(a.shape) for a in arrays], quality16, trellis)
-        f, h = self.transforms.analyse(arrays, images)
-        coded = self.encoder.encode(images, [None] * len(arrays), f, h)
+        slices = Slices.all(images, [None] * len(arrays))
+        shapes = [tuple(array.shape) for array in arrays]
+        tables = self.encoder.tables(slices) | self.transforms.tables(shapes, images)
+        staged = self.device.stage("of pictures", tables | host_pixels(arrays))
+        f, h = self.transforms.analyse(arrays, images, staged)
+        coded = self.encoder.encode(slices, staged, f, h)
         beside = [Chunks()] * len(arrays) if chunks is None else chunks
         files = []
         each = zip(arrays, quality16, trellis, coded, beside, strict=True)
@@ -195,9 +209,12 @@ class GpuCodec:
         planes = [image.plane for image in images.images]
         side = [h.slice_side * plane.block for h, plane in zip(headers, planes, strict=True)]
         lanes = [header.lanes for header in headers]
-        self.decoder.decode(images, side, lanes, [s.segments for s in streams], latents)
         shapes = [(h.height, h.width) if h.grey else (h.height, h.width, 3) for h in headers]
-        return parts(self.transforms.synthesise(name, latents, shapes, images), shapes)
+        segments, beside = [s.segments for s in streams], self.transforms.tables(shapes, images)
+        decoding = self.decoder.decode(images, side, lanes, segments, beside, latents)
+        pixels = self.transforms.synthesise(name, latents, shapes, images, decoding.staged)
+        decoding.check()
+        return parts(pixels, shapes)
 
     def decoder_name(self, decoder: str) -> str:
         """Return the one decoder that a text stands for.

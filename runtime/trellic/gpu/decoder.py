@@ -1,11 +1,14 @@
 """Segments of streams to latents of a batch: `trellic.latents.decoder` on a GPU.
 
-What comes back to the host is a status for each warp, and the states in which the lanes end.
+What comes back to the host is a status for each warp, and the states in which the lanes end: once,
+when everything else has been launched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +17,34 @@ from trellic.entropy.lanes import GROUP, STATE_LOW, check_final, check_size, unp
 from trellic.entropy.status import OK, error_of
 from trellic.gpu import jobs as columns
 from trellic.gpu.batch import Images, Slices
-from trellic.gpu.device import DeviceArray
-from trellic.gpu.entropy import CodedWords, decode_batch
+from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.entropy import CodedWords, Warps, decode_batch
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.predictor import BatchPredictor
-from trellic.gpu.state import BatchState
+from trellic.gpu.state import BatchState, Jobs
 from trellic.latents.order import check_count, numbers_of
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """A batch that the device decodes; until `check` nobody knows whether it can be decoded."""
+
+    device: Device
+    staged: Mapping[str, DeviceArray]
+
+    def check(self) -> None:
+        """Wait for the device, and check what it found.
+
+        Raises
+        ------
+        CorruptStream, TruncatedStream
+            For the first picture that does not decode.
+        """
+        status, states = self.device.fetch_all(self.staged["status"], self.staged["states"])
+        found = [s for s in status.tolist() if s != OK]
+        if found:
+            raise error_of(found[0])
+        check_final(states)
 
 
 class BatchDecoder:
@@ -39,9 +64,10 @@ class BatchDecoder:
         side: Sequence[int | None],
         lanes: Sequence[Sequence[int]],
         segments: Sequence[Sequence[bytes]],
+        beside: Mapping[str, npt.NDArray[Any]],
         out: DeviceArray,
-    ) -> None:
-        """Decode the latents of a batch, their gains divided out.
+    ) -> Decoding:
+        """Decode the latents of a batch, their gains divided out; the host does not wait.
 
         Parameters
         ----------
@@ -49,25 +75,30 @@ class BatchDecoder:
         side : of the slices of each picture, in latents; None for the usual 1024 pixels
         lanes : of the slices of each picture
         segments : of each picture, in file order
+        beside : what else to bring to the device in the same copy
         out : float32, flat; written where `images` says
 
         Raises
         ------
         CorruptStream, TruncatedStream
-            For the first picture that does not decode.
+            For the first picture whose segments are too short.
         """
         predictor, device = self._predictor, self._device
         slices = Slices.all(images, side)
         slices = slices.chosen(range(len(slices.part)), [n for own in lanes for n in own])
         plan = predictor.plan(slices)
         words, states = _words(plan, self._in_job_order(slices, segments))
-        pictures = predictor.start(images, None)
-        state = predictor.cut(pictures, slices, plan)
-        coded = CodedWords(
-            device.upload("words", words), device.upload("states", states), max(slices.lanes)
-        )
+        z_warps = columns.warps(plan.rows[: plan.leading, columns.LANES].tolist())
+        warps = columns.warps(slices.lanes)
+        number = len(z_warps) + len(predictor.steps) * len(warps)
+        arrays = {"words": words, "states": states, "z warps": z_warps, "warps": warps}
+        arrays |= {"status": np.zeros(number, np.int32), **images.constants(), **beside}
+        jobs = Jobs.of(device, plan, arrays | predictor.tables(slices))
+        pictures = predictor.start(images, jobs.staged, None)
+        state = predictor.cut(pictures, slices, jobs)
+        coded = CodedWords(jobs.staged["words"], jobs.staged["states"], max(slices.lanes))
         device.mark("upload")
-        status = self._decoded(state, coded)
+        self._steps(state, coded)
         kernels.scale_latents(
             *device.grid(len(slices.part)),
             state.table,
@@ -75,33 +106,28 @@ class BatchDecoder:
             pictures.tables.latent_factor,
             out,
         )
-        found = [s for s in device.fetch(status).tolist() if s != OK]
-        if found:
-            raise error_of(found[0])
-        check_final(device.fetch(coded.states))
+        return Decoding(device, jobs.staged)
 
-    def _decoded(self, state: BatchState, coded: CodedWords) -> DeviceArray:
-        """Decode z, then step after step; return the statuses of all warps."""
+    def _steps(self, state: BatchState, coded: CodedWords) -> None:
+        """Decode z, then step after step."""
         predictor, device, plan = self._predictor, self._device, state.jobs.plan
-        symbols = state.pictures.symbols
-        z_warps = columns.warps(plan.rows[: plan.leading, columns.LANES].tolist())
-        warps = columns.warps(state.slices.lanes)
-        status = device.zeros("status", len(z_warps) + len(predictor.steps) * len(warps))
+        symbols, staged = state.pictures.symbols, state.jobs.staged
+        at = 0
 
-        def run(first_job: int, which: DeviceArray, at: int) -> None:
-            own = status[at : at + len(which)]
-            tables, jobs = predictor.tables, state.jobs
-            decode_batch(device, tables, jobs, first_job, symbols, coded, which, own)
+        def run(first_job: int, which: DeviceArray, v32: DeviceArray | None) -> None:
+            nonlocal at
+            own = staged["status"][at : at + len(which)]
+            at += len(which)
+            tables, jobs = predictor.frequencies, state.jobs
+            decode_batch(device, tables, jobs, first_job, symbols, coded, Warps(which, own), v32)
             device.mark("rANS decode")
 
-        run(0, device.upload("z warps", z_warps), 0)
+        run(0, staged["z warps"], None)
+        predictor.fill_hyper(state.pictures)
         predictor.run_hyper(state.pictures)
-        on_device = device.upload("warps", warps)
         for k in range(len(predictor.steps)):
             predictor.predict(k, state, None)
-            run(plan.of_step(k).start, on_device, len(z_warps) + k * len(warps))
-            predictor.fill(k, state)
-        return status
+            run(plan.of_step(k).start, staged["warps"], state.v32)
 
     def _in_job_order(self, slices: Slices, segments: Sequence[Sequence[bytes]]) -> list[bytes]:
         """Return all segments: z of each picture, then step 0 of all slices, step 1, ..."""

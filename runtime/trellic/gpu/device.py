@@ -5,6 +5,7 @@ Under numba's simulator the same code runs on arrays of NumPy: that is the fake 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ DeviceArray = Any  # numba's device array: C contiguous, with __cuda_array_inter
 THREADS: Final = 4 if SIMULATED else 256  # of a block of kernels whose threads are independent
 ROWS: Final = 1 if SIMULATED else 64  # blocks that share a row of such a kernel's table
 MAX_BLOCKS: Final = 1 if SIMULATED else 4096  # enough to fill any GPU; threads take strides
+ALIGNED: Final = 256  # bytes: arrays within staged memory begin at multiples
+MOST_VIEWS: Final = 4096  # that are kept
 GROWTH: Final = 1.25  # a buffer that must grow gets so much more than it was asked for
 
 
@@ -60,6 +63,9 @@ class Device:
             ) from error
         self.marks: list[tuple[str, Any]] | None = None  # a list here turns stage times on
         self._buffers: dict[str, DeviceArray] = {}
+        self._pinned: dict[str, npt.NDArray[np.uint8]] = {}
+        self._sent: dict[str, Any] = {}  # events: when pinned memory may be written again
+        self._views: dict[tuple[Any, ...], DeviceArray] = {}
         self._tables: dict[int, tuple[Tables, DeviceTables]] = {}
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: Any) -> DeviceArray:
@@ -86,6 +92,49 @@ class Device:
             target.copy_to_device(array, stream=self.stream)
         return target
 
+    def stage(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, DeviceArray]:
+        """Copy many arrays to memory of this name, all in one copy, from pinned memory.
+
+        Those of the last call with this name are gone.
+        """
+        sizes = [array.nbytes for array in arrays.values()]
+        ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
+        total = max(ends[-1], ALIGNED)
+        host, target = self._pinned_memory(name, total), self.empty(name, total, np.uint8)
+        found = {}
+        for (key, array), size, end in zip(arrays.items(), sizes, ends, strict=True):
+            at = end - -(-size // ALIGNED) * ALIGNED
+            host[at : at + size] = np.frombuffer(np.ascontiguousarray(array), np.uint8)
+            found[key] = self._view(name, at, array.shape, array.dtype)
+        target.copy_to_device(host[:total], stream=self.stream)
+        self._sent[name].record(self.stream)
+        return found
+
+    def _pinned_memory(self, name: str, size: int) -> npt.NDArray[np.uint8]:
+        """Return memory of the host that the device has read, whatever it was sent before."""
+        if name in self._sent:
+            if not SIMULATED and not self._sent[name].query():
+                self._sent[name].synchronize()
+        else:
+            self._sent[name] = cuda.event()
+        if name not in self._pinned or len(self._pinned[name]) < size:
+            self._pinned[name] = cuda.pinned_array(int(size * GROWTH), np.uint8)
+        return self._pinned[name]
+
+    def _view(self, name: str, at: int, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """Return an array within memory of this name; making one costs more than keeping it."""
+        buffer = self._buffers[name]
+        key = (name, address(buffer), at, shape, np.dtype(dtype))
+        if key not in self._views:
+            if len(self._views) >= MOST_VIEWS:
+                self._views.clear()
+            part = buffer[at : at + int(np.prod(shape)) * np.dtype(dtype).itemsize]
+            if SIMULATED:
+                self._views[key] = type(buffer)(part._ary.view(dtype).reshape(shape))
+            else:
+                self._views[key] = part.view(dtype).reshape(shape)
+        return self._views[key]
+
     def zeros(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.int32) -> DeviceArray:
         """Return memory of this name full of zeros; the item size must be 4 bytes."""
         shape = (shape,) if isinstance(shape, int) else shape
@@ -95,11 +144,24 @@ class Device:
 
     def fetch(self, array: DeviceArray) -> npt.NDArray[Any]:
         """Copy an array to the host, after all that was launched before."""
-        if not array.size:
-            return np.empty(array.shape, array.dtype)
-        host: npt.NDArray[Any] = array.copy_to_host(stream=self.stream)
+        return self.fetch_all(array)[0]
+
+    def fetch_all(self, *arrays: DeviceArray) -> list[npt.NDArray[Any]]:
+        """Copy arrays to the host, after all that was launched before, and wait once."""
+        sizes = [int(array.size) * array.dtype.itemsize for array in arrays]
+        ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
+        key = "fetched"
+        if key not in self._pinned or len(self._pinned[key]) < ends[-1]:
+            self._pinned[key] = cuda.pinned_array(int(ends[-1] * GROWTH) + ALIGNED, np.uint8)
+        found = []
+        for array, size, end in zip(arrays, sizes, ends, strict=True):
+            at = end - -(-size // ALIGNED) * ALIGNED
+            host = self._pinned[key][at : at + size].view(array.dtype).reshape(array.shape)
+            if size:
+                array.copy_to_host(host, stream=self.stream)
+            found.append(host)
         self.stream.synchronize()
-        return host
+        return [host.copy() for host in found]
 
     @property
     def stream_address(self) -> int:

@@ -1,26 +1,31 @@
 """Latents of a batch to segments of streams: `trellic.latents.encoder` on a GPU.
 
-The order of the steps is the same, and so are the bytes. Only numbers that the host must know come
-back on the way: sizes of slices for their lanes, numbers of words, and the words.
+The order of the steps is the same, and so are the bytes. The host waits twice: for about how many
+bytes a slice will take, which says how many lanes it gets, and for the words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from trellic import entropy
-from trellic.gpu.batch import Images, Slices
+from trellic.gpu.batch import Slices
 from trellic.gpu.device import DeviceArray
-from trellic.gpu.entropy import encode_batch
+from trellic.gpu.entropy import coding_tables, encode_batch
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.predictor import BatchPredictor
-from trellic.gpu.search import search_batch
-from trellic.gpu.state import PictureState
+from trellic.gpu.search import search_batch, search_paths
+from trellic.gpu.state import Jobs, PictureState
 from trellic.latents.encoder import CodedLatents
-from trellic.latents.lanes import guess_lanes
+from trellic.latents.lanes import guess_bytes
 from trellic.latents.order import in_file_order
+
+MORE_WORDS: Final = 3  # than are guessed are fetched without asking first, so many times
+LEAST_WORDS: Final = 1 << 13
 
 
 class BatchEncoder:
@@ -34,58 +39,76 @@ class BatchEncoder:
     def __init__(self, predictor: BatchPredictor) -> None:
         self._predictor, self._device = predictor, predictor.device
 
+    def tables(self, slices: Slices) -> dict[str, npt.NDArray[Any]]:
+        """Return what has to be brought to the device before `encode`."""
+        return {
+            **slices.images.constants(),
+            "all slices": slices.table,
+            "log sums": np.zeros(len(slices.part), np.int64),
+        }
+
     def encode(
-        self, images: Images, side: Sequence[int | None], f: DeviceArray, h: DeviceArray
+        self, slices: Slices, staged: Mapping[str, DeviceArray], f: DeviceArray, h: DeviceArray
     ) -> list[CodedLatents]:
         """Code the latents of a batch.
 
         Parameters
         ----------
-        images : where everything lies
-        side : of the slices of each picture, in latents; None for the usual 1024 pixels
-        f : float32, flat: outputs of g_a of all pictures, where `images` says
+        slices : all of a batch, one lane each
+        staged : `tables` on the device
+        f : float32, flat: outputs of g_a of all pictures, where the pictures' tables say
         h : float32, flat: outputs of h_a
 
         Returns
         -------
         segments in file order and lanes, for each picture
         """
-        pictures = self._predictor.start(images, h)
+        pictures = self._predictor.start(slices.images, staged, h)
         self._predictor.run_hyper(pictures)
-        slices = Slices.all(images, side)
-        lanes = self._guess(pictures, slices, f)
+        sizes = self._guess(pictures, slices, staged, f)
+        lanes = [entropy.choose_lanes(size) for size in sizes]
         self._device.mark("guess lanes")
-        coded = self._coded(pictures, slices.chosen(range(len(lanes)), lanes), f)
+        words = MORE_WORDS * sum(sizes) // 2 + LEAST_WORDS
+        coded = self._coded(pictures, slices.chosen(range(len(lanes)), lanes), f, words)
         right = [entropy.choose_lanes(sum(map(len, parts))) for parts in coded]
         wrong = [i for i, number in enumerate(right) if number < lanes[i]]
         if wrong:  # a guess of too many lanes is mended once
             again = slices.chosen(wrong, [right[i] for i in wrong])
-            for i, parts in zip(wrong, self._coded(pictures, again, f), strict=True):
+            for i, parts in zip(wrong, self._coded(pictures, again, f, words), strict=True):
                 coded[i], lanes[i] = parts, right[i]
         return self._of_images(slices, coded, lanes)
 
-    def _guess(self, pictures: PictureState, slices: Slices, f: DeviceArray) -> list[int]:
-        device = self._device
-        sums = device.upload("log sums", np.zeros(len(slices.part), np.int64))
-        table = device.upload("slices", slices.table)
+    def _guess(
+        self,
+        pictures: PictureState,
+        slices: Slices,
+        staged: Mapping[str, DeviceArray],
+        f: DeviceArray,
+    ) -> list[int]:
+        """Return about how many bytes each slice will take."""
+        device, sums = self._device, staged["log sums"]
         grid = device.grid(len(slices.part))
-        kernels.sum_logs(*grid, table, f, pictures.tables.latent_gain, sums)
+        kernels.sum_logs(*grid, staged["all slices"], f, pictures.tables.latent_gain, sums)
         latents = self._predictor.layout.latents
         return [
-            guess_lanes(int(bits), part.area * latents)
+            guess_bytes(int(bits), part.area * latents)
             for bits, part in zip(device.fetch(sums), slices.part, strict=True)
         ]
 
-    def _coded(self, pictures: PictureState, slices: Slices, f: DeviceArray) -> list[list[bytes]]:
+    def _coded(
+        self, pictures: PictureState, slices: Slices, f: DeviceArray, words: int
+    ) -> list[list[bytes]]:
         """Return the segments of each slice, the hyper-latents' first where it leads a picture."""
         predictor, device = self._predictor, self._device
-        state = predictor.cut(pictures, slices, predictor.plan(slices))
+        plan = predictor.plan(slices)
+        beside = coding_tables(plan) | search_paths(plan) | predictor.tables(slices)
+        jobs = Jobs.of(device, plan, beside)
+        state = predictor.cut(pictures, slices, jobs)
         for k in range(len(predictor.steps)):
             predictor.predict(k, state, f)
-            search_batch(device, predictor.tables, state.jobs, k, pictures.symbols)
+            search_batch(device, predictor.frequencies, jobs, k, pictures.symbols, state.v32)
             device.mark("search")
-            predictor.fill(k, state)
-        coded = encode_batch(device, predictor.tables, state.jobs, pictures.symbols)
+        coded = encode_batch(device, predictor.frequencies, jobs, pictures.symbols, words)
         device.mark("rANS encode and copy")
         return coded
 

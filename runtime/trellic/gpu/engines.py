@@ -32,6 +32,9 @@ class DeviceEngine(Protocol):
         """
 
 
+Loader = Callable[[str, bytes, bool], DeviceEngine]  # name, ONNX file, whether it must be exact
+
+
 class HostEngine:
     """An engine of the host behind the same calls, through copies.
 
@@ -66,7 +69,7 @@ class ProbedEngines:
         self,
         bundle: Bundle,
         device: Device,
-        load: Callable[[str, bytes, bool], DeviceEngine],
+        load: Loader,
         precision: str = "fp32",
     ) -> None:
         self._bundle, self._device, self._load = bundle, device, load

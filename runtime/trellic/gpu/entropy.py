@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from trellic.entropy.tables import Tables
 from trellic.gpu import jobs as columns
 from trellic.gpu.device import Device, DeviceArray
 from trellic.gpu.kernels.decode import decode_segments
-from trellic.gpu.kernels.encode import encode_slices, gather_words
+from trellic.gpu.kernels.encode import encode_slices
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
 from trellic.gpu.state import Jobs, Symbols
 
@@ -21,6 +22,19 @@ Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 Uint16s = npt.NDArray[np.uint16]
 Uint32s = npt.NDArray[np.uint32]
+
+
+class Warps(NamedTuple):
+    """The warps of a launch of the decoder.
+
+    Attributes
+    ----------
+    of : int32 (warps, 2), (job less the launch's first, group) of each
+    status : int32 (warps,), see `trellic.entropy.status`; written where something is wrong
+    """
+
+    of: DeviceArray
+    status: DeviceArray
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,8 @@ def decode_batch(
     first_job: int,
     symbols: Symbols,
     coded: CodedWords,
-    warps: DeviceArray,
-    status: DeviceArray,
+    warps: Warps,
+    v32: DeviceArray | None = None,
 ) -> None:
     """Decode one segment of each of many slices; see the kernel `decode_segments`.
 
@@ -55,47 +69,68 @@ def decode_batch(
     ----------
     jobs, first_job : of the slices, and where those of this launch begin
     symbols : `index` is read, `k` and `cls` are written
-    warps : int32 (warps, 2), (job less `first_job`, group) of each
-    status : int32 (warps,), see `trellic.entropy.status`; written where something is wrong
+    v32 : int32, flat: means of the latents, to which the reconstructions are added; None where the
+        symbols are not latents
     """
     on = device.tables(tables)
+    filled = device.empty("no latents to fill", 1, np.int32) if v32 is None else v32
     decode_segments(
-        *(len(warps), _threads(coded.widest), device.stream),
-        *(coded.words, jobs.table, first_job, jobs.counts, warps),
+        *(len(warps.of), _threads(coded.widest), device.stream),
+        *(coded.words, jobs.table, first_job, jobs.counts, warps.of),
         *(symbols.index, on.scales, on.entry, on.half_width, on.first),
-        *(coded.states, symbols.k, symbols.cls, status),
+        *(coded.states, symbols.k, symbols.cls, warps.status),
+        *(int(v32 is not None), symbols.position, on.off, on.step, filled),
     )
 
 
-def encode_batch(device: Device, tables: Tables, jobs: Jobs, symbols: Symbols) -> list[list[bytes]]:
+def coding_tables(plan: columns.JobPlan) -> dict[str, npt.NDArray[Any]]:
+    """Lay the words of all segments out, in the plan's rows; return what `encode_batch` needs.
+
+    To be brought to the device with the jobs.
+    """
+    columns.reserve(plan.rows, plan.most)
+    return {
+        "coding order": plan.order,
+        "encoding warps": columns.warps(plan.coded_lanes),
+        "total words": np.zeros(1, np.int32),
+    }
+
+
+def encode_batch(
+    device: Device, tables: Tables, jobs: Jobs, symbols: Symbols, guess: int | None = None
+) -> list[list[bytes]]:
     """Code all segments of all slices.
 
     Parameters
     ----------
-    jobs : of the slices; words go to memory that is laid out here
+    jobs : of the slices, with `coding_tables` brought along
     symbols : `k`, `cls` and `index` are what is coded
+    guess : about how many words there will be: so many are fetched without asking first, and the
+        rest, if any, afterwards; None for all that there may be
 
     Returns
     -------
     for each slice its segments
     """
-    on, order = device.tables(tables), jobs.plan.order
-    rows = jobs.plan.rows.copy()
-    room, groups = columns.reserve(rows, device.fetch(jobs.counts))
-    lanes = rows[order[:, -1], columns.LANES]
-    warps = columns.warps(lanes.tolist())
+    on, rows, staged = device.tables(tables), jobs.plan.rows, jobs.staged
+    room, groups = columns.reserve(rows, jobs.plan.most)
     words = device.empty("encoded words", room, np.uint16)
-    used = device.empty("used words", groups, np.int32)
-    heads = device.empty("first states", _states(rows), np.uint32)
+    packed = device.empty("packed words", room, np.uint16)
+    found = device.empty("words of groups", (groups, 2), np.int32)
+    heads = device.empty("first states", jobs.plan.states, np.uint32)
+    warps, total = staged["encoding warps"], staged["total words"]
     encode_slices(
-        *(len(warps), _threads(int(lanes.max(initial=1))), device.stream),
-        *(device.upload("coding order", order), 0, device.upload("encoded jobs", rows)),
-        *(jobs.counts, device.upload("encoding warps", warps)),
+        *(len(warps), _threads(max(jobs.plan.coded_lanes)), device.stream),
+        *(staged["coding order"], 0, jobs.table, jobs.counts, warps),
         *(symbols.k, symbols.cls, symbols.index),
-        *(on.scales, on.entry, on.zero, on.half_width, words, used, heads),
+        *(on.scales, on.entry, on.zero, on.half_width, words, packed, total, found, heads),
     )
-    used_host = device.fetch(used)
-    return _segments(rows, order, _gathered(device, rows, words, used_host), device.fetch(heads))
+    likely = room if guess is None else min(guess, room)
+    first, *told = device.fetch_all(packed[:likely], total, found, heads)
+    count = int(told[0][0])
+    if count > likely:
+        first = np.concatenate([first, device.fetch(packed[likely:count])])
+    return _segments(rows, jobs.plan.order, _by_job(rows, first, told[1]), told[2])
 
 
 def _threads(lanes: int) -> int:
@@ -103,30 +138,15 @@ def _threads(lanes: int) -> int:
     return min(WARP, lanes) if SIMULATED else WARP
 
 
-def _states(jobs: Int64s) -> int:
-    return int((jobs[:, columns.STATE_AT] + jobs[:, columns.LANES]).max(initial=0))
-
-
-def _gathered(
-    device: Device, jobs: Int64s, words: DeviceArray, used: Int32s
-) -> list[list[Uint16s]]:
-    """Bring the words of all groups to the host in one copy; split them by job and group."""
-    groups = -(-jobs[:, columns.LANES] // GROUP)
-    job = np.repeat(np.arange(len(jobs)), groups)
-    group = np.arange(len(job)) - jobs[job, columns.USED_AT]
-    ends = jobs[job, columns.REGION_AT] + (group + 1) * jobs[job, columns.REGION]
-    targets = np.cumsum(used, dtype=np.int64) - used
-    moves = np.stack([ends - used, targets, used], axis=1).astype(np.int64)
-    total = int(used.sum(dtype=np.int64))
-    packed = device.empty("packed words", max(total, 1), np.uint16)
-    threads = device.spread(1)[1]
-    gather_words(len(moves), threads, device.stream, words, device.upload("moves", moves), packed)
-    host = device.fetch(packed)
-    bounds = [*targets.tolist(), total]
-    found: list[list[Uint16s]] = [[] for _ in range(len(jobs))]
-    for i, owner in enumerate(job.tolist()):
-        found[owner].append(host[bounds[i] : bounds[i + 1]])
-    return found
+def _by_job(jobs: Int64s, words: Uint16s, found: Int32s) -> list[list[Uint16s]]:
+    """Return the words of each job's groups."""
+    ends = np.cumsum(-(-jobs[:, columns.LANES] // GROUP)).tolist()
+    starts = [0, *ends[:-1]]
+    own = found.tolist()
+    return [
+        [words[at : at + count] for at, count in own[start:end]]
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def _segments(

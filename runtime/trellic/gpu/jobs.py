@@ -31,7 +31,8 @@ REGION: Final = 10  # encoder: words reserved for each group
 USED_AT: Final = 11  # encoder: where the groups' numbers of words go
 STATES: Final = 12  # of the trellis, 0: scalar
 LAMBDA: Final = 13  # price of 1/64 bit for the search
-COLUMNS: Final = 14
+TARGET_AT: Final = 14  # where the positions of the segment's symbols count from, in the latents
+COLUMNS: Final = 15
 
 WORD_PADDING: Final = 128  # words that a decoder may read beyond the last segment
 WORDS_A_SYMBOL: Final = 3  # at most
@@ -75,6 +76,22 @@ class JobPlan:
     order: Int32s
     rooms: Int64s
     counts: Int32s
+
+    @property
+    def most(self) -> Int64s:
+        """The most symbols of each job."""
+        return np.concatenate([self.counts[: self.leading], self.rooms.ravel()]).astype(np.int64)
+
+    @property
+    def coded_lanes(self) -> list[int]:
+        """Lanes of each slice."""
+        lanes: list[int] = self.rows[self.order[:, -1], LANES].tolist()
+        return lanes
+
+    @property
+    def states(self) -> int:
+        """RANS states of all slices."""
+        return int((self.rows[:, STATE_AT] + self.rows[:, LANES]).max(initial=0))
 
     @property
     def leading(self) -> int:

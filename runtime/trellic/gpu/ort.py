@@ -10,7 +10,8 @@ from trellic.errors import EngineError
 from trellic.gpu.device import Device, DeviceArray, address
 from trellic.gpu.kernels.kernel import SIMULATED
 
-WHERE = "cpu" if SIMULATED else "cuda"
+ON_CPU = SIMULATED  # arrays are the host's
+WHERE = "cpu" if ON_CPU else "cuda"
 
 
 class OrtDeviceEngine:
@@ -46,7 +47,7 @@ class OrtDeviceEngine:
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        if not SIMULATED:  # a node that falls back to the CPU would copy in secret
+        if not ON_CPU:  # a node that falls back to the CPU would copy in secret
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             self._session = ort.InferenceSession(
@@ -74,7 +75,7 @@ class OrtDeviceEngine:
     def _options(self) -> Any:
         """Run on our stream without waiting."""
         options = self._run_options()
-        if not SIMULATED:
+        if not ON_CPU:
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
 
@@ -82,7 +83,7 @@ class OrtDeviceEngine:
 def _providers(
     device: Device, exact: bool, provider: str, cache: str
 ) -> list[tuple[str, dict[str, str]]]:
-    if SIMULATED:
+    if ON_CPU:
         return [("CPUExecutionProvider", {})]
     stream = str(device.stream_address)
     cuda_options = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from trellic.entropy.tables import Tables
 from trellic.gpu.batch import Images, Run, Slices, view
@@ -15,23 +16,20 @@ from trellic.gpu.engines import DeviceEngine
 from trellic.gpu.jobs import JobPlan
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
-from trellic.gpu.search import reconstruct_batch
 from trellic.gpu.state import BatchState, Jobs, PictureState, PictureTables, Symbols
+from trellic.gpu.toolkit import cuda
 from trellic.model.channels import Layout
 
-MOST_TILES: Final = 4096  # blocks that share a slice's tiles
+MOST_TILES: Final = 512  # blocks that share a slice's tiles
 WARP_THREADS: Final = 4 if SIMULATED else WARP  # of kernels whose block is a warp without lanes
 
 
 @dataclass(frozen=True)
 class _StepTensors:
-    """Tensors of a context step: where each slice's lie, and what the network makes."""
+    """What the network of a context step makes."""
 
-    table: DeviceArray
     mu: DeviceArray
     log_scale: DeviceArray
-    tiles: int  # in all, rounded up
-    most: int  # of one slice
 
 
 class BatchPredictor:
@@ -53,25 +51,33 @@ class BatchPredictor:
         networks: Mapping[str, DeviceEngine],
         features: int,
     ) -> None:
-        self.device, self.layout, self.tables = device, layout, tables
+        self.device, self.layout, self.frequencies = device, layout, tables
         self._networks, self._features = networks, features
         self.steps = layout.steps
         self._members = [layout.step_of == k for k in range(len(self.steps))]
+        self._roles = [
+            cuda.to_device(np.ascontiguousarray(_roles(layout, k)), device.stream)
+            for k in range(len(self.steps))
+        ]
 
     # ---- pictures ----
 
-    def start(self, images: Images, h: DeviceArray | None) -> PictureState:
+    def start(
+        self, images: Images, staged: Mapping[str, DeviceArray], h: DeviceArray | None
+    ) -> PictureState:
         """Return pictures with scale indices of their hyper-latents and, encoding, the symbols.
 
         Parameters
         ----------
+        staged : what was brought to the device, `Images.constants` among it
         h : float32, flat: outputs of h_a, where `images` says; None for a decoder
         """
         device, layout = self.device, self.layout
         room = int(images.z_counts.sum()) + layout.latents * images.latent_total
         features = device.empty("features", self._features * images.latent_total, np.float32)
-        tables = PictureTables.of(device, images)
-        state = PictureState(images, tables, Symbols.empty(device, room), features)
+        tables = PictureTables.of(staged)
+        x = device.empty("h_s input", (layout.hyper + 1) * images.z_total, np.float32)
+        state = PictureState(images, tables, Symbols.empty(device, room), features, x)
         kernels.start_hyper(
             *device.grid(len(images.images)),
             tables.images,
@@ -80,23 +86,27 @@ class BatchPredictor:
             tables.hyper_gain,
             tables.hyper_mean,
             tables.hyper_table,
+            tables.hyper_scale,
             *state.symbols[:3],
+            x,
         )
         return state
+
+    def fill_hyper(self, state: PictureState) -> None:
+        """Make the input of h_s from decoded hyper-latents; an encoder has it from the start."""
+        grid = self.device.grid(len(state.images.images))
+        scale = (state.tables.hyper_mean, state.tables.hyper_scale)
+        kernels.hyper_input(*grid, state.tables.images, state.symbols.k, *scale, state.x)
 
     def run_hyper(self, state: PictureState) -> None:
         """Run h_s on the hyper-latents: fill the features in."""
         device, images, channels = self.device, state.images, self.layout.hyper + 1
-        x = device.empty("h_s input", channels * images.z_total, np.float32)
-        grid = device.grid(len(images.images))
-        scale = (state.tables.hyper_mean, state.tables.hyper_scale)
-        kernels.hyper_input(*grid, state.tables.images, state.symbols.k, *scale, x)
         cell = self.layout.cell
         for run in images.z_runs:
             rows, columns = run.shape
             wide = Run((cell * rows, cell * columns), run.count, cell**2 * run.at)
             out = view(state.features, wide, self._features)
-            self._networks["h_s"]({"x": view(x, run, channels)}, [out])
+            self._networks["h_s"]({"x": view(state.x, run, channels)}, [out])
         device.mark("h_s")
 
     # ---- slices ----
@@ -105,11 +115,26 @@ class BatchPredictor:
         """Return the jobs of slices."""
         return slices.jobs(self._members)
 
-    def cut(self, pictures: PictureState, slices: Slices, plan: JobPlan) -> BatchState:
-        """Return slices of the pictures, none of whose latents is known yet."""
-        table = self.device.upload("slices", slices.with_features(self._features))
-        v32 = self.device.zeros("v32", self.layout.latents * int(slices.sizes.sum()))
-        return BatchState(pictures, slices, table, Jobs.of(self.device, plan), v32)
+    def tables(self, slices: Slices) -> dict[str, npt.NDArray[Any]]:
+        """Return what the steps are told of slices, to be brought to the device with the jobs."""
+        tensors, tiles = slices.tensors(self._features)
+        return {
+            "slices": slices.with_features(self._features),
+            "tensors": tensors,
+            "tickets": np.zeros(tensors.shape[:2], np.int32),
+            "told": np.zeros(tiles, np.int32),
+        }
+
+    def cut(self, pictures: PictureState, slices: Slices, jobs: Jobs) -> BatchState:
+        """Return slices of the pictures, none of whose latents is known yet.
+
+        Parameters
+        ----------
+        jobs : of the slices, with `tables` brought along
+        """
+        size = self.layout.latents * int(slices.sizes.sum())
+        v32 = self.device.empty("v32", size, np.int32)
+        return BatchState(pictures, slices, jobs.staged["slices"], jobs, v32)
 
     def predict(self, k: int, state: BatchState, f: DeviceArray | None) -> None:
         """Run a context network, and bring the step's coded latents together.
@@ -122,33 +147,20 @@ class BatchPredictor:
         self._compact(k, state, tensors, f)
         self.device.mark("compaction")
 
-    def fill(self, k: int, state: BatchState) -> None:
-        """Add the reconstructions of a step to its means."""
-        slices = state.slices
-        targets = slices.table[:, kernels.V_AT] + self.steps[k].first * slices.sizes
-        on_device = self.device.upload(f"targets {k}", targets)
-        symbols = state.pictures.symbols
-        reconstruct_batch(self.device, self.tables, state.jobs, k, symbols, on_device, state.v32)
-        self.device.mark("reconstruct")
-
     def _run_context(self, k: int, state: BatchState) -> _StepTensors:
         device, step, slices = self.device, self.steps[k], state.slices
         channels, wide = step.last - step.first, self._features + step.context
-        positions, largest = int(slices.sizes.sum()), int(slices.sizes.max())
-        host = slices.tensors(step, self._features)
-        most = -(-channels * largest // kernels.TILE)
+        positions = int(slices.sizes.sum())
         tensors = _StepTensors(
-            device.upload(f"tensors {k}", host),
             device.empty("mu", channels * positions, np.float32),
             device.empty("log scale", channels * positions, np.float32),
-            int(host[-1, kernels.TILE_AT]) + most,
-            most,
         )
         x = device.empty("context input", wide * positions, np.float32)
         kernels.context_input(
             *device.grid(len(slices.part)),
             state.table,
-            tensors.table,
+            state.jobs.staged["tensors"],
+            k,
             state.pictures.features,
             self._features,
             state.v32,
@@ -167,32 +179,25 @@ class BatchPredictor:
         self, k: int, state: BatchState, tensors: _StepTensors, f: DeviceArray | None
     ) -> None:
         device, step, pictures = self.device, self.steps[k], state.pictures
-        channels, number = step.last - step.first, len(state.slices.part)
-        own = self._members[k][step.first : step.last].astype(np.uint8)
-        member = device.upload(f"member {k}", own)
-        tiles = device.empty("tiles", tensors.tiles, np.int32)
-        grid = ((number, min(tensors.most, MOST_TILES)), WARP_THREADS, device.stream)
-        where = (state.table, tensors.table)
-        model = (
-            *(step.first, channels, tensors.mu, tensors.log_scale, member),
+        channels, slices, jobs = step.last - step.first, state.slices, state.jobs
+        most = -(-channels * int(slices.sizes.max()) // kernels.TILE)
+        symbols = pictures.symbols
+        kernels.compact(
+            *((len(slices.part), min(most, MOST_TILES)), WARP_THREADS, device.stream),
+            *(state.table, jobs.staged["tensors"], k, step.first, channels),
+            *(tensors.mu, tensors.log_scale, self._roles[k]),
             *(pictures.tables.gain, pictures.tables.shift),
-            *(self.layout.skip_index, self.layout.scales),
+            *(self.layout.skip_index, self.layout.scales, state.v32),
+            *(jobs.staged["tickets"], jobs.staged["told"]),
+            *(jobs.table, jobs.plan.of_step(k).start, jobs.counts),
+            *(int(f is not None), tensors.mu if f is None else f, pictures.tables.latent_gain),
+            *(symbols.position, symbols.index, symbols.t32),
         )
-        first_job = state.jobs.plan.of_step(k).start
-        kernels.count_coded(*grid, *where, *model, state.v32, tiles)
-        one = (number, WARP_THREADS, device.stream)
-        kernels.sum_tiles(*one, *where, channels, tiles, first_job, state.jobs.counts)
-        kernels.write_coded(
-            *grid,
-            *where,
-            *model,
-            tiles,
-            state.jobs.table,
-            first_job,
-            int(f is not None),
-            tensors.mu if f is None else f,
-            pictures.tables.latent_gain,
-            pictures.symbols.position,
-            pictures.symbols.index,
-            pictures.symbols.t32,
-        )
+
+
+def _roles(layout: Layout, k: int) -> npt.NDArray[np.uint8]:
+    """Return what a step is to each (channel, parity) that it predicts."""
+    step, owner = layout.steps[k], layout.step_of
+    roles = np.full(owner.shape, kernels.EARLIER, np.uint8)
+    roles[owner == k], roles[owner > k] = kernels.NOW, kernels.LATER
+    return roles[step.first : step.last]

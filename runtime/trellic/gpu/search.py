@@ -1,4 +1,4 @@
-"""The search and the reconstruction of a batch: launches of `trellic.gpu.kernels.search`."""
+"""The search of a batch, and what it chooses: launches of `trellic.gpu.kernels.search`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from trellic.gpu import jobs as columns
 from trellic.gpu.device import Device, DeviceArray
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
 from trellic.gpu.kernels.search import (
-    add_reconstruction,
     find_branches,
     search_block,
     search_scalar,
@@ -21,45 +20,60 @@ from trellic.gpu.state import Jobs, Symbols
 Int64s = npt.NDArray[np.int64]
 
 
-def search_batch(device: Device, tables: Tables, jobs: Jobs, k: int, symbols: Symbols) -> None:
-    """Choose the indices of one context step of all slices.
+def search_batch(
+    device: Device, tables: Tables, jobs: Jobs, k: int, symbols: Symbols, v32: DeviceArray
+) -> None:
+    """Choose the indices of one context step of all slices, and fill in what they stand for.
 
     Parameters
     ----------
-    jobs : of the slices
+    jobs : of the slices, with `search_paths` brought along
     k : number of the step
-    symbols : `t32` and `index` are read, `k` and `cls` written, where the jobs say
+    symbols : `t32`, `index` and `position` are read, `k` and `cls` written, where the jobs say
+    v32 : int32, flat: means of the latents, to which the reconstructions are added
     """
     on, own = device.tables(tables), jobs.plan.of_step(k)
-    states = jobs.plan.rows[own, columns.STATES]
+    rows, room = jobs.plan.rows[own], jobs.plan.rooms[k]
+    states = rows[:, columns.STATES]
     levels = (on.rate, on.rate_zero, on.half_width, on.off, on.max_off, on.step)
     given = (jobs.table, own.start, jobs.counts, symbols.t32, symbols.index)
+    chosen = (symbols.k, symbols.cls)
     if (states == 0).any():
-        search_scalar(*device.grid(len(states)), *given, *levels, symbols.k, symbols.cls)
+        scalar = (*chosen, symbols.position, on.scales, v32)
+        search_scalar(*device.grid(len(states)), *given, *levels, *scalar)
     if not (states > 0).any():
         return
-    rows, room = jobs.plan.rows[own], jobs.plan.rooms[k]
     base = int(rows[:, columns.SYMBOL_AT].min())
     reach = int((rows[:, columns.SYMBOL_AT] + room).max()) - base
     cost = device.empty("branch costs", 4 * reach, np.int32)
     ks = device.empty("branch indices", 4 * reach, np.int16)
     find_branches(*device.grid(len(states)), *given, base, on.scales, *levels, cost, ks)
     widest = int(rows[:, columns.LANES].max())
-    for number in sorted({int(s) for s in states if s > 0}):
-        paths, size = _paths(rows, room, number)
+    for number in _kinds(states):
+        paths = jobs.staged[f"paths {k} {number}"]
         search = search_warps if number <= WARP else search_block
         search(
             *(len(paths), _threads(number, widest), device.stream),
-            *(jobs.table, own.start, jobs.counts),
-            device.upload(f"paths {number}", paths),
-            base,
-            number,
-            cost,
-            ks,
-            device.empty(f"survivors {number}", size, np.uint32),
-            symbols.k,
-            symbols.cls,
+            *(jobs.table, own.start, jobs.counts, paths, base, number, cost, ks),
+            device.empty(f"survivors {number}", _paths(rows, room, number)[1], np.uint32),
+            *(*chosen, symbols.index, symbols.position),
+            *(on.scales, on.off, on.step, v32),
         )
+
+
+def search_paths(plan: columns.JobPlan) -> dict[str, Int64s]:
+    """Return what `search_batch` has to be told of each step, to be brought to the device."""
+    found = {}
+    for k in range(len(plan.rooms)):
+        rows = plan.rows[plan.of_step(k)]
+        for number in _kinds(rows[:, columns.STATES]):
+            found[f"paths {k} {number}"] = _paths(rows, plan.rooms[k], number)[0]
+    return found
+
+
+def _kinds(states: Int64s) -> list[int]:
+    """Return the trellises that there are, by their numbers of states."""
+    return sorted({int(s) for s in states if s > 0})
 
 
 def _threads(states: int, lanes: int) -> int:
@@ -80,29 +94,3 @@ def _paths(jobs: Int64s, room: Int64s, states: int) -> tuple[Int64s, int]:
     words = tiles * max(states, WARP)
     paths = np.stack([job, within * together, np.cumsum(words) - words], axis=1)
     return paths.astype(np.int64), max(int(words.sum()), 1)
-
-
-def reconstruct_batch(
-    device: Device,
-    tables: Tables,
-    jobs: Jobs,
-    k: int,
-    symbols: Symbols,
-    target_at: DeviceArray,
-    v32: DeviceArray,
-) -> None:
-    """Add the reconstructions of one context step to the means at the symbols' positions.
-
-    Parameters
-    ----------
-    jobs, k, symbols : as of `search_batch`
-    target_at : int64 (slices,), where the positions of each slice count from
-    v32 : int32, flat; changed in place
-    """
-    on, own = device.tables(tables), jobs.plan.of_step(k)
-    add_reconstruction(
-        *device.grid(own.stop - own.start),
-        *(jobs.table, own.start, jobs.counts),
-        *(symbols.k, symbols.cls, symbols.index, symbols.position),
-        *(target_at, on.scales, on.off, on.step, v32),
-    )

@@ -5,10 +5,12 @@ Nothing here changes once made; kernels write into the arrays, in the order of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from trellic.gpu.batch import Images, Slices
 from trellic.gpu.device import Device, DeviceArray
@@ -30,9 +32,9 @@ class PictureTables(NamedTuple):
     latent_factor: DeviceArray
 
     @classmethod
-    def of(cls, device: Device, images: Images) -> PictureTables:
-        """Bring the tables to the device."""
-        return cls(**{name: device.upload(name, a) for name, a in images.constants().items()})
+    def of(cls, staged: Mapping[str, DeviceArray]) -> PictureTables:
+        """Find the tables among what was brought to the device."""
+        return cls(**{name: staged[name] for name in cls._fields})
 
 
 class Symbols(NamedTuple):
@@ -66,16 +68,22 @@ class Jobs:
     plan : on the host
     table : int64 (jobs, COLUMNS), the plan's rows
     counts : int32 (jobs,), symbols of each; those of context steps are written step by step
+    staged : what else was brought to the device with them, by name
     """
 
     plan: JobPlan
     table: DeviceArray
     counts: DeviceArray
+    staged: Mapping[str, DeviceArray]
 
     @classmethod
-    def of(cls, device: Device, plan: JobPlan) -> Jobs:
-        """Bring a plan to the device."""
-        return cls(plan, device.upload("jobs", plan.rows), device.upload("counts", plan.counts))
+    def of(
+        cls, device: Device, plan: JobPlan, beside: Mapping[str, npt.NDArray[Any]] | None = None
+    ) -> Jobs:
+        """Bring a plan to the device, and what else a batch needs, in one copy."""
+        arrays = {"jobs": plan.rows, "counts": plan.counts, **(beside or {})}
+        staged = device.stage("of jobs", arrays)
+        return cls(plan, staged["jobs"], staged["counts"], staged)
 
 
 @dataclass(frozen=True)
@@ -88,12 +96,14 @@ class PictureState:
     tables : of the pictures
     symbols : of all segments, those of the hyper-latents first
     features : float32, flat: outputs of h_s
+    x : float32, flat: its inputs
     """
 
     images: Images
     tables: PictureTables
     symbols: Symbols
     features: DeviceArray
+    x: DeviceArray
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ class BatchState:
     pictures : what belongs to its pictures
     slices : all of its slices, or those that are coded again
     table : int64 (slices, SLICE_COLUMNS), of the slices
-    jobs : of the slices
+    jobs : of the slices, and what the steps are told beside them
     v32 : int32, flat: latents of the slices in 1/32 step, filled step by step
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -38,8 +38,18 @@ class BatchTransforms:
     def __init__(self, device: Device, layout: Layout, graphs: Graphs) -> None:
         self._device, self._layout, self._graphs = device, layout, graphs
 
+    def tables(
+        self, shapes: Sequence[Shape], images: Images
+    ) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]:
+        """Return what has to be brought to the device before `analyse` and `synthesise`."""
+        qualities = {f"quality {i}": own for i, own in enumerate(images.qualities)}
+        return {"pixel table": _table(shapes, images), **qualities}
+
     def analyse(
-        self, arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]], images: Images
+        self,
+        arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]],
+        images: Images,
+        staged: Mapping[str, DeviceArray],
     ) -> tuple[DeviceArray, DeviceArray]:
         """Latents and hyper-latents before their gains, flat: g_a, then h_a.
 
@@ -47,17 +57,17 @@ class BatchTransforms:
         ----------
         arrays : uint8 (H, W, 3) or (H, W), C contiguous, on the host or the device
         images : where everything lies
+        staged : `tables` on the device, and "host pixels": those of arrays on the host, if any
         """
         device, layout = self._device, self._layout
-        pixels, padded = self._pixels(arrays), self._padded(images)
-        table = _table([tuple(a.shape) for a in arrays], images)
+        pixels, padded = self._pixels(arrays, staged), self._padded(images)
         grid = device.grid(len(arrays))
-        kernels.pad_pixels(*grid, device.upload("pictures", table), pixels, padded)
+        kernels.pad_pixels(*grid, staged["pixel table"], pixels, padded)
         device.mark("pixels in")
         f = device.empty("latents", layout.latents * images.latent_total, np.float32)
         h = device.empty("hyper", layout.hyper * images.z_total, np.float32)
         g_a, h_a = self._graphs.graph("encoder"), self._graphs.graph("hyper_encoder")
-        runs = zip(images.latent_runs, images.z_runs, self._qualities(images), strict=True)
+        runs = zip(images.latent_runs, images.z_runs, _qualities(images, staged), strict=True)
         for run, z_run, quality in runs:
             latents = view(f, run, layout.latents)
             g_a({"image": pixel_view(padded, run, layout.stride), "quality": quality}, [latents])
@@ -66,9 +76,14 @@ class BatchTransforms:
         return f, h
 
     def synthesise(
-        self, name: str, latents: DeviceArray, shapes: Sequence[Shape], images: Images
+        self,
+        name: str,
+        latents: DeviceArray,
+        shapes: Sequence[Shape],
+        images: Images,
+        staged: Mapping[str, DeviceArray],
     ) -> DeviceArray:
-        """Pixels of all pictures, one after the other, in memory of their own.
+        """Pixels of all pictures, one after the other, in memory of their own, once all is done.
 
         Parameters
         ----------
@@ -76,10 +91,11 @@ class BatchTransforms:
         latents : float32, flat, where `images` says
         shapes : of the pictures, (H, W, 3), or (H, W) of a grey one
         images : where everything lies
+        staged : `tables` on the device
         """
         device, layout = self._device, self._layout
         padded, g_s = self._padded(images), self._graphs.graph(f"decoder {name}")
-        for run, quality in zip(images.latent_runs, self._qualities(images), strict=True):
+        for run, quality in zip(images.latent_runs, _qualities(images, staged), strict=True):
             g_s(
                 {"latents": view(latents, run, layout.latents), "quality": quality},
                 [pixel_view(padded, run, layout.stride)],
@@ -87,38 +103,50 @@ class BatchTransforms:
         device.mark("g_s")
         # It belongs to the caller from here on.
         out = cuda.device_array(sum(map(_size, shapes)), np.uint8, stream=device.stream)
-        table = device.upload("pictures", _table(shapes, images))
-        kernels.crop_pixels(*device.grid(len(shapes)), table, padded, out)
+        kernels.crop_pixels(*device.grid(len(shapes)), staged["pixel table"], padded, out)
         device.mark("pixels out")
-        device.stream.synchronize()
         return out
 
     def _padded(self, images: Images) -> DeviceArray:
         size = 3 * self._layout.stride**2 * images.latent_total
         return self._device.empty("padded", size, np.uint8)
 
-    def _qualities(self, images: Images) -> list[DeviceArray]:
-        """Bring the pictures' qualities to the device, run by run."""
-        return [self._device.upload(f"quality {i}", own) for i, own in enumerate(images.qualities)]
-
-    def _pixels(self, arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]]) -> DeviceArray:
-        """Bring all pixels together: one copy for those on the host, one for each on the device."""
-        device = self._device
-        host = [a.reshape(-1) for a in arrays if isinstance(a, np.ndarray)]
-        if len(host) == len(arrays):
-            return device.upload("pixels", np.concatenate(host))
-        sent = device.upload("host pixels", np.concatenate([*host, np.empty(0, np.uint8)]))
+    def _pixels(
+        self,
+        arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]],
+        staged: Mapping[str, DeviceArray],
+    ) -> DeviceArray:
+        """Bring all pixels together: those of the host are there, others are copied one by one."""
+        device, sent = self._device, staged.get("host pixels")
+        if sent is not None and all(isinstance(a, np.ndarray) for a in arrays):
+            return sent
+        if len(arrays) == 1:
+            return arrays[0].reshape(-1)
         flat = device.empty("pixels", sum(_size(a.shape) for a in arrays), np.uint8)
         at = sent_at = 0
         for array in arrays:
             size = _size(array.shape)
-            source = array.ravel()
             if isinstance(array, np.ndarray):
                 source = sent[sent_at : sent_at + size]
                 sent_at += size
+            else:
+                source = array.reshape(-1)
             flat[at : at + size].copy_to_device(source, stream=device.stream)
             at += size
         return flat
+
+
+def host_pixels(
+    arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]],
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return the pixels of the host among a batch, one after the other, under their name."""
+    host = [array.reshape(-1) for array in arrays if isinstance(array, np.ndarray)]
+    return {"host pixels": np.concatenate(host)} if host else {}
+
+
+def _qualities(images: Images, staged: Mapping[str, DeviceArray]) -> list[DeviceArray]:
+    """Return the pictures' qualities, run by run."""
+    return [staged[f"quality {i}"] for i in range(len(images.latent_runs))]
 
 
 def parts(flat: DeviceArray, shapes: Sequence[Shape]) -> list[DeviceArray]:

@@ -8,7 +8,12 @@ GUESS_OFFSET, GUESS_SLOPE = -515, 96  # of `guess_lanes`, in 1/256
 
 
 def guess_lanes(bits256: int, latents: int) -> int:
-    """Lanes for a slice before its size is known: rather too few than too many.
+    """Lanes for a slice before its size is known: rather too few than too many (`guess_bytes`)."""
+    return entropy.choose_lanes(guess_bytes(bits256, latents))
+
+
+def guess_bytes(bits256: int, latents: int) -> int:
+    """Bytes of a slice before its size is known, rather too few than too many.
 
     The model's prediction takes the more off `log_sum`, the fewer bits there are for each latent.
     The line was fitted to 320 encodes of validation photos with the model `photo`: the guess is too
@@ -24,7 +29,7 @@ def guess_lanes(bits256: int, latents: int) -> int:
         return 1
     bits = _log2_256(bits256) - (8 << 8)
     each = bits - _log2_256(latents)
-    return entropy.choose_lanes(_exp2_256(bits + GUESS_OFFSET + (GUESS_SLOPE * each >> 8)))
+    return _exp2_256(bits + GUESS_OFFSET + (GUESS_SLOPE * each >> 8))
 
 
 def _log2_256(n: int) -> int:

@@ -16,8 +16,20 @@ from numba import int32, uint32
 from trellic.entropy.lanes import EXPONENT_BITS, LONG_COUNT, MAX_DIGITS, STATE_LOW
 from trellic.entropy.status import LEFT_OVER, LONG_ESCAPE, LONG_FORM, NO_WORDS, OK, TRUNCATED
 from trellic.entropy.tables import BUCKET_BITS, ESCAPE_FLAG, PRECISION
-from trellic.gpu.jobs import FIRST_CLASS, FRESH, H0, H1, LANES, STATE_AT, SYMBOL_AT, WORD_AT, WORDS
+from trellic.gpu.jobs import (
+    FIRST_CLASS,
+    FRESH,
+    H0,
+    H1,
+    LANES,
+    STATE_AT,
+    SYMBOL_AT,
+    TARGET_AT,
+    WORD_AT,
+    WORDS,
+)
 from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, shuffle
+from trellic.gpu.kernels.levels import level
 from trellic.gpu.toolkit import cuda
 from trellic.limits import MAX_INDEX
 
@@ -189,7 +201,8 @@ def _next(trellis: Any, value: Any, h0: Any, h1: Any) -> Any:
 
 @kernel(
     "void(uint16[::1], int64[:, ::1], int32, int32[::1], int32[:, ::1], uint8[::1], int32,"
-    " uint64[::1], int32[::1], uint32[::1], uint32[::1], int32[::1], uint8[::1], int32[::1])"
+    " uint64[::1], int32[::1], uint32[::1], uint32[::1], int32[::1], uint8[::1], int32[::1],"
+    " int32, int32[::1], int32[::1], int32, int32[::1])"
 )
 def decode_segments(
     words: Any,
@@ -206,6 +219,11 @@ def decode_segments(
     k: Any,
     cls: Any,
     status: Any,
+    filling: Any,
+    position: Any,
+    off: Any,
+    step: Any,
+    v32: Any,
 ) -> None:
     """Decode one segment of each of many slices.
 
@@ -221,6 +239,9 @@ def decode_segments(
         count
     k, cls : what is decoded
     status : of each warp; changed only where something is wrong
+    filling : whether the symbols are latents: their reconstructions are added to the means
+    position, v32 : of each symbol in the latents, from the job's target on; latents in 1/32 step
+    off, step : reconstruction tables
     """
     shared = cuda.shared.array(SCRATCH, int32)
     staged = cuda.shared.array(STAGED, uint32)
@@ -253,7 +274,7 @@ def decode_segments(
                 status[warp] = NO_WORDS
             return
     n = np.int32(counts[job])
-    symbol_at = jobs[job, SYMBOL_AT]
+    symbol_at, target = jobs[job, SYMBOL_AT], jobs[job, TARGET_AT]
     first_class = np.uint32(jobs[job, FIRST_CLASS])
     h0, h1 = np.uint32(jobs[job, H0]), np.uint32(jobs[job, H1])
     trellis = np.uint32(0)
@@ -282,8 +303,12 @@ def decode_segments(
                 status[warp] = code
             return
         if here:
+            quantizer = np.int32(first_class + (trellis & np.uint32(1)))
             k[symbol_at + i] = value
-            cls[symbol_at + i] = first_class + (trellis & np.uint32(1))
+            cls[symbol_at + i] = quantizer
+            if filling:
+                at_latent = target + position[symbol_at + i]
+                v32[at_latent] += level(value, quantizer, np.int32(table), off, step)
             trellis = _next(trellis, value, h0, h1)
         i = np.int32(i + lanes)
     if lane < members:

@@ -1,7 +1,8 @@
 """CUDA kernels of the encoder: a warp for each group of 32 lanes, backwards through a slice.
 
-A group's words are written from the end of its region towards the beginning; `gather_words` then
-brings all regions together, so that one copy takes them to the host.
+A group's words are written from the end of its region towards the beginning; when a segment is
+done, its warp takes a place among the packed words and copies them there: one copy takes all to
+the host.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numba import int32, uint32
 from trellic.entropy.lanes import EXPONENT_BITS, STATE_LOW
 from trellic.entropy.tables import PRECISION
 from trellic.gpu.jobs import LANES, REGION, REGION_AT, STATE_AT, SYMBOL_AT, USED_AT
-from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel
+from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, shuffle
 from trellic.gpu.toolkit import cuda
 
 
@@ -60,7 +61,8 @@ def _put_states(x: Any, members: Any, words: Any, at: Any) -> Any:
 
 @kernel(
     "void(int32[:, ::1], int32, int64[:, ::1], int32[::1], int32[:, ::1], int32[::1], uint8[::1],"
-    " uint8[::1], int32, uint64[::1], int32[::1], int32[::1], uint16[::1], int32[::1], uint32[::1])"
+    " uint8[::1], int32, uint64[::1], int32[::1], int32[::1], uint16[::1], uint16[::1],"
+    " int32[::1], int32[:, ::1], uint32[::1])"
 )
 def encode_slices(
     order: Any,
@@ -76,7 +78,9 @@ def encode_slices(
     zero: Any,
     half_width: Any,
     words: Any,
-    used: Any,
+    packed: Any,
+    total: Any,
+    found: Any,
     heads: Any,
 ) -> None:
     """Code all segments of many slices.
@@ -89,7 +93,9 @@ def encode_slices(
     k, cls, index : index, class and scale index of each symbol
     scales, entry, zero, half_width : the tables (`Tables.coding`)
     words : where they go, in the regions of the jobs' groups, at their ends
-    used : words of each job's groups
+    packed : the same words, all groups next to one another, in whatever order they come
+    total : how many words there are; 0 at first
+    found : of each job's groups, where its words are among the packed ones, and how many
     heads : state of each group's first lane, at the place of the slice's first lane in that group
     """
     shared = cuda.shared.array(SCRATCH, int32)
@@ -152,8 +158,16 @@ def encode_slices(
                 if lane == 0:
                     at = _put_states(closing, members, words, at)
                     heads[jobs[job, STATE_AT] + mine] = closing[0]
+            cuda.syncthreads()  # the words are there for all lanes
+            count = shuffle(np.int32(end - at), np.int32(0), shared)  # lane 0 has put the states
+            place = np.int32(0)
             if lane == 0:
-                used[jobs[job, USED_AT] + group] = end - at
+                place = np.int32(cuda.atomic.add(total, 0, count))
+                found[jobs[job, USED_AT] + group, 0] = place
+                found[jobs[job, USED_AT] + group, 1] = count
+            place = shuffle(place, np.int32(0), shared)
+            for i in range(lane, count, cuda.blockDim.x):
+                packed[place + i] = words[end - count + i]
 
 
 @device
@@ -163,12 +177,3 @@ def _first(order: Any, row: Any) -> Any:
     while number < order.shape[1] - 1 and order[row, number] < 0:
         number += 1
     return number
-
-
-@kernel("void(uint16[::1], int64[:, ::1], uint16[::1])")
-def gather_words(words: Any, moves: Any, out: Any) -> None:
-    """Copy stretches of words: a block for each row (from, to, count) of `moves`."""
-    row = cuda.blockIdx.x
-    source, target, count = moves[row, 0], moves[row, 1], moves[row, 2]
-    for i in range(cuda.threadIdx.x, count, cuda.blockDim.x):
-        out[target + i] = words[source + i]

@@ -1,8 +1,10 @@
 """CUDA kernels of the exact part: the integers of `reference`, for a batch of slices at once.
 
 Block (x, y) of a kernel works for row x of its table, and threads of all y take strides. Coded
-latents are brought together in order (compaction) in three launches: tiles of 256 latents count
-theirs, a warp for each slice sums the counts up, and the tiles write theirs where they belong.
+latents are brought together in order (compaction) in one launch: a warp takes the next tile of 1024
+latents, counts those of it that are coded, looks back over what the tiles before it have told for
+how many there are before, and writes its own there (decoupled look-back: Merrill and Garland,
+"Single-pass parallel prefix scan with decoupled look-back", 2016).
 """
 
 from __future__ import annotations
@@ -53,7 +55,16 @@ HX_AT: Final = 3  # input of h_s
 LEVEL: Final = 4  # the constant input of h_s
 IMAGE_COLUMNS: Final = 5
 
-TILE: Final = 8 * WARP
+TILE: Final = 32 * WARP  # latents that a warp takes at a time
+# What a tile has told, in one word, so that no other memory need be there with it: its number of
+# coded latents, or that and those of all tiles before it, times 4, and which of the two.
+OWN: Final = 1
+UPTO: Final = 2
+
+# What the step is to a latent, by (channel, parity).
+EARLIER: Final = 0
+NOW: Final = 1
+LATER: Final = 2
 
 
 @device
@@ -64,9 +75,15 @@ def _scaled(value: Any, factor: Any) -> Any:
     return np.int32(math.floor(scaled))
 
 
+@device
+def _hyper_input(z: Any, scale: Any) -> Any:
+    """Return a hyper-latent as h_s reads it."""
+    return np.float32(min(max((z * scale + 32768) >> 16, -127), 127))
+
+
 @kernel(
     "void(int64[:, ::1], float32[::1], int32, float32[:, ::1], int32[:, ::1], uint8[:, ::1],"
-    " int32[::1], uint8[::1], uint8[::1])"
+    " int32[:, ::1], int32[::1], uint8[::1], uint8[::1], float32[::1])"
 )
 def start_hyper(
     images: Any,
@@ -75,21 +92,30 @@ def start_hyper(
     gain: Any,
     mean: Any,
     table: Any,
+    scale: Any,
     k: Any,
     cls: Any,
     index: Any,
+    x: Any,
 ) -> None:
-    """Scale indices of all hyper-latents and, for an encoder, their symbols."""
+    """Scale indices of all hyper-latents; for an encoder, their symbols and the input of h_s."""
     image = cuda.blockIdx.x
     at, size, h_at = images[image, Z_AT], images[image, Z_SIZE], images[image, H_AT]
+    x_at, channels = images[image, HX_AT], mean.shape[1]
     place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-    for i in range(place, mean.shape[1] * size, cuda.blockDim.x * cuda.gridDim.y):
+    for i in range(place, (channels + encoding) * size, cuda.blockDim.x * cuda.gridDim.y):
         c = i // size
-        index[at + i] = table[image, c]
-        if encoding:
-            z = _scaled(h[h_at + i], gain[image, c])
-            k[at + i] = min(max(z, -HYPER_LIMIT), HYPER_LIMIT) - mean[image, c]
-            cls[at + i] = 0
+        if c == channels:
+            x[x_at + i] = np.float32(min(max(images[image, LEVEL], -127), 127))
+        else:
+            index[at + i] = table[image, c]
+            if encoding:
+                z = np.int32(
+                    min(max(_scaled(h[h_at + i], gain[image, c]), -HYPER_LIMIT), HYPER_LIMIT)
+                )
+                k[at + i] = z - mean[image, c]
+                cls[at + i] = 0
+                x[x_at + i] = _hyper_input(np.int64(z), np.int64(scale[image, c]))
 
 
 @kernel("void(int64[:, ::1], int32[::1], int32[:, ::1], int32[:, ::1], float32[::1])")
@@ -104,8 +130,9 @@ def hyper_input(images: Any, k: Any, mean: Any, scale: Any, x: Any) -> None:
         value = images[image, LEVEL]
         if c < channels:
             z = np.int64(k[at + i]) + np.int64(mean[image, c])
-            value = (z * np.int64(scale[image, c]) + 32768) >> 16
-        x[x_at + i] = np.float32(min(max(value, -127), 127))
+            x[x_at + i] = _hyper_input(z, np.int64(scale[image, c]))
+        else:
+            x[x_at + i] = np.float32(min(max(value, -127), 127))
 
 
 @kernel("void(int64[:, ::1], float32[::1], float32[:, ::1], int64[::1])")
@@ -130,12 +157,13 @@ def sum_logs(slices: Any, f: Any, gain: Any, sums: Any) -> None:
 
 
 @kernel(
-    "void(int64[:, ::1], int64[:, ::1], float32[::1], int32, int32[::1], int32, int64[:, ::1],"
-    " float32[::1])"
+    "void(int64[:, ::1], int64[:, :, ::1], int32, float32[::1], int32, int32[::1], int32,"
+    " int64[:, ::1], float32[::1])"
 )
 def context_input(
     slices: Any,
     tensors: Any,
+    number: Any,
     features: Any,
     feature_channels: Any,
     v32: Any,
@@ -147,7 +175,7 @@ def context_input(
     row = cuda.blockIdx.x
     image, width = slices[row, IMAGE], np.int32(slices[row, WIDTH])
     size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
-    x_at, v_at = tensors[row, X_AT], slices[row, V_AT]
+    x_at, v_at = tensors[number, row, X_AT], slices[row, V_AT]
     place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     for i in range(place, (feature_channels + seen) * size, cuda.blockDim.x * cuda.gridDim.y):
         c = np.uint32(np.uint32(i) // np.uint32(size))
@@ -177,7 +205,7 @@ def _predict(
     skip: Any,
     scales: Any,
 ) -> Any:
-    """Return whether latent `i` of the step's channels is of the step, is coded; mean, index."""
+    """Return what the step is to latent `i` of its channels, if that is coded; mean, index."""
     width = np.uint32(slices[row, WIDTH])
     size = np.uint32(np.uint32(slices[row, HEIGHT]) * width)
     c = np.int32(np.uint32(i) // size)
@@ -185,7 +213,7 @@ def _predict(
     y, x = np.int32(rest // width), np.int32(rest % width)
     image = slices[row, IMAGE]
     mean, index = np.int64(0), np.int64(0)
-    of_step = member[c, (y + x) & 1] != 0
+    of_step = member[c, (y + x) & 1] == NOW
     coded = False
     if of_step:
         mean = (np.int64(mu[at + i]) * gain[image, first + c] + 32768) >> 16
@@ -193,16 +221,59 @@ def _predict(
         index = (np.int64(log_scale[at + i]) * 16 + shift[image, first + c] + 64) >> 7
         index = min(max(index, 0), scales - 1)
         coded = index >= skip and y < slices[row, ROWS] and x < slices[row, COLUMNS]
-    return of_step, coded, np.int32(mean), np.int32(index)
+    return member[c, (y + x) & 1], coded, np.int32(mean), np.int32(index)
+
+
+@device
+def _summed(value: Any, thread: Any, shared: Any) -> Any:
+    """Return the sum over the threads of a block that is a warp."""
+    distance = np.int32(1)
+    while distance < cuda.blockDim.x:
+        value = np.int32(value + shuffle(value, thread ^ distance, shared))
+        distance = np.int32(2 * distance)
+    return value
+
+
+@device
+def _look_back(told: Any, at: Any, tile: Any, found: Any, thread: Any, shared: Any) -> Any:
+    """Return how many latents are coded in the tiles before one, and tell what it found.
+
+    All threads of a warp take part. Tiles are taken in order, so those before have begun.
+    """
+    first = np.int32(OWN if tile > 0 else UPTO)
+    if thread == 0:
+        cuda.atomic.exch(told, at + tile, np.int32(4 * found + first))
+    before, nearest = np.int32(0), np.int32(tile - 1)
+    going = tile > 0
+    while going:
+        other = np.int32(nearest - thread)
+        word = np.int32(UPTO)  # nothing comes before the first tile
+        if other >= 0:
+            word = np.int32(cuda.atomic.add(told, at + other, 0))  # read past the caches
+        complete = np.uint32(ballot((word & 3) == UPTO, shared))
+        # The nearest tile that knows all before it is the last one to ask.
+        last = np.int32(cuda.ffs(complete) - 1) if complete else np.int32(cuda.blockDim.x - 1)
+        asked = thread <= last
+        if ballot(asked and (word & 3) == 0, shared) == 0:
+            own = np.int32(word >> 2) if asked else np.int32(0)
+            before = np.int32(before + _summed(own, thread, shared))
+            nearest = np.int32(nearest - cuda.blockDim.x)
+            going = complete == 0
+    if thread == 0 and tile > 0:
+        cuda.atomic.exch(told, at + tile, np.int32(4 * (before + found) + UPTO))
+    return before
 
 
 @kernel(
-    "void(int64[:, ::1], int64[:, ::1], int32, int32, float32[::1], float32[::1], uint8[:, ::1],"
-    " int64[:, ::1], int64[:, ::1], int32, int32, int32[::1], int32[::1])"
+    "void(int64[:, ::1], int64[:, :, ::1], int32, int32, int32, float32[::1], float32[::1],"
+    " uint8[:, ::1], int64[:, ::1], int64[:, ::1], int32, int32, int32[::1], int32[:, ::1],"
+    " int32[::1], int64[:, ::1], int32, int32[::1], int32, float32[::1], float32[:, ::1],"
+    " int32[::1], uint8[::1], int32[::1])"
 )
-def count_coded(
+def compact(
     slices: Any,
     tensors: Any,
+    number: Any,
     first: Any,
     channels: Any,
     mu: Any,
@@ -213,81 +284,11 @@ def count_coded(
     skip: Any,
     scales: Any,
     v32: Any,
-    tiles: Any,
-) -> None:
-    """Fill in the means of one step, and count each tile's coded latents; a block is a warp.
-
-    Channels ``first`` to ``first + channels - 1`` are predicted; `member` says which (channel,
-    parity) are of the step; `gain` and `shift` are of (picture, channel).
-    """
-    shared = cuda.shared.array(SCRATCH, int32)
-    row, thread = cuda.blockIdx.x, np.int32(cuda.threadIdx.x)
-    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
-    at, v_at = tensors[row, OUT_AT], slices[row, V_AT] + first * size
-    total = np.int32(channels * size)
-    for tile in range(cuda.blockIdx.y, (total + TILE - 1) // TILE, cuda.gridDim.y):
-        found = np.int32(0)
-        for start in range(tile * TILE, min(tile * TILE + TILE, total), cuda.blockDim.x):
-            i = np.int32(start + thread)
-            coded = False
-            if i < total:
-                of_step, coded, mean, _ = _predict(
-                    i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
-                )
-                if of_step:
-                    v32[v_at + i] = mean
-            found = np.int32(found + cuda.popc(ballot(coded, shared)))
-        if thread == 0:
-            tiles[tensors[row, TILE_AT] + tile] = found
-
-
-@kernel("void(int64[:, ::1], int64[:, ::1], int32, int32[::1], int32, int32[::1])")
-def sum_tiles(
-    slices: Any, tensors: Any, channels: Any, tiles: Any, first_job: Any, counts: Any
-) -> None:
-    """Turn the tiles' counts into where their latents begin; a warp for each slice."""
-    shared = cuda.shared.array(SCRATCH, int32)
-    row, thread = np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x)
-    total = np.int32(channels * slices[row, HEIGHT] * slices[row, WIDTH])
-    number = np.int32((total + TILE - 1) // TILE)
-    at = tensors[row, TILE_AT]
-    before = np.int32(0)
-    for start in range(0, number, cuda.blockDim.x):
-        own = np.int32(tiles[at + start + thread]) if start + thread < number else np.int32(0)
-        upto = own
-        distance = np.int32(1)
-        while distance < cuda.blockDim.x:
-            lower = shuffle(upto, max(thread - distance, 0), shared)
-            if thread >= distance:
-                upto = np.int32(upto + lower)
-            distance = np.int32(2 * distance)
-        if start + thread < number:
-            tiles[at + start + thread] = before + upto - own
-        before = np.int32(before + shuffle(upto, np.int32(cuda.blockDim.x - 1), shared))
-    if thread == 0:
-        counts[first_job + row] = before
-
-
-@kernel(
-    "void(int64[:, ::1], int64[:, ::1], int32, int32, float32[::1], float32[::1], uint8[:, ::1],"
-    " int64[:, ::1], int64[:, ::1], int32, int32, int32[::1], int64[:, ::1], int32, int32,"
-    " float32[::1], float32[:, ::1], int32[::1], uint8[::1], int32[::1])"
-)
-def write_coded(
-    slices: Any,
-    tensors: Any,
-    first: Any,
-    channels: Any,
-    mu: Any,
-    log_scale: Any,
-    member: Any,
-    gain: Any,
-    shift: Any,
-    skip: Any,
-    scales: Any,
-    tiles: Any,
+    tickets: Any,
+    told: Any,
     jobs: Any,
     first_job: Any,
+    counts: Any,
     encoding: Any,
     f: Any,
     f_gain: Any,
@@ -295,39 +296,77 @@ def write_coded(
     index: Any,
     t32: Any,
 ) -> None:
-    """Write positions and scale indices of coded latents, and what an encoder quantizes."""
+    """Fill in the means of one step, and bring its coded latents together; a block is a warp.
+
+    Parameters
+    ----------
+    slices, tensors, number : tables of slices and of the steps' tensors, and which step it is
+    first, channels : channels that are predicted
+    mu, log_scale : outputs of the context network
+    member : what the step is to a (channel, parity): `EARLIER`, `NOW` or `LATER`
+    gain, shift : of (picture, channel)
+    skip, scales : scale index below which nothing is coded; how many there are
+    v32 : latents; those of later steps become 0
+    tickets, told : of (step, slice), the next tile; what each tile has told. All 0 at first
+    jobs, first_job, counts : where the step's symbols begin; how many each slice has, written
+    encoding, f, f_gain : whether `t32` is wanted, and what it comes from
+    position, index, t32 : of the symbols
+    """
     shared = cuda.shared.array(SCRATCH, int32)
-    row, thread = cuda.blockIdx.x, np.int32(cuda.threadIdx.x)
+    row, thread = np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x)
     width = np.int32(slices[row, WIDTH])
     size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
-    at, symbol_at = tensors[row, OUT_AT], jobs[first_job + row, SYMBOL_AT]
-    image = slices[row, IMAGE]
-    total = np.int32(channels * size)
-    for tile in range(cuda.blockIdx.y, (total + TILE - 1) // TILE, cuda.gridDim.y):
-        out = symbol_at + tiles[tensors[row, TILE_AT] + tile]
-        for start in range(tile * TILE, min(tile * TILE + TILE, total), cuda.blockDim.x):
-            i = np.int32(start + thread)
-            coded = False
-            mean, chosen = np.int32(0), np.int32(0)
-            if i < total:
-                _, coded, mean, chosen = _predict(
-                    i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
-                )
-            votes = ballot(coded, shared)
-            if coded:
-                lower = np.uint32((np.uint32(1) << np.uint32(thread)) - 1)
-                place = out + cuda.popc(np.uint32(votes & lower))
-                position[place] = i
-                index[place] = chosen
-                if encoding:
-                    c = first + i // size
-                    rest = i % size
-                    where = slices[row, F_AT] + c * slices[row, F_PLANE]
-                    where += (rest // width) * slices[row, F_ROW] + rest % width
-                    y = _scaled(f[where], f_gain[image, c])
-                    t = np.int32(y - mean)
-                    t32[place] = min(max(t, -TARGET_LIMIT), TARGET_LIMIT)
-            out += cuda.popc(votes)
+    at, v_at = tensors[number, row, OUT_AT], slices[row, V_AT] + first * size
+    told_at, symbol_at = tensors[number, row, TILE_AT], jobs[first_job + row, SYMBOL_AT]
+    image, total = slices[row, IMAGE], np.int32(channels * size)
+    tiles = np.int32((total + TILE - 1) // TILE)
+    tile = np.int32(0)
+    while tile < tiles:
+        if thread == 0:
+            tile = np.int32(cuda.atomic.add(tickets, (number, row), 1))
+        tile = np.int32(shuffle(tile, np.int32(0), shared))
+        if tile < tiles:
+            begin, end = np.int32(tile * TILE), np.int32(min(tile * TILE + TILE, total))
+            found = np.int32(0)
+            for start in range(begin, end, cuda.blockDim.x):
+                i = np.int32(start + thread)
+                coded = False
+                if i < end:
+                    now, coded, mean, _ = _predict(
+                        i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
+                    )
+                    if now == NOW:
+                        v32[v_at + i] = mean
+                    elif now == LATER:
+                        v32[v_at + i] = 0
+                found = np.int32(found + cuda.popc(ballot(coded, shared)))
+            before = _look_back(told, told_at, tile, found, thread, shared)
+            if thread == 0 and tile == tiles - 1:
+                counts[first_job + row] = before + found
+            out = symbol_at + before
+            for start in range(begin, end, cuda.blockDim.x):
+                i = np.int32(start + thread)
+                coded = False
+                mean, chosen = np.int32(0), np.int32(0)
+                if i < end:
+                    _, coded, mean, chosen = _predict(
+                        i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
+                    )
+                votes = ballot(coded, shared)
+                if coded:
+                    lower = np.uint32((np.uint32(1) << np.uint32(thread)) - 1)
+                    place = out + cuda.popc(np.uint32(votes & lower))
+                    position[place] = i
+                    index[place] = chosen
+                    if encoding:
+                        c = first + i // size
+                        rest = i % size
+                        where = slices[row, F_AT] + c * slices[row, F_PLANE]
+                        where += (rest // width) * slices[row, F_ROW] + rest % width
+                        y = _scaled(f[where], f_gain[image, c])
+                        t = np.int32(y - mean)
+                        t32[place] = min(max(t, -TARGET_LIMIT), TARGET_LIMIT)
+                out += cuda.popc(votes)
 
 
 @kernel("void(int64[:, ::1], int32[::1], float32[:, ::1], float32[::1])")

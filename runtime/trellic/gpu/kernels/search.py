@@ -1,4 +1,4 @@
-"""CUDA kernels of the search and the reconstruction.
+"""CUDA kernels of the search, which fill in the reconstructions of what they choose.
 
 The search has two parts. `find_branches` finds the four (quantizer, parity) branches of every
 latent; all are independent. `search_warps` and `search_block` then walk the trellis: a thread holds
@@ -22,8 +22,9 @@ from typing import Any, Final
 import numpy as np
 from numba import int32, uint32
 
-from trellic.gpu.jobs import H0, H1, LAMBDA, LANES, STATES, SYMBOL_AT
+from trellic.gpu.jobs import H0, H1, LAMBDA, LANES, STATES, SYMBOL_AT, TARGET_AT
 from trellic.gpu.kernels.kernel import SCRATCH, ballot, device, kernel, shuffle
+from trellic.gpu.kernels.levels import level
 from trellic.gpu.toolkit import cuda
 from trellic.limits import MAX_INDEX, STEP32
 
@@ -31,16 +32,6 @@ UNREACHABLE: Final = 1 << 30  # metric of a state that no path has reached
 DEAREST: Final = (1 << 31) - 1
 MAX_STATES: Final = 256
 TWO_ROWS: Final = 2 * MAX_STATES
-
-
-@device
-def _level(k: Any, cls: Any, table: Any, off: Any, step: Any) -> Any:
-    magnitude = np.int32(abs(k))
-    base = np.int32(STEP32 * magnitude if cls == 0 else (2 * magnitude - (cls - 1)) * step)
-    value = np.int32(base - off[4 * table + min(magnitude, 3)])
-    if k == 0:
-        value = np.int32(0)
-    return value if k > 0 else np.int32(-value)
 
 
 @device
@@ -86,13 +77,35 @@ def _best(
             if slack > 0 and np.int32(16 * slack * slack) > best_cost:
                 going = False
             else:
-                error = np.int32(t - _level(k, cls, table, off, step))
+                error = np.int32(t - level(k, cls, table, off, step))
                 cost = np.int32(16 * error * error + lam * _rate(k, table, rate, zero, half_width))
                 closer = abs(k) < abs(best_k) or (abs(k) == abs(best_k) and k > best_k)
                 if cost < best_cost or (cost == best_cost and closer):
                     best_k, best_cost = k, cost
                 k = np.int32(k + stride * sign)
     return best_k, best_cost
+
+
+@device
+def _choose(
+    chosen: Any,
+    quantizer: Any,
+    i: Any,
+    target: Any,
+    k: Any,
+    cls: Any,
+    index: Any,
+    position: Any,
+    scales: Any,
+    off: Any,
+    step: Any,
+    v32: Any,
+) -> None:
+    """Write the index of a symbol, and add its reconstruction to the mean of its latent."""
+    k[i] = chosen
+    cls[i] = quantizer
+    table = np.int32(quantizer * scales + np.int32(index[i]))
+    v32[target + position[i]] += level(chosen, quantizer, table, off, step)
 
 
 @kernel(
@@ -141,7 +154,8 @@ def find_branches(
 
 @kernel(
     "void(int64[:, ::1], int32, int32[::1], int32[::1], uint8[::1], int32[::1], int32[::1],"
-    " int32[::1], int32[::1], int32, int32, int32[::1], uint8[::1])"
+    " int32[::1], int32[::1], int32, int32, int32[::1], uint8[::1], int32[::1], int32,"
+    " int32[::1])"
 )
 def search_scalar(
     jobs: Any,
@@ -157,13 +171,16 @@ def search_scalar(
     step: Any,
     k: Any,
     cls: Any,
+    position: Any,
+    scales: Any,
+    v32: Any,
 ) -> None:
     """Choose every index of the jobs without a trellis by itself; block (x, y) as above."""
     job = first_job + np.int32(cuda.blockIdx.x)
     if jobs[job, STATES] != 0:
         return
     lam = np.int32(jobs[job, LAMBDA])
-    at = jobs[job, SYMBOL_AT]
+    at, target = jobs[job, SYMBOL_AT], jobs[job, TARGET_AT]
     limit = np.int32(MAX_INDEX * STEP32)
     place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     for n in range(place, counts[job], cuda.blockDim.x * cuda.gridDim.y):
@@ -171,8 +188,7 @@ def search_scalar(
         t = np.int32(min(max(t32[i], -limit), limit))
         table = np.int32(index[i])
         chosen, _ = _best(t, 0, 2, table, rate, zero, half_width, off, max_off, step, lam)
-        k[i] = chosen
-        cls[i] = 0
+        _choose(chosen, np.int32(0), i, target, k, cls, index, position, scales, off, step, v32)
 
 
 @device
@@ -195,7 +211,8 @@ def _count(n: Any, lane: Any, lanes: Any) -> Any:
 
 @kernel(
     "void(int64[:, ::1], int32, int32[::1], int64[:, ::1], int64, int32, int32[::1], int16[::1],"
-    " uint32[::1], int32[::1], uint8[::1])"
+    " uint32[::1], int32[::1], uint8[::1], uint8[::1], int32[::1], int32, int32[::1], int32,"
+    " int32[::1])"
 )
 def search_warps(
     jobs: Any,
@@ -209,6 +226,12 @@ def search_warps(
     survivors: Any,
     k: Any,
     cls: Any,
+    index: Any,
+    position: Any,
+    scales: Any,
+    off: Any,
+    step_size: Any,
+    v32: Any,
 ) -> None:
     """Search trellises of 4 to 32 states: a warp for each 32 / states lanes.
 
@@ -231,7 +254,7 @@ def search_warps(
     keep_at = paths[block, 2]
     lanes, n = np.int32(jobs[job, LANES]), np.int32(counts[job])
     h0, h1 = np.int32(jobs[job, H0]), np.int32(jobs[job, H1])
-    at = jobs[job, SYMBOL_AT]
+    at, target = jobs[job, SYMBOL_AT], jobs[job, TARGET_AT]
     branches = 4 * (at - base)
     own = np.int32(thread & (states - 1))
     head = np.int32(thread - own)
@@ -282,13 +305,26 @@ def search_warps(
                     chosen = np.int32(2 * (state & 1) + parity)
             if (step & (states - 1)) == 0 and step + own < mine:
                 i = np.int64(step + own) * lanes + lane
-                k[at + i] = ks[branches + 4 * i + chosen]
-                cls[at + i] = 1 + (chosen >> 1)
+                _choose(
+                    np.int32(ks[branches + 4 * i + chosen]),
+                    np.int32(1 + (chosen >> 1)),
+                    at + i,
+                    target,
+                    k,
+                    cls,
+                    index,
+                    position,
+                    scales,
+                    off,
+                    step_size,
+                    v32,
+                )
 
 
 @kernel(
     "void(int64[:, ::1], int32, int32[::1], int64[:, ::1], int64, int32, int32[::1], int16[::1],"
-    " uint32[::1], int32[::1], uint8[::1])"
+    " uint32[::1], int32[::1], uint8[::1], uint8[::1], int32[::1], int32, int32[::1], int32,"
+    " int32[::1])"
 )
 def search_block(
     jobs: Any,
@@ -302,6 +338,12 @@ def search_block(
     survivors: Any,
     k: Any,
     cls: Any,
+    index: Any,
+    position: Any,
+    scales: Any,
+    off: Any,
+    step_size: Any,
+    v32: Any,
 ) -> None:
     """Search trellises of 32 to 256 states: a block of as many threads for each lane.
 
@@ -317,7 +359,7 @@ def search_block(
     keep_at = paths[block, 2]
     lanes, n = np.int32(jobs[job, LANES]), np.int32(counts[job])
     h0, h1 = np.int32(jobs[job, H0]), np.int32(jobs[job, H1])
-    at = jobs[job, SYMBOL_AT]
+    at, target = jobs[job, SYMBOL_AT], jobs[job, TARGET_AT]
     branches = 4 * (at - base)
     even, odd = _before(thread, 0, states, h0, h1), _before(thread, 1, states, h0, h1)
     tie = np.int32(1 if odd < even else 0)
@@ -364,37 +406,17 @@ def search_block(
                 chosen = np.int32(2 * (state & 1) + parity)
         if thread < steps:
             i = np.int64(32 * tile + thread) * lanes + lane
-            k[at + i] = ks[branches + 4 * i + chosen]
-            cls[at + i] = 1 + (chosen >> 1)
-
-
-@kernel(
-    "void(int64[:, ::1], int32, int32[::1], int32[::1], uint8[::1], uint8[::1], int32[::1],"
-    " int64[::1], int32, int32[::1], int32, int32[::1])"
-)
-def add_reconstruction(
-    jobs: Any,
-    first_job: Any,
-    counts: Any,
-    k: Any,
-    cls: Any,
-    index: Any,
-    position: Any,
-    target_at: Any,
-    scales: Any,
-    off: Any,
-    step: Any,
-    v32: Any,
-) -> None:
-    """Add the reconstruction of each symbol to the mean that lies at its position.
-
-    Block (x, y) works for job ``first_job + x``, whose positions count from ``target_at[x]``.
-    """
-    job = first_job + np.int32(cuda.blockIdx.x)
-    at, target = jobs[job, SYMBOL_AT], target_at[cuda.blockIdx.x]
-    place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-    for n in range(place, counts[job], cuda.blockDim.x * cuda.gridDim.y):
-        i = at + n
-        quantizer = np.int32(min(cls[i], 2))  # after a damaged segment it may be anything
-        table = np.int32(quantizer * scales + np.int32(index[i]))
-        v32[target + position[i]] += _level(k[i], quantizer, table, off, step)
+            _choose(
+                np.int32(ks[branches + 4 * i + chosen]),
+                np.int32(1 + (chosen >> 1)),
+                at + i,
+                target,
+                k,
+                cls,
+                index,
+                position,
+                scales,
+                off,
+                step_size,
+                v32,
+            )
