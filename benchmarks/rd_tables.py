@@ -136,29 +136,39 @@ def markdown(rows: Sequence[tuple[str, Mapping[str, str]]]) -> str:
     return "\n".join(lines)
 
 
-def page(sets: Sequence[PhotoSet], how: How) -> str:
-    """Return all tables as Markdown."""
-    labels = {
-        spec: full_label(spec, codec.settings)
-        for one in reversed(sets)
-        for spec, codec in one.codecs.items()
-    }
+def means(sets: Sequence[PhotoSet], how: How) -> str:
+    """Return one table, of the codecs that all sets have: means over the sets."""
+    found = mean([rates(one, how) for one in sets])
+    return markdown(_named(found, _labels(sets)))
+
+
+def page(sets: Sequence[PhotoSet], how: How, level: str = "##") -> str:
+    """Return all tables as Markdown, under headings of a level."""
+    labels = _labels(sets)
     each = [rates(one, how) for one in sets]
     parts = [f"BD-rate in % against {labels[how.anchor]}; negative: fewer bits at equal measure."]
     for one, found in zip(sets, each, strict=True):
         date, commit, processor = (one.machine.get(k) for k in ("date", "commit", "processor"))
-        title = f"## {one.name}, {one.photos} photos"
+        title = f"{level} {one.name}, {one.photos} photos"
         made = f"*{date}, commit {commit}, {processor}*"
         parts += [title, markdown(_named(found, labels)), made]
     if len(sets) > 1:
-        parts += [f"## Mean over {len(sets)} sets", markdown(_named(mean(each), labels))]
+        parts += [f"{level} Mean over {len(sets)} sets", means(sets, how)]
     if rivals := best_rivals(sets, how):
         kind = labels[how.anchor].partition(",")[0]
         parts += [
-            f"## Against the best {kind} by each measure",
+            f"{level} Against the best {kind} by each measure",
             markdown([(labels[spec], cells) for spec, cells in rivals]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _labels(sets: Sequence[PhotoSet]) -> dict[str, str]:
+    return {
+        spec: full_label(spec, codec.settings)
+        for one in reversed(sets)
+        for spec, codec in one.codecs.items()
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

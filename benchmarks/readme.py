@@ -20,7 +20,10 @@ from typing import Any, Final
 from benchmarks import (
     decoders_tables,
     labels_tables,
+    model_card,
     published,
+    quality_scale,
+    rd_tables,
     speed_tables,
     tables,
     universal_tables,
@@ -37,10 +40,20 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("benchmarks", "decoders", "model-cifar", "universal")
+        for name in (
+            "benchmarks",
+            "decoders",
+            "model-cifar",
+            "model-photo",
+            "model-photo-psnr",
+            "quality",
+            "universal",
+        )
     ),
 )
 BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
+EYE_SETS = ("kodak", "gb82", "validation")
+EYE_HOW = rd_tables.How("avif")
 SHORT = {published.VTM[0]: "VTM-9.1 (published)", published.VTM[1]: "VTM-9.1 (corrected)"}
 
 
@@ -90,6 +103,37 @@ def rd_psnr(results: Path) -> str:
     ran = {codec["spec"] for codec in run["codecs"]}
     chosen = [c for c in comparisons if c.score == "psnr" and c.codec in ran]
     return f"{tables.markdown(chosen, _name)}\n\n{_range(run)} {_made(run)}"
+
+
+def eye(results: Path) -> str:
+    """Draw BD-rates by what people see: means over the sets of photos."""
+    return rd_tables.means(_eye(results), EYE_HOW)
+
+
+def eye_sets(results: Path) -> str:
+    """Draw BD-rates by what people see: each set, the mean, and the best rival."""
+    return rd_tables.page(_eye(results), EYE_HOW, "###").rstrip()
+
+
+def quality_means(results: Path) -> str:
+    """Draw what a quality means: its mean score on each set."""
+    found = json.loads((results / "quality-scale.json").read_text(encoding="utf-8"))
+    return quality_scale.scale_table([quality_scale.Step(**row) for row in found["scale"]])
+
+
+def quality_equals(results: Path) -> str:
+    """Draw the settings of other codecs, and the quality of the same mean score."""
+    found = json.loads((results / "quality-scale.json").read_text(encoding="utf-8"))
+    return quality_scale.equals_table([quality_scale.Equal(**row) for row in found["equals"]])
+
+
+def card(model: str) -> Callable[[Path], str]:
+    """Return what draws the card of a model, from its bundle."""
+    return lambda _: model_card.card(model)
+
+
+def _eye(results: Path) -> list[rd_tables.PhotoSet]:
+    return [rd_tables.read(results / f"rd-eye-{name}.json", EYE_HOW.anchor) for name in EYE_SETS]
 
 
 def rd_scores(results: Path) -> str:
@@ -245,6 +289,11 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
+    "eye": eye,
+    "eye-sets": eye_sets,
+    "quality-means": quality_means,
+    "quality-equals": quality_equals,
+    **{f"card-{model}": card(model) for model in ("photo", "photo-psnr", "cifar")},
     "rd-psnr": rd_psnr,
     "rd-scores": rd_scores,
     "rd-photos": rd_photos,
