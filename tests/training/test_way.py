@@ -189,3 +189,24 @@ def test_what_finetuning_cannot_start_from_is_named(model, photos, tmp_path):
         finetune_cli.main(["photo", "--weights", str(tmp_path / "first.pt"), *run])
     with pytest.raises(BadParameter, match=r"none.pt is no Trellic checkpoint \(.*No such file"):
         finetune_cli.main(["finetune-tiny", "--weights", str(tmp_path / "none.pt"), *run])
+
+
+def test_a_folder_alone_adapts_the_model_that_ships(model, photos, tmp_path, monkeypatch, capsys):
+    save_weights(model.eval(), {}, tmp_path / "shipped.pt")
+    monkeypatch.setattr(cli, "SHIPPED", tmp_path / "shipped.pt")
+    monkeypatch.setattr(cli, "ADAPTING", "finetune-tiny")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([str(photos), "--minutes", "0.01", "--out", "runs/Shop"]) == 0
+    printed = capsys.readouterr().out
+    assert "trellic export runs/Shop/weights.pt shop.zip --photos runs/Shop/photos" in printed
+    _, facts = load_weights(tmp_path / "runs" / "Shop" / "weights.pt")
+    assert facts["finetuning"]["started_from"]["file"] == "shipped.pt"
+    monkeypatch.setattr(cli, "SHIPPED", tmp_path / "none.pt")
+    with pytest.raises(BadParameter, match="come with a clone"):
+        cli.main([str(photos), "--out", "runs/Other"])
+
+
+def test_the_weights_that_are_adapted_are_there():
+    """In a clone, which is where tests run."""
+    assert cli.SHIPPED.is_file()
+    assert cli.shipped_recipe(cli.Path(cli.ADAPTING)).is_file()

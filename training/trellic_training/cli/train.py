@@ -17,6 +17,8 @@ from trellic_training.stages.interrupted import Interrupted
 
 CURVE_EVERY = 500  # steps
 RECIPES = Path(__file__).parents[1] / "recipes"
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "photo.pt"  # in a clone
+ADAPTING = "finetune"  # recipe that goes on from it with other pictures
 
 
 def names_of_recipes(stage: str = "") -> str:
@@ -30,12 +32,11 @@ def _all_recipes() -> str:
     return ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 
 
-def _recipe(stage: str = "") -> Any:
+def _recipe(stage: str) -> Any:
     help_text = f"A YAML file, or one of: {names_of_recipes(stage)}."
     return typer.Argument(metavar="RECIPE", help=help_text, show_default=False)
 
 
-Recipe = Annotated[Path, _recipe()]
 FinetuneRecipe = Annotated[Path, _recipe("finetune")]
 DecoderRecipe = Annotated[Path, _recipe("decoders")]
 Out = Annotated[
@@ -62,18 +63,33 @@ app = typer.Typer(add_completion=False)
     context_settings={"help_option_names": HELP},
 )
 def train_command(
-    recipe: Recipe,
-    photos: Annotated[
+    recipe: Annotated[
         Path,
+        typer.Argument(
+            metavar="DIR|RECIPE",
+            help="A folder of your own pictures alone: the model that ships is adapted to them. "
+            f"Or a recipe: a YAML file, or one of: {names_of_recipes()}.",
+            show_default=False,
+        ),
+    ],
+    photos: Annotated[
+        Path | None,
         typer.Option(
             "--photos",
             "--data",
             metavar="DIR",
-            help="Folder of photos, packed photos, or MNIST's files.",
+            help="With a recipe: folder of photos, packed photos, or MNIST's files.",
             show_default=False,
         ),
-    ],
-    out: Out,
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for checkpoints, weights and logs (default: runs/ and the name).",
+            show_default=False,
+        ),
+    ] = None,
     minutes: Minutes = 60,
     resume: Annotated[
         Path | None,
@@ -83,6 +99,8 @@ def train_command(
 ) -> None:
     """Train end to end; leaves last.ckpt (to resume) and weights.pt (to export).
 
+    trellic train DIR alone adapts the model that ships to the pictures in DIR.
+
     Bits and quality of validation photos over time go to curve.csv.
 
     Ctrl-C and SIGTERM end a run after its next step, with everything saved.
@@ -90,6 +108,12 @@ def train_command(
 
     A recipe of the kind "universal" trains many small models and leaves a report.
     """
+    out = out or Path("runs") / recipe.resolve().stem
+    if recipe.is_dir() and photos is None:
+        _adapt(recipe, out, minutes, resume, threads)
+        return
+    if photos is None:
+        raise typer.BadParameter("a recipe needs a folder of photos", param_hint="--photos")
     from trellic_training.data.photos import PackedPhotos
     from trellic_training.recipes.codec import kind_of, load_recipe
     from trellic_training.stages.end_to_end import train
@@ -108,6 +132,23 @@ def train_command(
     kept = WeightsFile(out / "weights.pt", lambda run: run | origin)
     train(settings, packed, out, minutes, resume=resume, watchers=[curve, kept])
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
+
+
+def _adapt(pictures: Path, out: Path, minutes: float, resume: Path | None, threads: int) -> None:
+    """Go on training the model that ships, encoder frozen, with pictures of the user's."""
+    from trellic_training.cli.finetune import finetune_command
+
+    if not SHIPPED.is_file():
+        raise BadParameter(
+            f"no weights of the model that ships at {str(SHIPPED)!r}",
+            remedy="they come with a clone of the repository, and not with the wheel; "
+            "name others: trellic finetune finetune --weights FILE",
+        )
+    finetune_command(Path(ADAPTING), SHIPPED, pictures, out, minutes, resume, threads)
+    bundle = f"{out.name.lower()}.zip"
+    packed = out / "photos" if (out / "photos").is_dir() else pictures
+    typer.echo(f"trellic export {out / 'weights.pt'} {bundle} --photos {packed}")
+    typer.echo(f"trellic models add {bundle}")
 
 
 def _train_universal(
