@@ -212,7 +212,7 @@ class Codec:
 
         Parameters
         ----------
-        quality : in [1, 100], used in steps of 1/16; 60 where nothing else is asked for
+        quality : in [1, 100], used in steps of 1/16; 75 where nothing else is asked for
         bpp : bits per pixel to meet from below, in place of ``quality``
         max_bytes : size not to exceed, in place of ``quality``
         trellis : number of trellis states, 0 for scalar quantization with RDOQ

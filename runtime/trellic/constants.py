@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 DEFAULT_MODEL: Final = "photo"
-DEFAULT_QUALITY: Final = 60.0
+DEFAULT_QUALITY: Final = 75.0
 DEFAULT_TRELLIS: Final = 32
 DEFAULT_DECODER: Final = "quality"
 DEFAULT_CLASSIFIER: Final = "class"

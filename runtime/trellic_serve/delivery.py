@@ -20,7 +20,7 @@ from trellic_serve.codecs import Coder, Encoding, Stages
 from trellic_serve.errors import Forbidden
 from trellic_serve.formats import TLC, Format, by_name, write
 
-DEFAULT_QUALITY = 60.0
+OTHER_QUALITY = 60.0  # of AVIF, WebP and JPEG, where the URL names none
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,12 @@ def answer(
         stages["read"] = time.perf_counter() - start
     picture = fit(picture, options.box)
     kind = kinds[picture.alpha is not None]
-    quality = DEFAULT_QUALITY if options.quality is None else options.quality
     if kind is TLC:
-        want = Encoding(options.model, quality, trellis=options.trellis)
+        want = Encoding(options.model, options.quality, trellis=options.trellis)
         stream = coder.encode(picture, want)
         return Answer(etag, kind, stream.data, stages | stream.stages)
     start = time.perf_counter()
+    quality = OTHER_QUALITY if options.quality is None else options.quality
     sent = write(picture, kind, quality)
     return Answer(etag, kind, sent, stages | {"write": time.perf_counter() - start})
 

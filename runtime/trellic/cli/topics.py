@@ -47,7 +47,8 @@ TOPICS: dict[str, str] = {
     "quality": f"""\
 --quality takes a number from 1 to 100, in steps of 1/16. The default is {DEFAULT_QUALITY:g}.
 A higher quality never makes a smaller file or a worse picture, on average over
-a few photos.
+a few photos. With the model photo, quality N gives about SSIMULACRA 2 = N on
+average: 50 is medium, 70 high, 90 hard to tell from the original.
 
 Three options replace it. --max-bytes finds the best quality whose file is no
 larger. --bpp does the same with a number of bits a pixel. --ssimulacra2 finds
