@@ -15,8 +15,7 @@ PORT = 8080
 
 def main(arguments: list[str]) -> int:
     """Return 0 when the probe answers 200, else 1."""
-    probe = arguments[0] if arguments else "ready"
-    port = arguments[1] if len(arguments) > 1 else PORT
+    probe, port = (*arguments, *("ready", str(PORT))[len(arguments) :])
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=3)
     try:
         connection.request("GET", f"/health/{probe}")

@@ -104,6 +104,30 @@ def test_a_worker_sets_bad_items_aside(tiny_path, photos, tmp_path):
 # ---- with Ray ----
 
 
+def actors_of(process: int) -> list[int]:
+    """Processes of Ray Data's actors that are below a process of ours."""
+    parents, actors = {}, []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int(
+                (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+            title = (entry / "cmdline").read_bytes()
+        except (OSError, ValueError):
+            continue  # it has ended
+        if title.startswith(b"ray::") and b"MapWorker" in title:
+            actors.append(int(entry.name))
+
+    def below(one: int) -> bool:
+        while one > 1:
+            if one == process:
+                return True
+            one = parents.get(one, 0)
+        return False
+
+    return [one for one in actors if below(one)]
+
+
 @pytest.fixture(scope="module")
 def cluster():
     ray = pytest.importorskip("ray", reason="NOT CHECKED: ray is not installed (trellic[ray])")
@@ -133,13 +157,8 @@ def test_an_actor_is_killed_midway(cluster, tiny_path, photos, tmp_path):
     def kill_one(report) -> None:
         """Kill the process of an actor when a few items are done."""
         if report.done >= 3 and not killed:
-            workers = [
-                actor
-                for actor in cluster.util.state.list_actors(filters=[("state", "=", "ALIVE")])
-                if "MapWorker" in actor.class_name or "Map" in actor.class_name
-            ]
-            os.kill(workers[0].pid, signal.SIGKILL)
-            killed.append(workers[0].pid)
+            killed.append(actors_of(os.getpid())[0])
+            os.kill(killed[0], signal.SIGKILL)
 
     report = run(items, task, actors=2, batch=2, progress=kill_one)
     assert killed, "no actor was killed"

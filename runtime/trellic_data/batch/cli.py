@@ -30,8 +30,8 @@ app = typer.Typer(
 class Kind(enum.Enum):
     """What is done."""
 
-    encode = "encode"
-    decode = "decode"
+    ENCODE = "encode"
+    DECODE = "decode"
 
 
 @app.command()

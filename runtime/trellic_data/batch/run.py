@@ -142,6 +142,7 @@ def run(
 
 
 def _results(items: list[Item], task: Task, actors: int, batch: int) -> Iterator[dict[str, Any]]:
+    """Yield what became of each item, once; Ray Data starts actors anew that die."""
     size = batch or max(1, min(16, math.ceil(len(items) / (4 * actors))))
     blocks = max(1, math.ceil(len(items) / size))
     data = ray.data.from_items([row_of(item) for item in items], override_num_blocks=blocks)
@@ -151,8 +152,6 @@ def _results(items: list[Item], task: Task, actors: int, batch: int) -> Iterator
         batch_size=size,
         concurrency=actors,
         num_cpus=max(1, task.threads),
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     seen: set[str] = set()
     for row in done.iter_rows():
