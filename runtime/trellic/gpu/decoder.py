@@ -91,7 +91,8 @@ class BatchDecoder:
         z_warps = columns.warps(plan.rows[: plan.leading, columns.LANES].tolist())
         warps = columns.warps(slices.lanes)
         number = len(z_warps) + len(predictor.steps) * len(warps)
-        arrays = {"words": words, "states": states, "z warps": z_warps, "warps": warps}
+        arrays: dict[str, npt.NDArray[Any]] = {"words": words, "states": states}
+        arrays |= {"z warps": z_warps, "warps": warps}
         arrays |= {"status": np.zeros(number, np.int32), **images.constants(), **beside}
         jobs = Jobs.of(device, plan, arrays | predictor.tables(slices))
         pictures = predictor.start(images, jobs.staged, None)

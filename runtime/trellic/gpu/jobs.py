@@ -123,17 +123,17 @@ def warps(lanes: Sequence[int]) -> Int32s:
     return np.stack([job, group], axis=1).astype(np.int32)
 
 
-def reserve(jobs: Int64s, counts: Int32s) -> tuple[int, int]:
+def reserve(jobs: Int64s, counts: Int64s) -> tuple[int, int]:
     """Fill in where encoded words go; return the words and the groups there are in all.
 
     Parameters
     ----------
     jobs : int64 (jobs, COLUMNS), changed in place
-    counts : int32 (jobs,), symbols of each
+    counts : int64 (jobs,), the most symbols of each
     """
     lanes = jobs[:, LANES]
     groups = -(-lanes // GROUP)
-    rounds = -(-counts.astype(np.int64) // lanes)
+    rounds = -(-counts // lanes)
     jobs[:, REGION] = WORDS_A_SYMBOL * (rounds + 1) * np.minimum(lanes, GROUP)
     sizes = jobs[:, REGION] * groups
     jobs[:, REGION_AT] = np.cumsum(sizes) - sizes

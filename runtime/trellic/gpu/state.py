@@ -81,7 +81,8 @@ class Jobs:
         cls, device: Device, plan: JobPlan, beside: Mapping[str, npt.NDArray[Any]] | None = None
     ) -> Jobs:
         """Bring a plan to the device, and what else a batch needs, in one copy."""
-        arrays = {"jobs": plan.rows, "counts": plan.counts, **(beside or {})}
+        own: dict[str, npt.NDArray[Any]] = {"jobs": plan.rows, "counts": plan.counts}
+        arrays = own | dict(beside or {})
         staged = device.stage("of jobs", arrays)
         return cls(plan, staged["jobs"], staged["counts"], staged)
 

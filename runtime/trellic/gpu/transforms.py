@@ -127,7 +127,7 @@ class BatchTransforms:
         for array in arrays:
             size = _size(array.shape)
             if isinstance(array, np.ndarray):
-                source = sent[sent_at : sent_at + size]
+                source = staged["host pixels"][sent_at : sent_at + size]
                 sent_at += size
             else:
                 source = array.reshape(-1)
