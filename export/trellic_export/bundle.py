@@ -127,7 +127,7 @@ def export_bundle(
         layout=layout,
         encoder=free["g_a"],
         hyper_encoder=free["h_a"],
-        decoders={"quality": DecoderInfo(graph=free["quality"], purpose=_purpose(facts))},
+        decoders={"quality": DecoderInfo(graph=free["quality"], purpose=purpose_of(facts))},
         exact=exact,
         probes=probes,
         search={name: Search(lam=lam) for name, lam in options.lam.items()},
@@ -202,7 +202,7 @@ def _tools() -> dict[str, str]:
     return {name: version(name) for name in names} | {"python": platform.python_version()}
 
 
-def _purpose(facts: dict[str, Any]) -> str:
+def purpose_of(facts: dict[str, Any]) -> str:
     """Say what the model was trained for, by the last stage's recipe."""
     recipe = facts.get("finetuning", facts).get("recipe", {})
     shares = recipe.get("distortion", {})

@@ -84,7 +84,8 @@ def export_command(
     decoder: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=FILE", help="A decoder trained for this encoder; may be repeated."
+            metavar="NAME=FILE",
+            help="A decoder (.pt) for this encoder, or weights whose g_s is one; may be repeated.",
         ),
     ] = None,
     int8: Annotated[
@@ -121,7 +122,7 @@ def export_command(
         for_int8 = _packed(photos, out) if int8 else None
         _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
         return
-    decoders = _kept(decoder or [])
+    decoders = _kept(decoder or [], out)
     own = None if source else load_model(weights[0])
     packed = _packed(photos, out)
     model, facts = own or import_model(source, checkpoint or Path(), packed, count)
@@ -157,16 +158,25 @@ def _slim(paths: list[Path], names: list[str], out: Path) -> None:
     typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
 
 
-def _kept(named: list[str]) -> dict[str, TrainedDecoder]:
-    """Read decoders, before minutes are spent on the export."""
-    from trellic_training.models.decoder_weights import load_decoder
+def _kept(named: list[str], out: Path) -> dict[str, TrainedDecoder]:
+    """Read decoders, before minutes are spent on the export; keep those of whole models alone."""
+    from trellic_export.family import decoder_of
+    from trellic_training.models.decoder_weights import load_decoder, save_decoder
+    from trellic_training.models.weights import load_weights
 
     found = {}
     for text in named:
         name, equals, path = text.partition("=")
         if not equals or not re.match(NAME_PATTERN, name):
             raise BadParameter(f"--decoder {text!r}", expected="NAME=WEIGHTS, as in fast=fast.pt")
-        found[name] = load_decoder(Path(path))
+        try:
+            model, facts = load_weights(Path(path))
+        except BadParameter:
+            found[name] = load_decoder(Path(path))
+        else:
+            kept = out.with_name(f"{out.stem}-{name}.pt")
+            save_decoder(decoder_of(model.float().eval(), facts), kept)
+            found[name] = load_decoder(kept)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import numpy_helper
@@ -15,10 +16,12 @@ from trellic.model.bundle import Bundle
 from trellic.model.decoders import DecoderInfo, Graph
 from trellic.model.manifest import Manifest
 from trellic_export import graphs
-from trellic_export.bundle import digests, members, write_bundle
+from trellic_export.bundle import digests, members, purpose_of, write_bundle
 from trellic_export.halves import whole
 from trellic_export.parity import check_decoder
 from trellic_training.models.decoder_weights import TrainedDecoder
+from trellic_training.models.decoders import SynthesisSizes
+from trellic_training.models.photo import PhotoModel
 
 
 def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -> Manifest:
@@ -70,9 +73,40 @@ def encoder_digest(bundle: Bundle) -> str:
 
     A zero may have either sign: copies of weights lose that of a denormal that is flushed.
     """
+    return _digest(bundle.graph(bundle.manifest.encoder))
+
+
+def decoder_of(model: PhotoModel, facts: dict[str, Any]) -> TrainedDecoder:
+    """Return the g_s of a whole model as a decoder for its encoder's latents.
+
+    Parameters
+    ----------
+    model : such as the second stage leaves, which has the encoder of the first
+    facts : of its training
+    """
+    c = model.config
+    sizes = SynthesisSizes(
+        wide=c.wide,
+        deep=c.deep,
+        blocks=c.decoder_blocks,
+        details=c.details,
+        modulated=c.modulated,
+    )
+    return TrainedDecoder(
+        sizes=sizes,
+        network=model.g_s,
+        purpose=purpose_of(facts),
+        base=None,
+        labels=None,
+        layout=c.layout(),
+        encoder=_digest(graphs.encoder_graph(model.g_a)),
+        facts=facts.get("finetuning", facts),
+    )
+
+
+def _digest(graph: bytes) -> str:
     total = hashlib.sha256()
-    model = onnx.load_from_string(whole(bundle.graph(bundle.manifest.encoder)))
-    for constant in model.graph.initializer:
+    for constant in onnx.load_from_string(whole(graph)).graph.initializer:
         total.update((numpy_helper.to_array(constant) + 0).tobytes())
     return total.hexdigest()[:16]
 

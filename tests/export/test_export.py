@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -27,6 +28,7 @@ from trellic_export import calibrate, cli
 from trellic_export.checkpoint import load_model
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
+from trellic_training.models.decoder_weights import load_decoder
 from trellic_training.models.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
 from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS, PhotoModel
 from trellic_training.models.principal import start_from_components
@@ -326,6 +328,31 @@ def test_the_command(sensible, photos, tmp_path, quick, capsys):
     assert (tmp_path / "out" / "mini-photos" / "photos.json").is_file()
 
 
+def test_the_g_s_of_the_second_stage_becomes_a_decoder(sensible, photos, tmp_path, quick):
+    save_weights(sensible, {"recipe": {}, "steps": 5}, tmp_path / "first.pt")
+    tuned = copy.deepcopy(sensible)
+    with torch.no_grad():
+        next(tuned.g_s.parameters()).add_(0.01)
+    facts = {"steps": 5, "finetuning": {"recipe": {"distortion": {"jod": 1.0}}, "steps": 7}}
+    save_weights(tuned, facts, tmp_path / "tuned.pt")
+    out = tmp_path / "mini.zip"
+    arguments = [tmp_path / "first.pt", out, "--photos", photos]
+    arguments += ["--decoder", f"quality={tmp_path / 'tuned.pt'}"]
+    assert cli.main([str(a) for a in arguments]) == 0
+    manifest = Bundle(out).manifest
+    assert manifest.training["steps"] == 5
+    assert manifest.training["decoders"]["quality"]["steps"] == 7
+    assert manifest.decoders["quality"].purpose == "what people see, by CVVDP"
+    kept = load_decoder(tmp_path / "mini-quality.pt").network.state_dict()
+    for name, value in tuned.g_s.state_dict().items():
+        assert torch.equal(kept[name], value.half().float())
+    with torch.no_grad():
+        next(tuned.g_a.parameters()).add_(0.01)
+    save_weights(tuned, facts, tmp_path / "tuned.pt")
+    with pytest.raises(BadParameter, match="was trained on latents of encoder"):
+        cli.main([str(a) for a in arguments])
+
+
 @pytest.mark.parametrize("name", ["mini", "mini.tlc", "mini.ZIP", "My Model.zip", ".zip", "ä.zip"])
 def test_bundles_need_a_proper_name(model, photos, tmp_path, name):
     save_weights(model, {}, tmp_path / "weights.pt")
@@ -400,6 +427,6 @@ def test_checkpoints_are_read_for_evaluation(model, tmp_path):
 
 def test_quality_is_for_what_it_was_trained_for():
     eye = {"recipe": {"distortion": {"squared_error": 0.5, "ssimulacra2": 0.25, "jod": 0.25}}}
-    assert export._purpose(eye) == "what people see, by SSIMULACRA 2, CVVDP"
-    assert export._purpose({}) == export._purpose({"recipe": {}}) == "least squared error"
-    assert export._purpose(eye | {"finetuning": {"recipe": {}}}) == "least squared error"
+    assert export.purpose_of(eye) == "what people see, by SSIMULACRA 2, CVVDP"
+    assert export.purpose_of({}) == export.purpose_of({"recipe": {}}) == "least squared error"
+    assert export.purpose_of(eye | {"finetuning": {"recipe": {}}}) == "least squared error"

@@ -274,9 +274,14 @@ def find_stream(wanted: str) -> Path:
         if manifest.stream_id == wanted:
             _warn_of_stand_in(path, manifest)
             return path
+    remedy = "get its bundle and run: trellic models add PATH"
+    for name, (stream, _) in SHIPPED.items():
+        if stream == wanted:
+            file = f"runtime/trellic/models/{name}.zip"
+            remedy = f"it is Trellic's own {name!r}: get {file} of the repository and run: "
+            remedy += f"trellic models add {name}.zip"
     raise UnknownModel(
-        f"the stream needs a model with stream id {wanted}, which is not installed",
-        remedy="get its bundle and run: trellic models add PATH",
+        f"the stream needs a model with stream id {wanted}, which is not installed", remedy=remedy
     )
 
 

@@ -18,7 +18,7 @@ from trellic_training.stages.interrupted import Interrupted
 CURVE_EVERY = 500  # steps
 RECIPES = Path(__file__).parents[1] / "recipes"
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "photo.pt"  # in a clone
-ADAPTING = "finetune"  # recipe that goes on from it with other pictures
+ADAPTING = "finetune-eye"  # recipe that goes on from it with other pictures
 
 
 def names_of_recipes(stage: str = "") -> str:
