@@ -8,7 +8,7 @@ Examples
 --------
 >>> pair = parse("70656e6e79 73616c74")[0]
 >>> sign(pair, "/w:300/a/photo.png")
-'y7l4BHj9UR8EmaFjgfCsbLqWDwmb6RyvoNVIHMgj1L0'
+'EwkJQlceh7uN0pO79GC7j4Cf6bc_DrA57H5UT3SrmAA'
 """
 
 from __future__ import annotations
