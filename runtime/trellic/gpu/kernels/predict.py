@@ -16,7 +16,16 @@ import numpy as np
 from numba import int32
 
 from trellic.gpu.jobs import SYMBOL_AT
-from trellic.gpu.kernels.kernel import SCRATCH, WARP, ballot, device, kernel, product, shuffle
+from trellic.gpu.kernels.kernel import (
+    SCRATCH,
+    SIMULATED,
+    WARP,
+    ballot,
+    device,
+    kernel,
+    product,
+    shuffle,
+)
 from trellic.gpu.toolkit import cuda
 from trellic.limits import (
     HYPER_LIMIT,
@@ -55,7 +64,7 @@ HX_AT: Final = 3  # input of h_s
 LEVEL: Final = 4  # the constant input of h_s
 IMAGE_COLUMNS: Final = 5
 
-TILE: Final = 32 * WARP  # latents that a warp takes at a time
+TILE: Final = 8 * WARP if SIMULATED else 32 * WARP  # latents that a warp takes at a time
 # What a tile has told, in one word, so that no other memory need be there with it: its number of
 # coded latents, or that and those of all tiles before it, times 4, and which of the two.
 OWN: Final = 1
