@@ -123,7 +123,8 @@ FAKE := $(BIN)/python -m tests.cuda.driver
 ON_FAKE := $(BIN)/python -m pytest -q -p tests.cuda.driver.plugin -m gpu
 gpu-rehearsal: $(VENV)/.test
 	$(FAKE) $(ON_FAKE) tests/cuda
-	$(FAKE) --order 1 --lazy $(ON_FAKE) tests/cuda/test_entropy_kernels.py tests/cuda/test_search_kernels.py
+	$(FAKE) --order 1 --lazy $(ON_FAKE) tests/cuda/test_entropy_kernels.py tests/cuda/test_search_kernels.py \
+		tests/cuda/test_compaction.py tests/cuda/test_counts.py
 	$(BIN)/python -m benchmarks.gpu_day --rehearse
 
 format: $(VENV)/.test
