@@ -111,6 +111,23 @@ def rd_photos(results: Path) -> str:
     return tables.markdown(chosen, _name, detailed=True) + f"\n\n{_made(run)}"
 
 
+EYE = ("ssimulacra2", "cvvdp", "ms_ssim", "psnr")  # the nearest to what people see first
+OURS, ANCHOR = "trellic:decoder=quality:trellis=32", "avif"
+
+
+def rd_eye(results: Path) -> str:
+    """Draw the default's bits against AVIF's at equal score, for each measure that was taken."""
+    run, comparisons = _rd(results)
+    found = {c.score: c for c in comparisons if (c.codec, c.anchor) == (OURS, ANCHOR)}
+    rows = [
+        (SCORES[name].label, f"{curve.percent:+.1f} %")
+        for name in EYE
+        if name in found and (curve := found[name].mean_curve) is not None
+    ]
+    head = ("at equal", "bits of Trellic, against AVIF (aom, speed 6)")
+    return f"{speed_tables.table(head, rows)}\n\n{_made(run)}"
+
+
 def _rd(results: Path) -> tuple[dict[str, Any], list[Comparison]]:
     run = _load(results / "rd-kodak.json")
     comparisons = []
@@ -245,6 +262,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
+    "rd-eye": rd_eye,
     "rd-psnr": rd_psnr,
     "rd-scores": rd_scores,
     "rd-photos": rd_photos,
