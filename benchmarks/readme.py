@@ -54,6 +54,9 @@ PAGES = (
 BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 EYE_SETS = ("kodak", "gb82", "validation")
 EYE_HOW = rd_tables.How("avif")
+EYE_OURS = "trellic:trellis=32"
+EYE_SCORES = ("ssimulacra2", "cvvdp", "ms_ssim", "psnr")
+EYE_RIVALS = {"avif": "AVIF", "jxl:effort=7": "JPEG XL", "webp": "WebP", "jpegli": "JPEG (jpegli)"}
 SHORT = {published.VTM[0]: "VTM-9.1 (published)", published.VTM[1]: "VTM-9.1 (corrected)"}
 
 
@@ -106,8 +109,26 @@ def rd_psnr(results: Path) -> str:
 
 
 def eye(results: Path) -> str:
-    """Draw BD-rates by what people see: means over the sets of photos."""
-    return rd_tables.means(_eye(results), EYE_HOW)
+    """Draw how many bits ours needs at equal measure, against others: means over the sets."""
+    sets = _eye(results)
+    lines = [
+        "| at equal | " + " | ".join(f"against {name}" for name in EYE_RIVALS.values()) + " |",
+        "|---" + "|---:" * len(EYE_RIVALS) + "|",
+    ]
+    for score in EYE_SCORES:
+        cells = []
+        for rival in EYE_RIVALS:
+            found = [
+                rd_tables.percent(one.codecs[EYE_OURS], one.codecs[rival], score, EYE_HOW)
+                for one in sets
+            ]
+            known = [value for value in found if value is not None]
+            whole = len(known) == len(sets)
+            cells.append(f"{sum(known) / len(known):+.0f} %" if whole else "-")
+        lines.append(f"| {SCORES[score].label} | " + " | ".join(cells) + " |")
+    machine = sets[0].machine
+    made = f"*Made on {machine['date']} from commit {machine['commit']}, {machine['processor']}.*"
+    return "\n".join([*lines, "", made])
 
 
 def eye_sets(results: Path) -> str:
@@ -153,6 +174,10 @@ def rd_photos(results: Path) -> str:
     run, comparisons = _rd(results)
     chosen = [c for c in comparisons if c.score == "psnr" and c.per_image is not None]
     return tables.markdown(chosen, _name, detailed=True) + f"\n\n{_made(run)}"
+
+
+EYE = ("ssimulacra2", "cvvdp", "ms_ssim", "psnr")  # the nearest to what people see first
+OURS, ANCHOR = "trellic:decoder=quality:trellis=32", "avif"
 
 
 def _rd(results: Path) -> tuple[dict[str, Any], list[Comparison]]:

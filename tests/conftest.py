@@ -64,6 +64,12 @@ def tiny(tiny_path: Path) -> Codec:
 
 
 @pytest.fixture
+def command_line(trellic):
+    """Return `trellic` under a name that does not hide the package."""
+    return trellic
+
+
+@pytest.fixture
 def trellic(monkeypatch, capsys):
     """Run the command line in this process: ``trellic("info", path)`` -> code, out, err."""
 

@@ -3,7 +3,10 @@
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +16,15 @@ from typer.main import get_command
 
 import trellic
 import trellic.cli.app
+import trellic.cli.engines
 import trellic_data.batch.cli
 import trellic_export.cli
 import trellic_export.family_cli
 import trellic_serve.cli
 import trellic_training.cli.finetune
 import trellic_training.cli.train
+from trellic.cli import topics
+from trellic.support.cache import KERNELS, folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,15 +44,78 @@ def test_docstring_examples(module):
     assert result.failed == 0
 
 
-def test_readme_example(tmp_path, monkeypatch):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
-    code = code.replace('Image.open("a.tlc").show()', 'Image.open("a.tlc").load()')
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with what the commands of the pages read; each model is loaded once."""
     with Image.open(ROOT / "samples" / "osprey.png") as sample:
-        image = np.array(sample.convert("RGB"))
-    Image.fromarray(image[:128, :192]).save(tmp_path / "a.png")
+        photo = sample.convert("RGB").crop((150, 60, 246, 124))
     monkeypatch.chdir(tmp_path)
-    exec(code, {"image": image, "images": [image[:64, :64], image[64:200, :80]]})
-    assert (tmp_path / "a.tlc").stat().st_size > 100
+    if kernels := folder(KERNELS):  # another home would compile them anew
+        monkeypatch.setenv("TRELLIC_CACHE", str(kernels.parent))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home" / "data"))
+    for name in ("photos/trip", "archive"):
+        Path(name).mkdir(parents=True)
+    for path in ("photo.jpg", "photos/a.jpg", "photos/trip/b.png"):
+        photo.save(path)
+    for path in ("photo.tlc", "other.tlc", "archive/a.tlc"):
+        Path(path).write_bytes(trellic.encode(photo))
+    monkeypatch.setattr(trellic.cli.engines, "load_codec", cache(trellic.cli.engines.load_codec))
+    return tmp_path
+
+
+def test_readme_example(desk):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    exec(code, {})
+    with Image.open("photo.png") as back:
+        assert back.size == (96, 64)
+
+
+NOT_RUN = (  # they install, take minutes, or need what is not there: options are checked below
+    "pip install",
+    "make ",
+    "mkdocs ",
+    "trellic train",
+    "trellic models add",
+    "trellic bench",
+    "RUN trellic",
+)
+
+
+def in_order(commands):
+    """What decodes the folder ``out`` comes after what makes it."""
+    return [
+        line.partition("  #")[0].strip()
+        for line in commands
+        if line.strip() and not line.startswith(NOT_RUN)
+    ]
+
+
+def commands_of_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return in_order(line for kind, block in blocks if not kind for line in block.splitlines())
+
+
+def commands_of_help():
+    extras = {"train", "finetune", "add-decoder", "export"}
+    lines = [line for name, of in topics.EXAMPLES.items() if name not in extras for line in of]
+    texts = "\n".join(topics.TOPICS.values())
+    return in_order([*lines, *re.findall(r"^  ((?:trellic|cat) .*)$", texts, re.MULTILINE)])
+
+
+@pytest.mark.parametrize("commands", [commands_of_readme, commands_of_help])
+def test_commands_of_the_readme_and_of_help_run(desk, command_line, commands):
+    lines = commands()
+    assert len(lines) > 9
+    skip = commands_of_readme() if commands is commands_of_help else []  # once is enough
+    for line in dict.fromkeys(line for line in lines if line not in skip):
+        if "|" in line:
+            line = line.replace("trellic ", f"{sys.executable} -m trellic ")
+            subprocess.run(line, shell=True, check=True, capture_output=True)
+        else:
+            done = command_line(*line.split()[1:])
+            assert (line, done.code) == (line, 0), done.err
 
 
 def commands_of_pages(start):

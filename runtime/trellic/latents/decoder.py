@@ -137,7 +137,7 @@ class LatentDecoder:
             except StreamError:
                 if lost is None:
                     raise
-                good = []  # some segment's check held by chance, and none tells which
+                good = []  # a CRC passed by chance; the bad segment is unknown: drop the slice
                 v32 = self._decode_slice(first, good, start(), states)
             if lost is not None:
                 lost.update(numbers[len(good) :])
