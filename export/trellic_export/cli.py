@@ -11,13 +11,14 @@ import typer
 from rich.progress import Progress
 
 from trellic.errors import BadParameter, MissingExtra
-from trellic.model.bundle import Bundle
+from trellic.model.bundle import Bundle, find
 from trellic.model.decoders import NAME_PATTERN
 from trellic_export.bundle import Options, export_bundle
 from trellic_export.checkpoint import import_model, load_model
 from trellic_export.family import add_decoder
 from trellic_export.float16 import add_float16
 from trellic_export.int8 import add_int8
+from trellic_export.web import WebOptions, export_web
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder
 from trellic_training.models.weights import save_weights
@@ -31,7 +32,8 @@ def export_command(
         list[Path],
         typer.Argument(
             metavar="[WEIGHTS] OUT",
-            help="weights.pt of trellic train (with --int8 or --fp16 also a bundle), NAME.zip",
+            help="weights.pt of trellic train (with --int8 or --fp16 also a bundle), NAME.zip; "
+            "with --web a bundle or the name of a model, and nothing else",
         ),
     ],
     photos: Annotated[
@@ -74,8 +76,20 @@ def export_command(
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="also build TensorRT engines; needs a GPU")
     ] = False,
+    web: Annotated[
+        Path | None, typer.Option(help="write a folder for web pages here, from a bundle")
+    ] = None,
+    web_decoders: Annotated[
+        str, typer.Option(metavar="NAME,...", help="with --web; preview and fast if left out")
+    ] = "",
+    onnxruntime_web: Annotated[
+        str, typer.Option(help="with --web: folder of onnxruntime-web, or its address")
+    ] = "node_modules/onnxruntime-web",
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
+    if web:
+        _write_web(paths, web, web_decoders, onnxruntime_web)
+        return
     *weights, out = paths
     _check(weights, out, source, checkpoint, keep)
     if tensorrt:
@@ -107,6 +121,19 @@ def export_command(
     if tensorrt:
         for name in _build_engines(out):
             typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
+
+
+def _write_web(paths: list[Path], out: Path, decoders: str, onnxruntime: str) -> None:
+    if len(paths) != 1:
+        raise BadParameter(f"{len(paths)} paths with --web", expected="a bundle, or a model's name")
+    names = tuple(name for name in decoders.split(",") if name)
+    bundle = Bundle(find(paths[0]))
+    files = export_web(bundle, out, WebOptions(names, onnxruntime))
+    largest = sorted(files, key=lambda name: -files[name])[:5]
+    for name in largest:
+        typer.echo(f"{files[name] / 1e6:8.2f} MB  {name}")
+    total = sum(files.values()) / 1e6
+    typer.echo(f"{total:8.2f} MB  in {len(files)} files; open {out / 'demo.html'} through a server")
 
 
 def _kept(named: list[str]) -> dict[str, TrainedDecoder]:

@@ -41,6 +41,8 @@ export const MAX_PIXELS = 2 ** 26;
 export class Decoder {
   /** @type {Map<string, Promise<any>>} */
   #loaded = new Map();
+  /** @type {Set<string>} keys of what is there by now */
+  #ready = new Set();
 
   /**
    * @param {import('./model.js').Model} model
@@ -128,13 +130,13 @@ export class Decoder {
   }
 
   /**
-   * Whether a decoder's network has been asked for.
+   * Whether a decoder's network has been loaded.
    *
    * @param {string} [decoder]
    * @returns {boolean}
    */
   isWarm(decoder) {
-    return this.model.choose(decoder).every(({ name }) => this.#loaded.has(`decoder ${name}`));
+    return this.model.choose(decoder).every(({ name }) => this.#ready.has(`decoder ${name}`));
   }
 
   /** @param {string} name */
@@ -156,7 +158,10 @@ export class Decoder {
     if (!found) {
       found = load();
       this.#loaded.set(key, found);
-      found.catch(() => this.#loaded.delete(key)); // another try may fare better
+      found.then(
+        () => this.#ready.add(key),
+        () => this.#loaded.delete(key), // another try may fare better
+      );
     }
     return found;
   }

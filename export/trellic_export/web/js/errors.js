@@ -79,6 +79,7 @@ export class Cancelled extends TrellicError {
   static kind = 'Cancelled';
 }
 
+/** @type {Record<string, typeof TrellicError>} */
 const KINDS = {
   TrellicError,
   StreamError,

@@ -111,7 +111,7 @@ export class Arrays {
       throw new BadBundle(`the array '${name}' is not where it should be`);
     }
     const at = this.bytes.byteOffset + entry.offset;
-    return /** @type {any} */ (new Type(this.bytes.buffer, at, count));
+    return /** @type {any} */ (new Type(/** @type {ArrayBuffer} */ (this.bytes.buffer), at, count));
   }
 
   /** SHA-256 of what decides symbols and latents: docs/format.md, 7.1. */
@@ -220,6 +220,7 @@ function readLayout({ groups, hyper, scales, skip_index, stride = 16, cell = 4 }
   for (const { channels } of groups) ends.push(ends[ends.length - 1] + channels);
   const count = 1 + Math.max(...groups.flatMap((/** @type {Group} */ group) => group.steps));
   const steps = Array.from({ length: count }, (_, k) => {
+    /** @type {number[]} */
     const coded = [];
     let context = 0;
     groups.forEach((/** @type {Group} */ group, /** @type {number} */ i) => {

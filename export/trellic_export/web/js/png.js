@@ -66,6 +66,7 @@ function scanlines({ width, height, channels, pixels, alpha }) {
  * @returns {Uint8Array[]}
  */
 function stored(data) {
+  /** @type {Uint8Array[]} */
   const parts = [Uint8Array.from(ZLIB_HEADER)];
   for (let start = 0; start < data.length; start += STORED) {
     const block = data.subarray(start, start + STORED);
@@ -96,7 +97,10 @@ function bigEndian(value) {
   return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
 }
 
-/** @param {Uint8Array[]} parts */
+/**
+ * @param {Uint8Array[]} parts
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
 function joined(parts) {
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;

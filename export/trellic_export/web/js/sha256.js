@@ -75,6 +75,7 @@ function turn(x, by) {
 
 /** Fractions of the square roots of 8 primes, and of the cube roots of 64: 32 bits each. */
 function constants() {
+  /** @type {number[]} */
   const primes = [];
   for (let n = 2; primes.length < ROUNDS; n++) {
     if (primes.every((prime) => n % prime)) primes.push(n);
