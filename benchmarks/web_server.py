@@ -24,7 +24,7 @@ TYPES = {
     ".onnx": "application/octet-stream",
     ".bin": "application/octet-stream",
 }
-COMPRESSED = {".js", ".mjs", ".wasm", ".json", ".html", ".onnx", ".bin"}
+COMPRESSED = frozenset({".js", ".mjs", ".wasm", ".json", ".html", ".onnx", ".bin"})
 ISOLATED = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -38,6 +38,7 @@ class Site(ThreadingHTTPServer):
     ----------
     folders : folder of each prefix, such as "/" and "/web/"
     isolated : send the headers without which pages have no SharedArrayBuffer
+    compress : send scripts, WebAssembly and models by gzip
 
     Attributes
     ----------
@@ -47,9 +48,12 @@ class Site(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folders: Mapping[str, Path], *, isolated: bool = False) -> None:
+    def __init__(
+        self, folders: Mapping[str, Path], *, isolated: bool = False, compress: bool = True
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folders, self.isolated = dict(folders), isolated
+        self.suffixes = COMPRESSED if compress else frozenset()
         self.sent: list[tuple[str, int]] = []
         self.gates: dict[str, threading.Event] = {}
         self._kept: dict[Path, bytes] = {}
@@ -78,7 +82,7 @@ class Site(ThreadingHTTPServer):
         """Compress ahead what would be compressed, so that no page waits for it."""
         for folder in self.folders.values():
             for file in folder.rglob("*"):
-                if file.suffix in COMPRESSED:
+                if file.suffix in self.suffixes:
                     self.compressed(file)
 
 
@@ -92,7 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         if file is None:
             self.send_error(404)
             return
-        gzipped = file.suffix in COMPRESSED and "gzip" in self.headers.get("Accept-Encoding", "")
+        gzipped = file.suffix in self.server.suffixes and "gzip" in self.headers.get(
+            "Accept-Encoding", ""
+        )
         body = self.server.compressed(file) if gzipped else file.read_bytes()
         self.send_response(200)
         kind = TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0]
@@ -125,9 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(folders: Mapping[str, Path], *, isolated: bool = False) -> Iterator[Site]:
+def serving(
+    folders: Mapping[str, Path], *, isolated: bool = False, compress: bool = True
+) -> Iterator[Site]:
     """Serve for a while."""
-    site = Site(folders, isolated=isolated)
+    site = Site(folders, isolated=isolated, compress=compress)
     thread = threading.Thread(target=site.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

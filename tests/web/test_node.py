@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,36 +15,14 @@ from trellic import bitstream
 from trellic.codec import Codec
 from trellic.errors import StreamError
 from trellic.geometry import Plane
-from trellic.model.bundle import Bundle
-from trellic_export.web import WebOptions, export_web
+from trellic_export.web import export_web
+
+from .conftest import ELSEWHERE
 
 HERE = Path(__file__).parent
-NODE = shutil.which("node")
-ELSEWHERE = WebOptions(onnxruntime="https://example.org/onnxruntime-web/")
-pytestmark = pytest.mark.skipif(
-    NODE is None, reason="node is not installed (apt-get install nodejs)"
-)
 
 
-def node(*arguments: str | Path, **environment: str) -> str:
-    """Run node; return what it prints."""
-    words = [str(NODE), *map(str, arguments)]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=60, env=os.environ | environment
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, tiny_path):
-    """The tiny model for pages, without engines."""
-    out = tmp_path_factory.mktemp("web") / "tiny"
-    export_web(Bundle(tiny_path), out, ELSEWHERE)
-    return out
-
-
-def test_the_conformance_kit(folder, tiny):
+def test_the_conformance_kit(node, folder, tiny):
     """Latents by hash; what must be refused is, with the same kind of error as in Python."""
     cases = kit.load()
     found = json.loads(node(HERE / "conformance.mjs", folder, *(case.stream for case in cases)))
@@ -59,7 +36,7 @@ def test_the_conformance_kit(folder, tiny):
             assert seen == {"z": case.z["sha256"], "y": case.y["sha256"]}, case.name
 
 
-def test_a_dithered_stream_of_a_real_model(tmp_path):
+def test_a_dithered_stream_of_a_real_model(node, tmp_path):
     """The tiny model has no tables for dither; those of the model that ships hang together too."""
     codec = Codec.load(device="cpu", threads=1)
     y, x = np.mgrid[:40, :72]
@@ -77,10 +54,31 @@ def test_a_dithered_stream_of_a_real_model(tmp_path):
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in HERE.glob("*.test.mjs")))
-def test_in_javascript(folder, script):
+def test_in_javascript(node, folder, script):
     streams = kit.FOLDER / "streams"
     said = node(
         "--test", "--test-reporter=tap", HERE / script, FOLDER=str(folder), STREAMS=str(streams)
     )
     assert "# fail 0" in said
     assert "# pass 0" not in said
+
+
+def test_npm_makes_a_package(node, folder, tiny):
+    """With all that pages load, and a version that names the stream id."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed (apt-get install npm)")
+    done = subprocess.run(
+        ["npm", "pack", "--dry-run", "--json"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    packed = said[0] if isinstance(said, list) else next(iter(said.values()))
+    assert packed["version"].endswith(f"-tlc1-{tiny.bundle.manifest.stream_id}")
+    names = {entry["path"] for entry in packed["files"]}
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == names
+    script = "const m = await import('trellic-web-tiny/png.js'); console.log(Object.keys(m))"
+    (folder / "self.mjs").write_text(script)
+    try:
+        assert "toPng" in node(folder / "self.mjs")  # by its own name, through its exports
+    finally:
+        (folder / "self.mjs").unlink()

@@ -33,7 +33,14 @@ export class Images {
   /** @param {import('./client.js').DecodeOptions} options */
   constructor(options) {
     this.options = options;
-    this.screen = new IntersectionObserver((entries) => this.#moved(entries), { rootMargin: NEAR });
+    /** @type {() => void} */
+    let tell = () => {};
+    /** Kept when the first images near the screen have been found. */
+    this.looked = new Promise((resolve) => (tell = () => resolve(null)));
+    this.screen = new IntersectionObserver((entries) => {
+      this.#moved(entries);
+      tell();
+    }, { rootMargin: NEAR });
     // Before the page's own listeners: a stream's own fate is ours to tell.
     document.addEventListener('load', (event) => this.#loaded(event), true);
     addEventListener('error', (event) => this.#failedToLoad(event), true);
@@ -43,13 +50,16 @@ export class Images {
    * Look at an image, which is new or has changed.
    *
    * @param {HTMLImageElement} image
+   * @returns {boolean} whether it is watched from now on
    */
   consider(image) {
     const wanted = wantedBy(image, (element) => this.#original(element));
     const state = this.#states.get(image);
-    if (state && wanted && state.wanted.url === wanted.url && isAsLeft(state, wanted)) return;
+    if (state && wanted && state.wanted.url === wanted.url && isAsLeft(state, wanted)) {
+      return state.stage === 'waiting';
+    }
     if (state) this.#forget(image, state);
-    if (!wanted) return;
+    if (!wanted) return false;
     const original = wanted.element.getAttribute(wanted.attribute) ?? '';
     this.#states.set(image, {
       wanted,
@@ -61,6 +71,7 @@ export class Images {
       controller: null,
     });
     this.screen.observe(image);
+    return true;
   }
 
   /** @param {Element} element */

@@ -59,9 +59,9 @@ addEventListener('resize', () => {
     images.consider(/** @type {HTMLImageElement} */ (image));
   }
 });
-for (const image of document.images) images.consider(image);
-// After the images near the screen, which are found when a frame is drawn.
-requestAnimationFrame(() => setTimeout(() => backgrounds.scan()));
+const watched = Array.from(document.images, (image) => images.consider(image)).some(Boolean);
+// Images near the screen come first; they are found when a frame is drawn.
+(watched ? images.looked : Promise.resolve()).then(() => backgrounds.scan());
 
 if (query.has('offline')) {
   navigator.serviceWorker

@@ -69,24 +69,23 @@ async function decode({ id, source, as, preview, options }, signal) {
   const steps = small ? manifest.decoders[small].steps : 0;
   const { maxPixels = MAX_PIXELS } = options;
   const pause = () => breathe(signal);
-  let pixels = Infinity;
+  let pixels = Infinity; // until all is there
   const isQuick = () => pixels <= LARGE && decoder.isWarm(options.decoder);
   const show = async (/** @type {Uint8Array} */ prefix) => {
-    await delay(GRACE);
-    await inLine(async () => {
-      if (isQuick()) return;
-      const picture = await decoder.decode(prefix, { decoder: small ?? '', maxPixels, pause });
-      const { width, height } = readContents(prefix).header;
-      self.postMessage({ id, preview: enlarged(picture, width, height) });
-    });
+    await Promise.race([delay(GRACE), whole]);
+    if (isQuick()) return;
+    const picture = await decoder.decode(prefix, { decoder: small ?? '', maxPixels, pause });
+    const { width, height } = readContents(prefix).header;
+    self.postMessage({ id, preview: enlarged(picture, width, height) });
   };
-  let shown = Promise.resolve();
-  const data = await collect(response, { maxPixels, layout, steps }, (prefix) => {
-    shown = show(prefix).catch(() => {}); // what is wrong there is wrong with the picture too
+  const whole = collect(response, { maxPixels, layout, steps }, (prefix) => {
+    inLine(() => show(prefix)).catch(() => {}); // what is wrong there is wrong with the picture too
+  }).then((data) => {
+    const { header } = readContents(data);
+    pixels = header.width * header.height;
+    return data;
   });
-  const { header } = readContents(data);
-  pixels = header.width * header.height;
-  if (!isQuick()) await shown;
+  const data = await whole;
   const picture = await inLine(() => decoder.decode(data, { ...options, maxPixels, pause }));
   const png = new Blob([toPng(picture)], { type: 'image/png' });
   return as === 'png' ? png : createImageBitmap(png);
