@@ -23,7 +23,7 @@ PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test lint types layers unit coverage docs rooms ptx gpu-check gpu-day gpu-rehearsal format bench exactness \
-	fuzz conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
+	fuzz web-tools conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -34,6 +34,7 @@ help:
 	@echo "make docs    the pages and the API reference as one site in build/site; warnings are errors"
 	@echo "make rooms   lengths of modules and functions; fails where a function is too long"
 	@echo "make hooks   let git run ruff and mypy before each commit"
+	@echo "make web-tools  playwright and onnxruntime-web, for tests in a browser (Chromium and node: apt)"
 	@echo "make test-lowest, test-newest, test-gpu-versions  the runtime's tests with other versions"
 	@echo "make ptx     compile all CUDA kernels without a GPU"
 	@echo "make gpu-check  on a machine with a GPU: its tests, then benchmarks.gpu"
@@ -161,6 +162,20 @@ test-gpu-versions: build/gpu-machine/.ready
 test-lowest test-newest test-gpu-versions:
 	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python $(PYTEST) $(RUNTIME_TESTS)
 
+# ---- what tests of the web decoder need; without it they are skipped, and say so ----
+
+$(VENV)/.browser: $(VENV)/.test constraints/browser.txt
+	$(BIN)/python $(INSTALL) --require-hashes --no-deps --requirement constraints/browser.txt
+	@touch $@
+
+build/web/.ready: tests/web/package.json tests/web/package-lock.json
+	@mkdir -p $(@D)
+	cp $^ $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+web-tools: $(VENV)/.browser build/web/.ready
+
 # ---- longer runs ----
 
 $(VENV)/.bench: $(VENV)/.demo
@@ -222,6 +237,9 @@ lock: $(VENV)/.demo
 	$(PIP) --group lock
 	$(UV_LOCK) --python-version 3.11 --extra export --extra training --extra serve --extra data --group dev \
 		--constraint constraints/tested.txt --output-file constraints/ci.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
+		--no-emit-find-links --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
+		--group browser --output-file constraints/browser.txt
 	$(UV_LOCK) --python-version 3.11 --resolution lowest-direct --group versions --output-file constraints/lowest.txt
 	$(UV_LOCK) --python-version 3.13 --group versions --output-file constraints/newest.txt
 	$(UV_LOCK) --python-version 3.12 --group gpu-machine --constraint constraints/gpu-machine.in \

@@ -35,7 +35,8 @@ def export_command(
         list[Path],
         typer.Argument(
             metavar="[WEIGHTS] OUT",
-            help="weights.pt of trellic train (with --int8, --fp16, --only a bundle), NAME.zip.",
+            help="weights.pt of trellic train (with --int8, --fp16, --only a bundle), NAME.zip. "
+            "With --web: a bundle or the name of a model, and nothing else.",
         ),
     ],
     photos: Annotated[
@@ -105,12 +106,24 @@ def export_command(
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="Also build TensorRT engines; needs a GPU.")
     ] = False,
+    web: Annotated[
+        Path | None, typer.Option(help="Write a folder for web pages here, from a bundle.")
+    ] = None,
+    web_decoders: Annotated[
+        str, typer.Option(metavar="NAME,...", help="With --web; preview and fast if left out.")
+    ] = "",
+    onnxruntime_web: Annotated[
+        str, typer.Option(help="With --web: folder of onnxruntime-web, or its address.")
+    ] = "node_modules/onnxruntime-web",
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
     from trellic_export.bundle import Options, export_bundle
     from trellic_export.checkpoint import import_model, load_model
     from trellic_training.models.weights import save_weights
 
+    if web:
+        _write_web(paths, web, web_decoders, onnxruntime_web)
+        return
     *weights, out = paths
     _check(weights, out, source, checkpoint, keep)
     if tensorrt:
@@ -156,6 +169,22 @@ def _slim(paths: list[Path], names: list[str], out: Path) -> None:
         raise BadParameter("--only without a bundle", expected="BUNDLE.zip OUT.zip --only NAME,...")
     manifest = slim(Bundle(paths[0]), names, out)
     typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
+
+
+def _write_web(paths: list[Path], out: Path, decoders: str, onnxruntime: str) -> None:
+    from trellic.model.bundle import Bundle, find
+    from trellic_export.web import WebOptions, export_web
+
+    if len(paths) != 1:
+        raise BadParameter(f"{len(paths)} paths with --web", expected="a bundle, or a model's name")
+    names = tuple(name for name in decoders.split(",") if name)
+    bundle = Bundle(find(paths[0]))
+    files = export_web(bundle, out, WebOptions(names, onnxruntime))
+    largest = sorted(files, key=lambda name: -files[name])[:5]
+    for name in largest:
+        typer.echo(f"{files[name] / 1e6:8.2f} MB  {name}")
+    total = sum(files.values()) / 1e6
+    typer.echo(f"{total:8.2f} MB  in {len(files)} files; open {out / 'demo.html'} through a server")
 
 
 def _kept(named: list[str], out: Path) -> dict[str, TrainedDecoder]:

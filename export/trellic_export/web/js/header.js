@@ -1,0 +1,173 @@
+/**
+ * The header of a stream before its segment table.
+ *
+ * Specification: docs/format.md, sections 1 and 3.
+ */
+
+import { CorruptStream, NotATrellicFile, TruncatedStream, UnsupportedVersion } from './errors.js';
+import { littleEndian } from './fields.js';
+import { BLOCK } from './geometry.js';
+
+/** @typedef {import('./fields.js').Cursor} Cursor */
+
+/**
+ * @typedef {object} Header
+ * @property {number} width pixels
+ * @property {number} height
+ * @property {number} quality16 quality in sixteenths
+ * @property {number} trellisCode 0 is scalar, c a trellis of 2^(c + 1) states
+ * @property {number} steps context steps
+ * @property {string} streamId 8 hex digits
+ * @property {Uint16Array} lanes of each slice
+ * @property {boolean} grey
+ * @property {number} sliceSide in blocks of 16 pixels
+ * @property {number | null} dither seed
+ * @property {number} slices how many
+ * @property {number} segments how many
+ * @property {Record<string, number>} chunks stored bytes of each chunk there is
+ */
+
+const SIGNATURE = [0x54, 0x4c, 0x43]; // TLC
+const VERSION = 1;
+const MAX_SIDE = 65535; // pixels
+const [MIN_QUALITY16, MAX_QUALITY16] = [16, 1600];
+const CHUNKS = ['alpha', 'icc', 'exif', 'xmp']; // in file order, which is that of their flags
+const SLICE_SIDE_FLAG = 1 << 4;
+const DITHER_FLAG = 1 << 5;
+const KNOWN_FLAGS = 0b111111;
+const SIDE_MULTIPLE = 4; // blocks
+const MIN_SLICE_SIDE = 16;
+const DEFAULT_SLICE_SIDE = 64;
+
+/**
+ * Read the header's bytes up to the segment table; `lanes` has only slice 0 then, as log2.
+ *
+ * @param {Cursor} cursor
+ * @returns {Header}
+ * @throws {import('./errors.js').StreamError}
+ */
+export function readFront(cursor) {
+  readSignature(cursor);
+  const fields = littleEndian(cursor.take(3, 'header'));
+  if (fields >> 23) {
+    throw new UnsupportedVersion("the header's reserved bit is set", { remedy: 'update Trellic' });
+  }
+  const id = cursor.take(4, 'header');
+  const width = 1 + cursor.varint(3, 'width of the picture');
+  const height = 1 + cursor.varint(3, 'height of the picture');
+  const extension = (fields >> 22) & 1 ? readExtension(cursor) : NO_EXTENSION;
+  for (const [side, name] of /** @type {const} */ ([[width, 'width'], [height, 'height']])) {
+    if (side > MAX_SIDE) {
+      throw new CorruptStream(`the header names a ${name} in pixels of ${side}`, {
+        expected: `1 to ${MAX_SIDE}`,
+      });
+    }
+  }
+  const blocks = extension.sliceSide * BLOCK;
+  const slices = Math.ceil(width / blocks) * Math.ceil(height / blocks);
+  const steps = 1 + ((fields >> 18) & 7);
+  return {
+    width,
+    height,
+    quality16: fields & 0x7ff,
+    trellisCode: (fields >> 11) & 7,
+    steps,
+    streamId: Array.from(id, (byte) => byte.toString(16).padStart(2, '0')).join(''),
+    lanes: Uint16Array.of((fields >> 14) & 15),
+    grey: Boolean((fields >> 21) & 1),
+    slices,
+    segments: 1 + steps * slices,
+    ...extension,
+  };
+}
+
+/**
+ * Check what only a head whose checksum holds is blamed for.
+ *
+ * @param {Header} header
+ * @throws {CorruptStream}
+ */
+export function checkHeader(header) {
+  const { quality16, dither, trellisCode } = header;
+  if (quality16 < MIN_QUALITY16 || quality16 > MAX_QUALITY16) {
+    throw new CorruptStream(`the header names a quality in sixteenths of ${quality16}`, {
+      expected: `${MIN_QUALITY16} to ${MAX_QUALITY16}`,
+    });
+  }
+  if (dither !== null && trellisCode) {
+    throw new CorruptStream(`the header names a dither with ${2 << trellisCode} states`, {
+      expected: 'trellis 0',
+    });
+  }
+}
+
+/**
+ * Return the place in the file of the segment of a context step and slice, both from 0.
+ *
+ * @param {Header} header
+ * @param {number} step
+ * @param {number} slice
+ * @returns {number}
+ */
+export function segmentIndex(header, step, slice) {
+  return 1 + step * header.slices + slice;
+}
+
+const NO_EXTENSION = { chunks: {}, sliceSide: DEFAULT_SLICE_SIDE, dither: null };
+
+/** @param {Cursor} cursor */
+function readSignature(cursor) {
+  const { data } = cursor;
+  const agree = SIGNATURE.slice(0, data.length).every((byte, i) => byte === data[i]);
+  if (data.length && data.length <= SIGNATURE.length && agree) {
+    throw new TruncatedStream(`the stream is ${data.length} bytes long`, { expected: 'a header' });
+  }
+  if (!data.length || !agree) {
+    const seen = data.length ? `the data begins with ${shown(data)}` : 'the data is empty (0 bytes)';
+    throw new NotATrellicFile(seen, { expected: "b'TLC', the signature of a .tlc file" });
+  }
+  cursor.take(SIGNATURE.length, 'signature');
+  const version = cursor.byte('signature');
+  if (version !== VERSION) {
+    throw new UnsupportedVersion(`the stream is of format version ${version}`, {
+      expected: `version ${VERSION}`,
+      remedy: 'update Trellic',
+    });
+  }
+}
+
+/** @param {Uint8Array} data */
+function shown(data) {
+  const text = Array.from(data.subarray(0, SIGNATURE.length), (byte) =>
+    byte >= 32 && byte < 127 ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`,
+  );
+  return `b'${text.join('')}'`;
+}
+
+/** @param {Cursor} cursor */
+function readExtension(cursor) {
+  const flags = cursor.byte('header extension');
+  if (flags & ~KNOWN_FLAGS) {
+    throw new UnsupportedVersion(
+      `the header extension has the unknown flags 0x${(flags & ~KNOWN_FLAGS).toString(16)}`,
+      { expected: `flags within 0x${KNOWN_FLAGS.toString(16)}`, remedy: 'update Trellic' },
+    );
+  }
+  if (flags === 0) throw new CorruptStream('the header extension is empty');
+  /** @type {Record<string, number>} */
+  const chunks = {};
+  CHUNKS.forEach((name, bit) => {
+    if (!((flags >> bit) & 1)) return;
+    chunks[name] = cursor.varint(4, `length of the ${name} chunk`);
+    if (chunks[name] === 0) throw new CorruptStream(`the ${name} chunk has no bytes`);
+  });
+  let sliceSide = DEFAULT_SLICE_SIDE;
+  if (flags & SLICE_SIDE_FLAG) {
+    sliceSide = cursor.byte('slice side') * SIDE_MULTIPLE;
+    if (sliceSide < MIN_SLICE_SIDE || sliceSide === DEFAULT_SLICE_SIDE) {
+      throw new CorruptStream(`the header extension names a slice side of ${sliceSide} latents`);
+    }
+  }
+  const dither = flags & DITHER_FLAG ? littleEndian(cursor.take(4, 'seed of dither')) : null;
+  return { chunks, sliceSide, dither };
+}

@@ -1,0 +1,66 @@
+"""What tests of the web decoder share: node, Chromium, onnxruntime-web."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trellic.model.bundle import Bundle
+from trellic_export.web import WebOptions, export_web
+
+ROOT = Path(__file__).resolve().parents[2]
+ONNXRUNTIME = ROOT / "build" / "web" / "node_modules" / "onnxruntime-web"
+ELSEWHERE = WebOptions(onnxruntime="https://example.org/onnxruntime-web/")
+
+
+@pytest.fixture(scope="session")
+def node() -> Callable[..., str]:
+    """Run node with arguments and environment; return what it prints."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("node is not installed (apt-get install nodejs)")
+
+    def run(*arguments: str | Path, **environment: str) -> str:
+        words = [program, *map(str, arguments)]
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=60, env=os.environ | environment
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, tiny_path) -> Path:
+    """The tiny model for pages, without engines."""
+    out = tmp_path_factory.mktemp("web") / "tiny"
+    export_web(Bundle(tiny_path), out, ELSEWHERE)
+    return out
+
+
+@pytest.fixture(scope="session")
+def onnxruntime() -> str:
+    """Folder of onnxruntime-web."""
+    if not ONNXRUNTIME.is_dir():
+        pytest.skip("onnxruntime-web is not there (make web-tools)")
+    return str(ONNXRUNTIME)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by playwright."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if program is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    with driver.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield found
+        found.close()

@@ -1,0 +1,84 @@
+"""The decoder for web pages, in node: the same latents, the same refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conformance import kit
+
+from trellic import bitstream
+from trellic.codec import Codec
+from trellic.errors import StreamError
+from trellic.geometry import Plane
+from trellic_export.web import export_web
+
+from .conftest import ELSEWHERE
+
+HERE = Path(__file__).parent
+
+
+def test_the_conformance_kit(node, folder, tiny):
+    """Latents by hash; what must be refused is, with the same kind of error as in Python."""
+    cases = kit.load()
+    found = json.loads(node(HERE / "conformance.mjs", folder, *(case.stream for case in cases)))
+    for case in cases:
+        seen = found[str(case.stream)]
+        if case.refuse:
+            with pytest.raises(StreamError) as refused:
+                tiny.decode(case.stream.read_bytes())
+            assert seen["kind"] == type(refused.value).__name__, case.name
+        else:
+            assert seen == {"z": case.z["sha256"], "y": case.y["sha256"]}, case.name
+
+
+def test_a_dithered_stream_of_a_real_model(node, tmp_path):
+    """The tiny model has no tables for dither; those of the model that ships hang together too."""
+    codec = Codec.load(device="cpu", threads=1)
+    y, x = np.mgrid[:40, :72]
+    pixels = np.stack([3 * x, 5 * y, (x * y) % 251], 2).astype(np.uint8)
+    stream = tmp_path / "dithered.tlc"
+    stream.write_bytes(codec.encode(pixels, trellis=0, dither=7))
+    export_web(codec.bundle, tmp_path / "web", ELSEWHERE)
+    found = json.loads(node(HERE / "conformance.mjs", tmp_path / "web", stream))
+    read = bitstream.read(stream.read_bytes())
+    head = read.header
+    level = codec.bundle.levels.at(head.quality16, 0, dithered=True)
+    sizes = head.lanes, Plane(head.width, head.height), level, 0, head.slice_side
+    latents = codec._decoding.latents().decode(read.segments, *sizes, dither=7)
+    assert found[str(stream)]["y"] == kit.digest(latents)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in HERE.glob("*.test.mjs")))
+def test_in_javascript(node, folder, script):
+    streams = kit.FOLDER / "streams"
+    said = node(
+        "--test", "--test-reporter=tap", HERE / script, FOLDER=str(folder), STREAMS=str(streams)
+    )
+    assert "# fail 0" in said
+    assert "# pass 0" not in said
+
+
+def test_npm_makes_a_package(node, folder, tiny):
+    """With all that pages load, and a version that names the stream id."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed (apt-get install npm)")
+    done = subprocess.run(
+        ["npm", "pack", "--dry-run", "--json"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    packed = said[0] if isinstance(said, list) else next(iter(said.values()))
+    assert packed["version"].endswith(f"-tlc1-{tiny.bundle.manifest.stream_id}")
+    names = {entry["path"] for entry in packed["files"]}
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == names
+    script = "const m = await import('trellic-web-tiny/png.js'); console.log(Object.keys(m))"
+    (folder / "self.mjs").write_text(script)
+    try:
+        assert "toPng" in node(folder / "self.mjs")  # by its own name, through its exports
+    finally:
+        (folder / "self.mjs").unlink()
