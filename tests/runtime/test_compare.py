@@ -320,6 +320,36 @@ def test_the_slider_in_a_browser(tmp_path, browser):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 820, 1400])
+def test_a_page_fits_its_window_and_a_reload_keeps_the_view(tmp_path, browser, width):
+    pixels = np.zeros((300, 400, 3), np.uint8)
+    names = ("Original", "Trellic", "JPEG (mozjpeg)")
+    shown = compare.shown(pixels, None)
+    words = "4:2:0, progressive, trellis quantization"
+    entries = [compare.Entry(n, words, 10**6, pixels, *shown, (0.1, 0.1)) for n in names]
+    (tmp_path / "x.html").write_text(compare.page("x", entries), "utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto((tmp_path / "x.html").as_uri())
+    for of in ("document.documentElement", "document.querySelector('.wide')"):
+        assert page.evaluate(f"{of}.scrollWidth - {of}.clientWidth") <= 1, of
+    page.locator("#in").click()
+    page.get_by_label("Right").select_option("JPEG (mozjpeg)")
+    page.wait_for_timeout(400)
+    assert "right=2" in page.url
+    seen = page.locator("#zoom").inner_text()
+    page.reload()
+    assert page.locator("#zoom").inner_text() == seen
+    assert page.locator("#right-name").inner_text() == "JPEG (mozjpeg)"
+    page.locator("#flicker").click()
+    page.wait_for_timeout(700)
+    assert "100%" in page.locator("#left-layer").get_attribute("style")
+    assert problems == []
+    page.close()
+
+
+@pytest.mark.browser
 def test_light_and_dark(tmp_path, browser):
     pixels = np.zeros((20, 20, 3), np.uint8)
     entries = [compare.Entry(name, "", 9, pixels, *compare.shown(pixels, None)) for name in "ab"]

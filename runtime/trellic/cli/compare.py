@@ -186,6 +186,9 @@ def page(name: str, entries: list[Entry]) -> str:
     )
 
 
+_COLUMNS = ("Bytes", "Bits per pixel", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Settings")
+
+
 def _row(entry: Entry, original: Pixels) -> str:
     bits = 8 * entry.size / (original.shape[0] * original.shape[1])
     close = ("", "")
@@ -194,7 +197,10 @@ def _row(entry: Entry, original: Pixels) -> str:
     times = [f"{seconds:.3f}" for seconds in entry.seconds] or ["", ""]
     cells: Iterable[str] = (f"{entry.size:,}", f"{bits:.3f}", *close, *times, entry.settings)
     mark = ' class="ours"' if entry.name == "Trellic" else ""
-    text = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+    text = "".join(
+        f'<td data-name="{name}">{html.escape(cell)}</td>'
+        for name, cell in zip(_COLUMNS, cells, strict=True)
+    )
     return f'<tr{mark}><th scope="row">{html.escape(entry.name)}</th>{text}</tr>'
 
 
