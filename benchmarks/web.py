@@ -14,6 +14,7 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name in decoders:
                     setting = {"decoder": name}
                     report.measure(
-                        "warm", setting, lambda: warm(browser, site, name, options.repeats)
+                        "warm", setting, partial(warm, browser, site, name, options.repeats)
                     )
                 if not isolated:
                     report.measure("busy", {}, lambda: busy(browser, site))

@@ -57,7 +57,7 @@ def test_help_of_commands_with_extras_works_without_them():
     assert "one of: decoders, decoders-cifar, decoders-eye" in out
     for name in ("train", "finetune", "add-decoder", "export"):
         assert topics.EXAMPLES[name][0] in out
-    assert "Missing option '--photos'" in flat(done.stderr)
+    assert "a recipe needs a folder of photos" in flat(done.stderr)
     assert "error: trellic train needs the package 'torch'" in done.stderr
 
 
