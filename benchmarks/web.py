@@ -3,6 +3,8 @@
 ``DIR`` is what ``trellic export MODEL --web DIR`` wrote. Measured are the sizes of what a page
 fetches, the time to the first pictures of a page that nobody visited before, the time of a decode
 when all is loaded, with one thread and with several, and how long the page's own thread was busy.
+Beside wall time stands the processor time of all of the browser's processes, which says what one
+core that does nothing else would take, even on a machine that does much else.
 Needs playwright and a Chromium (``make web-tools``; ``apt-get install chromium``).
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -49,14 +52,31 @@ async ([decoder, repeats]) => {
   const { decode } = await import('/web/client.js');
   const bytes = new Uint8Array(await (await fetch('/photo.tlc')).arrayBuffer());
   const times = [];
-  for (let i = 0; i <= repeats; i++) {
+  for (let i = 0; i < repeats; i++) {
     const start = performance.now();
     (await decode(bytes, { decoder })).close();
     times.push(performance.now() - start);
   }
-  return times.slice(1);
+  return times;
 }
 """
+
+
+def processor_ms() -> float:
+    """Processor time so far of the processes that this one started, and they, in turn."""
+    parents, ticks = {}, {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:  # ended by now
+            continue
+        parents[int(entry.parent.name)] = int(fields[1])
+        ticks[int(entry.parent.name)] = sum(map(int, fields[11:13]))
+    ours, found = {os.getpid()}, set[int]()
+    while ours:
+        ours = {pid for pid, parent in parents.items() if parent in ours}
+        found |= ours
+    return 1000 * sum(ticks[pid] for pid in found) / os.sysconf("SC_CLK_TCK")
 
 
 def sizes(site: Site) -> dict[str, Any]:
@@ -70,13 +90,16 @@ def cold(browser: Any, site: Site) -> dict[str, Any]:
     del site.sent[:]
     context = browser.new_context()
     page = context.new_page()
+    before = processor_ms()
     page.goto(f"{site.address}/one.html")
     page.wait_for_function("times['a shown'] && a.complete", timeout=120_000)
-    times = page.evaluate("times")
+    times, took = page.evaluate("times"), processor_ms() - before
     context.close()
+    preview = times.get("a preview")
     return {
-        "preview_ms": round(times.get("a preview", float("nan"))),
+        "preview_ms": preview and round(preview),
         "picture_ms": round(times["a shown"]),
+        "processor_ms": round(took),
         **sizes(site),
     }
 
@@ -85,13 +108,17 @@ def warm(browser: Any, site: Site, decoder: str, repeats: int) -> dict[str, Any]
     """Decode again and again."""
     page = browser.new_page()
     page.goto(f"{site.address}/empty.html")
+    page.evaluate(WARM, [decoder, 1])
+    before = processor_ms()
     times = page.evaluate(WARM, [decoder, repeats])
+    took = (processor_ms() - before) / len(times)
     isolated = page.evaluate("crossOriginIsolated")
     page.close()
     return {
         "isolated": isolated,
         "least_ms": round(min(times)),
         "median_ms": round(statistics.median(times)),
+        "processor_ms": round(took),
     }
 
 
@@ -144,20 +171,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root = Path(temporary)
         decoders = prepare(options.folder, root, options.image)
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        head = {"machine": describe(["playwright"]), "chromium": browser.version, "size": SIZE}
+        head = {
+            "machine": describe(["playwright"]),
+            "load": os.getloadavg()[0],
+            "chromium": browser.version,
+            "size": SIZE,
+        }
         report = Report(options.json, head)
         for isolated in (False, True):
             with serving({"/": root, "/web/": options.folder}, isolated=isolated) as site:
                 site.compress_all()
                 for visit in range(0 if isolated else options.visits):
-                    report.measure("cold", {"visit": visit}, lambda: cold(browser, site))
+                    report.measure("cold", {"visit": visit}, partial(cold, browser, site))
                 for name in decoders:
-                    setting = {"decoder": name}
-                    report.measure(
-                        "warm", setting, partial(warm, browser, site, name, options.repeats)
-                    )
+                    work = partial(warm, browser, site, name, options.repeats)
+                    report.measure("warm", {"decoder": name}, work)
                 if not isolated:
-                    report.measure("busy", {}, lambda: busy(browser, site))
+                    report.measure("busy", {}, partial(busy, browser, site))
         browser.close()
     print(json.dumps(report.content, indent=1))
 

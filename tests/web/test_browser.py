@@ -205,8 +205,12 @@ def test_a_damaged_file(visit):
     page = visit(
         "<img id=old src=damaged.tlc alt='a text'><script>window.heard = [];"
         "const hear = (event) => heard.push(event.target.id);</script>"
+        "<picture><source srcset=damaged.tlc type=image/x-trellic>"
+        "<img id=fallback src=small.png></picture>"
     )
-    page.wait_for_function("old.dataset.trellic === 'error'", timeout=30_000)
+    for name in ("old", "fallback"):
+        page.wait_for_function(f"{name}.dataset.trellic === 'error'", timeout=30_000)
+    page.wait_for_function("fallback.complete && fallback.naturalWidth === 8")
     page.evaluate(
         "for (const id of ['one', 'two']) { const image = new Image(); image.id = id;"
         "image.alt = id; image.addEventListener('error', hear); image.src = 'damaged.tlc';"

@@ -55,8 +55,7 @@ function take(files) {
     theirs.src = URL.createObjectURL(file);
     theirs.onload = () => {
       find('other').textContent = facts(file, theirs.naturalWidth * theirs.naturalHeight);
-      if (!stream) fit(theirs.naturalWidth, theirs.naturalHeight);
-      place();
+      fit(ours.width || theirs.naturalWidth, ours.height || theirs.naturalHeight);
     };
     theirs.onerror = () => (find('said').textContent = `${file.name}: this browser cannot show it`);
     find('beside').hidden = false;
@@ -70,7 +69,8 @@ function take(files) {
 function fit(width, height) {
   const pane = stage.firstElementChild.getBoundingClientRect();
   view.zoom = Math.min(1, pane.width / width, pane.height / height);
-  [view.x, view.y] = [0, 0];
+  view.x = (pane.width - width * view.zoom) / 2;
+  view.y = (pane.height - height * view.zoom) / 2;
   place();
 }
 

@@ -6,7 +6,7 @@
  */
 
 import { decodeToBlob } from './client.js';
-import { wantedBy } from './sources.js';
+import { MIME, wantedBy } from './sources.js';
 
 /**
  * @typedef {object} State
@@ -158,6 +158,7 @@ export class Images {
     this.#told.add(url);
     if (state.ours) {
       state.ours = '';
+      if (element !== image) element.setAttribute('type', MIME); // so that the next source is taken
       element.setAttribute(attribute, state.original); // which the browser cannot show, and says so
     } else if (element === image) {
       image.dispatchEvent(new Event('error'));
