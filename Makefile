@@ -158,9 +158,9 @@ $(VERSIONS:%=build/%/.ready): build/%/.ready: constraints/%.txt pyproject.toml
 test-lowest: build/lowest/.ready
 test-newest: build/newest/.ready
 test-gpu-versions: build/gpu-machine/.ready
-# Kernels that another numba compiled are kept apart.
+# Kernels that another numba compiled are kept apart. Slow tests run with the tested versions alone.
 test-lowest test-newest test-gpu-versions:
-	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python $(PYTEST) $(RUNTIME_TESTS)
+	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python $(PYTEST) -m "not network and not slow" $(RUNTIME_TESTS)
 
 # ---- what tests of the web decoder need; without it they are skipped, and say so ----
 
