@@ -48,7 +48,7 @@ def _trellic(spec: Spec, options: argparse.Namespace) -> list[Spec]:
 
 
 def ladders(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Read ``CODEC=Q,Q,...``.
+    """Read ``CODEC=Q,Q,...``, where the codec may have options.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def ladders(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """
     found = {}
     for text in texts:
-        name, _, values = text.partition("=")
+        name, _, values = text.rpartition("=")
         try:
             found[name] = tuple(float(value) for value in values.split(","))
         except ValueError:
@@ -90,36 +90,35 @@ class Earlier:
 
     Parameters
     ----------
-    path
-        JSON of that run; None for none.
+    paths
+        JSON of that run, or of several; the first that has a point counts.
     images
         The pictures of this run.
     """
 
-    def __init__(self, path: Path | None, images: Sequence[Path]) -> None:
-        self._codecs: list[Measured] = []
+    def __init__(self, paths: Sequence[Path], images: Sequence[Path]) -> None:
+        self._codecs: list[tuple[Measured, set[str]]] = []
         self.machine: dict[str, object] | None = None
-        """What the earlier run was made on."""
-        self._images: set[str] = set()
-        if path is None:
-            return
-        head, self._codecs = load(path)
-        self.machine = head["machine"]
-        hashes = {image["name"]: image["sha256"] for image in head["images"]}
-        now = {image.name: describe_image(image)["sha256"] for image in images}
-        self._images = {name for name, digest in now.items() if hashes.get(name) == digest}
-        if not self._images:
-            raise UsageError(f"{path} was measured on other pictures")
+        """What the earlier run was made on, the first of several."""
+        now = {image.name: describe_image(image)["sha256"] for image in images if paths}
+        for path in reversed(paths):
+            head, codecs = load(path)
+            self.machine = head["machine"]
+            hashes = {image["name"]: image["sha256"] for image in head["images"]}
+            same = {name for name, digest in now.items() if hashes.get(name) == digest}
+            if not same:
+                raise UsageError(f"{path} was measured on other pictures")
+            self._codecs += [(codec, same) for codec in codecs]
 
     def points(self, codec: Measured) -> dict[tuple[str, float], Point]:
         """Return its points of the codec, by picture and quality."""
         key = (codec.spec, codec.settings, codec.versions)
         return {
             (point.image, float(point.quality)): point
-            for old in self._codecs
+            for old, same in self._codecs
             if (old.spec, old.settings, old.versions) == key
             for point in old.points
-            if point.image in self._images
+            if point.image in same
         }
 
 

@@ -42,6 +42,7 @@ ERRORS = (
     UsageError,
 )
 EVERY_HELP = "compute metrics other than PSNR at each N-th quality only (default 1)"
+QUALITY_HELP = "replace a ladder; CODEC may have options, as --codecs has them"
 PACKAGES = (
     "numpy",
     "pillow",
@@ -92,7 +93,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     tasks, results = _plan(specs, images, options, earlier)
     for spec, result in results.items():
         if result.points:
-            console.print(f"{spec}: {len(result.points)} points taken from {options.reuse.name}")
+            console.print(f"{spec}: {len(result.points)} points taken from earlier runs")
     codecs = measure(
         tasks, results, options.jobs, console, lambda x: save(partial, head, x, []), earlier
     )
@@ -151,7 +152,8 @@ def _plan(
     tasks: list[Task] = []
     for spec in specs:
         codec = make(spec)
-        ladder = plan.thinned(ladders.get(spec.name, codec.ladder), options.points)
+        asked = ladders.get(str(spec)) or ladders.get(spec.name)
+        ladder = asked or plan.thinned(codec.ladder, options.points)
         wanted = plan.wanted_points(ladder, names, options.metric_every)
         results[spec], missing = plan.plan(spec, codec, images, wanted, earlier, options.files)
         tasks += missing
@@ -263,7 +265,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--trellis", metavar="N,N", help="run Trellic once for each number of states")
     add("--decoders", metavar="NAME,NAME", help="and for each of these decoders; all: the model's")
     add("--model", metavar="NAME|PATH", help="Trellic's model (default photo)")
-    add("--quality", action="append", default=[], metavar="CODEC=Q,Q", help="replace a ladder")
+    add(
+        "--quality",
+        action="append",
+        default=[],
+        metavar="CODEC=Q,Q",
+        help="replace a ladder; CODEC may have options",
+    )
     add("--points", type=_several, metavar="N", help="only N qualities of each ladder")
     add("--bpp-min", type=float, help="BD-rates only where the codec spends at least this")
     add("--bpp-max", type=float, help="BD-rates only where the codec spends at most this")
@@ -275,8 +283,10 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--reuse",
         type=Path,
+        action="append",
+        default=[],
         metavar="JSON",
-        help="take over an earlier run's points",
+        help="take over an earlier run's points; may be repeated",
     )
     add(
         "--files",

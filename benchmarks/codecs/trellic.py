@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -11,6 +10,7 @@ from benchmarks.codecs import Pixels
 from trellic.codec import Codec
 from trellic.constants import DEFAULT_TRELLIS
 from trellic.engines.openvino import has_bf16
+from trellic.model.manifest import Manifest
 
 
 class Trellic:
@@ -61,7 +61,7 @@ class Trellic:
         self.versions = {
             "trellic": _installed(),
             "stream_id": str(manifest.stream_id),
-            "networks": _digest(manifest.sha256),
+            "networks": _digest(manifest, decoder.partition(":")[0], precision),
         }
         self._encode_options = {"trellis": int(trellis), "search": search}
         if dither:
@@ -90,8 +90,19 @@ class Trellic:
         return np.asarray(self.codec.decode(data, decoder=self._decoder))
 
 
-def _digest(hashes: Mapping[str, str]) -> str:
-    """Return one hash of all files of a bundle: models of one stream id may differ in networks."""
+def _digest(manifest: Manifest, decoder: str, precision: str) -> str:
+    """Return one hash of what codes and decodes: models of one stream id may differ in networks.
+
+    Other decoders, and graphs in other precisions, are left out.
+    """
+    info = manifest.decoders.get(decoder)
+    used = {decoder, info.base} if info else {decoder}
+    unused = set()
+    for name, one in manifest.decoders.items():
+        unused |= set() if name in used else {one.graph.file, *one.graph.variants.values()}
+    for graph in (manifest.encoder, *(one.graph for one in manifest.decoders.values())):
+        unused |= {file for kind, file in graph.variants.items() if kind != precision}
+    hashes = {file: value for file, value in manifest.sha256.items() if file not in unused}
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -117,6 +117,24 @@ def test_reuse_takes_over_what_has_not_changed(
     assert len(second[1].points) == 9
 
 
+def test_several_runs_are_joined(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("webp", "jpeg"):
+        more = ["--codecs", name, "--anchors", name, "--out", str(folder.parent / f"{name}.json")]
+        assert rd.main(arguments(folder, *more, "--quality", "jpeg=2,4")) == 0
+    monkeypatch.setattr(measure, "run_task", lambda task, report: pytest.fail("measured anew"))
+    more = ["--anchors", "webp", "--quality", "jpeg=2,4"]
+    for name in ("webp", "jpeg"):
+        more += ["--reuse", str(folder.parent / f"{name}.json")]
+    assert rd.main(arguments(folder, *more)) == 0
+    _, joined = load(folder.parent / "rd.json")
+    assert {one.spec: len(one.points) for one in joined} == {"webp": 15, "jpeg": 6}
+
+
+def test_a_codec_with_options_may_have_a_ladder_of_its_own() -> None:
+    found = plan.ladders(["avif:speed=3=10,20", "avif=1,2"])
+    assert found == {"avif:speed=3": (10.0, 20.0), "avif": (1.0, 2.0)}
+
+
 def test_a_broken_run_can_be_taken_up_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = measure.run_task
 
@@ -141,7 +159,7 @@ def test_a_broken_run_can_be_taken_up_again(folder: Path, monkeypatch: pytest.Mo
 def test_a_picture_that_changed_is_measured_again(folder: Path) -> None:
     rd.main(arguments(folder))
     Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(folder / "1.png")
-    earlier = plan.Earlier(folder.parent / "rd.json", measure.find_images(folder))
+    earlier = plan.Earlier([folder.parent / "rd.json"], measure.find_images(folder))
     points = earlier.points(Measured("jpeg", Coarse("200").settings, Coarse().versions))
     assert {image for image, _ in points} == {"0.png", "2.png"}
     assert not earlier.points(Measured("jpeg", Coarse("200").settings, {"coarse": "2"}))
