@@ -56,7 +56,7 @@ EYE_SETS = ("kodak", "gb82", "validation")
 EYE_HOW = rd_tables.How("avif")
 EYE_OURS = "trellic:trellis=32"
 EYE_SCORES = ("ssimulacra2", "cvvdp", "ms_ssim", "psnr")
-EYE_RIVALS = {"avif": "AVIF", "jxl:effort=7": "JPEG XL", "webp": "WebP", "jpegli": "JPEG (jpegli)"}
+EYE_RIVALS = {"avif": "AVIF", "jxl:effort=7": "JPEG XL", "webp": "WebP"}
 SHORT = {published.VTM[0]: "VTM-9.1 (published)", published.VTM[1]: "VTM-9.1 (corrected)"}
 
 
