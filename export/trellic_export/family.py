@@ -76,6 +76,11 @@ def encoder_digest(bundle: Bundle) -> str:
     return _digest(bundle.graph(bundle.manifest.encoder))
 
 
+def model_digest(model: PhotoModel) -> str:
+    """Digest of a model's g_a: that of the bundles which are exported from it."""
+    return _digest(graphs.encoder_graph(model.float().eval().g_a))
+
+
 def decoder_of(model: PhotoModel, facts: dict[str, Any]) -> TrainedDecoder:
     """Return the g_s of a whole model as a decoder for its encoder's latents.
 
@@ -99,7 +104,7 @@ def decoder_of(model: PhotoModel, facts: dict[str, Any]) -> TrainedDecoder:
         base=None,
         labels=None,
         layout=c.layout(),
-        encoder=_digest(graphs.encoder_graph(model.g_a)),
+        encoder=model_digest(model),
         facts=facts.get("finetuning", facts),
     )
 
