@@ -107,7 +107,9 @@ def best_rivals(sets: Sequence[PhotoSet], how: How) -> list[tuple[str, dict[str,
     against_anchor = mean([rates(one, how) for one in sets])
     kind = how.anchor.partition(":")[0]
     rivals = [spec for spec in against_anchor if spec.partition(":")[0] == kind]
-    rows = []
+    rows: list[tuple[str, dict[str, str]]] = []
+    if not rivals:  # the anchor is the only one of its kind
+        return rows
     for spec in (spec for spec in against_anchor if spec.partition(":")[0] == OURS):
         cells = {}
         for score in against_anchor[spec]:

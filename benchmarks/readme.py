@@ -127,7 +127,9 @@ def eye(results: Path) -> str:
             cells.append(f"{sum(known) / len(known):+.0f} %" if whole else "-")
         lines.append(f"| {SCORES[score].label} | " + " | ".join(cells) + " |")
     machine = sets[0].machine
-    made = f"*Made on {machine['date']} from commit {machine['commit']}, {machine['processor']}.*"
+    made = (
+        f"*Made on {machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}.*"
+    )
     return "\n".join([*lines, "", made])
 
 
