@@ -16,7 +16,6 @@ from dataclasses import dataclass
 MODULES = (
     "trellic.gpu.kernels.decode",
     "trellic.gpu.kernels.encode",
-    "trellic.gpu.kernels.levels",
     "trellic.gpu.kernels.memory",
     "trellic.gpu.kernels.predict",
     "trellic.gpu.kernels.pixels",

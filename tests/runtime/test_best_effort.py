@@ -34,7 +34,7 @@ def small_slices(codec: Codec, pixels: np.ndarray, chunks: Chunks) -> bytes:
     plane, level = Plane(width, height), codec.bundle.levels.at(960, 8)
     f, h = codec._encoding.analyse(Picture(pixels), plane, Clock(), None)
     coded = codec._encoding.latents().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
-    usual = bitstream.read_header(codec.encode(pixels, trellis=8))
+    usual = bitstream.read_header(codec.encode(pixels, quality=60, trellis=8))
     header = dataclasses.replace(usual, slice_side=16, lanes=tuple(coded.lanes))
     return bitstream.write(Stream(header, coded.segments, chunks))
 

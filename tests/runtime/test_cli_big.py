@@ -142,7 +142,7 @@ def test_a_limit_is_met_or_refused(trellic, stream):
 
 @pytest.mark.slow("processes of their own, whose peak memory the system reports")
 @pytest.mark.skipif(sys.platform == "win32", reason="os.wait4")
-@pytest.mark.parametrize(("model", "decoder"), [("photo", "perceptual:0.5"), ("cifar", "quality")])
+@pytest.mark.parametrize(("model", "decoder"), [("photo", "quality"), ("cifar", "quality")])
 def test_peak_memory_is_below_its_bound(tmp_path, monkeypatch, model, decoder):
     """In processes of their own, with the models that the constants were measured with."""
     report = tmp_path / "big.json"

@@ -113,7 +113,7 @@ def test_every_trellis_comes_back(tiny, trellis):
     pixels = picture(100, 150)
     encoded = tiny.encode_picture(Picture(pixels), trellis=trellis)
     assert (encoded.width, encoded.height, encoded.trellis) == (150, 100, trellis)
-    assert (encoded.quality, encoded.lanes) == (60, 1)
+    assert (encoded.quality, encoded.lanes) == (75, 1)
     assert encoded.bpp == pytest.approx(8 * len(encoded.data) / 15000)
     assert 0 < sum(encoded.stages.values()) <= encoded.seconds
     assert bitstream.read_header(encoded.data).trellis == trellis
@@ -235,7 +235,7 @@ def test_slices_of_another_size_are_decoded(tiny):
     level = tiny.bundle.levels.at(960, 8)
     coded = tiny._encoding.latents().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
     assert len(coded.lanes) == 4
-    usual = bitstream.read(tiny.encode(picture(300, 500), trellis=8))
+    usual = bitstream.read(tiny.encode(picture(300, 500), quality=60, trellis=8))
     head = dataclasses.replace(usual.header, slice_side=16, lanes=tuple(coded.lanes))
     data = bitstream.write(bitstream.Stream(head, coded.segments))
     whole = tiny.decode(bitstream.write(usual))
@@ -494,7 +494,7 @@ def test_bad_parameters(tiny, options):
         tiny.encode(picture(8, 8), **options)
 
 
-@pytest.mark.parametrize("quality", [60, 60.0, np.float32(60), np.int64(60), np.float64(60)])
+@pytest.mark.parametrize("quality", [75, 75.0, np.float32(75), np.int64(75), np.float64(75)])
 def test_any_kind_of_number_is_a_quality(tiny, quality):
     assert tiny.encode(picture(8, 8), quality=quality) == tiny.encode(picture(8, 8))
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trellic_training.losses.constants import constant
 from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 
 Float64 = npt.NDArray[np.float64]
@@ -22,7 +23,7 @@ def lmbda_at(values: Sequence[float], quality: Tensor) -> Tensor:
     values : two or more, rising; at qualities from 1 to 100, evenly spaced
     """
     last = len(values) - 1
-    knots = torch.tensor(values, dtype=quality.dtype, device=quality.device).log()
+    knots = constant(tuple(values), quality).log()
     place = (quality - QUALITY_MIN) * (last / (QUALITY_MAX - QUALITY_MIN))
     near = (1 - (place[:, None] - torch.arange(last + 1, device=quality.device)).abs()).clamp_min(0)
     return (near @ knots).exp()
