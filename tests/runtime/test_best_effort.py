@@ -108,7 +108,7 @@ def test_lost_latents_are_their_means(tiny, monkeypatch):
             return made
         return Symbols(made.k * 0, np.ones_like(made.cls), made.recon32 * 0)
 
-    header = bitstream.read_header(tiny.encode(noise(100, 150), trellis=8))
+    header = bitstream.read_header(tiny.encode(noise(100, 150), quality=60, trellis=8))
     plane, level = Plane(150, 100), tiny.bundle.levels.at(960, 8)
     f, h = tiny._encoding.analyse(Picture(noise(100, 150)), plane, Clock(), None)
     coder, quantizer = tiny._encoding.latents(), Quantizer(8, 28)
