@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,6 @@ pytest.importorskip("torch")
 
 import torch
 from tests.runtime.family import make_family
-from torch.utils.data import DataLoader
 
 from trellic.codec import Codec
 from trellic.errors import BadParameter
@@ -116,10 +118,16 @@ def test_collate():
     assert labels.tolist() == [1, 2]
 
 
-@pytest.mark.slow("a spawned worker imports torch and loads a model of its own")
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers(folder, tiny_path, start):
-    found = TlcDataset(folder, View(32, 32, "random"), model=str(tiny_path))
+WORKERS = """
+import sys
+import torch
+from torch.utils.data import DataLoader
+from trellic_data.torch import TlcDataset, collate
+from trellic_data.views import View
+
+if __name__ == "__main__":
+    folder, model, start = sys.argv[1:]
+    found = TlcDataset(folder, View(32, 32, "random"), model=model)
     found[0]  # the parent has engines of its own before it forks
     loader = DataLoader(
         found, batch_size=2, num_workers=1, collate_fn=collate, multiprocessing_context=start
@@ -127,3 +135,17 @@ def test_workers(folder, tiny_path, start):
     batches = list(loader)
     assert [tuple(batch.shape) for batch in batches] == [(2, 3, 32, 32)] * 2
     assert batches[0].dtype == torch.uint8
+    print("good")
+"""
+
+
+@pytest.mark.slow("a worker imports torch and loads a model of its own")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers(folder, tiny_path, start, tmp_path):
+    """In a process of their own: a fork of one of xdist's would hold its channel too."""
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS, encoding="utf-8")
+    command = [sys.executable, str(script), str(folder), str(tiny_path), start]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "good\n"

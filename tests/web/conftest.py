@@ -53,7 +53,7 @@ def onnxruntime() -> str:
     return str(ONNXRUNTIME)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two at a time cannot be: other modules have theirs
 def browser() -> Iterator[Any]:
     """Chromium, driven by playwright."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
