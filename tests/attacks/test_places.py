@@ -7,6 +7,7 @@ file system of their own need root (and Linux); elsewhere they are skipped, with
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def shell(place: Path, command: str, **env: str) -> subprocess.CompletedProcess[
     known = {cache.VARIABLE: str(kernels.parent)} if kernels is not None else {}
     path = os.pathsep.join(filter(None, sys.path))
     env = {**os.environ, **known, "PYTHONPATH": path, "TRELLIC_MODELS": str(TINY.parent), **env}
-    command = command.replace("trellic", TRELLIC)
+    command = re.sub(r"(?<![\w/.-])trellic(?![\w/.-])", TRELLIC, command)  # no part of a path
     return subprocess.run(
         ["bash", "-c", command], cwd=place, env=env, capture_output=True, timeout=300
     )
