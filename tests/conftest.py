@@ -1,9 +1,11 @@
 """Set-up shared by all tests: repeatable property tests, GPU tests only where there is a GPU."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -82,3 +84,16 @@ def trellic(monkeypatch, capsys):
         return SimpleNamespace(code=left.value.code or 0, out=out, err=err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by playwright; two in one process at a time cannot be."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if program is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    with driver.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield found
+        found.close()

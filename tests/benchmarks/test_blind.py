@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,19 +133,6 @@ def test_votes_of_several_voters_are_added(
     other.write_text("{}")
     assert blind.main(["count", str(other)]) == 2
     assert "expected files that a page" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, driven by playwright."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if program is None:
-        pytest.skip("this machine has no Chromium")
-    with driver.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.mark.browser

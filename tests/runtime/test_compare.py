@@ -6,7 +6,6 @@ import base64
 import io
 import math
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -230,19 +229,6 @@ def test_large_pictures_are_shown_as_png():
 
 
 # ---- in a browser ----
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, driven by playwright."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if program is None:
-        pytest.skip("this machine has no Chromium")
-    with driver.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 def shown_at(page, x, y):

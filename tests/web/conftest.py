@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -51,16 +50,3 @@ def onnxruntime() -> str:
     if not ONNXRUNTIME.is_dir():
         pytest.skip("onnxruntime-web is not there (make web-tools)")
     return str(ONNXRUNTIME)
-
-
-@pytest.fixture(scope="module")  # two at a time cannot be: other modules have theirs
-def browser() -> Iterator[Any]:
-    """Chromium, driven by playwright."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if program is None:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    with driver.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield found
-        found.close()
