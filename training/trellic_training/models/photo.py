@@ -36,6 +36,7 @@ from trellic_training.models.exact import (
     round_through,
 )
 from trellic_training.models.gains import Gains
+from trellic_training.models.precision import bfloat16
 from trellic_training.models.proxies import PROXIES, ProxyName
 from trellic_training.models.transforms import (
     ANCHORS,
@@ -275,15 +276,16 @@ class PhotoModel(nn.Module):
         x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride
         quality : (N,) in [1, 100]
         autocast : bool
-            Run the free transforms in bfloat16. Rates and entropy networks never are.
+            Run the free transforms in bfloat16, where that is faster. Rates and entropy
+            networks never are.
         """
         kind = x.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=autocast):
+        with bfloat16(kind, autocast):
             f = self.g_a(x, quality).float()
         gain = self.gains(quality)
         features, z_bits = self.hyper(f, quality)
         y_hat, y_bits = self.code_latents(f * gain, features, quality)
-        with torch.autocast(kind, torch.bfloat16, enabled=autocast):
+        with bfloat16(kind, autocast):
             x_hat = self.g_s(y_hat / gain, quality).float()
         return Output(x_hat, y_bits, z_bits)
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from trellic_training.data.pool import Batch
 from trellic_training.losses.eye import decibels, squared_error
+from trellic_training.models.precision import bfloat16
 from trellic_training.models.transforms import Chain
 from trellic_training.pixels import to_network
 from trellic_training.recipes.decoder import DecoderRecipe
@@ -49,7 +50,7 @@ class DecoderStage(Stage[DecoderRecipe, Chain]):
     def decode_with(self, model: nn.Module, batch: Batch) -> Tensor:
         """Pictures (or logits), float32, of a decoder."""
         latents = batch["latents"].float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+        with bfloat16(latents.device.type, self.recipe.autocast):
             decoded: Tensor = model(latents, batch["level"]).float()
         return decoded
 

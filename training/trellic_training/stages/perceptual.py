@@ -10,6 +10,7 @@ from trellic_training.data.pool import Batch
 from trellic_training.losses.eye import squared_error
 from trellic_training.losses.structure import contrast_error, structural_error
 from trellic_training.models.critic import Critic
+from trellic_training.models.precision import bfloat16
 from trellic_training.models.transforms import Chain
 from trellic_training.recipes.decoder import Adversary, DecoderRecipe
 from trellic_training.stages.decoder import DecoderStage
@@ -73,7 +74,7 @@ class PerceptualStage(DecoderStage):
         return relative
 
     def _verdict(self, picture: Tensor, teacher: Tensor) -> Tensor:
-        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+        with bfloat16(picture.device.type, self.recipe.autocast):
             verdict: Tensor = self.critic(picture, teacher).float()
         return verdict
 

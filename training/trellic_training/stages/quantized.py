@@ -28,6 +28,7 @@ from trellic_training.data.photos import PackedPhotos
 from trellic_training.data.pool import Pool
 from trellic_training.losses.eye import decibels, squared_error
 from trellic_training.models.photo import PhotoModel
+from trellic_training.models.precision import bfloat16
 from trellic_training.pixels import PIXEL_RANGE, to_network
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.loop import (
@@ -151,7 +152,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         shown = (x_hat.clamp(-0.5, 0.5) * PIXEL_RANGE + PIXEL_RANGE / 2).round() / PIXEL_RANGE - 0.5
         seen = x_hat.clamp(-0.5, 0.5)
         seen = seen + (shown - seen).detach()
-        with torch.autocast(seen.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+        with bfloat16(seen.device.type, self.recipe.autocast):
             again = self.model.g_a(seen, quality).float()
         moved: Tensor = (again - latents) * self.model.gains(quality)
         pixels = x_hat.shape[2] * x_hat.shape[3]
@@ -182,7 +183,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         return loss
 
     def _decode(self, latents: Tensor, quality: Tensor) -> Tensor:
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+        with bfloat16(latents.device.type, self.recipe.autocast):
             x_hat: Tensor = self.model.g_s(latents, quality).float()
         return x_hat
 
