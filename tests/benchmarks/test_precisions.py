@@ -10,6 +10,11 @@ import pytest
 from PIL import Image
 
 from benchmarks import precisions
+from trellic.engines.precision import saturates
+
+needs_vnni = pytest.mark.skipif(
+    saturates(), reason="this processor has no VNNI: its 8-bit products saturate"
+)
 
 
 @pytest.fixture
@@ -35,6 +40,7 @@ def test_bd_rates_of_known_curves():
     assert precisions.bd_rates(rows, "int8") == pytest.approx({"decode": 0.0, "both": 2.0})
 
 
+@needs_vnni
 def test_a_run(twin, tmp_path, monkeypatch):
     monkeypatch.setattr(precisions, "QUALITIES", (30.0, 90.0))
     monkeypatch.setattr(precisions, "OTHERS", ("int8",))
