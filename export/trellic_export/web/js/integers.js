@@ -20,18 +20,14 @@ const MOST = 32767;
  * @throws {EngineError} when int16 does not hold what is between its layers
  */
 export function integerNetwork(kernels, network) {
-  let channels = network.channelsIn;
-  const prepare = (/** @type {Layer} */ layer, /** @type {boolean} */ last) => {
-    const ready = packed(kernels, layer, channels, last);
-    return ready;
-  };
   const { trunk, heads } = network;
+  let channels = network.channelsIn;
   const chain = trunk.map((layer, i) => {
-    const ready = prepare(layer, i === trunk.length - 1 && !heads.length);
+    const ready = packed(kernels, layer, channels, i === trunk.length - 1 && !heads.length);
     channels = layer.kind === 'shuffle' ? channels / 4 : layer.bias.length;
     return ready;
   });
-  const ends = heads.map((head) => prepare(head, true));
+  const ends = heads.map((head) => packed(kernels, head, channels, true));
   return async (x) => {
     kernels.begin();
     let at = kernels.map(x.channels, x.rows, x.columns, 2);
