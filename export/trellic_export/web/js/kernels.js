@@ -270,16 +270,17 @@ export function transpose({ data, channels }, map, back) {
  */
 export function shuffle(from, { rows, columns, channels }, to, block) {
   const [stride, outStride] = [padded(channels), padded(channels / block ** 2)];
+  const line = columns * block * outStride;
+  const places = Int32Array.from({ length: channels }, (_, k) => {
+    const [dx, dy] = [k % block, Math.floor(k / block) % block];
+    return dy * line + dx * outStride + Math.floor(k / block ** 2);
+  });
   to.fill(0);
   for (let y = 0; y < rows; y++) {
     for (let x = 0; x < columns; x++) {
       const source = (y * columns + x) * stride;
-      for (let k = 0; k < channels; k++) {
-        const dx = k % block;
-        const dy = Math.floor(k / block) % block;
-        const c = Math.floor(k / block ** 2);
-        to[((y * block + dy) * columns * block + x * block + dx) * outStride + c] = from[source + k];
-      }
+      const target = y * block * line + x * block * outStride;
+      for (let k = 0; k < channels; k++) to[target + places[k]] = from[source + k];
     }
   }
 }
