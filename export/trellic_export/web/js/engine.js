@@ -6,7 +6,7 @@ import { BadBundle } from './errors.js';
 import { integerNetwork } from './integers.js';
 import { Kernels } from './kernels.js';
 import { decoderNetwork } from './program.js';
-import { sha256 } from './sha256.js';
+import { digestOf } from './sha256.js';
 
 /** A model's files, and the networks in them. */
 export class WebEngines {
@@ -93,8 +93,8 @@ export class WebEngines {
  * @param {Uint8Array} data
  * @param {string} expected
  */
-function checked(file, data, expected) {
-  if (sha256(data) !== expected) {
+async function checked(file, data, expected) {
+  if ((await digestOf(data)) !== expected) {
     throw new BadBundle(`${file} is not the file that model.json names`, {
       remedy: 'export the model again, and clear the cache',
     });
