@@ -331,6 +331,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "labels-rate": labels_rate,
     **universal_tables.TABLES,
     **decoders_tables.TABLES,
+    **web_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 

@@ -59,10 +59,6 @@ class _Numbers:
     def parameters(self) -> dict[str, int]:
         return _NUMBERS
 
-    def weights(self, f: Function, at: Code, offset: int) -> Code:
-        f.local("w0", V128), f.local("w1", V128)
-        return f.set("w0", wasm.load(at, offset)) + f.set("w1", wasm.load(at, offset + 16))
-
     def accumulate(self, f: Function, name: str, x: Code) -> Code:
         """Add 8 products of one input channel."""
         f.local("input", V128)
@@ -101,8 +97,6 @@ class _Integers:
     @property
     def parameters(self) -> dict[str, int]:
         return _INTEGERS
-
-    weights = _Numbers.weights
 
     def accumulate(self, f: Function, name: str, x: Code) -> Code:
         """Add 16 products of two input channels."""
@@ -193,8 +187,15 @@ def _block_bytes(f: Function, kind: Kind) -> Code:
     return wasm.add(narrow, wasm.mul(f.get("wide"), narrow))
 
 
+def _weights(f: Function, offset: int) -> Code:
+    """Load the 32 bytes of weights that one step multiplies."""
+    f.local("w0", V128), f.local("w1", V128)
+    at = f.get("weights")
+    return f.set("w0", wasm.load(at, offset)) + f.set("w1", wasm.load(at, offset + 16))
+
+
 def _group(f: Function, kind: Kind, count: int) -> Code:
-    """Some pixels of one block."""
+    """Evaluate one block at some pixels."""
     names = [f"sum{i}_" for i in range(count)]
     inputs = [f.local(f"x{i}") for i in range(count)]
     f.local("step"), f.local("place")
@@ -205,7 +206,7 @@ def _group(f: Function, kind: Kind, count: int) -> Code:
     for steps in (UNROLLED, 1):
         body = b""
         for k in range(steps):
-            body += kind.weights(f, f.get("weights"), 4 * BLOCK * k)
+            body += _weights(f, 4 * BLOCK * k)
             for name, x in zip(names, inputs, strict=True):
                 body += kind.accumulate(f, name, wasm.load(f.get(x), 4 * k, splat=True))
         body += b"".join(f.step(x, 4 * steps) for x in inputs)
