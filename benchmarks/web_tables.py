@@ -21,24 +21,23 @@ def web_times(results: Path) -> str:
     """Times of first visits and of decodes, with the processor's."""
     run = _load(results, "web.json")
     cold = run["cold"]
-    lines = []
-    for row in run["warm"]:
-        if not row["isolated"]:
-            lines.append(
-                f"| decode with `{row['decoder']}`, all loaded | {row['processor_ms']} ms | "
-                f"{row['median_ms']} ms |"
-            )
+    lines = [
+        f"| decode with `{row['decoder']}`, all loaded | {row['processor_ms']} ms | "
+        f"{row['median_ms']} ms |"
+        for row in run["warm"]
+        if not row["isolated"]
+    ]
     used = _range(row["processor_ms"] for row in cold)
     lines += [
         f"| preview on a page that was never visited | | {_range(r['preview_ms'] for r in cold)} |",
         f"| picture on a page that was never visited | {used} | "
         f"{_range(r['picture_ms'] for r in cold)} |",
     ]
-    for row in run["busy"]:
-        lines.append(
-            f"| longest task of the page's own thread, {row['images']} images | | "
-            f"{row['longest_ms']} ms; {row['tasks_over_50_ms']} over 50 ms |"
-        )
+    lines += [
+        f"| longest task of the page's own thread, {row['images']} images | | "
+        f"{row['longest_ms']} ms; {row['tasks_over_50_ms']} over 50 ms |"
+        for row in run["busy"]
+    ]
     head = f"At a load of {run['load']:.0f} on its core, Chromium {run['chromium']}:\n\n"
     return head + _table("| | processor time | wall time |", 2, lines)
 
