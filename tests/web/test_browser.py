@@ -298,6 +298,20 @@ def test_what_programs_call(visit):
     assert aborted == "Cancelled"
 
 
+def test_the_demo_page(pages, browser):
+    """Files may be chosen before its script has arrived."""
+    pages.gates["/web/demo.js"] = threading.Event()
+    page = browser.new_page()
+    page.goto(f"{pages.address}/web/demo.html", wait_until="commit")
+    page.set_input_files("#file", [pages.root / "photo.tlc", pages.root / "small.png"])
+    pages.gates.pop("/web/demo.js").set()
+    page.wait_for_function(f"facts.textContent.startsWith('fast: {WIDTH} × {HEIGHT}, photo.tlc')")
+    page.wait_for_function("other.textContent.startsWith('small.png')")
+    page.set_input_files("#file", [pages.root / "damaged.tlc"])
+    page.wait_for_function("said.textContent.includes('checksum of the file does not match')")
+    page.close()
+
+
 def test_a_second_visit_fetches_nothing_but_the_manifest(pages, visit):
     """With the service worker, whose scope here is the folder of the decoder."""
     name = "web/page.html"
