@@ -305,7 +305,7 @@ def test_the_demo_page(pages, browser):
     page.goto(f"{pages.address}/web/demo.html", wait_until="commit")
     page.set_input_files("#file", [pages.root / "photo.tlc", pages.root / "small.png"])
     pages.gates.pop("/web/demo.js").set()
-    page.wait_for_function(f"facts.textContent.startsWith('fast: {WIDTH} × {HEIGHT}, photo.tlc')")
+    page.wait_for_function(f"/^fast: {WIDTH} . {HEIGHT}, photo.tlc/.test(facts.textContent)")
     page.wait_for_function("other.textContent.startsWith('small.png')")
     page.set_input_files("#file", [pages.root / "damaged.tlc"])
     page.wait_for_function("said.textContent.includes('checksum of the file does not match')")
