@@ -34,7 +34,7 @@ help:
 	@echo "make docs    the pages and the API reference as one site in build/site; warnings are errors"
 	@echo "make rooms   lengths of modules and functions; fails where a function is too long"
 	@echo "make hooks   let git run ruff and mypy before each commit"
-	@echo "make web-tools  playwright and onnxruntime-web, for tests in a browser (Chromium and node: apt)"
+	@echo "make web-tools  playwright, for tests in a browser (Chromium and node: apt)"
 	@echo "make test-lowest, test-newest, test-gpu-versions  the runtime's tests with other versions"
 	@echo "make ptx     compile all CUDA kernels without a GPU"
 	@echo "make gpu-check  on a machine with a GPU: its tests, then benchmarks.gpu"
@@ -172,13 +172,7 @@ $(VENV)/.browser: $(VENV)/.test constraints/browser.txt
 	$(BIN)/python $(INSTALL) --require-hashes --no-deps --requirement constraints/browser.txt
 	@touch $@
 
-build/web/.ready: tests/web/package.json tests/web/package-lock.json
-	@mkdir -p $(@D)
-	cp $^ $(@D)
-	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
-	@touch $@
-
-web-tools: $(VENV)/.browser build/web/.ready
+web-tools: $(VENV)/.browser
 
 # ---- longer runs ----
 

@@ -27,6 +27,7 @@ from benchmarks import (
     speed_tables,
     tables,
     universal_tables,
+    web_tables,
 )
 from benchmarks.bdrate import BdRate
 from benchmarks.domain_tables import domains
@@ -42,6 +43,7 @@ PAGES = (
         ROOT / "docs" / f"{name}.md"
         for name in (
             "benchmarks",
+            "browser",
             "decoders",
             "model-cifar",
             "model-photo",
@@ -331,6 +333,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "labels-rate": labels_rate,
     **universal_tables.TABLES,
     **decoders_tables.TABLES,
+    **web_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 

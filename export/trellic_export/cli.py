@@ -112,9 +112,6 @@ def export_command(
     web_decoders: Annotated[
         str, typer.Option(metavar="NAME,...", help="With --web; preview and fast if left out.")
     ] = "",
-    onnxruntime_web: Annotated[
-        str, typer.Option(help="With --web: folder of onnxruntime-web, or its address.")
-    ] = "node_modules/onnxruntime-web",
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
     from trellic_export.bundle import Options, export_bundle
@@ -122,7 +119,7 @@ def export_command(
     from trellic_training.models.weights import save_weights
 
     if web:
-        _write_web(paths, web, web_decoders, onnxruntime_web)
+        _write_web(paths, web, web_decoders)
         return
     *weights, out = paths
     _check(weights, out, source, checkpoint, keep)
@@ -171,7 +168,7 @@ def _slim(paths: list[Path], names: list[str], out: Path) -> None:
     typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
 
 
-def _write_web(paths: list[Path], out: Path, decoders: str, onnxruntime: str) -> None:
+def _write_web(paths: list[Path], out: Path, decoders: str) -> None:
     from trellic.model.bundle import Bundle, find
     from trellic_export.web import WebOptions, export_web
 
@@ -179,7 +176,7 @@ def _write_web(paths: list[Path], out: Path, decoders: str, onnxruntime: str) ->
         raise BadParameter(f"{len(paths)} paths with --web", expected="a bundle, or a model's name")
     names = tuple(name for name in decoders.split(",") if name)
     bundle = Bundle(find(paths[0]))
-    files = export_web(bundle, out, WebOptions(names, onnxruntime))
+    files = export_web(bundle, out, WebOptions(names))
     largest = sorted(files, key=lambda name: -files[name])[:5]
     for name in largest:
         typer.echo(f"{files[name] / 1e6:8.2f} MB  {name}")

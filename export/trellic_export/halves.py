@@ -1,8 +1,7 @@
 """Weights that float16 holds exactly are stored in it, and cast to float32 by the graph.
 
 Checkpoints keep free transforms in float16, so nothing is lost; a bundle is a fifth smaller.
-Engines fold the casts when they load a graph. For pages, which fetch a graph each, other weights
-are rounded to float16.
+Engines fold the casts when they load a graph.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ LEAST = 256  # values of a constant for which it is worth a node
 SUFFIX = ":half"
 
 
-def halved(data: bytes, *, exact: bool = True) -> bytes:
-    """Store in float16 what it holds exactly; if not `exact`, all that is within its range."""
+def halved(data: bytes) -> bytes:
+    """Store in float16 what it holds exactly."""
     model = onnx.load_from_string(data)
     graph, casts = model.graph, []
     for constant in graph.initializer:
@@ -24,8 +23,7 @@ def halved(data: bytes, *, exact: bool = True) -> bytes:
         if value.dtype != np.float32 or value.size < LEAST:
             continue
         half = _half(value)
-        fits = np.array_equal(half.astype(np.float32), value) if exact else np.isfinite(half).all()
-        if fits:
+        if np.array_equal(half.astype(np.float32), value):
             name = constant.name
             constant.CopyFrom(numpy_helper.from_array(half, name + SUFFIX))
             casts.append(helper.make_node("Cast", [constant.name], [name], to=TensorProto.FLOAT))

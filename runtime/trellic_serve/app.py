@@ -10,6 +10,7 @@ from typing import NoReturn, cast
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 
 from trellic import __version__
 from trellic_serve import routes
@@ -58,6 +59,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service = service
     app.include_router(routes.router)
+    if service.settings.web:
+        app.mount("/web", StaticFiles(directory=service.settings.web), name="web")
     app.add_middleware(Envelope, service=service, write_timeout=service.settings.write_timeout)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -93,6 +93,9 @@ def serve(
         bool, typer.Option("--allow-loopback", help="Sources at loopback addresses.")
     ] = False,
     api_keys: Annotated[Path | None, typer.Option(help="File with NAME KEY, one a line.")] = None,
+    web: Annotated[
+        Path | None, typer.Option(help="Folder of trellic export --web, served under /web.")
+    ] = None,
     allow_anonymous: Annotated[
         bool, typer.Option("--allow-anonymous", help="No API keys although others can connect.")
     ] = False,
@@ -124,6 +127,7 @@ def serve(
         allow_private=allow_private,
         allow_loopback=allow_loopback,
         api_keys=api_keys,
+        web=web,
     )
     if api_keys is None and not allow_anonymous and (fd is not None or not _is_loopback(host)):
         raise BadParameter(

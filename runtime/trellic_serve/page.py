@@ -16,6 +16,7 @@ POLICY: Final = (
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
+DEMO: Final = '<p>Or <a href="web/demo.html">show a .tlc file</a> decoded in this browser.</p>'
 MAX_PIXELS: Final = 2**22  # each codec encodes a photo several times
 
 

@@ -280,6 +280,8 @@ def _max_age(service: Service, asked: delivery.Options) -> int:
 async def start_page(request: Request) -> HTMLResponse:
     """Show a page to drop a photo on."""
     text = resources.files("trellic_serve").joinpath("page.html").read_text("utf-8")
+    if not request.app.state.service.settings.web:
+        text = text.replace(page.DEMO, "")
     return HTMLResponse(text, headers={"Content-Security-Policy": page.POLICY})
 
 

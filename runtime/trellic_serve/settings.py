@@ -40,6 +40,8 @@ class Settings:
     allow_unsigned : serve URLs without a signature
     allow_private, allow_loopback : read sources over HTTP from such addresses
     api_keys : file of API keys; None lets everybody in
+    web : folder that ``trellic export --web`` wrote, to be served under ``/web``; everybody may
+        read it
 
     Raises
     ------
@@ -71,6 +73,7 @@ class Settings:
     allow_private: bool = False
     allow_loopback: bool = False
     api_keys: Path | None = None
+    web: Path | None = None
 
     def __post_init__(self) -> None:
         for names, least, words in ((POSITIVE, 1e-9, "over 0"), (NOT_NEGATIVE, 0, "at least 0")):
@@ -81,6 +84,12 @@ class Settings:
             raise BadParameter(
                 f"models {self.models!r}, batch {self.batch}, queue {self.queue}",
                 expected="at least one model, at least one picture a batch, no queue below 0",
+            )
+        if self.web and not (self.web / "demo.html").is_file():
+            raise BadParameter(
+                f"no demo.html in {self.web}",
+                expected="a folder for web pages",
+                remedy=f"write it: trellic export {DEFAULT_MODEL} --web {self.web}",
             )
 
     @property

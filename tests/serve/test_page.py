@@ -6,11 +6,17 @@ import re
 import shutil
 
 import pytest
+from starlette.testclient import TestClient
 from tests.serve.conftest import picture_file
 from tests.serve.test_coding import problem
 
 from trellic.cli import rivals
+from trellic.errors import BadParameter
+from trellic.model.bundle import Bundle
+from trellic_export.web import export_web
 from trellic_serve import page
+from trellic_serve.app import create_app
+from trellic_serve.settings import Settings
 
 
 def test_the_page_loads_nothing_from_elsewhere(client):
@@ -21,6 +27,24 @@ def test_the_page_loads_nothing_from_elsewhere(client):
     assert set(re.findall(r'find\("([a-z]+)"\)', answer.text)) <= set(
         re.findall(r'id="([a-z]+)"', answer.text)
     )
+
+
+def test_the_demo_of_the_browser_decoder(client, tiny_path, tmp_path):
+    """Linked and served where `trellic export --web` wrote a folder, and not elsewhere."""
+    assert page.DEMO not in client.get("/").text
+    problem(client.get("/web/demo.html"), 404, "NotFound")
+    export_web(Bundle(tiny_path), tmp_path / "web")
+    settings = Settings(models=(str(tiny_path),), device="cpu", web=tmp_path / "web")
+    with TestClient(create_app(settings)) as other:
+        assert page.DEMO in other.get("/").text
+        demo = other.get("/web/demo.html")
+        assert (demo.status_code, "demo.js" in demo.text) == (200, True)
+        kernels = other.get("/web/kernels.wasm")
+        assert kernels.headers["content-type"] == "application/wasm"
+        assert kernels.content[:4] == b"\0asm"
+        problem(other.get("/web/../settings.py"), 404, "NotFound")
+    with pytest.raises(BadParameter, match=r"no demo.html in .*trellic export photo --web"):
+        Settings(web=tmp_path)
 
 
 def test_a_photo_is_compared(client, photo, monkeypatch):

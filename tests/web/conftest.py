@@ -1,4 +1,4 @@
-"""What tests of the web decoder share: node, Chromium, onnxruntime-web."""
+"""What tests of the web decoder share: node, a folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ from pathlib import Path
 import pytest
 
 from trellic.model.bundle import Bundle
-from trellic_export.web import WebOptions, export_web
-
-ROOT = Path(__file__).resolve().parents[2]
-ONNXRUNTIME = ROOT / "build" / "web" / "node_modules" / "onnxruntime-web"
-ELSEWHERE = WebOptions(onnxruntime="https://example.org/onnxruntime-web/")
+from trellic_export.web import export_web
 
 
 @pytest.fixture(scope="session")
@@ -38,15 +34,7 @@ def node() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory, tiny_path) -> Path:
-    """The tiny model for pages, without engines."""
+    """The tiny model for pages."""
     out = tmp_path_factory.mktemp("web") / "tiny"
-    export_web(Bundle(tiny_path), out, ELSEWHERE)
+    export_web(Bundle(tiny_path), out)
     return out
-
-
-@pytest.fixture(scope="session")
-def onnxruntime() -> str:
-    """Folder of onnxruntime-web."""
-    if not ONNXRUNTIME.is_dir():
-        pytest.skip("onnxruntime-web is not there (make web-tools)")
-    return str(ONNXRUNTIME)

@@ -17,6 +17,18 @@ export async function decoderOf(folder, engines = {}) {
   return new Decoder(new Model(manifest, integers), { exact: null, decoder: none, ...engines });
 }
 
+/** A decoder with the engines that pages have. */
+export async function fastDecoderOf(folder) {
+  const { WebEngines } = await from(folder, 'engine.js');
+  const manifest = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8'));
+  const get = async (file) => new Uint8Array(readFileSync(join(folder, file)));
+  const engines = new WebEngines(manifest, get);
+  return decoderOf(folder, {
+    exact: (network) => engines.exact(network),
+    decoder: (name) => engines.decoder(name),
+  });
+}
+
 async function none(name) {
   throw new Error(`no engine for ${name}`);
 }

@@ -15,7 +15,7 @@ from tests.conformance import kit, run
 from trellic import images
 from trellic.codec import Codec
 from trellic.model.bundle import Bundle
-from trellic_export.web import WebOptions, export_web
+from trellic_export.web import export_web
 
 pytestmark = pytest.mark.browser
 
@@ -23,14 +23,14 @@ SHOWN = "image => image.dataset.trellic === 'shown' && image.complete && image.n
 LATENTS = """
 async ([folder, streams, names]) => {
   const from = (name) => import(folder + name);
-  const [{ Model }, { Decoder }, { OrtEngines }, { sha256 }] = await Promise.all(
+  const [{ Model }, { Decoder }, { WebEngines, fetching }, { sha256 }] = await Promise.all(
     ['model.js', 'decoder.js', 'engine.js', 'sha256.js'].map(from));
   const base = new URL(folder + 'model.json', location.href);
   const manifest = await (await fetch(base)).json();
-  const engines = new OrtEngines(base, manifest);
+  const engines = new WebEngines(manifest, fetching(base));
   const model = new Model(manifest, await engines.file(manifest.integers));
   const decoder = new Decoder(model, {
-    exact: (name) => engines.exact(name), decoder: (name) => engines.decoder(name) });
+    exact: (network) => engines.exact(network), decoder: (name) => engines.decoder(name) });
   const { joined } = await from('../load.mjs');
   const bytes = (array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   const found = {};
@@ -68,14 +68,14 @@ async ([folder, streams, names]) => {
 
 
 @pytest.fixture(scope="module")
-def tiny_site(tmp_path_factory, tiny_path, onnxruntime):
+def tiny_site(tmp_path_factory, tiny_path):
     root = tmp_path_factory.mktemp("tiny")
     (root / "index.html").write_text("<!doctype html><link rel=icon href='data:,'>")
     script = (Path(__file__).parent / "load.mjs").read_text()
     # In a page there is no node: what remains of it is what joins slices.
     kept = "\n".join(line for line in script.splitlines() if not line.startswith("import "))
     (root / "load.mjs").write_text(kept)
-    export_web(Bundle(tiny_path), root / "web", WebOptions(onnxruntime=onnxruntime))
+    export_web(Bundle(tiny_path), root / "web")
     folders = {"/": root, "/streams/": kit.FOLDER / "streams"}
     with serving(folders, compress=False) as site:
         yield site
@@ -112,7 +112,7 @@ WIDTH, HEIGHT = 176, 120
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory, onnxruntime):
+def pages(tmp_path_factory):
     """A site with the model that ships, a photo under several names, and a damaged one."""
     root = tmp_path_factory.mktemp("pages")
     codec = Codec.load(device="cpu", threads=1)
@@ -125,8 +125,7 @@ def pages(tmp_path_factory, onnxruntime):
     (root / "damaged.tlc").write_bytes(data[:-3] + b"xyz")
     Image.fromarray(pixels[:8, :8]).save(root / "small.png")
     decoded = codec.decode(data, decoder="fast")
-    options = WebOptions(("preview", "fast"), onnxruntime)
-    export_web(codec.bundle, root / "web", options)
+    export_web(codec.bundle, root / "web")
     with serving({"/": root}, compress=False) as site:
         site.root, site.decoded = root, decoded
         yield site
@@ -297,6 +296,20 @@ def test_what_programs_call(visit):
         "return result.catch((error) => error.name) })"
     )
     assert aborted == "Cancelled"
+
+
+def test_the_demo_page(pages, browser):
+    """Files may be chosen before its script has arrived."""
+    pages.gates["/web/demo.js"] = threading.Event()
+    page = browser.new_page()
+    page.goto(f"{pages.address}/web/demo.html", wait_until="commit")
+    page.set_input_files("#file", [pages.root / "photo.tlc", pages.root / "small.png"])
+    pages.gates.pop("/web/demo.js").set()
+    page.wait_for_function(f"/^fast: {WIDTH} . {HEIGHT}, photo.tlc/.test(facts.textContent)")
+    page.wait_for_function("other.textContent.startsWith('small.png')")
+    page.set_input_files("#file", [pages.root / "damaged.tlc"])
+    page.wait_for_function("said.textContent.includes('checksum of the file does not match')")
+    page.close()
 
 
 def test_a_second_visit_fetches_nothing_but_the_manifest(pages, visit):

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conformance import kit
+from tests.conformance import kit, run
 
-from trellic import bitstream
+from trellic import bitstream, images
 from trellic.codec import Codec
 from trellic.errors import StreamError
 from trellic.geometry import Plane
-from trellic_export.web import export_web
-
-from .conftest import ELSEWHERE
+from trellic_export.web import WebOptions, export_web
 
 HERE = Path(__file__).parent
 
@@ -36,6 +34,31 @@ def test_the_conformance_kit(node, folder, tiny):
             assert seen == {"z": case.z["sha256"], "y": case.y["sha256"]}, case.name
 
 
+def test_pictures_of_the_kit(node, folder, tmp_path):
+    """By the kernels that pages have; each picture as close as the kit asks."""
+    cases = [case for case in kit.load() if not case.refuse]
+    node(HERE / "pictures.mjs", folder, tmp_path, "quality", *(case.stream for case in cases))
+    for case in cases:
+        picture = images.from_bytes((tmp_path / f"{case.stream.stem}.png").read_bytes())
+        assert run.check_picture(case, "quality", picture).faults == [], case.name
+
+
+def test_decoders_that_ship(node, tmp_path):
+    """Large kernels, several blocks, quality by vectors: Python's pictures up to one step."""
+    codec = Codec.load(device="cpu", threads=1)
+    y, x = np.mgrid[:56, :104]
+    pixels = np.stack([2 * x, 4 * y, (x * y) % 251], 2).astype(np.uint8)
+    stream = tmp_path / "photo.tlc"
+    stream.write_bytes(codec.encode(pixels, quality=60))
+    export_web(codec.bundle, tmp_path / "web", WebOptions(("preview", "fast", "quality")))
+    for name in ("preview", "fast", "quality"):
+        node(HERE / "pictures.mjs", tmp_path / "web", tmp_path, name, stream)
+        ours = images.from_bytes((tmp_path / "photo.png").read_bytes()).pixels.astype(int)
+        theirs = codec.decode(stream.read_bytes(), decoder=name)
+        assert np.abs(ours - theirs).max() <= 1, name
+        assert np.mean(ours != theirs) < 0.01, name
+
+
 def test_a_dithered_stream_of_a_real_model(node, tmp_path):
     """The tiny model has no tables for dither; those of the model that ships hang together too."""
     codec = Codec.load(device="cpu", threads=1)
@@ -43,7 +66,7 @@ def test_a_dithered_stream_of_a_real_model(node, tmp_path):
     pixels = np.stack([3 * x, 5 * y, (x * y) % 251], 2).astype(np.uint8)
     stream = tmp_path / "dithered.tlc"
     stream.write_bytes(codec.encode(pixels, trellis=0, dither=7))
-    export_web(codec.bundle, tmp_path / "web", ELSEWHERE)
+    export_web(codec.bundle, tmp_path / "web")
     found = json.loads(node(HERE / "conformance.mjs", tmp_path / "web", stream))
     read = bitstream.read(stream.read_bytes())
     head = read.header

@@ -4,8 +4,8 @@
 
     bundle -> integers.bin   integer networks, tables, levels, array after array
               model.json     where each array is, probes, decoders, SHA-256 of every file
-              graphs/*.onnx  for onnxruntime-web: integer networks, whose weights stay in
-                             integers.bin, and decoders with weights in float16
+              decoders/*.bin weights of decoders in float16; model.json has their operations
+              kernels.wasm   convolutions, written by `kernels` here
     js/*      copied: the decoder, its worker, what replaces images, a service worker
               package.json   so that `npm pack` makes a package of it
 

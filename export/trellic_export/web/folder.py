@@ -1,4 +1,4 @@
-"""Write the folder: the model's files, the scripts, onnxruntime-web, ``package.json``."""
+"""Write the folder: the model's files, the scripts, ``package.json``."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from trellic.model.bundle import Bundle
 from trellic.model.choice import find
 from trellic.model.decoders import DecoderInfo
 from trellic_export.bundle import members
-from trellic_export.web import graphs
-from trellic_export.web.graphs import INTEGERS
+from trellic_export.web.kernels import kernels
+from trellic_export.web.program import compile_decoder
 
-VERSION = 1  # of model.json
+VERSION = 2  # of model.json
 SCRIPTS = Path(__file__).parent / "js"
 ALIGNMENT = 16  # bytes, of each array
-ORT_VERSION = "1.30.0"  # that the tests run with
-ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-ORT_FOLDER = "onnxruntime"  # where a copy of it lies
+INTEGERS = "integers.bin"
+KERNELS = "kernels.wasm"
 USUAL = ("preview", "fast")  # decoders that pages get unless others are asked for
 
 
@@ -39,13 +38,9 @@ class WebOptions:
     ----------
     decoders : names, the first picture decoder of full size being the default; empty for `USUAL`,
         as far as the model has them, or else its first one
-    onnxruntime : folder with the files of onnxruntime-web, such as
-        ``node_modules/onnxruntime-web``, to be copied from, or the address that pages load them
-        from
     """
 
     decoders: Sequence[str] = ()
-    onnxruntime: str = "node_modules/onnxruntime-web"
 
 
 def export_web(bundle: Bundle, out: Path, options: WebOptions | None = None) -> dict[str, int]:
@@ -65,17 +60,14 @@ def export_web(bundle: Bundle, out: Path, options: WebOptions | None = None) -> 
     UnknownDecoder
         When the model lacks a decoder.
     BadParameter
-        When a decoder gives no picture, or onnxruntime-web is not where it should be.
+        When a decoder gives no picture, or has operators that pages have no kernel for.
     """
     options = options or WebOptions()
     chosen = _chosen(bundle, options.decoders)
-    runtime = _runtime_files(options.onnxruntime)
-    files = _model_files(bundle, chosen, ORT_FOLDER if runtime else options.onnxruntime)
+    files = _model_files(bundle, chosen)
     files["package.json"] = _json(_package(bundle))
     for path in sorted(SCRIPTS.iterdir()):
         files[path.name] = path.read_bytes()
-    for path in runtime:
-        files[f"{ORT_FOLDER}/{path.name}"] = path.read_bytes()
     for name, data in files.items():
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,43 +88,24 @@ def _chosen(bundle: Bundle, names: Sequence[str]) -> dict[str, DecoderInfo]:
     return found
 
 
-def _runtime_files(where: str) -> list[Path]:
-    """Files of onnxruntime-web to be copied; none if pages load them from an address."""
-    if "://" in where:
-        return []
-    folder = Path(where)
-    dist = folder / "dist" if (folder / "dist").is_dir() else folder
-    missing = [name for name in ORT_FILES if not (dist / name).is_file()]
-    if missing:
-        raise BadParameter(
-            f"no {missing[0]} in {dist}",
-            expected="a folder with onnxruntime-web",
-            remedy=f"npm install onnxruntime-web@{ORT_VERSION}, and name node_modules/"
-            "onnxruntime-web with --onnxruntime-web, or an address that serves its files",
-        )
-    return [dist / name for name in ORT_FILES]
-
-
 # ---- the model ----
 
 
-def _model_files(
-    bundle: Bundle, decoders: dict[str, DecoderInfo], onnxruntime: str
-) -> dict[str, bytes]:
+def _model_files(bundle: Bundle, decoders: dict[str, DecoderInfo]) -> dict[str, bytes]:
     manifest = bundle.manifest
     arrays = archive.load_arrays(members(bundle)[NORMATIVE], f"{NORMATIVE} of {bundle.path}")
-    integers, index, places = _packed(arrays)
-    files = {INTEGERS: integers}
-    for name in bundle.network_names:
-        graph = bundle.graph(manifest.exact[name])
-        files[f"graphs/{name}.onnx"] = graphs.integer_graph(graph, places)
-    for name, info in decoders.items():
-        files[f"graphs/{name}.onnx"] = graphs.decoder_graph(bundle.graph(info.graph))
+    integers, index = _packed(arrays)
+    layout = manifest.layout
+    programs = {
+        name: compile_decoder(bundle.graph(info.graph), info.channels or layout.latents)
+        for name, info in decoders.items()
+    }
+    files = {INTEGERS: integers, KERNELS: kernels()}
+    files |= {f"decoders/{name}.bin": program.data for name, program in programs.items()}
 
     def listed(file: str) -> dict[str, str]:
         return {"file": file, "sha256": hashlib.sha256(files[file]).hexdigest()}
 
-    layout = manifest.layout
     full = [name for name, info in decoders.items() if info.scale == 1]
     model = {
         "web": VERSION,
@@ -142,11 +115,11 @@ def _model_files(
         "layout": layout.model_dump(mode="json"),
         "integers": listed(INTEGERS),
         "arrays": index,
-        "exact": {name: listed(f"graphs/{name}.onnx") for name in bundle.network_names},
+        "kernels": listed(KERNELS),
         "probes": {name: manifest.probes[name] for name in bundle.network_names},
         "decoders": {
             name: {
-                "graph": listed(f"graphs/{name}.onnx"),
+                "program": listed(f"decoders/{name}.bin") | programs[name].facts,
                 "purpose": info.purpose,
                 "halo": info.graph.halo,
                 "seesQuality": info.graph.sees_quality,
@@ -158,24 +131,22 @@ def _model_files(
             for name, info in decoders.items()
         },
         "defaultDecoder": (full or list(decoders))[0],
-        "onnxruntime": onnxruntime,
     }
     return files | {"model.json": _json(model)}
 
 
 def _packed(
     arrays: archive.Arrays,
-) -> tuple[bytes, dict[str, dict[str, Any]], dict[bytes, int]]:
-    """Lay arrays one after the other; return all bytes, the index, and offsets by content."""
-    parts, index, places, at = [], {}, {}, 0
+) -> tuple[bytes, dict[str, dict[str, Any]]]:
+    """Lay arrays one after the other; return all bytes and the index."""
+    parts, index, at = [], {}, 0
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name], arrays[name].dtype.newbyteorder("<"))
         data = array.tobytes()
         index[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "offset": at}
-        places[data] = at
         parts.append(data + bytes(-len(data) % ALIGNMENT))
         at += len(parts[-1])
-    return b"".join(parts), index, places
+    return b"".join(parts), index
 
 
 # ---- the package ----

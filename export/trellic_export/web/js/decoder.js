@@ -30,8 +30,8 @@ import { cropAlpha, gather, mix, place, tiles } from './synthesis.js';
  * @property {() => Promise<void> | void} [pause] called between the parts of the work; throws to end it
  *
  * @typedef {object} Engines
- * @property {((name: string) => Promise<import('./exact.js').Run>) | null} exact integer networks
- *   by name; null for the plain ones
+ * @property {((network: import('./networks.js').Network) => Promise<import('./exact.js').Run>) | null} exact
+ *   integer networks; null for the plain ones
  * @property {(name: string) => Promise<import('./synthesis.js').Synthesis>} decoder by name
  */
 
@@ -142,7 +142,7 @@ export class Decoder {
   /** @param {string} name */
   async #exact(name) {
     const network = this.model.networks[name];
-    const engine = this.engines.exact ? await this.engines.exact(name) : null;
+    const engine = this.engines.exact ? await this.engines.exact(network) : null;
     const run = engine ?? (async (/** @type {any} */ x) => runPlainly(network, x));
     return probed(name, network.channelsIn, this.model.manifest.probes[name], run);
   }

@@ -147,3 +147,4 @@ for (const [name, { scale, purpose }] of Object.entries(decoders)) {
   if (scale === 1) chosen.add(new Option(name, name, false, name === defaultDecoder));
   chosen.lastElementChild?.setAttribute('title', purpose);
 }
+if (!stream) take(find('file').files); // chosen before this script was there

@@ -11,7 +11,7 @@ import { readNetwork } from './networks.js';
 import { sha256 } from './sha256.js';
 import { readTables } from './tables.js';
 
-export const WEB_VERSION = 1; // of model.json
+export const WEB_VERSION = 2; // of model.json
 
 /**
  * @typedef {{channels: number, steps: [number, number]}} Group
@@ -34,7 +34,7 @@ export const WEB_VERSION = 1; // of model.json
  * @property {string} sha256
  *
  * @typedef {object} DecoderInfo
- * @property {File} graph
+ * @property {File & import('./program.js').Program} program
  * @property {number} halo
  * @property {boolean} seesQuality
  * @property {number} channels
@@ -50,11 +50,10 @@ export const WEB_VERSION = 1; // of model.json
  * @property {any} layout as in the bundle's manifest
  * @property {File} integers
  * @property {Record<string, {dtype: string, shape: number[], offset: number}>} arrays
- * @property {Record<string, File>} exact
+ * @property {File} kernels
  * @property {Record<string, string>} probes
  * @property {Record<string, DecoderInfo>} decoders
  * @property {string} defaultDecoder
- * @property {string} onnxruntime address of its folder, from here
  *
  * @typedef {{name: string, info: DecoderInfo, weight: number}} Part
  */

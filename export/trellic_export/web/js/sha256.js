@@ -86,3 +86,16 @@ function constants() {
     Int32Array.from(primes, (prime) => fraction(Math.cbrt(prime))),
   ];
 }
+
+/**
+ * SHA-256 by the browser itself where it may: in pages over HTTPS, and of this machine.
+ *
+ * @param {Uint8Array} data
+ * @returns {Promise<string>} in hexadecimal
+ */
+export async function digestOf(data) {
+  const { subtle } = globalThis.crypto ?? {};
+  if (!subtle) return sha256(data);
+  const found = new Uint8Array(await subtle.digest('SHA-256', /** @type {any} */ (data)));
+  return Array.from(found, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -14,7 +14,7 @@
 
 import { readContents } from './container.js';
 import { Decoder, MAX_PIXELS } from './decoder.js';
-import { OrtEngines } from './engine.js';
+import { WebEngines, fetching } from './engine.js';
 import { BadBundle, Cancelled } from './errors.js';
 import { collect } from './incoming.js';
 import { Model } from './model.js';
@@ -98,11 +98,11 @@ function open() {
     const response = await fetch(base);
     if (!response.ok) throw new BadBundle(`${MANIFEST} cannot be fetched: status ${response.status}`);
     const manifest = await response.json();
-    const engines = new OrtEngines(base, manifest);
+    const engines = new WebEngines(manifest, fetching(base));
     engines.prepare();
     const model = new Model(manifest, await engines.file(manifest.integers));
     return new Decoder(model, {
-      exact: (name) => engines.exact(name),
+      exact: (network) => engines.exact(network),
       decoder: (name) => engines.decoder(name),
     });
   })();
