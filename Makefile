@@ -1,6 +1,7 @@
 # Everything happens in .venv, so nothing needs to be activated and nothing else is touched.
 #   make demo    set everything up, compress and decompress a sample photo
 #   make test    set everything up, pass the checks and the tests
+#   make test-all  the same with the slow tests, as CI does
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -22,12 +23,13 @@ PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 # Workers share the cores; with several threads each they would mostly wait for one another.
 unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint types layers unit coverage docs rooms ptx gpu-check gpu-day gpu-rehearsal format bench exactness \
+.PHONY: help demo test test-all lint types layers unit coverage docs rooms ptx gpu-check gpu-day gpu-rehearsal format bench exactness \
 	fuzz web-tools conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
-	@echo "make test    set up, then ruff, mypy, import-linter, lengths and pytest"
+	@echo "make test    set up, then ruff, mypy, import-linter, lengths and pytest without slow tests"
+	@echo "make test-all  the same with the slow tests (training, processes, simulated kernels) and coverage"
 	@echo "make lint    ruff only            make types   mypy only"
 	@echo "make layers  import-linter only   make unit    pytest only (WORKERS=N processes)"
 	@echo "make coverage  pytest with a table of what it runs, and a floor"
@@ -80,6 +82,10 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	@$(MAKE) --no-print-directory lint types layers rooms unit
+	@echo "left out: the tests that are marked slow, each with its reason; make test-all runs them too"
+
+test-all: $(VENV)/.test
+	@$(MAKE) --no-print-directory lint types layers rooms coverage
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check $(PACKAGES) tests benchmarks docs
@@ -92,7 +98,7 @@ layers: $(VENV)/.test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.test
-	$(BIN)/python $(PYTEST) --durations=10
+	$(BIN)/python $(PYTEST) -m "not network and not slow" --durations=10
 
 coverage: $(VENV)/.test
 	$(BIN)/python $(PYTEST) --durations=10 --cov --cov-report=term:skip-covered

@@ -104,6 +104,7 @@ def commands_of_help():
     return in_order([*lines, *re.findall(r"^  ((?:trellic|cat) .*)$", texts, re.MULTILINE)])
 
 
+@pytest.mark.slow("every command of the README and of --help runs")
 @pytest.mark.parametrize("commands", [commands_of_readme, commands_of_help])
 def test_commands_of_the_readme_and_of_help_run(desk, command_line, commands):
     lines = commands()

@@ -81,6 +81,7 @@ def arguments(world: Path, out: Path, *more: str) -> list[str]:
     return [*(str(part) for pair in given.items() for part in pair), *more]
 
 
+@pytest.mark.slow("five arms are trained and measured in real bytes")
 def test_all_arms_are_trained_measured_and_compared(world, tmp_path, capsys):
     assert command.main(arguments(world, tmp_path, "--seeds", "1,2")) == 0
     result = json.loads((tmp_path / "result.json").read_text())
@@ -119,6 +120,7 @@ def test_it_goes_on_in_chunks(world, tmp_path, capsys):
         command.main(arguments(world, tmp_path, *few, "--limit", "1"))
 
 
+@pytest.mark.slow("each arm is trained twice, whole and in parts")
 @pytest.mark.parametrize("name", ["proxy", "proxy-decoder", "round"])
 def test_an_arm_goes_on_where_the_time_ended(name, world, tmp_path):
     where = world / "first.pt", world / "packed", tmp_path
@@ -154,6 +156,7 @@ def test_what_is_measured_is_what_files_hold(world):
     assert found["8"][1] != found["round"][1] != found["0"][1]
 
 
+@pytest.mark.slow("tables are fitted on latents of photos")
 @pytest.mark.parametrize("name", ["round", "0", "8"])
 def test_tables_are_fitted_to_the_quantizer(name, world, monkeypatch):
     model = load_weights(world / "first.pt")[0].float().eval()

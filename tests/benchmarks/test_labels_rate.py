@@ -49,6 +49,7 @@ def test_the_payloads_of_webp_and_tlc():
         payload(b"\x89PNG" + bytes(30))
 
 
+@pytest.mark.slow("a classifier is trained until it is better than chance")
 def test_the_classifier_learns(tmp_path):
     for label, name in enumerate(("warm", "cold")):
         (tmp_path / name).mkdir()
@@ -63,6 +64,7 @@ def test_the_classifier_learns(tmp_path):
     assert accuracy(made.eval(), read.pixels, read.labels) == 1.0
 
 
+@pytest.mark.slow("a classifier is trained")
 def test_a_classifier_of_something_else_is_not_taken(tmp_path):
     for label, name in enumerate(("warm", "cold")):
         (tmp_path / "train" / name).mkdir(parents=True)

@@ -328,6 +328,7 @@ def test_the_command(sensible, photos, tmp_path, quick, capsys):
     assert (tmp_path / "out" / "mini-photos" / "photos.json").is_file()
 
 
+@pytest.mark.slow("exports a model twice")
 def test_the_g_s_of_the_second_stage_becomes_a_decoder(sensible, photos, tmp_path, quick):
     save_weights(sensible, {"recipe": {}, "steps": 5}, tmp_path / "first.pt")
     tuned = copy.deepcopy(sensible)

@@ -93,6 +93,7 @@ def test_xdg_mime_knows_it(home, picture, trellic):
     assert said == "image/x-trellic\n"
 
 
+@pytest.mark.slow("processes as a desktop starts them")
 def test_the_thumbnailer_makes_thumbnails(home, picture, tiny_path, trellic, monkeypatch):
     """The entry's own command, as a file manager runs it."""
     assert trellic("install-desktop").code == 0

@@ -51,6 +51,7 @@ def run(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow("mypy reads the whole package")
 def test_mypy_finds_what_is_misspelt(snippet):
     pytest.importorskip("mypy")
     said = run(sys.executable, "-m", "mypy", "--strict", snippet.name, cwd=snippet.parent)

@@ -35,6 +35,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow("trains, stops and goes on")
 def test_a_resumed_run_goes_on_in_the_same_file(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(learning_curve, "PHOTOS", 1)
     recipe = load_recipe(shipped_recipe(tmp_path / "tiny"))
@@ -54,6 +55,7 @@ def test_a_resumed_run_goes_on_in_the_same_file(packed, tmp_path, monkeypatch):
     assert all(float(row["bpp"]) > 0 and float(row["psnr"]) > 0 for row in written)
 
 
+@pytest.mark.slow("trains")
 def test_a_first_point_is_written_after_a_minute(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(learning_curve, "PHOTOS", 1)
     now = iter(np.arange(0.0, 1e4, 5.0))

@@ -84,6 +84,7 @@ def reference() -> ReferenceCurve:
     return read_reference(Path("photo"))
 
 
+@pytest.mark.slow("trains by all measures")
 def test_end_to_end_trains_by_it_and_keeps_its_curve(eye, packed, tmp_path):
     checkpoint = train(eye, packed, tmp_path, 10, steps=2, progress=False)
     kept = (tmp_path / "reference.csv").read_text()

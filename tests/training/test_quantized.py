@@ -162,6 +162,7 @@ def test_the_command_writes_weights(started, photos, tmp_path, capsys):
         finetune_cli.main([*map(str, arguments)])
 
 
+@pytest.mark.slow("the second stage runs")
 def test_the_second_stage_leaves_a_curve_too(started, recipe, packed, tmp_path):
     curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 2)
     curve.crops = to_network(PackedPhotos(packed).crops(np.random.default_rng(1), 2, 192))

@@ -78,6 +78,7 @@ def test_checkpoints_with_code_are_refused(tiny_recipe, model, packed, file, tra
         assert not trace.exists()
 
 
+@pytest.mark.slow("trains, to have a checkpoint")
 def test_code_in_an_honest_checkpoint_is_found_too(tiny_recipe, packed, trace, tmp_path):
     """Whatever of it Lightning would look at."""
     checkpoint = train(tiny_recipe, packed, tmp_path, 1, steps=1, progress=False)

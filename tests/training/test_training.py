@@ -102,6 +102,7 @@ def test_the_command_trains_and_writes_weights(photos, tmp_path, capsys):
         torch.testing.assert_close(a, b.float())
 
 
+@pytest.mark.slow("trains, stops and goes on")
 def test_a_resumed_run_goes_on_where_its_schedule_was(quick, packed, tmp_path):
     now = SimpleNamespace(value=0.0)
 
@@ -287,6 +288,7 @@ def test_the_average_forgets_its_start_and_what_is_frozen_stays():
     assert again.count == 2
 
 
+@pytest.mark.slow("twelve steps, each watched")
 def test_a_step_asks_the_device_for_no_number(quick, packed):
     """On a GPU each such question waits for all that was launched before."""
     module = EndToEnd(quick.model_copy(update={"cutouts": 0.5}), Clock(1))

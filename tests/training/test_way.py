@@ -35,6 +35,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow("a process that trains is stopped by a signal")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_before_the_run_ends_and_it_can_go_on(signum, packed, tmp_path):
     out = tmp_path / "run"
@@ -59,6 +60,7 @@ def test_a_signal_saves_before_the_run_ends_and_it_can_go_on(signum, packed, tmp
         assert foreign not in printed + said
 
 
+@pytest.mark.slow("trains, and is stopped")
 def test_a_run_from_python_that_is_stopped_says_what_to_go_on_from(tiny_recipe, packed, tmp_path):
     import lightning
 
@@ -134,6 +136,7 @@ def test_bar_and_lines_show_share_step_and_time_left(terminal, monkeypatch):
     assert "warning" not in text
 
 
+@pytest.mark.slow("the command trains")
 def test_the_command_warns_of_a_short_run_and_leaves_a_curve(photos, tmp_path, capfd, monkeypatch):
     out = tmp_path / "run"
     arguments = ["tiny", "--photos", photos, "--out", out, "--minutes", "0.01"]
@@ -147,6 +150,7 @@ def test_the_command_warns_of_a_short_run_and_leaves_a_curve(photos, tmp_path, c
 # ---- what is kept ----
 
 
+@pytest.mark.slow("the second stage runs")
 def test_finetuning_keeps_what_it_started_from(model, photos, tmp_path):
     weights, out = tmp_path / "first.pt", tmp_path / "run"
     save_weights(model.eval(), {"steps": 1}, weights)
@@ -191,6 +195,7 @@ def test_what_finetuning_cannot_start_from_is_named(model, photos, tmp_path):
         finetune_cli.main(["finetune-tiny", "--weights", str(tmp_path / "none.pt"), *run])
 
 
+@pytest.mark.slow("the command trains and exports")
 def test_a_folder_alone_adapts_the_model_that_ships(model, photos, tmp_path, monkeypatch, capsys):
     save_weights(model.eval(), {}, tmp_path / "shipped.pt")
     monkeypatch.setattr(cli, "SHIPPED", tmp_path / "shipped.pt")

@@ -59,6 +59,7 @@ def test_decoders_that_ship(node, tmp_path):
         assert np.mean(ours != theirs) < 0.01, name
 
 
+@pytest.mark.slow("node decodes with the model that ships")
 def test_a_dithered_stream_of_a_real_model(node, tmp_path):
     """The tiny model has no tables for dither; those of the model that ships hang together too."""
     codec = Codec.load(device="cpu", threads=1)
