@@ -5,7 +5,7 @@
     python docs/wrap.py [--check] [PAGE...]
 
 Paragraphs and list items are wrapped. Code, tables, headings, HTML and link definitions stay as
-they are. A piece of inline code and a link are not broken, so that a line of one such piece may be longer.
+they are. Inline code and links are not broken, so a line of one such piece may be longer.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-
 from tests.fuzz.recoded import HEAD, recoded
 from tests.runtime.family import DECODERS, LABELS, make_family
+
 from trellic import bitstream
 from trellic.codec import Codec
 from trellic.errors import TrellicError

@@ -97,8 +97,8 @@ def recoded(data: bytes, codec: Codec) -> Recoded:
         key = dithering.slice_key(header.dither, i) if dithered else None
         context = predictor.start(z, part, plane, level, key)
         coded = [first] if i == 0 else []
-        for k in range(len(predictor.steps)):
-            coded.append(_step(k, context, predictor, symbols, header, codec))
+        steps = range(len(predictor.steps))
+        coded += [_step(k, context, predictor, symbols, header, codec) for k in steps]
         slices.append(entropy.encode(coded, book_of(tables, header.dither), header.lanes[i]))
         v32[_window(part)] = context.v32
     alpha = None

@@ -20,9 +20,9 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-
 from tests.fuzz.deep import deep, deep_seeds, labels, region
 from tests.fuzz.pictures import picture_seeds, pictures
+
 from trellic import bitstream, entropy
 from trellic.bitstream import container
 from trellic.bitstream import contents as layout
