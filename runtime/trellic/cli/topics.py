@@ -22,7 +22,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "info": ("trellic info photo.tlc", "trellic info photo.tlc other.tlc --json"),
     "models": ("trellic models", "trellic models photo --json", "trellic models add model.zip"),
     "bench": ("trellic bench", "trellic bench photo.jpg --repeat 3"),
-    "compare": ("trellic compare photo.jpg", "trellic compare photo.jpg --quality 30"),
+    "compare": (
+        "trellic compare photo.jpg",
+        "trellic compare photo.jpg photos/a.jpg --quality 30 --out page.html",
+        "trellic compare photo.jpg --equal psnr",
+    ),
     "warm-up": (
         "trellic warm-up",
         "RUN trellic warm-up  # in a Dockerfile, as the user that will run it",
