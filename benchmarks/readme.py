@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import (
+    cutouts,
     decoders_tables,
     labels_tables,
     model_card,
@@ -131,6 +132,12 @@ def eye(results: Path) -> str:
         f"*Made on {machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}.*"
     )
     return "\n".join([*lines, "", made])
+
+
+def backgrounds(results: Path) -> str:
+    """Draw how much of a white or black background stays exact."""
+    run = json.loads((results / "cutouts.json").read_text(encoding="utf-8"))
+    return cutouts.markdown([cutouts.Kept(**row) for row in run["kept"]]).rstrip()
 
 
 def eye_sets(results: Path) -> str:
@@ -317,6 +324,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "eye": eye,
+    "cutouts": backgrounds,
     "eye-sets": eye_sets,
     "quality-means": quality_means,
     "quality-equals": quality_equals,

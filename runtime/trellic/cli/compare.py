@@ -246,16 +246,24 @@ def page(
     names = ", ".join(photo.name for photo in photos)
     what = "bytes" if equal == BYTES else there[equal].label.partition(",")[0]
     template = resources.files("trellic.cli").joinpath("compare.html").read_text("utf-8")
-    missing = f" Not installed: {'; '.join(lacking)}." if lacking else ""
     return string.Template(template).substitute(
         title=html.escape(f"{names}: codecs at equal {what}"),
         tables="\n".join(_table(photo, there, equal) for photo in photos),
         notes=html.escape(
             f"Made by Trellic {trellic.__version__}. Bytes without metadata and colour profile; "
-            f"times of one run on one machine.{missing}"
+            "times of one run on one machine."
         ),
+        missing=_missing(lacking),
         pictures="\n".join(_pictures(photo) for photo in photos),
     )
+
+
+def _missing(lacking: Sequence[str]) -> str:
+    """Return what folds out to the measures that are not installed."""
+    if not lacking:
+        return ""
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in lacking)
+    return f"<details><summary>More measures ({len(lacking)})</summary><ul>{items}</ul></details>"
 
 
 _LAST = ("Encode, s", "Decode, s", "Settings")
