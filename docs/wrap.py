@@ -23,7 +23,7 @@ GENERATED = ROOT / "docs" / "universal" / "report.md"
 HELD = "\0"  # stands for a space that does not break
 _WHOLE = re.compile(r"(`+)[^`].*?\1|!?\[[^\]]*\]\([^)\s]*\)")
 _MARKER = re.compile(r"(\s*(?:[-*+]|\d+[.)])\s+)(.*)")
-_VERBATIM = re.compile(r"\s*(\||#|<|>|!!!|\[[^\]]+\]: |[-=*_]{3,}$|\$\$|!\[)")
+_VERBATIM = re.compile(r"\s*(:::|\||#|<|>|!!!|\[[^\]]+\]: |[-=*_]{3,}$|\$\$|!\[)")
 _LOOKS_LIKE_MARKUP = re.compile(rf"(?:[-+*=#>|]+|\d+[.)])(?={HELD}|\s|$)")
 
 

@@ -232,7 +232,13 @@ def test_pages_wrap_at_100_columns():
 
 def test_wrapping_leaves_what_is_no_prose():
     script, words = wrap(), "word " * 30
-    for kept in (f"| {words}|", f"```\n{words}\n```", f"# {words}", f"<!-- table: x -->\n{words}"):
+    for kept in (
+        f"::: trellic\n    options:\n      x: [{words}]",
+        f"| {words}|",
+        f"```\n{words}\n```",
+        f"# {words}",
+        f"<!-- table: x -->\n{words}",
+    ):
         assert script.wrapped(kept) == kept
         assert script.long_lines(kept) == []
     assert script.long_lines(words.strip()) == [words.strip()]
