@@ -44,7 +44,7 @@ help:
 	@echo "make gpu-rehearsal  the same without a GPU, on a driver that interprets the kernels"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make bench IMAGES=DIR  all benchmarks, meant for Kodak: speed, big pictures, coder, BD-rate (about an hour)"
-	@echo "make fuzz MINUTES=N    fuzz each of four targets   make conformance   our decoder on the kit"
+	@echo "make fuzz MINUTES=N    fuzz each of eight targets   make conformance   our decoder on the kit"
 	@echo "make exactness  integers of every engine, 100 million scale indices (half an hour)"
 	@echo "make build   wheel and sdist, checked   make release-check  the wheel in an empty environment"
 	@echo "make sbom    bill of materials and licences of what the wheel brings"
@@ -195,7 +195,7 @@ $(VENV)/.fuzz: $(VENV)/.test
 	@touch $@
 
 fuzz: $(VENV)/.fuzz
-	for target in parser loader coder decode; do \
+	for target in parser loader coder decode deep region labels pictures; do \
 		$(BIN)/python -m tests.fuzz.run $$target --minutes $(MINUTES) || exit 1; done
 
 conformance: $(VENV)/.demo

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import (
+    cutouts,
     decoders_tables,
     labels_tables,
     model_card,
@@ -49,6 +50,7 @@ PAGES = (
             "model-photo",
             "model-photo-psnr",
             "quality",
+            "reliability",
             "universal",
         )
     ),
@@ -133,6 +135,23 @@ def eye(results: Path) -> str:
         f"*Made on {machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}.*"
     )
     return "\n".join([*lines, "", made])
+
+
+def backgrounds(results: Path) -> str:
+    """Draw how much of a white or black background stays exact."""
+    run = json.loads((results / "cutouts.json").read_text(encoding="utf-8"))
+    return cutouts.markdown([cutouts.Kept(**row) for row in run["kept"]]).rstrip()
+
+
+def fuzz(results: Path) -> str:
+    """Draw how often each target of fuzzing was run, and what was found."""
+    known = json.loads((results / "fuzz.json").read_text(encoding="utf-8"))["targets"]
+    lines = ["| target | executions | hours | faults |", "|---|---:|---:|---:|"]
+    for name, one in known.items():
+        hours = one["seconds"] / 3600
+        lines.append(f"| `{name}` | {one['executions']:,} | {hours:.1f} | {one['faults']} |")
+    total = sum(one["executions"] for one in known.values())
+    return "\n".join([*lines, f"| all | {total:,} | | |"])
 
 
 def eye_sets(results: Path) -> str:
@@ -319,6 +338,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "eye": eye,
+    "cutouts": backgrounds,
+    "fuzz": fuzz,
     "eye-sets": eye_sets,
     "quality-means": quality_means,
     "quality-equals": quality_equals,

@@ -2,27 +2,19 @@
 
 import importlib.util
 import math
-import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import numpy as np
-from PIL import Image
-
-from benchmarks import colorvideo, similarity
 from benchmarks.codecs import Pixels, SpecError
-from benchmarks.colorvideo import cvvdp
 from benchmarks.metrics import ms_ssim, psnr
-from benchmarks.similarity import fsim, haarpsi, vsi
 from benchmarks.sliced_wasserstein import SMALLEST, sliced_wasserstein
+from trellic.cli.measures import butteraugli, flip, no_butteraugli
 from trellic.scored import ssimulacra2
+from trellic_training.measures import colorvideo, similarity
+from trellic_training.measures.colorvideo import cvvdp
+from trellic_training.measures.similarity import fsim, haarpsi, vsi
 
-BUTTERAUGLI = "butteraugli_main"
 # What the name "eye" stands for: all that judges what people see.
 EYE = ("ms_ssim", "ssimulacra2", "cvvdp", "haarpsi", "fsim", "butteraugli", "flip")
 
@@ -57,42 +49,6 @@ class Score:
         return value - other if rises else other - value
 
 
-def butteraugli(original: Pixels, decoded: Pixels) -> float:
-    """Return Butteraugli's 3-norm, by libjxl's own program; 0 is lossless, 1 hard to see.
-
-    Raises
-    ------
-    ScoreUnavailableError
-        The program prints something else than it used to.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / name for name in ("original.png", "decoded.png")]
-        for path, pixels in zip(paths, (original, decoded), strict=True):
-            Image.fromarray(pixels).save(path, compress_level=1)
-        done = subprocess.run(
-            [BUTTERAUGLI, *map(str, paths)], capture_output=True, text=True, check=False
-        )
-    found = re.search(r"3-norm:\s*([0-9.eE+-]+)", done.stdout)
-    if done.returncode or found is None:
-        raise ScoreUnavailableError(f"{BUTTERAUGLI} failed: {(done.stderr or done.stdout)[-200:]}")
-    return float(found[1])
-
-
-def flip(original: Pixels, decoded: Pixels) -> float:
-    """Return the mean of FLIP: what flipping between two pictures shows, 0 (nothing) to 1.
-
-    References
-    ----------
-    P. Andersson and others, "FLIP: a difference evaluator for alternating images", Proc. ACM on
-    Computer Graphics and Interactive Techniques 3 (2020).
-    """
-    from flip_evaluator import evaluate
-
-    pictures = (pixels.astype(np.float32) / 255 for pixels in (original, decoded))
-    _, mean, _ = evaluate(*pictures, "LDR", applyMagma=False)
-    return float(mean)
-
-
 def _package(name: str, distribution: str) -> Callable[[], str | None]:
     def missing() -> str | None:
         if importlib.util.find_spec(name):
@@ -100,12 +56,6 @@ def _package(name: str, distribution: str) -> Callable[[], str | None]:
         return f"the package {distribution}; remedy: pip install {distribution}"
 
     return missing
-
-
-def _program() -> str | None:
-    if shutil.which(BUTTERAUGLI):
-        return None
-    return f"the program {BUTTERAUGLI}; remedy: install libjxl's tools (Debian: libjxl-devtools)"
 
 
 def _decibel(similarity: float) -> float:
@@ -120,7 +70,11 @@ SCORES: Final[dict[str, Score]] = {
     ),
     "cvvdp": Score("CVVDP", "CVVDP in JOD (4K display)", cvvdp, float, colorvideo.missing, 16),
     "butteraugli": Score(
-        "Butteraugli 3-norm", "Butteraugli 3-norm, negated", butteraugli, lambda x: -x, _program
+        "Butteraugli 3-norm",
+        "Butteraugli 3-norm, negated",
+        butteraugli,
+        lambda x: -x,
+        no_butteraugli,
     ),
     "flip": Score(
         "FLIP", "FLIP, negated", flip, lambda x: -x, _package("flip_evaluator", "flip-evaluator")

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     out = options.out or Path("benchmarks/results") / f"speed-{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(lines(result) + "\n", encoding="utf-8")
-    for draw in speed_tables.TABLES.values():
+    for draw in (*speed_tables.TABLES.values(), speed_tables.goals):
         console.print(draw(result) + "\n", markup=False, highlight=False, soft_wrap=True)
     console.print(f"wrote {out}")
     if not options.no_plot:

@@ -187,7 +187,6 @@ def _mean(rows: Sequence[Run], field: str) -> float:
 
 
 TABLES: dict[str, Callable[[Run], str]] = {
-    "speed-goals": goals,
     "speed-times": times,
     "speed-ratios": ratios,
     "speed-stages": stages,

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -204,6 +205,60 @@ def test_every_room_has_a_row():
         for path in (ROOT / source).iterdir():
             if (path / "__init__.py").is_file():
                 assert f"| `{path.name}` |" in page, path
+
+
+# Pages that are not wrapped yet: `python docs/wrap.py PAGE` wraps one, then it leaves this list.
+LATER = {
+    *("CHANGELOG", "browser", "data-tools", "deploy", "fine-tuning", "format", "gpu", "gpu-day"),
+    "scale",
+}
+
+
+def wrap():
+    """The script that wraps pages; ``docs`` is no package."""
+    spec = importlib.util.spec_from_file_location("wrap", ROOT / "docs" / "wrap.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_wrap_at_100_columns():
+    """But for tables, code, links and what else cannot be broken."""
+    script = wrap()
+    pages = [page for page in script.pages() if page.stem not in LATER]
+    assert len(pages) > 20
+    for page in pages:
+        assert script.long_lines(page.read_text(encoding="utf-8")) == [], page
+
+
+def test_wrapping_leaves_what_is_no_prose():
+    script, words = wrap(), "word " * 30
+    for kept in (
+        f"::: trellic\n    options:\n      x: [{words}]",
+        f"| {words}|",
+        f"```\n{words}\n```",
+        f"# {words}",
+        f"<!-- table: x -->\n{words}",
+    ):
+        assert script.wrapped(kept) == kept
+        assert script.long_lines(kept) == []
+    assert script.long_lines(words.strip()) == [words.strip()]
+    assert script.wrapped(f"- {words}").splitlines()[1].startswith("  word")
+    code = "`" + "code " * 12 + "code`"
+    assert code in script.wrapped(f"{words}{code} {words}")  # commands stay in one line
+
+
+def words_of(page):
+    """Words that a reader of the page sees, those of tables too; code blocks do not count."""
+    text = re.sub(r"<!--.*?-->", "", page, flags=re.DOTALL)
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    return [word for word in re.split(r"[\s|]+", text) if re.search(r"\w", word)]
+
+
+def test_the_readme_is_read_in_a_few_minutes():
+    assert len(words_of("one | two |\n```\ncode\n```\n[three](four) <!-- five -->")) == 3
+    assert 900 <= len(words_of((ROOT / "README.md").read_text(encoding="utf-8"))) <= 1100
 
 
 def test_slow_tests_say_what_their_time_buys():

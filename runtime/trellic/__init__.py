@@ -66,7 +66,7 @@ def encode(
         or (H, W, 4) for RGB with alpha, anything that has ``__array__``, or a PIL image
     model : name of an installed bundle, or path of one
     quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
-        `Codec.encode_picture`; quality 75 where no target is given
+        `Codec.encode_picture`; the default is quality 75
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""`AsyncCodec`: the codec for programs on asyncio, whose calls end when their tasks are cancelled.
+"""`AsyncCodec`: a codec for asyncio. A call stops when its task is cancelled.
 
 Examples
 --------
@@ -34,15 +34,15 @@ T = TypeVar("T")
 
 
 class AsyncCodec:
-    """A codec whose calls run in threads of its own, one a core unless told otherwise.
+    """A codec whose calls run in its own threads, by default one for each core.
 
-    A call whose task is cancelled (by ``asyncio.timeout``, for one) stops at the next slice or
-    tile. Limits that hold around a call (`trellic.limited`) hold for it, waiting included.
+    If a task is cancelled, for example by ``asyncio.timeout``, its call stops at the next slice or
+    tile. Limits around a call (`trellic.limited`) apply to it and include its waiting time.
 
     Parameters
     ----------
     codec : for many calls at once, load it with ``threads=1``
-    workers : calls at once, 0 for one a core; others wait their turn
+    workers : number of calls at the same time, 0 for one for each core; others wait
     """
 
     def __init__(self, codec: Codec, workers: int = 0) -> None:

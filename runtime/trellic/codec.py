@@ -60,16 +60,16 @@ class Codec:
     ----------
     model : name of an installed bundle, or path of one
     device : "auto", "cpu", "cuda" or "tensorrt"
-    threads : threads of the engines, 0 for their own choice
-    precision : of encoder and decoders: "bf16" (needs OpenVINO and a CPU that multiplies it) takes
-        little more than half the time, "int8" (a part of the layers, where the model has such
-        graphs) three quarters, for at most a percent more bits; "fp16" is for GPUs (never run on
-        one yet); "auto" takes the fastest of a CPU. Each decodes any file; pictures differ by a
-        few hundredths of a dB
-    limits : of every call: "service" for pictures and streams of strangers, or `trellic.Limits`;
-        each picture of a batch is counted anew, on a GPU the whole batch. What a caller asks for,
-        or holds around it (`trellic.limited`), holds as well. Call `warm_up` first: what is
-        loaded and compiled within a call counts
+    threads : number of threads of the engines; 0 lets them choose
+    precision : of encoder and decoders. "bf16" takes little more than half of the time; it needs
+        OpenVINO and a CPU with bfloat16. "int8" takes three quarters of the time, for at most 1 %
+        more bits; it works where the model has graphs in 8 bits. "fp16" is for GPUs and has not
+        run on one yet. "auto" is the fastest one for a CPU. Every precision decodes any file;
+        the pictures differ by a few hundredths of a dB
+    limits : "service" for pictures and streams of strangers, or `trellic.Limits`. They apply to
+        every call, and to each picture of a batch (on a GPU to the whole batch), in addition to
+        the limits that the caller sets (`trellic.limited`). Call `warm_up` first, because loading
+        and compiling count as well
 
     Examples
     --------
@@ -144,12 +144,12 @@ class Codec:
         return dict(self.bundle.manifest.decoders)
 
     def warm_up(self, *, trellis: Trellis | None = None, decoder: str | None = None) -> None:
-        """Load ahead what the first calls would load: engines, integer networks and kernels.
+        """Load engines, integer networks and kernels now, so that the first calls do not have to.
 
         Parameters
         ----------
-        trellis : states of the trellis that will encode, None for no encoding
-        decoder : decoder that will decode, None for no decoding
+        trellis : number of trellis states for encoding; None if you will not encode
+        decoder : name of the decoder; None if you will not decode
         """
         if trellis is not None:
             blank = Picture(np.zeros((WARM_SIDE, WARM_SIDE, 3), np.uint8))
@@ -188,7 +188,7 @@ class Codec:
         Raises
         ------
         BadImage
-            When it is no picture, or of samples that are not read.
+            When it is not a picture, or has samples that are not supported.
         TrellicError
             As of `encode_picture`.
         """
@@ -208,27 +208,27 @@ class Codec:
         max_memory: int | None = None,
         dither: int | None = None,
     ) -> Encoded:
-        """Encode a picture, and say how it was made.
+        """Encode a picture, and return the stream with its size, quality and times.
 
         Parameters
         ----------
-        quality : in [1, 100], used in steps of 1/16; 75 where nothing else is asked for
-        bpp : bits per pixel to meet from below, in place of ``quality``
-        max_bytes : size not to exceed, in place of ``quality``
-        trellis : number of trellis states, 0 for scalar quantization with RDOQ
-        search : "round" (with ``trellis=0``) rounds plainly, for experiments
+        quality : in [1, 100], used in steps of 1/16; the default is 75
+        bpp : highest bits per pixel, instead of ``quality``
+        max_bytes : largest size, instead of ``quality``
+        trellis : number of trellis states; 0 for scalar quantization with RDOQ
+        search : "round" (with ``trellis=0``) only rounds; for experiments
         strip : leave out metadata; colours with a profile are converted to sRGB first
-        max_memory : bytes that the process may take (see `trellic.pipeline.memory`), None for no
+        max_memory : bytes that the process may use (see `trellic.pipeline.memory`); None for no
             limit
-        dither : seed of subtractive dither, 0 to 2**32 - 1, with ``trellis=0`` only: errors of
-            the latents are then uniform and independent of the picture, at the price of bits
+        dither : seed of subtractive dither, 0 to 2**32 - 1, only with ``trellis=0``. The errors
+            of the latents are then uniform and independent of the picture, but it costs bits
 
         Raises
         ------
         BadParameter
             When an option is out of range, or the model has no tables for dither.
         ImageTooLarge
-            When ``max_memory`` is too little.
+            When ``max_memory`` is not enough.
         TargetUnreachable
             When no quality meets ``bpp`` or ``max_bytes``.
         """
@@ -253,20 +253,20 @@ class Codec:
 
         Parameters
         ----------
-        batch : as of `encode`; or arrays in a GPU's memory, uint8 (H, W, 3) or (H, W), of anything
-            that has ``__cuda_array_interface__`` (torch, CuPy, numba) or DLPack, which needs
-            ``device="cuda"`` or ``"tensorrt"``. With such a device (and numba-cuda installed) all
-            pictures are encoded together on the GPU
+        batch : pictures as of `encode`; or arrays in a GPU's memory, uint8 (H, W, 3) or (H, W).
+            These may be of any library with ``__cuda_array_interface__`` (torch, CuPy, numba) or
+            DLPack, and need ``device="cuda"`` or ``"tensorrt"``. With such a device and
+            numba-cuda, all pictures are encoded together on the GPU
         quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
-            `encode_picture`; for arrays on a GPU ``quality``, ``trellis`` and ``strip`` alone, and
-            with others pictures of the host are encoded one by one
+            `encode_picture`. Arrays on a GPU support only ``quality``, ``trellis`` and ``strip``.
+            With other options, pictures in host memory are encoded one by one
 
         Raises
         ------
         BadParameter
-            When an option is out of range, or not for arrays on a GPU.
+            When an option is out of range, or does not work for arrays on a GPU.
         EngineError
-            When an array lies on a GPU and the codec runs on the CPU.
+            When an array is on a GPU and the codec runs on the CPU.
         TrellicError
             As of `encode`.
         """
@@ -338,29 +338,29 @@ class Codec:
         max_memory: int | None = None,
         best_effort: bool = False,
     ) -> Decoded:
-        """Decode a stream and say how long each stage took, and what is lost without a warning.
+        """Decode a stream; return the picture, the time of each stage, and what is lost.
 
         Parameters
         ----------
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
         decoder : name of one of the model's picture decoders; or ``"NAME:x"`` with x in [0, 1],
-            which mixes it with its base (1 is NAME alone, 0 its base). One that needs only the
-            first context steps reads and checks only their segments, and of a decoder with a
-            scale the picture has ceil(width / scale) x ceil(height / scale) pixels, alpha too
+            which mixes it with its base (1 is NAME alone, 0 is the base). A decoder that needs
+            only the first context steps reads and checks only their segments. With a decoder that
+            has a scale, the picture and its alpha have ceil(width / scale) x ceil(height / scale)
+            pixels
         max_pixels : refuse larger pictures before memory is taken
-        region : (x, y, width, height) in pixels of the full size, inside the picture: decode this
-            part of it, from the slices that it needs; alpha is cut out with it, other slices are
-            not checked
-        max_memory : bytes that the process may take (see `trellic.pipeline.memory`), None for no
+        region : (x, y, width, height) in pixels of the full size, inside the picture. Only this
+            part is decoded, from the slices that it needs; other slices are not checked
+        max_memory : bytes that the process may use (see `trellic.pipeline.memory`); None for no
             limit
-        best_effort : of a damaged or cut file, decode what its checks vouch for; latents that are
-            lost are their means. Of a whole picture only.
+        best_effort : decode the intact parts of a damaged or cut file. Lost latents become their
+            means. Only for whole pictures
 
         Raises
         ------
         StreamError
             When the bytes are damaged (with ``best_effort``: in the header or the hyper-latents),
-            too large, or of a model that is not installed.
+            the picture is too large, or the model is not installed.
         UnknownDecoder
             When the stream's model has no such decoder.
         BadParameter
@@ -413,13 +413,14 @@ class Codec:
         Parameters
         ----------
         streams : bytes of ``.tlc`` files, of any sizes
-        out : "cuda" decodes all at once and leaves the pictures in the GPU's memory, as arrays that
-            have ``__cuda_array_interface__`` (``torch.as_tensor(array, device="cuda")`` does not
-            copy them) and ``__dlpack__``; that needs ``device="cuda"`` or ``"tensorrt"``, streams
-            of this model, and leaves out their alpha channels. With such a device "host", too,
-            decodes together what a batch on the GPU can, and the rest one by one
+        out : "cuda" decodes all streams at once and leaves the pictures in the GPU's memory. They
+            are arrays with ``__dlpack__`` and ``__cuda_array_interface__``, so
+            ``torch.as_tensor(array, device="cuda")`` does not copy them. This needs
+            ``device="cuda"`` or ``"tensorrt"`` and streams of this model, and leaves out alpha.
+            With such a device, "host" also decodes together what a batch on the GPU supports, and
+            the rest one by one
         decoder, max_pixels, region, max_memory, best_effort : as of `decode_timed`; with
-            ``out="cuda"`` ``decoder`` and ``max_pixels`` alone
+            ``out="cuda"`` only ``decoder`` and ``max_pixels``
 
         Returns
         -------
@@ -428,7 +429,7 @@ class Codec:
         Raises
         ------
         BadParameter
-            When an option is out of range, or not for ``out="cuda"``.
+            When an option is out of range, or does not work with ``out="cuda"``.
         EngineError
             When ``out`` is "cuda" and the codec runs on the CPU.
         TrellicError
@@ -470,7 +471,7 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         max_memory: int | None = None,
     ) -> list[tuple[str, float]]:
-        """Say what a picture shows, from its latents: no picture is made.
+        """Return labels for what a picture shows, from its latents, without making a picture.
 
         Parameters
         ----------

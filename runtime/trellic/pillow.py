@@ -12,12 +12,12 @@ Examples
 >>> image.size, image.mode
 ((64, 48), 'RGB')
 
-Opening reads the file and checks it; the pixels are decoded when they are first needed, with the
-decoder that the attribute ``decoder`` names by then.
+Opening reads and checks the file. The pixels are decoded when they are first needed, with the
+decoder that the attribute ``decoder`` names at that time.
 
 Saving takes ``quality``, ``bpp``, ``max_bytes``, ``trellis``, ``search``, ``strip`` and ``dither``
 as `trellic.encode` does, ``model`` (a name or path), ``device``, and ``exif``, ``icc_profile``,
-``xmp`` and ``dpi`` in place of those that the image carries; with None they are left out.
+``xmp`` and ``dpi`` instead of those that the image carries; None leaves them out.
 
 Pillow empties an existing file before it asks for the new content, so a save that fails loses it.
 To replace a file safely, write the bytes of `trellic.encode` yourself.

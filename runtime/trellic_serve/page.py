@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from trellic.cli import compare, rivals
+from trellic.cli.measures import CHEAP, MEASURES
 from trellic.constants import DEFAULT_DECODER, DEFAULT_TRELLIS
 from trellic.errors import ImageTooLarge
 from trellic.support.bounds import check
@@ -42,8 +43,12 @@ def make(coder: Coder, data: bytes, quality: float) -> str:
             expected=f"at most {MAX_PIXELS}",
         )
     setting = compare.Setting(quality, DEFAULT_TRELLIS, DEFAULT_DECODER, MAX_PIXELS)
-    entries = [*compare.first_two(picture, len(data), setting, coder.codec(None))]
+    there = {name: MEASURES[name] for name in CHEAP}
+    original, ours = compare.first_two(picture, len(data), setting, coder.codec(None))
+    aim = compare.aim_of(setting.equal, ours, original, there)
+    entries = [original, compare.scored(ours, original, there)]
     for rival in rivals.installed():
         check()
-        entries.append(compare.entry_of(rival, picture, entries[1].size))
-    return compare.page("Your photo", entries)
+        entry = compare.entry_of(rival, picture, aim)
+        entries.append(compare.scored(entry, original, there))
+    return compare.page([compare.Photo("Your photo", entries)], there)

@@ -6,6 +6,8 @@ from benchmarks.metrics import SCALE_WEIGHTS, Pixels, ms_ssim, psnr
 from PIL import Image
 
 from benchmarks import scores
+from trellic.cli import measures
+from trellic.errors import EngineError
 
 
 def picture(seed: int, height: int = 176, width: int = 163) -> Pixels:
@@ -123,7 +125,7 @@ def test_ssimulacra2_is_that_of_its_files(tmp_path: Path) -> None:
 
 
 def test_butteraugli_reads_its_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / scores.BUTTERAUGLI
+    program = tmp_path / measures.BUTTERAUGLI
     program.write_text('#!/bin/sh\ntest -s "$1" && test -s "$2" && printf "3.3\\n3-norm: 1.4\\n"\n')
     monkeypatch.setenv("PATH", "")
     with pytest.raises(scores.ScoreUnavailableError, match="libjxl-devtools"):
@@ -133,7 +135,7 @@ def test_butteraugli_reads_its_program(tmp_path: Path, monkeypatch: pytest.Monke
     assert scores.parse("butteraugli") == ("psnr", "butteraugli")
     assert scores.butteraugli(*samples()) == 1.4
     program.write_text("#!/bin/sh\necho no\nexit 1\n")
-    with pytest.raises(scores.ScoreUnavailableError, match="no"):
+    with pytest.raises(EngineError, match="no"):
         scores.butteraugli(*samples())
 
 

@@ -12,7 +12,8 @@ from benchmarks.sliced_wasserstein import project, pyramid, sliced_wasserstein
 from PIL import Image
 from scipy.stats import wasserstein_distance
 
-from benchmarks import colorvideo, scores
+from benchmarks import scores
+from trellic_training.measures import colorvideo
 
 
 def texture(seed: int) -> Pixels:

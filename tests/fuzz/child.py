@@ -7,10 +7,21 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports():
-    pass
+ROOT = Path(__file__).parents[2]
 
-from tests.fuzz.targets import TARGETS, replaced_checks, seeds
+
+def compiled_modules() -> list[str]:
+    """Return the modules whose functions numba compiles: it does not take instrumented ones."""
+    folder = ROOT / "runtime"
+    return [
+        ".".join(path.relative_to(folder).with_suffix("").parts)
+        for path in folder.glob("trellic/**/*.py")
+        if "njit" in path.read_text(encoding="utf-8")
+    ]
+
+
+with atheris.instrument_imports(include=["trellic", "PIL"], exclude=compiled_modules()):
+    from tests.fuzz.targets import TARGETS, replaced_checks, seeds
 
 
 def main() -> None:

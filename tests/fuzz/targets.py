@@ -20,6 +20,8 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from tests.fuzz.deep import deep, deep_seeds, labels, region
+from tests.fuzz.pictures import picture_seeds, pictures
 
 from trellic import bitstream, entropy
 from trellic.bitstream import container
@@ -227,6 +229,10 @@ def decode(data: bytes) -> bool:
 
 def seeds(name: str) -> list[bytes]:
     """Return inputs that a target takes, to be mutated."""
+    if name in ("deep", "region", "labels"):
+        return deep_seeds()
+    if name == "pictures":
+        return picture_seeds()
     streams = [path.read_bytes() for path in sorted((DATA / "golden").glob("*.tlc"))]
     small = _small_streams()
     if name == "parser":
@@ -290,4 +296,8 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "loader": loader,
     "coder": coder,
     "decode": decode,
+    "deep": deep,
+    "region": region,
+    "labels": labels,
+    "pictures": pictures,
 }

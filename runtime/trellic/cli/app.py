@@ -234,13 +234,23 @@ def bench(
 
 @app.command(epilog=epilog("compare"))
 def compare(
-    photo: Annotated[
-        str, typer.Argument(metavar="PHOTO", show_default=False, help="The picture to show.")
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO...", show_default=False, help="The pictures to show."),
     ],
     out: Annotated[
         str | None,
         typer.Option("--out", metavar="FILE.html", help="The page (default PHOTO.compare.html)."),
     ] = None,
+    equal: Annotated[
+        str,
+        typer.Option(
+            "--equal",
+            metavar="WHAT",
+            help="What codecs have in common: bytes, or a measure "
+            "(psnr, ms-ssim, ssimulacra2, cvvdp, butteraugli, flip, haarpsi, fsim).",
+        ),
+    ] = "bytes",
     quality: opt.Quality = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
     decoder: opt.Decoder = None,
@@ -248,7 +258,7 @@ def compare(
     device: opt.DeviceOption = opt.Device.auto,
     max_pixels: opt.MaxPixels = MAX_PIXELS,
 ) -> None:
-    """Write a page that compares a photo with what codecs make of it at equal bytes."""
+    """Write a page that shows photos beside what codecs make of them at equal bytes or score."""
     from trellic.cli import compare as command
 
     setting = command.Setting(
@@ -256,8 +266,9 @@ def compare(
         trellis,
         decoder or DEFAULT_DECODER,
         max_pixels,
+        equal,
     )
-    command.run(photo, out, setting, model, device.value)
+    command.run(photos, out, setting, model, device.value)
 
 
 @app.command("warm-up", epilog=epilog("warm-up"))

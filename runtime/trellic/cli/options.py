@@ -153,7 +153,7 @@ Output = Annotated[
     typer.Argument(
         metavar="OUT",
         show_default=False,
-        help="A file; of several IN, a folder, made if needed. - is a pipe.",
+        help="A file; with several IN, a folder, made if needed. - is a pipe.",
     ),
 ]
 Paths = Annotated[
@@ -161,8 +161,8 @@ Paths = Annotated[
     typer.Argument(
         metavar="IN... OUT",
         show_default=False,
-        help="Files to read (folders with -r, - for a pipe), and a file; of several IN, a folder, "
-        "made if needed. Of a decoder that gives labels there is no OUT.",
+        help="Files to read (folders with -r, - for a pipe), and a file; with several IN, a "
+        "folder, made if needed. With a decoder that gives labels there is no OUT.",
     ),
 ]
 Quality = Annotated[
@@ -177,15 +177,17 @@ Quality = Annotated[
 ]
 Bpp = Annotated[
     float | None,
-    typer.Option(metavar="BITS", callback=_positive, help="Bits a pixel to meet from below."),
+    typer.Option(metavar="BITS", callback=_positive, help="Highest bits per pixel."),
 ]
 MaxBytes = Annotated[
-    int | None, typer.Option(metavar="BYTES", min=1, help="Size of the file to meet from below.")
+    int | None, typer.Option(metavar="BYTES", min=1, help="Largest size of the file.")
 ]
 Ssimulacra2 = Annotated[
     float | None,
     typer.Option(
-        metavar="SCORE", max=99.9, help="SSIMULACRA 2 to meet within a point (extra: score)."
+        metavar="SCORE",
+        max=99.9,
+        help="SSIMULACRA 2 to reach within one point (needs the extra score).",
     ),
 ]
 if TYPE_CHECKING:

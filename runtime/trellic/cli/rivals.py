@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 Encode = Callable[[Pixels, int, bytes | None], bytes]
+Aim = Callable[[bytes, Callable[[], Pixels]], bool]  # of a file, and what decodes it
 
 _QUALITIES = range(1, 101)
 
@@ -49,31 +51,37 @@ class Match:
     decode_seconds: float
 
 
-def match(rival: Rival, pixels: Pixels, size: int) -> Match:
-    """Find the rival's lowest quality whose file is no smaller; its best if all are smaller.
+def match(rival: Rival, pixels: Pixels, aim: Aim) -> Match:
+    """Find the rival's lowest quality whose file is as wanted; its best if none is.
 
-    So the rival is never short of bytes, unless its qualities end.
+    So the rival is never short of bytes, or of quality, unless its qualities end.
 
     Parameters
     ----------
     pixels : uint8 (H, W, 3) or (H, W)
-    size : bytes to have at least
+    aim : whether a file is as wanted; it holds from one quality on
     """
     low, high = _QUALITIES[0], _QUALITIES[-1]
     while low < high:
         middle = (low + high) // 2
-        if len(rival.encode(pixels, middle, None)) >= size:
+        data = rival.encode(pixels, middle, None)
+        if aim(data, partial(_decoded, rival, data, pixels.ndim)):
             high = middle
         else:
             low = middle + 1
     start = time.perf_counter()
     data = rival.encode(pixels, high, None)
     encoded = time.perf_counter()
-    shown = rival.decode(data)
+    rival.decode(data)
     decoded = time.perf_counter()
-    if shown.ndim > pixels.ndim:  # grey that came back as three equal channels
-        shown = np.ascontiguousarray(shown[..., 1])
+    shown = _decoded(rival, data, pixels.ndim)
     return Match(high, data, shown, encoded - start, decoded - encoded)
+
+
+def _decoded(rival: Rival, data: bytes, dimensions: int) -> Pixels:
+    """Decode a file; grey that came back as three equal channels is grey again."""
+    shown = rival.decode(data)
+    return np.ascontiguousarray(shown[..., 1]) if shown.ndim > dimensions else shown
 
 
 def installed() -> list[Rival]:

@@ -22,7 +22,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "info": ("trellic info photo.tlc", "trellic info photo.tlc other.tlc --json"),
     "models": ("trellic models", "trellic models photo --json", "trellic models add model.zip"),
     "bench": ("trellic bench", "trellic bench photo.jpg --repeat 3"),
-    "compare": ("trellic compare photo.jpg", "trellic compare photo.jpg --quality 30"),
+    "compare": (
+        "trellic compare photo.jpg",
+        "trellic compare photo.jpg photos/a.jpg --quality 30 --out page.html",
+        "trellic compare photo.jpg --equal psnr",
+    ),
     "warm-up": (
         "trellic warm-up",
         "RUN trellic warm-up  # in a Dockerfile, as the user that will run it",
@@ -63,11 +67,12 @@ target, the error names what can be reached.
     "decoders": f"""\
 One file can be decoded in several ways. The receiver chooses with --decoder.
 
-  quality      the least error (default: {DEFAULT_DECODER})
-  fast         less than half of the computation, a slightly larger error
-  perceptual   more texture; perceptual:0.4 is between quality and perceptual
+  quality      the best picture (default: {DEFAULT_DECODER})
+  fast         less than half of the computation, a slightly worse picture
   preview      1/8 of the width and height, from the first third of the file
 
+These are the decoders of the model photo; other models may have others. If a
+decoder has a base, NAME:0.4 mixes 40 % of it with 60 % of its base.
 trellic models lists the decoders of each model. trellic info FILE says how many
 bytes of that file each decoder reads.
 
@@ -123,7 +128,7 @@ time, for example in a Dockerfile.
 
 --precision bf16 needs OpenVINO and a CPU that multiplies bfloat16. Decoding then
 takes half to two thirds of the time. --precision int8 needs a CPU with VNNI and
-saves about a sixth. auto takes the fastest of the two.
+a model with graphs in 8 bits; it saves about a sixth. auto takes the fastest.
 
   trellic warm-up
   trellic bench""",

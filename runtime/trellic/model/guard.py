@@ -3,7 +3,8 @@
 A bundle is data that someone else may have made. An ONNX file can name other files to read weights
 from, operators of libraries to load, and nested graphs; ours need none of that, so all of it is
 refused. Operators are those on a list; what they take shapes from are small constants, so that no
-graph asks an engine for memory out of proportion to its input in one step. Only the few fields that
+graph asks an engine for memory out of proportion to its input in one step; and what a chain of
+steps comes to is added up beforehand (`trellic.model.shapes`). Only the few fields that
 matter are walked; the runtime does not need the package ``onnx``.
 
 Field numbers: onnx.proto of ONNX 1.16, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
@@ -11,13 +12,13 @@ Field numbers: onnx.proto of ONNX 1.16, https://github.com/onnx/onnx/blob/main/o
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from trellic.errors import BadBundle
+from trellic.model.protobuf import fields, integers, text, words
+from trellic.model.shapes import Shapes
 
 STANDARD_DOMAINS = (b"", b"ai.onnx")
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 INT64 = 7  # TensorProto.DataType
 MAX_NODES = 10_000
 MAX_ATTRIBUTE = 1 << 10  # of an integer attribute: groups, paddings, strides
@@ -33,8 +34,6 @@ OPERATORS = frozenset(
 # Inputs that set the shape of an output, counted from 0: constants. Slices only cut.
 SHAPES = {b"Pad": (1, 3), b"Split": (1,), b"Unsqueeze": (1,)}
 
-Field = tuple[int, int | bytes]
-
 
 def check_graph(graph: bytes) -> None:
     """Refuse a graph that is more than nodes of known operators and their constants.
@@ -47,11 +46,11 @@ def check_graph(graph: bytes) -> None:
     ------
     BadBundle
         When it refers to other files, has functions of its own, nested or sparse graphs, operators
-        that are not in `OPERATORS`, shapes that are no small constants, more than 10,000 nodes, or
-        is no ONNX file at all.
+        that are not in `OPERATORS`, shapes that are no small constants, results out of proportion
+        to its inputs, more than 10,000 nodes, or is no ONNX file at all.
     """
     found = 0
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == 7 and isinstance(value, bytes):  # ModelProto.graph
             found += 1
             _check_nodes(value)
@@ -64,14 +63,14 @@ def check_graph(graph: bytes) -> None:
 def _check_nodes(graph: bytes) -> None:
     nodes: list[bytes] = []
     constants: dict[bytes, bytes] = {}
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if not isinstance(value, bytes):
             continue
         if number == 1:
             nodes.append(value)
         elif number == 5:
             _check_tensor(value)
-            name = _text(value, 8)
+            name = text(value, 8)
             if name in constants:
                 raise _refused(f"two constants of the name {name!r}")
             constants[name] = value
@@ -81,18 +80,21 @@ def _check_nodes(graph: bytes) -> None:
         raise _refused(f"{len(nodes)} nodes")
     for node in nodes:
         _check_node(node, constants)
+    shapes = Shapes(graph, constants)
+    for node in nodes:
+        shapes.add(node)
 
 
 def _check_node(node: bytes, constants: Mapping[bytes, bytes]) -> None:
     inputs = []
-    for number, value in _fields(node):
+    for number, value in fields(node):
         if number == 1 and isinstance(value, bytes):
             inputs.append(value)
         if number == 7 and value not in STANDARD_DOMAINS:
             raise _refused(f"an operator of the domain {value!r}")
         if number == 5 and isinstance(value, bytes):
             _check_attribute(value)
-    operator = _text(node, 4)
+    operator = text(node, 4)
     if operator not in OPERATORS:
         raise _refused(f"the operator {operator!r}")
     for i in SHAPES.get(operator, ()):
@@ -101,8 +103,8 @@ def _check_node(node: bytes, constants: Mapping[bytes, bytes]) -> None:
 
 
 def _check_attribute(attribute: bytes) -> None:
-    name = _text(attribute, 1)
-    for number, value in _fields(attribute):
+    name = text(attribute, 1)
+    for number, value in fields(attribute):
         if number in (6, 11):  # g, graphs
             raise _refused("a nested graph")
         if number in (22, 23):  # sparse_tensor, sparse_tensors
@@ -110,7 +112,7 @@ def _check_attribute(attribute: bytes) -> None:
         if number in (5, 10) and isinstance(value, bytes):  # t, tensors
             _check_tensor(value)
         if number in (3, 8):  # i, ints
-            for one in _integers(value):
+            for one in integers(value):
                 if abs(one) > MAX_ATTRIBUTE or (name in POSITIVE and one < 1):
                     raise _refused(f"the attribute {name!r} of {one}")
                 if name == b"to" and one not in CASTS:
@@ -118,7 +120,7 @@ def _check_attribute(attribute: bytes) -> None:
 
 
 def _check_tensor(tensor: bytes) -> None:
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number == 13 or (number == 14 and value != 0):  # external_data, data_location
             raise _refused("constants in another file")
 
@@ -128,13 +130,13 @@ def _check_shape(operator: bytes, tensor: bytes | None) -> None:
     if tensor is None:
         raise _refused(f"a {operator!r} whose shape is no constant")
     kind, values = 0, []
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number == 2 and isinstance(value, int):
             kind = value
         elif number == 7:  # int64_data
-            values += _integers(value)
+            values += integers(value)
         elif number == 9 and isinstance(value, bytes):  # raw_data
-            values += [one for (one,) in struct.iter_unpack("<q", value[: len(value) // 8 * 8])]
+            values += words(value)
     if kind != INT64:
         raise _refused(f"a {operator!r} whose shape is of type {kind}")
     if largest := max((abs(one) for one in values if abs(one) > MAX_SHAPE), default=0):
@@ -147,58 +149,3 @@ def _refused(what: str) -> BadBundle:
         expected="standard operators and their constants alone",
         remedy="do not use this bundle",
     )
-
-
-def _text(message: bytes, number: int) -> bytes:
-    """Return a field of bytes, the last one where there are several, as protobuf's parsers do."""
-    found = b""
-    for one, value in _fields(message):
-        if one == number and isinstance(value, bytes):
-            found = value
-    return found
-
-
-def _integers(value: int | bytes) -> list[int]:
-    """Return the int64 of a field: one, or several packed."""
-    if isinstance(value, int):
-        packed = [value]
-    else:
-        packed, at = [], 0
-        while at < len(value):
-            one, at = _varint(memoryview(value), at)
-            packed.append(one)
-    return [(one & (1 << 64) - 1) - (1 << 64) * (one >> 63 & 1) for one in packed]
-
-
-def _fields(message: bytes) -> Iterator[Field]:
-    """Walk the fields of a protobuf message: numbers, and integers or bytes."""
-    view, at = memoryview(message), 0
-    while at < len(view):
-        key, at = _varint(view, at)
-        wire = key & 7
-        if wire == VARINT:
-            value, at = _varint(view, at)
-            yield key >> 3, value
-            continue
-        if wire == BYTES:
-            length, at = _varint(view, at)
-        elif wire in (FIXED32, FIXED64):
-            length = 4 if wire == FIXED32 else 8
-        else:
-            raise BadBundle(f"a graph of the bundle is no ONNX file (wire type {wire})")
-        if length > len(view) - at:
-            raise BadBundle("a graph of the bundle is cut short", remedy="install it again")
-        yield key >> 3, bytes(view[at : at + length])
-        at += length
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(view):
-            break
-        byte = view[at]
-        value, at = value | (byte & 0x7F) << shift, at + 1
-        if byte < 0x80:
-            return value, at
-    raise BadBundle("a graph of the bundle is no ONNX file (a number without end)")

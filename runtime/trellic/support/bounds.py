@@ -1,8 +1,8 @@
-"""What one call may take: pixels, memory, time; and how its caller stops it.
+"""Limits of one call: pixels, memory, time, and a hook that stops it.
 
-Limits hold for all that a thread does inside ``with limited(...)``, however deep below: they are
-asked where pixels are counted, where memory is planned, and between slices and tiles. So every way
-in (codec, functions, Pillow's plugin, command line) has them, and nothing hands them on.
+Limits apply to everything that a thread does inside ``with limited(...)``. They are checked where
+pixels are counted, where memory is planned, and between slices and tiles. So they work for the
+codec, the functions, Pillow's plugin and the command line, and need not be passed on.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from trellic.errors import BadParameter, Cancelled, DeadlineExceeded, TrellicWar
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one call; None is none. Where others are asked for as well, the tighter holds.
+    """Limits of one call; None means no limit. If several limits apply, the strictest one counts.
 
     Parameters
     ----------
     max_pixels : of a picture
-    max_memory : bytes that the process may take (see `trellic.pipeline.memory`)
-    deadline : seconds, counted from ``with``; asked between slices and tiles, so a call ends some
-        tenths of a second later. Pillow's reading and writing of picture files is not interrupted
-    cancel : is asked at the same places, and stops the call by returning True
+    max_memory : bytes that the process may use (see `trellic.pipeline.memory`)
+    deadline : seconds, counted from ``with``. It is checked between slices and tiles, so a call
+        ends some tenths of a second later. Pillow is not interrupted while it reads or writes a
+        picture file
+    cancel : a function that is called at the same places, and stops the call if it returns True
 
     Raises
     ------
@@ -63,7 +64,7 @@ _running: ContextVar[tuple[_Running, ...]] = ContextVar("limits", default=())
 
 @contextlib.contextmanager
 def limited(limits: Limits | str) -> Iterator[None]:
-    """Hold what this thread does inside to limits, and to those around it.
+    """Apply limits to what this thread does inside, in addition to the limits around it.
 
     Parameters
     ----------

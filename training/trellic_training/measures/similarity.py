@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks.codecs import Pixels
+Pixels = npt.NDArray[np.uint8]
 
 
 def haarpsi(original: Pixels, decoded: Pixels) -> float:

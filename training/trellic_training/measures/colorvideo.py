@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks.codecs import Pixels
+Pixels = npt.NDArray[np.uint8]
 
 DISPLAY = "standard_4k"  # 30 inches, 200 cd/m2, 250 lux, 75 pixels a degree
 LOOSE = ("interp", "third_party", "third_party.cpuinfo")  # what the package imports as top level
@@ -61,7 +62,8 @@ def _metric() -> Any:
     import torch
 
     spec = importlib.util.find_spec("pycvvdp")
-    assert spec is not None
+    if spec is None:
+        raise ImportError("pycvvdp")
     found: dict[str, dict[str, Any]] = {
         "torchvision": {},
         "torchvision.transforms": {"GaussianBlur": _gaussian_blur},

@@ -1,0 +1,1 @@
+"""Measures of what people see, from packages that need torch."""
