@@ -172,6 +172,7 @@ class Codec:
         strip: bool = False,
         max_memory: int | None = None,
         dither: int | None = None,
+        progressive: bool = False,
     ) -> bytes:
         """Encode an array of uint8, or a PIL image.
 
@@ -179,7 +180,8 @@ class Codec:
         ----------
         image : array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for RGB or
             (H, W, 4) for RGB with alpha, anything that has ``__array__``, or PIL image
-        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of `encode_picture`
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive : as of
+            `encode_picture`
 
         Returns
         -------
@@ -192,7 +194,9 @@ class Codec:
         TrellicError
             As of `encode_picture`.
         """
-        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        options = EncodeOptions(
+            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+        )
         return self._encode_all([image], options)[0]
 
     def encode_picture(
@@ -207,6 +211,7 @@ class Codec:
         strip: bool = False,
         max_memory: int | None = None,
         dither: int | None = None,
+        progressive: bool = False,
     ) -> Encoded:
         """Encode a picture, and say how it was made.
 
@@ -222,6 +227,8 @@ class Codec:
             limit
         dither : seed of subtractive dither, 0 to 2**32 - 1, with ``trellis=0`` only: errors of
             the latents are then uniform and independent of the picture, at the price of bits
+        progressive : code in layers, so that the beginning of the file is a picture at any length
+            (`trellic.cut`, `Codec.decode_progressive`), at the price of bits
 
         Raises
         ------
@@ -232,7 +239,9 @@ class Codec:
         TargetUnreachable
             When no quality meets ``bpp`` or ``max_bytes``.
         """
-        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        options = EncodeOptions(
+            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+        )
         with self._within():
             return self._encoding.picture(picture, options)
 
@@ -248,6 +257,7 @@ class Codec:
         strip: bool = False,
         max_memory: int | None = None,
         dither: int | None = None,
+        progressive: bool = False,
     ) -> list[bytes]:
         """Encode several pictures, of any sizes, with the same options.
 
@@ -257,7 +267,7 @@ class Codec:
             that has ``__cuda_array_interface__`` (torch, CuPy, numba) or DLPack, which needs
             ``device="cuda"`` or ``"tensorrt"``. With such a device (and numba-cuda installed) all
             pictures are encoded together on the GPU
-        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive : as of
             `encode_picture`; for arrays on a GPU ``quality``, ``trellis`` and ``strip`` alone, and
             with others pictures of the host are encoded one by one
 
@@ -271,7 +281,9 @@ class Codec:
             As of `encode`.
         """
         pictures = images.several(batch)
-        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        options = EncodeOptions(
+            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+        )
         return self._encode_all(pictures, options)
 
     def _encode_all(self, pictures: list[ImageLike], options: EncodeOptions) -> list[bytes]:

@@ -14,9 +14,12 @@ from trellic.engines.pool import EnginePool
 from trellic.geometry import Plane
 from trellic.images import Picture
 from trellic.latents.encoder import LatentEncoder, Observer
+from trellic.latents.layered_coding import LayeredEncoder, levels_of
 from trellic.model.bundle import Bundle
+from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
 from trellic.pipeline.header import header_of
+from trellic.pipeline.layers import layering_for
 from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.rate_control import fill, to_budget
 from trellic.pipeline.results import Encoded
@@ -48,16 +51,32 @@ class StreamEncoder:
         plane, pixels = self._layout.plane(*size), size[0] * size[1]
         latents = self.latents(clock)
 
+        sees = self._bundle.manifest.encoder.sees_quality
+
         @lru_cache(maxsize=1)
         def analysed(told: float | None) -> Analysed:
             return self.analyse(picture, plane, clock, options.max_memory, told)
 
+        def at_level(level: Level) -> Analysed:
+            return analysed(level.quality if sees else None)
+
         def encode_at(quality16: int) -> bytes:
-            level = self._bundle.levels.at(
-                quality16, quantizer.states, dithered=quantizer.dither is not None
-            )
-            told = level.quality if self._bundle.manifest.encoder.sees_quality else None
-            coded = latents.encode(*analysed(told), plane, level, quantizer, observe=self._observe)
+            layering = None
+            if options.progressive:
+                layering = layering_for(quality16, len(self._layout.steps))
+                levels = levels_of(
+                    self._bundle.levels, (*layering.below, quality16), quantizer.states
+                )
+                f, h = zip(*(at_level(level) for level in levels), strict=True)
+                coder = LayeredEncoder(latents.predictor, self._bundle.tables, layering.parts)
+                coded = coder.encode(f, h[-1], plane, levels, quantizer)
+            else:
+                level = self._bundle.levels.at(
+                    quality16, quantizer.states, dithered=quantizer.dither is not None
+                )
+                coded = latents.encode(
+                    *at_level(level), plane, level, quantizer, observe=self._observe
+                )
             header = header_of(
                 self._bundle.manifest,
                 size,
@@ -66,6 +85,7 @@ class StreamEncoder:
                 coded.lanes,
                 grey=picture.grey,
                 dither=quantizer.dither,
+                layering=layering,
             )
             return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
 
