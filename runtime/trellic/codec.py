@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -35,6 +35,7 @@ from trellic.gpu.where import on_gpu
 from trellic.images import Picture
 from trellic.model import bundle
 from trellic.model.decoders import DecoderInfo
+from trellic.pipeline.arriving import files_of
 from trellic.pipeline.decoder import WARM_SIDE, StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
@@ -473,6 +474,36 @@ class Codec:
 
         with self._within():
             return batches.decode(gpu, streams, options, ordinary)
+
+    def decode_progressive(
+        self,
+        stream: Iterable[bytes],
+        *,
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        max_memory: int | None = None,
+    ) -> Iterator[Pixels]:
+        """Decode a stream while it arrives: yield a picture each time that it can be better.
+
+        Parameters
+        ----------
+        stream : the bytes of a ``.tlc`` file, in order, in pieces of any length. Where several
+            passes over the picture arrive in one piece, one picture is made of them
+        decoder, max_pixels, max_memory : as of `decode_timed`
+
+        Yields
+        ------
+        uint8 arrays as of `decode`; the last one is what `decode` makes of the whole file. If the
+        stream ends early a `TrellicWarning` says so
+
+        Raises
+        ------
+        TrellicError
+            As of `decode_timed`; a `TruncatedStream` if not even the first pass arrived.
+        """
+        options = DecodeOptions(decoder, max_pixels, None, max_memory)
+        for data in files_of(stream):
+            yield images.to_array(self._picture(data, options))
 
     def classify(
         self,

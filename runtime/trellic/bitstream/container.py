@@ -81,7 +81,9 @@ def write(stream: Stream) -> bytes:
         When segments or chunks do not fit the header or the format's limits.
     """
     header = stream.header
-    return assemble(header, pack_chunks(stream.chunks, header.height, header.width), stream.segments)
+    return assemble(
+        header, pack_chunks(stream.chunks, header.height, header.width), stream.segments
+    )
 
 
 def assemble(
@@ -145,7 +147,9 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefi
     _check_pixels(contents.header, max_pixels)
     whole = len(view) == contents.size and _file_holds(view)
     segments = [
-        _or_none(read_segment, view, contents, index) if _vouched(contents, index) or whole else None
+        _or_none(read_segment, view, contents, index)
+        if _vouched(contents, index) or whole
+        else None
         for index in range(contents.header.segments)
     ]
     chunks = Chunks(

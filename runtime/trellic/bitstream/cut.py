@@ -73,7 +73,8 @@ def cut(
         wanted = min(wanted, layers * header.steps * layering.parts)
     sizes = _sizes(contents, layering, whole_passes(view))
     fitting = [n for n in range(1, 1 + min(wanted, len(sizes))) if _fits(sizes[n - 1], max_bytes)]
-    whole = wanted == header.passes == len(sizes) and _fits(len(view), max_bytes)
+    there = len(view) >= contents.size and _fits(len(view), max_bytes)
+    whole = there and wanted == header.passes == len(sizes)
     if whole:
         read(view, MAX_SIDE**2)
         return CutStream(bytes(view), header.passes, header.passes, between=False)

@@ -84,9 +84,7 @@ class LayeredEncoder:
                 for of, level in zip(f, levels, strict=True)
             ]
             first = [hyper_segment(z, levels[-1])] if i == 0 else []
-            start = partial(
-                LayeredSlice, self.predictor, z, part, plane, levels, self.parts
-            )
+            start = partial(LayeredSlice, self.predictor, z, part, plane, levels, self.parts)
             lanes = guess_lanes(arithmetic.log_sum(y32[-1]), y32[-1].size)
             packed = self._coded(y32, start(), quantizer, first, lanes)
             right = entropy.choose_lanes(sum(map(len, packed)))
@@ -213,9 +211,7 @@ class LayeredDecoder:
             passes = way.passes()
             for segment in segments:
                 own = next(passes)
-                k, recon32 = decode_symbols(
-                    decoder, segment, own.scale_index, states, self.tables
-                )
+                k, recon32 = decode_symbols(decoder, segment, own.scale_index, states, self.tables)
                 way.add(own, k, recon32)
                 self.predictor.clock.mark("rans")
         return way

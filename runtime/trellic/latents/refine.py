@@ -78,9 +78,7 @@ def carried(known: Known, before: Int64, after: Int64) -> Known:
     square = (ratio * ratio >> RATIO_BITS)[:, None, None]
     variance = (known.variance * square + (1 << RATIO_BITS - 1)) >> RATIO_BITS
     variance = np.clip(variance, 1, VARIANCE_LIMIT)
-    return Known(
-        rescaled(known.v32, before, after), np.where(known.variance > 0, variance, 0)
-    )
+    return Known(rescaled(known.v32, before, after), np.where(known.variance > 0, variance, 0))
 
 
 def rescaled(v32: npt.NDArray[np.signedinteger], before: Int64, after: Int64) -> Int64:

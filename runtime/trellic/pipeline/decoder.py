@@ -229,9 +229,7 @@ class StreamDecoder:
             sizes = header.lanes, plane, level, header.trellis, header.slice_side * plane.block
             decode = coder.slices(segments, *sizes, lost, header.dither)
         else:
-            layered = LayeredDecoder(
-                self._layout, self._bundle.tables, self._pool.exact(), clock
-            )
+            layered = LayeredDecoder(self._layout, self._bundle.tables, self._pool.exact(), clock)
             levels = self._levels(stream)
             decode = layered.slices(header, stream.segments, plane, levels, lost)
         gain = level.gain[: choice.channels(self._layout)].astype(np.float32)

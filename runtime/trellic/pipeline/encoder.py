@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from trellic import bitstream, images
-from trellic.bitstream import Chunks
+from trellic.bitstream import Chunks, Layering
 from trellic.engines.pool import EnginePool
 from trellic.geometry import Plane
 from trellic.images import Picture
-from trellic.latents.encoder import LatentEncoder, Observer
+from trellic.latents.encoder import CodedLatents, LatentEncoder, Observer
 from trellic.latents.layered_coding import LayeredEncoder, levels_of
+from trellic.latents.quantizer import Quantizer
 from trellic.model.bundle import Bundle
 from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
@@ -35,11 +37,19 @@ class StreamEncoder:
     ----------
     bundle : the model
     pool : its engines
-    observe : is shown what is quantized, as of `LatentEncoder.encode`
+    observe : is shown what is quantized, as of `LatentEncoder.encode`; not of layers
+    layering : of a progressive file of a quality (in sixteenths) and so many context steps
     """
 
-    def __init__(self, bundle: Bundle, pool: EnginePool, observe: Observer | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        pool: EnginePool,
+        observe: Observer | None = None,
+        layering: Callable[[int, int], Layering] = layering_for,
+    ) -> None:
         self._bundle, self._pool, self._observe = bundle, pool, observe
+        self._layering = layering
         self._layout = bundle.manifest.layout
 
     def picture(self, picture: Picture, options: EncodeOptions) -> Encoded:
@@ -63,20 +73,8 @@ class StreamEncoder:
         def encode_at(quality16: int) -> bytes:
             layering = None
             if options.progressive:
-                layering = layering_for(quality16, len(self._layout.steps))
-                levels = levels_of(
-                    self._bundle.levels, (*layering.below, quality16), quantizer.states
-                )
-                f, h = zip(*(at_level(level) for level in levels), strict=True)
-                coder = LayeredEncoder(latents.predictor, self._bundle.tables, layering.parts)
-                coded = coder.encode(f, h[-1], plane, levels, quantizer)
-            else:
-                level = self._bundle.levels.at(
-                    quality16, quantizer.states, dithered=quantizer.dither is not None
-                )
-                coded = latents.encode(
-                    *at_level(level), plane, level, quantizer, observe=self._observe
-                )
+                layering = self._layering(quality16, len(self._layout.steps))
+            coded = self._coded(quality16, layering, quantizer, plane, latents, at_level)
             header = header_of(
                 self._bundle.manifest,
                 size,
@@ -106,6 +104,27 @@ class StreamEncoder:
             seconds=time.perf_counter() - start,
             stages=clock.stages,
         )
+
+    def _coded(
+        self,
+        quality16: int,
+        layering: Layering | None,
+        quantizer: Quantizer,
+        plane: Plane,
+        latents: LatentEncoder,
+        analysed: Callable[[Level], Analysed],
+    ) -> CodedLatents:
+        """Code a picture at a quality, in layers or not."""
+        tables, levels = self._bundle.tables, self._bundle.levels
+        if layering is None:
+            dithered = quantizer.dither is not None
+            level = levels.at(quality16, quantizer.states, dithered=dithered)
+            made = analysed(level)
+            return latents.encode(*made, plane, level, quantizer, observe=self._observe)
+        rising = levels_of(levels, (*layering.below, quality16), quantizer.states)
+        f, h = zip(*(analysed(level) for level in rising), strict=True)
+        coder = LayeredEncoder(latents.predictor, tables, layering.parts)
+        return coder.encode(f, h[-1], plane, rising, quantizer)
 
     def latents(self, clock: Clock | None = None) -> LatentEncoder:
         """Return what codes latents of the model."""

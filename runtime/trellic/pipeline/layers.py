@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trellic.bitstream import Layering
 
-SPACING16 = (480, 720)  # how far below the last layer's quality the others lie, in sixteenths
+SPACING16 = (352, 720)  # how far below the last layer's quality the others lie, in sixteenths
 LOWEST16 = 320  # no layer of a lower quality: the last one is then hardly larger
 PARTS = 4
 
