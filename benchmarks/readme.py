@@ -21,6 +21,7 @@ from benchmarks import (
     decoders_tables,
     labels_tables,
     model_card,
+    progressive_tables,
     published,
     quality_scale,
     rd_tables,
@@ -46,6 +47,7 @@ PAGES = (
             "model-cifar",
             "model-photo",
             "model-photo-psnr",
+            "progressive",
             "quality",
             "universal",
         )
@@ -329,6 +331,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "gaussian": gaussian,
     "big": big,
     "labels-rate": labels_rate,
+    **progressive_tables.TABLES,
     **universal_tables.TABLES,
     **decoders_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},

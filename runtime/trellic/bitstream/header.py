@@ -128,7 +128,7 @@ class Header:
         return 1 + self.passes * self.slices
 
     def segment_index(self, number: int, slice_: int) -> int:
-        """Place in the file of the segment of a pass (a context step, from 0) and slice (from 0)."""
+        """Place in the file of the segment of a pass (or context step) and slice, from 0."""
         return 1 + number * self.slices + slice_
 
     def slices_touching(self, region: Rectangle) -> list[int]:

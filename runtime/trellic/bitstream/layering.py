@@ -60,7 +60,7 @@ class Layering:
         return 1 + len(self.below)
 
     def passes(self, steps: int) -> int:
-        """Passes of the whole stream, before it was cut."""
+        """Count the passes of the whole stream, before it was cut."""
         return self.layers * steps * self.parts
 
     def of(self, number: int, steps: int) -> tuple[int, int, int]:
