@@ -24,6 +24,8 @@ from trellic.support.bounds import Limits, limited
 from trellic.support.quiet import silence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import numpy as np
     import numpy.typing as npt
 
@@ -39,7 +41,9 @@ __all__ = [
     "TrellicError",
     "TrellicWarning",
     "__version__",
+    "cut",
     "decode",
+    "decode_progressive",
     "encode",
     "limited",
 ]
@@ -57,6 +61,7 @@ def encode(
     strip: bool = False,
     max_memory: int | None = None,
     dither: int | None = None,
+    progressive: bool = False,
 ) -> bytes:
     """Encode a picture with a model.
 
@@ -65,7 +70,7 @@ def encode(
     image : uint8 array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for RGB
         or (H, W, 4) for RGB with alpha, anything that has ``__array__``, or a PIL image
     model : name of an installed bundle, or path of one
-    quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
+    quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive : as of
         `Codec.encode_picture`; the default is quality 75
 
     Returns
@@ -87,6 +92,7 @@ def encode(
         strip=strip,
         max_memory=max_memory,
         dither=dither,
+        progressive=progressive,
     )
 
 
@@ -123,6 +129,44 @@ def decode(
         max_memory=max_memory,
         best_effort=best_effort,
     )
+
+
+def decode_progressive(
+    stream: Iterable[bytes],
+    *,
+    decoder: str = DEFAULT_DECODER,
+    max_pixels: int = MAX_PIXELS,
+    max_memory: int | None = None,
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Decode a stream while it arrives; see `Codec.decode_progressive`."""
+    return _codec(DEFAULT_MODEL).decode_progressive(
+        stream, decoder=decoder, max_pixels=max_pixels, max_memory=max_memory
+    )
+
+
+def cut(data: bytes, *, max_bytes: int | None = None, layers: int | None = None) -> bytes:
+    """Shorten a ``.tlc`` file; no latent is decoded, and no model is needed.
+
+    Parameters
+    ----------
+    data : bytes of a file, whole or cut off anywhere
+    max_bytes : what the result may have
+    layers : how many layers to keep, of a progressive file
+
+    Returns
+    -------
+    bytes of a whole file, with as many passes over the picture as fit
+
+    Raises
+    ------
+    BadParameter
+        When not even the first pass fits, or the file is dithered.
+    StreamError
+        When the data is damaged.
+    """
+    from trellic import bitstream
+
+    return bitstream.cut(data, max_bytes=max_bytes, layers=layers).data
 
 
 @cache

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -35,6 +35,7 @@ from trellic.gpu.where import on_gpu
 from trellic.images import Picture
 from trellic.model import bundle
 from trellic.model.decoders import DecoderInfo
+from trellic.pipeline.arriving import files_of
 from trellic.pipeline.decoder import WARM_SIDE, StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
@@ -172,6 +173,7 @@ class Codec:
         strip: bool = False,
         max_memory: int | None = None,
         dither: int | None = None,
+        progressive: bool = False,
     ) -> bytes:
         """Encode an array of uint8, or a PIL image.
 
@@ -179,7 +181,8 @@ class Codec:
         ----------
         image : array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for RGB or
             (H, W, 4) for RGB with alpha, anything that has ``__array__``, or PIL image
-        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of `encode_picture`
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive : as of
+            `encode_picture`
 
         Returns
         -------
@@ -192,7 +195,9 @@ class Codec:
         TrellicError
             As of `encode_picture`.
         """
-        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        options = EncodeOptions(
+            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+        )
         return self._encode_all([image], options)[0]
 
     def encode_picture(
@@ -207,6 +212,7 @@ class Codec:
         strip: bool = False,
         max_memory: int | None = None,
         dither: int | None = None,
+        progressive: bool = False,
     ) -> Encoded:
         """Encode a picture, and return the stream with its size, quality and times.
 
@@ -222,6 +228,8 @@ class Codec:
             limit
         dither : seed of subtractive dither, 0 to 2**32 - 1, only with ``trellis=0``. The errors
             of the latents are then uniform and independent of the picture, but it costs bits
+        progressive : code in layers, so that the beginning of the file is a picture at any length
+            (`trellic.cut`, `Codec.decode_progressive`); it costs bits
 
         Raises
         ------
@@ -232,7 +240,9 @@ class Codec:
         TargetUnreachable
             When no quality meets ``bpp`` or ``max_bytes``.
         """
-        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        options = EncodeOptions(
+            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+        )
         with self._within():
             return self._encoding.picture(picture, options)
 
@@ -248,6 +258,7 @@ class Codec:
         strip: bool = False,
         max_memory: int | None = None,
         dither: int | None = None,
+        progressive: bool = False,
     ) -> list[bytes]:
         """Encode several pictures, of any sizes, with the same options.
 
@@ -257,9 +268,9 @@ class Codec:
             These may be of any library with ``__cuda_array_interface__`` (torch, CuPy, numba) or
             DLPack, and need ``device="cuda"`` or ``"tensorrt"``. With such a device and
             numba-cuda, all pictures are encoded together on the GPU
-        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither : as of
-            `encode_picture`. Arrays on a GPU support only ``quality``, ``trellis`` and ``strip``.
-            With other options, pictures in host memory are encoded one by one
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive :
+            as of `encode_picture`. Arrays on a GPU support only ``quality``, ``trellis`` and
+            ``strip``. With other options, pictures in host memory are encoded one by one
 
         Raises
         ------
@@ -271,7 +282,9 @@ class Codec:
             As of `encode`.
         """
         pictures = images.several(batch)
-        options = EncodeOptions(quality, bpp, max_bytes, trellis, search, strip, max_memory, dither)
+        options = EncodeOptions(
+            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+        )
         return self._encode_all(pictures, options)
 
     def _encode_all(self, pictures: list[ImageLike], options: EncodeOptions) -> list[bytes]:
@@ -462,6 +475,36 @@ class Codec:
 
         with self._within():
             return batches.decode(gpu, streams, options, ordinary)
+
+    def decode_progressive(
+        self,
+        stream: Iterable[bytes],
+        *,
+        decoder: str = DEFAULT_DECODER,
+        max_pixels: int = MAX_PIXELS,
+        max_memory: int | None = None,
+    ) -> Iterator[Pixels]:
+        """Decode a stream while it arrives: yield a picture each time that it can be better.
+
+        Parameters
+        ----------
+        stream : the bytes of a ``.tlc`` file, in order, in pieces of any length. Where several
+            passes over the picture arrive in one piece, one picture is made of them
+        decoder, max_pixels, max_memory : as of `decode_timed`
+
+        Yields
+        ------
+        uint8 arrays as of `decode`; the last one is what `decode` makes of the whole file. If the
+        stream ends early a `TrellicWarning` says so
+
+        Raises
+        ------
+        TrellicError
+            As of `decode_timed`; a `TruncatedStream` if not even the first pass arrived.
+        """
+        options = DecodeOptions(decoder, max_pixels, None, max_memory)
+        for data in files_of(stream):
+            yield images.to_array(self._picture(data, options))
 
     def classify(
         self,

@@ -26,3 +26,11 @@ HYPER_LIMIT: Final = 1 << 14  # of a hyper-latent, before its mean is taken off
 # Lanes are guessed from logarithms: the bits of a float32, straight between powers of two
 LOG_BITS: Final = 8  # behind the point
 LOG_BIAS: Final = (127 + STEP_BITS) << LOG_BITS  # float32's exponent of a latent of one step
+
+# Section 8.2: layers. Variances are in 1 / 2**VARIANCE_BITS square step
+VARIANCE_BITS: Final = 10
+VARIANCE_LIMIT: Final = 1 << 30
+VARIANCE_ZERO: Final = 410  # of the error of a latent that was coded as 0
+VARIANCE_OTHER: Final = 102  # of one that was not
+SIGMA_FIRST: Final = 0.11  # standard deviation of scale index 0, in steps
+SIGMA_LAST: Final = 64.0  # of the last scale index

@@ -77,6 +77,7 @@ def encode_scored(
     strip: bool = False,
     max_memory: int | None = None,
     dither: int | None = None,
+    progressive: bool = False,
 ) -> Scored:
     """Encode with the quality whose decoded picture has a score, within one point.
 
@@ -85,7 +86,7 @@ def encode_scored(
     Parameters
     ----------
     wanted : SSIMULACRA 2, below 100
-    trellis, strip, max_memory, dither : as of `Codec.encode_picture`
+    trellis, strip, max_memory, dither, progressive : as of `Codec.encode_picture`
 
     Raises
     ------
@@ -108,6 +109,7 @@ def encode_scored(
             strip=strip,
             max_memory=max_memory,
             dither=dither,
+            progressive=progressive,
         )
         decoded = codec.decode_picture(encoded.data, max_pixels=original.size).pixels
         made[quality] = Scored(encoded, ssimulacra2(original, decoded), len(made) + 1)

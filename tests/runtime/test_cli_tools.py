@@ -51,6 +51,8 @@ def test_info_as_json(stream, trellic):
         "steps": 1,
         "model": None,
         "stream_id": "0fa4e001",
+        "layers": 1,
+        "lengths": [{"passes": 1, "bytes": size, "layer": 1, "quality": 70.0}],
     }
     assert list(parts) == ["header and checks", "hyper-latents", "step 0", "alpha", "icc"]
     assert sum(parts.values()) == size

@@ -77,6 +77,12 @@ def test_a_dithered_stream_of_a_real_model(node, tmp_path):
     assert found[str(stream)]["y"] == kit.digest(latents)
 
 
+def test_a_stream_with_layers_is_refused_as_unknown(node, folder):
+    stream = HERE.parent / "data" / "golden" / "layers.tlc"
+    (seen,) = json.loads(node(HERE / "conformance.mjs", folder, stream)).values()
+    assert seen["kind"] == "UnsupportedVersion"
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in HERE.glob("*.test.mjs")))
 def test_in_javascript(node, folder, script):
     streams = kit.FOLDER / "streams"

@@ -16,20 +16,26 @@ from trellic.bitstream.container import (
     write,
 )
 from trellic.bitstream.contents import Contents, Span, read_contents
+from trellic.bitstream.cut import CutStream, cut, whole_passes
 from trellic.bitstream.header import Header
+from trellic.bitstream.layering import Layering
 
 __all__ = [
     "MAX_METADATA",
     "Chunks",
     "Contents",
+    "CutStream",
     "Header",
+    "Layering",
     "Prefix",
     "Span",
     "Stream",
+    "cut",
     "read",
     "read_contents",
     "read_header",
     "read_prefix",
     "read_slices",
+    "whole_passes",
     "write",
 ]

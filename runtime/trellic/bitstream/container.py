@@ -5,7 +5,7 @@ Specification: ``docs/format.md``, sections 2, 5 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -36,7 +36,8 @@ class Stream:
     ----------
     header : Header
     segments : sequence of bytes
-        One of z, then one a context step and slice, step-major; each an even number of bytes.
+        One of z, then one a pass (a context step, unless there are layers) and slice, pass by
+        pass; each an even number of bytes.
     chunks : Chunks
     """
 
@@ -79,11 +80,19 @@ def write(stream: Stream) -> bytes:
     BadParameter
         When segments or chunks do not fit the header or the format's limits.
     """
-    header, segments = stream.header, stream.segments
-    chunks = pack_chunks(stream.chunks, header.height, header.width)
+    header = stream.header
+    return assemble(
+        header, pack_chunks(stream.chunks, header.height, header.width), stream.segments
+    )
+
+
+def assemble(
+    header: Header, chunks: Mapping[str, bytes | memoryview], segments: Sequence[bytes]
+) -> bytes:
+    """Return the bytes of a file of a header, chunks as they are stored, and segments."""
     lengths = {name: len(stored) for name, stored in chunks.items()}
     head = pack_header(header, lengths, [len(segment) for segment in segments]) + segments[0]
-    parts = [head, crc16(head)]
+    parts: list[bytes | memoryview] = [head, crc16(head)]
     for stored in chunks.values():
         parts += [stored, crc16(stored)]
     for segment in segments[1:]:
@@ -112,7 +121,7 @@ def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
     contents = read_contents(view)
     _check_pixels(contents.header, max_pixels)
     _check_size(len(view), contents.size)
-    segments = [_segment(view, contents, index) for index in range(contents.header.segments)]
+    segments = [read_segment(view, contents, index) for index in range(contents.header.segments)]
     if not _file_holds(view):
         raise CorruptStream(
             "the checksum of the file does not match",
@@ -138,7 +147,9 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefi
     _check_pixels(contents.header, max_pixels)
     whole = len(view) == contents.size and _file_holds(view)
     segments = [
-        _or_none(_segment, view, contents, index) if _vouched(contents, index) or whole else None
+        _or_none(read_segment, view, contents, index)
+        if _vouched(contents, index) or whole
+        else None
         for index in range(contents.header.segments)
     ]
     chunks = Chunks(
@@ -171,7 +182,8 @@ def read_slices(
     max_pixels : int
         Larger pictures are refused before memory is taken for them.
     steps : int, optional
-        How many context steps are needed, the first ones; all if left out.
+        How many passes (context steps, unless there are layers) are needed, the first ones; all
+        if left out.
 
     Returns
     -------
@@ -187,16 +199,16 @@ def read_slices(
     contents = read_contents(view)
     header = contents.header
     _check_pixels(header, max_pixels)
-    steps = header.steps if steps is None else min(steps, header.steps)
-    if header.slices == 1 and steps == header.steps:
+    steps = header.passes if steps is None else min(steps, header.passes)
+    if header.slices == 1 and steps == header.passes:
         stream = read(view, max_pixels)
         return Prefix(header, stream.segments, stream.chunks, whole=True)
     segments: list[bytes | None] = [None] * header.segments
-    segments[0] = _segment(view, contents, 0)
+    segments[0] = read_segment(view, contents, 0)
     for slice_ in header.slices_touching(region):
         for step in range(steps):
             index = header.segment_index(step, slice_)
-            segments[index] = _segment(view, contents, index)
+            segments[index] = read_segment(view, contents, index)
     return Prefix(header, segments, _chunks(view, contents), whole=False)
 
 
@@ -239,11 +251,17 @@ def _vouched(contents: Contents, index: int) -> bool:
     return index == 0 or contents.has_check(index)
 
 
-def _segment(view: memoryview, contents: Contents, index: int) -> bytes:
+def read_segment(view: memoryview, contents: Contents, index: int) -> bytes:
+    """Return a segment; its check, where it has one, is looked at."""
     span = contents.segment(index)
     if contents.has_check(index):
         _check(view, span, f"segment {index}")
     return bytes(view[span.offset : span.end])
+
+
+def stored_of(view: memoryview, contents: Contents) -> dict[str, memoryview]:
+    """Return the chunks as they are stored; their checks are looked at."""
+    return {name: _there(view, contents, name) for name in contents.chunks}
 
 
 def _chunks(view: memoryview, contents: Contents) -> Chunks:
@@ -270,8 +288,10 @@ def _metadata(view: memoryview, contents: Contents, name: str) -> bytes | None:
 
 
 def _stored(view: memoryview, contents: Contents, name: str) -> memoryview | None:
-    if name not in contents.chunks:
-        return None
+    return _there(view, contents, name) if name in contents.chunks else None
+
+
+def _there(view: memoryview, contents: Contents, name: str) -> memoryview:
     span = contents.chunks[name]
     _check(view, span, f"the {name} chunk")
     return view[span.offset : span.end]

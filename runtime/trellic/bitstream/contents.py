@@ -86,9 +86,9 @@ class Contents:
         Parameters
         ----------
         slices : by number
-        steps : how many context steps are decoded, None for all
+        steps : how many passes (context steps, unless there are layers) are decoded, None for all
         """
-        steps = self.header.steps if steps is None else steps
+        steps = self.header.passes if steps is None else steps
         spans = [self.head]
         for index in sorted(
             self.header.segment_index(step, slice_)
@@ -199,7 +199,7 @@ def _read_table(cursor: Cursor, front: Front) -> tuple[Int64, Int64]:
     side = front.extension.slice_side
     rows, columns = slice_counts(*blocks(front.width, front.height), side)
     slices = rows * columns
-    listed = _listed(slices, 1 + front.steps * slices)
+    listed = _listed(slices, 1 + front.passes * slices)
     before = _LANE_BITS * (slices - 1) + _WIDTH_BITS
     start = cursor.at
     bits = np.unpackbits(np.frombuffer(cursor.take(-(-before // 8), "segment table"), np.uint8))
@@ -229,6 +229,7 @@ def _header(front: Front, log2_lanes: Int64) -> Header:
             grey=front.grey,
             slice_side=front.extension.slice_side,
             dither=front.extension.dither,
+            layering=front.extension.layering,
         )
     except BadParameter as error:
         raise CorruptStream(f"the header names a {error}") from None

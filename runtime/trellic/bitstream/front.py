@@ -15,6 +15,7 @@ from trellic.bitstream.header import (
     Header,
     check_side,
 )
+from trellic.bitstream.layering import Layering, pack_layering, read_layering
 from trellic.constants import TRELLIS_STATES
 from trellic.errors import BadParameter, CorruptStream, NotATrellicFile, TruncatedStream
 from trellic.errors import UnsupportedVersion as Unsupported
@@ -28,7 +29,8 @@ CHUNKS = ("alpha", "icc", "exif", "xmp")
 _SLICE_SIDE_FLAG = 1 << 4
 _DITHER_FLAG = 1 << 5
 _SEED_BYTES = 4
-_KNOWN_FLAGS = 0b111111
+_LAYERS_FLAG = 1 << 6
+_KNOWN_FLAGS = 0b1111111
 _CHUNK_VARINT_BYTES = 4
 MAX_STORED_CHUNK = (1 << 7 * _CHUNK_VARINT_BYTES) - 1
 
@@ -40,6 +42,7 @@ class Extension:
     chunks: dict[str, int] = field(default_factory=dict)
     slice_side: int = DEFAULT_SLICE_SIDE
     dither: int | None = None
+    layering: Layering | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,12 @@ class Front:
     grey: bool
     extension: Extension
 
+    @property
+    def passes(self) -> int:
+        """Segments of each slice."""
+        layering = self.extension.layering
+        return self.steps if layering is None else layering.kept
+
 
 def pack_front(header: Header, chunks: dict[str, int]) -> bytes:
     """Return the header's bytes up to the segment table.
@@ -66,7 +75,9 @@ def pack_front(header: Header, chunks: dict[str, int]) -> bytes:
     chunks : dict
         Stored length in bytes of each chunk there is, by name.
     """
-    extension = _pack_extension(Extension(chunks, header.slice_side, header.dither))
+    extension = _pack_extension(
+        Extension(chunks, header.slice_side, header.dither, header.layering)
+    )
     fields = (
         header.quality16
         | TRELLIS_STATES.index(header.trellis) << 11
@@ -143,6 +154,9 @@ def _pack_extension(extension: Extension) -> bytes:
     if seed is not None:
         flags |= _DITHER_FLAG
         out += seed.to_bytes(_SEED_BYTES, "little")
+    if extension.layering is not None:
+        flags |= _LAYERS_FLAG
+        out += pack_layering(extension.layering)
     return bytes([flags]) + out if flags else b""
 
 
@@ -169,4 +183,5 @@ def _read_extension(cursor: Cursor) -> Extension:
             raise CorruptStream(f"the header extension names a slice side of {side} latents")
     if flags & _DITHER_FLAG:
         seed = int.from_bytes(cursor.take(_SEED_BYTES, "seed of dither"), "little")
-    return Extension(chunks, side, seed)
+    layering = read_layering(cursor) if flags & _LAYERS_FLAG else None
+    return Extension(chunks, side, seed, layering)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trellic.bitstream.layering import Layering
 from trellic.constants import MAX_LANES, MAX_SEED, MAX_SIDE, TRELLIS_STATES
 from trellic.errors import BadParameter
 from trellic.geometry import DEFAULT_SLICE_SIDE, Rectangle, blocks, slice_counts
@@ -43,6 +44,8 @@ class Header:
         to 1020.
     dither : int, optional
         Seed of dithered quantization, 0 to 2**32 - 1; only of a scalar stream.
+    layering : Layering, optional
+        The passes of a layered stream; not of a dithered one.
 
     Raises
     ------
@@ -60,6 +63,7 @@ class Header:
     grey: bool = False
     slice_side: int = DEFAULT_SLICE_SIDE
     dither: int | None = None
+    layering: Layering | None = None
 
     def __post_init__(self) -> None:
         check_side(self.width, "width")
@@ -77,6 +81,10 @@ class Header:
             _check_range(self.dither, 0, MAX_SEED, "seed of dither")
             if self.trellis:
                 raise BadParameter(f"dither with {self.trellis} states", expected="trellis 0")
+        if self.layering is not None:
+            self.layering.check(self.quality16, self.steps)
+            if self.dither is not None:
+                raise BadParameter("layers with dither", expected="one of the two")
         if len(self.stream_id) != STREAM_ID_BYTES:
             raise BadParameter(
                 f"stream id of {len(self.stream_id)} bytes", expected=f"{STREAM_ID_BYTES} bytes"
@@ -110,13 +118,18 @@ class Header:
         return rows * columns
 
     @property
-    def segments(self) -> int:
-        """Number of segments: z, then one for each step and slice."""
-        return 1 + self.steps * self.slices
+    def passes(self) -> int:
+        """Passes over the picture that the file has: context steps, or what is kept of layers."""
+        return self.steps if self.layering is None else self.layering.kept
 
-    def segment_index(self, step: int, slice_: int) -> int:
-        """Place in the file of the segment of a context step (from 0) and slice (from 0)."""
-        return 1 + step * self.slices + slice_
+    @property
+    def segments(self) -> int:
+        """Number of segments: z, then one for each pass and slice."""
+        return 1 + self.passes * self.slices
+
+    def segment_index(self, number: int, slice_: int) -> int:
+        """Place in the file of the segment of a pass (or context step) and slice, from 0."""
+        return 1 + number * self.slices + slice_
 
     def slices_touching(self, region: Rectangle) -> list[int]:
         """Return the slices that share a block with `region`, in slice order.

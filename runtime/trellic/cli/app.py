@@ -72,6 +72,7 @@ def encode(
     ssimulacra2: opt.Ssimulacra2 = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
     dither: opt.Dither = None,
+    progressive: opt.Progressive = False,
     model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
@@ -94,12 +95,22 @@ def encode(
         raise typer.BadParameter("give only one of --quality, --bpp, --max-bytes and --ssimulacra2")
     if dither is not None and trellis:
         raise typer.BadParameter("--dither needs --trellis 0")
+    if dither is not None and progressive:
+        raise typer.BadParameter("give only one of --dither and --progressive")
     from trellic.cli import encode as command
     from trellic.cli.engines import Engines
     from trellic.cli.work import Batch
 
     target = command.Target(
-        quality, bpp, max_bytes, trellis, strip, max_memory, dither, ssimulacra2
+        quality,
+        bpp,
+        max_bytes,
+        trellis,
+        strip,
+        max_memory,
+        dither,
+        ssimulacra2,
+        progressive or None,
     )
     engines = Engines(device.value, precision.value)
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))
@@ -113,6 +124,8 @@ def decode(
     paths: opt.Paths,
     decoder: opt.Decoder = None,
     region: opt.Region = None,
+    length: opt.Length = None,
+    layers: opt.Layers = None,
     size: opt.Size = None,
     scale: opt.Scale = None,
     form: opt.Format = None,
@@ -145,7 +158,8 @@ def decode(
     from trellic.cli.work import Batch
 
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
-    result = decode.Result(Installed(), form, opt.fit_of(size, scale))
+    part = decode.Length(length, layers)
+    result = decode.Result(Installed(), form, opt.fit_of(size, scale), part)
     expected = result.installed.expect(decoder or DEFAULT_DECODER)
     bounds = opt.limits_of(limits, deadline)
     if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
@@ -159,6 +173,22 @@ def decode(
         engines = Engines(device.value, precision.value)
         batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
         decode.run(paths[:-1], paths[-1], setting, result, engines, bounds, batch, json)
+
+
+@app.command(epilog=epilog("cut"))
+def cut(
+    source: Annotated[str, typer.Argument(metavar="IN", show_default=False)],
+    output: Annotated[str, typer.Argument(metavar="OUT", show_default=False)],
+    max_bytes: opt.MaxBytes = None,
+    layers: opt.Layers = None,
+    json: opt.Json = False,
+) -> None:
+    """Shorten a .tlc file; nothing is decoded, and no model is needed."""
+    if max_bytes is None and layers is None:
+        raise typer.BadParameter("give --max-bytes or --layers")
+    from trellic.cli import cut as command
+
+    command.run(source, output, max_bytes, layers, json)
 
 
 @app.command(epilog=epilog("info"))

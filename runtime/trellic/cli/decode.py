@@ -47,6 +47,32 @@ class Setting(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
+class Length(NamedTuple):
+    """How much of a file is decoded: its first bytes, its first layers; None for all."""
+
+    max_bytes: int | None = None
+    layers: int | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether it is less than all."""
+        return self.max_bytes is not None or self.layers is not None
+
+    def of(self, data: bytes | memoryview) -> tuple[bytes, str]:
+        """Return a file of the length, and a warning, "" if there is none.
+
+        Raises
+        ------
+        TrellicError
+            As of `bitstream.cut`.
+        """
+        shorter = bitstream.cut(data, max_bytes=self.max_bytes, layers=self.layers)
+        if not shorter.between:
+            return shorter.data, ""
+        said = f"the length ends inside a pass: the first {shorter.passes} of {shorter.before}"
+        return shorter.data, f"{said} are decoded"
+
+
 class Result(NamedTuple):
     """What is made of a picture.
 
@@ -55,11 +81,13 @@ class Result(NamedTuple):
     installed : the models, which say what decoders are there
     suffix : of its format; None: that of OUT
     fit : the size, None for the picture's own
+    length : how much of the file
     """
 
     installed: Installed
     suffix: str | None = None
     fit: images.Fit | None = None
+    length: Length = Length()
 
 
 def run(
@@ -156,6 +184,8 @@ def _read(
     The decoder that it is to be decoded with comes with it, and what is expected of that.
     """
     expected = result.installed.expect(setting.decoder or DEFAULT_DECODER)
+    if result.length.given:
+        return read_stream(path), _with_decoder(setting, DEFAULT_DECODER), expected
     if setting.region is None and result.fit is None and not expected.part:
         whole = read_stream(path)
         read = bitstream.read_prefix if setting.best_effort else bitstream.read
@@ -204,6 +234,10 @@ def _decode(
     suffix = _suffix(job.target, result.suffix)
     with limited(limits):
         data, setting, expected = _read(job.source, setting, result)
+        if result.length.given:
+            data, warning = result.length.of(data)
+            if warning:
+                report.warning(job.source, warning)
         _check_memory(data, setting, result, suffix, expected)
     header = bitstream.read_header(data)
     codec = engines.decoder(header.stream_id, setting.decoder or DEFAULT_DECODER)

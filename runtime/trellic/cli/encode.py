@@ -40,6 +40,7 @@ class Target(NamedTuple):
     max_memory: int | None = None
     dither: int | None = None
     ssimulacra2: float | None = None
+    progressive: bool | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, whose defaults hold for what is not given."""

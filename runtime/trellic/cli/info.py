@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trellic import bitstream
+from trellic.bitstream.cut import layering_of, lengths_of
 from trellic.bitstream.fields import CRC16_BYTES
 from trellic.cli.decode import read_stream
 from trellic.cli.decoders import describe, result
@@ -66,6 +67,8 @@ def fields_of(data: bytes) -> dict[str, object]:
         "steps": header.steps,
         "model": manifest and manifest.name,
         "stream_id": stream_id,
+        "layers": layering_of(header).layers,
+        "lengths": _lengths(data, header),
         "parts": _parts(layout, len(data)),
         "decoders": _decoders(layout, len(data), manifest),
     }
@@ -85,7 +88,7 @@ def _decoders(
 
 def _read_by(info: DecoderInfo, layout: bitstream.Contents, size: int, manifest: Manifest) -> int:
     steps = info.steps_in(manifest.layout)
-    if steps == layout.header.steps:
+    if layout.header.layering is not None or steps == layout.header.steps:
         return size
     spans = layout.needed_for(range(layout.header.slices), steps)
     chunks = (span.length + CRC16_BYTES for span in layout.chunks.values())
@@ -100,12 +103,26 @@ def _parts(layout: bitstream.Contents, size: int) -> dict[str, int]:
             layout.segment(header.segment_index(step, slice_)).length
             for slice_ in range(header.slices)
         )
-        for step in range(header.steps)
+        for step in range(header.passes)
     ]
     parts = {"hyper-latents": layout.segment(0).length}
-    parts |= {f"step {step}": length for step, length in enumerate(steps)}
+    name = "step" if header.layering is None else "pass"
+    parts |= {f"{name} {step}": length for step, length in enumerate(steps)}
     parts |= {name: span.length for name, span in layout.chunks.items()}
     return {"header and checks": size - sum(parts.values())} | parts
+
+
+def _lengths(data: bytes, header: bitstream.Header) -> list[dict[str, object]] | None:
+    """Say what each length of the file gives: its passes, and the quality of their layer."""
+    if header.dither is not None:
+        return None
+    layering = layering_of(header)
+    qualities16 = (*layering.below, header.quality16)
+    return [
+        {"passes": n, "bytes": size, "layer": layer + 1, "quality": qualities16[layer] / 16}
+        for n, size in enumerate(lengths_of(data), 1)
+        for layer in [layering.of(n - 1, header.steps)[0]]
+    ]
 
 
 def _manifest(stream_id: str) -> Manifest | None:
@@ -120,6 +137,7 @@ def _manifest(stream_id: str) -> Manifest | None:
 
 def _print(fields: dict[str, object]) -> None:
     parts, decoders = fields.pop("parts"), fields.pop("decoders")
+    lengths = fields.pop("lengths")
     fields["bpp"] = f"{fields['bpp']:.4f}"
     fields["model"] = fields["model"] or "not installed"
     if fields["dither"] is None:
@@ -128,6 +146,10 @@ def _print(fields: dict[str, object]) -> None:
         print(one_line(f"{name.replace('_', ' '):<12}{value}"))
     if isinstance(parts, dict):
         print("parts       " + ", ".join(f"{name} {length}" for name, length in parts.items()))
+    if isinstance(lengths, list):
+        for of in lengths:
+            line = f"{of['bytes']} bytes: {of['passes']} passes, layer {of['layer']}"
+            print(f"length      {line} (quality {of['quality']:g})")
     if isinstance(decoders, dict):
         for name, of in decoders.items():
             line = (

@@ -212,6 +212,18 @@ Dither = Annotated[
         help="Round with a noise that the decoder takes off again; with --trellis 0.",
     ),
 ]
+Progressive = Annotated[
+    bool,
+    typer.Option("--progressive", help="Code in layers: the beginning of the file is a picture."),
+]
+Length = Annotated[
+    int | None,
+    typer.Option("--bytes", metavar="N", min=1, help="Decode only the first N bytes of a file."),
+]
+Layers = Annotated[
+    int | None,
+    typer.Option(metavar="K", min=1, help="Only the first K layers of a progressive file."),
+]
 Model = Annotated[
     str,
     typer.Option(metavar="NAME|PATH", autocompletion=_models, help="Installed model, or a bundle."),

@@ -92,7 +92,9 @@ def decode(
         own = [
             i
             for i, header in enumerate(headers)
-            if header.stream_id.hex() == wanted and header.dither is None
+            if header.stream_id.hex() == wanted
+            and header.dither is None
+            and header.layering is None
         ]
         for part in _parts([headers[i].width * headers[i].height for i in own]):
             read = [bitstream.read(streams[i], options.max_pixels) for i in own[part]]
@@ -136,6 +138,7 @@ def _not_for_arrays(options: EncodeOptions) -> str:
         "search='round'": options.search == "round",
         "max_memory": options.max_memory is not None,
         "dither": options.dither is not None,
+        "progressive": options.progressive,
     }
     return ", ".join(name for name, given in asked.items() if given)
 

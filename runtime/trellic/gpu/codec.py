@@ -179,7 +179,7 @@ class GpuCodec:
         StreamError
             When one is damaged, too large, or of another model.
         EngineError
-            When one is dithered.
+            When one is dithered or has layers.
         UnknownDecoder
             When the model has no such decoder.
         BadParameter
@@ -250,6 +250,11 @@ class GpuCodec:
         if header.dither is not None:
             raise EngineError(
                 "a dithered stream in a batch on the GPU, which has no dither",
+                remedy="decode it with out='host'",
+            )
+        if header.layering is not None:
+            raise EngineError(
+                "a stream with layers in a batch on the GPU, which has none",
                 remedy="decode it with out='host'",
             )
         return stream

@@ -121,12 +121,13 @@ class LatentDecoder:
         if segments[0] is None:
             raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
         first = entropy.Decoder(segments[0], book, lanes[0])  # it goes on with slice 0
-        z = self._hyper_latents(first, segments[0], plane, level)
+        z = decode_hyper_latents(first, segments[0], self.layout, plane, level)
+        self._clock.mark("rans")
 
         def decode(i: int) -> Int32:
             numbers = numbers_of(i, self._steps, len(grid))
             own = [segments[number] for number in numbers]
-            good = _before_the_gap(own)
+            good = before_the_gap(own)
             if len(good) < len(own) and lost is None:
                 raise CorruptStream("a segment is missing", remedy="fetch the file again")
             key = None if dither is None else dithering.slice_key(dither, i)
@@ -144,17 +145,6 @@ class LatentDecoder:
             return v32
 
         return decode
-
-    def _hyper_latents(
-        self, decoder: entropy.Decoder, segment: bytes, plane: Plane, level: Level
-    ) -> Int64:
-        """Decode segment 0 to int64 (hyper, rows, columns)."""
-        count = np.prod(plane.hyper)
-        index = np.repeat(level.hyper_index, count).astype(np.uint8)
-        k = decoder.scalar(segment, index)
-        self._clock.mark("rans")
-        z: Int64 = (k + np.repeat(level.hyper_mean, count)).astype(np.int64)
-        return z.reshape(self.layout.hyper, *plane.hyper)
 
     def _decode_slice(
         self,
@@ -192,15 +182,34 @@ class LatentDecoder:
             return dithering.reconstruct(
                 decoder.known(segment, index, dithering.classes(noise)), noise
             )
-        if states:
-            symbols, cls = decoder.trellis(segment, index, next_state(states))
-        else:
-            symbols = decoder.scalar(segment, index)
-            cls = np.zeros(len(symbols), np.uint8)
-        return reconstruct(symbols, cls, index, self.tables)
+        return decode_symbols(decoder, segment, index, states, self.tables)[1]
 
 
-def _before_the_gap(segments: Sequence[bytes | None]) -> list[bytes]:
+def decode_hyper_latents(
+    decoder: entropy.Decoder, segment: bytes, layout: Layout, plane: Plane, level: Level
+) -> Int64:
+    """Decode segment 0 to int64 (hyper, rows, columns)."""
+    count = np.prod(plane.hyper)
+    index = np.repeat(level.hyper_index, count).astype(np.uint8)
+    k = decoder.scalar(segment, index)
+    z: Int64 = (k + np.repeat(level.hyper_mean, count)).astype(np.int64)
+    return z.reshape(layout.hyper, *plane.hyper)
+
+
+def decode_symbols(
+    decoder: entropy.Decoder, segment: bytes, index: Uint8, states: int, tables: Tables
+) -> tuple[Int32, Int32]:
+    """Decode a segment without dither to its indices, and to what is added to its means."""
+    if states:
+        symbols, cls = decoder.trellis(segment, index, next_state(states))
+    else:
+        symbols = decoder.scalar(segment, index)
+        cls = np.zeros(len(symbols), np.uint8)
+    return symbols, reconstruct(symbols, cls, index, tables)
+
+
+def before_the_gap(segments: Sequence[bytes | None]) -> list[bytes]:
+    """Return the segments before the first that is missing."""
     there: list[bytes] = []
     for segment in segments:
         if segment is None:

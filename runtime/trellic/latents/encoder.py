@@ -132,7 +132,7 @@ class LatentEncoder:
             y32 = arithmetic.to_fixed(f[(slice(None), *part.index())], level.gain_float)
             key = None if quantizer.dither is None else slice_key(quantizer.dither, i)
             context = self.predictor.start(z, part, plane, level, key)
-            first = [_hyper_segment(z, level)] if i == 0 else []
+            first = [hyper_segment(z, level)] if i == 0 else []
             code = partial(self._coded, y32, context, quantizer, first, observe)
             guess = guess_lanes(arithmetic.log_sum(y32), y32.size) if not lanes else lanes[i]
             parts = code(guess)
@@ -221,7 +221,8 @@ def hyper_symbols(h: Float32, level: Level) -> Int64:
     return symbols
 
 
-def _hyper_segment(z: Int64, level: Level) -> entropy.Segment:
+def hyper_segment(z: Int64, level: Level) -> entropy.Segment:
+    """Return the symbols of segment 0."""
     k = (z - level.hyper_mean[:, None, None]).ravel().astype(np.int32)
     table = np.repeat(level.hyper_index, z[0].size).astype(np.uint16)
     return entropy.Segment(k, table)

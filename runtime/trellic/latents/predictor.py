@@ -121,7 +121,7 @@ class Predictor:
     def predict(self, k: int, context: SliceContext) -> Predicted:
         """Means and scale indices of step ``k``; the means are filled into the context."""
         step, part, level = self.steps[k], context.part, context.level
-        mu, log_scale = self._outputs(k, context)
+        mu, log_scale = self.outputs(k, context)
         coded = slice(step.first, step.last)
         rows, columns = context.plane.coded
         limits = (rows - part.top, columns - part.left, self.layout.skip_index, self.layout.scales)
@@ -137,7 +137,7 @@ class Predictor:
         self.clock.mark("networks")
         return Predicted(*predicted)
 
-    def _outputs(self, k: int, context: SliceContext) -> Sequence[npt.NDArray[np.floating]]:
+    def outputs(self, k: int, context: SliceContext) -> Sequence[npt.NDArray[np.floating]]:
         """Return the integers mu and s of one step."""
         step, features = self.steps[k], context.features
         if "context_0" not in self.networks:  # h_s predicts by itself: mu and s, or s alone

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from trellic import bitstream
 from trellic.bitstream import Header, Prefix, Stream
+from trellic.bitstream.cut import layering_of
 from trellic.engines import Engine
 from trellic.engines.mixture import Mixture
 from trellic.engines.pool import EnginePool
@@ -17,6 +18,7 @@ from trellic.geometry import BLOCK, Rectangle
 from trellic.images import Picture
 from trellic.latents.decoder import LatentDecoder
 from trellic.latents.encoder import LatentEncoder
+from trellic.latents.layered_coding import LayeredDecoder, levels_of, reached
 from trellic.latents.lazy import LazyLatents
 from trellic.latents.order import check_count
 from trellic.latents.quantizer import Quantizer
@@ -63,7 +65,8 @@ class StreamDecoder:
             stream = self._read(data, header, choice, options.max_pixels, wanted)
         lost = set[int]() if options.best_effort and not _is_whole(stream) else None
         picture = self._picture(stream, choice, clock, part, options.max_memory, lost)
-        damage = None if lost is None else _damage(stream, lost, choice.steps(self._layout))
+        passes = header.passes if header.layering else choice.steps(self._layout)
+        damage = None if lost is None else _damage(stream, lost, passes)
         return Decoded(picture, sum(clock.stages.values()), clock.stages, damage)
 
     def labels(
@@ -132,7 +135,9 @@ class StreamDecoder:
     ) -> Parts:
         """Read all of a stream, or what a region and the decoder need of it."""
         steps = choice.steps(self._layout)
-        if part is None and steps == len(self._layout.steps):
+        if header.layering is not None:
+            steps = header.passes
+        if part is None and (header.layering or steps == len(self._layout.steps)):
             return bitstream.read(data, max_pixels)
         area = part or to_rectangle(None, header.width, header.height)
         seen = area.coarser(self._layout.stride).grown(choice.halo).finer(self._layout.stride)
@@ -154,7 +159,7 @@ class StreamDecoder:
         plane = self._layout.plane(header.width, header.height)
         engine = self._engine(choice)
         by_rows = transforms.by_rows(part.coarser(stride))
-        level = self._level(header)
+        level = self._level(stream)
         latents = self._latents(stream, choice, level, clock, by_rows, lost)
         pixels = transforms.synthesis(
             transforms.told(engine, level.quality),
@@ -173,7 +178,7 @@ class StreamDecoder:
         engine = self._engine(choice)
         plane = self._layout.plane(stream.header.width, stream.header.height)
         whole = (slice(None), *transforms.all_of(plane).index())
-        level = self._level(stream.header)
+        level = self._level(stream)
         latents = self._latents(stream, choice, level, Clock(), by_rows=True)[whole]
         quality = np.array([level.quality], np.float32)
         logits = engine({"latents": latents[None], "quality": quality})[0]
@@ -187,12 +192,23 @@ class StreamDecoder:
         order = np.argsort(-chances, kind="stable")
         return [(names[i], float(chances[i])) for i in order]
 
-    def _level(self, header: Header) -> Level:
+    def _level(self, stream: Parts) -> Level:
+        """Return the level in whose steps latents are decoded."""
+        header = stream.header
+        if header.layering is not None:
+            return self._levels(stream)[-1]
         dithered = header.dither is not None
         if dithered and self._bundle.tables.dither is None:
             name = self._bundle.manifest.name
             raise CorruptStream(f"a dithered stream, but model {name!r} has no tables for it")
         return self._bundle.levels.at(header.quality16, header.trellis, dithered=dithered)
+
+    def _levels(self, stream: Parts) -> list[Level]:
+        """Return the levels of a stream's layers, up to the last that it has a part of."""
+        header, layering = stream.header, layering_of(stream.header)
+        qualities16 = (*layering.below, header.quality16)
+        levels = levels_of(self._bundle.levels, qualities16, header.trellis)
+        return levels[: 1 + reached(header, stream.segments)]
 
     def _latents(
         self,
@@ -204,18 +220,23 @@ class StreamDecoder:
         lost: set[int] | None = None,
     ) -> LazyLatents:
         header, steps = stream.header, choice.steps(self._layout)
-        check_count(header.segments, len(self._layout.steps), header.slices)
+        check_count(1 + header.steps * header.slices, len(self._layout.steps), header.slices)
         plane = self._layout.plane(header.width, header.height)
-        coder = self.latents(steps, clock)
         clock.mark("file")
-        side = header.slice_side * plane.block
-        segments = stream.segments[: 1 + steps * header.slices]
-        sizes = header.lanes, plane, level, header.trellis, side
+        if header.layering is None:
+            coder = self.latents(steps, clock)
+            segments = stream.segments[: 1 + steps * header.slices]
+            sizes = header.lanes, plane, level, header.trellis, header.slice_side * plane.block
+            decode = coder.slices(segments, *sizes, lost, header.dither)
+        else:
+            layered = LayeredDecoder(self._layout, self._bundle.tables, self._pool.exact(), clock)
+            levels = self._levels(stream)
+            decode = layered.slices(header, stream.segments, plane, levels, lost)
         gain = level.gain[: choice.channels(self._layout)].astype(np.float32)
         latents = LazyLatents(
             header,
             plane,
-            coder.slices(segments, *sizes, lost, header.dither),
+            decode,
             (np.float32(128) / gain)[:, None, None],
             by_rows=by_rows,
             clock=clock,
@@ -266,7 +287,7 @@ def _is_whole(stream: Parts) -> bool:
     return not isinstance(stream, Prefix) or (stream.whole and not stream.lost_chunks)
 
 
-def _damage(part: Parts, lost: set[int], steps: int) -> Damage:
+def _damage(part: Parts, lost: set[int], passes: int) -> Damage:
     chunks = part.lost_chunks if isinstance(part, Prefix) else ()
     slices = {(number - 1) % part.header.slices for number in lost}
-    return Damage(len(lost), steps * part.header.slices, tuple(sorted(slices)), chunks)
+    return Damage(len(lost), passes * part.header.slices, tuple(sorted(slices)), chunks)

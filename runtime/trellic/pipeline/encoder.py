@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from trellic import bitstream, images
-from trellic.bitstream import Chunks
+from trellic.bitstream import Chunks, Layering
 from trellic.engines.pool import EnginePool
 from trellic.geometry import Plane
 from trellic.images import Picture
-from trellic.latents.encoder import LatentEncoder, Observer
+from trellic.latents.encoder import CodedLatents, LatentEncoder, Observer
+from trellic.latents.layered_coding import LayeredEncoder, levels_of
+from trellic.latents.quantizer import Quantizer
 from trellic.model.bundle import Bundle
+from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
 from trellic.pipeline.header import header_of
+from trellic.pipeline.layers import layering_for
 from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.rate_control import fill, to_budget
 from trellic.pipeline.results import Encoded
@@ -32,11 +37,19 @@ class StreamEncoder:
     ----------
     bundle : the model
     pool : its engines
-    observe : is shown what is quantized, as of `LatentEncoder.encode`
+    observe : is shown what is quantized, as of `LatentEncoder.encode`; not of layers
+    layering : of a progressive file of a quality (in sixteenths) and so many context steps
     """
 
-    def __init__(self, bundle: Bundle, pool: EnginePool, observe: Observer | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        pool: EnginePool,
+        observe: Observer | None = None,
+        layering: Callable[[int, int], Layering] = layering_for,
+    ) -> None:
         self._bundle, self._pool, self._observe = bundle, pool, observe
+        self._layering = layering
         self._layout = bundle.manifest.layout
 
     def picture(self, picture: Picture, options: EncodeOptions) -> Encoded:
@@ -48,16 +61,20 @@ class StreamEncoder:
         plane, pixels = self._layout.plane(*size), size[0] * size[1]
         latents = self.latents(clock)
 
+        sees = self._bundle.manifest.encoder.sees_quality
+
         @lru_cache(maxsize=1)
         def analysed(told: float | None) -> Analysed:
             return self.analyse(picture, plane, clock, options.max_memory, told)
 
+        def at_level(level: Level) -> Analysed:
+            return analysed(level.quality if sees else None)
+
         def encode_at(quality16: int) -> bytes:
-            level = self._bundle.levels.at(
-                quality16, quantizer.states, dithered=quantizer.dither is not None
-            )
-            told = level.quality if self._bundle.manifest.encoder.sees_quality else None
-            coded = latents.encode(*analysed(told), plane, level, quantizer, observe=self._observe)
+            layering = None
+            if options.progressive:
+                layering = self._layering(quality16, len(self._layout.steps))
+            coded = self._coded(quality16, layering, quantizer, plane, latents, at_level)
             header = header_of(
                 self._bundle.manifest,
                 size,
@@ -66,6 +83,7 @@ class StreamEncoder:
                 coded.lanes,
                 grey=picture.grey,
                 dither=quantizer.dither,
+                layering=layering,
             )
             return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
 
@@ -86,6 +104,27 @@ class StreamEncoder:
             seconds=time.perf_counter() - start,
             stages=clock.stages,
         )
+
+    def _coded(
+        self,
+        quality16: int,
+        layering: Layering | None,
+        quantizer: Quantizer,
+        plane: Plane,
+        latents: LatentEncoder,
+        analysed: Callable[[Level], Analysed],
+    ) -> CodedLatents:
+        """Code a picture at a quality, in layers or not."""
+        tables, levels = self._bundle.tables, self._bundle.levels
+        if layering is None:
+            dithered = quantizer.dither is not None
+            level = levels.at(quality16, quantizer.states, dithered=dithered)
+            made = analysed(level)
+            return latents.encode(*made, plane, level, quantizer, observe=self._observe)
+        rising = levels_of(levels, (*layering.below, quality16), quantizer.states)
+        f, h = zip(*(analysed(level) for level in rising), strict=True)
+        coder = LayeredEncoder(latents.predictor, tables, layering.parts)
+        return coder.encode(f, h[-1], plane, rising, quantizer)
 
     def latents(self, clock: Clock | None = None) -> LatentEncoder:
         """Return what codes latents of the model."""

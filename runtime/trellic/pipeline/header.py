@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trellic.bitstream import Header
+from trellic.bitstream import Header, Layering
 from trellic.model.manifest import Manifest
 
 
@@ -17,6 +17,7 @@ def header_of(
     *,
     grey: bool = False,
     dither: int | None = None,
+    layering: Layering | None = None,
 ) -> Header:
     """Return the header of a stream.
 
@@ -29,6 +30,7 @@ def header_of(
     lanes : of each slice
     grey : whether the picture has one channel
     dither : seed of a dithered stream
+    layering : of a layered stream
     """
     width, height = size
     return Header(
@@ -41,4 +43,5 @@ def header_of(
         lanes=tuple(lanes),
         grey=grey,
         dither=dither,
+        layering=layering,
     )

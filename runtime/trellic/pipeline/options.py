@@ -39,6 +39,7 @@ class EncodeOptions:
     strip: bool = False
     max_memory: int | None = None
     dither: int | None = None
+    progressive: bool = False
 
     def __post_init__(self) -> None:
         targets = (self.quality, self.bpp, self.max_bytes)
@@ -58,6 +59,8 @@ class EncodeOptions:
             )
         if self.dither is not None:
             self._check_dither(self.dither)
+        if self.progressive and (self.dither is not None or self.search == "round"):
+            raise BadParameter("progressive with dither or plain rounding", expected="neither")
 
     def _check_dither(self, seed: int) -> None:
         if self.trellis or self.search == "round":

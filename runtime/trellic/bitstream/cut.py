@@ -1,0 +1,152 @@
+"""Cutting a stream short: a smaller file of the same picture, without decoding a latent.
+
+Specification: ``docs/format.md``, section 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trellic.bitstream.container import assemble, read, read_prefix, read_segment, stored_of
+from trellic.bitstream.contents import Contents, pack_header, read_contents, view_of
+from trellic.bitstream.fields import CRC16_BYTES, CRC32_BYTES
+from trellic.bitstream.header import Header
+from trellic.bitstream.layering import Layering
+from trellic.constants import MAX_SIDE
+from trellic.errors import BadParameter, TruncatedStream
+
+
+@dataclass(frozen=True)
+class CutStream:
+    """A stream that was cut short.
+
+    Attributes
+    ----------
+    data : bytes of a whole ``.tlc`` file
+    passes : that it has
+    before : passes of the file that it was cut from
+    between : the length that was asked for lies inside a pass, of which nothing is kept
+    """
+
+    data: bytes
+    passes: int
+    before: int
+    between: bool
+
+
+def layering_of(header: Header) -> Layering:
+    """Return the layering of a stream; without layers, each context step is a pass."""
+    return header.layering or Layering(kept=header.steps)
+
+
+def cut(
+    data: bytes | memoryview,
+    *,
+    max_bytes: int | None = None,
+    layers: int | None = None,
+    passes: int | None = None,
+) -> CutStream:
+    """Cut a stream, whole or itself cut off anywhere, to what is asked for of its beginning.
+
+    Parameters
+    ----------
+    data : bytes-like
+    max_bytes : int, optional
+        Bytes that the result may have.
+    layers, passes : int, optional
+        What to keep, where there is that much.
+
+    Raises
+    ------
+    BadParameter
+        When it keeps nothing, or the stream is dithered.
+    StreamError
+        When what would be kept is damaged or missing.
+    """
+    view = view_of(data)
+    contents = read_contents(view)
+    header = contents.header
+    _check(header, max_bytes, layers, passes)
+    layering = layering_of(header)
+    wanted = header.passes if passes is None else min(passes, header.passes)
+    if layers is not None:
+        wanted = min(wanted, layers * header.steps * layering.parts)
+    sizes = _sizes(contents, layering, whole_passes(view))
+    fitting = [n for n in range(1, 1 + min(wanted, len(sizes))) if _fits(sizes[n - 1], max_bytes)]
+    there = len(view) >= contents.size and _fits(len(view), max_bytes)
+    whole = there and wanted == header.passes == len(sizes)
+    if whole:
+        read(view, MAX_SIDE**2)
+        return CutStream(bytes(view), header.passes, header.passes, between=False)
+    if not sizes:
+        raise TruncatedStream(
+            f"the stream ends after {len(view)} bytes, inside the first pass over the picture",
+            expected=f"at least {contents.segment(header.slices).end} bytes",
+        )
+    if not fitting:
+        raise BadParameter(
+            f"a length of {max_bytes} bytes",
+            expected=f"at least {sizes[0]}: the header, the hyper-latents and one pass",
+        )
+    kept = fitting[-1]
+    segments = [bytes(read_segment(view, contents, i)) for i in range(1 + kept * header.slices)]
+    shorter = replace(header, layering=layering.cut(kept))
+    made = assemble(shorter, stored_of(view, contents), segments)
+    between = kept < wanted and (max_bytes is None or len(made) < max_bytes)
+    return CutStream(made, kept, header.passes, between)
+
+
+def whole_passes(data: bytes | memoryview) -> int:
+    """Count the passes, from the first one, that are whole in every slice and can be trusted.
+
+    Parameters
+    ----------
+    data : bytes-like
+        A stream, or as much of its beginning as there is, from its head on.
+
+    Raises
+    ------
+    StreamError
+        When the head is incomplete or damaged.
+    """
+    prefix = read_prefix(data, MAX_SIDE**2)
+    slices = prefix.header.slices
+    rows = [
+        prefix.segments[1 + n * slices : 1 + (n + 1) * slices] for n in range(prefix.header.passes)
+    ]
+    return next((n for n, row in enumerate(rows) if None in row), len(rows))
+
+
+def lengths_of(data: bytes | memoryview) -> list[int]:
+    """Bytes of the file that is left after each pass, if it were cut there."""
+    contents = read_contents(data)
+    sizes = _sizes(contents, layering_of(contents.header), contents.header.passes)
+    return [*sizes[:-1], len(view_of(data))]
+
+
+def _check(header: Header, max_bytes: int | None, layers: int | None, passes: int | None) -> None:
+    if header.dither is not None:
+        raise BadParameter("a dithered stream", expected="one without dither, to be cut")
+    for name, value in (("max_bytes", max_bytes), ("layers", layers), ("passes", passes)):
+        if value is not None and value < 1:
+            raise BadParameter(f"{name} {value}", expected="at least 1")
+
+
+def _fits(size: int, limit: int | None) -> bool:
+    return limit is None or size <= limit
+
+
+def _sizes(contents: Contents, layering: Layering, passes: int) -> list[int]:
+    """Bytes of the file with 1, 2, ... of its passes."""
+    header, slices = contents.header, contents.header.slices
+    lengths = contents.lengths.tolist()
+    stored = {name: span.length for name, span in contents.chunks.items()}
+    beside = sum(length + CRC16_BYTES for length in stored.values()) + CRC16_BYTES + CRC32_BYTES
+    out = []
+    for kept in range(1, 1 + passes):
+        shorter = replace(header, layering=layering.cut(kept))
+        own = lengths[: 1 + kept * slices]
+        checks = len(own) - 1 - (slices == 1)
+        head = len(pack_header(shorter, stored, own))
+        out.append(head + sum(own) + CRC16_BYTES * checks + beside)
+    return out

@@ -1,0 +1,202 @@
+"""A slice on its way through layers: what its coder and its decoder do alike.
+
+::
+
+    each layer l, each step k:  features of level l, latents of l so far -> context k
+                                -> mean, scale index -> weighed with what layer l - 1 knows
+    each part j of the step:    its share of the coded latents, those of large scale first
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.geometry import Plane, Rectangle
+from trellic.latents.predictor import Predictor, SliceContext
+from trellic.latents.refine import Known, carried, informed, learned, rescaled
+from trellic.limits import MEAN_LIMIT
+from trellic.model.channels import Step
+from trellic.model.quality import Level
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Uint8 = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
+
+
+class Pass(NamedTuple):
+    """The latents that one segment codes, in coding order.
+
+    Attributes
+    ----------
+    layer : from 0
+    step : the context step
+    position : int32 (n,), into the flattened channels of the step
+    mean32 : int32 (n,), in 1/32 step of the layer
+    scale_index : uint8 (n,)
+    """
+
+    layer: int
+    step: Step
+    position: Int32
+    mean32: Int32
+    scale_index: Uint8
+
+
+class LayeredSlice:
+    """One slice of a layered picture.
+
+    Parameters
+    ----------
+    predictor : of all context steps
+    z : int64 (hyper, rows, columns), hyper-latents of the picture
+    part : the slice's window of the picture's latents
+    plane : of the picture
+    levels : of the layers, rising; all with the hyper-latents of the last
+    parts : into how many parts each step is split
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        z: Int64,
+        part: Rectangle,
+        plane: Plane,
+        levels: Sequence[Level],
+        parts: int,
+    ) -> None:
+        self._predictor, self._z, self._part, self._plane = predictor, z, part, plane
+        self._levels, self._parts = levels, parts
+        self._layer, self._begun = 0, 0  # layer at work, and its steps that have begun
+        self._context = self._start(0)
+        self._known: Known | None = None  # of the layer below, in steps of this one
+        self._variance = self._nothing_known()
+
+    def passes(self) -> Iterator[Pass]:
+        """Yield every pass; what it codes has to be added before the next one is asked for."""
+        for layer in range(len(self._levels)):
+            if layer:
+                self._rise()
+            for k, step in enumerate(self._predictor.steps):
+                self._begun = k + 1
+                position, mean32, index = self._predict(k, step)
+                order, ends = shares(index, self._parts)
+                for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+                    own = order[begin:end]
+                    yield Pass(layer, step, position[own], mean32[own], index[own])
+
+    def add(self, coded: Pass, k: Int32, recon32: Int32) -> None:
+        """Take up what was coded: indices, and what is added to the means."""
+        own = slice(coded.step.first, coded.step.last)
+        self._context.v32[own].reshape(-1)[coded.position] = coded.mean32 + recon32
+        self._variance[own].reshape(-1)[coded.position] = learned(k)
+
+    def latents(self, layer: int) -> Int32:
+        """Return int32 (channels, rows, columns), in 1/32 step of a layer not below the last begun.
+
+        Latents that were not coded yet are what the layer below says of them; those that no layer
+        coded are their means.
+        """
+        steps, v32 = self._predictor.steps, self._context.v32.astype(np.int64)
+        if self._known is None:
+            for k in range(self._begun, len(steps)):
+                self._predictor.predict(k, self._context)
+            v32 = self._context.v32.astype(np.int64)
+        else:
+            pending = self._step_of() >= self._begun
+            v32 = np.where(pending, self._known.v32, v32)
+        if layer != self._layer:
+            v32 = rescaled(v32, self._levels[self._layer].gain, self._levels[layer].gain)
+        return v32.astype(np.int32)
+
+    # ---- layers ----
+
+    def _start(self, layer: int) -> SliceContext:
+        return self._predictor.start(self._z, self._part, self._plane, self._levels[layer])
+
+    def _nothing_known(self) -> Int64:
+        return np.zeros(self._context.v32.shape, np.int64)
+
+    def _rise(self) -> None:
+        """Begin the next layer with what this one knows."""
+        known = Known(self._context.v32.astype(np.int64), self._variance)
+        gains = self._levels[self._layer].gain, self._levels[self._layer + 1].gain
+        self._layer, self._begun = self._layer + 1, 0
+        self._known = carried(known, *gains)
+        self._context = self._start(self._layer)
+        self._variance = self._known.variance.copy()
+
+    # ---- steps ----
+
+    def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:
+        """Return positions, means and scale indices of the coded latents of a step.
+
+        All its latents are set: coded ones to what is known of them so far, others to their means.
+        """
+        if self._known is None:
+            return self._predictor.predict(k, self._context)
+        own, level = slice(step.first, step.last), self._levels[self._layer]
+        layout = self._predictor.layout
+        mu, log_scale = (np.asarray(out) for out in self._predictor.outputs(k, self._context))
+        gain, shift = level.gain[own][:, None, None], level.scale_shift[own][:, None, None]
+        mean = (mu.astype(np.int64) * gain + (1 << 15)) >> 16
+        index = (log_scale.astype(np.int64) * 16 + shift + 64) >> 7
+        known = self._known.window(step.first, step.last)
+        mean32, finer = informed(
+            np.clip(mean, -MEAN_LIMIT, MEAN_LIMIT),
+            np.clip(index, 0, layout.scales - 1),
+            known,
+            layout.scales,
+        )
+        mask = self._step_of()[own] == k
+        coded = mask & (finer >= layout.skip_index) & self._inside()
+        v32 = self._context.v32[own]
+        v32[mask] = np.where(coded, known.v32, mean32)[mask]
+        self._predictor.clock.mark("networks")
+        return (
+            np.flatnonzero(coded).astype(np.int32),
+            mean32[coded].astype(np.int32),
+            finer[coded].astype(np.uint8),
+        )
+
+    def _parity(self) -> tuple[Int64, Int64]:
+        rows, columns = self._context.v32.shape[1:]
+        return np.arange(rows)[:, None], np.arange(columns)[None, :]
+
+    def _step_of(self) -> Int64:
+        y, x = self._parity()
+        step_of: Int64 = self._predictor.layout.step_of[:, (y + x) & 1]
+        return step_of
+
+    def _inside(self) -> Bools:
+        y, x = self._parity()
+        rows, columns = self._plane.coded
+        inside: Bools = (y < rows - self._part.top) & (x < columns - self._part.left)
+        return inside
+
+
+def shares(index: Uint8, parts: int) -> tuple[npt.NDArray[np.intp], list[int]]:
+    """Split the coded latents of a step into parts of about as many bits.
+
+    Parameters
+    ----------
+    index : uint8 (n,), scale indices in raster order
+    parts : how many parts
+
+    Returns
+    -------
+    order : intp (n,), coding order: by falling scale index, equal ones in raster order; raster
+        order alone where there is one part
+    ends : where each part ends in it
+    """
+    if parts == 1:
+        return np.arange(len(index)), [len(index)]
+    order = np.argsort(-index.astype(np.int16), kind="stable")
+    weight = np.cumsum(index[order].astype(np.int64))
+    total = int(weight[-1]) if len(weight) else 0
+    ends = [int(np.searchsorted(parts * weight, j * total)) for j in range(1, parts)]
+    return order, [*ends, len(index)]

@@ -1,0 +1,226 @@
+"""Layered pictures to the segments of a stream, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic import entropy
+from trellic.bitstream import Header
+from trellic.engines.exact import ExactNetwork
+from trellic.entropy.tables import Tables
+from trellic.errors import CorruptStream, StreamError
+from trellic.geometry import Plane
+from trellic.latents import cpu as arithmetic
+from trellic.latents.decoder import before_the_gap, decode_hyper_latents, decode_symbols
+from trellic.latents.encoder import CodedLatents, hyper_segment, hyper_symbols
+from trellic.latents.lanes import guess_lanes
+from trellic.latents.layered import LayeredSlice
+from trellic.latents.order import check_count, grid_of, in_file_order, numbers_of
+from trellic.latents.predictor import Predictor
+from trellic.latents.quantizer import Quantizer, quantize
+from trellic.limits import TARGET_LIMIT
+from trellic.model.channels import Layout
+from trellic.model.quality import Level, LevelTables
+from trellic.support.clock import Clock
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+
+
+def levels_of(tables: LevelTables, qualities16: Sequence[int], trellis: int) -> list[Level]:
+    """Return the levels of layers; all share the hyper-latents of the last."""
+    *below, last = (tables.at(quality16, trellis) for quality16 in qualities16)
+    hyper = {name: getattr(last, name) for name in ("hyper_mean", "hyper_index", "hyper_scale")}
+    return [*(replace(level, **hyper) for level in below), last]
+
+
+@dataclass(frozen=True)
+class LayeredEncoder:
+    """Codes latents in layers.
+
+    Attributes
+    ----------
+    predictor : of all context steps
+    tables : of the bundle
+    parts : into how many parts each step is split
+    """
+
+    predictor: Predictor
+    tables: Tables
+    parts: int
+
+    def encode(
+        self,
+        f: Sequence[Float32],
+        h: Float32,
+        plane: Plane,
+        levels: Sequence[Level],
+        quantizer: Quantizer,
+        slice_side: int | None = None,
+    ) -> CodedLatents:
+        """Code latents; segments are in file order, pass by pass.
+
+        Parameters
+        ----------
+        f : for each layer, float32 (latents, rows, columns), outputs of g_a, before the gain
+        h : float32 (hyper, rows / cell, columns / cell), before the gain
+        levels : of the layers, rising
+        quantizer : without dither
+        slice_side : of a slice, in latents; the usual 1024 pixels if left out
+        """
+        z = hyper_symbols(h, levels[-1])
+        used: list[int] = []
+        coded: list[list[bytes]] = []
+        for i, part in enumerate(grid_of(plane, slice_side)):
+            window = (slice(None), *part.index())
+            y32 = [
+                arithmetic.to_fixed(of[window], level.gain_float)
+                for of, level in zip(f, levels, strict=True)
+            ]
+            first = [hyper_segment(z, levels[-1])] if i == 0 else []
+            start = partial(LayeredSlice, self.predictor, z, part, plane, levels, self.parts)
+            lanes = guess_lanes(arithmetic.log_sum(y32[-1]), y32[-1].size)
+            packed = self._coded(y32, start(), quantizer, first, lanes)
+            right = entropy.choose_lanes(sum(map(len, packed)))
+            if right < lanes:  # too many for so small a slice
+                packed = self._coded(y32, start(), quantizer, first, right)
+            coded.append(packed)
+            used.append(min(lanes, right))
+        passes = len(levels) * len(self.predictor.steps) * self.parts
+        return CodedLatents(in_file_order(coded, passes), used)
+
+    def _coded(
+        self,
+        y32: Sequence[Int64],
+        way: LayeredSlice,
+        quantizer: Quantizer,
+        first: Sequence[entropy.Segment],
+        lanes: int,
+    ) -> list[bytes]:
+        """Code a slice: segments of its passes, after those that come first."""
+        segments = list(first)
+        for own in way.passes():
+            target = y32[own.layer][own.step.first : own.step.last].ravel()[own.position]
+            t32 = np.clip(target - own.mean32, -TARGET_LIMIT, TARGET_LIMIT).astype(np.int32)
+            symbols = quantize(t32, own.scale_index, lanes, quantizer, self.tables, None)
+            way.add(own, symbols.k, symbols.recon32)
+            table = symbols.cls.astype(np.uint16) * self.predictor.layout.scales
+            segments.append(entropy.Segment(symbols.k, table + own.scale_index))
+            self.predictor.clock.mark("search")
+        packed = entropy.encode(segments, self.tables, lanes)
+        self.predictor.clock.mark("rans")
+        return packed
+
+
+class LayeredDecoder:
+    """Decodes latents that are coded in layers, as far as there are segments.
+
+    Parameters
+    ----------
+    layout, tables : of the bundle
+    networks : as of `Predictor`, all of them
+    clock : told when a stage ends: "networks", "rans"
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        tables: Tables,
+        networks: Mapping[str, ExactNetwork],
+        clock: Clock | None = None,
+    ) -> None:
+        self.layout, self.tables = layout, tables
+        self.predictor = Predictor(layout, networks, None, clock)
+
+    def slices(
+        self,
+        header: Header,
+        segments: Sequence[bytes | None],
+        plane: Plane,
+        levels: Sequence[Level],
+        lost: set[int] | None = None,
+    ) -> Callable[[int], Int32]:
+        """Decode the hyper-latents, and return what decodes the latents of a slice.
+
+        Parameters
+        ----------
+        header : of the stream, layered
+        segments : in file order; None for those of slices that will not be asked for
+        levels : of the layers up to the one in whose steps latents are wanted (`reached`), rising;
+            those of slices that end below it are carried over
+        lost : as of `LatentDecoder.slices`
+
+        Returns
+        -------
+        function of a slice's number, to be called at most once for each: int32 (channels, rows,
+        columns), in 1/32 step of the last of the levels
+
+        Raises
+        ------
+        CorruptStream
+            Here or there, when a segment does not decode.
+        """
+        if header.layering is None:
+            raise ValueError("the stream has no layers")
+        side = header.slice_side * plane.block
+        grid, passes = grid_of(plane, side), header.passes
+        check_count(len(segments), passes, len(grid))
+        if segments[0] is None:
+            raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
+        first = entropy.Decoder(segments[0], self.tables, header.lanes[0])
+        z = decode_hyper_latents(first, segments[0], self.layout, plane, levels[-1])
+        self.predictor.clock.mark("rans")
+        parts, whole = header.layering.parts, passes == header.layering.passes(header.steps)
+
+        def decode(i: int) -> Int32:
+            numbers = numbers_of(i, passes, len(grid))
+            own = [segments[number] for number in numbers]
+            good = before_the_gap(own)
+            if len(good) < len(own) and lost is None:
+                raise CorruptStream("a segment is missing", remedy="fetch the file again")
+            start = partial(LayeredSlice, self.predictor, z, grid[i], plane, levels, parts)
+            try:
+                fresh = first
+                if i and good:
+                    fresh = entropy.Decoder(good[0], self.tables, header.lanes[i])
+                way = self._decoded(fresh, good, start(), header.trellis)
+                if whole and len(good) == passes:
+                    fresh.finish()
+            except StreamError:
+                if lost is None:
+                    raise
+                good = []  # a CRC passed by chance; the bad segment is unknown: drop the slice
+                way = start()
+            if lost is not None:
+                lost.update(numbers[len(good) :])
+            return way.latents(len(levels) - 1)
+
+        return decode
+
+    def _decoded(
+        self, decoder: entropy.Decoder, segments: Sequence[bytes], way: LayeredSlice, states: int
+    ) -> LayeredSlice:
+        """Decode the first passes of a slice."""
+        if segments:  # no pass is begun that nothing is left for
+            passes = way.passes()
+            for segment in segments:
+                own = next(passes)
+                k, recon32 = decode_symbols(decoder, segment, own.scale_index, states, self.tables)
+                way.add(own, k, recon32)
+                self.predictor.clock.mark("rans")
+        return way
+
+
+def reached(header: Header, segments: Sequence[bytes | None]) -> int:
+    """Return the highest layer that a slice has a pass of, from 0."""
+    if header.layering is None:
+        return 0
+    there = [n for n, segment in enumerate(segments[1:]) if segment is not None]
+    last = there[-1] // header.slices if there else 0
+    return header.layering.of(last, header.steps)[0]

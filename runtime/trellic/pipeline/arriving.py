@@ -1,0 +1,88 @@
+"""Streams that arrive bit by bit: what of them can be decoded so far."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+
+from trellic.bitstream import Contents, Header, cut, read_contents
+from trellic.errors import CorruptStream, TrellicWarning, TruncatedStream
+
+PIXEL_BYTES = 64  # of a stream at most, and some more: what is longer is no picture
+LEAST_BYTES = 2**26
+
+
+def files_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a whole file of all passes that are there, each time that more of them are.
+
+    Parameters
+    ----------
+    chunks : the bytes of a stream, in order, in pieces of any length
+
+    Raises
+    ------
+    StreamError
+        When a part that arrived is damaged, or the stream ends before its first pass does.
+    """
+    data = bytearray()
+    contents: Contents | None = None
+    ends: list[int] = []
+    shown = 0
+    for chunk in chunks:
+        data += chunk
+        contents = contents or _contents(bytes(data))
+        if contents is None:
+            continue
+        _check_length(len(data), contents.header)
+        ends = ends or _ends(contents)
+        there = sum(end <= len(data) for end in ends)
+        if there > shown:
+            shown = there
+            yield cut(bytes(data), passes=there).data
+    yield from _last(bytes(data), shown)
+
+
+def _last(data: bytes, shown: int) -> Iterator[bytes]:
+    """Yield what has not been shown once all bytes are there."""
+    header = read_contents(data).header
+    try:
+        last = cut(data)
+    except TruncatedStream:
+        if not shown:
+            raise
+        return
+    if last.passes < header.passes:
+        warnings.warn(
+            f"the stream ends after {last.passes} of {header.passes} passes",
+            TrellicWarning,
+            stacklevel=3,
+        )
+    if last.passes > shown:
+        yield last.data
+
+
+def _contents(data: bytes) -> Contents | None:
+    """Return where everything lies, None as long as the head is incomplete."""
+    try:
+        return read_contents(data) if data else None
+    except TruncatedStream:
+        return None
+
+
+def _ends(contents: Contents) -> list[int]:
+    """Offsets after each pass that can be trusted before the end of the file, checks included."""
+    header = contents.header
+    passes = header.passes - (header.slices == 1)
+    if header.dither is not None:  # such a stream cannot be cut
+        return [2**62]
+    last = (header.segment_index(number, header.slices - 1) for number in range(passes))
+    return [contents.segment(index).end + 2 for index in last] or [2**62]
+
+
+def _check_length(length: int, header: Header) -> None:
+    most = LEAST_BYTES + PIXEL_BYTES * header.width * header.height
+    if length > most:
+        raise CorruptStream(
+            f"more than {most} bytes of a picture of {header.width}x{header.height} pixels",
+            expected="a stream that ends",
+        )
