@@ -4,7 +4,7 @@
 
     DIR/trellic_encode   IMAGE, QUALITY -> STREAM   Python, model.py, with the bundle beside it
         trellic_decode   STREAM, DECODER -> IMAGE   the same
-        trellic_g_a, trellic_h_a, trellic_NAME      the float networks alone, for Triton's onnxruntime
+        trellic_g_a, trellic_h_a, trellic_NAME      the float networks alone, for onnxruntime
 
 Integer networks and entropy coding are in the Python models alone: they must be exact, and Triton's
 onnxruntime may use TF32.

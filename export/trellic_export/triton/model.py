@@ -36,8 +36,12 @@ class TritonPythonModel:
         settings = {name: one["string_value"] for name, one in config["parameters"].items()}
         folder = Path(args["model_repository"]) / args["model_version"]
         self._gpu = args["model_instance_kind"] == "GPU"
-        device = "cuda" if self._gpu else "cpu"
-        codec = Codec.load(folder / settings["model"], device, threads=1, limits="service")
+        codec = Codec.load(
+            folder / settings["model"],
+            "cuda" if self._gpu else "cpu",
+            threads=1,
+            limits="service",
+        )
         self._encodes = settings["way"] == "encode"
         if self._encodes:
             codec.warm_up(trellis=DEFAULT_TRELLIS)
