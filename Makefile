@@ -24,7 +24,7 @@ PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test test-all lint types layers unit coverage docs rooms ptx gpu-check gpu-day gpu-rehearsal format bench exactness \
-	fuzz web-tools conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
+	fuzz web-tools triton-check conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -37,6 +37,7 @@ help:
 	@echo "make rooms   lengths of modules and functions; fails where a function is too long"
 	@echo "make hooks   let git run ruff and mypy before each commit"
 	@echo "make web-tools  playwright, for tests in a browser (Chromium and node: apt)"
+	@echo "make triton-check  a Triton server in an environment of its own (400 MB), asked by tests/triton"
 	@echo "make test-lowest, test-newest, test-gpu-versions  the runtime's tests with other versions"
 	@echo "make ptx     compile all CUDA kernels without a GPU"
 	@echo "make gpu-check  on a machine with a GPU: its tests, then benchmarks.gpu"
@@ -179,6 +180,17 @@ $(VENV)/.browser: $(VENV)/.test constraints/browser.txt
 	@touch $@
 
 web-tools: $(VENV)/.browser
+
+# ---- a Triton server that runs on a CPU, for tests/triton; elsewhere they say NOT CHECKED ----
+
+build/triton/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear build/triton
+	build/triton/bin/python $(INSTALL) --upgrade 'pip>=25.1'
+	build/triton/bin/python $(INSTALL) --editable '.[cpu]' --group triton
+	@touch $@
+
+triton-check: build/triton/.ready
+	OMP_NUM_THREADS=1 build/triton/bin/python -m pytest tests/triton
 
 # ---- longer runs ----
 

@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from trellic_serve.scores import measure
 
 from benchmarks._machine import REPOSITORY, describe
 from benchmarks.measure import find_images
 from trellic import Codec
+from trellic.scored import ssimulacra2
 from trellic.support.cores import usable_cores
 from trellic_data.torch import TlcDataset, collate
 from trellic_data.views import View, resized
@@ -77,7 +77,7 @@ def lowest(encode: Callable[[int], bytes], pixels: np.ndarray, score: float) -> 
     while low < high:
         middle = (low + high) // 2
         shown = np.asarray(Image.open(io.BytesIO(encode(middle))).convert("RGB"))
-        low, high = (low, middle) if measure(pixels, shown) >= score else (middle + 1, high)
+        low, high = (low, middle) if ssimulacra2(pixels, shown) >= score else (middle + 1, high)
     return encode(high)
 
 
@@ -87,7 +87,7 @@ def write_all(images: list[Path], root: Path, count: int) -> dict[str, int]:
     for number, path in enumerate(images):
         pixels = np.asarray(Image.open(path).convert("RGB"))
         files = {"tlc": codec.encode(pixels, quality=60)}
-        score = measure(pixels, codec.decode(files["tlc"]))
+        score = ssimulacra2(pixels, codec.decode(files["tlc"]))
         for name in RIVALS:
             files[name] = lowest(partial(coded, pixels, name), pixels, score)
         for name, data in files.items():

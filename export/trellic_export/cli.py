@@ -16,6 +16,7 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter, MissingExtra
 from trellic.model.decoders import NAME_PATTERN
+from trellic_export.folders import write_triton, write_web
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -36,7 +37,7 @@ def export_command(
         typer.Argument(
             metavar="[WEIGHTS] OUT",
             help="weights.pt of trellic train (with --int8, --fp16, --only a bundle), NAME.zip. "
-            "With --web: a bundle or the name of a model, and nothing else.",
+            "With --web or --triton: a bundle or the name of a model, and nothing else.",
         ),
     ],
     photos: Annotated[
@@ -112,15 +113,31 @@ def export_command(
     web_decoders: Annotated[
         str, typer.Option(metavar="NAME,...", help="With --web; preview and fast if left out.")
     ] = "",
+    triton: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a model repository for NVIDIA Triton."),
+    ] = None,
+    instances: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="With --triton: processes that encode, and as many that decode; 0 for half of "
+            "this machine's cores each.",
+        ),
+    ] = 0,
 ) -> None:
     """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
+    if triton:
+        write_triton(paths, triton, instances)
+        return
+    if web:
+        write_web(paths, web, web_decoders)
+        return
     from trellic_export.bundle import Options, export_bundle
     from trellic_export.checkpoint import import_model, load_model
     from trellic_training.models.weights import save_weights
 
-    if web:
-        _write_web(paths, web, web_decoders)
-        return
     *weights, out = paths
     _check(weights, out, source, checkpoint, keep)
     if tensorrt:
@@ -166,22 +183,6 @@ def _slim(paths: list[Path], names: list[str], out: Path) -> None:
         raise BadParameter("--only without a bundle", expected="BUNDLE.zip OUT.zip --only NAME,...")
     manifest = slim(Bundle(paths[0]), names, out)
     typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
-
-
-def _write_web(paths: list[Path], out: Path, decoders: str) -> None:
-    from trellic.model.bundle import Bundle, find
-    from trellic_export.web import WebOptions, export_web
-
-    if len(paths) != 1:
-        raise BadParameter(f"{len(paths)} paths with --web", expected="a bundle, or a model's name")
-    names = tuple(name for name in decoders.split(",") if name)
-    bundle = Bundle(find(paths[0]))
-    files = export_web(bundle, out, WebOptions(names))
-    largest = sorted(files, key=lambda name: -files[name])[:5]
-    for name in largest:
-        typer.echo(f"{files[name] / 1e6:8.2f} MB  {name}")
-    total = sum(files.values()) / 1e6
-    typer.echo(f"{total:8.2f} MB  in {len(files)} files; open {out / 'demo.html'} through a server")
 
 
 def _kept(named: list[str], out: Path) -> dict[str, TrainedDecoder]:
