@@ -42,6 +42,7 @@ __all__ = [
     "decode",
     "encode",
     "limited",
+    "transcode",
 ]
 
 
@@ -122,6 +123,41 @@ def decode(
         region=region,
         max_memory=max_memory,
         best_effort=best_effort,
+    )
+
+
+def transcode(
+    data: bytes | memoryview,
+    *,
+    quality: float | None = None,
+    max_bytes: int | None = None,
+    trellis: Trellis | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_memory: int | None = None,
+) -> bytes:
+    """Make a stream of any installed model smaller, without a picture in between.
+
+    Parameters
+    ----------
+    data : bytes of a ``.tlc`` file
+    quality, max_bytes, trellis, max_pixels, max_memory : as of `Codec.transcode_timed`
+
+    Returns
+    -------
+    bytes of a ``.tlc`` file of the same model
+
+    Raises
+    ------
+    TrellicError
+        As of `Codec.transcode_timed`.
+    """
+    return _codec(DEFAULT_MODEL).transcode(
+        data,
+        quality=quality,
+        max_bytes=max_bytes,
+        trellis=trellis,
+        max_pixels=max_pixels,
+        max_memory=max_memory,
     )
 
 

@@ -161,6 +161,40 @@ def decode(
         decode.run(paths[:-1], paths[-1], setting, result, engines, bounds, batch, json)
 
 
+@app.command(epilog=epilog("transcode"))
+def transcode(
+    inputs: opt.Inputs,
+    output: opt.Output,
+    quality: opt.Quality = None,
+    max_bytes: opt.MaxBytes = None,
+    trellis: opt.KeptTrellis = None,
+    device: opt.DeviceOption = opt.Device.auto,
+    precision: opt.PrecisionOption = opt.Precision.fp32,
+    max_pixels: opt.MaxPixels = MAX_PIXELS,
+    max_memory: opt.MaxMemory = None,
+    limits: opt.Profiles = None,
+    deadline: opt.Deadline = None,
+    recursive: opt.Recursive = False,
+    skip_existing: opt.SkipExisting = False,
+    preserve: opt.Preserve = False,
+    jobs: opt.Jobs = None,
+    dry_run: opt.DryRun = False,
+    json: opt.Json = False,
+) -> None:
+    """Make .tlc files smaller, without a picture in between: faster and better than through PNG."""
+    if (quality is None) == (max_bytes is None):
+        raise typer.BadParameter("give one of --quality and --max-bytes")
+    from trellic.cli import transcode as command
+    from trellic.cli.engines import Engines
+    from trellic.cli.work import Batch
+
+    target = command.Target(quality, max_bytes, trellis, max_pixels, max_memory)
+    engines = Engines(device.value, precision.value)
+    bounds = opt.limits_of(limits, deadline)
+    batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
+    command.run(inputs, output, target, engines, bounds, batch, json)
+
+
 @app.command(epilog=epilog("info"))
 def info(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", show_default=False)],

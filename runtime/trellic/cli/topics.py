@@ -19,6 +19,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic decode archive photos -r --format jpg",
         "cat photo.tlc | trellic decode - - --format png > photo.png",
     ),
+    "transcode": (
+        "trellic transcode photo.tlc small.tlc --quality 50",
+        "trellic transcode photo.tlc small.tlc --max-bytes 20000",
+        "trellic transcode archive small -r --quality 50",
+    ),
     "info": ("trellic info photo.tlc", "trellic info photo.tlc other.tlc --json"),
     "models": ("trellic models", "trellic models photo --json", "trellic models add model.zip"),
     "bench": ("trellic bench", "trellic bench photo.jpg --repeat 3"),

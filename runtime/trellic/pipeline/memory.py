@@ -124,6 +124,24 @@ def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:
     return LIBRARIES + work + NETWORK * pixels + 2 * LATENT_BYTES * latents * pixels // stride**2
 
 
+def transcoding(header: Header, layout: Layout, *, alpha: bool, tiled_h_a: bool) -> int:
+    """Bytes that coding a stream anew takes: latents of the whole picture twice, and no picture.
+
+    Parameters
+    ----------
+    layout : of the model
+    alpha : whether the picture has an alpha plane
+    tiled_h_a : whether h_a can be run in tiles
+    """
+    plane = layout.plane(header.width, header.height)
+    pixels = plane.padded[0] * plane.padded[1]
+    a_pixel = 3 * LATENT_BYTES * layout.latents / plane.stride**2
+    a_pixel += HYPER * layout.hyper / plane.hyper_stride**2 + (0 if tiled_h_a else UNCUT_H_A)
+    a_pixel += ALPHA_ENCODING if alpha else 0
+    slices = SLICE_ENCODING * layout.latents * _slice(plane, header.slice_side)
+    return LIBRARIES + int(a_pixel * pixels) + slices + NETWORK * min(pixels, UNCUT)
+
+
 def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:
     """Bytes that decoding a picture file takes."""
     return LIBRARIES + file_bytes + (READING_DEEP if deep else READING) * pixels
