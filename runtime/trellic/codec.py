@@ -35,6 +35,7 @@ from trellic.gpu.where import on_gpu
 from trellic.images import Picture
 from trellic.model import bundle
 from trellic.model.decoders import DecoderInfo
+from trellic.pipeline.again import Resaver
 from trellic.pipeline.decoder import WARM_SIDE, StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
@@ -98,6 +99,7 @@ class Codec:
         self._encoding = StreamEncoder(self.bundle, self._pool)
         self._decoding = StreamDecoder(self.bundle, self._pool)
         self._transcoding = Transcoder(self.bundle, self._pool)
+        self._resaving = Resaver(self._encoding, self._decoding)
         self._others: dict[str, Codec] = {}
         self._local = threading.local()
 
@@ -289,6 +291,32 @@ class Codec:
     def _encode(self, image: ImageLike, options: EncodeOptions) -> bytes:
         with self._within():
             return self._encoding.picture(images.from_any(image), options).data
+
+    def encode_again(
+        self, picture: Picture, like: bytes | memoryview, *, max_pixels: int = MAX_PIXELS
+    ) -> Encoded:
+        """Encode a picture that was decoded from a stream, and perhaps edited.
+
+        Quality and trellis are those of the stream. If no pixel has changed, so are all bytes of its
+        latents; else latents and hyper-latents are kept where no pixel has. Runs on the CPU,
+        whatever the device, but for the networks of the encoder and the decoder.
+
+        Parameters
+        ----------
+        picture : as the decoder `quality` gave it, or edited; its alpha and metadata are coded
+        like : bytes of the ``.tlc`` file that it was decoded from
+        max_pixels : refuse larger pictures before memory is taken
+
+        Raises
+        ------
+        BadParameter
+            When picture and stream differ in size or number of channels.
+        StreamError
+            When the stream is damaged, too large, or of a model that is not installed.
+        """
+        codec = self._codec_for(like)
+        with self._within():
+            return codec._resaving.picture(picture, like, max_pixels)
 
     # ---- from stream to stream ----
 

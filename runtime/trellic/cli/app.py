@@ -72,6 +72,14 @@ def encode(
     ssimulacra2: opt.Ssimulacra2 = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
     dither: opt.Dither = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="FILE.tlc",
+            help="File that IN was decoded from: its quality; what is unchanged is not lost again.",
+        ),
+    ] = None,
     model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
@@ -94,12 +102,16 @@ def encode(
         raise typer.BadParameter("give only one of --quality, --bpp, --max-bytes and --ssimulacra2")
     if dither is not None and trellis:
         raise typer.BadParameter("--dither needs --trellis 0")
+    given = (quality, bpp, max_bytes, ssimulacra2, dither)
+    other = strip or trellis != DEFAULT_TRELLIS or any(value is not None for value in given)
+    if like is not None and (other or len(inputs) > 1):
+        raise typer.BadParameter("--like takes one IN, and quality and trellis of its file")
     from trellic.cli import encode as command
     from trellic.cli.engines import Engines
     from trellic.cli.work import Batch
 
     target = command.Target(
-        quality, bpp, max_bytes, trellis, strip, max_memory, dither, ssimulacra2
+        quality, bpp, max_bytes, trellis, strip, max_memory, dither, ssimulacra2, like
     )
     engines = Engines(device.value, precision.value)
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))

@@ -9,6 +9,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic encode photo.jpg photo.tlc",
         "trellic encode photo.jpg photo.tlc --quality 40",
         "trellic encode photo.jpg photo.tlc --max-bytes 50000",
+        "trellic encode edited.png new.tlc --like old.tlc",
         "trellic encode photos out -r --skip-existing",
         "cat photo.jpg | trellic encode - - > photo.tlc",
     ),

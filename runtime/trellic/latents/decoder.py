@@ -145,6 +145,20 @@ class LatentDecoder:
 
         return decode
 
+    def hyper_latents(
+        self,
+        segments: Sequence[bytes | None],
+        lanes: Sequence[int],
+        plane: Plane,
+        level: Level,
+        dither: int | None = None,
+    ) -> Int64:
+        """Decode the hyper-latents alone: int64 (hyper, rows, columns). Parameters as of `slices`."""
+        if segments[0] is None:
+            raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
+        first = entropy.Decoder(segments[0], book_of(self.tables, dither), lanes[0])
+        return self._hyper_latents(first, segments[0], plane, level)
+
     def _hyper_latents(
         self, decoder: entropy.Decoder, segment: bytes, plane: Plane, level: Level
     ) -> Int64:

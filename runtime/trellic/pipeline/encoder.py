@@ -36,7 +36,8 @@ class StreamEncoder:
     """
 
     def __init__(self, bundle: Bundle, pool: EnginePool, observe: Observer | None = None) -> None:
-        self._bundle, self._pool, self._observe = bundle, pool, observe
+        self.bundle = self._bundle = bundle
+        self._pool, self._observe = pool, observe
         self._layout = bundle.manifest.layout
 
     def picture(self, picture: Picture, options: EncodeOptions) -> Encoded:
@@ -127,9 +128,16 @@ class StreamEncoder:
             g_a = transforms.told(g_a, quality)
         f = transforms.analysis(g_a, picture.pixels, plane, channels, halo, tile)
         clock.mark("g_a")
-        h = transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, h_a_halo, tile)
+        h = self.hyper(f, plane, tile)
         clock.mark("h_a")
         return f, h
+
+    def hyper(
+        self, f: npt.NDArray[np.float32], plane: Plane, tile: int = transforms.TILE
+    ) -> npt.NDArray[np.float32]:
+        """Hyper-latents of latents, both before their gains: h_a."""
+        halo = self._bundle.manifest.hyper_encoder.halo
+        return transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, halo, tile)
 
 
 def prepared(picture: Picture, *, strip: bool) -> tuple[Picture, Chunks]:
