@@ -5,9 +5,9 @@
     python -m benchmarks.transcode --images DIR [--count 4] [--model NAME|PATH.zip]
 
 Each photo is encoded at a first quality. From that file come files of a second quality: by
-`Codec.transcode`, and through pixels (decoded to 8 bits, encoded), there at three qualities. The gain
-is what transcoding has over the line through these three at its own number of bytes. The ceiling is
-what encoding the original has over it, by a line of its own: a way that loses nothing would reach it.
+`Codec.transcode`, and through pixels (decoded to 8 bits, encoded), there at three qualities. The
+gain is what transcoding has over the line through these three at its own number of bytes. The
+ceiling is what encoding the original has over that line: a way that loses nothing would reach it.
 Times are the shortest of three, of both ways in turn, one thread.
 """
 

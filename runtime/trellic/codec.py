@@ -41,7 +41,7 @@ from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
 from trellic.pipeline.region import Region
 from trellic.pipeline.results import Decoded, Encoded
-from trellic.pipeline.transcode import Transcoder, TranscodeOptions
+from trellic.pipeline.transcode import TranscodeOptions, Transcoder
 from trellic.quantize.cpu import warm_up as warm_up_search
 from trellic.support.bounds import Limits, limited
 
@@ -297,9 +297,9 @@ class Codec:
     ) -> Encoded:
         """Encode a picture that was decoded from a stream, and perhaps edited.
 
-        Quality and trellis are those of the stream. If no pixel has changed, so are all bytes of its
-        latents; else latents and hyper-latents are kept where no pixel has. Runs on the CPU,
-        whatever the device, but for the networks of the encoder and the decoder.
+        Quality and trellis are those of the stream. If no pixel has changed, its segments are
+        returned as they are; else latents and hyper-latents are kept where no pixel has changed.
+        Runs on the CPU, whatever the device, but for the networks of the encoder and the decoder.
 
         Parameters
         ----------

@@ -66,9 +66,7 @@ def run(
         work_through(jobs, batch, report, one, at_once)
 
 
-def _transcode(
-    job: Job, engines: Engines, target: Target, limits: Limits, report: Report
-) -> Sizes:
+def _transcode(job: Job, engines: Engines, target: Target, limits: Limits, report: Report) -> Sizes:
     data = read_stream(job.source)
     with limited(limits):
         header = bitstream.read(data, target.max_pixels).header

@@ -153,7 +153,7 @@ class LatentDecoder:
         level: Level,
         dither: int | None = None,
     ) -> Int64:
-        """Decode the hyper-latents alone: int64 (hyper, rows, columns). Parameters as of `slices`."""
+        """Decode hyper-latents alone: int64 (hyper, rows, columns); parameters as of `slices`."""
         if segments[0] is None:
             raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
         first = entropy.Decoder(segments[0], book_of(self.tables, dither), lanes[0])

@@ -5,8 +5,8 @@
     where pixels are those of the stream:   its latents and hyper-latents, as they are
     elsewhere:                              g_a, h_a
 
-What is unchanged altogether gives the same bytes. After an edit the search may choose other levels for
-what is kept, since paths of a trellis run through the whole slice; but means stay where they were.
+What is unchanged altogether gives the same bytes. After an edit the search may choose other levels
+for what is kept, since paths of a trellis run through the whole slice; the hyper-latents stay.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Latents of one quality as an encoder would have made them for another.
 
-An encoder that is told the quality (`sees_quality`) scales and shifts its latents with it, so latents
-of a file of quality 90 are not what the model expects at quality 60. A patch of the picture tells by
-how much: it is decoded, and encoded at both qualities. Of each channel a line is fitted through its
-latents (least squares).
+An encoder that is told the quality (`sees_quality`) scales and shifts its latents with it, so
+latents of a file of quality 90 are not what the model expects at quality 60. A patch of the picture
+tells by how much: it is decoded, and encoded at both qualities. For each channel a line is fitted
+through its latents (least squares).
 """
 
 from __future__ import annotations

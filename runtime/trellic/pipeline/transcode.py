@@ -1,9 +1,9 @@
-"""Streams to smaller streams of the same model: no picture is made in between.
+r"""Streams to smaller streams of the same model: no picture is made in between.
 
 ::
 
     .tlc -> y_hat / gain -> matched to the new quality -> h_a -> z
-                                                      \\-> * new gain -> search -> rANS -> .tlc
+                                                      \-> * new gain -> search -> rANS -> .tlc
 
 What g_s and g_a would add is left out: most of the time, and the loss of a second generation. The
 hyper-latents are computed anew, from the latents of the file.
@@ -23,8 +23,8 @@ from trellic import bitstream
 from trellic.bitstream import Header
 from trellic.constants import MAX_PIXELS
 from trellic.engines.pool import EnginePool
-from trellic.geometry import Plane
 from trellic.errors import BadParameter, CorruptStream, TrellicWarning
+from trellic.geometry import Plane
 from trellic.latents.decoder import LatentDecoder
 from trellic.latents.encoder import LatentEncoder
 from trellic.latents.order import check_count
