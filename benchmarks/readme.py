@@ -26,6 +26,7 @@ from benchmarks import (
     rd_tables,
     speed_tables,
     tables,
+    transcode,
     universal_tables,
     web_tables,
 )
@@ -49,6 +50,7 @@ PAGES = (
             "model-photo",
             "model-photo-psnr",
             "quality",
+            "saving-again",
             "universal",
         )
     ),
@@ -144,6 +146,16 @@ def quality_means(results: Path) -> str:
     """Draw what a quality means: its mean score on each set."""
     found = json.loads((results / "quality-scale.json").read_text(encoding="utf-8"))
     return quality_scale.scale_table([quality_scale.Step(**row) for row in found["scale"]])
+
+
+def transcoded(stem: str) -> Callable[[Path], str]:
+    """Return what draws files made smaller in the latents, beside the way through pixels."""
+
+    def draw(results: Path) -> str:
+        run = json.loads((results / f"{stem}.json").read_text(encoding="utf-8"))
+        return transcode.markdown(run)
+
+    return draw
 
 
 def quality_equals(results: Path) -> str:
@@ -322,6 +334,8 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "eye-sets": eye_sets,
     "quality-means": quality_means,
     "quality-equals": quality_equals,
+    "transcode": transcoded("transcode"),
+    "transcode-photo-psnr": transcoded("transcode-photo-psnr"),
     **{f"card-{model}": card(model) for model in ("photo", "photo-psnr", "cifar")},
     "rd-psnr": rd_psnr,
     "rd-scores": rd_scores,

@@ -193,7 +193,7 @@ def transcode(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
-    """Make .tlc files smaller, without a picture in between: faster and better than through PNG."""
+    """Make .tlc files smaller without making pictures of them: faster than decode and encode."""
     if (quality is None) == (max_bytes is None):
         raise typer.BadParameter("give one of --quality and --max-bytes")
     from trellic.cli import transcode as command

@@ -2,8 +2,8 @@
 
 An encoder that is told the quality (`sees_quality`) scales and shifts its latents with it, so
 latents of a file of quality 90 are not what the model expects at quality 60. A patch of the picture
-tells by how much: it is decoded, and encoded at both qualities. For each channel a line is fitted
-through its latents (least squares).
+tells by how much: it is decoded, and encoded at both qualities. For each channel a line gives
+its latents the mean and the deviation that they have at the other quality.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Matcher:
 
 
 def lines(x: Float32, y: Float32) -> tuple[Float32, Float32]:
-    """Fit ``y = slope * x + offset`` for each channel.
+    """Fit ``y = slope * x + offset`` for each channel, so that means and deviations are equal.
+
+    Least squares would make noisy channels smaller, which the search does once more.
 
     Parameters
     ----------
@@ -77,7 +79,8 @@ def lines(x: Float32, y: Float32) -> tuple[Float32, Float32]:
     dx, dy = x - mean_x[:, None], y - mean_y[:, None]
     variance = (dx**2).mean(1)
     flat = variance <= FLAT * (x**2).mean(1)
-    slope = np.where(flat, 1, (dx * dy).mean(1) / np.where(flat, 1, variance))
+    ratio = np.sqrt((dy**2).mean(1) / np.where(flat, 1, variance))
+    slope = np.where(flat, 1, np.where((dx * dy).mean(1) < 0, -ratio, ratio))
     return slope.astype(np.float32), (mean_y - slope * mean_x).astype(np.float32)
 
 
