@@ -54,11 +54,12 @@ class Resaver:
         _check_alike(picture, header)
         options = DecodeOptions(DEFAULT_DECODER, max_pixels)
         decoded = self._decoder.picture(like, options).picture
-        changed: Mask = (picture.pixels != decoded.pixels).reshape(*picture.pixels.shape[:2], -1)
+        differs = picture.pixels != decoded.pixels
+        changed: Mask = differs.reshape(*differs.shape[:2], -1).any(axis=2)
         picture, chunks = prepared(picture, strip=False)
         clock.mark("compare")
         if changed.any():
-            stream = self._edited(picture, stream, changed.any(2), clock)
+            stream = self._edited(picture, stream, changed, clock)
         data = bitstream.write(Stream(stream.header, stream.segments, chunks))
         clock.mark("file")
         return Encoded(
@@ -134,5 +135,6 @@ def _blocks(mask: Mask, shape: tuple[int, int], side: int) -> Mask:
     """Whether any is true of each block of a plane; beyond its edge there is nothing."""
     rows, columns = shape
     missing = [(0, rows * side - mask.shape[0]), (0, columns * side - mask.shape[1])]
-    blocks: Mask = np.pad(mask, missing).reshape(rows, side, columns, side).any((1, 3))
+    padded = np.pad(mask, missing).reshape(rows, side, columns, side)
+    blocks: Mask = padded.any(axis=3).any(axis=1)
     return blocks

@@ -74,11 +74,11 @@ def lines(x: Float32, y: Float32) -> tuple[Float32, Float32]:
     -------
     slope, offset : float32 (channels,); the slope of a flat channel is 1
     """
-    x, y = (plane.reshape(len(plane), -1).astype(np.float64) for plane in (x, y))
-    mean_x, mean_y = x.mean(1), y.mean(1)
-    dx, dy = x - mean_x[:, None], y - mean_y[:, None]
+    flat_x, flat_y = (plane.reshape(len(plane), -1).astype(np.float64) for plane in (x, y))
+    mean_x, mean_y = flat_x.mean(1), flat_y.mean(1)
+    dx, dy = flat_x - mean_x[:, None], flat_y - mean_y[:, None]
     variance = (dx**2).mean(1)
-    flat = variance <= FLAT * (x**2).mean(1)
+    flat = variance <= FLAT * (flat_x**2).mean(1)
     ratio = np.sqrt((dy**2).mean(1) / np.where(flat, 1, variance))
     slope = np.where(flat, 1, np.where((dx * dy).mean(1) < 0, -ratio, ratio))
     return slope.astype(np.float32), (mean_y - slope * mean_x).astype(np.float32)
