@@ -148,14 +148,9 @@ def quality_means(results: Path) -> str:
     return quality_scale.scale_table([quality_scale.Step(**row) for row in found["scale"]])
 
 
-def transcoded(stem: str) -> Callable[[Path], str]:
-    """Return what draws files made smaller in the latents, beside the way through pixels."""
-
-    def draw(results: Path) -> str:
-        run = json.loads((results / f"{stem}.json").read_text(encoding="utf-8"))
-        return transcode.markdown(run)
-
-    return draw
+def transcoded(results: Path) -> str:
+    """Draw what making files smaller in the latents gains over the way through pixels."""
+    return transcode.markdown(json.loads((results / "transcode.json").read_text(encoding="utf-8")))
 
 
 def quality_equals(results: Path) -> str:
@@ -334,8 +329,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "eye-sets": eye_sets,
     "quality-means": quality_means,
     "quality-equals": quality_equals,
-    "transcode": transcoded("transcode"),
-    "transcode-photo-psnr": transcoded("transcode-photo-psnr"),
+    "transcode": transcoded,
     **{f"card-{model}": card(model) for model in ("photo", "photo-psnr", "cifar")},
     "rd-psnr": rd_psnr,
     "rd-scores": rd_scores,
