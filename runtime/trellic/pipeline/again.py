@@ -136,5 +136,5 @@ def _blocks(mask: Mask, shape: tuple[int, int], side: int) -> Mask:
     rows, columns = shape
     missing = [(0, rows * side - mask.shape[0]), (0, columns * side - mask.shape[1])]
     padded = np.pad(mask, missing).reshape(rows, side, columns, side)
-    blocks: Mask = padded.any(axis=3).any(axis=1)
+    blocks: Mask = np.logical_or.reduce(padded, axis=(1, 3))
     return blocks
