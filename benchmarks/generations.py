@@ -2,10 +2,11 @@
 
 ::
 
-    python -m benchmarks.generations --images DIR [--rounds 50] [--codecs trellic,jpeg,webp,avif]
+    python -m benchmarks.generations --images DIR [--rounds 50] [--codecs trellic,again,jpeg,avif]
 
 Every codec encodes each photo at one quality, decodes it to 8 bits, encodes that at the same
-quality, and so on. The quality of each codec is the one whose first round comes nearest to
+quality, and so on; `again` is Trellic, from the second round on by `Codec.encode_again` with the
+file of the round before. The quality of each codec is the one whose first round comes nearest to
 Trellic's PSNR at quality 60, so that all start alike. Figures are means over the photos. (Kim et
 al., "Instability of successive deep image compression", ACM Multimedia 2020, describe what learned
 codecs are prone to.)
@@ -23,6 +24,8 @@ from benchmarks._machine import describe
 from benchmarks.codecs import Codec, Pixels, Spec, make
 from benchmarks.measure import find_images, read_pixels
 from benchmarks.metrics import psnr
+from trellic.codec import Codec as TrellicCodec
+from trellic.images import Picture
 
 ROOT = Path(__file__).resolve().parent
 QUALITY = 60.0  # of Trellic
@@ -40,7 +43,26 @@ class Loss:
     step_psnr: list[float]  # between a round's picture and the one before
 
 
-def generations(codec: Codec, pixels: Pixels, quality: float, rounds: int) -> np.ndarray:
+class Again:
+    """Trellic, which is given the file that a picture was decoded from."""
+
+    def __init__(self) -> None:
+        self._codec = TrellicCodec.load("photo", device="cpu")
+        self._last: bytes | None = None
+
+    def encode(self, pixels: Pixels, quality: float) -> bytes:
+        """Encode anew, or like the file that was decoded last."""
+        if self._last is None:
+            return self._codec.encode(pixels, quality=quality)
+        return self._codec.encode_again(Picture(pixels), self._last).data
+
+    def decode(self, data: bytes) -> Pixels:
+        """Decode, and remember the file."""
+        self._last = data
+        return self._codec.decode(data)
+
+
+def generations(codec: Codec | Again, pixels: Pixels, quality: float, rounds: int) -> np.ndarray:
     """Return (rounds, 3): PSNR to the original, bits per pixel, PSNR to the round before."""
     out, current = [], pixels
     for _ in range(rounds):
@@ -73,10 +95,14 @@ def measure(names: list[str], photos: list[Pixels], rounds: int) -> list[Loss]:
     with Progress() as progress:
         task = progress.add_task("generations", total=len(names) * len(photos))
         for name in names:
-            codec, runs, qualities = make(Spec.parse(name)), [], []
+            runs, qualities = [], []
             for pixels, goal in zip(photos, goals, strict=True):
-                own = name.startswith("trellic")
-                qualities.append(QUALITY if own else nearest_quality(codec, pixels, goal))
+                if name == "again" or name.startswith("trellic"):
+                    codec = Again() if name == "again" else make(Spec.parse(name))
+                    qualities.append(QUALITY)
+                else:
+                    codec = make(Spec.parse(name))
+                    qualities.append(nearest_quality(codec, pixels, goal))
                 runs.append(generations(codec, pixels, qualities[-1], rounds))
                 progress.advance(task)
             mean = np.mean(runs, 0).round(4).T.tolist()
@@ -118,7 +144,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--count", type=int, default=8, help="photos to use, by name")
-    parser.add_argument("--codecs", default="trellic,trellic:trellis=0,jpeg,webp,avif")
+    parser.add_argument("--codecs", default="trellic,again,trellic:trellis=0,jpeg,webp,avif")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "generations.json")
     parser.add_argument("--plot", type=Path, default=ROOT.parent / "docs/plots/generations.svg")
     options = parser.parse_args()

@@ -28,6 +28,7 @@ from benchmarks import (
     rd_tables,
     speed_tables,
     tables,
+    transcode,
     universal_tables,
     web_tables,
 )
@@ -53,6 +54,7 @@ PAGES = (
             "progressive",
             "quality",
             "reliability",
+            "saving-again",
             "universal",
         )
     ),
@@ -165,6 +167,11 @@ def quality_means(results: Path) -> str:
     """Draw what a quality means: its mean score on each set."""
     found = json.loads((results / "quality-scale.json").read_text(encoding="utf-8"))
     return quality_scale.scale_table([quality_scale.Step(**row) for row in found["scale"]])
+
+
+def transcoded(results: Path) -> str:
+    """Draw what making files smaller in the latents gains over the way through pixels."""
+    return transcode.markdown(json.loads((results / "transcode.json").read_text(encoding="utf-8")))
 
 
 def quality_equals(results: Path) -> str:
@@ -345,6 +352,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "eye-sets": eye_sets,
     "quality-means": quality_means,
     "quality-equals": quality_equals,
+    "transcode": transcoded,
     **{f"card-{model}": card(model) for model in ("photo", "photo-psnr", "cifar")},
     "rd-psnr": rd_psnr,
     "rd-scores": rd_scores,

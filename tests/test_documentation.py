@@ -59,8 +59,9 @@ def desk(tmp_path, monkeypatch):
         Path(name).mkdir(parents=True)
     for path in ("photo.jpg", "photos/a.jpg", "photos/trip/b.png"):
         photo.save(path)
-    for path in ("photo.tlc", "other.tlc", "archive/a.tlc"):
+    for path in ("photo.tlc", "other.tlc", "old.tlc", "archive/a.tlc"):
         Path(path).write_bytes(trellic.encode(photo))
+    Image.fromarray(trellic.decode(Path("old.tlc").read_bytes())).save("edited.png")
     monkeypatch.setattr(trellic.cli.engines, "load_codec", cache(trellic.cli.engines.load_codec))
     return tmp_path
 

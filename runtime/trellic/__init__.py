@@ -46,6 +46,7 @@ __all__ = [
     "decode_progressive",
     "encode",
     "limited",
+    "transcode",
 ]
 
 
@@ -167,6 +168,41 @@ def cut(data: bytes, *, max_bytes: int | None = None, layers: int | None = None)
     from trellic import bitstream
 
     return bitstream.cut(data, max_bytes=max_bytes, layers=layers).data
+
+
+def transcode(
+    data: bytes | memoryview,
+    *,
+    quality: float | None = None,
+    max_bytes: int | None = None,
+    trellis: Trellis | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_memory: int | None = None,
+) -> bytes:
+    """Make a stream of any installed model smaller, without a picture in between.
+
+    Parameters
+    ----------
+    data : bytes of a ``.tlc`` file
+    quality, max_bytes, trellis, max_pixels, max_memory : as of `Codec.transcode_timed`
+
+    Returns
+    -------
+    bytes of a ``.tlc`` file of the same model
+
+    Raises
+    ------
+    TrellicError
+        As of `Codec.transcode_timed`.
+    """
+    return _codec(DEFAULT_MODEL).transcode(
+        data,
+        quality=quality,
+        max_bytes=max_bytes,
+        trellis=trellis,
+        max_pixels=max_pixels,
+        max_memory=max_memory,
+    )
 
 
 @cache

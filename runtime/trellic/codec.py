@@ -35,12 +35,14 @@ from trellic.gpu.where import on_gpu
 from trellic.images import Picture
 from trellic.model import bundle
 from trellic.model.decoders import DecoderInfo
+from trellic.pipeline.again import Resaver
 from trellic.pipeline.arriving import files_of
 from trellic.pipeline.decoder import WARM_SIDE, StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
 from trellic.pipeline.region import Region
 from trellic.pipeline.results import Decoded, Encoded
+from trellic.pipeline.transcode import TranscodeOptions, Transcoder
 from trellic.quantize.cpu import warm_up as warm_up_search
 from trellic.support.bounds import Limits, limited
 
@@ -97,6 +99,8 @@ class Codec:
         self._pool = EnginePool(self.bundle, device, threads, precision)
         self._encoding = StreamEncoder(self.bundle, self._pool)
         self._decoding = StreamDecoder(self.bundle, self._pool)
+        self._transcoding = Transcoder(self.bundle, self._pool)
+        self._resaving = Resaver(self._encoding, self._decoding)
         self._others: dict[str, Codec] = {}
         self._local = threading.local()
 
@@ -300,6 +304,114 @@ class Codec:
     def _encode(self, image: ImageLike, options: EncodeOptions) -> bytes:
         with self._within():
             return self._encoding.picture(images.from_any(image), options).data
+
+    def encode_again(
+        self,
+        picture: Picture,
+        like: bytes | memoryview,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        max_memory: int | None = None,
+    ) -> Encoded:
+        """Encode a picture that was decoded from a stream, and perhaps edited.
+
+        Quality and trellis are those of the stream. If no pixel has changed, its segments are
+        returned as they are; else latents and hyper-latents are kept where no pixel has changed.
+        Runs on the CPU, whatever the device, but for the networks of the encoder and the decoder.
+
+        Parameters
+        ----------
+        picture : as the decoder `quality` gave it, or edited; its alpha and metadata are coded
+        like : bytes of the ``.tlc`` file that it was decoded from
+        max_pixels : refuse larger pictures before memory is taken
+        max_memory : bytes that the process may use; None for no limit
+
+        Raises
+        ------
+        BadParameter
+            When picture and stream differ in size or number of channels, or an edited picture's
+            stream is progressive.
+        StreamError
+            When the stream is damaged, too large, or of a model that is not installed.
+        """
+        codec = self._codec_for(like)
+        with self._within():
+            return codec._resaving.picture(picture, like, max_pixels, max_memory)
+
+    # ---- from stream to stream ----
+
+    def transcode(
+        self,
+        data: bytes | memoryview,
+        *,
+        quality: float | None = None,
+        max_bytes: int | None = None,
+        trellis: Trellis | None = None,
+        max_pixels: int = MAX_PIXELS,
+        max_memory: int | None = None,
+    ) -> bytes:
+        """Make a stream smaller without a picture in between.
+
+        Parameters
+        ----------
+        data : bytes of a ``.tlc`` file
+        quality, max_bytes, trellis, max_pixels, max_memory : as of `transcode_timed`
+
+        Returns
+        -------
+        bytes of a ``.tlc`` file of the same model
+        """
+        return self.transcode_timed(
+            data,
+            quality=quality,
+            max_bytes=max_bytes,
+            trellis=trellis,
+            max_pixels=max_pixels,
+            max_memory=max_memory,
+        ).data
+
+    def transcode_timed(
+        self,
+        data: bytes | memoryview,
+        *,
+        quality: float | None = None,
+        max_bytes: int | None = None,
+        trellis: Trellis | None = None,
+        max_pixels: int = MAX_PIXELS,
+        max_memory: int | None = None,
+    ) -> Encoded:
+        """Make a stream smaller without a picture in between, and say how it was made.
+
+        Latents of the file are quantized anew; alpha and metadata are taken over. Runs on the CPU,
+        whatever the device, but for the networks of the encoder and the decoder.
+
+        Parameters
+        ----------
+        data : bytes of a ``.tlc`` file, made by this model or by another installed one
+        quality : in [1, 100], used in steps of 1/16; above that of the file nothing is gained, and
+            a `TrellicWarning` says so
+        max_bytes : size not to exceed, in place of ``quality``; a file that is small enough is
+            returned as it is
+        trellis : number of trellis states; those of the file if left out
+        max_pixels : refuse larger pictures before memory is taken
+        max_memory : bytes that the process may take (see `trellic.pipeline.memory`), None for no
+            limit
+
+        Raises
+        ------
+        StreamError
+            When the bytes are damaged, too large, or of a model that is not installed.
+        BadParameter
+            When an option is out of range, or there is not exactly one target.
+        ImageTooLarge
+            When ``max_memory`` is too little.
+        TargetUnreachable
+            When no quality meets ``max_bytes``.
+        """
+        options = TranscodeOptions(quality, max_bytes, trellis, max_pixels, max_memory)
+        codec = self._codec_for(data)
+        with self._within():
+            return codec._transcoding.stream(data, options)
 
     # ---- decoding ----
 

@@ -61,7 +61,9 @@ def test_help_of_commands_with_extras_works_without_them():
     assert "error: trellic train needs the package 'torch'" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["encode", "decode", "info", "models", "bench", "compare"])
+@pytest.mark.parametrize(
+    "command", ["encode", "decode", "transcode", "info", "models", "bench", "compare"]
+)
 def test_help_shows_examples(trellic, command):
     out = flat(trellic(command, "--help").out)
     for example in topics.EXAMPLES[command]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from trellic import images
+from trellic.cli.decode import read_stream
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, is_stdout, plan, read
 from trellic.cli.report import Report
@@ -30,7 +31,7 @@ _LARGE = 2**20  # bytes of a picture file that take long enough for a progress d
 
 
 class Target(NamedTuple):
-    """How pictures are to be coded; of the first three and the last at most one is given."""
+    """How pictures are to be coded; of the first three and the score at most one is given."""
 
     quality: float | None
     bpp: float | None
@@ -41,11 +42,12 @@ class Target(NamedTuple):
     dither: int | None = None
     ssimulacra2: float | None = None
     progressive: bool | None = None
+    like: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, whose defaults hold for what is not given."""
         given = self._asdict()
-        del given["ssimulacra2"]
+        del given["ssimulacra2"], given["like"]
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -119,6 +121,9 @@ def _encode(
 
 def _encoded(codec: Codec, picture: Picture, target: Target) -> tuple[Encoded, float | None]:
     """Encode a picture; if a score was asked for, return that which was met."""
+    if target.like is not None:
+        like = read_stream(target.like)
+        return codec.encode_again(picture, like, max_memory=target.max_memory), None
     if target.ssimulacra2 is None:
         return codec.encode_picture(picture, **target.arguments()), None
     from trellic.scored import encode_scored

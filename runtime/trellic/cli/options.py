@@ -79,8 +79,8 @@ def _positive(value: float | None) -> float | None:
     return value
 
 
-def _trellis(value: int) -> int:
-    if value not in TRELLIS_STATES:
+def _trellis(value: int | None) -> int | None:
+    if value is not None and value not in TRELLIS_STATES:
         states = ", ".join(map(str, TRELLIS_STATES))
         raise typer.BadParameter(f"{value} is not one of {states}")
     return value
@@ -201,6 +201,15 @@ Trellis = Annotated[
         metavar="|".join(map(str, TRELLIS_STATES)),
         callback=_trellis,
         help="States of the trellis: more make smaller files, more slowly; 0: scalar.",
+    ),
+]
+KeptTrellis = Annotated[
+    _States | None,
+    typer.Option(
+        "--trellis",
+        metavar="|".join(map(str, TRELLIS_STATES)),
+        callback=_trellis,
+        help="States of the trellis (default: those of the file).",
     ),
 ]
 Dither = Annotated[

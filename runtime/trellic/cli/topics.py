@@ -9,6 +9,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic encode photo.jpg photo.tlc",
         "trellic encode photo.jpg photo.tlc --quality 40",
         "trellic encode photo.jpg photo.tlc --max-bytes 50000",
+        "trellic encode edited.png new.tlc --like old.tlc",
         "trellic encode photos out -r --skip-existing",
         "cat photo.jpg | trellic encode - - > photo.tlc",
     ),
@@ -22,6 +23,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "cut": (
         "trellic cut photo.tlc small.tlc --max-bytes 20000",
         "trellic cut photo.tlc small.tlc --layers 1",
+    ),
+    "transcode": (
+        "trellic transcode photo.tlc small.tlc --quality 50",
+        "trellic transcode photo.tlc small.tlc --max-bytes 20000",
+        "trellic transcode archive small -r --quality 50",
     ),
     "info": ("trellic info photo.tlc", "trellic info photo.tlc other.tlc --json"),
     "models": ("trellic models", "trellic models photo --json", "trellic models add model.zip"),

@@ -146,6 +146,22 @@ class LatentDecoder:
 
         return decode
 
+    def hyper_latents(
+        self,
+        segments: Sequence[bytes | None],
+        lanes: Sequence[int],
+        plane: Plane,
+        level: Level,
+        dither: int | None = None,
+    ) -> Int64:
+        """Decode hyper-latents alone: int64 (hyper, rows, columns); parameters as of `slices`."""
+        if segments[0] is None:
+            raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
+        first = entropy.Decoder(segments[0], book_of(self.tables, dither), lanes[0])
+        z = decode_hyper_latents(first, segments[0], self.layout, plane, level)
+        self._clock.mark("rans")
+        return z
+
     def _decode_slice(
         self,
         decoder: entropy.Decoder,

@@ -21,7 +21,7 @@ from trellic.model.bundle import Bundle
 from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
 from trellic.pipeline.header import header_of
-from trellic.pipeline.layers import layering_for
+from trellic.pipeline.layers import LAYERS, layering_for
 from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.rate_control import fill, to_budget
 from trellic.pipeline.results import Encoded
@@ -48,7 +48,8 @@ class StreamEncoder:
         observe: Observer | None = None,
         layering: Callable[[int, int], Layering] = layering_for,
     ) -> None:
-        self._bundle, self._pool, self._observe = bundle, pool, observe
+        self.bundle = self._bundle = bundle
+        self._pool, self._observe = pool, observe
         self._layering = layering
         self._layout = bundle.manifest.layout
 
@@ -65,7 +66,8 @@ class StreamEncoder:
 
         @lru_cache(maxsize=1)
         def analysed(told: float | None) -> Analysed:
-            return self.analyse(picture, plane, clock, options.max_memory, told)
+            layers = LAYERS if options.progressive else 1
+            return self.analyse(picture, plane, clock, options.max_memory, told, layers)
 
         def at_level(level: Level) -> Analysed:
             return analysed(level.quality if sees else None)
@@ -137,6 +139,7 @@ class StreamEncoder:
         clock: Clock,
         max_memory: int | None = None,
         quality: float | None = None,
+        layers: int = 1,
     ) -> Analysed:
         """Latents and hyper-latents before their gains: g_a, then h_a.
 
@@ -146,6 +149,7 @@ class StreamEncoder:
         clock : told when a stage ends: "prepare", "g_a", "h_a"
         max_memory : bytes that the process may take, None for no limit
         quality : of the level, for an encoder that sees it
+        layers : whose latents are held at once
 
         Raises
         ------
@@ -155,7 +159,11 @@ class StreamEncoder:
         manifest = self._bundle.manifest
         halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
         need = memory.encoding(
-            picture, self._layout, halo=-(-halo // plane.stride), tiled_h_a=h_a_halo > 0
+            picture,
+            self._layout,
+            halo=-(-halo // plane.stride),
+            tiled_h_a=h_a_halo > 0,
+            layers=layers,
         )
         purpose = f"encoding {picture.width}x{picture.height} pixels"
         tile = memory.tile_side(need, max_memory, purpose)
@@ -166,9 +174,16 @@ class StreamEncoder:
             g_a = transforms.told(g_a, quality)
         f = transforms.analysis(g_a, picture.pixels, plane, channels, halo, tile)
         clock.mark("g_a")
-        h = transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, h_a_halo, tile)
+        h = self.hyper(f, plane, tile)
         clock.mark("h_a")
         return f, h
+
+    def hyper(
+        self, f: npt.NDArray[np.float32], plane: Plane, tile: int = transforms.TILE
+    ) -> npt.NDArray[np.float32]:
+        """Hyper-latents of latents, both before their gains: h_a."""
+        halo = self._bundle.manifest.hyper_encoder.halo
+        return transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, halo, tile)
 
 
 def prepared(picture: Picture, *, strip: bool) -> tuple[Picture, Chunks]:

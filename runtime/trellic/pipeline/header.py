@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trellic.bitstream import Header, Layering
+from trellic.errors import BadParameter
 from trellic.model.manifest import Manifest
 
 
@@ -45,3 +46,9 @@ def header_of(
         dither=dither,
         layering=layering,
     )
+
+
+def refuse_layers(header: Header, what: str) -> None:
+    """Raise BadParameter where a file is progressive, and that is not supported."""
+    if header.layering is not None:
+        raise BadParameter(what, expected="an ordinary file", remedy="decode it, and encode that")

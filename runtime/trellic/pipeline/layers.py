@@ -7,6 +7,7 @@ from trellic.bitstream import Layering
 SPACING16 = (352, 720)  # how far below the last layer's quality the others lie, in sixteenths
 LOWEST16 = 320  # no layer of a lower quality: the last one is then hardly larger
 PARTS = 4
+LAYERS = len(SPACING16) + 1  # at most
 
 
 def layering_for(quality16: int, steps: int) -> Layering:

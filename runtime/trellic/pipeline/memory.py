@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 LIBRARIES = 320_000_000
 NETWORK, MIXING = 72, 30
 SLICE_ENCODING, SLICE_DECODING = 100, 70
+LAYERED = 90  # more than that for what is known of a slice's latents, and for sorting them
 UNCUT_H_A = 8
 HYPER, SPARE = 32, 1
 READING, READING_DEEP = 12, 40
@@ -52,7 +53,7 @@ UNCUT = round((WHOLE * SIDES[0] * STRIDE) ** 2)  # pixels of the largest picture
 
 
 def encoding(
-    picture: Picture, layout: Layout, *, halo: int, tiled_h_a: bool
+    picture: Picture, layout: Layout, *, halo: int, tiled_h_a: bool, layers: int = 1
 ) -> Callable[[int], int]:
     """Return how many bytes encoding takes, as a function of the side of its tiles.
 
@@ -61,14 +62,17 @@ def encoding(
     layout : of the model
     halo : of g_a, in latents
     tiled_h_a : whether h_a can be run in tiles
+    layers : of a progressive file; each has its latents
     """
     plane = layout.plane(picture.width, picture.height)
     stride, pixels = plane.stride, plane.padded[0] * plane.padded[1]
-    a_pixel = SPARE + LATENT_BYTES * layout.latents / stride**2 + (0 if tiled_h_a else UNCUT_H_A)
+    a_pixel = SPARE + LATENT_BYTES * layout.latents * layers / stride**2
+    a_pixel += 0 if tiled_h_a else UNCUT_H_A
     a_pixel += HYPER * layout.hyper / plane.hyper_stride**2
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + int(a_pixel * pixels)
-    fixed += SLICE_ENCODING * layout.latents * _slice(plane, DEFAULT_SLICE_SIDE)
+    slice_bytes = SLICE_ENCODING + (LAYERED if layers > 1 else 0)
+    fixed += slice_bytes * layout.latents * _slice(plane, DEFAULT_SLICE_SIDE)
     return lambda side: fixed + NETWORK * stride**2 * _tile_latents(plane.latents, side, halo)
 
 
@@ -102,7 +106,8 @@ def decoding(
     slices = rows * min(columns, ROWS_OF_SLICES) * slice_side**2
     out = (1 if header.grey else 3) * region.coarser(scale).area
     fixed = LIBRARIES + out + LATENT_BYTES * latents * slices
-    fixed += SLICE_DECODING * latents * _slice(_plane(header, stride), header.slice_side)
+    slice_bytes = SLICE_DECODING + (0 if header.layering is None else LAYERED)
+    fixed += slice_bytes * latents * _slice(_plane(header, stride), header.slice_side)
     fixed += ALPHA_DECODING * whole if alpha else 0
     a_pixel = NETWORK * networks + (MIXING if networks > 1 else 0)
     return lambda side: (
@@ -122,6 +127,24 @@ def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:
     pixels = plane.padded[0] * plane.padded[1]
     work = SLICE_DECODING * latents * _slice(plane, header.slice_side)
     return LIBRARIES + work + NETWORK * pixels + 2 * LATENT_BYTES * latents * pixels // stride**2
+
+
+def transcoding(header: Header, layout: Layout, *, alpha: bool, tiled_h_a: bool) -> int:
+    """Bytes that coding a stream anew takes: latents of the whole picture twice, and no picture.
+
+    Parameters
+    ----------
+    layout : of the model
+    alpha : whether the picture has an alpha plane
+    tiled_h_a : whether h_a can be run in tiles
+    """
+    plane = layout.plane(header.width, header.height)
+    pixels = plane.padded[0] * plane.padded[1]
+    a_pixel = 3 * LATENT_BYTES * layout.latents / plane.stride**2
+    a_pixel += HYPER * layout.hyper / plane.hyper_stride**2 + (0 if tiled_h_a else UNCUT_H_A)
+    a_pixel += ALPHA_ENCODING if alpha else 0
+    slices = SLICE_ENCODING * layout.latents * _slice(plane, header.slice_side)
+    return LIBRARIES + int(a_pixel * pixels) + slices + NETWORK * min(pixels, UNCUT)
 
 
 def reading(pixels: int, file_bytes: int, *, deep: bool) -> int:

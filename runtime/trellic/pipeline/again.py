@@ -1,0 +1,154 @@
+"""A picture that came out of a stream, and was perhaps edited, back to a stream.
+
+::
+
+    where pixels are those of the stream:   its latents and hyper-latents, as they are
+    elsewhere:                              g_a, h_a
+
+What is unchanged altogether gives the same bytes. After an edit the search may choose other levels
+for what is kept, since paths of a trellis run through the whole slice; the hyper-latents stay.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic import bitstream
+from trellic.bitstream import Header, Stream
+from trellic.constants import DEFAULT_DECODER
+from trellic.errors import BadParameter
+from trellic.images import Picture
+from trellic.pipeline.decoder import StreamDecoder
+from trellic.pipeline.encoder import StreamEncoder, prepared
+from trellic.pipeline.header import header_of, refuse_layers
+from trellic.pipeline.options import DecodeOptions, EncodeOptions
+from trellic.pipeline.results import Encoded
+from trellic.support.clock import Clock
+
+Mask = npt.NDArray[np.bool_]
+
+AROUND = 1  # latents around changed pixels that are computed anew as well
+
+
+class Resaver:
+    """Encodes pictures that were decoded from streams of one model.
+
+    Parameters
+    ----------
+    encoder, decoder : of the model
+    """
+
+    def __init__(self, encoder: StreamEncoder, decoder: StreamDecoder) -> None:
+        self._encoder, self._decoder = encoder, decoder
+        self._bundle = encoder.bundle
+        self._layout = self._bundle.manifest.layout
+
+    def picture(
+        self,
+        picture: Picture,
+        like: bytes | memoryview,
+        max_pixels: int,
+        max_memory: int | None = None,
+    ) -> Encoded:
+        """Encode a picture; `Codec.encode_again` says the rest."""
+        start, clock = time.perf_counter(), Clock()
+        stream = bitstream.read(like, max_pixels)
+        header = stream.header
+        _check_alike(picture, header)
+        options = DecodeOptions(DEFAULT_DECODER, max_pixels, max_memory=max_memory)
+        decoded = self._decoder.picture(like, options).picture
+        differs = picture.pixels != decoded.pixels
+        changed: Mask = differs.reshape(*differs.shape[:2], -1).any(axis=2)
+        picture, chunks = prepared(picture, strip=False)
+        clock.mark("compare")
+        if changed.any():
+            refuse_layers(header, "encoding an edited picture like a progressive file")
+            stream = self._edited(picture, stream, changed, clock, max_memory)
+        data = bitstream.write(Stream(stream.header, stream.segments, chunks))
+        clock.mark("file")
+        return Encoded(
+            data=data,
+            width=header.width,
+            height=header.height,
+            quality=header.quality16 / 16,
+            trellis=header.trellis,
+            lanes=stream.header.lanes[0],
+            seconds=time.perf_counter() - start,
+            stages=clock.stages,
+        )
+
+    def _edited(
+        self,
+        picture: Picture,
+        stream: Stream,
+        changed: Mask,
+        clock: Clock,
+        max_memory: int | None,
+    ) -> Stream:
+        """Code a picture of which some pixels are no longer those of the stream."""
+        header, levels = stream.header, self._bundle.levels
+        dithered = header.dither is not None
+        level = levels.at(header.quality16, header.trellis, dithered=dithered)
+        plane = self._layout.plane(header.width, header.height)
+        coder = self._decoder.latents(clock=clock)
+        sizes = header.lanes, plane, level, header.trellis, header.slice_side * plane.block
+        v32 = coder.decode(stream.segments, *sizes, dither=header.dither)
+        told = level.quality if self._bundle.manifest.encoder.sees_quality else None
+        f, _ = self._encoder.analyse(picture, plane, clock, max_memory, told)
+        fresh = _touched(changed, plane.latents, plane.stride)
+        unit = (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+        f = np.where(fresh, f, v32.astype(np.float32) * unit)
+        z = coder.hyper_latents(stream.segments, header.lanes, plane, level, header.dither)
+        cells = _blocks(fresh, plane.hyper, plane.cell)
+        kept = z.astype(np.float32) / level.hyper_gain_float[:, None, None]
+        h = np.where(cells, self._encoder.hyper(f, plane), kept)
+        own = EncodeOptions(trellis=header.trellis, dither=header.dither)
+        quantizer = own.quantizer(self._bundle)
+        coded = self._encoder.latents(clock).encode(f, h, plane, level, quantizer)
+        manifest, size = self._bundle.manifest, (header.width, header.height)
+        written = header_of(
+            manifest,
+            size,
+            header.quality16,
+            header.trellis,
+            coded.lanes,
+            grey=header.grey,
+            dither=header.dither,
+        )
+        return Stream(written, coded.segments)
+
+
+def _check_alike(picture: Picture, header: Header) -> None:
+    """Refuse a picture that cannot have come out of a stream."""
+    if (picture.width, picture.height, picture.grey) != (header.width, header.height, header.grey):
+        raise BadParameter(
+            f"a {_kind(picture.grey)} picture of {picture.width}x{picture.height} pixels, and a"
+            f" {_kind(header.grey)} file of {header.width}x{header.height}",
+            expected="a picture that was decoded from the file",
+            remedy="encode it without --like",
+        )
+
+
+def _kind(grey: bool) -> str:
+    return "grey" if grey else "colour"
+
+
+def _touched(changed: Mask, shape: tuple[int, int], stride: int) -> Mask:
+    """Latents under changed pixels, and `AROUND` of them: bool, of a plane's shape."""
+    mask = np.pad(_blocks(changed, shape, stride), AROUND)
+    sides = range(2 * AROUND + 1)
+    windows = [mask[y : y + shape[0], x : x + shape[1]] for y in sides for x in sides]
+    touched: Mask = np.logical_or.reduce(windows)
+    return touched
+
+
+def _blocks(mask: Mask, shape: tuple[int, int], side: int) -> Mask:
+    """Whether any is true of each block of a plane; beyond its edge there is nothing."""
+    rows, columns = shape
+    missing = [(0, rows * side - mask.shape[0]), (0, columns * side - mask.shape[1])]
+    padded = np.pad(mask, missing).reshape(rows, side, columns, side)
+    blocks: Mask = np.logical_or.reduce(padded, axis=(1, 3))
+    return blocks

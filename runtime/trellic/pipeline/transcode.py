@@ -1,0 +1,187 @@
+r"""Streams to smaller streams of the same model: no picture is made in between.
+
+::
+
+    .tlc -> y_hat / gain -> matched to the new quality -> h_a -> z
+                                                      \-> * new gain -> search -> rANS -> .tlc
+
+What g_s and g_a would add is left out: most of the time, and the loss of a second generation. The
+hyper-latents are computed anew, from the latents of the file.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic import bitstream
+from trellic.bitstream import Header
+from trellic.constants import MAX_PIXELS
+from trellic.engines.pool import EnginePool
+from trellic.errors import BadParameter, CorruptStream, TrellicWarning
+from trellic.geometry import Plane
+from trellic.latents.decoder import LatentDecoder
+from trellic.latents.encoder import LatentEncoder
+from trellic.latents.order import check_count
+from trellic.model.bundle import Bundle
+from trellic.pipeline import memory, transforms
+from trellic.pipeline.header import header_of, refuse_layers
+from trellic.pipeline.matching import Matcher
+from trellic.pipeline.options import EncodeOptions
+from trellic.pipeline.rate_control import fill, to_budget, to_quality16
+from trellic.pipeline.results import Encoded
+from trellic.support.clock import Clock
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TranscodeOptions:
+    """How a stream is coded anew; `trellic.Codec.transcode_timed` says what each one means.
+
+    Raises
+    ------
+    BadParameter
+        When one is out of range, or there is not exactly one target.
+    """
+
+    quality: float | None = None
+    max_bytes: int | None = None
+    trellis: int | None = None
+    max_pixels: int = MAX_PIXELS
+    max_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.quality is None) == (self.max_bytes is None):
+            raise BadParameter(
+                "two targets" if self.quality is not None else "no target",
+                expected="quality or max_bytes",
+            )
+        self.encoding(0)
+
+    def encoding(self, trellis: int) -> EncodeOptions:
+        """Return the options of an encoder; ``trellis`` is that of the stream."""
+        states = trellis if self.trellis is None else self.trellis
+        return EncodeOptions(quality=self.quality, max_bytes=self.max_bytes, trellis=states)
+
+
+class Transcoder:
+    """Codes the streams of one model anew.
+
+    Parameters
+    ----------
+    bundle : the model
+    pool : its engines
+    """
+
+    def __init__(self, bundle: Bundle, pool: EnginePool) -> None:
+        self._bundle, self._pool = bundle, pool
+        self._layout = bundle.manifest.layout
+
+    def stream(self, data: bytes | memoryview, options: TranscodeOptions) -> Encoded:
+        """Code a stream anew; `Codec.transcode_timed` says the rest."""
+        start, clock = time.perf_counter(), Clock()
+        stream = bitstream.read(data, options.max_pixels)
+        header, encoding = stream.header, options.encoding(stream.header.trellis)
+        refuse_layers(header, "transcoding a progressive file")
+        check_count(header.segments, len(self._layout.steps), header.slices)
+        plane = self._layout.plane(header.width, header.height)
+        self._check_memory(header, stream.chunks.alpha is not None, options.max_memory)
+        matcher, quantizer = self._matcher(stream, clock), encoding.quantizer(self._bundle)
+        exact = self._pool.exact()
+        latents = LatentEncoder(self._layout, self._bundle.tables, exact, clock=clock)
+
+        def encode_at(quality16: int) -> bytes:
+            level = self._bundle.levels.at(quality16, quantizer.states)
+            f = matcher.at(level.quality)
+            clock.mark("match")
+            h = self._hyper(f, plane)
+            clock.mark("h_a")
+            coded = latents.encode(f, h, plane, level, quantizer)
+            size = header.width, header.height
+            manifest, states = self._bundle.manifest, quantizer.states
+            fresh = header_of(manifest, size, quality16, states, coded.lanes, grey=header.grey)
+            return bitstream.write(bitstream.Stream(fresh, coded.segments, stream.chunks))
+
+        quality16, result = _meet(encode_at, data, header, options)
+        clock.mark("file")
+        written = bitstream.read_header(result)
+        return Encoded(
+            data=result,
+            width=header.width,
+            height=header.height,
+            quality=quality16 / 16,
+            trellis=written.trellis,
+            lanes=written.lanes[0],
+            seconds=time.perf_counter() - start,
+            stages=clock.stages,
+        )
+
+    def _hyper(self, f: Float32, plane: Plane) -> Float32:
+        """Hyper-latents, before their gain."""
+        halo = self._bundle.manifest.hyper_encoder.halo
+        return transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, halo)
+
+    def _matcher(self, stream: bitstream.Stream, clock: Clock) -> Matcher:
+        """Decode all latents, gains divided out."""
+        header = stream.header
+        dithered = header.dither is not None
+        if dithered and self._bundle.tables.dither is None:
+            name = self._bundle.manifest.name
+            raise CorruptStream(f"a dithered stream, but model {name!r} has no tables for it")
+        level = self._bundle.levels.at(header.quality16, header.trellis, dithered=dithered)
+        plane = self._layout.plane(header.width, header.height)
+        coder = LatentDecoder(self._layout, self._bundle.tables, self._pool.exact(), clock=clock)
+        v32 = coder.decode(
+            stream.segments,
+            header.lanes,
+            plane,
+            level,
+            header.trellis,
+            header.slice_side * plane.block,
+            dither=header.dither,
+        )
+        unit = np.float32(128) / level.gain.astype(np.float32)
+        f = v32.astype(np.float32) * unit[:, None, None]
+        matcher = Matcher(self._bundle, self._pool, f, plane, level.quality)
+        clock.mark("match")
+        return matcher
+
+    def _check_memory(self, header: Header, alpha: bool, limit: int | None) -> None:
+        halo = self._bundle.manifest.hyper_encoder.halo
+        need = memory.transcoding(header, self._layout, alpha=alpha, tiled_h_a=halo > 0)
+        memory.check(need, limit, f"transcoding {header.width}x{header.height} pixels")
+
+
+def _meet(
+    encode_at: Callable[[int], bytes],
+    data: bytes | memoryview,
+    header: Header,
+    options: TranscodeOptions,
+) -> tuple[int, bytes]:
+    """Encode at the quality that is asked for, or at that which fills the bytes.
+
+    Returns
+    -------
+    quality16 : int; data : bytes, those of the stream itself where it is small enough
+    """
+    if options.quality is not None:
+        quality16 = to_quality16(options.quality)
+        if quality16 > header.quality16:
+            warnings.warn(
+                f"the file has quality {header.quality16 / 16:g}: transcoding to"
+                f" {quality16 / 16:g} makes it larger and no better",
+                TrellicWarning,
+                stacklevel=2,
+            )
+        return quality16, encode_at(quality16)
+    pixels = header.width * header.height
+    budget = to_budget(None, options.max_bytes, pixels)
+    if len(data) <= budget:
+        return header.quality16, bytes(data)
+    return fill(encode_at, budget, allow_spare=True, pixels=pixels)
