@@ -52,7 +52,6 @@ TRIPLES = [
 HELPERS = {
     "start_hyper": "NumPy does it on the host: latents.encoder.hyper_symbols",
     "hyper_input": "NumPy does it on the host: latents.predictor.Predictor.features",
-    "scale_latents": "NumPy does it on the host: latents.lazy.LazyLatents",
     "pad_pixels": "NumPy does it on the host: pipeline.transforms.analysis",
     "crop_pixels": "NumPy does it on the host: pipeline.transforms.synthesis",
     "clear": "fills memory with zeros",
