@@ -58,9 +58,7 @@ def search_batch(
         )
 
 
-def branches(
-    device: Device, plan: columns.JobPlan, k: int
-) -> tuple[int, DeviceArray, DeviceArray]:
+def branches(device: Device, plan: columns.JobPlan, k: int) -> tuple[int, DeviceArray, DeviceArray]:
     """Return where a step's symbols begin, and room for costs and indices of their branches."""
     rows = plan.rows[plan.of_step(k)]
     base = int(rows[:, columns.SYMBOL_AT].min())
@@ -77,7 +75,8 @@ def paths_of_all(jobs: Int64s, room: Int64s) -> tuple[Int64s, int, int]:
     found, at, threads = [np.zeros((0, 3), np.int64)], 0, 1
     for number in _kinds(jobs[:, columns.STATES]):
         paths, words = _paths(jobs, room, number)
-        found.append(paths + [0, 0, at])
+        paths[:, 2] += at
+        found.append(paths)
         at += words
         threads = max(threads, _threads(number, int(jobs[:, columns.LANES].max())))
     joined = np.concatenate(found)

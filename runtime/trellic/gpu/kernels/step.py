@@ -273,7 +273,7 @@ def encode_step(
     x: Any,
     ending: Any,
 ) -> None:
-    """Choose the indices of one context step of all slices; block (x, y), a warp, works for slice x.
+    """Choose the indices of one step of all slices; block (x, y), a warp, works for slice x.
 
     For trellises of at most 32 states, and none. A warp finds the branches of the latents that it
     has brought together, or their indices where there is no trellis.
@@ -287,11 +287,10 @@ def encode_step(
     row = np.int32(cuda.blockIdx.x)
     job = np.int32(first_job + row)
     tiles = tiles_of(row, slices, channels)
-    count, states = np.int32(ranges[number, row, PATHS]), np.int32(jobs[job, STATES])
+    count = np.int32(ranges[number, row, PATHS])
     wide = np.int32(0 if ending else feature_channels + seen)
     total = np.int32(wide * slices[row, HEIGHT] * slices[row, WIDTH])
     tasks = np.int32(tiles + count + (total + PART - 1) // PART)
-    lam, target = np.int32(jobs[job, LAMBDA]), jobs[job, TARGET_AT]
     task = np.int32(0)
     while task < tasks:
         task = take(tickets, number, row, shared)
@@ -325,7 +324,9 @@ def encode_step(
                 shared,
             )
             shuffle(np.int32(0), np.int32(0), shared)  # the symbols are there for all lanes
-            if states == 0:
+            lam = np.int32(jobs[job, LAMBDA])
+            if jobs[job, STATES] == 0:
+                target = jobs[job, TARGET_AT]
                 for n in range(cuda.threadIdx.x, found, cuda.blockDim.x):
                     search_one(
                         at + n,
@@ -367,6 +368,7 @@ def encode_step(
         elif task < tiles + count:
             _wait(done, number, row, COMPACTED, tiles, shared)
             block = ranges[number, row, PATH_AT] + task - tiles
+            states = np.int32(jobs[job, STATES])
             search_warp(
                 block,
                 jobs,
