@@ -20,6 +20,7 @@ MODULES = (
     "trellic.gpu.kernels.predict",
     "trellic.gpu.kernels.pixels",
     "trellic.gpu.kernels.search",
+    "trellic.gpu.kernels.step",
 )
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))
 MAX_REGISTERS = 128  # of 65,536 registers: 16 warps

@@ -25,34 +25,44 @@ class Triple(NamedTuple):
     cuda: tuple[str, ...]  # kernels
 
 
+STEPS = ("encode_step", "decode_step")  # whole steps
 TRIPLES = [
     Triple("entropy.reference:encode", "entropy.cpu:encode", ("encode_slices",)),
-    Triple("entropy.reference:Decoder", "entropy.cpu:Decoder", ("decode_segments",)),
+    Triple("entropy.reference:Decoder", "entropy.cpu:Decoder", ("decode_segments", "decode_step")),
     Triple(
         "quantize.reference:search",
         "quantize.cpu:search",
-        ("find_branches", "search_scalar", "search_warps", "search_block"),
+        ("find_branches", "search_scalar", "search_warps", "search_block", "encode_step"),
     ),
     Triple(
         "quantize.reference:reconstruct",
         "quantize.cpu:reconstruct",
-        ("search_scalar", "search_warps", "search_block", "decode_segments"),
+        (
+            *("search_scalar", "search_warps", "search_block", "encode_step"),
+            *("decode_segments", "decode_step"),
+        ),
     ),
-    Triple("latents.reference:to_fixed", "latents.cpu:to_fixed", ("sum_logs", "compact")),
+    Triple(
+        "latents.reference:to_fixed", "latents.cpu:to_fixed", ("sum_logs", "compact", "encode_step")
+    ),
     Triple("latents.reference:log_sum", "latents.cpu:log_sum", ("sum_logs",)),
-    Triple("latents.reference:context_input", "latents.cpu:context_input", ("context_input",)),
-    Triple("latents.reference:predict", "latents.cpu:predict", ("compact",)),
+    Triple(
+        "latents.reference:context_input", "latents.cpu:context_input", ("context_input", *STEPS)
+    ),
+    Triple("latents.reference:predict", "latents.cpu:predict", ("compact", *STEPS)),
     Triple(
         "latents.reference:fill",
         "latents.cpu:fill",
-        ("search_scalar", "search_warps", "search_block", "decode_segments"),
+        (
+            *("search_scalar", "search_warps", "search_block", "encode_step"),
+            *("decode_segments", "decode_step"),
+        ),
     ),
 ]
 # Kernels without a triple, and why.
 HELPERS = {
     "start_hyper": "NumPy does it on the host: latents.encoder.hyper_symbols",
     "hyper_input": "NumPy does it on the host: latents.predictor.Predictor.features",
-    "scale_latents": "NumPy does it on the host: latents.lazy.LazyLatents",
     "pad_pixels": "NumPy does it on the host: pipeline.transforms.analysis",
     "crop_pixels": "NumPy does it on the host: pipeline.transforms.synthesis",
     "clear": "fills memory with zeros",

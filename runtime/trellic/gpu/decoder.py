@@ -19,9 +19,10 @@ from trellic.gpu import jobs as columns
 from trellic.gpu.batch import Images, Slices
 from trellic.gpu.device import Device, DeviceArray
 from trellic.gpu.entropy import CodedWords, Warps, decode_batch
-from trellic.gpu.kernels import predict as kernels
+from trellic.gpu.kernels.kernel import WARP
 from trellic.gpu.predictor import BatchPredictor
-from trellic.gpu.state import BatchState, Jobs
+from trellic.gpu.state import Jobs
+from trellic.gpu.steps import decode_step
 from trellic.latents.order import check_count, numbers_of
 
 
@@ -89,46 +90,26 @@ class BatchDecoder:
         plan = predictor.plan(slices)
         words, states = _words(plan, self._in_job_order(slices, segments))
         z_warps = columns.warps(plan.rows[: plan.leading, columns.LANES].tolist())
-        warps = columns.warps(slices.lanes)
-        number = len(z_warps) + len(predictor.steps) * len(warps)
+        groups = -(-plan.rows[:, columns.LANES] // WARP)
+        plan.rows[:, columns.USED_AT] = np.cumsum(groups) - groups
         arrays: dict[str, npt.NDArray[Any]] = {"words": words, "states": states}
-        arrays |= {"z warps": z_warps, "warps": warps}
-        arrays |= {"status": np.zeros(number, np.int32), **images.constants(), **beside}
+        arrays |= {"z warps": z_warps, "status": np.zeros(int(groups.sum()), np.int32)}
+        arrays |= {**images.constants(), **beside}
         jobs = Jobs.of(device, plan, arrays | predictor.tables(slices))
         pictures = predictor.start(images, jobs.staged, None)
         state = predictor.cut(pictures, slices, jobs)
         coded = CodedWords(jobs.staged["words"], jobs.staged["states"], max(slices.lanes))
         device.mark("upload")
-        self._steps(state, coded)
-        kernels.scale_latents(
-            *device.grid(len(slices.part)),
-            state.table,
-            state.v32,
-            pictures.tables.latent_factor,
-            out,
-        )
-        return Decoding(device, jobs.staged)
-
-    def _steps(self, state: BatchState, coded: CodedWords) -> None:
-        """Decode z, then step after step."""
-        predictor, device, plan = self._predictor, self._device, state.jobs.plan
-        symbols, staged = state.pictures.symbols, state.jobs.staged
-        at = 0
-
-        def run(first_job: int, which: DeviceArray, v32: DeviceArray | None) -> None:
-            nonlocal at
-            own = staged["status"][at : at + len(which)]
-            at += len(which)
-            tables, jobs = predictor.frequencies, state.jobs
-            decode_batch(device, tables, jobs, first_job, symbols, coded, Warps(which, own), v32)
-            device.mark("rANS decode")
-
-        run(0, staged["z warps"], None)
-        predictor.fill_hyper(state.pictures)
-        predictor.run_hyper(state.pictures)
+        z_status = jobs.staged["status"][: len(z_warps)]
+        z_warps_there = Warps(jobs.staged["z warps"], z_status)
+        decode_batch(device, predictor.frequencies, jobs, 0, pictures.symbols, coded, z_warps_there)
+        device.mark("rANS decode of z")
+        predictor.fill_hyper(pictures)
+        predictor.run_hyper(pictures)
+        predictor.fill_context(0, state)
         for k in range(len(predictor.steps)):
-            predictor.predict(k, state, None)
-            run(plan.of_step(k).start, staged["warps"], state.v32)
+            decode_step(predictor, k, state, coded, out)
+        return Decoding(device, jobs.staged)
 
     def _in_job_order(self, slices: Slices, segments: Sequence[Sequence[bytes]]) -> list[bytes]:
         """Return all segments: z of each picture, then step 0 of all slices, step 1, ..."""

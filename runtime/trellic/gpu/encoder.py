@@ -18,8 +18,9 @@ from trellic.gpu.device import DeviceArray
 from trellic.gpu.entropy import coding_tables, encode_batch
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.predictor import BatchPredictor
-from trellic.gpu.search import search_batch, search_paths
+from trellic.gpu.search import search_paths
 from trellic.gpu.state import Jobs, PictureState
+from trellic.gpu.steps import StepPaths, encode_step, encode_step_plainly
 from trellic.latents.encoder import CodedLatents
 from trellic.latents.lanes import guess_bytes
 from trellic.latents.order import in_file_order
@@ -101,13 +102,17 @@ class BatchEncoder:
         """Return the segments of each slice, the hyper-latents' first where it leads a picture."""
         predictor, device = self._predictor, self._device
         plan = predictor.plan(slices)
-        beside = coding_tables(plan) | search_paths(plan) | predictor.tables(slices)
+        paths = StepPaths.of(plan)
+        searched = search_paths(plan) if paths is None else paths.tables()
+        beside = coding_tables(plan) | searched | predictor.tables(slices)
         jobs = Jobs.of(device, plan, beside)
         state = predictor.cut(pictures, slices, jobs)
+        predictor.fill_context(0, state)
         for k in range(len(predictor.steps)):
-            predictor.predict(k, state, f)
-            search_batch(device, predictor.frequencies, jobs, k, pictures.symbols, state.v32)
-            device.mark("search")
+            if paths is None:
+                encode_step_plainly(predictor, k, state, f)
+            else:
+                encode_step(predictor, k, state, paths, f)
         coded = encode_batch(device, predictor.frequencies, jobs, pictures.symbols, words)
         device.mark("rANS encode and copy")
         return coded

@@ -16,16 +16,17 @@ from trellic.gpu.engines import DeviceEngine
 from trellic.gpu.jobs import JobPlan
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
+from trellic.gpu.kernels.step import COUNTERS
 from trellic.gpu.state import BatchState, Jobs, PictureState, PictureTables, Symbols
 from trellic.gpu.toolkit import cuda
 from trellic.model.channels import Layout
 
-MOST_TILES: Final = 512  # blocks that share a slice's tiles
+MOST_BLOCKS: Final = 512  # that share a slice
 WARP_THREADS: Final = 4 if SIMULATED else WARP  # of kernels whose block is a warp without lanes
 
 
 @dataclass(frozen=True)
-class _StepTensors:
+class StepTensors:
     """What the network of a context step makes."""
 
     mu: DeviceArray
@@ -52,7 +53,7 @@ class BatchPredictor:
         features: int,
     ) -> None:
         self.device, self.layout, self.frequencies = device, layout, tables
-        self._networks, self._features = networks, features
+        self._networks, self.features = networks, features
         self.steps = layout.steps
         self._members = [layout.step_of == k for k in range(len(self.steps))]
         self._roles = [
@@ -74,7 +75,7 @@ class BatchPredictor:
         """
         device, layout = self.device, self.layout
         room = int(images.z_counts.sum()) + layout.latents * images.latent_total
-        features = device.empty("features", self._features * images.latent_total, np.float32)
+        features = device.empty("features", self.features * images.latent_total, np.float32)
         tables = PictureTables.of(staged)
         x = device.empty("h_s input", (layout.hyper + 1) * images.z_total, np.float32)
         state = PictureState(images, tables, Symbols.empty(device, room), features, x)
@@ -105,7 +106,7 @@ class BatchPredictor:
         for run in images.z_runs:
             rows, columns = run.shape
             wide = Run((cell * rows, cell * columns), run.count, cell**2 * run.at)
-            out = view(state.features, wide, self._features)
+            out = view(state.features, wide, self.features)
             self._networks["h_s"]({"x": view(state.x, run, channels)}, [out])
         device.mark("h_s")
 
@@ -117,12 +118,13 @@ class BatchPredictor:
 
     def tables(self, slices: Slices) -> dict[str, npt.NDArray[Any]]:
         """Return what the steps are told of slices, to be brought to the device with the jobs."""
-        tensors, tiles = slices.tensors(self._features)
+        tensors, tiles = slices.tensors(self.features)
         return {
-            "slices": slices.with_features(self._features),
+            "slices": slices.with_features(self.features),
             "tensors": tensors,
             "tickets": np.zeros(tensors.shape[:2], np.int32),
             "told": np.zeros(tiles, np.int32),
+            "done": np.zeros((*tensors.shape[:2], COUNTERS), np.int32),
         }
 
     def cut(self, pictures: PictureState, slices: Slices, jobs: Jobs) -> BatchState:
@@ -136,63 +138,66 @@ class BatchPredictor:
         v32 = self.device.empty("v32", size, np.int32)
         return BatchState(pictures, slices, jobs.staged["slices"], jobs, v32)
 
-    def predict(self, k: int, state: BatchState, f: DeviceArray | None) -> None:
-        """Run a context network, and bring the step's coded latents together.
-
-        Parameters
-        ----------
-        f : float32, flat: outputs of g_a, where the pictures' tables say; None for a decoder
-        """
-        tensors = self._run_context(k, state)
-        self._compact(k, state, tensors, f)
-        self.device.mark("compaction")
-
-    def _run_context(self, k: int, state: BatchState) -> _StepTensors:
-        device, step, slices = self.device, self.steps[k], state.slices
-        channels, wide = step.last - step.first, self._features + step.context
-        positions = int(slices.sizes.sum())
-        tensors = _StepTensors(
-            device.empty("mu", channels * positions, np.float32),
-            device.empty("log scale", channels * positions, np.float32),
-        )
-        x = device.empty("context input", wide * positions, np.float32)
+    def fill_context(self, k: int, state: BatchState) -> None:
+        """Make the inputs of a context network by a launch of its own."""
+        step = self.steps[k]
         kernels.context_input(
-            *device.grid(len(slices.part)),
-            state.table,
-            state.jobs.staged["tensors"],
-            k,
-            state.pictures.features,
-            self._features,
-            state.v32,
-            step.context,
-            state.pictures.tables.context_scale,
-            x,
+            *self.device.grid(len(state.slices.part)),
+            *(state.table, state.jobs.staged["tensors"], k),
+            *(state.pictures.features, self.features, state.v32, step.context),
+            *(state.pictures.tables.context_scale, self.context_of(state)),
         )
-        device.mark("context input")
+        self.device.mark("context input")
+
+    def context_of(self, state: BatchState) -> DeviceArray:
+        """Return room for the inputs of any of the context networks."""
+        most = self.features + max(step.context for step in self.steps)
+        return self.device.empty("context input", most * int(state.slices.sizes.sum()), np.float32)
+
+    def run_context(self, k: int, state: BatchState) -> StepTensors:
+        """Run a context network on its inputs, which have been made."""
+        device, step, slices = self.device, self.steps[k], state.slices
+        channels, wide = step.last - step.first, self.features + step.context
+        size, x = channels * int(slices.sizes.sum()), self.context_of(state)
+        tensors = StepTensors(
+            device.empty("mu", size, np.float32), device.empty("log scale", size, np.float32)
+        )
         for run in slices.runs:
             outputs = [view(made, run, channels) for made in (tensors.mu, tensors.log_scale)]
             self._networks[f"context_{k}"]({"x": view(x, run, wide)}, outputs)
         device.mark("context networks")
         return tensors
 
-    def _compact(
-        self, k: int, state: BatchState, tensors: _StepTensors, f: DeviceArray | None
-    ) -> None:
-        device, step, pictures = self.device, self.steps[k], state.pictures
-        channels, slices, jobs = step.last - step.first, state.slices, state.jobs
-        most = -(-channels * int(slices.sizes.max()) // kernels.TILE)
-        symbols = pictures.symbols
+    def compact(self, k: int, state: BatchState, tensors: StepTensors, f: DeviceArray) -> None:
+        """Bring a step's coded latents together by a launch of its own, for an encoder.
+
+        Parameters
+        ----------
+        f : float32, flat: outputs of g_a, where the pictures' tables say
+        """
+        step, jobs, symbols = self.steps[k], state.jobs, state.pictures.symbols
+        tiles = -(-(step.last - step.first) * int(state.slices.sizes.max()) // kernels.TILE)
+        before, after = self.compaction(k, state, tensors)
         kernels.compact(
-            *((len(slices.part), min(most, MOST_TILES)), WARP_THREADS, device.stream),
-            *(state.table, jobs.staged["tensors"], k, step.first, channels),
-            *(tensors.mu, tensors.log_scale, self._roles[k]),
-            *(pictures.tables.gain, pictures.tables.shift),
-            *(self.layout.skip_index, self.layout.scales, state.v32),
-            *(jobs.staged["tickets"], jobs.staged["told"]),
-            *(jobs.table, jobs.plan.of_step(k).start, jobs.counts),
-            *(int(f is not None), tensors.mu if f is None else f, pictures.tables.latent_gain),
+            *((len(state.slices.part), min(tiles, MOST_BLOCKS)), WARP_THREADS, self.device.stream),
+            *(*before, jobs.staged["tickets"], *after),
+            *(1, f, state.pictures.tables.latent_gain),
             *(symbols.position, symbols.index, symbols.t32),
         )
+        self.device.mark("compaction")
+
+    def compaction(
+        self, k: int, state: BatchState, tensors: StepTensors
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Return what kernels that compact are told, before their counters and after them."""
+        step, jobs, tables = self.steps[k], state.jobs, state.pictures.tables
+        before = (
+            *(state.table, jobs.staged["tensors"], k, step.first, step.last - step.first),
+            *(tensors.mu, tensors.log_scale, self._roles[k], tables.gain, tables.shift),
+            *(self.layout.skip_index, self.layout.scales, state.v32),
+        )
+        after = (jobs.staged["told"], jobs.table, jobs.plan.of_step(k).start, jobs.counts)
+        return before, after
 
 
 def _roles(layout: Layout, k: int) -> npt.NDArray[np.uint8]:

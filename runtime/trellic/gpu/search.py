@@ -43,10 +43,7 @@ def search_batch(
         search_scalar(*device.grid(len(states)), *given, *levels, *scalar)
     if not (states > 0).any():
         return
-    base = int(rows[:, columns.SYMBOL_AT].min())
-    reach = int((rows[:, columns.SYMBOL_AT] + room).max()) - base
-    cost = device.empty("branch costs", 4 * reach, np.int32)
-    ks = device.empty("branch indices", 4 * reach, np.int16)
+    base, cost, ks = branches(device, jobs.plan, k)
     find_branches(*device.grid(len(states)), *given, base, on.scales, *levels, cost, ks)
     widest = int(rows[:, columns.LANES].max())
     for number in _kinds(states):
@@ -59,6 +56,31 @@ def search_batch(
             *(*chosen, symbols.index, symbols.position),
             *(on.scales, on.off, on.step, v32),
         )
+
+
+def branches(device: Device, plan: columns.JobPlan, k: int) -> tuple[int, DeviceArray, DeviceArray]:
+    """Return where a step's symbols begin, and room for costs and indices of their branches."""
+    rows = plan.rows[plan.of_step(k)]
+    base = int(rows[:, columns.SYMBOL_AT].min())
+    reach = int((rows[:, columns.SYMBOL_AT] + plan.rooms[k]).max()) - base
+    cost = device.empty("branch costs", 4 * reach, np.int32)
+    return base, cost, device.empty("branch indices", 4 * reach, np.int16)
+
+
+def paths_of_all(jobs: Int64s, room: Int64s) -> tuple[Int64s, int, int]:
+    """Return paths as `_paths` has them, of all trellises, in the order of their jobs.
+
+    Then the survivors' words, and the threads that a block needs.
+    """
+    found, at, threads = [np.zeros((0, 3), np.int64)], 0, 1
+    for number in _kinds(jobs[:, columns.STATES]):
+        paths, words = _paths(jobs, room, number)
+        paths[:, 2] += at
+        found.append(paths)
+        at += words
+        threads = max(threads, _threads(number, int(jobs[:, columns.LANES].max())))
+    joined = np.concatenate(found)
+    return joined[np.argsort(joined[:, 0], kind="stable")], at, threads
 
 
 def search_paths(plan: columns.JobPlan) -> dict[str, Int64s]:

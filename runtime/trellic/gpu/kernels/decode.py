@@ -199,6 +199,96 @@ def _next(trellis: Any, value: Any, h0: Any, h1: Any) -> Any:
     return after
 
 
+@device
+def decode_warp(
+    words: Any,
+    jobs: Any,
+    job: Any,
+    group: Any,
+    counts: Any,
+    index: Any,
+    scales: Any,
+    entry: Any,
+    half_width: Any,
+    first: Any,
+    states: Any,
+    k: Any,
+    cls: Any,
+    filling: Any,
+    position: Any,
+    off: Any,
+    step: Any,
+    v32: Any,
+    shared: Any,
+    staged: Any,
+    opening: Any,
+) -> Any:
+    """Decode the lanes of one group through one segment; return a status, the same in all threads.
+
+    Arguments are those of `decode_segments`; `shared`, `staged` and `opening` are its memory.
+    """
+    lane = np.int32(cuda.threadIdx.x)
+    lanes = np.int32(jobs[job, LANES])
+    groups = (lanes + WARP - 1) // WARP
+    members = min(lanes, WARP)
+    mine = np.int32(group * WARP + lane)
+    fresh = jobs[job, FRESH] != 0
+    start = jobs[job, WORD_AT]
+    stop = start + jobs[job, WORDS]
+    if fresh:
+        start += 2 * groups  # the states of the groups' first lanes
+    code, at, end = _bounds(words, start, stop, groups, group)
+    if code != OK:
+        return np.int32(code)
+    state_at = jobs[job, STATE_AT]
+    x = np.uint32(STATE_LOW)
+    if lane < members:
+        x = np.uint32(states[state_at + mine])
+    if fresh:
+        x, at = _open(x, words, at, end, members, staged, opening)
+        if at > end:
+            return np.int32(NO_WORDS)
+    n = np.int32(counts[job])
+    symbol_at, target = jobs[job, SYMBOL_AT], jobs[job, TARGET_AT]
+    first_class = np.uint32(jobs[job, FIRST_CLASS])
+    h0, h1 = np.uint32(jobs[job, H0]), np.uint32(jobs[job, H1])
+    trellis = np.uint32(0)
+    i = mine
+    for _ in range((n - group * WARP + lanes - 1) // lanes if n > group * WARP else 0):
+        here = lane < members and i < n
+        need = False
+        escaped = False
+        moved = x
+        value = np.int32(0)
+        table = np.uint32(0)
+        if here:
+            table = np.uint32((first_class + (trellis & np.uint32(1))) * np.uint32(scales))
+            table = np.uint32(table + np.uint32(index[symbol_at + i]))
+            e, moved = _look_up(x, table, entry, first)
+            need = moved < np.uint32(STATE_LOW)
+            escaped = (e & np.uint64(ESCAPE_FLAG)) != 0
+            value = np.int32(np.int64(e) >> 32)
+        x, at = _renormalise(moved, need, words, at, lane, shared)
+        code = OK if at <= end else NO_WORDS
+        if code == OK and ballot(escaped, shared) != 0:
+            width = half_width[table]
+            code, value, x, at = _escape(x, escaped, value, width, words, at, end, shared)
+        if code != OK:
+            return np.int32(code)
+        if here:
+            quantizer = np.int32(first_class + (trellis & np.uint32(1)))
+            k[symbol_at + i] = value
+            cls[symbol_at + i] = quantizer
+            if filling:
+                at_latent = target + position[symbol_at + i]
+                v32[at_latent] += level(value, quantizer, np.int32(table), off, step)
+            trellis = _next(trellis, value, h0, h1)
+        i = np.int32(i + lanes)
+    if lane < members:
+        states[state_at + mine] = x
+    return np.int32(LEFT_OVER if at != end else OK)
+
+
 @kernel(
     "void(uint16[::1], int64[:, ::1], int32, int32[::1], int32[:, ::1], uint8[::1], int32,"
     " uint64[::1], int32[::1], uint32[::1], uint32[::1], int32[::1], uint8[::1], int32[::1],"
@@ -246,72 +336,29 @@ def decode_segments(
     shared = cuda.shared.array(SCRATCH, int32)
     staged = cuda.shared.array(STAGED, uint32)
     opening = cuda.shared.array(OPENING, uint32)
-    lane = np.int32(cuda.threadIdx.x)
     warp = cuda.blockIdx.x
-    job, group = first_job + warps[warp, 0], warps[warp, 1]
-    lanes = np.int32(jobs[job, LANES])
-    groups = (lanes + WARP - 1) // WARP
-    members = min(lanes, WARP)
-    mine = np.int32(group * WARP + lane)
-    fresh = jobs[job, FRESH] != 0
-    start = jobs[job, WORD_AT]
-    stop = start + jobs[job, WORDS]
-    if fresh:
-        start += 2 * groups  # the states of the groups' first lanes
-    code, at, end = _bounds(words, start, stop, groups, group)
-    if code != OK:
-        if lane == 0:
-            status[warp] = code
-        return
-    state_at = jobs[job, STATE_AT]
-    x = np.uint32(STATE_LOW)
-    if lane < members:
-        x = np.uint32(states[state_at + mine])
-    if fresh:
-        x, at = _open(x, words, at, end, members, staged, opening)
-        if at > end:
-            if lane == 0:
-                status[warp] = NO_WORDS
-            return
-    n = np.int32(counts[job])
-    symbol_at, target = jobs[job, SYMBOL_AT], jobs[job, TARGET_AT]
-    first_class = np.uint32(jobs[job, FIRST_CLASS])
-    h0, h1 = np.uint32(jobs[job, H0]), np.uint32(jobs[job, H1])
-    trellis = np.uint32(0)
-    i = mine
-    for _ in range((n - group * WARP + lanes - 1) // lanes if n > group * WARP else 0):
-        here = lane < members and i < n
-        need = False
-        escaped = False
-        moved = x
-        value = np.int32(0)
-        table = np.uint32(0)
-        if here:
-            table = np.uint32((first_class + (trellis & np.uint32(1))) * np.uint32(scales))
-            table = np.uint32(table + np.uint32(index[symbol_at + i]))
-            e, moved = _look_up(x, table, entry, first)
-            need = moved < np.uint32(STATE_LOW)
-            escaped = (e & np.uint64(ESCAPE_FLAG)) != 0
-            value = np.int32(np.int64(e) >> 32)
-        x, at = _renormalise(moved, need, words, at, lane, shared)
-        code = OK if at <= end else NO_WORDS
-        if code == OK and ballot(escaped, shared) != 0:
-            width = half_width[table]
-            code, value, x, at = _escape(x, escaped, value, width, words, at, end, shared)
-        if code != OK:
-            if lane == 0:
-                status[warp] = code
-            return
-        if here:
-            quantizer = np.int32(first_class + (trellis & np.uint32(1)))
-            k[symbol_at + i] = value
-            cls[symbol_at + i] = quantizer
-            if filling:
-                at_latent = target + position[symbol_at + i]
-                v32[at_latent] += level(value, quantizer, np.int32(table), off, step)
-            trellis = _next(trellis, value, h0, h1)
-        i = np.int32(i + lanes)
-    if lane < members:
-        states[state_at + mine] = x
-    if at != end and lane == 0:
-        status[warp] = LEFT_OVER
+    found = decode_warp(
+        words,
+        jobs,
+        first_job + warps[warp, 0],
+        warps[warp, 1],
+        counts,
+        index,
+        scales,
+        entry,
+        half_width,
+        first,
+        states,
+        k,
+        cls,
+        filling,
+        position,
+        off,
+        step,
+        v32,
+        shared,
+        staged,
+        opening,
+    )
+    if found != OK and cuda.threadIdx.x == 0:
+        status[warp] = found

@@ -165,6 +165,39 @@ def sum_logs(slices: Any, f: Any, gain: Any, sums: Any) -> None:
     cuda.atomic.add(sums, row, total)
 
 
+@device
+def fill_context(
+    row: Any,
+    start: Any,
+    end: Any,
+    stride: Any,
+    slices: Any,
+    tensors: Any,
+    number: Any,
+    features: Any,
+    feature_channels: Any,
+    v32: Any,
+    seen: Any,
+    scale: Any,
+    x: Any,
+) -> None:
+    """Make a part of one slice's input of a context network; see `context_input`."""
+    image, width = slices[row, IMAGE], np.int32(slices[row, WIDTH])
+    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
+    x_at, v_at = tensors[number, row, X_AT], slices[row, V_AT]
+    for i in range(start, min(end, (feature_channels + seen) * size), stride):
+        c = np.uint32(np.uint32(i) // np.uint32(size))
+        rest = np.uint32(np.uint32(i) % np.uint32(size))
+        if c < feature_channels:
+            at = slices[row, FEATURE_AT] + c * slices[row, F_PLANE]
+            at += (rest // np.uint32(width)) * slices[row, F_ROW] + rest % np.uint32(width)
+            x[x_at + i] = features[at]
+        else:
+            own = np.int64(c) - feature_channels
+            value = np.int64(v32[v_at + own * size + rest]) * scale[image, own]
+            x[x_at + i] = np.float32(min(max((value + 32768) >> 16, -127), 127))
+
+
 @kernel(
     "void(int64[:, ::1], int64[:, :, ::1], int32, float32[::1], int32, int32[::1], int32,"
     " int64[:, ::1], float32[::1])"
@@ -182,21 +215,23 @@ def context_input(
 ) -> None:
     """Make inputs of a context network: features of the slice, then its first `seen` channels."""
     row = cuda.blockIdx.x
-    image, width = slices[row, IMAGE], np.int32(slices[row, WIDTH])
-    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
-    x_at, v_at = tensors[number, row, X_AT], slices[row, V_AT]
+    total = (feature_channels + seen) * slices[row, HEIGHT] * slices[row, WIDTH]
     place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-    for i in range(place, (feature_channels + seen) * size, cuda.blockDim.x * cuda.gridDim.y):
-        c = np.uint32(np.uint32(i) // np.uint32(size))
-        rest = np.uint32(np.uint32(i) % np.uint32(size))
-        if c < feature_channels:
-            at = slices[row, FEATURE_AT] + c * slices[row, F_PLANE]
-            at += (rest // np.uint32(width)) * slices[row, F_ROW] + rest % np.uint32(width)
-            x[x_at + i] = features[at]
-        else:
-            own = np.int64(c) - feature_channels
-            value = np.int64(v32[v_at + own * size + rest]) * scale[image, own]
-            x[x_at + i] = np.float32(min(max((value + 32768) >> 16, -127), 127))
+    fill_context(
+        row,
+        place,
+        total,
+        cuda.blockDim.x * cuda.gridDim.y,
+        slices,
+        tensors,
+        number,
+        features,
+        feature_channels,
+        v32,
+        seen,
+        scale,
+        x,
+    )
 
 
 @device
@@ -273,6 +308,103 @@ def _look_back(told: Any, at: Any, tile: Any, found: Any, thread: Any, shared: A
     return before
 
 
+@device
+def tiles_of(row: Any, slices: Any, channels: Any) -> Any:
+    """Return how many tiles the latents of a slice are that a step predicts."""
+    total = np.int32(channels * slices[row, HEIGHT] * slices[row, WIDTH])
+    return np.int32((total + TILE - 1) // TILE)
+
+
+@device
+def take(tickets: Any, number: Any, row: Any, shared: Any) -> Any:
+    """Take the next task of a slice in a step, for a whole warp."""
+    task = np.int32(0)
+    if cuda.threadIdx.x == 0:
+        task = np.int32(cuda.atomic.add(tickets, (number, row), 1))
+    return np.int32(shuffle(task, np.int32(0), shared))
+
+
+@device
+def compact_tile(
+    row: Any,
+    tile: Any,
+    slices: Any,
+    tensors: Any,
+    number: Any,
+    first: Any,
+    channels: Any,
+    mu: Any,
+    log_scale: Any,
+    member: Any,
+    gain: Any,
+    shift: Any,
+    skip: Any,
+    scales: Any,
+    v32: Any,
+    told: Any,
+    jobs: Any,
+    first_job: Any,
+    counts: Any,
+    encoding: Any,
+    f: Any,
+    f_gain: Any,
+    position: Any,
+    index: Any,
+    t32: Any,
+    shared: Any,
+) -> Any:
+    """Compact one tile; see `compact`. Returns where its coded latents begin, and how many."""
+    thread = np.int32(cuda.threadIdx.x)
+    width = np.int32(slices[row, WIDTH])
+    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
+    at, v_at = tensors[number, row, OUT_AT], slices[row, V_AT] + first * size
+    told_at, symbol_at = tensors[number, row, TILE_AT], jobs[first_job + row, SYMBOL_AT]
+    image, total = slices[row, IMAGE], np.int32(channels * size)
+    tiles = np.int32((total + TILE - 1) // TILE)
+    begin, end = np.int32(tile * TILE), np.int32(min(tile * TILE + TILE, total))
+    found = np.int32(0)
+    for start in range(begin, end, cuda.blockDim.x):
+        i = np.int32(start + thread)
+        coded = False
+        if i < end:
+            now, coded, mean, _ = _predict(
+                i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
+            )
+            if now == NOW:
+                v32[v_at + i] = mean
+            elif now == LATER:
+                v32[v_at + i] = 0
+        found = np.int32(found + cuda.popc(ballot(coded, shared)))
+    before = _look_back(told, told_at, tile, found, thread, shared)
+    if thread == 0 and tile == tiles - 1:
+        counts[first_job + row] = before + found
+    out = symbol_at + before
+    for start in range(begin, end, cuda.blockDim.x):
+        i = np.int32(start + thread)
+        coded = False
+        mean, chosen = np.int32(0), np.int32(0)
+        if i < end:
+            _, coded, mean, chosen = _predict(
+                i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
+            )
+        votes = ballot(coded, shared)
+        if coded:
+            lower = np.uint32((np.uint32(1) << np.uint32(thread)) - 1)
+            place = out + cuda.popc(np.uint32(votes & lower))
+            position[place] = i
+            index[place] = chosen
+            if encoding:
+                c = first + i // size
+                rest = i % size
+                where = slices[row, F_AT] + c * slices[row, F_PLANE]
+                where += (rest // width) * slices[row, F_ROW] + rest % width
+                y = _scaled(f[where], f_gain[image, c])
+                t = np.int32(y - mean)
+                t32[place] = min(max(t, -TARGET_LIMIT), TARGET_LIMIT)
+        out += cuda.popc(votes)
+    return symbol_at + before, found
+
+
 @kernel(
     "void(int64[:, ::1], int64[:, :, ::1], int32, int32, int32, float32[::1], float32[::1],"
     " uint8[:, ::1], int64[:, ::1], int64[:, ::1], int32, int32, int32[::1], int32[:, ::1],"
@@ -322,72 +454,60 @@ def compact(
     position, index, t32 : of the symbols
     """
     shared = cuda.shared.array(SCRATCH, int32)
-    row, thread = np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x)
-    width = np.int32(slices[row, WIDTH])
-    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
-    at, v_at = tensors[number, row, OUT_AT], slices[row, V_AT] + first * size
-    told_at, symbol_at = tensors[number, row, TILE_AT], jobs[first_job + row, SYMBOL_AT]
-    image, total = slices[row, IMAGE], np.int32(channels * size)
-    tiles = np.int32((total + TILE - 1) // TILE)
-    tile = np.int32(0)
-    while tile < tiles:
-        if thread == 0:
-            tile = np.int32(cuda.atomic.add(tickets, (number, row), 1))
-        tile = np.int32(shuffle(tile, np.int32(0), shared))
-        if tile < tiles:
-            begin, end = np.int32(tile * TILE), np.int32(min(tile * TILE + TILE, total))
-            found = np.int32(0)
-            for start in range(begin, end, cuda.blockDim.x):
-                i = np.int32(start + thread)
-                coded = False
-                if i < end:
-                    now, coded, mean, _ = _predict(
-                        i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
-                    )
-                    if now == NOW:
-                        v32[v_at + i] = mean
-                    elif now == LATER:
-                        v32[v_at + i] = 0
-                found = np.int32(found + cuda.popc(ballot(coded, shared)))
-            before = _look_back(told, told_at, tile, found, thread, shared)
-            if thread == 0 and tile == tiles - 1:
-                counts[first_job + row] = before + found
-            out = symbol_at + before
-            for start in range(begin, end, cuda.blockDim.x):
-                i = np.int32(start + thread)
-                coded = False
-                mean, chosen = np.int32(0), np.int32(0)
-                if i < end:
-                    _, coded, mean, chosen = _predict(
-                        i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
-                    )
-                votes = ballot(coded, shared)
-                if coded:
-                    lower = np.uint32((np.uint32(1) << np.uint32(thread)) - 1)
-                    place = out + cuda.popc(np.uint32(votes & lower))
-                    position[place] = i
-                    index[place] = chosen
-                    if encoding:
-                        c = first + i // size
-                        rest = i % size
-                        where = slices[row, F_AT] + c * slices[row, F_PLANE]
-                        where += (rest // width) * slices[row, F_ROW] + rest % width
-                        y = _scaled(f[where], f_gain[image, c])
-                        t = np.int32(y - mean)
-                        t32[place] = min(max(t, -TARGET_LIMIT), TARGET_LIMIT)
-                out += cuda.popc(votes)
+    row = np.int32(cuda.blockIdx.x)
+    tiles = tiles_of(row, slices, channels)
+    task = np.int32(0)
+    while task < tiles:
+        task = take(tickets, number, row, shared)
+        if task < tiles:
+            compact_tile(
+                row,
+                task,
+                slices,
+                tensors,
+                number,
+                first,
+                channels,
+                mu,
+                log_scale,
+                member,
+                gain,
+                shift,
+                skip,
+                scales,
+                v32,
+                told,
+                jobs,
+                first_job,
+                counts,
+                encoding,
+                f,
+                f_gain,
+                position,
+                index,
+                t32,
+                shared,
+            )
 
 
-@kernel("void(int64[:, ::1], int32[::1], float32[:, ::1], float32[::1])")
-def scale_latents(slices: Any, v32: Any, factor: Any, out: Any) -> None:
-    """Latents of all slices, their gains divided out, where a decoder network reads them."""
-    row = cuda.blockIdx.x
+@device
+def fill_latents(
+    row: Any,
+    start: Any,
+    end: Any,
+    stride: Any,
+    slices: Any,
+    v32: Any,
+    factor: Any,
+    out: Any,
+) -> None:
+    """Divide the gains out of a part of one slice's latents; they go where a decoder reads them."""
     size, width = slices[row, HEIGHT] * slices[row, WIDTH], slices[row, WIDTH]
     image = slices[row, IMAGE]
-    place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-    for i in range(place, factor.shape[1] * size, cuda.blockDim.x * cuda.gridDim.y):
-        c, rest = i // size, i % size
+    for i in range(start, min(end, factor.shape[1] * size), stride):
+        c = np.uint32(np.uint32(i) // np.uint32(size))
+        rest = np.uint32(np.uint32(i) % np.uint32(size))
         at = slices[row, F_AT] + c * slices[row, F_PLANE]
-        at += (rest // width) * slices[row, F_ROW] + rest % width
+        at += (rest // np.uint32(width)) * slices[row, F_ROW] + rest % np.uint32(width)
         value = np.float64(v32[slices[row, V_AT] + i]) * np.float64(factor[image, c])
         out[at] = np.float32(value)

@@ -108,6 +108,62 @@ def _choose(
     v32[target + position[i]] += level(chosen, quantizer, table, off, step)
 
 
+@device
+def find_branch(
+    branch: Any,
+    lam: Any,
+    t32: Any,
+    index: Any,
+    base: Any,
+    scales: Any,
+    rate: Any,
+    zero: Any,
+    half_width: Any,
+    off: Any,
+    max_off: Any,
+    step: Any,
+    cost: Any,
+    ks: Any,
+) -> None:
+    """Find one branch of a symbol, of which it is ``branch // 4``; see `find_branches`."""
+    limit = np.int32((MAX_INDEX - 1) * 2 * step)
+    i = branch // 4
+    cls = np.int32(1 + ((branch >> 1) & 1))
+    table = np.int32(cls * scales + np.int32(index[i]))
+    t = np.int32(min(max(t32[i], -limit), limit))
+    parity = np.int32(branch & 1)
+    k, best = _best(t, cls, parity, table, rate, zero, half_width, off, max_off, step, lam)
+    cost[branch - 4 * base] = best
+    ks[branch - 4 * base] = k
+
+
+@device
+def search_one(
+    i: Any,
+    lam: Any,
+    target: Any,
+    t32: Any,
+    index: Any,
+    rate: Any,
+    zero: Any,
+    half_width: Any,
+    off: Any,
+    max_off: Any,
+    step: Any,
+    k: Any,
+    cls: Any,
+    position: Any,
+    scales: Any,
+    v32: Any,
+) -> None:
+    """Choose the index of one symbol without a trellis."""
+    limit = np.int32(MAX_INDEX * STEP32)
+    t = np.int32(min(max(t32[i], -limit), limit))
+    table = np.int32(index[i])
+    chosen, _ = _best(t, 0, 2, table, rate, zero, half_width, off, max_off, step, lam)
+    _choose(chosen, np.int32(0), i, target, k, cls, index, position, scales, off, step, v32)
+
+
 @kernel(
     "void(int64[:, ::1], int32, int32[::1], int32[::1], uint8[::1], int64, int32, int32[::1],"
     " int32[::1], int32[::1], int32[::1], int32, int32, int32[::1], int16[::1])"
@@ -139,17 +195,24 @@ def find_branches(
         return
     lam = np.int32(jobs[job, LAMBDA])
     at = jobs[job, SYMBOL_AT]
-    limit = np.int32((MAX_INDEX - 1) * 2 * step)
     place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     for branch in range(place, 4 * counts[job], cuda.blockDim.x * cuda.gridDim.y):
-        i = at + branch // 4
-        cls = np.int32(1 + ((branch >> 1) & 1))
-        table = np.int32(cls * scales + np.int32(index[i]))
-        t = np.int32(min(max(t32[i], -limit), limit))
-        parity = np.int32(branch & 1)
-        k, best = _best(t, cls, parity, table, rate, zero, half_width, off, max_off, step, lam)
-        cost[4 * (at - base) + branch] = best
-        ks[4 * (at - base) + branch] = k
+        find_branch(
+            4 * at + branch,
+            lam,
+            t32,
+            index,
+            base,
+            scales,
+            rate,
+            zero,
+            half_width,
+            off,
+            max_off,
+            step,
+            cost,
+            ks,
+        )
 
 
 @kernel(
@@ -181,14 +244,26 @@ def search_scalar(
         return
     lam = np.int32(jobs[job, LAMBDA])
     at, target = jobs[job, SYMBOL_AT], jobs[job, TARGET_AT]
-    limit = np.int32(MAX_INDEX * STEP32)
     place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     for n in range(place, counts[job], cuda.blockDim.x * cuda.gridDim.y):
-        i = at + n
-        t = np.int32(min(max(t32[i], -limit), limit))
-        table = np.int32(index[i])
-        chosen, _ = _best(t, 0, 2, table, rate, zero, half_width, off, max_off, step, lam)
-        _choose(chosen, np.int32(0), i, target, k, cls, index, position, scales, off, step, v32)
+        search_one(
+            at + n,
+            lam,
+            target,
+            t32,
+            index,
+            rate,
+            zero,
+            half_width,
+            off,
+            max_off,
+            step,
+            k,
+            cls,
+            position,
+            scales,
+            v32,
+        )
 
 
 @device
@@ -209,12 +284,9 @@ def _count(n: Any, lane: Any, lanes: Any) -> Any:
     return np.int32((n - lane + lanes - 1) // lanes if lane < n and lane < lanes else 0)
 
 
-@kernel(
-    "void(int64[:, ::1], int32, int32[::1], int64[:, ::1], int64, int32, int32[::1], int16[::1],"
-    " uint32[::1], int32[::1], uint8[::1], uint8[::1], int32[::1], int32, int32[::1], int32,"
-    " int32[::1])"
-)
-def search_warps(
+@device
+def search_warp(
+    block: Any,
     jobs: Any,
     first_job: Any,
     counts: Any,
@@ -232,23 +304,10 @@ def search_warps(
     off: Any,
     step_size: Any,
     v32: Any,
+    shared: Any,
 ) -> None:
-    """Search trellises of 4 to 32 states: a warp for each 32 / states lanes.
-
-    In the simulator a block may be narrower, `states` threads at least.
-
-    Parameters
-    ----------
-    jobs, first_job, counts : table of jobs, where this step's begin, latents of each job
-    paths : (job less `first_job`, first lane, place in `survivors`) of each block
-    base, cost, ks : of `find_branches`
-    states : of these jobs
-    survivors : a word for each step of a block, rounded up to a multiple of 32
-    k, cls : what is chosen
-    """
-    shared = cuda.shared.array(SCRATCH, int32)
+    """Search the trellises of one path of `search_warps`."""
     thread, width = np.int32(cuda.threadIdx.x), np.int32(cuda.blockDim.x)
-    block = cuda.blockIdx.x
     job = first_job + np.int32(paths[block, 0])
     lane = np.int32(paths[block, 1] + thread // states)
     keep_at = paths[block, 2]
@@ -319,6 +378,67 @@ def search_warps(
                     step_size,
                     v32,
                 )
+
+
+@kernel(
+    "void(int64[:, ::1], int32, int32[::1], int64[:, ::1], int64, int32, int32[::1], int16[::1],"
+    " uint32[::1], int32[::1], uint8[::1], uint8[::1], int32[::1], int32, int32[::1], int32,"
+    " int32[::1])"
+)
+def search_warps(
+    jobs: Any,
+    first_job: Any,
+    counts: Any,
+    paths: Any,
+    base: Any,
+    states: Any,
+    cost: Any,
+    ks: Any,
+    survivors: Any,
+    k: Any,
+    cls: Any,
+    index: Any,
+    position: Any,
+    scales: Any,
+    off: Any,
+    step_size: Any,
+    v32: Any,
+) -> None:
+    """Search trellises of 4 to 32 states: a warp for each 32 / states lanes.
+
+    In the simulator a block may be narrower, `states` threads at least.
+
+    Parameters
+    ----------
+    jobs, first_job, counts : table of jobs, where this step's begin, latents of each job
+    paths : (job less `first_job`, first lane, place in `survivors`) of each block
+    base, cost, ks : of `find_branches`
+    states : of these jobs
+    survivors : a word for each step of a block, rounded up to a multiple of 32
+    k, cls : what is chosen
+    """
+    shared = cuda.shared.array(SCRATCH, int32)
+    search_warp(
+        cuda.blockIdx.x,
+        jobs,
+        first_job,
+        counts,
+        paths,
+        base,
+        states,
+        cost,
+        ks,
+        survivors,
+        k,
+        cls,
+        index,
+        position,
+        scales,
+        off,
+        step_size,
+        v32,
+        shared,
+    )
 
 
 @kernel(
