@@ -100,6 +100,7 @@ def left(place: Path) -> set[str]:
 # ---- standard input and output, pipes, what is open ----
 
 
+@pytest.mark.slow("sixteen processes, as a shell starts them")
 @pytest.mark.parametrize(
     "command",
     [
@@ -134,6 +135,7 @@ def test_what_is_written_before_and_after_stays(place, expected):
     assert result.stdout == b"one\n" + expected + b"two\n"
 
 
+@pytest.mark.slow("three processes")
 def test_decoding_to_a_stream_gives_a_png(place):
     command = "trellic encode --model tiny in.png - | trellic decode - - > out.png"
     assert shell(place, command).returncode == 0
@@ -154,6 +156,7 @@ def test_several_files_do_not_go_to_one_stream(place):
     assert result.stdout == b""
 
 
+@pytest.mark.slow("five processes, as a shell starts them")
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams(place, expected, closed):
     result = shell(place, ENCODE + "a.tlc " + closed)
@@ -476,6 +479,7 @@ HOMELESS = {
 }
 
 
+@pytest.mark.slow("a process for each")
 @pytest.mark.parametrize("home", HOMELESS.values(), ids=HOMELESS)
 def test_no_home(place, expected, home):
     result = shell(place, f"{home} {ENCODE} a.tlc && {home} trellic models > /dev/null")
@@ -484,6 +488,7 @@ def test_no_home(place, expected, home):
     assert left(place) == {"a.tlc"}
 
 
+@pytest.mark.slow("a process of another user for each")
 @POWERLESS
 @pytest.mark.parametrize("mode", [0o000, 0o700, 0o755, 0o777])
 def test_the_home_of_somebody_else(place, expected, mode):
@@ -500,6 +505,7 @@ def test_the_home_of_somebody_else(place, expected, mode):
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow("a process of another user compiles kernels")
 @WITH_MOUNTS
 def test_a_user_without_a_name(place, expected):
     """As in a container that runs under a number: no passwd entry, and no home."""

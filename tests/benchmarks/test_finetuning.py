@@ -108,6 +108,7 @@ def test_all_arms_are_trained_measured_and_compared(world, tmp_path, capsys):
     assert command.main(arguments(world, tmp_path, "--seeds", "1,2", "--minutes", "0")) == 0
 
 
+@pytest.mark.slow("trains twice")
 def test_it_goes_on_in_chunks(world, tmp_path, capsys):
     few = ("--arms", "round", "--seeds", "1", "--quantizers", "round")
     assert command.main(arguments(world, tmp_path, *few, "--minutes", "0")) == 3

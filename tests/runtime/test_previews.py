@@ -213,7 +213,7 @@ def test_pillow_shows_previews(monkeypatch, tmp_path, family_path, plain_stream)
 
 
 def test_a_preview_takes_less_memory():
-    header = SimpleNamespace(width=8000, height=8000, grey=False, slice_side=64)
+    header = SimpleNamespace(width=8000, height=8000, grey=False, slice_side=64, layering=None)
     whole = Rectangle(0, 8000, 0, 8000)
     rest = {"halo": 2, "alpha": False}
     full = memory.decoding(header, whole, 320, **rest)(64)

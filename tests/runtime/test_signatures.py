@@ -59,6 +59,7 @@ def test_mypy_finds_what_is_misspelt(snippet):
     assert sorted(set(lines)) == WRONG
 
 
+@pytest.mark.slow("pyright reads the whole package")
 def test_pyright_finds_what_is_misspelt(snippet):
     pytest.importorskip("basedpyright")
     settings = {"extraPaths": [str(Path(trellic.__file__).parents[1])]}

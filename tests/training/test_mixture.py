@@ -107,6 +107,7 @@ def test_a_curve_that_nobody_names_needs_trained_weights(eye, packed, tmp_path, 
         )
 
 
+@pytest.mark.slow("a curve is measured")
 def test_a_measured_curve_has_the_means_of_validation_crops(model, tmp_path):
     for i in range(30):
         Image.fromarray(smooth(i, 256, 256)).save(tmp_path / f"{i}.png")
@@ -120,6 +121,7 @@ def test_a_measured_curve_has_the_means_of_validation_crops(model, tmp_path):
         [curve.slopes(name) for name in ("ssimulacra2", "ms_ssim", "jod")]
 
 
+@pytest.mark.slow("the second stage runs")
 def test_the_quantized_stage_trains_by_it(model, packed, tmp_path):
     recipe = load_quantized_recipe(RECIPES / "finetune-tiny.yaml").model_copy(
         update={

@@ -104,6 +104,7 @@ def test_models_of_a_report_with_code_are_refused(file, tmp_path, trace, monkeyp
     assert isinstance(work._classifier(), Classifier)
 
 
+@pytest.mark.slow("every command that loads runs")
 def test_nothing_loads_pickles():
     """In every source: torch.load says weights_only=True, Lightning too, pickle is not used."""
     faults = []

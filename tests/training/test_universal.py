@@ -278,6 +278,7 @@ def test_a_run_leaves_models_results_tables_and_plots(finished, tiny):
         assert "<svg" in (finished / f"{name}.svg").read_text()[:2000]
 
 
+@pytest.mark.slow("models of a small recipe are trained")
 def test_digits_of_one_stream_are_shown_by_decoder(finished):
     with Image.open(finished / "digits.png") as picture:
         width, height = picture.size
