@@ -133,6 +133,7 @@ def two_decoders(tiny_path: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow("a whole run")
 def test_a_run_from_folder_to_table(two_decoders: Path, tmp_path: Path) -> None:
     images = tmp_path / "photos"
     images.mkdir()
@@ -230,6 +231,7 @@ def test_a_crop_is_where_decoders_differ_most() -> None:
     assert 32 <= top <= 50
 
 
+@pytest.mark.slow("a critic is trained")
 def test_a_critic_sees_what_is_different(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import critic
 

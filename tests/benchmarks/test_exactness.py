@@ -117,6 +117,7 @@ def convolutions(seed: int) -> IntegerNetwork:
     return IntegerNetwork(trunk, (layer("pointwise", (4, 6), -1023, 1023),))
 
 
+@pytest.mark.slow("every engine compiles")
 def test_engines_agree_on_dense_kernels_and_tables():
     for seed in range(5):
         network = convolutions(seed)

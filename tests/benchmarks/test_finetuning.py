@@ -137,6 +137,7 @@ def test_an_arm_goes_on_where_the_time_ended(name, world, tmp_path):
     assert moved == {"g_s"} if name != "proxy" else {"g_s", "g_a", "h_s"} <= moved
 
 
+@pytest.mark.slow("a model is exported and writes files")
 def test_what_is_measured_is_what_files_hold(world):
     model = load_weights(world / "first.pt")[0].float().eval()
     crops = PackedPhotos(world / "packed").crops(np.random.default_rng(0), 3, 64)

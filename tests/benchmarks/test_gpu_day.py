@@ -21,6 +21,7 @@ def command(name, code, seconds=60, needs=""):
     return plan.Command(name, (sys.executable, "-c", code), seconds, needs)
 
 
+@pytest.mark.slow("processes, one after the other")
 def test_a_command_that_fails_is_a_row_and_the_next_one_begins(tmp_path, monkeypatch, capsys):
     planned = {
         "check": [

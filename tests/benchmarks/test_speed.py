@@ -114,6 +114,7 @@ def test_ratios_are_against_our_first_decoder() -> None:
     ]
 
 
+@pytest.mark.slow("every codec is loaded")
 def test_codecs_are_told_their_threads() -> None:
     assert told(Spec.parse("avif:speed=6:threads=7"), 2).text() == "avif:speed=6:threads=2"
     assert told(Spec.parse("webp"), 2) == Spec.parse("webp")

@@ -306,6 +306,7 @@ def test_a_command_that_is_not_there(capsys):
         run.main(["--decoder", "no-such-decoder {input} {output}", "--only", "trellis-4"])
 
 
+@pytest.mark.slow("the command decodes the whole kit")
 def test_the_real_command(capsys):
     command = f"{sys.executable} -m trellic decode {{input}} {{output}}"
     assert run.main(["--decoder", command, "--only", "grey-alpha"]) == 0

@@ -57,6 +57,7 @@ def test_tar_shards(tiny, tiny_path, tmp_path):
 # ---- Hugging Face ----
 
 
+@pytest.mark.slow("the datasets package is imported")
 def test_folders_as_data_sets(tiny, tmp_path, monkeypatch):
     pytest.importorskip("datasets")
     from trellic_data.huggingface import from_folder

@@ -74,6 +74,7 @@ def test_rates_and_pictures_are_compressais(exported):
         assert psnr(codec.decode(chosen), pixels) > their_psnr - 1.5
 
 
+@pytest.mark.slow("an imported model of each kind is exported")
 def test_quality_goes_both_ways(exported):
     codec = Codec.load(str(exported[0]), device="cpu", threads=1)
     pixels = exported[1]["pixels"]

@@ -317,6 +317,7 @@ def test_integer_evaluation_is_what_training_computes(model, quality):
 # ---- the command ----
 
 
+@pytest.mark.slow("the command exports a model")
 def test_the_command(sensible, photos, tmp_path, quick, capsys):
     save_weights(sensible, {"recipe": {}, "steps": 5}, tmp_path / "weights.pt")
     out = tmp_path / "out" / "mini.zip"

@@ -168,6 +168,7 @@ def test_a_bundle_gets_variants_and_keeps_its_streams(
     assert np.abs(floating.decode(eight.encode(pixels)).astype(int) - expected).mean() < 5
 
 
+@pytest.mark.slow("the command calibrates a bundle")
 def test_the_command_line_adds_them_to_a_bundle(tiny_path, packed, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(bundles, "BUDGET", 1.0)
     out = tmp_path / "eight.zip"
@@ -176,6 +177,7 @@ def test_the_command_line_adds_them_to_a_bundle(tiny_path, packed, quick, tmp_pa
     assert "int8" in (Bundle(out).manifest.model_dump_json())
 
 
+@pytest.mark.slow("a bundle is calibrated")
 def test_nothing_within_the_budget_is_an_error(tiny_path, packed, quick, tmp_path):
     with pytest.raises(BadParameter, match="has no int8 variant"):
         add_int8(Bundle(tiny_path), PackedPhotos(packed), tmp_path / "o.zip", photos=4, budget=-10)

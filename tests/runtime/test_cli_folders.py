@@ -346,6 +346,7 @@ def test_thumbnails_of_pillow_come_from_cheap_decoders(models, plain_stream, fam
         assert image.decoder == chosen
 
 
+@pytest.mark.slow("two processes, as a shell starts them")
 def test_a_pipe_through_both(tmp_path, tiny_path):
     images.write(tmp_path / "a.png", Picture(RGB))
     env = {**os.environ, "TRELLIC_MODELS": str(tiny_path.parent)}

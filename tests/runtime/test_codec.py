@@ -558,6 +558,7 @@ def test_cut_and_flipped_streams_are_refused(tiny):
             tiny.decode(other)
 
 
+@pytest.mark.slow("hundreds of damaged files")
 @settings(max_examples=150)
 @given(data=st.data())
 def test_damage_with_right_checksums_is_refused_or_decoded(tiny, data):

@@ -24,6 +24,7 @@ def run(program):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow("a process that imports all anew")
 def test_without_what_numpy_dropped():
     """As NumPy 2.5 is: the function is gone, and a time without a unit warns."""
     pytest.importorskip("cuda.bindings.nvvm")

@@ -31,6 +31,7 @@ def work(codec: Codec, picture: np.ndarray, trellis: int) -> tuple[bytes, bytes]
     return data, codec.decode(data).tobytes()
 
 
+@pytest.mark.slow("sixteen threads code and decode")
 def test_sixteen_threads_give_what_one_gives():
     jobs = list(zip(pictures(64), [0, 8, 32, 8] * 16, strict=True))
     alone = [work(Codec(TINY, threads=1), *job) for job in jobs[:8]]

@@ -204,6 +204,7 @@ def test_measures_rise_with_quality_and_end_where_nothing_differs(pair):
     )
 
 
+@pytest.mark.slow("steps with all measures")
 def test_constants_are_sent_to_a_device_once(pair, curve):
     """Each time would make the host wait. The package of MS-SSIM sends its five weights."""
     distortion = mixture({"squared_error": 0.5, "ssimulacra2": 0.25, "jod": 0.25}, curve, 0.1)

@@ -70,6 +70,7 @@ def test_a_first_point_is_written_after_a_minute(packed, tmp_path, monkeypatch):
     assert 1 <= minutes[1] < 2 < minutes[2]
 
 
+@pytest.mark.slow("trains")
 def test_a_file_of_an_older_version_keeps_its_columns(packed, tmp_path, model):
     path = tmp_path / "curve.csv"
     path.write_text("step,minutes,quality,bpp,psnr\n5,1.00,5,0.3,26\n")
@@ -81,6 +82,7 @@ def test_a_file_of_an_older_version_keeps_its_columns(packed, tmp_path, model):
     assert all(len(line.split(",")) == 5 for line in path.read_text().splitlines())
 
 
+@pytest.mark.slow("trains")
 def test_no_photo_that_is_large_enough_means_no_file(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "SIDE", 1024)
     curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 3)
@@ -89,6 +91,7 @@ def test_no_photo_that_is_large_enough_means_no_file(packed, tmp_path, monkeypat
     assert not (tmp_path / "curve.csv").exists()
 
 
+@pytest.mark.slow("every crop is coded")
 def test_what_is_coded_is_the_mean_over_crops(packed):
     torch.manual_seed(1)
     config = ModelConfig.model_validate(

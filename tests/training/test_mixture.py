@@ -64,6 +64,7 @@ def test_the_default_loss_is_bits_and_squared_error(tiny_recipe, packed):
     assert torch.equal(loss, (weight * (bpp + lmbda * PIXEL_RANGE**2 * mse)).mean())
 
 
+@pytest.mark.slow("a model and its measures for each term")
 @pytest.mark.parametrize("left_out", ["squared_error", "ssimulacra2", "ms_ssim", "jod", "flat"])
 def test_each_term_of_the_recipe_reaches_the_loss(eye, packed, left_out):
     """Without a term the loss of the same crops is another."""
@@ -139,6 +140,7 @@ def test_the_quantized_stage_trains_by_it(model, packed, tmp_path):
     assert sum(bool(each.all(2).float().mean() > 0.05) for each in pure) >= 4
 
 
+@pytest.mark.slow("the second stage runs")
 @pytest.mark.parametrize("part", ["g_s", "g_s+entropy"])
 def test_the_quantized_stage_minimises_the_distortion(part, model, packed):
     """Its loss rises by what the distortion rises, weighed by the quality alone."""

@@ -60,6 +60,7 @@ def seeing(started):
     return model.eval()
 
 
+@pytest.mark.slow("every quantizer on a model")
 @pytest.mark.parametrize(
     "quantizer", [Quantizer(8, 28), Quantizer(0, 26), Quantizer(0, 0, "round")]
 )

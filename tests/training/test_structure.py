@@ -58,6 +58,7 @@ def scores(tmp_path: Path) -> tuple[list[float], list[float]]:
     return theirs, ours
 
 
+@pytest.mark.slow("compared with the package on whole photos")
 def test_scores_are_those_of_the_package_with_its_edges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

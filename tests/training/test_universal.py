@@ -297,6 +297,7 @@ def test_a_second_run_makes_only_what_is_missing(finished, tiny, data):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+@pytest.mark.slow("models of a small recipe are trained")
 def test_a_run_whose_time_is_up_reports_what_there_is(finished, tiny, data, capsys):
     gone = finished / "results" / "3x3-p0.015--mse.json"
     kept = gone.read_bytes()
@@ -314,6 +315,7 @@ def test_the_budget_decides_the_epochs():
         affordable(30, 1, 60)
 
 
+@pytest.mark.slow("models of a small recipe are trained")
 def test_a_folder_of_another_recipe_is_refused(finished, tiny, data):
     with pytest.raises(BadParameter, match="another recipe"):
         run_universal(tiny.model_copy(update={"seed": 2}), data, finished, 5)

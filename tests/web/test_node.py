@@ -43,6 +43,7 @@ def test_pictures_of_the_kit(node, folder, tmp_path):
         assert run.check_picture(case, "quality", picture).faults == [], case.name
 
 
+@pytest.mark.slow("node runs the networks that ship")
 def test_decoders_that_ship(node, tmp_path):
     """Large kernels, several blocks, quality by vectors: Python's pictures up to one step."""
     codec = Codec.load(device="cpu", threads=1)
