@@ -208,13 +208,6 @@ def test_every_room_has_a_row():
                 assert f"| `{path.name}` |" in page, path
 
 
-# Pages that are not wrapped yet: `python docs/wrap.py PAGE` wraps one, then it leaves this list.
-LATER = {
-    *("CHANGELOG", "browser", "data-tools", "deploy", "fine-tuning", "format", "gpu", "gpu-day"),
-    "scale",
-}
-
-
 def wrap():
     """The script that wraps pages; ``docs`` is no package."""
     spec = importlib.util.spec_from_file_location("wrap", ROOT / "docs" / "wrap.py")
@@ -226,7 +219,7 @@ def wrap():
 def test_pages_wrap_at_100_columns():
     """But for tables, code, links and what else cannot be broken."""
     script = wrap()
-    pages = [page for page in script.pages() if page.stem not in LATER]
+    pages = script.pages()
     assert len(pages) > 20
     for page in pages:
         assert script.long_lines(page.read_text(encoding="utf-8")) == [], page
