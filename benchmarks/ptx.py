@@ -2,9 +2,9 @@
 
 Run ``python -m benchmarks.ptx`` from the repository's root (``make ptx``). Kernels are compiled to
 PTX by NVVM and on to machine code by nvJitLink, whose assembler (that of ptxas) reports registers,
-shared memory and spills; both come with ``numba-cuda[cu13]`` and need no GPU. Exits with 1 if a
-kernel does not compile, spills, or keeps so many registers that a multiprocessor holds fewer than
-16 of its warps.
+shared memory and spills; both come with ``numba-cuda[cu13]`` and need no GPU. Registers
+are bounded as they are when kernels run (`MAX_REGISTERS`). Exits with 1 if a kernel does not
+compile, or spills.
 """
 
 import argparse
@@ -23,7 +23,6 @@ MODULES = (
     "trellic.gpu.kernels.step",
 )
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))
-MAX_REGISTERS = 128  # of 65,536 registers: 16 warps
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,18 @@ class Report:
 
     @property
     def good(self) -> bool:
-        """Whether nothing spills and enough warps fit."""
-        return self.spilled == 0 and self.registers <= MAX_REGISTERS
+        """Whether nothing spills."""
+        return self.spilled == 0
 
 
 def assemble(name: str, ptx: str, capability: tuple[int, int]) -> Report:
     """Turn PTX into machine code and read the assembler's report."""
     from cuda.bindings import nvjitlink
 
+    from trellic.gpu.kernels.kernel import MAX_REGISTERS
+
     target = f"sm_{capability[0]}{capability[1]}"
-    options = [f"-arch={target}", "-verbose"]
+    options = [f"-arch={target}", "-verbose", f"-maxrregcount={MAX_REGISTERS}"]
     link = nvjitlink.create(len(options), options)
     try:
         code = ptx.encode()

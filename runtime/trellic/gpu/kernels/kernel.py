@@ -27,6 +27,7 @@ from trellic.support.numba import keep
 SIMULATED: Final = bool(config.ENABLE_CUDASIM)  # the one switch
 WARP: Final = 32
 FULL: Final = 0xFFFFFFFF
+MAX_REGISTERS: Final = 128  # a thread, of 65,536 a multiprocessor: 16 warps at once
 SCRATCH: Final = 256  # int32 of shared memory that a kernel gives its collectives
 
 KERNELS: dict[str, Kernel] = {}  # all kernels of the modules imported so far, by name
@@ -91,7 +92,7 @@ def _compile(function: Callable[..., None], signature: str) -> Any:
     config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a single small picture is no mistake
     from numba.cuda.dispatcher import CUDACache  # not in the simulator
 
-    made = cuda.jit(function)
+    made = cuda.jit(function, max_registers=MAX_REGISTERS)
     keep(made, function, CUDACache)
     made.compile(sigutils.normalize_signature(signature)[0])
     made._specialized = True  # as cuda.jit(signature) has it: launched without looking at types
