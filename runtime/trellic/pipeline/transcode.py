@@ -24,12 +24,11 @@ from trellic.bitstream import Header
 from trellic.constants import MAX_PIXELS
 from trellic.engines.pool import EnginePool
 from trellic.errors import BadParameter, CorruptStream, TrellicWarning
-from trellic.geometry import Plane
 from trellic.latents.decoder import LatentDecoder
-from trellic.latents.encoder import LatentEncoder
 from trellic.latents.order import check_count
 from trellic.model.bundle import Bundle
-from trellic.pipeline import memory, transforms
+from trellic.pipeline import memory
+from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.header import header_of, refuse_layers
 from trellic.pipeline.matching import Matcher
 from trellic.pipeline.options import EncodeOptions
@@ -82,6 +81,7 @@ class Transcoder:
     def __init__(self, bundle: Bundle, pool: EnginePool) -> None:
         self._bundle, self._pool = bundle, pool
         self._layout = bundle.manifest.layout
+        self._encoder = StreamEncoder(bundle, pool)
 
     def stream(self, data: bytes | memoryview, options: TranscodeOptions) -> Encoded:
         """Code a stream anew; `Codec.transcode_timed` says the rest."""
@@ -93,14 +93,13 @@ class Transcoder:
         plane = self._layout.plane(header.width, header.height)
         self._check_memory(header, stream.chunks.alpha is not None, options.max_memory)
         matcher, quantizer = self._matcher(stream, clock), encoding.quantizer(self._bundle)
-        exact = self._pool.exact()
-        latents = LatentEncoder(self._layout, self._bundle.tables, exact, clock=clock)
+        latents = self._encoder.latents(clock)
 
         def encode_at(quality16: int) -> bytes:
             level = self._bundle.levels.at(quality16, quantizer.states)
             f = matcher.at(level.quality)
             clock.mark("match")
-            h = self._hyper(f, plane)
+            h = self._encoder.hyper(f, plane)
             clock.mark("h_a")
             coded = latents.encode(f, h, plane, level, quantizer)
             size = header.width, header.height
@@ -121,11 +120,6 @@ class Transcoder:
             seconds=time.perf_counter() - start,
             stages=clock.stages,
         )
-
-    def _hyper(self, f: Float32, plane: Plane) -> Float32:
-        """Hyper-latents, before their gain."""
-        halo = self._bundle.manifest.hyper_encoder.halo
-        return transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, halo)
 
     def _matcher(self, stream: bitstream.Stream, clock: Clock) -> Matcher:
         """Decode all latents, gains divided out."""
