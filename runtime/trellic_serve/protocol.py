@@ -1,4 +1,4 @@
-"""HTTP/1.1 of uvicorn, with a limit on how long the head of a request may take to arrive."""
+"""HTTP/1.1 of uvicorn: heads of requests in time, and no connection dropped before its request."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def protocol(seconds: float) -> type[asyncio.Protocol]:
         """Closes connections that send no head, or send it too slowly."""
 
         _timer: asyncio.TimerHandle | None = None
+        _leaving = False
+
+        def shutdown(self) -> None:
+            """Close an idle connection; a new one whose first request is still due after that.
+
+            A client that has just connected has sent its request already, or will: closing would
+            reset the connection, and the client cannot know whether anybody saw the request.
+            """
+            if self.cycle is None:
+                self._leaving = True
+            else:
+                super().shutdown()
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -36,6 +48,8 @@ def protocol(seconds: float) -> type[asyncio.Protocol]:
         def on_headers_complete(self) -> None:
             self._end()
             super().on_headers_complete()
+            if self._leaving and self.cycle is not None:
+                self.cycle.keep_alive = False
 
         def _begin(self) -> None:
             self._end()

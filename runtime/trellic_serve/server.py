@@ -22,6 +22,7 @@ from trellic_serve.settings import Settings
 _log = logging.getLogger("trellic_serve")
 _CONNECTIONS_A_CALL = 32  # idle ones among them; more get 503
 _KEEP_ALIVE = 5  # seconds between two requests
+_SETTLE = 0.1  # seconds in which the loop learns of the connections that the system has accepted
 
 
 class Server(uvicorn.Server):
@@ -55,6 +56,13 @@ class Server(uvicorn.Server):
             self.should_exit = True
         else:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._linger, self._leave)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to listen, then end connections: also those that were accepted a moment ago."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_SETTLE)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Tell whether to stop; also when the models did not load."""

@@ -55,10 +55,14 @@ class Process:
             assert self.process.poll() is None, self.lines
             time.sleep(0.02)
 
-    def end(self) -> int:
-        """Ask it to stop, and return its exit code."""
+    def ask_to_stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def end(self, *, asked: bool = False) -> int:
+        """Ask it to stop, unless it was asked, and return its exit code."""
+        if not asked:
+            self.ask_to_stop()
         code = self.process.wait(120)
         self._reader.join()
         self.process.stderr.close()
@@ -91,7 +95,7 @@ def closed_within(place: socket.socket, seconds: float) -> bytes:
 def test_a_service_and_its_slow_clients(tiny_path, tiny):
     body = tiny.encode(np.zeros((1600, 1600, 3), np.uint8), trellis=0)
     place = server.listen("127.0.0.1", 0, 0.5)
-    service = Process(tiny_path, place, "--read-timeout", "1", "--write-timeout", "1")
+    service = Process(tiny_path, place, "--read-timeout", "1", "--write-timeout", "1", "--linger", "0")
     try:
         service.wait_for('"ready"')
         assert post(service.port, picture_file())[0] == 200
@@ -111,7 +115,15 @@ def test_a_service_and_its_slow_clients(tiny_path, tiny):
             slow.sendall(head.encode() + b"\r\n\r\n" + body)
             service.wait_for('"route": "/decode"')
         assert post(service.port, b"x")[0] == 415  # and it goes on
-        assert service.end() == 0
+        with socket.create_connection(address) as late:  # asks when the service has begun to stop
+            time.sleep(0.2)
+            service.ask_to_stop()
+            time.sleep(0.4)
+            late.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = closed_within(late, 60)
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert b"connection: close" in answer.lower()
+        assert service.end(asked=True) == 0
     finally:
         place.close()
         service.process.kill()
