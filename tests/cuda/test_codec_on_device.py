@@ -73,7 +73,7 @@ def picture(rng, *shape):
 def test_files_are_those_of_the_cpu(cpu, gpu):
     """Three sizes, a grey one among them, three qualities, two trellises and none: one batch."""
     rng = np.random.default_rng(0)
-    shapes, quality, trellis = [(64, 64, 3), (40, 70), (30, 64, 3)], [60, 20, 95], [4, 0, 8]
+    shapes, quality, trellis = [(32, 48, 3), (20, 35), (15, 32, 3)], [60, 20, 95], [4, 0, 8]
     pictures = [picture(rng, *shape) for shape in shapes]
     files = gpu.encode_batch(pictures, [16 * q for q in quality], trellis)
     for one, data, q, states in zip(pictures, files, quality, trellis, strict=True):
@@ -111,7 +111,7 @@ def test_each_picture_has_its_own_quality(tmp_path):
         seeing.bundle, device, lambda _, graph, exact: engine(graph, device, exact)
     )
     made = GpuCodec(seeing.bundle, device, engines)
-    pictures = [picture(rng, *shape) for shape in [(64, 64, 3), (64, 128, 3), (50, 60, 3)]]
+    pictures = [picture(rng, *shape) for shape in [(32, 32, 3), (32, 48, 3), (25, 30, 3)]]
     quality = [80, 30, 45]
     files = made.encode_batch(pictures, [16 * q for q in quality], [8, 0, 0])
     if SIMULATED:
@@ -130,7 +130,7 @@ def test_decoders_by_name(tmp_path):
     engines = ProbedEngines(
         family.bundle, device, lambda _, graph, exact: engine(graph, device, exact)
     )
-    data = family.encode(picture(np.random.default_rng(1), 40, 60, 3))
+    data = family.encode(picture(np.random.default_rng(1), 20, 30, 3))
     made = GpuCodec(family.bundle, device, engines)
     for name in ("perceptual", "perceptual:0"):
         (array,) = made.decode_batch([data], name, 2**20)
@@ -170,7 +170,7 @@ def test_several_slices_and_wrongly_guessed_lanes(cpu, gpu):
 
 
 def test_damage_is_found(gpu):
-    data = gpu.encode_batch([picture(np.random.default_rng(2), 64, 64, 3)], [960], [4])[0]
+    data = gpu.encode_batch([picture(np.random.default_rng(2), 32, 32, 3)], [960], [4])[0]
     stream = bitstream.read(data)
     for number, segment in enumerate(stream.segments):
         if not segment:
@@ -188,7 +188,7 @@ def test_damage_is_found(gpu):
 
 
 def test_dithered_streams_are_refused(gpu):
-    one = picture(np.random.default_rng(4), 64, 64, 3)
+    one = picture(np.random.default_rng(4), 32, 32, 3)
     stream = bitstream.read(gpu.encode_batch([one], [960], [0])[0])
     header = dataclasses.replace(stream.header, dither=1)
     with pytest.raises(EngineError, match="out='host'"):

@@ -78,9 +78,9 @@ def wanted(fixed, a_step, steps):
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_batch_of_one_size_costs_the_same_however_many(cpu, gpu, counted, number):
     rng = np.random.default_rng(number)
-    slope = np.linspace(40, 200, 64)[None, :, None]
+    slope = np.linspace(40, 200, 32)[None, :, None]
     batch = [
-        np.clip(slope + rng.normal(0, 12, (64, 64, 3)), 0, 255).astype(np.uint8)
+        np.clip(slope + rng.normal(0, 12, (32, 32, 3)), 0, 255).astype(np.uint8)
         for _ in range(number)
     ]
     steps = len(cpu.bundle.manifest.layout.steps)

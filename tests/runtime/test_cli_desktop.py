@@ -14,6 +14,9 @@ from PIL import Image
 
 import trellic.pillow
 from trellic.cli import desktop
+from trellic.support import cache
+
+COMPILED = cache.folder(cache.KERNELS)  # found before a test has another home
 
 
 @pytest.fixture
@@ -105,6 +108,7 @@ def test_the_thumbnailer_makes_thumbnails(home, picture, tiny_path, trellic, mon
     places = {"%i": str(picture), "%o": str(out), "%sx%s": "64x64"}
     command = [places.get(word, word) for word in shlex.split(section["Exec"])]
     monkeypatch.setenv("TRELLIC_MODELS", str(tiny_path.parent))
+    monkeypatch.setenv(cache.VARIABLE, str(COMPILED.parent))
     subprocess.run(command, check=True, capture_output=True)
     with Image.open(out) as image:
         assert (image.format, image.size) == ("PNG", (64, 48))

@@ -95,7 +95,7 @@ def closed_within(place: socket.socket, seconds: float) -> bytes:
 def test_a_service_and_its_slow_clients(tiny_path, tiny):
     body = tiny.encode(np.zeros((1600, 1600, 3), np.uint8), trellis=0)
     place = server.listen("127.0.0.1", 0, 0.5)
-    service = Process(tiny_path, place, "--read-timeout", "1", "--write-timeout", "1", "--linger", "0")
+    service = Process(tiny_path, place, "--read-timeout", "1", "--write-timeout", "1")
     try:
         service.wait_for('"ready"')
         assert post(service.port, picture_file())[0] == 200
