@@ -153,8 +153,6 @@ hooks: $(VENV)/.test
 RUNTIME_TESTS := tests/runtime tests/attacks tests/conformance tests/fuzz
 # With numba 0.61, 12 of these fail after other tests of the same process (a PyCapsule cannot be pickled).
 ALONE := tests/attacks/test_kernel_folder.py
-# Where files may be written hangs on the system, not on versions: the tested versions are enough.
-ONCE := tests/attacks/test_places.py
 # The first that starts of python3.N and pyenv's; a shim of pyenv may be there and not start.
 python3 = $(shell for p in python3.$(1) $(HOME)/.pyenv/versions/3.$(1).*/bin/python; do \
 	$$p --version >/dev/null 2>&1 && echo $$p && break; done)
@@ -178,7 +176,7 @@ test-gpu-versions: build/gpu-machine/.ready
 # Kernels that another numba compiled are kept apart. Slow tests run with the tested versions alone.
 test-lowest test-newest test-gpu-versions:
 	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python $(PYTEST) -m "not network and not slow" $(RUNTIME_TESTS) \
-		--ignore $(ALONE) --ignore $(ONCE)
+		--ignore $(ALONE)
 	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python -m pytest $(ALONE)
 
 # ---- what tests of the web decoder need; without it they are skipped, and say so ----

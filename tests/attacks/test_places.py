@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.zip"
 TRELLIC = f"{sys.executable} -m trellic"
 STRANGER = 12345
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="places of POSIX systems")
+pytestmark = [
+    pytest.mark.slow("a process or more for each, as a shell starts them"),
+    pytest.mark.skipif(sys.platform == "win32", reason="places of POSIX systems"),
+]
 
 
 def _can_mount() -> bool:
@@ -100,7 +103,6 @@ def left(place: Path) -> set[str]:
 # ---- standard input and output, pipes, what is open ----
 
 
-@pytest.mark.slow("sixteen processes, as a shell starts them")
 @pytest.mark.parametrize(
     "command",
     [
@@ -135,7 +137,6 @@ def test_what_is_written_before_and_after_stays(place, expected):
     assert result.stdout == b"one\n" + expected + b"two\n"
 
 
-@pytest.mark.slow("three processes")
 def test_decoding_to_a_stream_gives_a_png(place):
     command = "trellic encode --model tiny in.png - | trellic decode - - > out.png"
     assert shell(place, command).returncode == 0
@@ -156,7 +157,6 @@ def test_several_files_do_not_go_to_one_stream(place):
     assert result.stdout == b""
 
 
-@pytest.mark.slow("five processes, as a shell starts them")
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams(place, expected, closed):
     result = shell(place, ENCODE + "a.tlc " + closed)
@@ -479,7 +479,6 @@ HOMELESS = {
 }
 
 
-@pytest.mark.slow("a process for each")
 @pytest.mark.parametrize("home", HOMELESS.values(), ids=HOMELESS)
 def test_no_home(place, expected, home):
     result = shell(place, f"{home} {ENCODE} a.tlc && {home} trellic models > /dev/null")
@@ -488,7 +487,6 @@ def test_no_home(place, expected, home):
     assert left(place) == {"a.tlc"}
 
 
-@pytest.mark.slow("a process of another user for each")
 @POWERLESS
 @pytest.mark.parametrize("mode", [0o000, 0o700, 0o755, 0o777])
 def test_the_home_of_somebody_else(place, expected, mode):
@@ -505,7 +503,6 @@ def test_the_home_of_somebody_else(place, expected, mode):
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
-@pytest.mark.slow("a process of another user compiles kernels")
 @WITH_MOUNTS
 def test_a_user_without_a_name(place, expected):
     """As in a container that runs under a number: no passwd entry, and no home."""
@@ -523,7 +520,6 @@ def test_a_user_without_a_name(place, expected):
 
 
 @WITH_MOUNTS
-@pytest.mark.slow("compiles kernels in a folder that is new")
 def test_a_read_only_machine_with_a_temporary_folder_compiles_once(place, expected):
     """The package read-only, no home, nothing writable but a temporary folder."""
     (place / "scratch").mkdir()
