@@ -55,6 +55,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic finetune decoders --add-decoder fast --bundle photo --photos photos --out my.zip",
     ),
     "export": ("trellic export runs/photo/weights.pt my.zip --photos photos",),
+    "serve": (
+        "trellic serve",
+        "trellic serve --source photos --allow-unsigned",
+        "trellic serve --host 0.0.0.0 --api-keys keys.txt",
+    ),
+    "batch": (
+        "trellic batch encode photos out --quality 60",
+        "trellic batch decode s3://bucket/archive s3://bucket/photos --format .jpg",
+    ),
 }
 
 TOPICS: dict[str, str] = {

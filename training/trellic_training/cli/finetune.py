@@ -27,7 +27,11 @@ def finetune_command(
     recipe: shared.FinetuneRecipe,
     weights: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="weights.pt of trellic train.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Weights to start from: weights.pt of trellic train.",
+            show_default=False,
+        ),
     ],
     photos: shared.Photos,
     out: shared.Out,
@@ -35,12 +39,12 @@ def finetune_command(
     resume: shared.Resume = None,
     threads: shared.Threads = 0,
 ) -> None:
-    """Fine-tune; leaves last.ckpt (to resume) and weights.pt (to export).
+    """Fine-tune trained weights on quantized latents, as files have them.
 
-    The weights that it starts from are kept beside them, as first-stage.pt.
-    The facts of weights.pt name them by their SHA-256.
+    Writes last.ckpt (to resume) and weights.pt (to export) to the folder --out.
+    Copies the weights that it starts from to first-stage.pt.
 
-    With --add-decoder NAME a decoder is trained for a bundle instead:
+    With --add-decoder NAME it trains a new decoder for a bundle instead:
     see trellic finetune --add-decoder NAME --help.
     """
     from trellic_training.data.photos import PackedPhotos

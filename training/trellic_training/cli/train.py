@@ -33,7 +33,7 @@ def _all_recipes() -> str:
 
 
 def _recipe(stage: str) -> Any:
-    help_text = f"A YAML file, or one of: {names_of_recipes(stage)}."
+    help_text = f"A recipe: a YAML file, or one of: {names_of_recipes(stage)}."
     return typer.Argument(metavar="RECIPE", help=help_text, show_default=False)
 
 
@@ -49,11 +49,13 @@ Photos = Annotated[
     Path,
     typer.Option(metavar="DIR", help="Folder of photos, or of packed photos.", show_default=False),
 ]
-Minutes = Annotated[float, typer.Option(metavar="N", min=0.01, help="Time budget.")]
+Minutes = Annotated[float, typer.Option(metavar="N", min=0.01, help="Minutes to train.")]
 Resume = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to go on from.")
+    Path | None, typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to continue from.")
 ]
-Threads = Annotated[int, typer.Option(metavar="N", min=0, help="0: as torch chooses.")]
+Threads = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Threads of torch; 0 lets torch choose.")
+]
 HELP = ["-h", "--help"]
 app = typer.Typer(add_completion=False)
 
@@ -67,7 +69,7 @@ def train_command(
         Path,
         typer.Argument(
             metavar="DIR|RECIPE",
-            help="A folder of your own pictures alone: the model that ships is adapted to them. "
+            help="A folder of your own pictures, to adapt the shipped model to them. "
             f"Or a recipe: a YAML file, or one of: {names_of_recipes()}.",
             show_default=False,
         ),
@@ -78,7 +80,7 @@ def train_command(
             "--photos",
             "--data",
             metavar="DIR",
-            help="With a recipe: folder of photos, packed photos, or MNIST's files.",
+            help="With a recipe: folder of photos, of packed photos, or of MNIST's files.",
             show_default=False,
         ),
     ] = None,
@@ -86,27 +88,27 @@ def train_command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for checkpoints, weights and logs (default: runs/ and the name).",
+            help="Folder for checkpoints, weights and logs (default: runs/NAME, after DIR or "
+            "RECIPE).",
             show_default=False,
         ),
     ] = None,
     minutes: Minutes = 60,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Checkpoint (.ckpt) or weights (.pt) to go on from."),
+        typer.Option(metavar="FILE", help="Checkpoint (.ckpt) or weights (.pt) to continue from."),
     ] = None,
     threads: Threads = 0,
 ) -> None:
-    """Train end to end; leaves last.ckpt (to resume) and weights.pt (to export).
+    """Adapt the shipped model to the pictures in DIR, or train a model by a RECIPE.
 
-    trellic train DIR alone adapts the model that ships to the pictures in DIR.
+    Writes last.ckpt (to resume) and weights.pt (to export) to the folder --out.
+    Appends bits and quality of validation photos to curve.csv while it trains.
 
-    Bits and quality of validation photos over time go to curve.csv.
+    Ctrl-C and SIGTERM end a run after the current step, and save everything.
+    --resume then continues where the run stopped.
 
-    Ctrl-C and SIGTERM end a run after its next step, with everything saved.
-    --resume then goes on where the schedule was.
-
-    A recipe of the kind "universal" trains many small models and leaves a report.
+    A recipe of the kind "universal" trains many small models and writes a report.
     """
     out = out or Path("runs") / recipe.resolve().stem
     if recipe.is_dir() and photos is None:
