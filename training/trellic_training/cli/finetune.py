@@ -14,6 +14,7 @@ import typer
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic_training.cli import train as shared
+from trellic_training.stages.interrupted import Interrupted
 
 FIRST = "first-stage.pt"
 app = typer.Typer(add_completion=False)
@@ -63,8 +64,15 @@ def finetune_command(
         keep(weights, out / FIRST)
     kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", shared.CURVE_EVERY)
-    finetune(settings, model, packed, out, minutes, resume=resume, watchers=[curve, kept])
+    stopped = None
+    try:
+        finetune(settings, model, packed, out, minutes, resume=resume, watchers=[curve, kept])
+    except Interrupted as stop:
+        stopped = stop
+    typer.echo(curve.gained())
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
+    if stopped:
+        raise stopped
 
 
 def keep(weights: Path, copy: Path) -> None:

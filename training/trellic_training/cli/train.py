@@ -5,6 +5,8 @@ What the extra brings is imported when a run begins, so that ``--help`` works wi
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +14,15 @@ import typer
 
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
+from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic_training.stages.interrupted import Interrupted
 
 CURVE_EVERY = 500  # steps
 RECIPES = Path(__file__).parents[1] / "recipes"
-SHIPPED = Path(__file__).parents[2] / "checkpoints" / "photo.pt"  # in a clone
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"  # in a clone
+SHIPPED, SHIPPED_DECODER = CHECKPOINTS / "photo.pt", CHECKPOINTS / "photo-quality.pt"
+OTHER_DECODERS = ("fast", "preview")  # of the model that ships; an adapted one can have them
 ADAPTING = "finetune-eye"  # recipe that goes on from it with other pictures
 
 
@@ -137,20 +142,50 @@ def train_command(
 
 
 def _adapt(pictures: Path, out: Path, minutes: float, resume: Path | None, threads: int) -> None:
-    """Go on training the model that ships, encoder frozen, with pictures of the user's."""
-    from trellic_training.cli.finetune import finetune_command
+    """Train the decoder of the shipped model further, with pictures of the user's."""
+    from trellic_training.cli.finetune import FIRST, finetune_command
 
     if not SHIPPED.is_file():
         raise BadParameter(
-            f"no weights of the model that ships at {str(SHIPPED)!r}",
-            remedy="they come with a clone of the repository, and not with the wheel; "
-            "name others: trellic finetune finetune --weights FILE",
+            f"the weights of the shipped model are not at {str(SHIPPED)!r}",
+            remedy="they come with a clone of the repository, and not with the wheel: install from "
+            "a clone with pip install -e, or name other weights: "
+            "trellic finetune finetune --weights FILE",
         )
-    finetune_command(Path(ADAPTING), SHIPPED, pictures, out, minutes, resume, threads)
-    bundle = f"{out.name.lower()}.zip"
+    if resume is None:
+        _shipped_weights(out / FIRST)
+    try:
+        finetune_command(Path(ADAPTING), out / FIRST, pictures, out, minutes, resume, threads)
+    except Interrupted:
+        _say_what_comes_next(pictures, out)
+        raise
+    _say_what_comes_next(pictures, out)
+
+
+def _shipped_weights(path: Path) -> None:
+    """Write the weights of the shipped model: those of its first stage, with its decoder."""
+    from trellic_training.models.decoder_weights import load_decoder
+    from trellic_training.models.weights import load_weights, save_weights
+
+    model, facts = load_weights(SHIPPED)
+    model.g_s.load_state_dict(load_decoder(SHIPPED_DECODER).network.state_dict())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(model, facts | {"g_s": named(SHIPPED_DECODER)}, path)
+
+
+def _say_what_comes_next(pictures: Path, out: Path) -> None:
+    """Print the commands that make a model of the weights, and use it."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", out.resolve().name.lower()).strip("-._") or "own"
+    name = f"my-{name}" if name == DEFAULT_MODEL else name
     packed = out / "photos" if (out / "photos").is_dir() else pictures
-    typer.echo(f"trellic export {out / 'weights.pt'} {bundle} --photos {packed}")
-    typer.echo(f"trellic models add {bundle}")
+    export = ["trellic", "export", out / "weights.pt", f"{name}.zip", "--photos", packed]
+    for decoder in OTHER_DECODERS:
+        path = CHECKPOINTS / f"photo-{decoder}.pt"
+        export += ["--decoder", f"{decoder}={path}"] if path.is_file() else []
+    typer.echo("Next, make a model of it, install it, and use it:")
+    typer.echo(shlex.join(map(str, export)))
+    typer.echo(shlex.join(["trellic", "models", "add", f"{name}.zip"]))
+    typer.echo(shlex.join(["trellic", "encode", "IN", "OUT", "--model", name]))
 
 
 def _train_universal(
@@ -201,8 +236,8 @@ def packed_photos(photos: Path, out: Path, crop: int | None = None) -> Path:
     packed = out / "photos"
     if not (packed / "photos.json").is_file():
         pack(photos, packed, min_side=min(crop or MIN_SIDE, MIN_SIDE))
-    count = len(PackedPhotos(packed).training)
-    typer.echo(f"{count} photos to train on")
+    found = PackedPhotos(packed)
+    typer.echo(f"{len(found.training)} photos to train on, {len(found.validation)} set aside")
     return packed
 
 
