@@ -197,7 +197,7 @@ def _train_universal(
     if resume is not None:
         raise BadParameter(
             "--resume with a recipe of the kind universal",
-            remedy="leave it out: what --out holds is kept, and the run goes on from there",
+            remedy="leave it out; the run continues from the results in --out",
         )
     typer.echo(run_universal(load_universal_recipe(recipe), data, out, minutes))
 

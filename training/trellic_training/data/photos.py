@@ -116,7 +116,7 @@ class PackedPhotos:
         if not self.training:
             raise BadParameter(
                 f"{folder} has no photo to train on",
-                expected="at least one outside the validation split, which takes 1 in 25",
+                expected="at least one outside the validation split",
             )
         counts: dict[str, int] = {}
         for photo in self.training:
@@ -197,7 +197,7 @@ def _read(folder: Path) -> tuple[list[Photo], Pixels]:
             raise ValueError("photos.bin does not hold what photos.json names")
     except (OSError, TypeError, ValueError) as error:
         raise BadParameter(
-            f"{folder} is no folder of packed photos ({error})", remedy="pack the photos anew"
+            f"{folder} is no folder of packed photos ({error})", remedy="pack the photos again"
         ) from error
     return photos, pixels
 
