@@ -100,7 +100,7 @@ def commands_of_readme():
 
 
 def commands_of_help():
-    extras = {"train", "finetune", "add-decoder", "export"}
+    extras = {"train", "finetune", "add-decoder", "export", "serve", "batch"}
     lines = [line for name, of in topics.EXAMPLES.items() if name not in extras for line in of]
     texts = "\n".join(topics.TOPICS.values())
     return in_order([*lines, *re.findall(r"^  ((?:trellic|cat) .*)$", texts, re.MULTILINE)])

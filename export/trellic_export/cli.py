@@ -36,98 +36,118 @@ def export_command(
         list[Path],
         typer.Argument(
             metavar="[WEIGHTS] OUT",
-            help="weights.pt of trellic train (with --int8, --fp16, --only a bundle), NAME.zip. "
-            "With --web or --triton: a bundle or the name of a model, and nothing else.",
+            help="weights.pt of trellic train (with --int8, --fp16 or --only also a bundle), then "
+            "the bundle to write, NAME.zip. With --web or --triton, only a bundle or the name of "
+            "a model.",
         ),
     ],
     photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Photos to calibrate on, or packed photos.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of photos, or of packed photos, to calibrate on."),
     ] = None,
     source: Annotated[
         str,
-        typer.Option("--from", metavar="compressai:NAME", help="A zoo model, in place of WEIGHTS."),
+        typer.Option(
+            "--from", metavar="compressai:NAME", help="Import a CompressAI model, without WEIGHTS."
+        ),
     ] = "",
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --from: its weights.")
+        Path | None, typer.Option(metavar="FILE", help="With --from: the model's weights.")
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --from: write the imported model here."),
+        typer.Option(metavar="FILE", help="With --from: also write the imported weights here."),
     ] = None,
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many photos to use.")] = 64,
+    count: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of photos to calibrate on.")
+    ] = 64,
     description: Annotated[
-        str, typer.Option(metavar="TEXT", help="One sentence for trellic models.")
+        str, typer.Option(metavar="TEXT", help="Description that trellic models shows.")
     ] = "",
     licence: Annotated[
         str, typer.Option(metavar="SPDX", help="Licence of the weights.")
     ] = "Apache-2.0",
     skip_index: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Smaller scales are not coded.")
+        int,
+        typer.Option(metavar="N", min=0, help="Latents with a smaller scale index are not coded."),
     ] = 4,
     trellis_step: Annotated[
-        int, typer.Option(metavar="N", min=1, max=255, help="Step of the trellis, in 1/32.")
+        int, typer.Option(metavar="N", min=1, max=255, help="Trellis step, in 1/32.")
     ] = 21,
     lam_scalar: Annotated[
-        int, typer.Option(metavar="N", min=0, max=4096, help="Cost of 1/64 bit, RDOQ.")
+        int, typer.Option(metavar="N", min=0, max=4096, help="Cost of 1/64 bit for RDOQ.")
     ] = 20,
     lam_trellis: Annotated[
-        int, typer.Option(metavar="N", min=0, max=4096, help="Cost of 1/64 bit, trellis.")
+        int, typer.Option(metavar="N", min=0, max=4096, help="Cost of 1/64 bit for the trellis.")
     ] = 24,
     fit_lam_scalar: Annotated[
         int,
-        typer.Option(metavar="N", min=0, max=4096, help="The same while tables are fitted, RDOQ."),
+        typer.Option(
+            metavar="N", min=0, max=4096, help="The same while tables are fitted, for RDOQ."
+        ),
     ] = 40,
     fit_lam_trellis: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, max=4096, help="The same while tables are fitted, trellis."
+            metavar="N", min=0, max=4096, help="The same while tables are fitted, for the trellis."
         ),
     ] = 48,
     decoder: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE",
-            help="A decoder (.pt) for this encoder, or weights whose g_s is one; may be repeated.",
+            help="Also add this decoder: weights of a decoder, or of a model (its g_s is used). "
+            "May be repeated.",
         ),
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Add graphs with layers in 8 bits, for CPUs.")
+        bool, typer.Option("--int8", help="Add graphs with 8-bit layers, for CPUs.")
     ] = False,
     int8_graphs: Annotated[
         str,
-        typer.Option(metavar="NAME,...", help="With --int8: only g_a or decoders of these names."),
+        typer.Option(
+            metavar="NAME,...", help="With --int8: only for these networks (g_a or decoders)."
+        ),
     ] = "",
-    fp16: Annotated[bool, typer.Option("--fp16", help="Add graphs in float16, for GPUs.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Add float16 graphs, for GPUs.")] = False,
     only: Annotated[
         str,
         typer.Option(
-            metavar="NAME,...", help="Of a bundle: leave out all other decoders and variants."
+            metavar="NAME,...", help="Copy a bundle with only these decoders, without variants."
         ),
     ] = "",
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="Also build TensorRT engines; needs a GPU.")
     ] = False,
     web: Annotated[
-        Path | None, typer.Option(help="Write a folder for web pages here, from a bundle.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a folder for web pages here, from a bundle."),
     ] = None,
     web_decoders: Annotated[
-        str, typer.Option(metavar="NAME,...", help="With --web; preview and fast if left out.")
+        str,
+        typer.Option(
+            metavar="NAME,...", help="With --web: decoders to include (default: preview and fast)."
+        ),
     ] = "",
     triton: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write a model repository for NVIDIA Triton."),
+        typer.Option(metavar="DIR", help="Write a model repository for NVIDIA Triton here."),
     ] = None,
     instances: Annotated[
         int,
         typer.Option(
             metavar="N",
             min=0,
-            help="With --triton: processes that encode, and as many that decode; 0 for half of "
-            "this machine's cores each.",
+            help="With --triton: number of processes that encode, and of processes that decode; "
+            "0: half as many as this machine has cores.",
         ),
     ] = 0,
 ) -> None:
-    """Export graphs and integer tables, prove exactness, calibrate, and compare with torch."""
+    """Turn trained weights into a model (a bundle) that encodes and decodes.
+
+    Writes graphs and integer tables, and fits frequency tables to photos.
+    Proves that the integer networks are exact, and compares the graphs with torch.
+    """
     if triton:
         write_triton(paths, triton, instances)
         return

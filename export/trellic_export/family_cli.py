@@ -36,7 +36,9 @@ def add_decoder_command(
     recipe: shared.DecoderRecipe,
     add_decoder: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Which of the recipe's decoders.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="Which decoder of the recipe to train.", show_default=False
+        ),
     ],
     bundle: Annotated[
         str,
@@ -47,19 +49,22 @@ def add_decoder_command(
         Path,
         typer.Option(
             metavar="NAME.zip",
-            help="Bundle to write; weights and logs go beside it.",
+            help="Bundle to write; weights and logs go to the same folder.",
             show_default=False,
         ),
     ],
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Start from its g_s (photo.pt), or a decoder's .pt."),
+        typer.Option(
+            metavar="FILE",
+            help="Weights to start from: a whole model's (its g_s is used), or a decoder's.",
+        ),
     ] = None,
     minutes: shared.Minutes = 60,
     resume: shared.Resume = None,
     threads: shared.Threads = 0,
 ) -> None:
-    """Train a decoder on a bundle's own latents; write the bundle with it, and its weights."""
+    """Train a decoder on the latents of a bundle, and write the bundle with the new decoder."""
     from trellic.model.bundle import Bundle, find
     from trellic_export import family
     from trellic_training.data.photos import PackedPhotos

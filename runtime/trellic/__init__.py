@@ -1,4 +1,7 @@
-"""Trellic: a learned image codec that people can deploy.
+"""Trellic: a learned image codec.
+
+`encode` turns a picture into the bytes of a ``.tlc`` file, and `decode` turns them into an array.
+`Codec` keeps a model loaded, for many pictures.
 
 >>> import numpy as np, trellic
 >>> data = trellic.encode(np.zeros((48, 64, 3), np.uint8), quality=60)
@@ -64,15 +67,17 @@ def encode(
     dither: int | None = None,
     progressive: bool = False,
 ) -> bytes:
-    """Encode a picture with a model.
+    """Encode a picture.
 
     Parameters
     ----------
     image : uint8 array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for RGB
-        or (H, W, 4) for RGB with alpha, anything that has ``__array__``, or a PIL image
-    model : name of an installed bundle, or path of one
-    quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive : as of
-        `Codec.encode_picture`; the default is quality 75
+        or (H, W, 4) for RGB with alpha; any object with ``__array__``; or a PIL image
+    model : name of an installed model, or path of a bundle
+    quality : in [1, 100], used in steps of 1/16; the default is 75
+    bpp : find the best quality with at most so many bits per pixel, instead of ``quality``
+    max_bytes : find the best quality with at most so many bytes, instead of ``quality``
+    trellis, search, strip, max_memory, dither, progressive : see `Codec.encode_picture`
 
     Returns
     -------
@@ -81,7 +86,13 @@ def encode(
     Raises
     ------
     TrellicError
-        As of `Codec.encode`.
+        As for `Codec.encode`.
+
+    Examples
+    --------
+    >>> import numpy as np, trellic
+    >>> len(trellic.encode(np.zeros((48, 64, 3), np.uint8), max_bytes=500)) <= 500
+    True
     """
     return _codec(model).encode(
         image,
@@ -106,21 +117,24 @@ def decode(
     max_memory: int | None = None,
     best_effort: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Decode a stream of any installed model.
+    """Decode a file that was encoded with any installed model.
 
     Parameters
     ----------
     data : bytes of a ``.tlc`` file
-    decoder, max_pixels, region, max_memory, best_effort : as of `Codec.decode_timed`
+    decoder : name of one of the model's decoders, such as "quality", "fast" or "preview"
+    max_pixels : refuse larger pictures before memory is taken
+    region : (x, y, width, height) of the only part to decode, in pixels
+    max_memory, best_effort : see `Codec.decode_timed`
 
     Returns
     -------
-    uint8 array: (H, W, 3), (H, W) for grey; (H, W, 4) or (H, W, 2) with alpha
+    uint8 array of shape (H, W, 3), or (H, W) for grey; with alpha (H, W, 4) or (H, W, 2)
 
     Raises
     ------
     TrellicError
-        As of `Codec.decode_timed`.
+        As for `Codec.decode_timed`.
     """
     return _codec(DEFAULT_MODEL).decode(
         data,
@@ -139,31 +153,31 @@ def decode_progressive(
     max_pixels: int = MAX_PIXELS,
     max_memory: int | None = None,
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Decode a stream while it arrives; see `Codec.decode_progressive`."""
+    """Decode a file while it arrives; see `Codec.decode_progressive`."""
     return _codec(DEFAULT_MODEL).decode_progressive(
         stream, decoder=decoder, max_pixels=max_pixels, max_memory=max_memory
     )
 
 
 def cut(data: bytes, *, max_bytes: int | None = None, layers: int | None = None) -> bytes:
-    """Shorten a ``.tlc`` file; no latent is decoded, and no model is needed.
+    """Shorten a ``.tlc`` file without decoding it; needs no model.
 
     Parameters
     ----------
     data : bytes of a file, whole or cut off anywhere
-    max_bytes : what the result may have
-    layers : how many layers to keep, of a progressive file
+    max_bytes : largest size of the result
+    layers : number of layers to keep, for a progressive file
 
     Returns
     -------
-    bytes of a whole file, with as many passes over the picture as fit
+    bytes of a valid file, with as many passes over the picture as fit
 
     Raises
     ------
     BadParameter
-        When not even the first pass fits, or the file is dithered.
+        If not even the first pass fits, or the file is dithered.
     StreamError
-        When the data is damaged.
+        If the data is damaged.
     """
     from trellic import bitstream
 
@@ -179,12 +193,12 @@ def transcode(
     max_pixels: int = MAX_PIXELS,
     max_memory: int | None = None,
 ) -> bytes:
-    """Make a stream of any installed model smaller, without a picture in between.
+    """Make a ``.tlc`` file smaller without decoding it to a picture.
 
     Parameters
     ----------
-    data : bytes of a ``.tlc`` file
-    quality, max_bytes, trellis, max_pixels, max_memory : as of `Codec.transcode_timed`
+    data : bytes of a ``.tlc`` file of any installed model
+    quality, max_bytes, trellis, max_pixels, max_memory : see `Codec.transcode_timed`
 
     Returns
     -------
@@ -193,7 +207,7 @@ def transcode(
     Raises
     ------
     TrellicError
-        As of `Codec.transcode_timed`.
+        As for `Codec.transcode_timed`.
     """
     return _codec(DEFAULT_MODEL).transcode(
         data,
@@ -213,7 +227,7 @@ def _codec(model: str) -> Codec:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Codec` only when it is asked for: ``import trellic`` stays cheap."""
+    """Import `Codec` only when it is used, so that ``import trellic`` is fast."""
     if name == "Codec":
         from trellic.codec import Codec
 

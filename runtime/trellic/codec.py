@@ -1,4 +1,4 @@
-"""`Codec`: one model, loaded, for pictures and streams; and which way a batch takes."""
+"""`Codec`: a loaded model that encodes and decodes pictures, alone or in batches."""
 
 from __future__ import annotations
 
@@ -55,24 +55,24 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Codec:
-    """One model, loaded: encodes and decodes pictures.
+    """A loaded model, which encodes and decodes pictures.
 
-    Engines stay warm between calls. One codec may be used from several threads at once.
+    The engines stay loaded between calls. Several threads may use one codec at the same time.
 
     Parameters
     ----------
-    model : name of an installed bundle, or path of one
+    model : name of an installed model, or path of a bundle
     device : "auto", "cpu", "cuda" or "tensorrt"
-    threads : number of threads of the engines; 0 lets them choose
-    precision : of encoder and decoders. "bf16" takes little more than half of the time; it needs
-        OpenVINO and a CPU with bfloat16. "int8" takes three quarters of the time, for at most 1 %
-        more bits; it works where the model has graphs in 8 bits. "fp16" is for GPUs and has not
-        run on one yet. "auto" is the fastest one for a CPU. Every precision decodes any file;
-        the pictures differ by a few hundredths of a dB
-    limits : "service" for pictures and streams of strangers, or `trellic.Limits`. They apply to
-        every call, and to each picture of a batch (on a GPU to the whole batch), in addition to
-        the limits that the caller sets (`trellic.limited`). Call `warm_up` first, because loading
-        and compiling count as well
+    threads : number of threads of each engine; 0 lets the engine choose
+    precision : precision of the encoder and the decoders. "bf16" takes little more than half of
+        the time; it needs OpenVINO and a CPU with bfloat16. "int8" takes three quarters of the
+        time, for at most 1 % more bits; it needs a model with 8-bit graphs. "fp16" is for GPUs
+        and has not run on one yet. "auto" chooses the fastest one for a CPU. Every precision
+        decodes any file; the pictures differ by a few hundredths of a dB
+    limits : `trellic.Limits`, or "service" if you do not trust the pictures and streams. The
+        limits apply to every call, and to each picture of a batch (on a GPU, to the whole batch).
+        Limits that the caller sets (`trellic.limited`) apply too. Call `warm_up` first, because
+        the time to load and compile counts
 
     Examples
     --------
@@ -113,7 +113,7 @@ class Codec:
         precision: Precision = "fp32",
         limits: Limits | str | None = None,
     ) -> Self:
-        """Load a model; the same as the constructor."""
+        """Load a model, as the constructor does."""
         return cls(model, device, threads or 0, precision, limits)
 
     def __repr__(self) -> str:
@@ -125,7 +125,7 @@ class Codec:
         )
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        """Pickle and copy as what it was loaded with: engines start anew, of the same bundle."""
+        """Pickle the arguments: a copy loads its own engines from the same bundle."""
         return type(self), (os.path.abspath(self.bundle.path), *self._asked)
 
     @property
@@ -135,21 +135,21 @@ class Codec:
 
     @property
     def device(self) -> str:
-        """Device the engines run on."""
+        """Device that the engines run on."""
         return self._pool.device
 
     @property
     def precision(self) -> str:
-        """What encoder and decoders run in: "fp32", "bf16" or, where they have it, "int8"."""
+        """Precision of the encoder and the decoders: "fp32", "bf16", "int8" or "fp16"."""
         return self._pool.precision
 
     @property
     def decoders(self) -> dict[str, DecoderInfo]:
-        """Decoders of the model's streams, by name."""
+        """Decoders of the model, by name."""
         return dict(self.bundle.manifest.decoders)
 
     def warm_up(self, *, trellis: Trellis | None = None, decoder: str | None = None) -> None:
-        """Load engines, integer networks and kernels now, so that the first calls do not have to.
+        """Load engines, integer networks and kernels now, so that the first calls are fast.
 
         Parameters
         ----------
@@ -179,13 +179,13 @@ class Codec:
         dither: int | None = None,
         progressive: bool = False,
     ) -> bytes:
-        """Encode an array of uint8, or a PIL image.
+        """Encode an array or a PIL image.
 
         Parameters
         ----------
-        image : array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for RGB or
-            (H, W, 4) for RGB with alpha, anything that has ``__array__``, or PIL image
-        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive : as of
+        image : uint8 array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for
+            RGB or (H, W, 4) for RGB with alpha; any object with ``__array__``; or a PIL image
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive : see
             `encode_picture`
 
         Returns
@@ -195,9 +195,9 @@ class Codec:
         Raises
         ------
         BadImage
-            When it is not a picture, or has samples that are not supported.
+            If it is not a picture, or its type of samples is not supported.
         TrellicError
-            As of `encode_picture`.
+            As for `encode_picture`.
         """
         options = EncodeOptions(
             quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
@@ -222,27 +222,28 @@ class Codec:
 
         Parameters
         ----------
+        picture : the picture, such as from `trellic.images.read`
         quality : in [1, 100], used in steps of 1/16; the default is 75
-        bpp : highest bits per pixel, instead of ``quality``
-        max_bytes : largest size, instead of ``quality``
+        bpp : find the best quality with at most so many bits per pixel, instead of ``quality``
+        max_bytes : find the best quality with at most so many bytes, instead of ``quality``
         trellis : number of trellis states; 0 for scalar quantization with RDOQ
-        search : "round" (with ``trellis=0``) only rounds; for experiments
-        strip : leave out metadata; colours with a profile are converted to sRGB first
+        search : "round" only rounds, and needs ``trellis=0``; for experiments
+        strip : leave out metadata; colours with a profile are first converted to sRGB
         max_memory : bytes that the process may use (see `trellic.pipeline.memory`); None for no
             limit
-        dither : seed of subtractive dither, 0 to 2**32 - 1, only with ``trellis=0``. The errors
-            of the latents are then uniform and independent of the picture, but it costs bits
-        progressive : code in layers, so that the beginning of the file is a picture at any length
-            (`trellic.cut`, `Codec.decode_progressive`); it costs bits
+        dither : seed of subtractive dither, 0 to 2**32 - 1; needs ``trellis=0``. The errors of
+            the latents are then uniform and independent of the picture, but the file is larger
+        progressive : code in layers, so that any beginning of the file is a picture
+            (`trellic.cut`, `Codec.decode_progressive`); the file is larger
 
         Raises
         ------
         BadParameter
-            When an option is out of range, or the model has no tables for dither.
+            If an option is out of range, or the model has no tables for dither.
         ImageTooLarge
-            When ``max_memory`` is not enough.
+            If ``max_memory`` is not enough.
         TargetUnreachable
-            When no quality meets ``bpp`` or ``max_bytes``.
+            If no quality meets ``bpp`` or ``max_bytes``.
         """
         options = EncodeOptions(
             quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
@@ -268,22 +269,26 @@ class Codec:
 
         Parameters
         ----------
-        batch : pictures as of `encode`; or arrays in a GPU's memory, uint8 (H, W, 3) or (H, W).
-            These may be of any library with ``__cuda_array_interface__`` (torch, CuPy, numba) or
-            DLPack, and need ``device="cuda"`` or ``"tensorrt"``. With such a device and
-            numba-cuda, all pictures are encoded together on the GPU
+        batch : pictures as for `encode`, or arrays in a GPU's memory, uint8 (H, W, 3) or (H, W).
+            The latter may come from any library with ``__cuda_array_interface__`` (torch, CuPy,
+            numba) or DLPack, and need ``device="cuda"`` or ``"tensorrt"``. With such a device
+            and numba-cuda, all pictures are encoded together on the GPU
         quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive :
-            as of `encode_picture`. Arrays on a GPU support only ``quality``, ``trellis`` and
+            see `encode_picture`. Arrays on a GPU support only ``quality``, ``trellis`` and
             ``strip``. With other options, pictures in host memory are encoded one by one
+
+        Returns
+        -------
+        list of the bytes of ``.tlc`` files, in the order of the pictures
 
         Raises
         ------
         BadParameter
-            When an option is out of range, or does not work for arrays on a GPU.
+            If an option is out of range, or is not supported for arrays on a GPU.
         EngineError
-            When an array is on a GPU and the codec runs on the CPU.
+            If an array is on a GPU and the codec runs on the CPU.
         TrellicError
-            As of `encode`.
+            As for `encode`.
         """
         pictures = images.several(batch)
         options = EncodeOptions(
@@ -313,15 +318,15 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         max_memory: int | None = None,
     ) -> Encoded:
-        """Encode a picture that was decoded from a stream, and perhaps edited.
+        """Encode a picture that was decoded from a stream and may have been edited.
 
-        Quality and trellis are those of the stream. If no pixel has changed, its segments are
-        returned as they are; else latents and hyper-latents are kept where no pixel has changed.
-        Runs on the CPU, whatever the device, but for the networks of the encoder and the decoder.
+        The result has the quality and the trellis of the stream. If no pixel has changed, it has
+        the same segments. Otherwise latents and hyper-latents are kept where no pixel has changed.
+        Everything runs on the CPU, except for the networks of the encoder and the decoder.
 
         Parameters
         ----------
-        picture : as the decoder `quality` gave it, or edited; its alpha and metadata are coded
+        picture : as the decoder `quality` made it, or edited; its alpha and metadata are coded
         like : bytes of the ``.tlc`` file that it was decoded from
         max_pixels : refuse larger pictures before memory is taken
         max_memory : bytes that the process may use; None for no limit
@@ -329,10 +334,10 @@ class Codec:
         Raises
         ------
         BadParameter
-            When picture and stream differ in size or number of channels, or an edited picture's
-            stream is progressive.
+            If the picture and the stream differ in size or number of channels, or if the picture
+            was edited and the stream is progressive.
         StreamError
-            When the stream is damaged, too large, or of a model that is not installed.
+            If the stream is damaged, too large, or from a model that is not installed.
         """
         codec = self._codec_for(like)
         with self._within():
@@ -350,12 +355,12 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         max_memory: int | None = None,
     ) -> bytes:
-        """Make a stream smaller without a picture in between.
+        """Make a stream smaller without decoding it to a picture.
 
         Parameters
         ----------
         data : bytes of a ``.tlc`` file
-        quality, max_bytes, trellis, max_pixels, max_memory : as of `transcode_timed`
+        quality, max_bytes, trellis, max_pixels, max_memory : see `transcode_timed`
 
         Returns
         -------
@@ -380,33 +385,34 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         max_memory: int | None = None,
     ) -> Encoded:
-        """Make a stream smaller without a picture in between, and say how it was made.
+        """Make a stream smaller, and return it with its size, quality and times.
 
-        Latents of the file are quantized anew; alpha and metadata are taken over. Runs on the CPU,
-        whatever the device, but for the networks of the encoder and the decoder.
+        The latents of the file are quantized again; alpha and metadata are copied. Everything runs
+        on the CPU, except for the networks of the encoder and the decoder.
 
         Parameters
         ----------
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
-        quality : in [1, 100], used in steps of 1/16; above that of the file nothing is gained, and
-            a `TrellicWarning` says so
-        max_bytes : size not to exceed, in place of ``quality``; a file that is small enough is
-            returned as it is
-        trellis : number of trellis states; those of the file if left out
+        quality : in [1, 100], used in steps of 1/16. A quality above that of the file gains
+            nothing, and gives a `TrellicWarning`
+        max_bytes : find the best quality with at most so many bytes, instead of ``quality``. A
+            file that is small enough is returned unchanged
+        trellis : number of trellis states; by default as in the file
         max_pixels : refuse larger pictures before memory is taken
-        max_memory : bytes that the process may take (see `trellic.pipeline.memory`), None for no
+        max_memory : bytes that the process may use (see `trellic.pipeline.memory`); None for no
             limit
 
         Raises
         ------
         StreamError
-            When the bytes are damaged, too large, or of a model that is not installed.
+            If the bytes are damaged, too large, or from a model that is not installed.
         BadParameter
-            When an option is out of range, or there is not exactly one target.
+            If an option is out of range, or not exactly one of ``quality`` and ``max_bytes`` is
+            given.
         ImageTooLarge
-            When ``max_memory`` is too little.
+            If ``max_memory`` is not enough.
         TargetUnreachable
-            When no quality meets ``max_bytes``.
+            If no quality meets ``max_bytes``.
         """
         options = TranscodeOptions(quality, max_bytes, trellis, max_pixels, max_memory)
         codec = self._codec_for(data)
@@ -425,12 +431,21 @@ class Codec:
         max_memory: int | None = None,
         best_effort: bool = False,
     ) -> Pixels:
-        """Decode to a uint8 array: (H, W, 3), (H, W) for grey; (H, W, 4) or (H, W, 2) with alpha.
+        """Decode a stream to an array.
 
         Parameters
         ----------
         data : bytes of a ``.tlc`` file
-        decoder, max_pixels, region, max_memory, best_effort : as of `decode_timed`
+        decoder, max_pixels, region, max_memory, best_effort : see `decode_timed`
+
+        Returns
+        -------
+        uint8 array of shape (H, W, 3), or (H, W) for grey; with alpha (H, W, 4) or (H, W, 2)
+
+        Raises
+        ------
+        TrellicError
+            As for `decode_timed`.
         """
         options = DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
         return self._decode_all([data], options)[0]
@@ -445,9 +460,10 @@ class Codec:
         max_memory: int | None = None,
         best_effort: bool = False,
     ) -> Picture:
-        """Decode a stream, or a region of it; parameters and errors are those of `decode_timed`.
+        """Decode a stream, or a region of it, to a picture with its metadata.
 
-        With ``best_effort`` a `TrellicWarning` says what is lost.
+        Parameters and errors are those of `decode_timed`. With ``best_effort``, a `TrellicWarning`
+        says what is lost.
         """
         return self._picture(
             data, DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
@@ -463,15 +479,15 @@ class Codec:
         max_memory: int | None = None,
         best_effort: bool = False,
     ) -> Decoded:
-        """Decode a stream; return the picture, the time of each stage, and what is lost.
+        """Decode a stream, and return the picture, the time of each stage, and what is lost.
 
         Parameters
         ----------
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
         decoder : name of one of the model's picture decoders; or ``"NAME:x"`` with x in [0, 1],
             which mixes it with its base (1 is NAME alone, 0 is the base). A decoder that needs
-            only the first context steps reads and checks only their segments. With a decoder that
-            has a scale, the picture and its alpha have ceil(width / scale) x ceil(height / scale)
+            only the first context steps reads and checks only their segments. If the decoder has
+            a scale, the picture and its alpha have ceil(width / scale) x ceil(height / scale)
             pixels
         max_pixels : refuse larger pictures before memory is taken
         region : (x, y, width, height) in pixels of the full size, inside the picture. Only this
@@ -479,18 +495,18 @@ class Codec:
         max_memory : bytes that the process may use (see `trellic.pipeline.memory`); None for no
             limit
         best_effort : decode the intact parts of a damaged or cut file. Lost latents become their
-            means. Only for whole pictures
+            means. Works only for whole pictures
 
         Raises
         ------
         StreamError
-            When the bytes are damaged (with ``best_effort``: in the header or the hyper-latents),
+            If the bytes are damaged (with ``best_effort``: in the header or the hyper-latents),
             the picture is too large, or the model is not installed.
         UnknownDecoder
-            When the stream's model has no such decoder.
+            If the model has no such decoder.
         BadParameter
-            When ``region`` does not lie inside the picture, x is out of range or the decoder has
-            no base, or the decoder gives labels.
+            If ``region`` is not inside the picture, x is out of range, the decoder has no base to
+            mix with, or it gives labels.
         """
         return self._timed(
             data, DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
@@ -537,28 +553,28 @@ class Codec:
 
         Parameters
         ----------
-        streams : bytes of ``.tlc`` files, of any sizes
+        streams : bytes of ``.tlc`` files, of pictures of any sizes
         out : "cuda" decodes all streams at once and leaves the pictures in the GPU's memory. They
             are arrays with ``__dlpack__`` and ``__cuda_array_interface__``, so
             ``torch.as_tensor(array, device="cuda")`` does not copy them. This needs
             ``device="cuda"`` or ``"tensorrt"`` and streams of this model, and leaves out alpha.
-            With such a device, "host" also decodes together what a batch on the GPU supports, and
-            the rest one by one
-        decoder, max_pixels, region, max_memory, best_effort : as of `decode_timed`; with
-            ``out="cuda"`` only ``decoder`` and ``max_pixels``
+            With such a device, "host" also decodes together all streams that a batch on the GPU
+            supports, and the others one by one
+        decoder, max_pixels, region, max_memory, best_effort : see `decode_timed`;
+            ``out="cuda"`` supports only ``decoder`` and ``max_pixels``
 
         Returns
         -------
-        list of uint8 arrays, as of `decode`
+        list of uint8 arrays, as from `decode`
 
         Raises
         ------
         BadParameter
-            When an option is out of range, or does not work with ``out="cuda"``.
+            If an option is out of range, or is not supported with ``out="cuda"``.
         EngineError
-            When ``out`` is "cuda" and the codec runs on the CPU.
+            If ``out`` is "cuda" and the codec runs on the CPU.
         TrellicError
-            As of `decode`.
+            As for `decode`.
         """
         options = DecodeOptions(decoder, max_pixels, region, max_memory, best_effort)
         if out not in ("host", "cuda"):
@@ -596,23 +612,23 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         max_memory: int | None = None,
     ) -> Iterator[Pixels]:
-        """Decode a stream while it arrives: yield a picture each time that it can be better.
+        """Decode a stream while it arrives, and yield a picture each time that it gets better.
 
         Parameters
         ----------
-        stream : the bytes of a ``.tlc`` file, in order, in pieces of any length. Where several
-            passes over the picture arrive in one piece, one picture is made of them
-        decoder, max_pixels, max_memory : as of `decode_timed`
+        stream : the bytes of a ``.tlc`` file, in order, in pieces of any length. If several passes
+            over the picture arrive in one piece, they give one picture
+        decoder, max_pixels, max_memory : see `decode_timed`
 
         Yields
         ------
-        uint8 arrays as of `decode`; the last one is what `decode` makes of the whole file. If the
-        stream ends early a `TrellicWarning` says so
+        uint8 arrays, as from `decode`; the last one equals `decode` of the whole file. If the
+        stream ends early, a `TrellicWarning` says so
 
         Raises
         ------
         TrellicError
-            As of `decode_timed`; a `TruncatedStream` if not even the first pass arrived.
+            As for `decode_timed`; `TruncatedStream` if not even the first pass arrived.
         """
         options = DecodeOptions(decoder, max_pixels, None, max_memory)
         for data in files_of(stream):
@@ -626,13 +642,13 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         max_memory: int | None = None,
     ) -> list[tuple[str, float]]:
-        """Return labels for what a picture shows, from its latents, without making a picture.
+        """Return labels for what a picture shows. They come from its latents, without decoding.
 
         Parameters
         ----------
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
         decoder : name of one of the model's decoders of kind "labels"
-        max_pixels, max_memory : as of `decode_timed`
+        max_pixels, max_memory : see `decode_timed`
 
         Returns
         -------
@@ -641,11 +657,11 @@ class Codec:
         Raises
         ------
         StreamError
-            As of `decode_timed`.
+            As for `decode_timed`.
         UnknownDecoder
-            When the stream's model has no such decoder.
+            If the model has no such decoder.
         BadParameter
-            When the decoder gives a picture.
+            If the decoder gives a picture.
         """
         codec = self._codec_for(data)
         with self._within():
@@ -682,14 +698,14 @@ class Codec:
         return self.device != "cpu" and has_contexts and installed
 
     def on_gpu(self) -> GpuCodec:
-        """Return this model on this codec's GPU, for the calling thread.
+        """Return this model on the codec's GPU, for the calling thread.
 
         Raises
         ------
         EngineError
-            When the codec was loaded for the CPU.
+            If the codec was loaded for the CPU.
         MissingExtra
-            When numba-cuda is not installed.
+            If numba-cuda is not installed.
         """
         if self.device == "cpu":
             raise EngineError(

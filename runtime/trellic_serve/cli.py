@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from trellic.cli.options import Device, Precision
+from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic_serve import server
@@ -25,7 +26,7 @@ _DEFAULT = Settings()
 
 
 class Level(enum.StrEnum):
-    """Least level of logs."""
+    """Lowest level of messages to log."""
 
     debug = "debug"
     info = "info"
@@ -33,75 +34,111 @@ class Level(enum.StrEnum):
     error = "error"
 
 
-@app.command()
+@app.command(epilog=epilog("serve"))
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=65535, help="Port to listen on; 0 takes any that is free."
+        ),
+    ] = 8080,
     fd: Annotated[
-        int | None, typer.Option(min=3, help="A socket that listens, in place of host and port.")
+        int | None,
+        typer.Option(
+            metavar="N", min=3, help="Listening socket to use instead of --host and --port."
+        ),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Name or path; may be repeated, the first is default.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Model to serve; may be repeated, and the first one is the default.",
+        ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where engines run.")] = Device.auto,
-    precision: Annotated[Precision, typer.Option(help="Of encoder and decoders.")] = Precision.fp32,
+    device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
+    precision: Annotated[
+        Precision, typer.Option(help="Precision of the encoder and the decoders.")
+    ] = Precision.fp32,
     workers: Annotated[
-        int, typer.Option(min=0, help="Calls at once; 0: one a core.")
+        int, typer.Option(metavar="N", min=0, help="Calls to run at once; 0: one per core.")
     ] = _DEFAULT.workers,
-    threads: Annotated[int, typer.Option(min=0, help="Of each engine.")] = _DEFAULT.threads,
+    threads: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Threads of each engine.")
+    ] = _DEFAULT.threads,
     queue: Annotated[
-        int, typer.Option(min=0, help="Calls that may wait; 0: four a worker.")
+        int, typer.Option(metavar="N", min=0, help="Calls that may wait; 0: four per worker.")
     ] = _DEFAULT.queue,
     window: Annotated[
-        float, typer.Option(min=0, help="Seconds to collect a batch on a GPU.")
+        float, typer.Option(metavar="S", min=0, help="Seconds to collect a batch for a GPU.")
     ] = _DEFAULT.window,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures of a batch.")] = _DEFAULT.batch,
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Most pictures in a batch for a GPU.")
+    ] = _DEFAULT.batch,
     max_bytes: Annotated[
-        int, typer.Option(min=1, help="Of a body or a source.")
+        int, typer.Option(metavar="BYTES", min=1, help="Largest request body or source file.")
     ] = _DEFAULT.max_bytes,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of a picture.")] = _DEFAULT.max_pixels,
-    max_memory: Annotated[int, typer.Option(min=1, help="Bytes of a call.")] = _DEFAULT.max_memory,
-    deadline: Annotated[float, typer.Option(help="Seconds of a call.")] = _DEFAULT.deadline,
+    max_pixels: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Most pixels of a picture.")
+    ] = _DEFAULT.max_pixels,
+    max_memory: Annotated[
+        int, typer.Option(metavar="BYTES", min=1, help="Most memory for one call.")
+    ] = _DEFAULT.max_memory,
+    deadline: Annotated[
+        float, typer.Option(metavar="S", help="Seconds that one call may take.")
+    ] = _DEFAULT.deadline,
     read_timeout: Annotated[
-        float, typer.Option(help="Seconds for a request to arrive.")
+        float, typer.Option(metavar="S", help="Seconds in which a request must arrive.")
     ] = _DEFAULT.read_timeout,
     write_timeout: Annotated[
-        float, typer.Option(help="Seconds for a client to take some of an answer.")
+        float,
+        typer.Option(metavar="S", help="Seconds to wait for a client that reads no answer."),
     ] = _DEFAULT.write_timeout,
     stop_timeout: Annotated[
-        float, typer.Option(help="Seconds for running requests at a stop.")
+        float, typer.Option(metavar="S", help="Seconds to let running requests finish at a stop.")
     ] = _DEFAULT.stop_timeout,
     linger: Annotated[
-        float, typer.Option(help="Seconds to go on after SIGTERM, not ready.")
+        float,
+        typer.Option(metavar="S", help="Seconds to keep serving, as not ready, after SIGTERM."),
     ] = _DEFAULT.linger,
     source: Annotated[
-        str | None, typer.Option(help="Folder or fsspec URL that GET /i reads.")
+        str | None,
+        typer.Option(metavar="DIR|URL", help="Folder or fsspec URL that GET /i reads from."),
     ] = None,
     max_age: Annotated[
-        int, typer.Option(min=0, help="Seconds of Cache-Control.")
+        int, typer.Option(metavar="S", min=0, help="max-age of Cache-Control, in seconds.")
     ] = _DEFAULT.max_age,
     signing_keys: Annotated[
-        Path | None, typer.Option(help="File with KEY SALT in hex, one pair a line.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File with a KEY and a SALT in hex on each line."),
     ] = None,
     allow_unsigned: Annotated[
-        bool, typer.Option("--allow-unsigned", help="GET /i without signatures.")
+        bool, typer.Option("--allow-unsigned", help="Accept GET /i without a signature.")
     ] = False,
     allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Sources at private addresses.")
+        bool, typer.Option("--allow-private", help="Accept sources at private addresses.")
     ] = False,
     allow_loopback: Annotated[
-        bool, typer.Option("--allow-loopback", help="Sources at loopback addresses.")
+        bool, typer.Option("--allow-loopback", help="Accept sources at loopback addresses.")
     ] = False,
-    api_keys: Annotated[Path | None, typer.Option(help="File with NAME KEY, one a line.")] = None,
+    api_keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with a NAME and a KEY on each line.")
+    ] = None,
     web: Annotated[
-        Path | None, typer.Option(help="Folder of trellic export --web, served under /web.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder from trellic export --web, served under /web."),
     ] = None,
     allow_anonymous: Annotated[
-        bool, typer.Option("--allow-anonymous", help="No API keys although others can connect.")
+        bool,
+        typer.Option(
+            "--allow-anonymous", help="Need no API keys, even if other machines can connect."
+        ),
     ] = False,
-    log_level: Annotated[Level, typer.Option(help="Least level of logs.")] = Level.info,
+    log_level: Annotated[Level, typer.Option(help="Lowest level of messages to log.")] = Level.info,
 ) -> None:
-    """Serve encoding, decoding and pictures by URL over HTTP."""
+    """Run an HTTP service that encodes, decodes and delivers pictures."""
     settings = Settings(
         models=tuple(model or [DEFAULT_MODEL]),
         device=device.value,
@@ -131,9 +168,9 @@ def serve(
     )
     if api_keys is None and not allow_anonymous and (fd is not None or not _is_loopback(host)):
         raise BadParameter(
-            f"no API keys, and others than this machine can connect to {host}",
+            f"no API keys, but other machines can connect to {host}",
             expected="--api-keys FILE",
-            remedy="or --allow-anonymous, where something else keeps strangers out",
+            remedy="or --allow-anonymous, if something else keeps strangers out",
         )
     place = (
         server.listen(host, port, write_timeout)

@@ -112,4 +112,4 @@ class Service:
             return
         check = partial(holds, self._signing()) if self._signing else None
         if check is None or not check(signature, path):
-            raise Forbidden("a signature that does not fit the URL", remedy="sign the URL anew")
+            raise Forbidden("a signature that does not fit the URL", remedy="sign the URL again")

@@ -70,6 +70,14 @@ def test_help_shows_examples(trellic, command):
         assert example in out
 
 
+@pytest.mark.parametrize("command", ["serve", "batch"])
+def test_help_of_services_shows_examples(trellic, command):
+    pytest.importorskip("fastapi" if command == "serve" else "fsspec")
+    out = flat(trellic(command, "--help").out)
+    for example in topics.EXAMPLES[command]:
+        assert example in out
+
+
 def test_examples_fit_a_terminal():
     lines = [line for text in topics.TOPICS.values() for line in text.splitlines()]
     assert max(map(len, [*lines, *sum(topics.EXAMPLES.values(), ())])) <= 88

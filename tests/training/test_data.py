@@ -97,6 +97,19 @@ def test_the_split_hangs_on_the_name_alone(tmp_path):
         PackedPhotos(tmp_path / "packed")
 
 
+@pytest.mark.parametrize(("count", "least"), [(3, 0), (5, 1), (24, 4), (60, 8)])
+def test_of_a_few_photos_some_are_set_aside_too(count, least, tmp_path):
+    names = [f"few-{i}.png" for i in range(count)]
+    (tmp_path / "photos").mkdir()
+    for name in names:
+        flat(1, 192, 192).save(tmp_path / "photos" / name)
+    pack(tmp_path / "photos", tmp_path / "packed")
+    aside = {photo.name for photo in PackedPhotos(tmp_path / "packed").validation}
+    assert len(aside) >= least
+    assert aside >= {name for name in names if is_validation(name)}
+    assert aside == {n for n in names if is_validation(n)} or len(aside) == least
+
+
 # ---- cropping ----
 
 

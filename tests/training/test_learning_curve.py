@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -12,10 +13,11 @@ from PIL import Image
 from trellic_training.cli.train import shipped_recipe
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.photo import ModelConfig, PhotoModel
-from trellic_training.recipes.codec import load_recipe
+from trellic_training.recipes.codec import load_quantized_recipe, load_recipe
 from trellic_training.stages import learning_curve, validation
 from trellic_training.stages.end_to_end import train
 from trellic_training.stages.learning_curve import LearningCurve
+from trellic_training.stages.quantized import finetune
 from trellic_training.stages.validation import QUALITIES, coded, validation_crops
 
 
@@ -82,6 +84,46 @@ def test_a_file_of_an_older_version_keeps_its_columns(packed, tmp_path, model):
     assert all(len(line.split(",")) == 5 for line in path.read_text().splitlines())
 
 
+def test_the_gain_is_the_difference_between_the_last_points_and_the_first(packed, tmp_path):
+    curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 3)
+    lines = ["step,minutes,quality,bpp,psnr,ssimulacra2,ms_ssim,jod"]
+    for step, score in ((0, 50.0), (3, 20.0), (6, 50.5)):
+        lines += [f"{step},0,{q:g},1,30,{score + q},9,9" for q in QUALITIES]
+    curve.path.write_text("\n".join(lines) + "\n")
+    found = curve.gained()
+    assert found.startswith(f"gain on the {len(curve.crops)} pictures that were set aside, mean")
+    assert found.endswith(": SSIMULACRA 2 +0.50, PSNR +0.00 dB, the same bits")
+    curve.path.write_text("\n".join(lines[: 1 + 2 * len(QUALITIES)]) + "\n")
+    assert "SSIMULACRA 2 -30.00" in curve.gained()
+    assert curve.gained().endswith("keep the one that training started from")
+
+
+@pytest.mark.slow("trains on quantized latents")
+def test_a_quantized_stage_is_measured_on_what_its_quantizer_emits(packed, tmp_path, model):
+    """From the first point on: the tables are fitted before it."""
+    recipe = load_quantized_recipe(shipped_recipe(tmp_path / "finetune-tiny"))
+    curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 100)
+    curve.crops = curve.crops[:1]
+    stages = []
+
+    class Keep(lightning.Callback):
+        def on_train_end(self, trainer, stage):
+            stages.append(stage)
+
+    finetune(
+        recipe, model.eval(), packed, tmp_path, 5, steps=1, progress=False,
+        watchers=[curve, Keep()],
+    )  # fmt: skip
+    written, (stage,) = rows(tmp_path / "curve.csv"), stages
+    assert [int(row["step"]) for row in written[:: len(QUALITIES)]] == [0, 1]
+    really = stage.coded(stage.average, curve.crops, 40.0)
+    plainly = coded(stage.average, curve.crops, 40.0)
+    row = written[-4]
+    assert float(row["quality"]) == 40
+    assert float(row["psnr"]) == pytest.approx(really["psnr"], abs=1e-4)
+    assert abs(really["psnr"] - plainly["psnr"]) > 1e-3
+
+
 @pytest.mark.slow("trains")
 def test_no_photo_that_is_large_enough_means_no_file(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "SIDE", 1024)
@@ -89,6 +131,7 @@ def test_no_photo_that_is_large_enough_means_no_file(packed, tmp_path, monkeypat
     recipe = load_recipe(shipped_recipe(tmp_path / "tiny"))
     train(recipe, packed, tmp_path, 5, steps=3, progress=False, watchers=[curve])
     assert not (tmp_path / "curve.csv").exists()
+    assert curve.gained().startswith("no picture was set aside")
 
 
 @pytest.mark.slow("every crop is coded")

@@ -13,13 +13,19 @@ import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from rich.console import Console
 
 from trellic.errors import BadParameter
+from trellic.model.bundle import Bundle, find
+from trellic_export.family import decoder_of
 from trellic_training.cli import finetune as finetune_cli
 from trellic_training.cli import train as cli
+from trellic_training.models.decoder_weights import save_decoder
 from trellic_training.models.weights import load_weights, save_weights
 from trellic_training.stages import progress
 from trellic_training.stages.end_to_end import train
@@ -198,20 +204,40 @@ def test_what_finetuning_cannot_start_from_is_named(model, photos, tmp_path):
 @pytest.mark.slow("the command trains and exports")
 def test_a_folder_alone_adapts_the_model_that_ships(model, photos, tmp_path, monkeypatch, capsys):
     save_weights(model.eval(), {}, tmp_path / "shipped.pt")
+    with torch.no_grad():
+        for value in model.g_s.parameters():
+            value += 0.25
+    save_decoder(decoder_of(model, {}), tmp_path / "decoder.pt")
     monkeypatch.setattr(cli, "SHIPPED", tmp_path / "shipped.pt")
+    monkeypatch.setattr(cli, "SHIPPED_DECODER", tmp_path / "decoder.pt")
     monkeypatch.setattr(cli, "ADAPTING", "finetune-tiny")
     monkeypatch.chdir(tmp_path)
-    assert cli.main([str(photos), "--minutes", "0.01", "--out", "runs/Shop"]) == 0
+    assert cli.main([str(photos), "--minutes", "0.01", "--out", "runs/My Shop"]) == 0
     printed = capsys.readouterr().out
-    assert "trellic export runs/Shop/weights.pt shop.zip --photos runs/Shop/photos" in printed
-    _, facts = load_weights(tmp_path / "runs" / "Shop" / "weights.pt")
-    assert facts["finetuning"]["started_from"]["file"] == "shipped.pt"
+    assert "trellic export 'runs/My Shop/weights.pt' my-shop.zip --photos 'runs/My " in printed
+    assert f"--decoder fast={cli.CHECKPOINTS / 'photo-fast.pt'}" in printed
+    assert re.search(r"^(gain on the \d+ pictures|no picture was set aside)", printed, re.M)
+    _, facts = load_weights(tmp_path / "runs" / "My Shop" / "weights.pt")
+    assert facts["g_s"]["file"] == "decoder.pt"
+    start, _ = load_weights(tmp_path / "runs" / "My Shop" / "first-stage.pt")
+    ours = zip(start.g_s.parameters(), model.g_s.parameters(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in ours)
     monkeypatch.setattr(cli, "SHIPPED", tmp_path / "none.pt")
     with pytest.raises(BadParameter, match="come with a clone"):
         cli.main([str(photos), "--out", "runs/Other"])
 
 
-def test_the_weights_that_are_adapted_are_there():
-    """In a clone, which is where tests run."""
-    assert cli.SHIPPED.is_file()
+def test_the_weights_that_are_adapted_are_those_of_the_shipped_model(tmp_path):
+    """In a clone, which is where tests run. They are the decoder's that the bundle has."""
     assert cli.shipped_recipe(cli.Path(cli.ADAPTING)).is_file()
+    cli._shipped_weights(tmp_path / "start.pt")
+    start, _ = load_weights(tmp_path / "start.pt")
+    shipped = Bundle(find("photo"))
+    graph = onnx.load_from_string(shipped.graph(shipped.manifest.decoders["quality"].graph))
+    stored = [numpy_helper.to_array(each) for each in graph.graph.initializer]
+    for model, same in ((start, True), (load_weights(cli.SHIPPED)[0], False)):
+        weight = model.g_s.state_dict()["0.trunk.0.weight"].numpy()
+        close = [np.allclose(e, weight, atol=1e-4) for e in stored if e.shape == weight.shape]
+        assert any(close) == same
+    for name in cli.OTHER_DECODERS:
+        assert (cli.CHECKPOINTS / f"photo-{name}.pt").is_file()

@@ -18,7 +18,7 @@ from trellic.constants import (
 )
 
 app = typer.Typer(
-    help="Learned image codec: pictures to small .tlc files and back.",
+    help="Learned image codec: turns pictures into small .tlc files, and back.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,7 +37,7 @@ class _NamesOrCommand(typer.core.TyperGroup):
 
 models_app = typer.Typer(
     cls=_NamesOrCommand,
-    help="List the installed models, some of them by name, or add one.",
+    help="List the installed models, or only those that are named; or add one.",
     epilog=epilog("models"),
     subcommand_metavar="[NAME]... | add PATH",
 )
@@ -78,14 +78,15 @@ def encode(
         typer.Option(
             "--like",
             metavar="FILE.tlc",
-            help="File that IN was decoded from: its quality; what is unchanged is not lost again.",
+            help="The file that IN was decoded from. Keeps its quality, and does not lose again "
+            "what is unchanged.",
         ),
     ] = None,
     model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
     strip: Annotated[
-        bool, typer.Option("--strip", help="Leave out metadata; colours are converted to sRGB.")
+        bool, typer.Option("--strip", help="Leave out metadata; convert colours to sRGB.")
     ] = False,
     max_pixels: opt.MaxPixels = MAX_PIXELS,
     max_memory: opt.MaxMemory = None,
@@ -98,7 +99,7 @@ def encode(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
-    """Compress pictures: one IN to the file OUT, several into the folder OUT."""
+    """Compress pictures to .tlc files: one IN to the file OUT, several into the folder OUT."""
     if sum(target is not None for target in (quality, bpp, max_bytes, ssimulacra2)) > 1:
         raise typer.BadParameter("give only one of --quality, --bpp, --max-bytes and --ssimulacra2")
     if dither is not None and trellis:
@@ -109,7 +110,10 @@ def encode(
     other = strip or progressive or trellis != DEFAULT_TRELLIS
     other = other or any(value is not None for value in given)
     if like is not None and (other or len(inputs) > 1):
-        raise typer.BadParameter("--like takes one IN, and quality and trellis of its file")
+        raise typer.BadParameter(
+            "--like needs a single IN, and uses the quality and trellis of its file; "
+            "leave out options that set them"
+        )
     from trellic.cli import encode as command
     from trellic.cli.engines import Engines
     from trellic.cli.work import Batch
@@ -145,7 +149,7 @@ def decode(
     form: opt.Format = None,
     best_effort: Annotated[
         bool,
-        typer.Option("--best-effort", help="Of a damaged file, decode what is whole."),
+        typer.Option("--best-effort", help="Decode the intact parts of damaged files."),
     ] = False,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
@@ -162,7 +166,7 @@ def decode(
 ) -> None:
     """Decompress .tlc files: one IN to the picture OUT, several into the folder OUT as PNG.
 
-    With a decoder that gives labels, print those of every IN.
+    With a decoder that gives labels, print the labels of every IN.
     """
     if size is not None and scale is not None:
         raise typer.BadParameter("give only one of --size and --scale")
@@ -177,7 +181,7 @@ def decode(
     expected = result.installed.expect(decoder or DEFAULT_DECODER)
     bounds = opt.limits_of(limits, deadline)
     if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
-        context.fail(f"Decoder {decoder!r} gives labels: there is no OUT, leave out {paths[-1]!r}.")
+        context.fail(f"Decoder {decoder!r} gives labels, not a picture: leave out {paths[-1]!r}.")
     if expected.labels:
         labels.run(paths, setting, result, device.value, bounds, json)
     elif len(paths) < 2:
@@ -197,7 +201,7 @@ def cut(
     layers: opt.Layers = None,
     json: opt.Json = False,
 ) -> None:
-    """Shorten a .tlc file; nothing is decoded, and no model is needed."""
+    """Shorten a .tlc file without decoding it; needs no model."""
     if max_bytes is None and layers is None:
         raise typer.BadParameter("give --max-bytes or --layers")
     from trellic.cli import cut as command
@@ -225,7 +229,7 @@ def transcode(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
-    """Make .tlc files smaller without making pictures of them: faster than decode and encode."""
+    """Make .tlc files smaller, faster than by decoding and encoding again."""
     if (quality is None) == (max_bytes is None):
         raise typer.BadParameter("give one of --quality and --max-bytes")
     from trellic.cli import transcode as command
@@ -244,7 +248,7 @@ def info(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", show_default=False)],
     json: opt.Json = False,
 ) -> None:
-    """Show what .tlc files hold, after checking that they are whole; needs no model."""
+    """Check .tlc files and show what they hold; needs no model."""
     from trellic.cli import info as command
 
     command.run(files, json)
@@ -252,7 +256,7 @@ def info(
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context, json: opt.Json = False) -> None:
-    """List the installed models: decoders, MACs a pixel, size, licence, ids."""
+    """List the installed models: decoders, MACs per pixel, size, licence, ids."""
     if context.invoked_subcommand is None:
         models_show([], json)
 
@@ -273,7 +277,7 @@ def models_add(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A bundle.", show_default=False)],
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Even if it takes the place of an installed model."),
+        typer.Option("--replace", help="Allow it to replace an installed model."),
     ] = False,
 ) -> None:
     """Check a bundle and install it for this user."""
@@ -286,7 +290,7 @@ def models_add(
 def bench(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[IN]...", help="Pictures; a synthetic one by default."),
+        typer.Argument(metavar="[IN]...", help="Pictures; by default a synthetic one."),
     ] = None,
     quality: opt.Quality = None,
     trellis: opt.Trellis = DEFAULT_TRELLIS,
@@ -294,7 +298,9 @@ def bench(
     model: opt.Model = DEFAULT_MODEL,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
-    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each picture.")] = 5,
+    repeat: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1000, help="Number of runs for each picture.")
+    ] = 5,
     json: opt.Json = False,
 ) -> None:
     """Measure throughput and latency on this machine, stage by stage."""
@@ -325,8 +331,8 @@ def compare(
         typer.Option(
             "--equal",
             metavar="WHAT",
-            help="What codecs have in common: bytes, or a measure "
-            "(psnr, ms-ssim, ssimulacra2, cvvdp, butteraugli, flip, haarpsi, fsim).",
+            help="What all codecs have in common: bytes, or one of the measures "
+            "psnr, ms-ssim, ssimulacra2, cvvdp, butteraugli, flip, haarpsi and fsim.",
         ),
     ] = "bytes",
     quality: opt.Quality = None,
@@ -336,7 +342,7 @@ def compare(
     device: opt.DeviceOption = opt.Device.auto,
     max_pixels: opt.MaxPixels = MAX_PIXELS,
 ) -> None:
-    """Write a page that shows photos beside what codecs make of them at equal bytes or score."""
+    """Write a web page that compares photos in several codecs, at equal bytes or equal score."""
     from trellic.cli import compare as command
 
     setting = command.Setting(
@@ -356,7 +362,7 @@ def warm_up(
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
 ) -> None:
-    """Compile all kernels now, so that no later run has to: for Dockerfiles, after installing."""
+    """Compile all kernels now, so that later runs start at once; useful in a Dockerfile."""
     from trellic.cli import warm
     from trellic.cli.engines import Engines
 
@@ -365,10 +371,10 @@ def warm_up(
 
 @app.command("install-desktop", epilog=epilog("install-desktop"))
 def install_desktop(
-    undo: Annotated[bool, typer.Option("--undo", help="Remove again what was written.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Remove what was written.")] = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    """Let this user's desktop know .tlc files: their type, thumbnails, and a rule for file(1)."""
+    """Teach your desktop about .tlc files: their type, thumbnails, and a rule for file(1)."""
     from trellic.cli import desktop
 
     desktop.run(undo=undo, dry_run=dry_run)
@@ -381,7 +387,7 @@ def manual(
         str | None, typer.Argument(metavar="[TOPIC|COMMAND]", show_default=False)
     ] = None,
 ) -> None:
-    """Explain a topic, such as quality, or a command."""
+    """Explain a topic (such as quality) or a command."""
     from trellic.cli import manual
 
     manual.run(context, name)
@@ -397,7 +403,7 @@ _PASS_ON = {
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def train(context: typer.Context) -> None:
-    """Train a model by a recipe (extra: training)."""
+    """Adapt the model to a folder of photos, or train one by a recipe (extra: training)."""
     from trellic.cli.extras import dispatch
 
     dispatch("train", "trellic_training.cli.train", "training", context.args)
@@ -405,7 +411,7 @@ def train(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def finetune(context: typer.Context) -> None:
-    """Retrain a model, or with --add-decoder a decoder, on quantized latents (extra: training)."""
+    """Fine-tune a trained model, or train a new decoder for one (extra: training)."""
     from trellic.cli.extras import dispatch
 
     if any(argument.partition("=")[0] == "--add-decoder" for argument in context.args):
@@ -415,7 +421,7 @@ def finetune(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def export(context: typer.Context) -> None:
-    """Make a bundle of a training checkpoint (extra: export)."""
+    """Turn trained weights into a model that encodes and decodes (extra: export)."""
     from trellic.cli.extras import dispatch
 
     dispatch("export", "trellic_export.cli", "export", context.args)
@@ -423,7 +429,7 @@ def export(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def serve(context: typer.Context) -> None:
-    """Serve encoding, decoding and pictures by URL over HTTP (extra: serve)."""
+    """Run an HTTP service that encodes, decodes and delivers pictures (extra: serve)."""
     from trellic.cli.extras import dispatch
 
     dispatch("serve", "trellic_serve.cli", "serve", context.args)

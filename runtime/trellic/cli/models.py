@@ -76,7 +76,7 @@ def _refuse_stand_in(manifest: Manifest) -> None:
         if same and other != manifest:
             raise BadParameter(
                 f"it has {' and '.join(same)} of {path}, and would be used in its place",
-                remedy="if that is wanted: trellic models add --replace PATH",
+                remedy="to allow that: trellic models add --replace PATH",
             )
 
 

@@ -138,14 +138,16 @@ def _sides(text: str) -> Sides:
 
 def _scale(value: float | None) -> float | None:
     if value is not None and not 0 < value <= 1:
-        raise typer.BadParameter(f"{value} is not over 0 and at most 1")
+        raise typer.BadParameter(f"{value} is not above 0 and at most 1")
     return value
 
 
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="IN", show_default=False, help="Files to read, folders with -r, - for a pipe."
+        metavar="IN",
+        show_default=False,
+        help="Files to read. With -r also folders. - reads from a pipe.",
     ),
 ]
 Output = Annotated[
@@ -153,7 +155,8 @@ Output = Annotated[
     typer.Argument(
         metavar="OUT",
         show_default=False,
-        help="A file; with several IN, a folder, made if needed. - is a pipe.",
+        help="The file to write; for several IN, a folder, which is created if needed. "
+        "- writes to a pipe.",
     ),
 ]
 Paths = Annotated[
@@ -161,8 +164,9 @@ Paths = Annotated[
     typer.Argument(
         metavar="IN... OUT",
         show_default=False,
-        help="Files to read (folders with -r, - for a pipe), and a file; with several IN, a "
-        "folder, made if needed. With a decoder that gives labels there is no OUT.",
+        help="Files to read (with -r also folders; - reads from a pipe), then the file to write; "
+        "for several IN, a folder, which is created if needed. With a decoder that gives labels, "
+        "leave out OUT.",
     ),
 ]
 Quality = Annotated[
@@ -177,17 +181,19 @@ Quality = Annotated[
 ]
 Bpp = Annotated[
     float | None,
-    typer.Option(metavar="BITS", callback=_positive, help="Highest bits per pixel."),
+    typer.Option(
+        metavar="BITS", callback=_positive, help="Best quality with at most BITS bits per pixel."
+    ),
 ]
 MaxBytes = Annotated[
-    int | None, typer.Option(metavar="BYTES", min=1, help="Largest size of the file.")
+    int | None, typer.Option(metavar="BYTES", min=1, help="Largest size of the result, in bytes.")
 ]
 Ssimulacra2 = Annotated[
     float | None,
     typer.Option(
         metavar="SCORE",
         max=99.9,
-        help="SSIMULACRA 2 to reach within one point (needs the extra score).",
+        help="SSIMULACRA 2 score to reach, to within one point (extra: score).",
     ),
 ]
 if TYPE_CHECKING:
@@ -200,7 +206,8 @@ Trellis = Annotated[
     typer.Option(
         metavar="|".join(map(str, TRELLIS_STATES)),
         callback=_trellis,
-        help="States of the trellis: more make smaller files, more slowly; 0: scalar.",
+        help="Number of trellis states. More states make smaller files but take longer; 0 turns "
+        "the trellis off.",
     ),
 ]
 KeptTrellis = Annotated[
@@ -209,7 +216,7 @@ KeptTrellis = Annotated[
         "--trellis",
         metavar="|".join(map(str, TRELLIS_STATES)),
         callback=_trellis,
-        help="States of the trellis (default: those of the file).",
+        help="Number of trellis states (default: as in the file).",
     ),
 ]
 Dither = Annotated[
@@ -218,12 +225,14 @@ Dither = Annotated[
         metavar="SEED",
         min=0,
         max=MAX_SEED,
-        help="Round with a noise that the decoder takes off again; with --trellis 0.",
+        help="Add noise before rounding, which the decoder subtracts again; needs --trellis 0.",
     ),
 ]
 Progressive = Annotated[
     bool,
-    typer.Option("--progressive", help="Code in layers: the beginning of the file is a picture."),
+    typer.Option(
+        "--progressive", help="Code in layers, so that any beginning of the file is a picture."
+    ),
 ]
 Length = Annotated[
     int | None,
@@ -231,16 +240,20 @@ Length = Annotated[
 ]
 Layers = Annotated[
     int | None,
-    typer.Option(metavar="K", min=1, help="Only the first K layers of a progressive file."),
+    typer.Option(metavar="K", min=1, help="Use only the first K layers of a progressive file."),
 ]
 Model = Annotated[
     str,
-    typer.Option(metavar="NAME|PATH", autocompletion=_models, help="Installed model, or a bundle."),
+    typer.Option(
+        metavar="NAME|PATH",
+        autocompletion=_models,
+        help="Name of an installed model, or path of a bundle.",
+    ),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 PrecisionOption = Annotated[
     Precision,
-    typer.Option(help="bf16 (needs OpenVINO) and int8 are faster on CPUs that have it."),
+    typer.Option(help="bf16 (needs OpenVINO) and int8 are faster on CPUs that support them."),
 ]
 Decoder = Annotated[
     str | None,
@@ -248,8 +261,8 @@ Decoder = Annotated[
         metavar="NAME[:0..1]",
         autocompletion=_decoders,
         callback=_decoder,
-        help=f"Decoder (default {DEFAULT_DECODER}; of a small --size or --scale the cheapest that "
-        "serves); NAME:x mixes x of it with 1-x of its base.",
+        help=f"Decoder (default: {DEFAULT_DECODER}; for a small --size or --scale, the fastest one "
+        "that is good enough). NAME:x mixes it with its base: 1 is NAME alone, 0 is the base.",
     ),
 ]
 MaxPixels = Annotated[
@@ -266,7 +279,7 @@ MaxMemory = Annotated[
     typer.Option(
         metavar="SIZE",
         parser=_size,
-        help="Stay within this much memory (2G, 800M), or refuse.",
+        help="Use at most this much memory, such as 2G or 800M; refuse pictures that need more.",
         rich_help_panel=LIMITS,
     ),
 ]
@@ -274,7 +287,7 @@ Profiles = Annotated[
     Profile | None,
     typer.Option(
         "--limits",
-        help="For files of strangers: at most 2^25 pixels, 2 GB, 60 s a picture.",
+        help="Limits for files you do not trust: 2^25 pixels, 2 GB and 60 s per picture.",
         rich_help_panel=LIMITS,
     ),
 ]
@@ -283,14 +296,16 @@ Deadline = Annotated[
     typer.Option(
         metavar="S",
         callback=_positive,
-        help="Seconds that a picture may take, once all is loaded.",
+        help="Seconds that each picture may take; loading does not count.",
         rich_help_panel=LIMITS,
     ),
 ]
 Region = Annotated[
     Box | None,
     typer.Option(
-        metavar="X,Y,W,H", parser=_box, help="Decode only this part, in pixels from the upper left."
+        metavar="X,Y,W,H",
+        parser=_box,
+        help="Decode only this part; X and Y are pixels from the upper left.",
     ),
 ]
 Recursive = Annotated[
@@ -298,7 +313,7 @@ Recursive = Annotated[
     typer.Option(
         "-r",
         "--recursive",
-        help="Go through folders; OUT is a folder that mirrors their trees.",
+        help="Include the files in folders and their subfolders; OUT gets the same subfolders.",
         rich_help_panel=FILES,
     ),
 ]
@@ -306,7 +321,7 @@ SkipExisting = Annotated[
     bool,
     typer.Option(
         "--skip-existing",
-        help="Leave out files whose result is there already.",
+        help="Skip files whose result already exists.",
         rich_help_panel=FILES,
     ),
 ]
@@ -314,14 +329,14 @@ Preserve = Annotated[
     bool,
     typer.Option(
         "--preserve",
-        help="Give results the modification times of their sources.",
+        help="Keep the modification times of the input files.",
         rich_help_panel=FILES,
     ),
 ]
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="Only say what would be written, and where.", rich_help_panel=FILES
+        "--dry-run", help="Only show what would be written, and where.", rich_help_panel=FILES
     ),
 ]
 Jobs = Annotated[
@@ -332,7 +347,7 @@ Jobs = Annotated[
         metavar="N",
         min=1,
         max=1024,
-        help="Files at once (default: one a core, or one alone under a limit of memory).",
+        help="Number of files to work on at once (default: one per core; 1 with a memory limit).",
         rich_help_panel=FILES,
     ),
 ]
@@ -342,7 +357,7 @@ Format = Annotated[
         "--format",
         metavar="png|jpg|webp|tif|avif|...",
         callback=_format,
-        help="Format of the pictures (default: what OUT ends with; PNG in folders and pipes).",
+        help="Format of the pictures (default: from the suffix of OUT; PNG for folders and pipes).",
     ),
 ]
 Size = Annotated[
@@ -351,16 +366,16 @@ Size = Annotated[
         "--size",
         metavar="WxH",
         parser=_sides,
-        help="Make pictures fit into W x H pixels: in proportion, and never larger than they are.",
+        help="Shrink pictures to fit into W x H pixels. Keeps the proportions; never enlarges.",
     ),
 ]
 Scale = Annotated[
     float | None,
     typer.Option(
-        "--scale", metavar="0..1", callback=_scale, help="Multiply width and height with this."
+        "--scale", metavar="0..1", callback=_scale, help="Multiply width and height by this number."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per file.")]
 
 
 def limits_of(profile: Profile | None, deadline: float | None) -> Limits:

@@ -1,4 +1,4 @@
-"""What ``trellic help`` tells, and the examples under every ``--help``."""
+"""The texts of ``trellic help``, and the examples at the end of every ``--help``."""
 
 from __future__ import annotations
 
@@ -55,6 +55,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic finetune decoders --add-decoder fast --bundle photo --photos photos --out my.zip",
     ),
     "export": ("trellic export runs/photo/weights.pt my.zip --photos photos",),
+    "serve": (
+        "trellic serve",
+        "trellic serve --source photos --allow-unsigned",
+        "trellic serve --host 0.0.0.0 --api-keys keys.txt",
+    ),
+    "batch": (
+        "trellic batch encode photos out --quality 60",
+        "trellic batch decode s3://bucket/archive s3://bucket/photos --format .jpg",
+    ),
 }
 
 TOPICS: dict[str, str] = {
@@ -64,25 +73,26 @@ A higher quality never makes a smaller file or a worse picture, on average over
 a few photos. With the model photo, quality N gives about SSIMULACRA 2 = N on
 average: 50 is medium, 70 high, 90 hard to tell from the original.
 
-Three options replace it. --max-bytes finds the best quality whose file is no
-larger. --bpp does the same with a number of bits a pixel. --ssimulacra2 finds
-the quality at which this picture has a score, within a point; it decodes and
-scores each try, about three seconds a megapixel. If no quality meets the
-target, the error names what can be reached.
+You can give one of three other options instead. --max-bytes finds the best
+quality that fits into so many bytes. --bpp does the same with a number of bits
+per pixel. --ssimulacra2 finds the quality at which this picture gets a certain
+score, to within one point. It decodes and scores each try, which takes about
+three seconds per megapixel. If no quality meets the target, the error says what
+can be reached.
 
 --trellis changes the size of the file, not the quality: see trellic help trellis.
 
   trellic encode photo.jpg photo.tlc --quality 40
   trellic encode photo.jpg photo.tlc --max-bytes 50000""",
     "decoders": f"""\
-One file can be decoded in several ways. The receiver chooses with --decoder.
+You can decode the same file in several ways. --decoder chooses one of them.
 
   quality      the best picture (default: {DEFAULT_DECODER})
   fast         less than half of the computation, a slightly worse picture
   preview      1/8 of the width and height, from the first third of the file
 
-These are the decoders of the model photo; other models may have others. If a
-decoder has a base, NAME:0.4 mixes 40 % of it with 60 % of its base.
+These are the decoders of the model photo. Other models may have others. If a
+decoder has a base, NAME:0.4 mixes 40 % of the decoder with 60 % of its base.
 trellic models lists the decoders of each model. trellic info FILE says how many
 bytes of that file each decoder reads.
 
@@ -91,9 +101,9 @@ bytes of that file each decoder reads.
 --size WxH makes a picture fit into W x H pixels. It keeps the proportions and
 never enlarges. --scale 0.5 halves width and height.
 
-Unless --decoder names one, a small picture comes from the cheapest decoder whose
-picture has at least twice the width and height that are asked for: preview below
-1/16, fast up to one half, quality above.
+If you name no --decoder, a small picture comes from the fastest decoder whose
+picture has at least twice the width and height of the result: preview for 1/16
+and less, fast for one half and less, quality for anything larger.
 
 --region X,Y,W,H decodes a part of a picture. --size then applies to that part.
 
@@ -101,56 +111,60 @@ picture has at least twice the width and height that are asked for: preview belo
     "trellis": f"""\
 --trellis sets how hard the encoder searches for a small file. It takes the
 number of states of the search: 0, 4, 8, 16, 32, 64, 128 or 256. The default is
-{DEFAULT_TRELLIS}. More states take longer to encode. They decode at the same speed and
-give the same quality in fewer bytes.
+{DEFAULT_TRELLIS}. With more states, encoding takes longer, decoding takes the same time, and
+the file is smaller at the same quality.
 
   trellic encode photo.jpg photo.tlc --trellis 256""",
     "folders": """\
--r goes through folders. OUT is a folder that mirrors their trees. Hidden files
-and links to folders are left out. encode takes the pictures, decode the .tlc files.
+With -r, IN may be a folder. OUT is a folder too, and gets the same subfolders.
+encode takes all pictures below IN; decode takes all .tlc files. Hidden files and
+links to folders are skipped.
 
---skip-existing leaves out files whose result is there. --preserve keeps the
-modification times. --dry-run only says what would be written. --jobs N codes N
-files at once; the default is one a core. With --max-memory or --limits service
-files are coded one by one, since the limit is one of the whole process.
+--skip-existing skips files whose result already exists. --preserve keeps the
+modification times. --dry-run only shows what would be written. --jobs N works on
+N files at once; the default is one per core. With --max-memory or --limits
+service, files are coded one by one, because the limit applies to the process.
 
-Two files whose results have the same name are refused: a.png and a.jpg in one
-folder. A file that fails gives one line on stderr. The others go on, and the
-exit code is 1.
+If two files would have the same result, such as a.png and a.jpg in one folder,
+the second one is an error. Each file that fails gives one line on stderr. The
+others go on, and the exit code is 1.
 
   trellic encode photos out -r --skip-existing --preserve""",
     "pipes": """\
-- stands for standard input or output. decode writes PNG there, or the --format
-that is asked for. Lines about the file then go to stderr.
+- stands for standard input or output. decode writes PNG to a pipe, unless
+--format names another format. Messages about the file then go to stderr.
 
   cat photo.jpg | trellic encode - - > photo.tlc
   cat photo.tlc | trellic decode - - --format jpg > photo.jpg""",
     "models": """\
-A file is made with a model and decoded with the same one. The model photo comes
-with Trellic and is the default. trellic models lists what is installed, and
-trellic models add PATH installs another one. --model takes a name or a path.
+Each file is decoded with the model that it was encoded with. The model photo
+comes with Trellic and is the default. trellic models lists what is installed,
+and trellic models add PATH installs another model. --model takes a name or a
+path.
 
   trellic models""",
     "speed": """\
-The first command on a machine compiles its kernels. They are kept in
-~/.cache/trellic, or where TRELLIC_CACHE says. trellic warm-up does it ahead of
-time, for example in a Dockerfile.
+Trellic compiles its kernels the first time that they run on a machine. It keeps
+them in ~/.cache/trellic, or in the folder that TRELLIC_CACHE names. trellic
+warm-up compiles them ahead of time, for example in a Dockerfile.
 
 --precision bf16 needs OpenVINO and a CPU that multiplies bfloat16. Decoding then
 takes half to two thirds of the time. --precision int8 needs a CPU with VNNI and
-a model with graphs in 8 bits; it saves about a sixth. auto takes the fastest.
+a model with 8-bit graphs; it saves about a sixth of the time. auto chooses the
+fastest one.
 
   trellic warm-up
   trellic bench""",
     "limits": """\
---max-pixels refuses larger pictures before memory is taken for them. --max-memory
-keeps the process within so much memory, or refuses. --deadline stops a picture
-after so many seconds. --limits service sets all three for files of strangers.
+--max-pixels refuses larger pictures before it takes memory for them. --max-memory
+sets how much memory the process may use; pictures that need more are refused.
+--deadline stops work on a picture after so many seconds. --limits service sets
+all three, for files that you do not trust.
 
   trellic decode photo.tlc photo.png --max-memory 800M --deadline 20""",
 }
 
 
 def epilog(command: str) -> str:
-    """Return what stands under the help of a command; typer makes a line of each paragraph."""
+    """Return the examples for the end of a command's help; typer prints each paragraph alone."""
     return "\n\n".join(["Examples:", *EXAMPLES[command]])

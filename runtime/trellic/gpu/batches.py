@@ -49,7 +49,7 @@ def encode(
     if wrong and any(there):
         raise BadParameter(
             f"{wrong} for arrays on the GPU",
-            expected="quality, trellis and strip alone",
+            expected="only quality, trellis and strip",
             remedy=f"leave {wrong} out, or encode arrays on the host",
         )
     if wrong:
@@ -124,7 +124,7 @@ def decode_there(
     if wrong:
         raise BadParameter(
             f"{wrong} with out='cuda'",
-            expected="decoder and max_pixels alone",
+            expected="only decoder and max_pixels",
             remedy=f"leave {wrong} out, or decode with out='host'",
         )
     return gpu.decode_batch(streams, options.decoder, options.max_pixels)

@@ -158,7 +158,9 @@ class TensorRtEngine:
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise EngineError("TensorRT cannot read an engine", remedy="delete it; it is made anew")
+            raise EngineError(
+                "TensorRT cannot read an engine", remedy="delete it; it will be made again"
+            )
         self._context = self._engine.create_execution_context()
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         output = trt.TensorIOMode.OUTPUT

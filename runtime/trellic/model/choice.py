@@ -113,7 +113,7 @@ def choose(decoders: Mapping[str, DecoderInfo], text: str, model: str) -> Choice
         mixable = ", ".join(sorted(n for n, d in decoders.items() if d.base is not None))
         raise BadParameter(
             f"decoder {text!r}: {name!r} has no base to be mixed with",
-            expected=f"{name!r} alone",
+            expected=f"only {name!r}",
             remedy=f"those of model {model!r} that can be mixed: {mixable or 'none'}",
         )
     both = Part(name, info, strength), Part(info.base, decoders[info.base], 1 - strength)

@@ -146,6 +146,6 @@ def _check_shape(operator: bytes, tensor: bytes | None) -> None:
 def _refused(what: str) -> BadBundle:
     return BadBundle(
         f"a graph of the bundle has {what}",
-        expected="standard operators and their constants alone",
+        expected="only standard operators and their constants",
         remedy="do not use this bundle",
     )

@@ -66,7 +66,7 @@ class EncodeOptions:
         if self.trellis or self.search == "round":
             raise BadParameter(
                 f"dither with trellis {self.trellis}, search {self.search!r}",
-                expected="trellis=0 alone",
+                expected="trellis=0 and search='trellis'",
             )
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
             raise BadParameter(f"dither {seed!r}", expected=f"a seed, 0 to {MAX_SEED}")

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_TRELLIS
 from trellic.errors import MissingExtra
 from trellic_data.batch.items import find
@@ -34,31 +35,65 @@ class Kind(enum.Enum):
     DECODE = "decode"
 
 
-@app.command()
+@app.command(epilog=epilog("batch"))
 def batch(
-    kind: Annotated[Kind, typer.Argument(help="What to do.", show_default=False)],
+    kind: Annotated[
+        Kind, typer.Argument(metavar="encode|decode", help="What to do.", show_default=False)
+    ],
     source: Annotated[
         str,
-        typer.Argument(metavar="SRC", help="Folder, .tar or .parquet, local or an fsspec URL."),
+        typer.Argument(
+            metavar="SRC", help="Folder, .tar or .parquet to read: a local path or an fsspec URL."
+        ),
     ],
-    target: Annotated[str, typer.Argument(metavar="DST", help="Folder, local or an fsspec URL.")],
-    quality: Annotated[float, typer.Option("-q", "--quality", min=1, max=100)] = DEFAULT_QUALITY,
-    trellis: Annotated[int, typer.Option(help="States, 0 for none.")] = DEFAULT_TRELLIS,
-    model: Annotated[str, typer.Option(help="Name or path.")] = DEFAULT_MODEL,
-    decoder: Annotated[str, typer.Option(help="Of decoding.")] = DEFAULT_DECODER,
-    suffix: Annotated[str, typer.Option("--format", help="Suffix of decoded files.")] = ".png",
-    column: Annotated[str, typer.Option(help="Of parquet files: bytes.")] = "image",
+    target: Annotated[
+        str,
+        typer.Argument(metavar="DST", help="Folder to write to: a local path or an fsspec URL."),
+    ],
+    quality: Annotated[
+        float,
+        typer.Option(
+            "-q", "--quality", metavar="1..100", min=1, max=100, help="Quality, in steps of 1/16."
+        ),
+    ] = DEFAULT_QUALITY,
+    trellis: Annotated[
+        int, typer.Option(metavar="N", help="Number of trellis states; 0 turns the trellis off.")
+    ] = DEFAULT_TRELLIS,
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME|PATH", help="Name of an installed model, or path of a bundle."),
+    ] = DEFAULT_MODEL,
+    decoder: Annotated[
+        str, typer.Option(metavar="NAME", help="Decoder to decode with.")
+    ] = DEFAULT_DECODER,
+    suffix: Annotated[
+        str, typer.Option("--format", metavar="SUFFIX", help="Suffix of decoded files.")
+    ] = ".png",
+    column: Annotated[
+        str, typer.Option(metavar="NAME", help="Column of parquet files that holds the bytes.")
+    ] = "image",
     actors: Annotated[
-        int, typer.Option(min=0, help="At once; 0: one for each CPU of the cluster.")
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Actors to run at once; 0: one per CPU of the cluster."
+        ),
     ] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Of each actor.")] = 1,
-    batch_size: Annotated[int, typer.Option(min=0, help="Items an actor gets; 0: by itself.")] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each actor.")] = 1,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Items that an actor gets at a time; 0 chooses a number."
+        ),
+    ] = 0,
     address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster; none: one on this machine.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Address of a Ray cluster; by default one on this machine."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Encode or decode many files on a Ray cluster; a second run goes on where the first ended."""
+    """Encode or decode many files on a Ray cluster; run it again to continue an unfinished run."""
     try:
         import ray
 

@@ -93,7 +93,7 @@ def find(source: str, kind: str, column: str = "image") -> list[Item]:
     if not found or len(names) < len(found):
         raise BadParameter(
             f"{len(found)} items with {len(names)} names to {kind} in {source!r}",
-            expected="at least one, each with a name of its own",
+            expected="at least one, each with a different name",
         )
     return found
 

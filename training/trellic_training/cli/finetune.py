@@ -14,6 +14,7 @@ import typer
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic_training.cli import train as shared
+from trellic_training.stages.interrupted import Interrupted
 
 FIRST = "first-stage.pt"
 app = typer.Typer(add_completion=False)
@@ -27,7 +28,11 @@ def finetune_command(
     recipe: shared.FinetuneRecipe,
     weights: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="weights.pt of trellic train.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Weights to start from: weights.pt of trellic train.",
+            show_default=False,
+        ),
     ],
     photos: shared.Photos,
     out: shared.Out,
@@ -35,12 +40,12 @@ def finetune_command(
     resume: shared.Resume = None,
     threads: shared.Threads = 0,
 ) -> None:
-    """Fine-tune; leaves last.ckpt (to resume) and weights.pt (to export).
+    """Fine-tune trained weights on quantized latents, as files have them.
 
-    The weights that it starts from are kept beside them, as first-stage.pt.
-    The facts of weights.pt name them by their SHA-256.
+    Writes last.ckpt (to resume) and weights.pt (to export) to the folder --out.
+    Copies the weights that it starts from to first-stage.pt.
 
-    With --add-decoder NAME a decoder is trained for a bundle instead:
+    With --add-decoder NAME it trains a new decoder for a bundle instead:
     see trellic finetune --add-decoder NAME --help.
     """
     from trellic_training.data.photos import PackedPhotos
@@ -59,8 +64,15 @@ def finetune_command(
         keep(weights, out / FIRST)
     kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", shared.CURVE_EVERY)
-    finetune(settings, model, packed, out, minutes, resume=resume, watchers=[curve, kept])
+    stopped = None
+    try:
+        finetune(settings, model, packed, out, minutes, resume=resume, watchers=[curve, kept])
+    except Interrupted as stop:
+        stopped = stop
+    typer.echo(curve.gained())
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
+    if stopped:
+        raise stopped
 
 
 def keep(weights: Path, copy: Path) -> None:

@@ -5,6 +5,8 @@ What the extra brings is imported when a run begins, so that ``--help`` works wi
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +14,15 @@ import typer
 
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
+from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic_training.stages.interrupted import Interrupted
 
 CURVE_EVERY = 500  # steps
 RECIPES = Path(__file__).parents[1] / "recipes"
-SHIPPED = Path(__file__).parents[2] / "checkpoints" / "photo.pt"  # in a clone
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"  # in a clone
+SHIPPED, SHIPPED_DECODER = CHECKPOINTS / "photo.pt", CHECKPOINTS / "photo-quality.pt"
+OTHER_DECODERS = ("fast", "preview")  # of the model that ships; an adapted one can have them
 ADAPTING = "finetune-eye"  # recipe that goes on from it with other pictures
 
 
@@ -33,7 +38,7 @@ def _all_recipes() -> str:
 
 
 def _recipe(stage: str) -> Any:
-    help_text = f"A YAML file, or one of: {names_of_recipes(stage)}."
+    help_text = f"A recipe: a YAML file, or one of: {names_of_recipes(stage)}."
     return typer.Argument(metavar="RECIPE", help=help_text, show_default=False)
 
 
@@ -49,11 +54,13 @@ Photos = Annotated[
     Path,
     typer.Option(metavar="DIR", help="Folder of photos, or of packed photos.", show_default=False),
 ]
-Minutes = Annotated[float, typer.Option(metavar="N", min=0.01, help="Time budget.")]
+Minutes = Annotated[float, typer.Option(metavar="N", min=0.01, help="Minutes to train.")]
 Resume = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to go on from.")
+    Path | None, typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to continue from.")
 ]
-Threads = Annotated[int, typer.Option(metavar="N", min=0, help="0: as torch chooses.")]
+Threads = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Threads of torch; 0 lets torch choose.")
+]
 HELP = ["-h", "--help"]
 app = typer.Typer(add_completion=False)
 
@@ -67,7 +74,7 @@ def train_command(
         Path,
         typer.Argument(
             metavar="DIR|RECIPE",
-            help="A folder of your own pictures alone: the model that ships is adapted to them. "
+            help="A folder of your own pictures, to adapt the shipped model to them. "
             f"Or a recipe: a YAML file, or one of: {names_of_recipes()}.",
             show_default=False,
         ),
@@ -78,7 +85,7 @@ def train_command(
             "--photos",
             "--data",
             metavar="DIR",
-            help="With a recipe: folder of photos, packed photos, or MNIST's files.",
+            help="With a recipe: folder of photos, of packed photos, or of MNIST's files.",
             show_default=False,
         ),
     ] = None,
@@ -86,27 +93,27 @@ def train_command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for checkpoints, weights and logs (default: runs/ and the name).",
+            help="Folder for checkpoints, weights and logs (default: runs/NAME, after DIR or "
+            "RECIPE).",
             show_default=False,
         ),
     ] = None,
     minutes: Minutes = 60,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Checkpoint (.ckpt) or weights (.pt) to go on from."),
+        typer.Option(metavar="FILE", help="Checkpoint (.ckpt) or weights (.pt) to continue from."),
     ] = None,
     threads: Threads = 0,
 ) -> None:
-    """Train end to end; leaves last.ckpt (to resume) and weights.pt (to export).
+    """Adapt the shipped model to the pictures in DIR, or train a model by a RECIPE.
 
-    trellic train DIR alone adapts the model that ships to the pictures in DIR.
+    Writes last.ckpt (to resume) and weights.pt (to export) to the folder --out.
+    Appends bits and quality of validation photos to curve.csv while it trains.
 
-    Bits and quality of validation photos over time go to curve.csv.
+    Ctrl-C and SIGTERM end a run after the current step, and save everything.
+    --resume then continues where the run stopped.
 
-    Ctrl-C and SIGTERM end a run after its next step, with everything saved.
-    --resume then goes on where the schedule was.
-
-    A recipe of the kind "universal" trains many small models and leaves a report.
+    A recipe of the kind "universal" trains many small models and writes a report.
     """
     out = out or Path("runs") / recipe.resolve().stem
     if recipe.is_dir() and photos is None:
@@ -135,20 +142,50 @@ def train_command(
 
 
 def _adapt(pictures: Path, out: Path, minutes: float, resume: Path | None, threads: int) -> None:
-    """Go on training the model that ships, encoder frozen, with pictures of the user's."""
-    from trellic_training.cli.finetune import finetune_command
+    """Train the decoder of the shipped model further, with pictures of the user's."""
+    from trellic_training.cli.finetune import FIRST, finetune_command
 
     if not SHIPPED.is_file():
         raise BadParameter(
-            f"no weights of the model that ships at {str(SHIPPED)!r}",
-            remedy="they come with a clone of the repository, and not with the wheel; "
-            "name others: trellic finetune finetune --weights FILE",
+            f"the weights of the shipped model are not at {str(SHIPPED)!r}",
+            remedy="they come with a clone of the repository, and not with the wheel: install from "
+            "a clone with pip install -e, or name other weights: "
+            "trellic finetune finetune --weights FILE",
         )
-    finetune_command(Path(ADAPTING), SHIPPED, pictures, out, minutes, resume, threads)
-    bundle = f"{out.name.lower()}.zip"
+    if resume is None:
+        _shipped_weights(out / FIRST)
+    try:
+        finetune_command(Path(ADAPTING), out / FIRST, pictures, out, minutes, resume, threads)
+    except Interrupted:
+        _say_what_comes_next(pictures, out)
+        raise
+    _say_what_comes_next(pictures, out)
+
+
+def _shipped_weights(path: Path) -> None:
+    """Write the weights of the shipped model: those of its first stage, with its decoder."""
+    from trellic_training.models.decoder_weights import load_decoder
+    from trellic_training.models.weights import load_weights, save_weights
+
+    model, facts = load_weights(SHIPPED)
+    model.g_s.load_state_dict(load_decoder(SHIPPED_DECODER).network.state_dict())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(model, facts | {"g_s": named(SHIPPED_DECODER)}, path)
+
+
+def _say_what_comes_next(pictures: Path, out: Path) -> None:
+    """Print the commands that make a model of the weights, and use it."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", out.resolve().name.lower()).strip("-._") or "own"
+    name = f"my-{name}" if name == DEFAULT_MODEL else name
     packed = out / "photos" if (out / "photos").is_dir() else pictures
-    typer.echo(f"trellic export {out / 'weights.pt'} {bundle} --photos {packed}")
-    typer.echo(f"trellic models add {bundle}")
+    export = ["trellic", "export", out / "weights.pt", f"{name}.zip", "--photos", packed]
+    for decoder in OTHER_DECODERS:
+        path = CHECKPOINTS / f"photo-{decoder}.pt"
+        export += ["--decoder", f"{decoder}={path}"] if path.is_file() else []
+    typer.echo("Next, make a model of it, install it, and use it:")
+    typer.echo(shlex.join(map(str, export)))
+    typer.echo(shlex.join(["trellic", "models", "add", f"{name}.zip"]))
+    typer.echo(shlex.join(["trellic", "encode", "IN", "OUT", "--model", name]))
 
 
 def _train_universal(
@@ -160,7 +197,7 @@ def _train_universal(
     if resume is not None:
         raise BadParameter(
             "--resume with a recipe of the kind universal",
-            remedy="leave it out: what --out holds is kept, and the run goes on from there",
+            remedy="leave it out; the run continues from the results in --out",
         )
     typer.echo(run_universal(load_universal_recipe(recipe), data, out, minutes))
 
@@ -199,8 +236,8 @@ def packed_photos(photos: Path, out: Path, crop: int | None = None) -> Path:
     packed = out / "photos"
     if not (packed / "photos.json").is_file():
         pack(photos, packed, min_side=min(crop or MIN_SIDE, MIN_SIDE))
-    count = len(PackedPhotos(packed).training)
-    typer.echo(f"{count} photos to train on")
+    found = PackedPhotos(packed)
+    typer.echo(f"{len(found.training)} photos to train on, {len(found.validation)} set aside")
     return packed
 
 

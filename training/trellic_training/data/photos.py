@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from trellic.errors import BadParameter
 
 Pixels = npt.NDArray[np.uint8]
 MIN_SIDE = 192  # pixels of a photo to train on
+VALIDATION = 8  # photos at least, of a pack that has five times as many; a fifth of a smaller one
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,18 @@ class Photo:
 
 def is_validation(name: str, share: float = 0.04) -> bool:
     """Whether a photo belongs to the validation split: decided by its name alone, for ever."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") < share * 2**32
+    return _digest(name) < share * 2**32
+
+
+def _digest(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
 def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> int:
     """Pack all photos under ``folder`` into ``out``; returns how many.
+
+    `is_validation` chooses the photos of the validation split. If it chooses too few, those whose
+    names have the next digests are added.
 
     Raises
     ------
@@ -63,13 +70,24 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> int:
                 continue
             height, width = pixels.shape[:2]
             source = path.relative_to(folder).parts[0] if path.parent != folder else "."
-            photos.append(Photo(source, path.name, offset, height, width, is_validation(path.name)))
+            photos.append(Photo(source, path.name, offset, height, width, False))
             file.write(pixels.tobytes())
             offset += pixels.size
     if not photos:
         raise BadParameter(f"no photo of at least {min_side} px a side under {folder}")
-    (out / "photos.json").write_text(json.dumps([vars(p) for p in photos]))
+    (out / "photos.json").write_text(json.dumps([vars(p) for p in _split(photos)]))
     return len(photos)
+
+
+def _split(photos: list[Photo]) -> list[Photo]:
+    """Choose the validation photos."""
+    least = min(VALIDATION, len(photos) // 5)
+    ranked = sorted(range(len(photos)), key=lambda i: _digest(photos[i].name))
+    first = set(ranked[:least])
+    return [
+        replace(photo, validation=i in first or is_validation(photo.name))
+        for i, photo in enumerate(photos)
+    ]
 
 
 def _load(path: Path) -> Pixels | None:
@@ -98,7 +116,7 @@ class PackedPhotos:
         if not self.training:
             raise BadParameter(
                 f"{folder} has no photo to train on",
-                expected="at least one outside the validation split, which takes 1 in 25",
+                expected="at least one outside the validation split",
             )
         counts: dict[str, int] = {}
         for photo in self.training:
@@ -179,7 +197,7 @@ def _read(folder: Path) -> tuple[list[Photo], Pixels]:
             raise ValueError("photos.bin does not hold what photos.json names")
     except (OSError, TypeError, ValueError) as error:
         raise BadParameter(
-            f"{folder} is no folder of packed photos ({error})", remedy="pack the photos anew"
+            f"{folder} is no folder of packed photos ({error})", remedy="pack the photos again"
         ) from error
     return photos, pixels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lightning
@@ -10,24 +11,30 @@ from torch import Tensor
 
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.photo import PhotoModel
+from trellic_training.stages.quantized import QuantizedStage
 from trellic_training.stages.stage import Stage
-from trellic_training.stages.validation import PHOTOS, QUALITIES, coded, validation_crops
+from trellic_training.stages.validation import PHOTOS, QUALITIES, SIDE, coded, validation_crops
 
 COLUMNS = ("step", "minutes", "quality", "bpp", "psnr", "ssimulacra2", "ms_ssim", "jod")
+Code = Callable[[PhotoModel, Tensor, float], dict[str, float]]  # as `coded`
 
 
 class LearningCurve(lightning.Callback):
-    """Appends a point of every quality to a file: at the start, after a minute, each so many steps.
+    """Appends points to a file, one for each quality.
 
-    And at the end.
+    It does so at the start, after a minute, every so many steps, and at the end.
 
     Parameters
     ----------
-    pack : of which the validation photos are used; nothing is written if none is large enough
-    path : of the CSV file, with the columns `COLUMNS`. Minutes are those of training, over all runs
-        that wrote to it; bits are the model's own estimate, with plain rounding. A file that older
-        versions began keeps its columns
+    pack : its validation photos are used; nothing is written if none is large enough
+    path : the CSV file, with the columns `COLUMNS`. Minutes are minutes of training, over all runs
+        that wrote to the file. A file that an older version began keeps its columns
     every : steps
+
+    Notes
+    -----
+    `QuantizedStage` is measured on latents of the quantizer that writes files. Other stages are
+    measured with plain rounding, and their bits are the model's own estimate.
     """
 
     def __init__(self, pack: PackedPhotos, path: Path, every: int) -> None:
@@ -63,18 +70,51 @@ class LearningCurve(lightning.Callback):
         self.written = trainer.global_step
         minutes = f"{self.before + spent:.2f}"
         crops = self.crops.to(module.device)
-        append_points(self.path, self.written, minutes, module.average.eval(), crops)
+        code = module.coded if isinstance(module, QuantizedStage) else coded
+        append_points(self.path, self.written, minutes, module.average.eval(), crops, code)
+
+    def gained(self) -> str:
+        """Say in a sentence what training has gained, from the first points of the file on."""
+        if not len(self.crops):
+            return (
+                f"no picture was set aside to measure the gain on: that takes at least 5 pictures, "
+                f"and some of {SIDE} pixels a side"
+            )
+        with self.path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        count = len(QUALITIES)
+        rise = {
+            name: sum(float(last[name]) - float(first[name]) for first, last in pairs) / count
+            for pairs in [list(zip(rows[:count], rows[-count:], strict=True))]
+            for name in ("bpp", "psnr", "ssimulacra2")
+            if name in rows[0]
+        }
+        return _sentence(len(self.crops), rise)
+
+
+def _sentence(pictures: int, rise: Mapping[str, float]) -> str:
+    bits = f"{rise['bpp']:+.4f} bits per pixel" if abs(rise["bpp"]) >= 5e-5 else "the same bits"
+    score = f"SSIMULACRA 2 {rise['ssimulacra2']:+.2f}, " if "ssimulacra2" in rise else ""
+    text = (
+        f"gain on the {pictures} pictures that were set aside, mean over all qualities: "
+        f"{score}PSNR {rise['psnr']:+.2f} dB, {bits}"
+    )
+    if rise.get("ssimulacra2", rise["psnr"]) > 0 or rise["bpp"] <= -5e-5:
+        return text
+    return f"{text}; the model has not become better: keep the one that training started from"
 
 
 def _minutes(module: lightning.LightningModule) -> float:
     return module.clock.minutes() if isinstance(module, Stage) else 0.0
 
 
-def append_points(path: Path, step: int, minutes: str, model: PhotoModel, crops: Tensor) -> None:
+def append_points(
+    path: Path, step: int, minutes: str, model: PhotoModel, crops: Tensor, code: Code = coded
+) -> None:
     """Measure a model at every quality, and append the points to a learning curve's file."""
     rows = []
     for quality in QUALITIES:
-        found = {name: f"{value:.5f}" for name, value in coded(model, crops, quality).items()}
+        found = {name: f"{value:.5f}" for name, value in code(model, crops, quality).items()}
         rows.append({"step": step, "minutes": minutes, "quality": f"{quality:g}", **found})
     columns = _columns(path)
     path.parent.mkdir(parents=True, exist_ok=True)

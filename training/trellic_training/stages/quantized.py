@@ -17,6 +17,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -49,7 +50,7 @@ from trellic_training.stages.end_to_end import CropStream, sample_quality
 from trellic_training.stages.reference import measured_reference, reference_of
 from trellic_training.stages.stage import Clock, Stage
 from trellic_training.stages.trainer import make_trainer, run
-from trellic_training.stages.validation import PHOTOS
+from trellic_training.stages.validation import PHOTOS, coded_as_files
 from trellic_training.stages.validation import validation_crops as middles
 
 FIT_ROUNDS = 3
@@ -89,16 +90,18 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         for kind in self.recipe.quantizers:  # the first of each family
             families.setdefault("scalar" if kind in ("round", 0) else "trellis", kind)
         size = max(phase.crop for phase in self.recipe.phases)
-        for turn in range(rounds):
-            for family, kind in families.items():
-                collected = Collector()
-                numbers = range(crops)
-                for _ in (
-                    track(numbers, f"fitting {family} tables, {turn}") if rounds > 1 else numbers
-                ):
-                    x = to_network(self.pack.crops(self.rng, 1, size))
-                    self.quantizer(x, sixteenths(1), self._search(kind, fit=True), collected)
-                self.quantizer.use(collected.refit(self.quantizer.tables, self.prior))
+        kinds = [kind for _ in range(rounds) for kind in families.values()]
+        console = Console(stderr=True, quiet=rounds == 1)
+        done = iter(
+            track(range(len(kinds) * crops), "fitting tables, before --minutes", console=console)
+        )
+        for kind in kinds:
+            collected = Collector()
+            for _ in zip(range(crops), done, strict=False):
+                x = to_network(self.pack.crops(self.rng, 1, size))
+                self.quantizer(x, sixteenths(1), self._search(kind, fit=True), collected)
+            self.quantizer.use(collected.refit(self.quantizer.tables, self.prior))
+        next(done, None)  # takes the bar away
 
     def _search(self, kind: str | int, *, fit: bool = False) -> Quantizer:
         if kind == "round":
@@ -106,11 +109,16 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         family: Family = "trellis" if kind else "scalar"
         return Quantizer(int(kind), (self.recipe.fit_lam if fit else self.recipe.lam)[family])
 
-    def on_train_start(self) -> None:
-        """Fit tables, then start the clock: set-up does not count."""
+    def on_fit_start(self) -> None:
+        """Fit tables; the clock does not run yet. A learning curve measures with them."""
         self.fit_tables(FIT_ROUNDS, self.recipe.fit_crops)
         self.start_loss = self.validate_on(self.model)[0]
-        super().on_train_start()
+
+    def coded(self, model: PhotoModel, crops: Tensor, quality: float) -> dict[str, float]:
+        """Code crops with the present tables, as `coded_as_files`."""
+        search = self._search(self.recipe.quantizers[0])
+        tables, skip_index = self.quantizer.tables, self.recipe.skip_index
+        return coded_as_files(model, tables, skip_index, search, crops, quality)
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         """Weighted rate-distortion loss of one batch of uint8 crops."""

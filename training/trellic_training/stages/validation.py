@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from trellic.entropy.tables import Tables
+from trellic.latents.quantizer import Quantizer
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.losses.eye import measures
 from trellic_training.models.photo import PhotoModel
 from trellic_training.pixels import to_network
+from trellic_training.quantization.loop import LoopQuantizer, latents_for_synthesis
 
 QUALITIES = (5.0, 20.0, 40.0, 60.0, 80.0, 95.0)
 SIDE, BATCH = 256, 8
@@ -37,11 +42,45 @@ def validation_crops(pack: PackedPhotos, count: int | None = None) -> Tensor:
 
 @torch.inference_mode()
 def coded(model: PhotoModel, crops: Tensor, quality: float) -> dict[str, float]:
-    """Code crops at one quality: means of bits per pixel and of `measures`."""
+    """Code crops at one quality with plain rounding: means of bits per pixel and of `measures`.
+
+    The bits are the model's own estimate.
+    """
+
+    def code(part: Tensor, qualities: Tensor) -> tuple[Tensor, Tensor]:
+        output = model(part, qualities)
+        return output.y_bits + output.z_bits, output.x_hat
+
+    return _means(code, crops, quality)
+
+
+@torch.no_grad()
+def coded_as_files(
+    model: PhotoModel, tables: Tables, skip_index: int, search: Quantizer, crops: Tensor, q: float
+) -> dict[str, float]:
+    """Code crops at one quality with the quantizer that writes files; means as of `coded`.
+
+    The bits are those of the latents under the tables; hyper-latents do not count.
+    """
+    quantizer = LoopQuantizer(model, tables, skip_index)
+
+    def code(part: Tensor, qualities: Tensor) -> tuple[Tensor, Tensor]:
+        batch = quantizer(part, qualities, search)
+        bits, _ = quantizer.bits(batch, *quantizer.predict(batch))
+        return bits, model.g_s(latents_for_synthesis(batch), batch.quality)
+
+    return _means(code, crops, q)
+
+
+def _means(
+    code: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], crops: Tensor, quality: float
+) -> dict[str, float]:
     found: dict[str, list[Tensor]] = {}
     for part in torch.split(crops, BATCH):
-        output = model(part, torch.full((len(part),), quality, device=part.device))
-        bpp = (output.y_bits + output.z_bits) / part[0, 0].numel()
-        for name, values in {"bpp": bpp, **measures(output.x_hat, part)}.items():
+        bits, x_hat = code(part, torch.full((len(part),), quality, device=part.device))
+        for name, values in {
+            "bpp": bits / part[0, 0].numel(),
+            **measures(x_hat, part),
+        }.items():
             found.setdefault(name, []).append(values)
     return {name: float(torch.cat(values).mean()) for name, values in found.items()}
