@@ -241,3 +241,16 @@ def test_the_weights_that_are_adapted_are_those_of_the_shipped_model(tmp_path):
         assert any(close) == same
     for name in cli.OTHER_DECODERS:
         assert (cli.CHECKPOINTS / f"photo-{name}.pt").is_file()
+
+
+def test_ctrl_c_before_the_first_step_says_that_nothing_was_saved(
+    photos, tmp_path, monkeypatch, capsys
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trellic_training.stages.end_to_end.EndToEnd.on_fit_start", interrupted)
+    run = ["tiny", "--photos", str(photos), "--out", str(tmp_path / "run"), "--minutes", "1"]
+    assert cli.main(run) == 130
+    assert "stopped at once" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "last.ckpt").exists()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -249,8 +250,10 @@ def main(arguments: list[str]) -> int:
 def call(command: typer.Typer, arguments: list[str], name: str) -> int:
     """Run a command; returns its exit code, which tells of a signal as shells do."""
     try:
-        command(arguments, prog_name=name, standalone_mode=False)
+        code = command(arguments, prog_name=name, standalone_mode=False) or 0
     except Interrupted as stop:
         typer.echo(str(stop), err=True)
         return 128 + stop.signum
-    return 0
+    if code == 128 + signal.SIGINT:  # typer's answer to Ctrl-C
+        typer.echo("stopped at once: nothing was saved after the last checkpoint", err=True)
+    return int(code)

@@ -59,12 +59,17 @@ def run(
         When the checkpoint is none of this stage and model.
     Interrupted
         When a signal stopped the run, which is saved then.
+    KeyboardInterrupt
+        When Ctrl-C stopped it before the first step, or came twice.
     """
     if resume is not None:
         check_checkpoint(resume, stage)
     final = out / "last.ckpt"
     with quiet():
-        trainer.fit(stage, batches, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(stage, batches, ckpt_path=resume, weights_only=True)
+        except SystemExit as left:  # Lightning's answer to Ctrl-C before the first step
+            raise KeyboardInterrupt from left
         trainer.save_checkpoint(final)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, StopOnSignal) and callback.signum is not None:
