@@ -153,7 +153,7 @@ def _adapt(pictures: Path, out: Path, minutes: float, resume: Path | None, threa
             "a clone with pip install -e, or name other weights: "
             "trellic finetune finetune --weights FILE",
         )
-    if resume is None:
+    if resume is None or not (out / FIRST).is_file():
         _shipped_weights(out / FIRST)
     try:
         finetune_command(Path(ADAPTING), out / FIRST, pictures, out, minutes, resume, threads)
