@@ -195,8 +195,18 @@ def decode(
 
 @app.command(epilog=epilog("cut"))
 def cut(
-    source: Annotated[str, typer.Argument(metavar="IN", show_default=False)],
-    output: Annotated[str, typer.Argument(metavar="OUT", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", show_default=False, help="File to shorten. - reads from a pipe."
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT", show_default=False, help="File to write. - writes to a pipe."
+        ),
+    ],
     max_bytes: opt.MaxBytes = None,
     layers: opt.Layers = None,
     json: opt.Json = False,
@@ -245,7 +255,12 @@ def transcode(
 
 @app.command(epilog=epilog("info"))
 def info(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", show_default=False)],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", show_default=False, help="Files to show. - reads from a pipe."
+        ),
+    ],
     json: opt.Json = False,
 ) -> None:
     """Check .tlc files and show what they hold; needs no model."""
