@@ -37,7 +37,7 @@ class _NamesOrCommand(typer.core.TyperGroup):
 
 models_app = typer.Typer(
     cls=_NamesOrCommand,
-    help="List the installed models and adapters, or only models that are named; add or remove one.",
+    help="List the installed models and adapters, or only named models; add or remove one.",
     epilog=epilog("models"),
     subcommand_metavar="[NAME]... | add PATH | remove NAME",
 )
