@@ -68,7 +68,7 @@ class Engines:
         embed_adapter: bool = False,
     ) -> None:
         self._device, self._precision = device, precision
-        self._adapter, self._embed_adapter = adapter, embed_adapter
+        self._used = () if adapter is None else (adapter, embed_adapter)
         self._threads = 0
         self.compiled = 0
         self._lock = threading.Lock()
@@ -128,12 +128,7 @@ class Engines:
             with hidden("scipy"), announced() as compiled:
                 if model not in self._codecs:
                     self._codecs[model] = load_codec(
-                        model,
-                        self._device,
-                        self._precision,
-                        self._threads,
-                        self._adapter,
-                        self._embed_adapter,
+                        model, self._device, self._precision, self._threads, *self._used
                     )
                 self._codecs[model].warm_up(trellis=trellis, decoder=decoder)
             self.compiled += compiled.count
