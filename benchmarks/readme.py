@@ -32,6 +32,7 @@ from benchmarks import (
     universal_tables,
     web_tables,
 )
+from benchmarks.adapter_tables import adapters, by_quality
 from benchmarks.bdrate import BdRate
 from benchmarks.domain_tables import domains
 from benchmarks.labels import label
@@ -48,6 +49,7 @@ PAGES = (
             "benchmarks",
             "browser",
             "decoders",
+            "domains",
             "model-cifar",
             "model-photo",
             "model-photo-psnr",
@@ -358,6 +360,8 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "rd-scores": rd_scores,
     "rd-photos": rd_photos,
     "domains": domains,
+    "adapters": adapters,
+    "adapters-quality": by_quality,
     "coder": coder,
     "gaussian": gaussian,
     "big": big,

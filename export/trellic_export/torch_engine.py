@@ -36,6 +36,11 @@ class TorchGraph:
     device : torch device
     dtype : of all floating-point arithmetic
 
+    Attributes
+    ----------
+    operators : names of its operators, in order
+    outputs : names of its outputs
+
     Raises
     ------
     NotImplementedError
@@ -57,6 +62,7 @@ class TorchGraph:
             )
             for node in model.node
         ]
+        self.operators = [node.op_type for node in model.node]
         self.outputs = [output.name for output in model.output]
         self._dead = _last_uses(model, {*self._constants, *self.outputs})
 

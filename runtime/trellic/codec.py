@@ -30,10 +30,11 @@ from trellic.constants import (
 from trellic.engines.cuda import OTHERS
 from trellic.engines.ort import torch_stands_in
 from trellic.engines.pool import EnginePool
-from trellic.errors import BadParameter, EngineError, MissingExtra, TrellicWarning
+from trellic.errors import BadAdapter, BadParameter, EngineError, MissingExtra, TrellicWarning
 from trellic.gpu.where import on_gpu
 from trellic.images import Picture
-from trellic.model import bundle
+from trellic.model import adapters, bundle
+from trellic.model.adapter import Adapter
 from trellic.model.decoders import DecoderInfo
 from trellic.pipeline.again import Resaver
 from trellic.pipeline.arriving import files_of
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from trellic.images import ImageLike
 
 Pixels = npt.NDArray[np.uint8]
+MOST_ADAPTERS = 4  # whose engines stay loaded: streams of strangers may each hold another one
 
 
 class Codec:
@@ -73,6 +75,9 @@ class Codec:
         limits apply to every call, and to each picture of a batch (on a GPU, to the whole batch).
         Limits that the caller sets (`trellic.limited`) apply too. Call `warm_up` first, because
         the time to load and compile counts
+    adapter : adapter to encode with (``trellic adapt``): name of an installed one, or path of its
+        file. Decoding finds the adapter of each stream by itself
+    embed_adapter : store the adapter in the streams, for readers that do not have it
 
     Examples
     --------
@@ -91,17 +96,23 @@ class Codec:
         threads: int = 0,
         precision: Precision = "fp32",
         limits: Limits | str | None = None,
+        adapter: Adapter | str | os.PathLike[str] | None = None,
+        embed_adapter: bool = False,
     ) -> None:
         self._within = partial(limited, Limits() if limits is None else limits)
         with self._within():  # an unknown name is an error here
             self.bundle = bundle.Bundle(bundle.find(model))
+            if adapter is not None:
+                if not isinstance(adapter, Adapter):
+                    adapter = adapters.find(adapter, self.bundle.manifest)
+                self.bundle = self.bundle.with_adapter(adapter, embed=embed_adapter)
         self._asked = (device, threads, precision, limits)
         self._pool = EnginePool(self.bundle, device, threads, precision)
         self._encoding = StreamEncoder(self.bundle, self._pool)
         self._decoding = StreamDecoder(self.bundle, self._pool)
         self._transcoding = Transcoder(self.bundle, self._pool)
         self._resaving = Resaver(self._encoding, self._decoding)
-        self._others: dict[str, Codec] = {}
+        self._others: dict[tuple[str, bytes | None], Codec] = {}
         self._local = threading.local()
 
     @classmethod
@@ -112,13 +123,18 @@ class Codec:
         threads: int | None = None,
         precision: Precision = "fp32",
         limits: Limits | str | None = None,
+        adapter: Adapter | str | os.PathLike[str] | None = None,
+        embed_adapter: bool = False,
     ) -> Self:
         """Load a model, as the constructor does."""
-        return cls(model, device, threads or 0, precision, limits)
+        return cls(model, device, threads or 0, precision, limits, adapter, embed_adapter)
 
     def __repr__(self) -> str:
         device, threads, precision, limits = self._asked
         held = "" if limits is None else f", limits={limits!r}"
+        if self.bundle.adapter is not None:
+            held += f", adapter={self.bundle.adapter.name!r}"
+            held += f", embed_adapter={self.bundle.embedded is not None}"
         return (
             f"Codec({str(self.bundle.path)!r}, device={device!r}, threads={threads},"
             f" precision={precision!r}{held})"
@@ -126,7 +142,8 @@ class Codec:
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         """Pickle the arguments: a copy loads its own engines from the same bundle."""
-        return type(self), (os.path.abspath(self.bundle.path), *self._asked)
+        used = self.bundle.adapter, self.bundle.embedded is not None
+        return type(self), (os.path.abspath(self.bundle.path), *self._asked, *used)
 
     @property
     def model(self) -> str:
@@ -675,19 +692,42 @@ class Codec:
 
     def _timed(self, data: bytes | memoryview, options: DecodeOptions) -> Decoded:
         start = time.perf_counter()
-        codec = self._codec_for(data)
+        codec = self._codec_for(data, best_effort=options.best_effort)
         with self._within():
             decoded = codec._decoding.picture(data, options)
         return replace(decoded, seconds=time.perf_counter() - start)
 
-    def _codec_for(self, data: bytes | memoryview) -> Codec:
-        """Return the codec of a stream's model, loaded like this one."""
-        wanted = bitstream.read_header(data).stream_id.hex()
-        if wanted == self.bundle.manifest.stream_id:
+    def _codec_for(self, data: bytes | memoryview, *, best_effort: bool = False) -> Codec:
+        """Return the codec of a stream's model and adapter, loaded like this one."""
+        header = bitstream.read_header(data)
+        wanted, own = header.stream_id.hex(), self.bundle.manifest.stream_id
+        if (wanted, header.adapter) == (own, self.bundle.adapter_id):
             return self
-        if wanted not in self._others:
-            self._others[wanted] = Codec(bundle.find_stream(wanted), *self._asked)
-        return self._others[wanted]
+        adapter = adapters.of_stream(data, header, best_effort=best_effort)
+        try:
+            return self._other(wanted, adapter)
+        except BadAdapter as error:
+            adapters.do_without(f"an adapter that does not fit ({error})")
+            return self._other(wanted, None)
+
+    def _other(self, stream_id: str, adapter: Adapter | None) -> Codec:
+        """Return the codec of a model and an adapter; that of an adapter is kept a while.
+
+        Ids of adapters are short enough to be forged: they are told apart by their whole digest.
+        """
+        own = stream_id == self.bundle.manifest.stream_id
+        if own and adapter is self.bundle.adapter:
+            return self
+        key = stream_id, None if adapter is None else adapter.digest
+        codec = self._others.get(key)
+        if codec is None:
+            path = self.bundle.path if own else bundle.find_stream(stream_id)
+            codec = Codec(path, *self._asked, adapter)
+            adapted = [known for known in list(self._others) if known[1] is not None]
+            if adapter is not None and len(adapted) >= MOST_ADAPTERS:
+                self._others.pop(adapted[0], None)
+            self._others[key] = codec
+        return codec
 
     # ---- on a GPU ----
 

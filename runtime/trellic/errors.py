@@ -86,6 +86,14 @@ class BadBundle(TrellicError):
     """A model bundle is damaged, incomplete, or of a version this release cannot use."""
 
 
+class BadAdapter(TrellicError):
+    """An adapter is damaged, or was made for another model or decoder."""
+
+
+class UnknownAdapter(BadParameter):
+    """No installed adapter of the model has that name."""
+
+
 class UnknownDecoder(BadParameter):
     """The bundle has no decoder of that name."""
 

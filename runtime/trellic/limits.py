@@ -34,3 +34,7 @@ VARIANCE_ZERO: Final = 410  # of the error of a latent that was coded as 0
 VARIANCE_OTHER: Final = 102  # of one that was not
 SIGMA_FIRST: Final = 0.11  # standard deviation of scale index 0, in steps
 SIGMA_LAST: Final = 64.0  # of the last scale index
+
+# Sections 3 and 4.1: adapters
+ADAPTER_ID_BYTES: Final = 4
+MAX_ADAPTER: Final = 1 << 18  # bytes of a file

@@ -422,7 +422,7 @@ def test_streams_of_another_installed_model_are_decoded(tiny, files, monkeypatch
         here.decode(data)
     monkeypatch.setenv(bundle.MODELS_VARIABLE, str(path.parent))
     np.testing.assert_array_equal(here.decode(data), codec.decode(data))
-    assert here._others[codec.bundle.manifest.stream_id].device == "cpu"
+    assert here._others[codec.bundle.manifest.stream_id, None].device == "cpu"
 
 
 def test_a_stream_of_a_model_that_the_wheel_leaves_out_says_where_it_is(monkeypatch):

@@ -51,6 +51,7 @@ def test_info_as_json(stream, trellic):
         "steps": 1,
         "model": None,
         "stream_id": "0fa4e001",
+        "adapter": None,
         "layers": 1,
         "lengths": [{"passes": 1, "bytes": size, "layer": 1, "quality": 70.0}],
     }

@@ -9,6 +9,7 @@ from trellic.bitstream.chunks import MAX_METADATA, Chunks
 from trellic.bitstream.container import (
     Prefix,
     Stream,
+    embedded_adapter,
     read,
     read_header,
     read_prefix,
@@ -31,6 +32,7 @@ __all__ = [
     "Span",
     "Stream",
     "cut",
+    "embedded_adapter",
     "read",
     "read_contents",
     "read_header",

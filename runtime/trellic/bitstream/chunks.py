@@ -1,10 +1,11 @@
-"""Chunks beside the latents: a lossless alpha plane, ICC profile, EXIF and XMP.
+"""Chunks beside the latents: a lossless alpha plane, ICC profile, EXIF, XMP, and an adapter.
 
 Specification: ``docs/format.md``, section 4.
 """
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from trellic.bitstream.front import MAX_STORED_CHUNK
 from trellic.errors import BadParameter, CorruptStream
+from trellic.limits import ADAPTER_ID_BYTES, MAX_ADAPTER
 
 MAX_METADATA = 1 << 24  # bytes, inflated: larger than real profiles and packets
 _ALPHA_LEVEL, _METADATA_LEVEL, _TRIAL_LEVEL = 6, 9, 1  # of zlib
@@ -121,6 +123,40 @@ def read_metadata(stored: bytes | memoryview, name: str) -> bytes:
     if not content:
         raise CorruptStream(f"the {name} chunk inflates to 0 bytes")
     return content
+
+
+def pack_adapter(content: bytes, name: bytes | None) -> bytes:
+    """Return the stored form of an adapter.
+
+    Raises
+    ------
+    BadParameter
+        When it is not the one of that id, or over 256 KiB.
+    """
+    if name != _adapter_id(content) or len(content) > MAX_ADAPTER:
+        raise BadParameter(f"an adapter of {len(content)} bytes with another id than the header's")
+    return zlib.compress(content, _METADATA_LEVEL)
+
+
+def read_adapter(stored: bytes | memoryview, name: bytes | None) -> bytes:
+    """Return the content of an adapter chunk.
+
+    Raises
+    ------
+    CorruptStream
+        When it is not one complete zlib stream of at most 256 KiB, or not the adapter of that id.
+    """
+    content = _inflate(stored, MAX_ADAPTER, "adapter")
+    if name != _adapter_id(content):
+        raise CorruptStream(
+            f"the adapter chunk holds adapter {_adapter_id(content).hex()}",
+            expected=f"{(name or b'').hex()}, which the header names",
+        )
+    return content
+
+
+def _adapter_id(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:ADAPTER_ID_BYTES]
 
 
 def pack_alpha(alpha: Plane) -> bytes:

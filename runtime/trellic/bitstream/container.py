@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from trellic.bitstream.chunks import Chunks, Plane, pack_chunks, read_alpha, read_metadata
+from trellic.bitstream.chunks import (
+    Chunks,
+    Plane,
+    pack_adapter,
+    pack_chunks,
+    read_adapter,
+    read_alpha,
+    read_metadata,
+)
 from trellic.bitstream.contents import (
     WORD_BYTES,
     Contents,
@@ -19,6 +27,7 @@ from trellic.bitstream.contents import (
     view_of,
 )
 from trellic.bitstream.fields import CRC16_BYTES, CRC32_BYTES, crc16, crc32
+from trellic.bitstream.front import EMBEDDED
 from trellic.bitstream.header import Header
 from trellic.constants import MAX_PIXELS
 from trellic.errors import CorruptStream, ImageTooLarge, StreamError, TruncatedStream
@@ -39,11 +48,14 @@ class Stream:
         One of z, then one a pass (a context step, unless there are layers) and slice, pass by
         pass; each an even number of bytes.
     chunks : Chunks
+    adapter : bytes, optional
+        The adapter that the header names, where the file holds it.
     """
 
     header: Header
     segments: Sequence[bytes]
     chunks: Chunks = field(default_factory=Chunks)
+    adapter: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +93,10 @@ def write(stream: Stream) -> bytes:
         When segments or chunks do not fit the header or the format's limits.
     """
     header = stream.header
-    return assemble(
-        header, pack_chunks(stream.chunks, header.height, header.width), stream.segments
-    )
+    chunks = pack_chunks(stream.chunks, header.height, header.width)
+    if stream.adapter is not None:
+        chunks[EMBEDDED] = pack_adapter(stream.adapter, header.adapter)
+    return assemble(header, chunks, stream.segments)
 
 
 def assemble(
@@ -129,7 +142,7 @@ def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
         )
     if len(segments[-1]) % WORD_BYTES:
         raise CorruptStream("the last segment has an odd number of bytes")
-    return Stream(contents.header, segments, _chunks(view, contents))
+    return Stream(contents.header, segments, _chunks(view, contents), _adapter(view, contents))
 
 
 def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefix:
@@ -158,7 +171,8 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefi
         exif=_or_none(_metadata, view, contents, "exif"),
         xmp=_or_none(_metadata, view, contents, "xmp"),
     )
-    lost = tuple(name for name in contents.chunks if getattr(chunks, name) is None)
+    there = vars(chunks) | {EMBEDDED: _or_none(_adapter, view, contents)}
+    lost = tuple(name for name in contents.chunks if there[name] is None)
     return Prefix(contents.header, segments, chunks, whole, lost)
 
 
@@ -220,6 +234,17 @@ def read_header(data: bytes | memoryview) -> Header:
     NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream
     """
     return read_contents(data).header
+
+
+def embedded_adapter(data: bytes | memoryview) -> bytes | None:
+    """Return the adapter that a stream holds, from at least its head and chunks; None if none.
+
+    Raises
+    ------
+    NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream
+    """
+    view = view_of(data)
+    return _adapter(view, read_contents(view))
 
 
 def _check_pixels(header: Header, max_pixels: int) -> None:
@@ -285,6 +310,11 @@ def _alpha(view: memoryview, contents: Contents) -> Plane | None:
 def _metadata(view: memoryview, contents: Contents, name: str) -> bytes | None:
     stored = _stored(view, contents, name)
     return None if stored is None else read_metadata(stored, name)
+
+
+def _adapter(view: memoryview, contents: Contents) -> bytes | None:
+    stored = _stored(view, contents, EMBEDDED)
+    return None if stored is None else read_adapter(stored, contents.header.adapter)
 
 
 def _stored(view: memoryview, contents: Contents, name: str) -> memoryview | None:

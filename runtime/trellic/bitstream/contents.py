@@ -230,6 +230,7 @@ def _header(front: Front, log2_lanes: Int64) -> Header:
             slice_side=front.extension.slice_side,
             dither=front.extension.dither,
             layering=front.extension.layering,
+            adapter=front.extension.adapter,
         )
     except BadParameter as error:
         raise CorruptStream(f"the header names a {error}") from None

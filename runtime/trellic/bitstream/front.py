@@ -20,6 +20,7 @@ from trellic.constants import TRELLIS_STATES
 from trellic.errors import BadParameter, CorruptStream, NotATrellicFile, TruncatedStream
 from trellic.errors import UnsupportedVersion as Unsupported
 from trellic.geometry import DEFAULT_SLICE_SIDE
+from trellic.limits import ADAPTER_ID_BYTES
 
 SIGNATURE = b"TLC"
 VERSION = 1
@@ -30,7 +31,12 @@ _SLICE_SIDE_FLAG = 1 << 4
 _DITHER_FLAG = 1 << 5
 _SEED_BYTES = 4
 _LAYERS_FLAG = 1 << 6
-_KNOWN_FLAGS = 0b1111111
+_MORE_FLAG = 1 << 7
+# Of the second byte of flags
+_ADAPTER_FLAG = 1 << 0
+_EMBEDDED_FLAG = 1 << 1
+_KNOWN_FLAGS = _ADAPTER_FLAG | _EMBEDDED_FLAG
+EMBEDDED = "adapter"  # the chunk that holds one
 _CHUNK_VARINT_BYTES = 4
 MAX_STORED_CHUNK = (1 << 7 * _CHUNK_VARINT_BYTES) - 1
 
@@ -43,6 +49,7 @@ class Extension:
     slice_side: int = DEFAULT_SLICE_SIDE
     dither: int | None = None
     layering: Layering | None = None
+    adapter: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def pack_front(header: Header, chunks: dict[str, int]) -> bytes:
         Stored length in bytes of each chunk there is, by name.
     """
     extension = _pack_extension(
-        Extension(chunks, header.slice_side, header.dither, header.layering)
+        Extension(chunks, header.slice_side, header.dither, header.layering, header.adapter)
     )
     fields = (
         header.quality16
@@ -157,25 +164,27 @@ def _pack_extension(extension: Extension) -> bytes:
     if extension.layering is not None:
         flags |= _LAYERS_FLAG
         out += pack_layering(extension.layering)
+    if extension.adapter is not None:
+        flags |= _MORE_FLAG
+        out += _pack_more(extension.adapter, chunks.get(EMBEDDED))
     return bytes([flags]) + out if flags else b""
+
+
+def _pack_more(adapter: bytes, embedded: int | None) -> bytes:
+    """Return the second byte of flags, and what it announces."""
+    if embedded is None:
+        return bytes([_ADAPTER_FLAG]) + adapter
+    return bytes([_ADAPTER_FLAG | _EMBEDDED_FLAG]) + adapter + pack_varint(embedded)
 
 
 def _read_extension(cursor: Cursor) -> Extension:
     flags = cursor.byte("header extension")
-    if flags & ~_KNOWN_FLAGS:
-        raise Unsupported(
-            f"the header extension has the unknown flags {flags & ~_KNOWN_FLAGS:#04x}",
-            expected=f"flags within {_KNOWN_FLAGS:#04x}",
-            remedy="update Trellic",
-        )
     if flags == 0:
         raise CorruptStream("the header extension is empty")
     chunks = {}
     for bit, name in enumerate(CHUNKS):
         if flags >> bit & 1:
-            chunks[name] = cursor.varint(_CHUNK_VARINT_BYTES, f"length of the {name} chunk")
-            if chunks[name] == 0:
-                raise CorruptStream(f"the {name} chunk has no bytes")
+            chunks[name] = _read_length(cursor, name)
     side, seed = DEFAULT_SLICE_SIDE, None
     if flags & _SLICE_SIDE_FLAG:
         side = cursor.byte("slice side") * SIDE_MULTIPLE
@@ -184,4 +193,29 @@ def _read_extension(cursor: Cursor) -> Extension:
     if flags & _DITHER_FLAG:
         seed = int.from_bytes(cursor.take(_SEED_BYTES, "seed of dither"), "little")
     layering = read_layering(cursor) if flags & _LAYERS_FLAG else None
-    return Extension(chunks, side, seed, layering)
+    adapter = _read_more(cursor, chunks) if flags & _MORE_FLAG else None
+    return Extension(chunks, side, seed, layering, adapter)
+
+
+def _read_length(cursor: Cursor, name: str) -> int:
+    length = cursor.varint(_CHUNK_VARINT_BYTES, f"length of the {name} chunk")
+    if length == 0:
+        raise CorruptStream(f"the {name} chunk has no bytes")
+    return length
+
+
+def _read_more(cursor: Cursor, chunks: dict[str, int]) -> bytes:
+    """Read the second byte of flags, and what it announces; adds to the chunks."""
+    flags = cursor.byte("header extension")
+    if flags & ~_KNOWN_FLAGS:
+        raise Unsupported(
+            f"the header extension has the unknown further flags {flags & ~_KNOWN_FLAGS:#04x}",
+            expected=f"flags within {_KNOWN_FLAGS:#04x}",
+            remedy="update Trellic",
+        )
+    if not flags & _ADAPTER_FLAG:
+        raise CorruptStream("the header extension has further flags but names no adapter")
+    adapter = bytes(cursor.take(ADAPTER_ID_BYTES, "adapter id"))
+    if flags & _EMBEDDED_FLAG:
+        chunks[EMBEDDED] = _read_length(cursor, EMBEDDED)
+    return adapter

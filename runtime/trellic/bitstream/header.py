@@ -11,6 +11,7 @@ from trellic.bitstream.layering import Layering
 from trellic.constants import MAX_LANES, MAX_SEED, MAX_SIDE, TRELLIS_STATES
 from trellic.errors import BadParameter
 from trellic.geometry import DEFAULT_SLICE_SIDE, Rectangle, blocks, slice_counts
+from trellic.limits import ADAPTER_ID_BYTES
 
 MIN_QUALITY16, MAX_QUALITY16 = 16, 1600  # sixteenths
 MAX_STEPS = 8
@@ -46,6 +47,8 @@ class Header:
         Seed of dithered quantization, 0 to 2**32 - 1; only of a scalar stream.
     layering : Layering, optional
         The passes of a layered stream; not of a dithered one.
+    adapter : bytes, optional
+        4 bytes that name the adapter that the picture was encoded with.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Header:
     slice_side: int = DEFAULT_SLICE_SIDE
     dither: int | None = None
     layering: Layering | None = None
+    adapter: bytes | None = None
 
     def __post_init__(self) -> None:
         check_side(self.width, "width")
@@ -85,10 +89,9 @@ class Header:
             self.layering.check(self.quality16, self.steps)
             if self.dither is not None:
                 raise BadParameter("layers with dither", expected="one of the two")
-        if len(self.stream_id) != STREAM_ID_BYTES:
-            raise BadParameter(
-                f"stream id of {len(self.stream_id)} bytes", expected=f"{STREAM_ID_BYTES} bytes"
-            )
+        _check_id(self.stream_id, STREAM_ID_BYTES, "stream id")
+        if self.adapter is not None:
+            _check_id(self.adapter, ADAPTER_ID_BYTES, "adapter id")
         if len(self.lanes) != self.slices:
             raise BadParameter(f"{len(self.lanes)} lane counts", expected=f"{self.slices}, a slice")
         if not all(1 <= n <= MAX_LANES and n & (n - 1) == 0 for n in set(self.lanes)):
@@ -155,6 +158,11 @@ class Header:
 def check_side(value: int, name: str) -> None:
     """Raise `BadParameter` unless `value` can be a picture's width or height."""
     _check_range(value, 1, MAX_SIDE, f"{name} in pixels")
+
+
+def _check_id(value: bytes, length: int, what: str) -> None:
+    if len(value) != length:
+        raise BadParameter(f"{what} of {len(value)} bytes", expected=f"{length} bytes")
 
 
 def _check_range(value: int, low: int, high: int, what: str) -> None:

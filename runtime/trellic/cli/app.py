@@ -37,9 +37,9 @@ class _NamesOrCommand(typer.core.TyperGroup):
 
 models_app = typer.Typer(
     cls=_NamesOrCommand,
-    help="List the installed models, or only those that are named; or add one.",
+    help="List the installed models and adapters, or only named models; add or remove one.",
     epilog=epilog("models"),
-    subcommand_metavar="[NAME]... | add PATH",
+    subcommand_metavar="[NAME]... | add PATH | remove NAME",
 )
 app.add_typer(models_app, name="models")
 
@@ -83,6 +83,8 @@ def encode(
         ),
     ] = None,
     model: opt.Model = DEFAULT_MODEL,
+    adapter: opt.Adapter = None,
+    embed_adapter: opt.EmbedAdapter = False,
     device: opt.DeviceOption = opt.Device.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
     strip: Annotated[
@@ -114,6 +116,10 @@ def encode(
             "--like needs a single IN, and uses the quality and trellis of its file; "
             "leave out options that set them"
         )
+    if embed_adapter and adapter is None:
+        raise typer.BadParameter("--embed-adapter needs --adapter")
+    if adapter is not None and like is not None:
+        raise typer.BadParameter("--like takes the adapter of its file: leave out --adapter")
     from trellic.cli import encode as command
     from trellic.cli.engines import Engines
     from trellic.cli.work import Batch
@@ -130,7 +136,7 @@ def encode(
         progressive or None,
         like,
     )
-    engines = Engines(device.value, precision.value)
+    engines = Engines(device.value, precision.value, adapter, embed_adapter)
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))
     batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
     command.run(inputs, output, target, model, engines, bounds, batch, json)
@@ -289,16 +295,28 @@ def models_show(
 
 @models_app.command("add")
 def models_add(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A bundle.", show_default=False)],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A bundle or an adapter.", show_default=False)
+    ],
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Allow it to replace an installed model."),
+        typer.Option("--replace", help="Allow it to replace an installed one."),
     ] = False,
 ) -> None:
-    """Check a bundle and install it for this user."""
+    """Check a bundle or an adapter and install it for this user."""
     from trellic.cli import models as command
 
     command.add(path, replace)
+
+
+@models_app.command("remove")
+def models_remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+) -> None:
+    """Remove an adapter or a model that was added for this user."""
+    from trellic.cli import models as command
+
+    command.remove(name)
 
 
 @app.command(epilog=epilog("bench"))
@@ -432,6 +450,14 @@ def finetune(context: typer.Context) -> None:
     if any(argument.partition("=")[0] == "--add-decoder" for argument in context.args):
         dispatch("finetune", "trellic_export.family_cli", "export", context.args)
     dispatch("finetune", "trellic_training.cli.finetune", "training", context.args)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def adapt(context: typer.Context) -> None:
+    """Make an adapter: adapt a model to pictures of one kind, in minutes (extra: export)."""
+    from trellic.cli.extras import dispatch
+
+    dispatch("adapt", "trellic_export.adapters.cli", "export", context.args)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

@@ -17,11 +17,20 @@ if TYPE_CHECKING:
     from trellic.codec import Codec
 
 
-def load_codec(model: str, device: Device, precision: Precision, threads: int = 0) -> Codec:
-    """Load a model by its name or path."""
+def load_codec(
+    model: str,
+    device: Device,
+    precision: Precision,
+    threads: int = 0,
+    adapter: str | None = None,
+    embed_adapter: bool = False,
+) -> Codec:
+    """Load a model, and an adapter of it, by names or paths."""
     from trellic.codec import Codec
 
-    return Codec.load(model, device, threads, precision)
+    return Codec.load(
+        model, device, threads, precision, adapter=adapter, embed_adapter=embed_adapter
+    )
 
 
 def find_stream(stream_id: bytes) -> str:
@@ -40,6 +49,10 @@ class Engines:
         Where they run.
     precision : "auto", "fp32", "bf16" or "int8"
         Of encoder and decoders.
+    adapter : name or path, None for none
+        What pictures are encoded with.
+    embed_adapter : bool
+        Put it into the files.
 
     Attributes
     ----------
@@ -47,8 +60,15 @@ class Engines:
         Kernels that had to be compiled so far.
     """
 
-    def __init__(self, device: Device, precision: Precision = "fp32") -> None:
+    def __init__(
+        self,
+        device: Device,
+        precision: Precision = "fp32",
+        adapter: str | None = None,
+        embed_adapter: bool = False,
+    ) -> None:
         self._device, self._precision = device, precision
+        self._used = () if adapter is None else (adapter, embed_adapter)
         self._threads = 0
         self.compiled = 0
         self._lock = threading.Lock()
@@ -108,7 +128,7 @@ class Engines:
             with hidden("scipy"), announced() as compiled:
                 if model not in self._codecs:
                     self._codecs[model] = load_codec(
-                        model, self._device, self._precision, self._threads
+                        model, self._device, self._precision, self._threads, *self._used
                     )
                 self._codecs[model].warm_up(trellis=trellis, decoder=decoder)
             self.compiled += compiled.count

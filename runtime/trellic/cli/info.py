@@ -67,6 +67,7 @@ def fields_of(data: bytes) -> dict[str, object]:
         "steps": header.steps,
         "model": manifest and manifest.name,
         "stream_id": stream_id,
+        "adapter": _adapter(header),
         "layers": layering_of(header).layers,
         "lengths": _lengths(data, header),
         "parts": _parts(layout, len(data)),
@@ -135,13 +136,24 @@ def _manifest(stream_id: str) -> Manifest | None:
     return None
 
 
+def _adapter(header: bitstream.Header) -> dict[str, str | None] | None:
+    """Say which adapter the picture was encoded with, by its id and, if installed, its name."""
+    if header.adapter is None:
+        return None
+    from trellic.model import adapters
+
+    found = adapters.find_id(header.adapter, header.stream_id.hex())
+    return {"id": header.adapter.hex(), "name": None if found is None else found.name}
+
+
 def _print(fields: dict[str, object]) -> None:
     parts, decoders = fields.pop("parts"), fields.pop("decoders")
     lengths = fields.pop("lengths")
     fields["bpp"] = f"{fields['bpp']:.4f}"
     fields["model"] = fields["model"] or "not installed"
-    if fields["dither"] is None:
-        del fields["dither"]
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(adapter := fields.get("adapter"), dict):
+        fields["adapter"] = f"{adapter['id']} ({adapter['name'] or 'not installed'})"
     for name, value in fields.items():
         print(one_line(f"{name.replace('_', ' '):<12}{value}"))
     if isinstance(parts, dict):

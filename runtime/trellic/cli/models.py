@@ -10,7 +10,8 @@ from typing import Any
 from trellic.cli import decoders
 from trellic.cli.report import fail, one_line
 from trellic.errors import BadParameter, TrellicError
-from trellic.model import archive, bundle
+from trellic.model import adapters, archive, bundle
+from trellic.model.adapter import SUFFIX, Adapter
 from trellic.model.manifest import Manifest
 from trellic.support.files import write_atomically
 
@@ -28,7 +29,8 @@ def run(names: Sequence[str], as_json: bool) -> None:
         chosen = [(path, bundle.read_manifest(path)) for path in paths]
     except (TrellicError, OSError) as error:
         raise fail(error) from error
-    found = [_fields(path, manifest) for path, manifest in (chosen or bundle.installed())]
+    of = adapters.installed()
+    found = [_fields(path, manifest, of) for path, manifest in (chosen or bundle.installed())]
     if as_json:
         for fields in found:
             print(json.dumps(fields))
@@ -39,14 +41,17 @@ def run(names: Sequence[str], as_json: bool) -> None:
 
 
 def add(path: str, replace: bool) -> None:
-    """Check a bundle and copy it to the user's folder.
+    """Check a bundle or an adapter and copy it to the user's folder.
 
     Raises
     ------
     typer.Exit
-        With code 1 if it is no valid bundle, takes the place of another one (unless ``replace``),
-        or cannot be copied.
+        With code 1 if it is not valid, takes the place of another one (unless ``replace``), or
+        cannot be copied.
     """
+    if path.endswith(SUFFIX):
+        _add_adapter(path, replace)
+        return
     try:
         with archive.open_file(Path(path)) as file:
             data = file.read()
@@ -60,6 +65,51 @@ def add(path: str, replace: bool) -> None:
     except (TrellicError, OSError) as error:
         raise fail(error, path) from error
     print(one_line(f"added {manifest.name} (stream id {manifest.stream_id}): {target}"))
+
+
+def _add_adapter(path: str, replace: bool) -> None:
+    try:
+        adapter = adapters.read(Path(path))
+        model = bundle.Bundle(bundle.find_stream(adapter.stream_id))
+        model.with_adapter(adapter)
+        folder = bundle.user_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{adapter.name}-{adapter.stream_id}{SUFFIX}"
+        if target.exists() and not replace and adapters.read(target).id != adapter.id:
+            raise BadParameter(
+                f"another adapter {adapter.name!r} is installed; files that name it would lose it",
+                remedy="if that is wanted: trellic models add --replace PATH",
+            )
+        write_atomically(target, adapter.to_bytes())
+    except (TrellicError, OSError) as error:
+        raise fail(error, path) from error
+    named = f"{adapter.name} of model {model.manifest.name} (id {adapter.id.hex()})"
+    print(one_line(f"added adapter {named}: {target}"))
+
+
+def remove(name: str) -> None:
+    """Remove what has a name from the user's folder.
+
+    Raises
+    ------
+    typer.Exit
+        With code 1 if nothing of that name was added there.
+    """
+    try:
+        folder = bundle.user_folder()
+        added = [(path, one.name) for path, one in adapters.installed()]
+        added += [(path, manifest.name) for path, manifest in bundle.installed()]
+        paths = [path for path, own in added if own == name and path.parent == folder]
+        if not paths:
+            raise BadParameter(
+                f"no adapter and no model {name!r} in {folder}",
+                remedy="trellic models lists what is installed, and where",
+            )
+        for path in paths:
+            path.unlink()
+            print(one_line(f"removed {path}"))
+    except (TrellicError, OSError) as error:
+        raise fail(error) from error
 
 
 def _refuse_stand_in(manifest: Manifest) -> None:
@@ -80,7 +130,8 @@ def _refuse_stand_in(manifest: Manifest) -> None:
             )
 
 
-def _fields(path: Path, manifest: Manifest) -> dict[str, Any]:
+def _fields(path: Path, manifest: Manifest, of: Sequence[tuple[Path, Adapter]]) -> dict[str, Any]:
+    own = [(place, one) for place, one in of if one.stream_id == manifest.stream_id]
     return {
         "name": manifest.name,
         "stream_id": manifest.stream_id,
@@ -92,6 +143,10 @@ def _fields(path: Path, manifest: Manifest) -> dict[str, Any]:
         "encoder_kmac_per_pixel": manifest.encoder.kmac_per_pixel,
         "encoder_precisions": manifest.encoder.precisions,
         "decoders": {name: decoders.describe(info) for name, info in manifest.decoders.items()},
+        "adapters": {
+            one.name: {"id": one.id.hex(), "parameters": one.parameters, "path": str(place)}
+            for place, one in own
+        },
     }
 
 
@@ -113,6 +168,8 @@ def _table(models: list[dict[str, Any]]) -> None:
         for line in _heading(model):
             print(one_line(line))
         Console(highlight=False).print(table)
+        for name, of in model["adapters"].items():
+            print(one_line(f"  adapter {name}  (id {of['id']}, {of['parameters']} parameters)"))
 
 
 def _heading(model: dict[str, Any]) -> list[str]:

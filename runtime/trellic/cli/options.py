@@ -250,6 +250,18 @@ Model = Annotated[
         help="Name of an installed model, or path of a bundle.",
     ),
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="Adapter of the model, for pictures of its kind.",
+        show_default=False,
+    ),
+]
+EmbedAdapter = Annotated[
+    bool,
+    typer.Option("--embed-adapter", help="Put the adapter into the file: some 90 kB."),
+]
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 PrecisionOption = Annotated[
     Precision,

@@ -30,7 +30,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic transcode archive small -r --quality 50",
     ),
     "info": ("trellic info photo.tlc", "trellic info photo.tlc other.tlc --json"),
-    "models": ("trellic models", "trellic models photo --json", "trellic models add model.zip"),
+    "models": (
+        "trellic models",
+        "trellic models photo --json",
+        "trellic models add model.zip",
+        "trellic models add aerial.tla",
+        "trellic models remove aerial",
+    ),
     "bench": ("trellic bench", "trellic bench photo.jpg --repeat 3"),
     "compare": (
         "trellic compare photo.jpg",
@@ -53,6 +59,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "add-decoder": (
         "trellic finetune decoders --add-decoder fast --bundle photo --photos photos --out my.zip",
+    ),
+    "adapt": (
+        "trellic adapt photos --name aerial",
+        "trellic adapt photos --name aerial --minutes 15 --out aerial.tla",
     ),
     "export": ("trellic export runs/photo/weights.pt my.zip --photos photos",),
     "serve": (
@@ -141,6 +151,12 @@ Each file is decoded with the model that it was encoded with. The model photo
 comes with Trellic and is the default. trellic models lists what is installed,
 and trellic models add PATH installs another model. --model takes a name or a
 path.
+
+An adapter changes a model a little, for pictures of one kind. trellic adapt makes
+one of 25 pictures in minutes, and trellic models add FILE.tla installs it. Files
+that were encoded with --adapter NAME say so, and decode finds it by itself. Who
+does not have it sees the picture a little worse, with a warning, unless
+--embed-adapter has put it into the file.
 
   trellic models""",
     "speed": """\

@@ -93,6 +93,7 @@ def decode(
             i
             for i, header in enumerate(headers)
             if header.stream_id.hex() == wanted
+            and header.adapter == gpu.bundle.adapter_id
             and header.dither is None
             and header.layering is None
         ]

@@ -139,9 +139,9 @@ class GpuCodec:
         each = zip(arrays, quality16, trellis, coded, beside, strict=True)
         for array, quality, states, one, own in each:
             size, grey = (array.shape[1], array.shape[0]), array.ndim == 2
-            manifest = self.bundle.manifest
-            header = header_of(manifest, size, quality, states, one.lanes, grey=grey)
-            files.append(bitstream.write(Stream(header, one.segments, own)))
+            header = header_of(self.bundle, size, quality, states, one.lanes, grey=grey)
+            parts = header, one.segments, own, self.bundle.embedded
+            files.append(bitstream.write(Stream(*parts)))
         return files
 
     def _images(
@@ -179,7 +179,7 @@ class GpuCodec:
         StreamError
             When one is damaged, too large, or of another model.
         EngineError
-            When one is dithered or has layers.
+            When one is dithered, has layers, or another adapter than the codec.
         UnknownDecoder
             When the model has no such decoder.
         BadParameter
@@ -246,6 +246,11 @@ class GpuCodec:
             raise UnknownModel(
                 f"a stream with stream id {header.stream_id.hex()} in a batch of model {wanted}",
                 remedy="decode the streams of each model in a batch of their own",
+            )
+        if header.adapter != self.bundle.adapter_id:
+            raise EngineError(
+                "a stream with an adapter in a batch on the GPU that has another one, or none",
+                remedy="decode it with out='host'",
             )
         if header.dither is not None:
             raise EngineError(

@@ -60,11 +60,13 @@ class QuantizedLatents:
     k : int32, same shape; indices, 0 where not coded
     cls : uint8, same shape; class of each latent (0 scalar, 1 Q0, 2 Q1, 3 to 18 dithered),
         `NOT_CODED` elsewhere
+    scale_index : uint8, same shape; 0 where not coded
     """
 
     v32: Int32
     k: Int32
     cls: Uint8
+    scale_index: Uint8
 
 
 class _Chosen(NamedTuple):
@@ -164,11 +166,13 @@ class LatentEncoder:
         lanes = guess_lanes(arithmetic.log_sum(y32), y32.size)
         k = np.zeros(y32.shape, np.int32)
         cls = np.full(y32.shape, NOT_CODED, np.uint8)
+        index = np.zeros(y32.shape, np.uint8)
         for chosen in self._chosen(y32, context, quantizer, lanes, observe):
             own = slice(chosen.step.first, chosen.step.last)
             k[own].reshape(-1)[chosen.position] = chosen.symbols.k
             cls[own].reshape(-1)[chosen.position] = chosen.symbols.cls
-        return QuantizedLatents(context.v32, k, cls)
+            index[own].reshape(-1)[chosen.position] = chosen.scale_index
+        return QuantizedLatents(context.v32, k, cls, index)
 
     # ---- one slice ----
 

@@ -13,6 +13,7 @@ decoders added, under one id.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import os
@@ -24,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from trellic.entropy.tables import Tables
-from trellic.errors import BadBundle, BadParameter, TrellicWarning, UnknownModel
+from trellic.errors import BadAdapter, BadBundle, BadParameter, TrellicWarning, UnknownModel
 from trellic.integer.networks import IntegerNetwork, from_arrays, outputs
-from trellic.model import archive
+from trellic.model import archive, weights
+from trellic.model.adapter import ENCODER, Adapter
 from trellic.model.archive import Arrays
 from trellic.model.channels import Layout
 from trellic.model.decoders import Graph
@@ -66,7 +68,12 @@ class Bundle:
     levels : LevelTables
     networks : dict of IntegerNetwork, "h_s" and "context_0" and so on; "h_s" alone where it
         predicts by itself (docs/format.md, section 7.4)
+    adapter : Adapter that graphs are changed by, None as a bundle is opened
+    embedded : bytes of the adapter that streams are to hold; None if they only name it
     """
+
+    adapter: Adapter | None = None
+    embedded: bytes | None = None
 
     def __init__(self, path: Path, data: bytes | None = None) -> None:
         self.path = path
@@ -74,6 +81,7 @@ class Bundle:
             files = archive.unpack(file, f"bundle {path}")
         self.manifest = parse(files.get(MANIFEST), f"bundle {path}")
         self._files = files
+        self._adapted: dict[str, bytes] = {}
         for name, expected in self.manifest.sha256.items():
             if name not in files or hashlib.sha256(files[name]).hexdigest() != expected:
                 raise BadBundle(
@@ -112,8 +120,54 @@ class Bundle:
         file = graph.variants.get(precision, graph.file)
         if file not in self.manifest.sha256:
             raise BadBundle(f"bundle {self.path} has no checked file {file!r}")
-        check_graph(self._files[file])
-        return self._files[file]
+        if graph.file in self._adapted:  # variants of it are not
+            file, files = graph.file, self._adapted
+        else:
+            files = self._files
+        check_graph(files[file])
+        return files[file]
+
+    @property
+    def adapter_id(self) -> bytes | None:
+        """What streams call the adapter."""
+        return None if self.adapter is None else self.adapter.id
+
+    def with_adapter(self, adapter: Adapter, *, embed: bool = False) -> Bundle:
+        """Return the same model with an adapter's changes.
+
+        Parameters
+        ----------
+        adapter : of this model
+        embed : have streams hold it
+
+        Raises
+        ------
+        BadAdapter
+            When it was made for another model, or for other networks than the bundle has.
+        """
+        model = self.manifest.name
+        if adapter.stream_id != self.manifest.stream_id:
+            raise BadAdapter(
+                f"adapter {adapter.name!r} is of a model with stream id {adapter.stream_id}",
+                expected=f"{self.manifest.stream_id}, that of {model!r}",
+                remedy=f"make one with: trellic adapt --model {model}",
+            )
+        graphs = {name: info.graph for name, info in self.manifest.decoders.items()}
+        graphs[ENCODER] = self.manifest.encoder
+        other = copy.copy(self)
+        other.adapter, other._adapted = adapter, {}
+        other.embedded = adapter.for_decoding() if embed else None
+        for name, part in adapter.parts.items():
+            file = graphs[name].file if name in graphs else ""
+            if self.manifest.sha256.get(file) != part.sha256:
+                raise BadAdapter(
+                    f"adapter {adapter.name!r} was made for another {name!r} than model {model!r}"
+                    " has now",
+                    remedy=f"make it again with: trellic adapt --model {model}",
+                )
+            data = self._files[file]
+            other._adapted[file] = weights.add(data, adapter.changes(name, data))
+        return other
 
     def _check_sizes(self) -> None:
         layout = self.manifest.layout

@@ -39,6 +39,12 @@ def integers(value: int | bytes) -> list[int]:
 
 def fields(message: bytes) -> Iterator[Field]:
     """Walk the fields of a protobuf message: numbers, and integers or bytes."""
+    for number, value in spans(message):
+        yield number, message[value] if isinstance(value, slice) else value
+
+
+def spans(message: bytes) -> Iterator[tuple[int, int | slice]]:
+    """Walk the fields of a protobuf message: numbers, and integers or where bytes lie."""
     view, at = memoryview(message), 0
     while at < len(view):
         key, at = _varint(view, at)
@@ -55,7 +61,7 @@ def fields(message: bytes) -> Iterator[Field]:
             raise BadBundle(f"a graph of the bundle is no ONNX file (wire type {wire})")
         if length > len(view) - at:
             raise BadBundle("a graph of the bundle is cut short", remedy="install it again")
-        yield key >> 3, bytes(view[at : at + length])
+        yield key >> 3, slice(at, at + length)
         at += length
 
 

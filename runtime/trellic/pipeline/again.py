@@ -12,6 +12,7 @@ for what is kept, since paths of a trellis run through the whole slice; the hype
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +68,7 @@ class Resaver:
         if changed.any():
             refuse_layers(header, "encoding an edited picture like a progressive file")
             stream = self._edited(picture, stream, changed, clock, max_memory)
-        data = bitstream.write(Stream(stream.header, stream.segments, chunks))
+        data = bitstream.write(replace(stream, chunks=chunks))
         clock.mark("file")
         return Encoded(
             data=data,
@@ -108,17 +109,17 @@ class Resaver:
         own = EncodeOptions(trellis=header.trellis, dither=header.dither)
         quantizer = own.quantizer(self._bundle)
         coded = self._encoder.latents(clock).encode(f, h, plane, level, quantizer)
-        manifest, size = self._bundle.manifest, (header.width, header.height)
         written = header_of(
-            manifest,
-            size,
+            self._bundle,
+            (header.width, header.height),
             header.quality16,
             header.trellis,
             coded.lanes,
             grey=header.grey,
             dither=header.dither,
         )
-        return Stream(written, coded.segments)
+        written = replace(written, adapter=header.adapter)
+        return replace(stream, header=written, segments=coded.segments)
 
 
 def _check_alike(picture: Picture, header: Header) -> None:

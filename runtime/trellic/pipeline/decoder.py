@@ -270,7 +270,7 @@ class StreamDecoder:
         encoder = LatentEncoder(layout, self._bundle.tables, self._pool.exact(steps), steps)
         coded = encoder.encode(f, h, plane, level, quantizer, lanes=[lanes])
         size = WARM_SIDE, WARM_SIDE
-        header = header_of(manifest, size, QUALITY16_MAX, WARM_TRELLIS, coded.lanes)
+        header = header_of(self._bundle, size, QUALITY16_MAX, WARM_TRELLIS, coded.lanes)
         return Stream(header, coded.segments)
 
 

@@ -78,7 +78,7 @@ class StreamEncoder:
                 layering = self._layering(quality16, len(self._layout.steps))
             coded = self._coded(quality16, layering, quantizer, plane, latents, at_level)
             header = header_of(
-                self._bundle.manifest,
+                self._bundle,
                 size,
                 quality16,
                 quantizer.states,
@@ -87,7 +87,8 @@ class StreamEncoder:
                 dither=quantizer.dither,
                 layering=layering,
             )
-            return bitstream.write(bitstream.Stream(header, coded.segments, chunks))
+            parts = header, coded.segments, chunks, self._bundle.embedded
+            return bitstream.write(bitstream.Stream(*parts))
 
         if options.bpp is None and options.max_bytes is None:
             quality16, data = options.quality16, encode_at(options.quality16)

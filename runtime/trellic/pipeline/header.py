@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from trellic.bitstream import Header, Layering
 from trellic.errors import BadParameter
-from trellic.model.manifest import Manifest
+from trellic.model.bundle import Bundle
 
 
 def header_of(
-    manifest: Manifest,
+    model: Bundle,
     size: tuple[int, int],
     quality16: int,
     trellis: int,
@@ -24,7 +24,7 @@ def header_of(
 
     Parameters
     ----------
-    manifest : of the model
+    model : that the picture is encoded with
     size : width and height of the picture, in pixels
     quality16 : quality in sixteenths
     trellis : states of the trellis, 0 for scalar
@@ -39,12 +39,13 @@ def header_of(
         height=height,
         quality16=quality16,
         trellis=trellis,
-        steps=len(manifest.layout.steps),
-        stream_id=bytes.fromhex(manifest.stream_id),
+        steps=len(model.manifest.layout.steps),
+        stream_id=bytes.fromhex(model.manifest.stream_id),
         lanes=tuple(lanes),
         grey=grey,
         dither=dither,
         layering=layering,
+        adapter=model.adapter_id,
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -103,9 +103,10 @@ class Transcoder:
             clock.mark("h_a")
             coded = latents.encode(f, h, plane, level, quantizer)
             size = header.width, header.height
-            manifest, states = self._bundle.manifest, quantizer.states
-            fresh = header_of(manifest, size, quality16, states, coded.lanes, grey=header.grey)
-            return bitstream.write(bitstream.Stream(fresh, coded.segments, stream.chunks))
+            sizes = size, quality16, quantizer.states, coded.lanes
+            fresh = header_of(self._bundle, *sizes, grey=header.grey)
+            fresh = replace(fresh, adapter=header.adapter)
+            return bitstream.write(replace(stream, header=fresh, segments=coded.segments))
 
         quality16, result = _meet(encode_at, data, header, options)
         clock.mark("file")

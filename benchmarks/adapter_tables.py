@@ -1,0 +1,95 @@
+"""The table of docs/domains.md, from the record of `benchmarks.domains`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.bdrate import Curve, bd_rate
+from benchmarks.bootstrap import mean_interval
+from benchmarks.speed_tables import table
+
+Row = Mapping[str, Any]
+NAMES: Final = {
+    "aerial_mixed": "aerial",
+    "medical_bccd": "microscopy of blood",
+    "game3d_godot": "rendered games",
+    "screen-content": "screens",
+}
+
+
+def adapters(results: Path) -> str:
+    """Draw BD-rates of adapted models against the model itself."""
+    result = json.loads((results / "domains.json").read_text(encoding="utf-8"))
+    rows = [row for rows in result["sets"].values() for row in rows]
+    few, many = (f(row["steps"] for row in rows) for f in (min, max))
+    steps = str(few) if few == many else f"{few} to {many}"
+    machine = result["machine"]
+    return (
+        f"{drawn(result)}\n\n"
+        f"*Made on {machine['date'][:10]}, {machine['processor']}; {rows[0]['minutes']:g} minutes"
+        f" of training a split, which made {steps} steps; adapters of"
+        f" {rows[0]['parameters']:,} parameters and {rows[0]['bytes']:,} bytes"
+        f" ({rows[0]['bytes_for_decoding']:,} without the encoder's side).*"
+    )
+
+
+def by_quality(results: Path) -> str:
+    """Draw bytes and scores at each quality, means over the tested pictures of each set."""
+    result = json.loads((results / "domains.json").read_text(encoding="utf-8"))
+    head = "pictures", "quality", "bytes", "adapted", "SSIMULACRA 2", "adapted", "lacking it"
+    lines = []
+    for name, rows in result["sets"].items():
+        pictures = [picture for row in rows for picture in row["pictures"]]
+        for i, quality in enumerate(result["qualities"]):
+            own = [
+                float(np.mean([picture[which][i][what] for picture in pictures]))
+                for what, which in (
+                    ("bytes", "plain"),
+                    ("bytes", "adapted"),
+                    ("ssimulacra2", "plain"),
+                    ("ssimulacra2", "adapted"),
+                    ("ssimulacra2", "lacking"),
+                )
+            ]
+            cells = [f"{value:,.0f}" for value in own[:2]] + [f"{value:.1f}" for value in own[2:]]
+            lines.append([NAMES.get(name, name), str(quality), *cells])
+    return table(head, lines)
+
+
+def drawn(result: Row) -> str:
+    """Draw the table of a record."""
+    head = "pictures", "splits", "adapted to", "tested", "by SSIMULACRA 2", "by PSNR", "lacking it"
+    lines = []
+    for name, rows in result["sets"].items():
+        count = sum(len(row["pictures"]) for row in rows)
+        columns = ("adapted", "ssimulacra2"), ("adapted", "psnr"), ("lacking", "ssimulacra2")
+        cells = [_cell(rates(rows, *column)) for column in columns]
+        own = [NAMES.get(name, name), str(len(rows)), str(rows[0]["adapted_to"]), str(count)]
+        lines.append([*own, *cells])
+    return table(head, lines)
+
+
+def rates(rows: Sequence[Row], which: str, measure: str) -> list[float]:
+    """BD-rates of all tested pictures, in percent against the model without the adapter."""
+    found = []
+    for row in rows:
+        for picture in row["pictures"]:
+            test, anchor = (_curve(picture[name], measure) for name in (which, "plain"))
+            if (rate := bd_rate(test, anchor)) is not None:
+                found.append(rate.percent)
+    return found
+
+
+def _curve(rows: Sequence[Row], measure: str) -> Curve:
+    bits = np.array([row["bytes"] for row in rows], float)
+    return Curve(bits, np.array([row[measure] for row in rows]))
+
+
+def _cell(values: Sequence[float]) -> str:
+    interval = mean_interval(values)
+    if interval is None:
+        return "-"
+    return f"{np.mean(values):+.1f} % ({interval[0]:+.1f} to {interval[1]:+.1f})"

@@ -1,0 +1,112 @@
+"""Whether an adapter helps: bits at equal score on pictures that it has not seen."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trellic.codec import Codec
+from trellic.constants import Trellis
+from trellic.errors import TrellicWarning
+from trellic.model.adapter import Adapter
+from trellic.model.bundle import Bundle
+from trellic_training.losses.eye import BEST, ERRORS, squared_error
+from trellic_training.pixels import to_network
+
+Pixels = npt.NDArray[np.uint8]
+QUALITIES = (20.0, 40.0, 60.0, 80.0)
+LARGEST = 768  # pixels a side of what is checked of a picture, from its middle
+STATES: Trellis = 8
+Curve = npt.NDArray[np.float64]  # (points, 2): bits a pixel and score
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Percent of the bits at equal score, against the model without the adapter; less is better.
+
+    Attributes
+    ----------
+    adapted : with the adapter
+    without : encoded with the adapter, decoded by those who do not have it
+    """
+
+    adapted: float
+    without: float
+
+
+def gain(bundle: Bundle, adapter: Adapter, pictures: Sequence[Pixels], measure: str) -> Gain:
+    """Measure an adapter.
+
+    Parameters
+    ----------
+    bundle : its model
+    adapter : what is measured
+    pictures : uint8 (height, width, 3)
+    measure : "ssimulacra2" or "psnr"
+    """
+    path = str(bundle.path)
+    plain = Codec(path, "cpu", 1)
+    adapted = Codec(path, "cpu", 1, adapter=adapter)
+    score = scored_by(measure)
+    found = []
+    for picture in map(middle, pictures):
+        before = curve(plain, plain, picture, score)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrellicWarning)  # that one lacks it, as it should
+            unaware = curve(adapted, plain, picture, score)
+        after = curve(adapted, adapted, picture, score)
+        found.append([percent(before, after), percent(before, unaware)])
+    comparable = np.array([row for row in found if np.isfinite(row).all()])
+    if not len(comparable):
+        return Gain(float("nan"), float("nan"))
+    return Gain(*(float(value) for value in comparable.mean(0)))
+
+
+def middle(picture: Pixels) -> Pixels:
+    """Return the middle of a large picture."""
+    top, left = (max(0, (size - LARGEST) // 2) for size in picture.shape[:2])
+    return np.ascontiguousarray(picture[top : top + LARGEST, left : left + LARGEST])
+
+
+def scored_by(measure: str) -> Callable[[Pixels, Pixels], float]:
+    """Return what scores a picture against the original."""
+
+    def score(picture: Pixels, original: Pixels) -> float:
+        x_hat, x = (to_network(torch.from_numpy(array[None])) for array in (picture, original))
+        with torch.no_grad():
+            if measure == "psnr":
+                return float(-10 * squared_error(x_hat, x).clamp_min(1e-9).log10())
+            return float(BEST[measure] - ERRORS[measure](x_hat, x))
+
+    return score
+
+
+def curve(
+    encoder: Codec, decoder: Codec, picture: Pixels, score: Callable[[Pixels, Pixels], float]
+) -> Curve:
+    """Bits a pixel and score at each of `QUALITIES`."""
+    points = []
+    for quality in QUALITIES:
+        data = encoder.encode(picture, quality=quality, trellis=STATES)
+        bits = 8 * len(data) / (picture.shape[0] * picture.shape[1])
+        points.append((bits, score(decoder.decode(data), picture)))
+    return np.array(points)
+
+
+def percent(before: Curve, after: Curve) -> float:
+    """Mean difference of bits in percent, over the scores that both reach; nan if there are none.
+
+    Logarithms of bits are straight between points.
+    """
+    curves = [np.sort(one[np.argsort(one[:, 1])].T, axis=1) for one in (before, after)]
+    low, high = (f(c[1][i] for c in curves) for f, i in ((max, 0), (min, -1)))
+    if low >= high:
+        return float("nan")
+    at = np.linspace(low, high, 100)
+    logs = [np.interp(at, scores, np.log(bits)) for bits, scores in curves]
+    return float(100 * (np.exp(np.mean(logs[1] - logs[0])) - 1))

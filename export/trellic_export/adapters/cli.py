@@ -1,0 +1,114 @@
+"""``trellic adapt``: what the command line of the runtime hands over to.
+
+What the extra brings is imported when a run begins, so that ``--help`` works without it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trellic.cli.extras import needs
+from trellic.cli.topics import epilog
+from trellic.constants import DEFAULT_MODEL
+from trellic.errors import BadParameter
+from trellic.model.adapter import SUFFIX
+from trellic.model.decoders import NAME_PATTERN
+from trellic.support.files import write_atomically
+from trellic_training.cli import train as shared
+
+if TYPE_CHECKING:
+    from trellic_export.adapters.check import Gain
+
+MEASURES = {"ssimulacra2": "SSIMULACRA 2", "psnr": "PSNR"}
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    epilog=f"{epilog('adapt')}\n\n{needs('export', 'onnx')}",
+    context_settings={"help_option_names": shared.HELP},
+)
+def adapt_command(
+    pictures: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PICTURES...",
+            help="Files or folders: 5 pictures or more of one kind, better 25.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="What to call the adapter.", show_default=False)
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="Installed model, or a bundle.")
+    ] = DEFAULT_MODEL,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.tla", help="File to write (default: NAME.tla).")
+    ] = None,
+    minutes: shared.Minutes = 10,
+    threads: shared.Threads = 0,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Write the adapter even if it gains nothing.")
+    ] = False,
+) -> None:
+    """Adapt a model to pictures of one kind: a small file that changes its weights.
+
+    Every fifth picture is not trained on. It says what the adapter gains.
+    """
+    from trellic.model.bundle import Bundle, find
+    from trellic_export.adapters import check
+    from trellic_export.adapters.pictures import read
+    from trellic_export.adapters.settings import Settings
+    from trellic_export.adapters.training import Trainer, parameters
+
+    target = _target(name, out)
+    bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
+    own = read(pictures, settings.crop)
+    shared.use_threads(threads)
+    trainer = Trainer(bundle, settings)
+    steps = trainer.train(own)
+    adapter = trainer.adapter(name)
+    gained = check.gain(bundle, adapter, own.checking, trainer.measure)
+    said = _said(gained, len(own.checking), MEASURES[trainer.measure])
+    if not gained.adapted < 0 and not anyway:
+        raise BadParameter(
+            f"nothing is gained after {steps} steps ({said}); no adapter is written",
+            remedy="give more pictures or more --minutes; --anyway writes it all the same",
+        )
+    data = adapter.to_bytes()
+    write_atomically(target, data)
+    share = 100 * adapter.parameters / parameters(bundle)
+    typer.echo(
+        f"{target}: {len(data)} bytes, {adapter.parameters} parameters"
+        f" ({share:.1f} % of the model's), {steps} steps"
+    )
+    typer.echo(said)
+    typer.echo(f"install it with: trellic models add {target}")
+
+
+def _target(name: str, out: Path | None) -> Path:
+    """Return the file to write."""
+    if not re.match(NAME_PATTERN, name):
+        raise BadParameter(
+            f"adapter name {name!r}", expected="small letters, digits, dots, dashes, underscores"
+        )
+    target = Path(f"{name}{SUFFIX}") if out is None else out
+    if target.suffix != SUFFIX:
+        raise BadParameter(f"adapter {str(target)!r}", expected=f"a name that ends in {SUFFIX}")
+    return target
+
+
+def _said(gained: Gain, count: int, measure: str) -> str:
+    return (
+        f"on {count} pictures that it was not trained on, at equal {measure}:"
+        f" {gained.adapted:+.1f} % bits; for those who lack the adapter {gained.without:+.1f} %"
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Run with arguments, as ``trellic adapt`` does."""
+    return shared.call(app, arguments, "trellic adapt")

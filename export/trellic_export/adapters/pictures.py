@@ -1,0 +1,111 @@
+"""The pictures that an adapter is made from: read, looked at, parted for training and checking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from trellic import images
+from trellic.errors import BadParameter, TrellicError
+from trellic.support.files import read_bytes
+
+Pixels = npt.NDArray[np.uint8]
+LEAST = 5  # pictures
+ALIKE = 2.0  # levels that pictures differ by, on average, where they are not the same
+SHRUNK = 16  # pixels a side at which they are compared
+HELD_BACK = 5  # one picture of so many checks the adapter
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """uint8 (height, width, 3) each.
+
+    Attributes
+    ----------
+    training : what the adapter is trained on
+    checking : what says whether it helps
+    """
+
+    training: list[Pixels]
+    checking: list[Pixels]
+
+    def crops(self, rng: np.random.Generator, count: int, side: int) -> torch.Tensor:
+        """Return random crops, mirrored and turned at random: uint8 (count, side, side, 3)."""
+        out = np.empty((count, side, side, 3), np.uint8)
+        for i, number in enumerate(rng.integers(len(self.training), size=count)):
+            pixels = self.training[number]
+            top, left = (int(rng.integers(size - side + 1)) for size in pixels.shape[:2])
+            crop = pixels[top : top + side, left : left + side]
+            crop = crop[:, :: rng.choice((-1, 1))]
+            out[i] = crop.transpose(1, 0, 2) if rng.random() < 0.5 else crop
+        return torch.from_numpy(out)
+
+
+def read(paths: Sequence[Path], side: int, seed: int = 1) -> Pictures:
+    """Read pictures; every fifth, in a random order, is for checking.
+
+    Parameters
+    ----------
+    paths : of files, or of folders with files; what is no picture is passed over
+    side : least width and height in pixels
+
+    Raises
+    ------
+    BadParameter
+        When they are fewer than five, too small, or all alike.
+    """
+    files = [file for path in paths for file in _files(path)]
+    shown = track(files, "reading", console=Console(stderr=True), transient=True)
+    found = [pixels for file in shown if (pixels := _load(file)) is not None]
+    large = [pixels for pixels in found if min(pixels.shape[:2]) >= side]
+    small = len(found) - len(large)
+    if len(large) < LEAST:
+        too_small = f", and {small} smaller than {side}x{side} pixels" if small else ""
+        raise BadParameter(
+            f"{len(large)} pictures to adapt to{too_small}",
+            expected=f"{LEAST} or more, better 25, of at least {side}x{side} pixels",
+        )
+    if _alike(large):
+        raise BadParameter(
+            f"{len(large)} pictures that are all alike",
+            expected="pictures that differ as those do which will be encoded",
+        )
+    order = np.random.default_rng(seed).permutation(len(large))
+    checking = [large[i] for i in order[::HELD_BACK]]
+    return Pictures([large[i] for n, i in enumerate(order) if n % HELD_BACK], checking)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise BadParameter(f"no file or folder {str(path)!r}")
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+
+def _load(file: Path) -> Pixels | None:
+    """Return the pixels of a picture in three channels, None where the file is none."""
+    try:
+        pixels = images.from_bytes(read_bytes(file)).pixels
+    except (TrellicError, OSError):
+        return None
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+
+
+def _alike(pictures: Sequence[Pixels]) -> bool:
+    """Whether small versions of all differ from the first by next to nothing."""
+    first, *others = [_shrunk(pixels) for pixels in pictures]
+    return all(float(np.abs(other - first).mean()) < ALIKE for other in others)
+
+
+def _shrunk(pixels: Pixels) -> npt.NDArray[np.float64]:
+    rows, columns = (np.array_split(np.arange(size), SHRUNK) for size in pixels.shape[:2])
+    means = [[pixels[r[0] : r[-1] + 1, c[0] : c[-1] + 1].mean() for c in columns] for r in rows]
+    return np.array(means)

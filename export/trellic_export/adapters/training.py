@@ -1,0 +1,230 @@
+r"""Training an adapter on a bundle's own graphs, with its own quantizer and integer networks.
+
+::
+
+    x -> g_a + adapter -> y -> the runtime's search -> y_hat -> g_s + adapter -> x_hat
+                           \-> t = y - mean, scale index -> bits of a Gaussian
+
+The quantizer is passed straight through, means and scale indices count as constants: where they are
+the best ones for a latent, the rate does not change with them at first order.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from trellic.engines.pool import EnginePool
+from trellic.errors import BadParameter
+from trellic.latents.encoder import NOT_CODED, LatentEncoder
+from trellic.latents.quantizer import Quantizer
+from trellic.limits import SIGMA_FIRST, SIGMA_LAST, STEP32
+from trellic.model import weights
+from trellic.model.adapter import ENCODER, Adapter, Facts, Place, Side
+from trellic.model.bundle import Bundle
+from trellic.model.decoders import DecoderInfo
+from trellic.model.quality import Level
+from trellic.pipeline.rate_control import to_quality16
+from trellic.quantize.cpu import reconstruct
+from trellic_export.adapters.networks import AdaptedGraph, places_of, size_of
+from trellic_export.adapters.pictures import Pictures
+from trellic_export.adapters.settings import Objective, Settings
+from trellic_export.torch_engine import TorchGraph
+from trellic_training.losses.eye import Distortion
+from trellic_training.losses.reference import read_reference
+from trellic_training.pixels import PIXEL_RANGE
+from trellic_training.recipes.lmbda import lmbda_at
+
+MAIN = "quality"  # the decoder that an adapter begins with
+WARM_UP = 20  # steps
+LEAST_BITS = 1e-6  # probability that a symbol has at least
+
+
+@dataclass
+class Coded:
+    """Latents of a batch, quantized.
+
+    Attributes
+    ----------
+    y_hat : (N, C, h, w), what decoders read; gradients pass to the latents
+    bits : (N,), of all latents
+    """
+
+    y_hat: Tensor
+    bits: Tensor
+
+
+class Trainer:
+    """Trains the adapter of a bundle.
+
+    Parameters
+    ----------
+    bundle : the model
+    settings : how
+    """
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        torch.manual_seed(settings.seed)
+        self.bundle, self.settings = bundle, settings
+        self._objective = Objective.of(bundle)
+        self._decoders = whole(bundle)
+        self._graphs = {ENCODER: bundle.manifest.encoder}
+        self._graphs |= {name: info.graph for name, info in self._decoders.items()}
+        files = {name: bundle.graph(graph) for name, graph in self._graphs.items()}
+        places = fitting(files, settings, parameters(bundle))
+        self.networks = {name: AdaptedGraph(file, places[name]) for name, file in files.items()}
+        self._hyper = TorchGraph(bundle.graph(bundle.manifest.hyper_encoder))
+        exact = EnginePool(bundle, "cpu", 1).exact()
+        self._latents = LatentEncoder(bundle.manifest.layout, bundle.tables, exact)
+        self._distortion = Distortion({"squared_error": 1.0})
+        if self._objective.reference is not None:
+            self._distortion = Distortion(settings.shares)
+            self._distortion.follow(read_reference(Path(self._objective.reference)))
+
+    @property
+    def measure(self) -> str:
+        """What pictures are compared by: a name of `trellic_training.losses.eye`, or "psnr"."""
+        return "psnr" if self._objective.reference is None else "ssimulacra2"
+
+    def train(self, pictures: Pictures) -> int:
+        """Train for the time that the settings give; returns the number of steps."""
+        settings, rng = self.settings, np.random.default_rng(self.settings.seed)
+        trained = [p for network in self.networks.values() for p in network.parameters()]
+        optimizer = torch.optim.Adam(trained, settings.learning_rate)
+        steps = 0
+        for share in elapsed(60 * settings.minutes):
+            falling = min(1, (steps + 1) / WARM_UP) * (1 + math.cos(math.pi * share)) / 2
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * falling
+            optimizer.zero_grad()
+            torch.autograd.backward(self._loss(pictures, rng))
+            optimizer.step()
+            steps += 1
+        return steps
+
+    def adapter(self, name: str) -> Adapter:
+        """Return what has been trained so far."""
+
+        def side(names: list[str]) -> Side:
+            digests = {n: self.bundle.manifest.sha256[self._graphs[n].file] for n in names}
+            parts = {n: self.networks[n].part(digest) for n, digest in digests.items()}
+            numbers = np.concatenate([self.networks[n].numbers() for n in names])
+            stream_id = self.bundle.manifest.stream_id
+            return Side(Facts(name=name, stream_id=stream_id, graphs=parts), numbers)
+
+        return Adapter(side(list(self._decoders)), side([ENCODER]))
+
+    def _loss(self, pictures: Pictures, rng: np.random.Generator) -> Tensor:
+        settings = self.settings
+        crops = pictures.crops(rng, settings.batch, settings.crop)
+        quality16 = to_quality16(float(rng.uniform(*settings.qualities)))
+        level = self.bundle.levels.at(quality16, settings.states)
+        quality = torch.full((settings.batch,), level.quality)
+        f = self.networks[ENCODER]({"image": crops, "quality": quality})
+        coded = self._coded(f, level)
+        others = [name for name in self._decoders if name != MAIN]
+        name = MAIN if not others or rng.random() < settings.main else str(rng.choice(others))
+        shown = self.networks[name]({"latents": coded.y_hat, "quality": quality})
+        x_hat = (shown / PIXEL_RANGE - 0.5).permute(0, 3, 1, 2)
+        x = (crops.float() / PIXEL_RANGE - 0.5).permute(0, 3, 1, 2)
+        lmbda = lmbda_at(self._objective.lmbda, quality)
+        bpp = coded.bits / settings.crop**2
+        cost: Tensor = bpp + self._distortion(x_hat, x, quality, lmbda)
+        return (lmbda**settings.weight_exponent * cost).mean()
+
+    def _coded(self, f: Tensor, level: Level) -> Coded:
+        """Quantize latents as the encoder does."""
+        plane = self.bundle.manifest.layout.plane(self.settings.crop, self.settings.crop)
+        lam = self.bundle.manifest.search["trellis" if self.settings.states else "scalar"].lam
+        quantizer = Quantizer(self.settings.states, lam)
+        with torch.no_grad():
+            h = self._hyper({"latents": f})[0].numpy()
+        planes = f.detach().numpy()
+        made = [
+            self._latents.quantize(np.ascontiguousarray(one), beside, plane, level, quantizer)
+            for one, beside in zip(planes, h, strict=True)
+        ]
+        v32 = np.stack([one.v32 for one in made])
+        is_coded = np.stack([one.cls for one in made]) != NOT_CODED
+        index = np.stack([one.scale_index for one in made])
+        cls, k = np.stack([one.cls for one in made]), np.stack([one.k for one in made])
+        recon = reconstruct(k[is_coded], cls[is_coded], index[is_coded], self.bundle.tables)
+        mean = np.zeros(v32.shape, np.float32)
+        mean[is_coded] = (v32[is_coded] - recon) / STEP32
+        gain = torch.from_numpy(level.gain_float[:, None, None])
+        coded = torch.from_numpy(is_coded)
+        sigma = torch.from_numpy(deviations(self.bundle.manifest.layout.scales)[index])
+        y = f * gain
+        bits = gaussian_bits(y - torch.from_numpy(mean), sigma) * coded
+        real = torch.from_numpy(v32.astype(np.float32) / STEP32)
+        passed = torch.where(coded, y - y.detach(), 0.0)
+        return Coded((real + passed) / gain, bits.sum((1, 2, 3)))
+
+
+def whole(bundle: Bundle) -> dict[str, DecoderInfo]:
+    """Return the decoders that an adapter changes: of pictures at full size, from all latents."""
+    found = {
+        name: info
+        for name, info in bundle.manifest.decoders.items()
+        if info.kind == "picture" and info.scale == 1 and info.channels is None
+    }
+    if MAIN not in found:
+        name = bundle.manifest.name
+        raise BadParameter(f"model {name!r} has no decoder {MAIN!r}, which an adapter begins with")
+    return found
+
+
+def fitting(files: Mapping[str, bytes], settings: Settings, total: int) -> dict[str, list[Place]]:
+    """Choose the places of each graph, by the largest rank that is within the parameters."""
+    for rank in range(settings.rank, 0, -1):
+        places = {name: places_of(file, rank) for name, file in files.items()}
+        count = sum(size_of(files[name], of) for name, of in places.items())
+        if count <= settings.share * total:
+            return places
+    raise BadParameter(
+        f"an adapter of {count} parameters of a model of {total}",
+        expected=f"at most {100 * settings.share:g} %: the model is too small to be adapted",
+    )
+
+
+def parameters(bundle: Bundle) -> int:
+    """Count the parameters of a model: its free transforms and its integer networks."""
+    manifest = bundle.manifest
+    graphs = [manifest.encoder, manifest.hyper_encoder]
+    graphs += [info.graph for info in manifest.decoders.values()]
+    free = [weights.constants(bundle.graph(graph)).values() for graph in graphs]
+    exact = [layer.weight.size for net in bundle.networks.values() for layer in net.layers]
+    return sum(one.size for constants in free for one in constants) + sum(exact)
+
+
+def deviations(scales: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Return the standard deviation, in steps, that each scale index stands for."""
+    return np.geomspace(SIGMA_FIRST, SIGMA_LAST, scales).astype(np.float32)
+
+
+def gaussian_bits(t: Tensor, sigma: Tensor) -> Tensor:
+    """Bits of Gaussian values in cells one step wide, with noise in place of rounding."""
+    noisy = t + torch.rand_like(t) - 0.5
+    root = sigma * math.sqrt(2)
+    upper, lower = torch.erf((noisy + 0.5) / root), torch.erf((noisy - 0.5) / root)
+    return -((upper - lower) / 2).clamp_min(LEAST_BITS).log2()
+
+
+def elapsed(seconds: float) -> Iterator[float]:
+    """Yield the share of a time that is over, with a progress bar, until it is; at least once."""
+    start, share = time.monotonic(), 0.0
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("adapting", total=1.0)
+        while share < 1:
+            yield share
+            share = (time.monotonic() - start) / seconds
+            progress.update(task, completed=min(share, 1.0))

@@ -1,0 +1,212 @@
+"""``trellic adapt``: the graphs that train, the pictures, and the command."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.data.make_adapter import TINY
+from tests.data.make_dither import scene
+from typer.testing import CliRunner
+
+from trellic import bitstream
+from trellic.codec import Codec
+from trellic.engines.ort import OrtEngine
+from trellic.errors import BadParameter
+from trellic.model import adapters, weights
+from trellic.model.adapter import ENCODER
+from trellic.model.bundle import Bundle
+from trellic_export.adapters import check, cli, training
+from trellic_export.adapters.networks import AdaptedGraph, places_of, size_of
+from trellic_export.adapters.pictures import Pictures, read
+from trellic_export.adapters.settings import Settings
+from trellic_training.losses.eye import Distortion
+
+SMALL = Settings(share=1.0, crop=64, batch=1, minutes=1e-9)
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle(TINY)
+
+
+@pytest.fixture(scope="module")
+def trainer(bundle):
+    return training.Trainer(bundle, SMALL)
+
+
+def fold(folder, count, size=(200, 210), shift=31):
+    """A folder of pictures, each shifted against the one before."""
+    for i in range(count):
+        Image.fromarray(np.roll(scene(*size), i * shift, 1)).save(folder / f"{i}.png")
+    return folder
+
+
+def run(*words, code=0):
+    done = CliRunner().invoke(cli.app, [str(word) for word in words])
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+# ---- graphs ----
+
+
+def test_it_begins_as_the_model_itself(bundle):
+    graph = bundle.graph(bundle.manifest.decoders["quality"].graph)
+    network = AdaptedGraph(graph, places_of(graph, 2))
+    layout = bundle.manifest.layout
+    latents = np.random.default_rng(0).standard_normal((1, layout.latents, 8, 8)).astype(np.float32)
+    (expected,) = OrtEngine(graph, "cpu", 1)({"latents": latents})
+    with torch.no_grad():
+        found = network({"latents": torch.from_numpy(latents)}).numpy()
+    assert np.abs(found - expected).max() < 0.51  # the runtime's are rounded
+
+
+def test_what_trains_is_what_an_adapter_holds(bundle, trainer):
+    """The runtime's decoder with the adapter makes what the network that trained makes."""
+    torch.manual_seed(3)
+    network = trainer.networks["quality"]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(std=0.05)
+    changed = bundle.with_adapter(trainer.adapter("it"))
+    graph = bundle.manifest.decoders["quality"].graph
+    assert changed.graph(graph) != bundle.graph(graph)
+    layout = bundle.manifest.layout
+    latents = np.random.default_rng(0).standard_normal((1, layout.latents, 8, 8)).astype(np.float32)
+    (expected,) = OrtEngine(changed.graph(graph), "cpu", 1)({"latents": latents})
+    with torch.no_grad():
+        found = network({"latents": torch.from_numpy(latents)}).numpy()
+    assert np.abs(found - expected).max() < 1.5
+    (before,) = OrtEngine(bundle.graph(graph), "cpu", 1)({"latents": latents})
+    assert np.abs(found - before).max() > 20
+
+
+def test_the_shipped_model_gets_less_than_2_percent():
+    photo = Codec.load("photo", "cpu").bundle
+    total = training.parameters(photo)
+    graphs = [photo.manifest.encoder, *(i.graph for i in training.whole(photo).values())]
+    files = {str(i): photo.graph(graph) for i, graph in enumerate(graphs)}
+    places = training.fitting(files, Settings(), total)
+    count = sum(size_of(files[name], of) for name, of in places.items())
+    assert count < 0.02 * total
+    assert count * 2 < 150_000
+
+
+def test_a_model_that_is_too_small_is_refused(bundle):
+    with pytest.raises(BadParameter, match="too small to be adapted"):
+        training.Trainer(bundle, Settings())
+
+
+# ---- training ----
+
+
+def test_latents_in_training_are_those_of_the_encoder(bundle, trainer):
+    pixels = scene(64, 64)
+    codec = Codec(str(TINY), "cpu", 1)
+    level = bundle.levels.at(60 * 16, SMALL.states)
+    with torch.no_grad():
+        inputs = {"image": torch.from_numpy(pixels[None])}
+        f = trainer.networks[ENCODER](inputs)
+        coded = trainer._coded(f, level)
+    data = codec.encode(pixels, quality=60, trellis=SMALL.states)
+    plane = bundle.manifest.layout.plane(64, 64)
+    segments, lanes = bitstream.read(data).segments, bitstream.read_header(data).lanes
+    decoder = codec._decoding.latents()
+    v32 = decoder.decode(segments, lanes, plane, level, SMALL.states, 64)
+    y_hat = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+    np.testing.assert_allclose(coded.y_hat[0].numpy(), y_hat, atol=1e-4)
+    real = 8 * sum(map(len, segments[1:]))
+    assert 0.7 < float(coded.bits) / real < 1.4
+
+
+@pytest.mark.slow("trains for some seconds: the loss of pictures that are trained on falls")
+def test_training_helps(bundle, monkeypatch):
+    torch.set_num_threads(1)
+    settings = Settings(share=1.0, crop=64, batch=2, minutes=0.03, learning_rate=3e-3)
+    trainer = training.Trainer(bundle, settings)
+    pictures = Pictures([scene(64, 64)], [scene(64, 64)])
+
+    def loss():
+        torch.manual_seed(0)
+        with torch.no_grad():
+            rng = np.random.default_rng(0)
+            return float(np.mean([float(trainer._loss(pictures, rng)) for _ in range(8)]))
+
+    before = loss()
+    assert trainer.train(pictures) > 5
+    assert loss() < before
+    monkeypatch.setattr(check, "QUALITIES", (40.0, 80.0))
+    gained = check.gain(bundle, trainer.adapter("it"), pictures.checking, "psnr")
+    assert gained.adapted < 0
+    assert isinstance(trainer._distortion, Distortion)
+    assert trainer.measure == "psnr"
+
+
+def test_curves_are_compared_where_both_reach():
+    before = np.array([[0.1, 50.0], [0.2, 60.0], [0.4, 70.0]])
+    half = before * [0.5, 1]
+    assert check.percent(before, half) == pytest.approx(-50)
+    assert check.percent(before, before) == pytest.approx(0)
+    assert np.isnan(check.percent(before, np.add(before, [0, 100])))
+
+
+# ---- pictures ----
+
+
+def test_pictures_are_parted(tmp_path):
+    (tmp_path / "note.txt").write_text("no picture")
+    parted = read([fold(tmp_path, 11, (70, 80))], 64)
+    assert (len(parted.training), len(parted.checking)) == (8, 3)
+    crops = parted.crops(np.random.default_rng(0), 3, 64)
+    assert (crops.shape, crops.dtype) == ((3, 64, 64, 3), torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "shift", "said"),
+    [
+        (4, (200, 200), 31, "4 pictures to adapt to; expected 5 or more"),
+        (6, (100, 300), 31, "0 pictures to adapt to, and 6 smaller than 192x192"),
+        (6, (200, 200), 0, "6 pictures that are all alike"),
+    ],
+)
+def test_pictures_that_will_not_do(tmp_path, count, size, shift, said):
+    done = run(fold(tmp_path, count, size, shift), "--name", "x", code=1)
+    assert isinstance(done.exception, BadParameter)
+    assert said in str(done.exception)
+
+
+def test_names_that_will_not_do(tmp_path):
+    fold(tmp_path, 5)
+    for words, said in (
+        (("--name", "../x"), "adapter name"),
+        (("--name", "x", "--out", "x.zip"), "ends in .tla"),
+        (("--name", "x", "--model", "none"), "no model 'none'"),
+    ):
+        done = run(tmp_path, *words, code=1)
+        assert said in str(done.exception)
+    assert "no file or folder" in str(run(tmp_path / "no", "--name", "x", code=1).exception)
+
+
+@pytest.mark.slow("a step of training with the model that ships, and its check")
+def test_the_command(tmp_path, monkeypatch):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    fold(folder, 5)
+    monkeypatch.chdir(tmp_path)
+    words = (folder, "--name", "kind", "--minutes", "0.01", "--threads", "1")
+    monkeypatch.setattr(check, "gain", lambda *_: check.Gain(0.5, 1.0))
+    done = run(*words, code=1)
+    assert "nothing is gained" in str(done.exception)
+    assert not (tmp_path / "kind.tla").exists()
+    done = run(*words, "--anyway")
+    assert "install it with: trellic models add kind.tla" in done.output
+    made = adapters.read(tmp_path / "kind.tla")
+    assert made.name == "kind"
+    assert len(made.to_bytes()) < 150_000
+    codec = Codec.load("photo", "cpu", adapter=tmp_path / "kind.tla", embed_adapter=True)
+    pixels = scene(64, 64)
+    shown = Codec.load("photo", "cpu").decode(codec.encode(pixels))
+    np.testing.assert_array_equal(shown, codec.decode(codec.encode(pixels)))
+    assert weights.constants(codec.bundle.graph(codec.bundle.manifest.encoder))
