@@ -5,7 +5,6 @@ What the extra brings is imported when an export begins, so that ``--help`` work
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +13,11 @@ import typer
 
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
-from trellic.errors import BadParameter, MissingExtra
+from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
-from trellic_export.folders import write_triton, write_web
+from trellic_export.folders import write_tensorrt, write_triton, write_web
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from trellic_training.data.photos import PackedPhotos
     from trellic_training.models.decoder_weights import TrainedDecoder
 
@@ -37,8 +34,8 @@ def export_command(
         typer.Argument(
             metavar="[WEIGHTS] OUT",
             help="weights.pt of trellic train (with --int8, --fp16 or --only also a bundle), then "
-            "the bundle to write, NAME.zip. With --web or --triton, only a bundle or the name of "
-            "a model.",
+            "the bundle to write, NAME.zip. With --web, --triton or --tensorrt, only a bundle "
+            "or the name of a model.",
         ),
     ],
     photos: Annotated[
@@ -117,8 +114,20 @@ def export_command(
         ),
     ] = "",
     tensorrt: Annotated[
-        bool, typer.Option("--tensorrt", help="Also build TensorRT engines; needs a GPU.")
-    ] = False,
+        Path | None,
+        typer.Option(
+            metavar="FILE.engines",
+            help="Build TensorRT engines for this machine's GPU, from a bundle.",
+        ),
+    ] = None,
+    max_size: Annotated[
+        int,
+        typer.Option(metavar="N", help="With --tensorrt: pixels a side of the largest picture."),
+    ] = 4096,
+    max_batch: Annotated[
+        int,
+        typer.Option(metavar="N", help="With --tensorrt: pictures of usual size in one run."),
+    ] = 1,
     web: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a folder for web pages here, from a bundle."),
@@ -151,6 +160,9 @@ def export_command(
     if triton:
         write_triton(paths, triton, instances)
         return
+    if tensorrt:
+        write_tensorrt(paths, tensorrt, max_size, max_batch)
+        return
     if web:
         write_web(paths, web, web_decoders)
         return
@@ -160,8 +172,6 @@ def export_command(
 
     *weights, out = paths
     _check(weights, out, source, checkpoint, keep)
-    if tensorrt:
-        _check_tensorrt()
     if only:
         _slim(weights, only.split(","), out)
         return
@@ -189,9 +199,6 @@ def export_command(
     _add_decoders(out, decoders)
     typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
     _add_variants(out, out, packed if int8 else None, count, int8_graphs, fp16=fp16)
-    if tensorrt:
-        for name in _build_engines(out):
-            typer.echo(f"TensorRT engine of {name}: built, or in the cache already")
 
 
 def _slim(paths: list[Path], names: list[str], out: Path) -> None:
@@ -254,33 +261,6 @@ def _add_variants(
     if fp16:
         added = add_float16(Bundle(out if packed else bundle), out)
         typer.echo(f"in float16, for GPUs: {', '.join(added)}")
-
-
-def _check_tensorrt() -> None:
-    """Refuse before minutes are spent on the export."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        raise MissingExtra.of("numba_cuda", "tensorrt", "TensorRT")
-    from trellic.gpu.tensorrt import library
-
-    library()
-
-
-def _build_engines(out: Path) -> list[str]:
-    """Build the engines of the encoder and of each decoder."""
-    from trellic.gpu.device import Device
-    from trellic.gpu.tensorrt import build_all
-    from trellic.model.bundle import Bundle
-
-    with _progress("Building TensorRT engines"):
-        return build_all(Bundle(out), Device())
-
-
-def _progress(what: str) -> Progress:
-    from rich.progress import Progress
-
-    progress = Progress(transient=True)
-    progress.add_task(what, total=None)
-    return progress
 
 
 def _check(

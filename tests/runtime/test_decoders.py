@@ -257,7 +257,8 @@ def test_graphs_of_another_size(monkeypatch, tmp_path, tiny_path, plain_stream, 
 
 def test_engines_are_built_for_the_channels_that_a_decoder_reads(family):
     for name, channels in [("quality", 24), ("half", 24), ("preview", 8)]:
-        smallest = tensorrt.shapes_of(family.bundle, f"decoder {name}")["latents"][0]
+        profiles = tensorrt.profiles_of(family.bundle, f"decoder {name}", tensorrt.Target())
+        smallest = profiles[0]["latents"][0]
         assert smallest == (1, channels, 4, 4)
 
 

@@ -118,29 +118,14 @@ def test_batches_on_the_cpu(tiny: Codec):
     assert [picture.shape for picture in tiny.decode_batch(files)] == [(20, 30, 3), (9, 30, 3)]
 
 
-def test_tensorrt_refuses_in_a_sentence(monkeypatch, tiny):
-    pytest.importorskip("numba_cuda")
-    from trellic.gpu import tensorrt
-
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(MissingExtra, match=r"\[tensorrt\]"):
-        tensorrt.library()
-    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace())
-    monkeypatch.setattr(tensorrt, "available", lambda: False)
-    with pytest.raises(EngineError, match="needs a GPU"):
-        tensorrt.library()
-    shapes = tensorrt.shapes_of(tiny.bundle, "encoder")["image"]
-    assert shapes[1] == (1, 1088, 1920, 3)
-    decoder = tensorrt.shapes_of(tiny.bundle, "decoder quality")["latents"]
-    assert decoder[0] == (1, tiny.bundle.manifest.layout.latents, 4, 4)
-
-
-def test_export_refuses_before_it_begins(monkeypatch, tmp_path):
+def test_export_refuses_before_it_begins(monkeypatch, tmp_path, tiny_path):
     pytest.importorskip("numba_cuda")
     cli = pytest.importorskip("trellic_export.cli")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
+    out = tmp_path / "a.engines"
     with pytest.raises(MissingExtra, match="TensorRT needs the package 'tensorrt'"):
-        cli.main(["weights.pt", str(tmp_path / "a.zip"), "--photos", str(tmp_path), "--tensorrt"])
+        cli.main([str(tiny_path), "--tensorrt", str(out)])
+    assert not out.exists()
 
 
 def test_engines_are_cached_by_all_that_decides_them(monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.errors import BadImage, BadParameter, EngineError, UnknownModel
-from trellic.gpu import cache, tensorrt
+from trellic.gpu import cache, tensorrt, tensorrt_file
 from trellic.gpu.batch import Image, Images, Slices
 from trellic.gpu.decoder import BatchDecoder
 from trellic.gpu.device import Device, DeviceArray, gpu_name
@@ -76,7 +76,8 @@ class GpuCodec:
         Parameters
         ----------
         kind : "cuda": all graphs in onnxruntime; "tensorrt": the exact ones there, the others in
-            TensorRT if its Python package is there, or else through onnxruntime's provider
+            TensorRT if its Python package is there (from the file of engines beside the bundle, if
+            there is one), or else through onnxruntime's provider
         precision : "fp32" or "fp16", of the free transforms
         engines : of another library: given the device, what makes an engine of a graph (its name,
             the bytes of its ONNX file, whether it must be exact); None for those of `kind`
@@ -89,7 +90,8 @@ class GpuCodec:
             if kind != "tensorrt" or exact:
                 return OrtDeviceEngine(graph, device, exact=exact)
             if importlib.util.find_spec("tensorrt") is not None:
-                return tensorrt.engine_of(bundle, name, graph, device)
+                made = tensorrt_file.shipped(bundle, graph, device)
+                return made or tensorrt.engine_of(bundle, name, graph, device)
             folder = cache.folder(bundle.manifest.stream_id, graph, "dynamic", "free", gpu_name())
             return OrtDeviceEngine(graph, device, exact=False, provider=kind, cache=str(folder))
 
