@@ -203,6 +203,24 @@ def test_samples_are_what_a_decoder_of_the_runtime_reads(bundle):
         assert np.array_equal(pictures[0], codec.decode(data))
 
 
+def test_samples_are_quantized_as_the_recipe_says(bundle, packed, monkeypatch):
+    recipe = load_decoder_recipe(RECIPE, "fast")
+    own = recipe.model_copy(update={"quantizers": ("round", 0, 8)})
+    quantizer = BundleQuantizer(bundle, 1)
+    samples = Samples(quantizer, PackedPhotos(packed), own)
+    kinds = samples.kinds(np.random.default_rng(0), 60)
+    assert set(kinds) == {"round", 0, 8}
+    assert min(map(kinds.count, ("round", 0, 8))) > 10
+    asked = []
+    monkeypatch.setattr(samples, "of", lambda x, quality, kinds: asked.extend(kinds))
+    samples(np.random.default_rng(0), 9, 64)
+    assert set(asked) == {"round", 0, 8}
+    pixels, quality = synthetic(3)[None, :64, :64], np.array([70.0])
+    found = [quantizer(pixels, quality, [kind])[0] for kind in ("round", 0, 8)]
+    assert not np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[1], found[2])
+
+
 def test_a_decoder_that_sees_the_quality(bundle, packed, tmp_path):
     """From its recipe to a file's pixels, from samples to its training."""
     sizes = SynthesisSizes(wide=8, deep=24, blocks=(1, 1), modulated=True)

@@ -207,6 +207,40 @@ def test_moved_is_nothing_for_a_picture_of_its_own_latents(recipe, started, pack
     assert decoded.grad.abs().sum() > 0
 
 
+def test_the_search_is_the_recipes(recipe, started, packed, monkeypatch):
+    own = {
+        "quantizers": ("round", 0, 8, 32),
+        "lam": {"scalar": 21, "trellis": 25},
+        "fit_lam": {"scalar": 41, "trellis": 49},
+    }
+    stage = QuantizedStage(recipe.model_copy(update=own), Clock(1), started, PackedPhotos(packed))
+    expected = {Quantizer(0, 0, "round"), Quantizer(0, 21), Quantizer(8, 25), Quantizer(32, 25)}
+    seen = []
+    monkeypatch.setattr(stage, "quantizer", lambda x, quality, *rest: seen.append(rest))
+    for _ in range(60):
+        stage._quantize(torch.zeros(1), torch.zeros(1))
+    assert {one for (one,) in seen} == expected
+    assert min(seen.count((one,)) for one in expected) > 3
+    fitted = [stage._search(kind, fit=True) for kind in ("round", 0, 8)]
+    assert fitted == [Quantizer(0, 0, "round"), Quantizer(0, 41), Quantizer(8, 49)]
+
+
+def test_the_loop_searches_as_it_is_told(started, crops):
+    """Each quantizer has classes of its own, and what thinks of the rate costs less of it."""
+    loop = LoopQuantizer(started, parametric_tables(sigmas_of(started.config.scales), 21), 4)
+    classes, cost = {}, {}
+    for name, quantizer in {
+        "round": Quantizer(0, 0, "round"),
+        "rdoq": Quantizer(0, 40),
+        "trellis": Quantizer(8, 40),
+    }.items():
+        batch = loop(crops[:1, :, :64, :64], torch.tensor([70.0]), quantizer)
+        classes[name] = set(batch.cls[batch.cls != NOT_CODED].unique().tolist())
+        cost[name] = float(loop.bits(batch, *loop.predict(batch))[0])
+    assert classes == {"round": {0}, "rdoq": {0}, "trellis": {1, 2}}
+    assert 0 < cost["rdoq"] < cost["round"]
+
+
 def test_crops_that_do_not_fit_the_model_are_refused(recipe, started, packed, tmp_path):
     odd = recipe.model_copy(update={"phases": (QuantizedPhase(until=1, crop=96, batch=1),)})
     with pytest.raises(BadParameter, match="96 pixels; expected a multiple of 64"):

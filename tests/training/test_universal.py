@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,13 @@ from trellic_training.universal.report import write_report
 from trellic_training.universal.results import lower_hull, penalty_at, read_points
 from trellic_training.universal.run import affordable, run_universal
 from trellic_training.universal.settings import Target, UniversalRecipe, load_universal_recipe
-from trellic_training.universal.training import Batches, Compression, fit
+from trellic_training.universal.training import (
+    Batches,
+    Classification,
+    Compression,
+    critic_loss,
+    fit,
+)
 
 RECIPES = cli.RECIPES
 TINY = {
@@ -236,6 +243,146 @@ def test_gradient_penalty_is_zero_for_a_critic_of_slope_one():
     torch.nn.init.constant_(slope_one[1].weight, 3 / 28)
     assert float(gradient_penalty(slope_one, x, x.flip(0)).detach()) == pytest.approx(4, rel=1e-4)
     assert Critic(0.1)(x).shape == (5, 1)
+
+
+def number(value: torch.Tensor) -> float:
+    return float(value.detach())
+
+
+def slope(steepness: float) -> torch.nn.Sequential:
+    """A critic whose score is 28 times the mean brightness, times the steepness."""
+    critic = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 1, bias=False))
+    torch.nn.init.constant_(critic[1].weight, steepness / 28)
+    return critic
+
+
+def test_a_critic_scores_real_above_made_at_ten_times_the_penalty():
+    real, made = torch.full((5, 1, 28, 28), 0.75), torch.full((5, 1, 28, 28), 0.25)
+    apart = 28 * 0.5
+    assert number(critic_loss(slope(1), real, made)) == pytest.approx(-apart, rel=1e-5)
+    assert number(critic_loss(slope(1), made, real)) == pytest.approx(apart, rel=1e-5)
+    assert number(critic_loss(slope(3), real, made)) == pytest.approx(-3 * apart + 40, rel=1e-4)
+
+
+def test_the_penalty_is_taken_between_real_and_made():
+    """Of a critic that is the square of the mean, the slope tells where it was taken."""
+
+    class Square(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 14 * x.flatten(1).mean(1, keepdim=True).square()
+
+    torch.manual_seed(0)
+    real, made = torch.full((4000, 1, 28, 28), 1.0), torch.full((4000, 1, 28, 28), 3.0)
+    # The slope's norm is 28 m / 28 = m, uniform over [1, 3]: mean of (m - 1)^2 is 4/3.
+    found = number(gradient_penalty(Square(), real, made))
+    assert found == pytest.approx(4 / 3, rel=0.05)
+
+
+def of_targets(*targets: Target) -> Compression:
+    torch.manual_seed(1)
+    return Compression(end_to_end((3, 3), *targets), Classifier().eval(), 0.1, 1e-3, 6, 1)
+
+
+def test_the_loss_of_a_decoder_has_all_its_terms():
+    target = Target(classification=0.25, perception=0.5)
+    module = of_targets(target)
+    x, x_hat = torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28)
+    labels = torch.tensor([1, 2, 3, 9])
+    mse = (x - x_hat).square().mean()
+    surprise = -module.classifier(x_hat).log_softmax(1)[torch.arange(4), labels].mean()
+    score = slope(2)(x_hat).mean()
+    given = (x_hat, x, labels)
+    whole = module._loss_of(target, *given, slope(2))
+    assert number(whole) == pytest.approx(number(mse + 0.25 * surprise - 0.5 * score), rel=1e-5)
+    alone = module._loss_of(Target(), *given, None)
+    assert number(alone) == pytest.approx(number(mse), rel=1e-5)
+
+
+def test_losses_are_the_mean_over_the_decoders_each_with_its_critic():
+    targets = (Target(perception=0.5), Target(), Target(perception=0.25, classification=0.1))
+    module = of_targets(*targets)
+    module.critics = torch.nn.ModuleList([slope(1), slope(2)])
+    x, labels = torch.rand(4, 1, 28, 28), torch.tensor([1, 2, 3, 9])
+    pictures = [torch.rand(4, 1, 28, 28, requires_grad=True) for _ in targets]
+    critics = (module.critics[0], None, module.critics[1])
+    triples = zip(targets, pictures, critics, strict=True)
+    each = [module._loss_of(t, made, x, labels, h) for t, made, h in triples]
+    assert number(module._loss(pictures, x, labels)) == pytest.approx(
+        number(sum(each)) / 3, rel=1e-5
+    )
+    loss = module._critic_loss(x, pictures)
+    own = [critic_loss(slope(k), x, pictures[i]) for k, i in ((1, 0), (2, 2))]
+    assert number(loss) == pytest.approx(number(sum(own)), rel=1e-4)
+    loss.backward()
+    assert all(made.grad is None for made in pictures)  # critics don't teach the decoders here
+
+
+def test_a_step_moves_critics_by_their_loss_and_decoders_by_theirs(monkeypatch):
+    module = of_targets(Target(perception=0.01))
+    losses = {"critic": [], "loss": []}
+    own = torch.optim.SGD([*module.encoder.parameters(), *module.decoders.parameters()], 0.05)
+    optimizers = [own, torch.optim.SGD(module.critics.parameters(), 0.01)]
+    monkeypatch.setattr(module, "optimizers", lambda: optimizers)
+    monkeypatch.setattr(module, "manual_backward", lambda loss: loss.backward())
+    monkeypatch.setattr(module, "log", lambda name, loss, **_: losses[name].append(number(loss)))
+    critics = module._critic_loss
+
+    def watched(x, pictures):
+        loss = critics(x, pictures)
+        losses["critic"].append(number(loss))
+        return loss
+
+    monkeypatch.setattr(module, "_critic_loss", watched)
+    x, labels = torch.rand(8, 1, 28, 28).round(), torch.zeros(8, dtype=torch.long)
+    for step in range(12):
+        torch.manual_seed(3)
+        module.training_step((x, labels), step)
+    for found in losses.values():
+        assert len(found) == 12
+        assert found[-1] < found[0]
+    assert all(p.requires_grad for p in module.critics.parameters())
+
+
+def test_optimizers_are_those_of_the_papers():
+    module = of_targets(Target(), Target(perception=0.01))
+    own, critic = module.configure_optimizers()
+    parts = [*module.encoder.parameters(), *module.decoders.parameters()]
+    assert {id(p) for p in own.param_groups[0]["params"]} == {id(p) for p in parts}
+    expected = {id(p) for p in module.critics.parameters()}
+    assert {id(p) for p in critic.param_groups[0]["params"]} == expected
+    both = (own.param_groups[0], critic.param_groups[0])
+    assert [group["betas"] for group in both] == [(0.5, 0.999), (0.5, 0.9)]
+    assert [group["lr"] for group in both] == [1e-3, 1e-3]
+    assert len(of_targets(Target()).configure_optimizers()) == 1
+
+
+def test_the_learning_rate_drops_to_a_fifth_once_at_two_thirds():
+    module = of_targets(Target())
+    optimizer = torch.optim.SGD(module.parameters(), 1.0)
+    module._trainer = SimpleNamespace(optimizers=[optimizer])  # 6 steps
+    rates = []
+    for index in range(6):
+        rates.append(optimizer.param_groups[0]["lr"])
+        module.on_train_batch_end(None, None, index)
+    assert rates == [1, 1, 1, 1, 0.2, 0.2]
+
+
+def test_the_classifier_learns_by_cross_entropy():
+    module = Classification(2e-3)
+    x, labels = torch.rand(4, 1, 28, 28), torch.tensor([0, 5, 7, 9])
+    surprise = -module.net(x).log_softmax(1)[torch.arange(4), labels].mean()
+    assert number(module.training_step((x, labels), 0)) == pytest.approx(number(surprise), rel=1e-5)
+    assert module.configure_optimizers().param_groups[0]["lr"] == 2e-3
+
+
+def test_batches_are_shuffled_by_the_seed(data):
+    digits = load_digits(data, "training")
+    orders = [Batches(digits, 8, 4, seed).order for seed in (1, 1, 2)]
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
+    images, labels = Batches(digits, 8, 4, 1)[2]
+    assert torch.equal(images, digits.images[orders[0][2]])
+    assert torch.equal(labels, digits.labels[orders[0][2]])
 
 
 def test_sliced_distance_of_a_shift_is_its_mean_projection():

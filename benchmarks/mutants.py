@@ -1,0 +1,202 @@
+"""Break the code in many small ways, and count the ways that no test notices (mutmut).
+
+::
+
+    python -m benchmarks.mutants FILE...     # modules of tests/mutants.toml; all if none is named
+    python -m benchmarks.mutants --report    # what the record says, survivors with their reasons
+
+A mutant is one function with one thing changed: a sign, a constant, a name left out. The tests that
+tests/mutants.toml pairs with its module either fail (it is killed) or pass (it survives).
+Results go to benchmarks/results/mutants.json, module by module.
+
+mutmut mutates plain functions. It leaves alone what has a decorator, so compiled kernels, and
+constants of modules. A kernel is held by tests of equality with its plain reference, which is
+mutated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.rooms import ROOT
+
+TABLE: Final = ROOT / "tests" / "mutants.toml"
+RECORD: Final = ROOT / "benchmarks" / "results" / "mutants.json"
+WORK: Final = ROOT / "build" / "mutants"
+SOURCES: Final = ("runtime", "export", "training")
+BESIDE: Final = ("tests", "benchmarks", "docs", "samples")  # what tests read
+LEFT_OUT: Final = ("checkpoints", "__pycache__")
+KILLED: Final = {1, 3}  # pytest's exit codes: a test failed, pytest did
+UNTESTED: Final = {5, 33}
+SURVIVED: Final = 0
+STATES: Final = ("killed", "survived", "untested", "other")
+SETTINGS: Final = """
+
+[tool.mutmut]
+source_paths = ["src"]
+only_mutate = ["{module}"]
+also_copy = {beside}
+pytest_add_cli_args_test_selection = {tests}
+use_git_change_detection = false
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Mutate modules, or report; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("--report", action="store_true", help="print the record, run nothing")
+    options = parser.parse_args(arguments)
+    if options.report:
+        print(report(json.loads(RECORD.read_text(encoding="utf-8"))))
+        return 0
+    pairs = tomllib.loads(TABLE.read_text(encoding="utf-8"))["tests"]
+    chosen = options.files or list(pairs)
+    unknown = sorted(set(chosen) - set(pairs))
+    if unknown:
+        print(f"error: {', '.join(unknown)}: not in {TABLE.relative_to(ROOT)}, which pairs modules")
+        return 1
+    for module in chosen:
+        found = mutate(module, pairs[module])
+        write(module, found)
+        print(f"{module}: {score(found)}", flush=True)
+    return 0
+
+
+def mutate(module: str, tests: Sequence[str]) -> dict[str, Any]:
+    """Run mutmut on one module.
+
+    Returns
+    -------
+    how many mutants were killed, survived, have no test that calls them, or ended otherwise (out of
+    time); and the changes that survived or have no test, each once.
+    """
+    place = stage(module, tests)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"OMP_NUM_THREADS": "1", "TRELLIC_CACHE": str(_private(WORK / "cache"))}
+    program = str(Path(sys.executable).with_name("mutmut"))
+    log = place / "log"
+    with log.open("wb") as out:
+        ended = subprocess.run(
+            [program, "run", "--max-children", "1"],
+            cwd=place,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    (meta,) = [*place.glob("mutants/src/**/*.meta")] or [None]
+    codes = json.loads(meta.read_text())["exit_code_by_key"] if meta else {}
+    if ended.returncode or None in codes.values():
+        raise SystemExit(f"error: mutmut failed on {module}; {log} says why")
+    found: dict[str, Any] = dict.fromkeys(STATES, 0)
+    found["changes"] = {"survived": {}, "untested": {}}
+    for name, code in codes.items():
+        state = state_of(code)
+        found[state] += 1
+        if state in found["changes"]:
+            change = change_of(_show(program, name, place, environment))
+            found["changes"][state].setdefault(change, "")
+    shutil.rmtree(place)
+    return found
+
+
+def stage(module: str, tests: Sequence[str]) -> Path:
+    """Lay the tree out as mutmut wants it, all packages under src; return the folder."""
+    place = WORK / module.replace("/", ".")
+    shutil.rmtree(place, ignore_errors=True)
+    packages = place / "src"
+    packages.mkdir(parents=True)
+    for source in SOURCES:
+        for folder in (ROOT / source).iterdir():
+            if folder.name not in LEFT_OUT:
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(folder, packages / folder.name, ignore=ignored)
+    for name in BESIDE:
+        (place / name).symlink_to(ROOT / name)
+    inside = "src/" + module.split("/", 1)[1]
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8") + SETTINGS.format(
+        module=inside,
+        beside=json.dumps([name for name in BESIDE if name != "tests"]),
+        tests=json.dumps([*tests, "-m", "not slow and not network"]),
+    )
+    (place / "pyproject.toml").write_text(settings, encoding="utf-8")
+    return place
+
+
+def _private(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _show(program: str, name: str, place: Path, environment: dict[str, str]) -> str:
+    shown = subprocess.run(
+        [program, "show", name],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout
+
+
+def state_of(code: int) -> str:
+    """Return what an exit code of a mutant's tests means."""
+    if code in KILLED:
+        return "killed"
+    if code == SURVIVED:
+        return "survived"
+    return "untested" if code in UNTESTED else "other"
+
+
+def change_of(diff: str) -> str:
+    """Return a change in one line, without numbers that move: ``function: - before + after``."""
+    lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++", "@@", "#"))]
+    (function, *_) = [*re.findall(r"def (\w+)", diff), "?"]
+    changed = [f"{line[0]} {line[1:].strip()}" for line in lines if line[:1] in "+-" and line]
+    return f"{function}: {' '.join(changed)}"
+
+
+def score(found: dict[str, Any]) -> str:
+    """Return the counts in words, with the share that was killed."""
+    total = sum(found[state] for state in STATES)
+    share = found["killed"] / total if total else 1.0
+    rest = ", ".join(f"{found[state]} {state}" for state in STATES[1:] if found[state])
+    return f"{found['killed']} of {total} killed ({share:.0%})" + (f"; {rest}" if rest else "")
+
+
+def write(module: str, found: dict[str, Any]) -> None:
+    """Put a module's result into the record; reasons that still fit are kept."""
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    old = record.get(module, {}).get("changes", {})
+    for state, changes in found["changes"].items():
+        for change in changes:
+            changes[change] = old.get(state, {}).get(change, "")
+    record[module] = found
+    text = json.dumps(dict(sorted(record.items())), indent=1, ensure_ascii=False)
+    RECORD.write_text(text + "\n", encoding="utf-8")
+
+
+def report(record: dict[str, Any]) -> str:
+    """Return the record as text."""
+    lines = []
+    for module, found in record.items():
+        lines.append(f"{module}: {score(found)}")
+        for state, changes in found["changes"].items():
+            lines += [f"  {state}: {change}  [{why or 'open'}]" for change, why in changes.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
