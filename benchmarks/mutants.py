@@ -99,14 +99,12 @@ def mutate(module: str, tests: Sequence[str]) -> dict[str, Any]:
     codes = json.loads(meta.read_text())["exit_code_by_key"] if meta else {}
     if ended.returncode or None in codes.values():
         raise SystemExit(f"error: mutmut failed on {module}; {log} says why")
-    found: dict[str, Any] = dict.fromkeys(STATES, 0)
+    states = {name: state_of(code) for name, code in codes.items()}
+    found: dict[str, Any] = {state: [*states.values()].count(state) for state in STATES}
     found["changes"] = {"survived": {}, "untested": {}}
-    for name, code in codes.items():
-        state = state_of(code)
-        found[state] += 1
-        if state in found["changes"]:
-            change = change_of(_show(program, name, place, environment))
-            found["changes"][state].setdefault(change, "")
+    open_ones = [name for name, state in states.items() if state in found["changes"]]
+    for name, diff in zip(open_ones, _diffs(open_ones, place, environment), strict=True):
+        found["changes"][states[name]].setdefault(change_of(diff), "")
     shutil.rmtree(place)
     return found
 
@@ -139,16 +137,23 @@ def _private(folder: Path) -> Path:
     return folder
 
 
-def _show(program: str, name: str, place: Path, environment: dict[str, str]) -> str:
+def _diffs(names: list[str], place: Path, environment: dict[str, str]) -> list[str]:
+    """Return what each mutant changes; ``mutmut show`` would start Python anew for each."""
+    program = (
+        "import json, sys; from mutmut.mutation.diff_apply import get_diff_for_mutant as diff;"
+        "print(json.dumps([diff(name) for name in json.load(sys.stdin)]))"
+    )
     shown = subprocess.run(
-        [program, "show", name],
+        [sys.executable, "-c", program],
         cwd=place,
         env=environment,
+        input=json.dumps(names),
         capture_output=True,
         text=True,
         check=True,
     )
-    return shown.stdout
+    found: list[str] = json.loads(shown.stdout)
+    return found
 
 
 def state_of(code: int) -> str:
