@@ -104,7 +104,7 @@ def mutate(module: str, tests: Sequence[str]) -> dict[str, Any]:
     found["changes"] = {"survived": {}, "untested": {}}
     open_ones = [name for name, state in states.items() if state in found["changes"]]
     for name, diff in zip(open_ones, _diffs(open_ones, place, environment), strict=True):
-        found["changes"][states[name]].setdefault(change_of(diff), "")
+        found["changes"][states[name]].setdefault(change_of(name, diff), "")
     shutil.rmtree(place)
     return found
 
@@ -165,12 +165,12 @@ def state_of(code: int) -> str:
     return "untested" if code in UNTESTED else "other"
 
 
-def change_of(diff: str) -> str:
+def change_of(name: str, diff: str) -> str:
     """Return a change in one line, without numbers that move: ``function: - before + after``."""
-    lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++", "@@", "#"))]
-    (function, *_) = [*re.findall(r"def (\w+)", diff), "?"]
-    changed = [f"{line[0]} {line[1:].strip()}" for line in lines if line[:1] in "+-" and line]
-    return f"{function}: {' '.join(changed)}"
+    function = re.sub(r"^x_?|__mutmut_\d+$", "", name.rpartition(".")[2]).replace("ǁ", ".")
+    lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++", "@@"))]
+    changed = [f"{line[0]} {line[1:].strip()}" for line in lines if line[:1] in ("+", "-")]
+    return f"{function.strip('.')}: {' '.join(changed)}"
 
 
 def score(found: dict[str, Any]) -> str:

@@ -12,11 +12,18 @@ import pytest
 import ssimulacra2
 import torch
 from PIL import Image, ImageFilter
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
 from trellic_training.losses import structure
-from trellic_training.losses.structure import structural_error
+from trellic_training.losses.structure import (
+    blur,
+    contrast_error,
+    linear,
+    opponents,
+    structural_error,
+)
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "spices.png"
 
@@ -109,3 +116,76 @@ def test_gradients_are_finite_for_equal_and_for_flat_pictures() -> None:
 def test_small_pictures_have_fewer_scales() -> None:
     x = tensor(photo())[..., :24, :16]
     assert float(structural_error((x * 0.9).clone(), x)) > 0
+
+
+@pytest.mark.parametrize("size", [(24, 16), (11, 40)])
+def test_the_blur_is_a_gaussian_of_eleven_taps_with_mirrored_edges(size: tuple[int, int]) -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, *size))).float()
+    expected = gaussian_filter(x.numpy(), 1.5, mode="mirror", radius=(5, 5), axes=(2, 3))
+    assert blur(x).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(3, 16), (16, 3)])
+def test_the_blur_of_a_thin_plane_takes_the_taps_that_fit(size: tuple[int, int]) -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 2, *size))).float()
+    expected = gaussian_filter(x.numpy(), 1.5, mode="mirror", radius=(2, 2), axes=(2, 3))
+    assert blur(x).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_colours_are_linear_light_and_cube_roots_of_mixtures() -> None:
+    levels = (0.0, 0.04, 0.05, 0.5, 1.0)
+    light = linear(torch.tensor(levels) - 0.5).tolist()
+    curve = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in levels]
+    assert light == pytest.approx(curve, rel=1e-5, abs=1e-8)
+    bias = structure.BIAS
+    colour = (0.8, 0.1, 0.3)
+    mixed = [sum(m * c for m, c in zip(row, colour, strict=True)) for row in structure.MIX]
+    red, green, blue = ((cone + bias) ** (1 / 3) - bias ** (1 / 3) for cone in mixed)
+    luma = (red + green) / 2
+    found = opponents(torch.tensor(colour)[None, :, None, None])[0, :, 0, 0].tolist()
+    expected = [7 * (red - green) + 0.42, luma + 0.01, blue - luma + 0.55]
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def checks(block: int, height: float) -> Tensor:
+    """A chess board of blocks, of +height and -height."""
+    rows = (torch.arange(128) // block) % 2
+    board = (rows[:, None] + rows) % 2
+    return (height * (2.0 * board - 1)).expand(1, 3, -1, -1).clone()
+
+
+def test_contrast_that_is_missing_counts_band_by_band() -> None:
+    fine, coarse = checks(1, 0.25), checks(2, 0.25)
+    assert float(contrast_error(fine, fine)) == 0
+    # All of the finest band, whose mean is 0; the floor of a deviation is 0.001.
+    assert float(contrast_error(torch.zeros_like(fine), fine)) == pytest.approx(0.249, abs=1e-4)
+    assert float(contrast_error(fine / 2, fine)) == pytest.approx(0.125, abs=1e-4)
+    assert float(contrast_error(fine, fine / 2)) == pytest.approx(0.125, abs=1e-4)
+    # Interpolated, a board is a quarter as high: 3/4 of it are in the first band, all in the next.
+    whole = 0.25 * (0.75 + 1) - 2 * 0.001
+    assert float(contrast_error(torch.zeros_like(coarse), coarse)) == pytest.approx(whole, rel=0.03)
+    # Of blocks of 4, the third band has all; the fourth, of blocks of 8, is not looked at.
+    third = float(contrast_error(torch.zeros_like(coarse), checks(4, 0.25)))
+    fourth = float(contrast_error(torch.zeros_like(coarse), checks(8, 0.25)))
+    assert third > whole > fourth > 0
+    pair = torch.cat([fine, torch.zeros_like(fine)])
+    assert contrast_error(pair, torch.cat([fine, fine])).tolist() == pytest.approx(
+        [0, 0.249], abs=1e-4
+    )
+
+
+def test_points_are_the_published_curve() -> None:
+    t = structure.SHARE * 40.0
+    expected = 10 * (
+        2.326765642916932 * t - 0.020884521182843837 * t**2 + 6.248496625763138e-05 * t**3
+    )
+    found = float(structure._points(torch.tensor(40.0)))
+    assert found == pytest.approx(10 * (expected / 10) ** 0.6276336467831387, rel=1e-4)
+
+
+def test_differences_that_are_added_and_lost_are_told_apart() -> None:
+    flat, textured = torch.zeros(1, 1, 32, 32), checks(1, 0.25)[:, :1, :32, :32]
+    added, lost = structure._maps(textured, flat), structure._maps(flat, textured)
+    assert float(added[:, :, 1].mean()) == pytest.approx(0.25, abs=0.01)
+    assert float(lost[:, :, 2].mean()) == pytest.approx(1 - 1 / 1.25, abs=0.01)
+    assert float(added[:, :, 2].max()) == float(lost[:, :, 1].max()) == 0
