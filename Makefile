@@ -24,7 +24,7 @@ PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test test-all lint types layers unit coverage docs rooms ptx gpu-check gpu-day gpu-rehearsal format bench exactness \
-	fuzz web-tools triton-check conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
+	fuzz mutants web-tools triton-check conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -46,6 +46,7 @@ help:
 	@echo "make format  let ruff sort imports and format"
 	@echo "make bench IMAGES=DIR  all benchmarks, meant for Kodak: speed, big pictures, coder, BD-rate (about an hour)"
 	@echo "make fuzz MINUTES=N    fuzz each of eight targets   make conformance   our decoder on the kit"
+	@echo "make mutants FILES='...'  break modules in small ways, count what no test notices (minutes a module)"
 	@echo "make exactness  integers of every engine, 100 million scale indices (half an hour)"
 	@echo "make build   wheel and sdist, checked   make release-check  the wheel in an empty environment"
 	@echo "make sbom    bill of materials and licences of what the wheel brings"
@@ -215,6 +216,14 @@ $(VENV)/.fuzz: $(VENV)/.test
 fuzz: $(VENV)/.fuzz
 	for target in parser loader coder decode deep region labels pictures; do \
 		$(BIN)/python -m tests.fuzz.run $$target --minutes $(MINUTES) || exit 1; done
+
+$(VENV)/.mutants: $(VENV)/.test
+	$(PIP) --group mutants
+	@touch $@
+
+# All modules of tests/mutants.toml take hours; name some.
+mutants: $(VENV)/.mutants
+	$(BIN)/python -m benchmarks.mutants $(FILES)
 
 conformance: $(VENV)/.demo
 	$(BIN)/python -m tests.conformance.run --decoder "$(BIN)/trellic decode {input} {output}"

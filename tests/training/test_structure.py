@@ -189,3 +189,22 @@ def test_differences_that_are_added_and_lost_are_told_apart() -> None:
     assert float(added[:, :, 1].mean()) == pytest.approx(0.25, abs=0.01)
     assert float(lost[:, :, 2].mean()) == pytest.approx(1 - 1 / 1.25, abs=0.01)
     assert float(added[:, :, 2].max()) == float(lost[:, :, 1].max()) == 0
+
+
+def test_maps_and_their_norms_in_numbers() -> None:
+    flat = torch.zeros(1, 1, 16, 16)
+    unlike = structure._maps(flat, flat + 0.5)[0, 0, 0]
+    assert float(unlike.mean()) == pytest.approx(0.5**2, rel=1e-3)
+    maps = torch.tensor([0.0, 1.0, 2.0, 3.0]).reshape(1, 1, 1, 2, 2)
+    found = structure._norms(maps)[0, 0].tolist()
+    assert found == pytest.approx([6 / 4, ((1 + 16 + 81) / 4) ** 0.25], rel=1e-5)
+    odd = torch.tensor([[1.0, 3.0, 5.0]])[None, None]
+    assert structure._halved(odd)[0, 0].tolist() == [[2.0, 5.0]]
+
+
+def test_each_picture_counts_alone() -> None:
+    x = tensor(photo())[..., :64, :64]
+    pair = torch.cat([x * 0.9, x * 0.5])
+    alone = [float(structural_error(one[None], x)) for one in pair]
+    assert structural_error(pair, torch.cat([x, x])).tolist() == pytest.approx(alone, rel=1e-4)
+    assert alone[0] < alone[1]
