@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trellic.entropy import Tables, quantized_pmf
+from trellic.errors import BadParameter
 from trellic.quantize import cpu, reference
 from trellic.quantize.reference import cost
-from trellic.quantize.search_tables import SearchTables
+from trellic.quantize.search_tables import SearchTables, checked_arguments, clamp_limit
 from trellic.quantize.trellis import STATES, next_state
 
 SEARCHES = pytest.mark.parametrize("search", [reference.search, cpu.search], ids=["plain", "fast"])
@@ -353,3 +354,21 @@ def test_reconstruction_checks_its_arguments(reconstruct):
     for bad in ((k, zeros[:1], zeros), (k, zeros + 3, zeros), (k, zeros, zeros + 1)):
         with pytest.raises(ValueError, match=r"quantizer|scale index|equal rows"):
             reconstruct(*bad, flat_tables())
+
+
+@pytest.mark.parametrize("wrong", [{"step": 0}, {"step": 256}, {"max_off": 256}])
+def test_tables_that_would_overflow_a_branch_are_refused(monkeypatch, wrong):
+    good = SearchTables(*[np.zeros((3, 4), np.int32)] * 4, max_off=255, step=255)
+    t32, index = np.zeros(2, np.int32), np.zeros(2, np.uint8)
+    for levels, refused in ((good, False), (good._replace(**wrong), True)):
+        monkeypatch.setattr(SearchTables, "of", lambda tables, levels=levels: levels)
+        if refused:
+            with pytest.raises(BadParameter, match="trellis step of"):
+                checked_arguments(t32, index, 1, 8, None, 20)
+        else:
+            assert checked_arguments(t32, index, 1, 8, None, 20) is good
+
+
+def test_latents_are_clamped_where_indices_end():
+    assert clamp_limit(0, 21) == 32767 * 32
+    assert clamp_limit(8, 21) == 32766 * 42

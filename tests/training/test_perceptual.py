@@ -72,6 +72,25 @@ def test_the_critic_learns_to_keep_photos_from_pictures(stage):
     assert apart[-1] > apart[0] + 0.01
 
 
+def test_the_critic_takes_a_step_of_the_hinge_loss(stage, monkeypatch):
+    """Of a score w times the mean, from w = 0 on: the slope is the means' difference."""
+
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, picture, teacher):
+            return self.weight * picture.mean((1, 2, 3))
+
+    stage.critic = Mean()
+    stage.critic_optimizer = torch.optim.SGD(stage.critic.parameters(), 1.0)
+    real, made = torch.full((2, 3, 8, 8), 0.3), torch.full((2, 3, 8, 8), 0.1)
+    assert float(stage._train_critic(real, made, made)) == 0
+    assert float(stage.critic.weight.detach()) == pytest.approx(0.2)
+    assert float(stage._train_critic(real, made, made)) == pytest.approx(0.2 * 0.2)
+
+
 def test_a_decoder_of_labels_learns_by_softened_cross_entropy(monkeypatch):
     recipe = load_decoder_recipe(RECIPES / "decoders-cifar.yaml", "class")
     own = recipe.model_copy(update={"label_smoothing": 0.2})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from trellic.latents.quantizer import Quantizer
 from trellic_training.cli import finetune as finetune_cli
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.data.pool import Pool
+from trellic_training.losses import rates
 from trellic_training.losses.pmf import SymbolRates
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
@@ -96,12 +100,12 @@ def test_the_loop_quantizes_as_files_are_quantized(request, name, crops, quantiz
 def test_rates_are_those_of_the_tables_and_have_their_slopes():
     sigmas = sigmas_of(48)
     tables = parametric_tables(sigmas, 21)
-    rates = SymbolRates(tables, sigmas)
+    costs = SymbolRates(tables, sigmas)
     k = torch.tensor([0, 3, -3, 900])
     cls = torch.tensor([0, 1, 2, 0])
     index = torch.tensor([20.0, 22.25, 22.25, 10.0], requires_grad=True)
     shift = torch.zeros(4, requires_grad=True)
-    bits = rates(k, cls, index, shift)
+    bits = costs(k, cls, index, shift)
     place = tables.start[48 + 22] + int(tables.half_width[1, 22]) + 3
     assert bits[1].item() == pytest.approx(15 - np.log2(tables.freqs[place]), abs=1e-5)
     width = int(tables.half_width[0, 10])
@@ -170,6 +174,21 @@ def test_the_second_stage_leaves_a_curve_too(started, recipe, packed, tmp_path):
     finetune(recipe, started, packed, tmp_path, 10, steps=3, progress=False, watchers=[curve])
     rows = (tmp_path / "curve.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1::6]] == ["0", "2", "3"]
+
+
+def test_code_lengths_have_the_tail_that_real_latents_have():
+    """The mass of a unit interval: 98 % Gaussian, 2 % of an exponential on either side."""
+    for x, sigma in ((0.0, 0.2), (1.25, 0.2), (-3.0, 0.5), (40.0, 2.0), (30.0, 0.11)):
+        gauss = NormalDist(0, sigma).cdf(abs(x) + 0.5) - NormalDist(0, sigma).cdf(abs(x) - 0.5)
+        width = 1.5 * sigma + 0.05
+        above = math.exp(-min(max((abs(x) - 0.5) / width, 0.0), 80.0))
+        mass = 0.98 * gauss + 0.02 * above * 0.5 * (1 - math.exp(-1 / width)) + 1e-12
+        found = rates.bits(torch.tensor([x]), torch.tensor([sigma]))
+        assert found.tolist() == pytest.approx([-math.log2(mass)], rel=1e-3)
+    # Within half a step the exponential is at its top, so it does not depend on the value.
+    tail = torch.tensor([7.0, 8.0])
+    slope = rates.bits(tail, torch.tensor([0.5, 0.5])).diff().item()
+    assert slope == pytest.approx(1 / 0.8 / math.log(2), rel=1e-3)
 
 
 def test_a_pool_forgets_the_oldest_and_crops_of_another_size():
