@@ -21,8 +21,6 @@ pytest.importorskip("fsspec")
 from trellic.errors import BadParameter
 from trellic_data.batch.items import Item, find
 
-ROOT = Path(__file__).parents[2]
-
 
 def picture_file(seed: int, side: int = 24) -> bytes:
     file = io.BytesIO()
@@ -196,17 +194,6 @@ def actors_of(process: int) -> list[int]:
         return False
 
     return [one for one in actors if below(one)]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    ray = pytest.importorskip("ray", reason="NOT CHECKED: ray is not installed (trellic[ray])")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT / "runtime"))
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        yield ray
-        ray.shutdown()
 
 
 @pytest.mark.slow("a local Ray starts, and two actors load a model each")
