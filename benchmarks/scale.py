@@ -5,8 +5,8 @@
     python -m benchmarks.scale [--actors 1 2 4] [--count 96] [--images DIR]
 
 Encodes copies of the photos with 1, 2 and 4 actors of one thread each, and decodes what was made.
-A rate is that between a quarter and nine tenths of the files, so that neither the start of actors
-counts, nor the end, when some have nothing left. With more actors than cores they share them. Writes
+A rate is that between a quarter and nine tenths of the files: neither the start of actors counts,
+nor the end, when some have nothing left. With more actors than cores they share them. Writes
 ``benchmarks/results/scale.json``.
 """
 

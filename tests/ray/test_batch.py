@@ -165,7 +165,7 @@ def test_other_file_systems(tiny_path, photos):
     task = Task("encode", "memory://out", model=str(tiny_path), trellis=0)
     (row,) = Worker(task)(row_of(find("memory://photos", "encode")))
     assert (row["name"], row["error"]) == ("b/1.png", "")
-    assert [path for path in memory.find("/out")] == ["/out/b/1.png.tlc"]
+    assert list(memory.find("/out")) == ["/out/b/1.png.tlc"]
     assert memory.size("/out/b/1.png.tlc") == row["bytes_out"]
 
 
