@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import tempfile
 import time
@@ -118,6 +119,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=48)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)  # of other programs
     images = find_images(options.images)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -133,6 +135,7 @@ def main() -> int:
     record = {
         "machine": describe(("numpy", "numba", "onnxruntime", "torch", "pillow")),
         "cores": usable_cores(),
+        "load": load,
         "workers": options.workers,
         "photos": [path.name for path in images],
         "bytes": sizes,

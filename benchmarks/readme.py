@@ -20,6 +20,7 @@ from typing import Any, Final
 from benchmarks import (
     cutouts,
     decoders_tables,
+    fleet_tables,
     labels_tables,
     model_card,
     progressive_tables,
@@ -47,6 +48,7 @@ PAGES = (
         for name in (
             "benchmarks",
             "browser",
+            "data-tools",
             "decoders",
             "model-cifar",
             "model-photo",
@@ -55,6 +57,7 @@ PAGES = (
             "quality",
             "reliability",
             "saving-again",
+            "scale",
             "universal",
         )
     ),
@@ -362,6 +365,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "gaussian": gaussian,
     "big": big,
     "labels-rate": labels_rate,
+    **fleet_tables.TABLES,
     **progressive_tables.TABLES,
     **universal_tables.TABLES,
     **decoders_tables.TABLES,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -59,6 +60,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=96)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)  # of other programs
     ray.init(include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     images, rates = find_images(options.images), list[dict[str, object]]()
@@ -77,6 +79,7 @@ def main() -> int:
     record = {
         "machine": describe(("numpy", "numba", "onnxruntime", "ray")),
         "cores": usable_cores(),
+        "load": load,
         "photos": [path.name for path in images],
         "files": options.count,
         "rates": rates,
