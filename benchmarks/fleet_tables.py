@@ -14,8 +14,10 @@ def rates(results: Path) -> str:
     """Draw files a second by the number of actors."""
     run = _read(results / "scale.json")
     lines = ["| actors | encoding, files/s | decoding, files/s |", "|---:|---:|---:|"]
-    for row in run["rates"]:
-        lines.append(f"| {row['actors']} | {_rate(row['encode'])} | {_rate(row['decode'])} |")
+    lines += [
+        f"| {row['actors']} | {_rate(row['encode'])} | {_rate(row['decode'])} |"
+        for row in run["rates"]
+    ]
     return "\n".join([*lines, "", _made(run)])
 
 
