@@ -36,13 +36,21 @@ def billion(results: Path) -> str:
 
 
 def loaders(results: Path) -> str:
-    """Draw pictures a second of a DataLoader."""
+    """Draw pictures a second of a DataLoader, and processor time of a picture."""
     run = _read(results / "data-tools.json")
-    cut, scaled = (run["pictures_per_s"][how] for how in ("random", "scale"))
-    lines = ["| | cut, pictures/s | scaled, pictures/s | bytes a photo |", "|---|---:|---:|---:|"]
+    lines = [
+        "| | cut, pictures/s | scaled, pictures/s | cut, ms of a core | scaled, ms of a core "
+        "| bytes a photo |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for name, label in LOADERS.items():
+        cells = [
+            f"{run[figure][how][name]:.1f}"
+            for figure in ("pictures_per_s", "processor_ms")
+            for how in ("random", "scale")
+        ]
         size = run["bytes"][name] // len(run["photos"])
-        lines.append(f"| {label} | {cut[name]:.1f} | {scaled[name]:.1f} | {size:,} |")
+        lines.append(f"| {label} | {' | '.join(cells)} | {size:,} |")
     return "\n".join([*lines, "", _made(run)])
 
 
