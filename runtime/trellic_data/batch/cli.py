@@ -28,11 +28,11 @@ app = typer.Typer(
 )
 
 
-class Kind(enum.StrEnum):
+class Kind(enum.Enum):
     """What is done."""
 
-    encode = "encode"
-    decode = "decode"
+    ENCODE = "encode"
+    DECODE = "decode"
 
 
 class Into(enum.StrEnum):

@@ -132,7 +132,7 @@ def _results(items: list[Item], task: Task, actors: int, batch: int) -> Iterator
 
 def _share(actors: int, threads: int) -> float:
     """CPUs that an actor asks Ray for: one for each thread, less where that is more than all."""
-    cpus = ray.cluster_resources().get("CPU", 1.0)
+    cpus = float(ray.cluster_resources().get("CPU", 1.0))
     share = min(float(threads), cpus / actors)
     return share if share < 1 else math.floor(share)
 
