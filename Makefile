@@ -24,7 +24,7 @@ PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test test-all lint types layers unit coverage docs rooms ptx gpu-check gpu-day gpu-rehearsal format bench exactness \
-	fuzz mutants web-tools triton-check conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
+	fuzz mutants web-tools triton-check ray-check conformance test-lowest test-newest test-gpu-versions lock build release-check sbom hooks clean $(VERSIONS:%=have-%)
 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
@@ -38,6 +38,7 @@ help:
 	@echo "make hooks   let git run ruff and mypy before each commit"
 	@echo "make web-tools  playwright, for tests in a browser (Chromium and node: apt)"
 	@echo "make triton-check  a Triton server in an environment of its own (400 MB), asked by tests/triton"
+	@echo "make ray-check  a local Ray in an environment of its own (100 MB), with two workers, by tests/ray"
 	@echo "make test-lowest, test-newest, test-gpu-versions  the runtime's tests with other versions"
 	@echo "make ptx     compile all CUDA kernels without a GPU"
 	@echo "make gpu-check  on a machine with a GPU: its tests, then benchmarks.gpu"
@@ -198,6 +199,17 @@ build/triton/.ready: pyproject.toml
 
 triton-check: build/triton/.ready
 	OMP_NUM_THREADS=1 build/triton/bin/python -m pytest tests/triton
+
+# ---- a local Ray, for tests/ray; elsewhere those that need it say NOT CHECKED ----
+
+build/ray/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear build/ray
+	build/ray/bin/python $(INSTALL) --upgrade 'pip>=25.1'
+	build/ray/bin/python $(INSTALL) --editable '.[cpu,ray,serve]' --group ray
+	@touch $@
+
+ray-check: build/ray/.ready
+	OMP_NUM_THREADS=1 build/ray/bin/python -m pytest tests/ray
 
 # ---- longer runs ----
 

@@ -7,7 +7,8 @@
 Every photo is encoded by Trellic at quality 60, and by JPEG and AVIF at the lowest quality that
 reaches its SSIMULACRA 2. `torch.utils.data.DataLoader` with two worker processes then goes over
 copies of the files, once by cutting 256x256 out and once by scaling to it, formats in turns, and
-the best of the rounds counts. Writes ``benchmarks/results/data-tools.json``.
+the best of the rounds counts. Processor time of a picture is measured in one process, since other
+programs disturb it less. Writes ``benchmarks/results/data-tools.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
+import statistics
 import sys
 import tempfile
 import time
@@ -110,6 +113,16 @@ def rate(dataset: Dataset[torch.Tensor], workers: int) -> float:
     return seen / (time.monotonic() - start)
 
 
+def processor_ms(dataset: Dataset[torch.Tensor], count: int) -> float:
+    """Processor time of a picture in this process; other programs disturb it less than seconds."""
+    times = []
+    for number in range(1 + count):  # the first one loads what is needed
+        start = time.process_time()
+        dataset[number % count]
+        times.append(time.process_time() - start)
+    return round(1e3 * statistics.median(times[1:]), 2)
+
+
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="A DataLoader on three formats.")
@@ -118,27 +131,33 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=48)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)  # of other programs
     images = find_images(options.images)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         sizes = write_all(images, root, options.count)
         rates: dict[str, dict[str, float]] = {"random": {}, "scale": {}}
-        for _ in range(ROUNDS):
+        spent: dict[str, dict[str, float]] = {"random": {}, "scale": {}}
+        for turn in range(ROUNDS):
             for how, found in rates.items():
                 view = View(SIDE, SIDE, how)  # type: ignore[arg-type]
                 for name in sizes:
                     tlc = name == "tlc"
                     made = TlcDataset(root / name, view) if tlc else PillowFiles(root / name, view)
                     found[name] = max(found.get(name, 0), round(rate(made, options.workers), 2))
+                    if turn == 0:
+                        spent[how][name] = processor_ms(made, min(options.count, 12))
     record = {
         "machine": describe(("numpy", "numba", "onnxruntime", "torch", "pillow")),
         "cores": usable_cores(),
+        "load": load,
         "workers": options.workers,
         "photos": [path.name for path in images],
         "bytes": sizes,
         "pictures_per_s": rates,
+        "processor_ms": spent,
     }
-    print(json.dumps(rates))
+    print(json.dumps(rates), json.dumps(spent))
     options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 from benchmarks import (
     cutouts,
     decoders_tables,
+    fleet_tables,
     labels_tables,
     model_card,
     progressive_tables,
@@ -48,6 +49,7 @@ PAGES = (
         for name in (
             "benchmarks",
             "browser",
+            "data-tools",
             "decoders",
             "domains",
             "model-cifar",
@@ -57,6 +59,7 @@ PAGES = (
             "quality",
             "reliability",
             "saving-again",
+            "scale",
             "universal",
         )
     ),
@@ -366,6 +369,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "gaussian": gaussian,
     "big": big,
     "labels-rate": labels_rate,
+    **fleet_tables.TABLES,
     **progressive_tables.TABLES,
     **universal_tables.TABLES,
     **decoders_tables.TABLES,

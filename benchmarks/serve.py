@@ -29,12 +29,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from benchmarks._machine import REPOSITORY, describe
 from trellic import Codec
 from trellic.images import from_bytes
+from trellic.scored import ssimulacra2
 from trellic.support.cores import usable_cores
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "serve.json"
@@ -42,7 +44,7 @@ PHOTO = REPOSITORY / "samples" / "osprey.png"
 CLIENTS = 8
 ROUNDS = 4  # of library and service
 LOAD = 0.8  # of the greatest throughput, for latencies
-SIDE_BY_SIDE = {"avif": "image/avif", "webp": "image/webp", "tlc": "image/x-trellic"}
+SIDE_BY_SIDE = {"tlc": "image/x-trellic", "avif": "image/avif", "webp": "image/webp"}
 
 
 class Service:
@@ -176,17 +178,38 @@ def throughput(service: Service, workers: int, seconds: float) -> dict[str, obje
 
 
 def beside(service: Service, seconds: float) -> dict[str, object]:
-    """Compare formats that the same service sends of the same photo, quality 60 of each."""
-    result = {}
+    """Compare formats that the same service sends of the same photo, at equal SSIMULACRA 2.
+
+    Trellic at quality 60; the others at the lowest quality that scores as much.
+    """
+    codec, pixels = Codec.load("photo", "cpu", 1), from_bytes(PHOTO.read_bytes()).pixels
+    result: dict[str, object] = {}
+    wanted = 0.0
+
+    def sent(mime: str, quality: int) -> bytes:
+        path = f"/i/_/q:{quality}/{PHOTO.name}"
+        return service.ask("GET", path, headers={"Accept": mime})[1]
+
+    def score(name: str, data: bytes) -> float:
+        shown = codec.decode(data) if name == "tlc" else from_bytes(data).pixels
+        return ssimulacra2(pixels, shown)
+
     for name, mime in SIDE_BY_SIDE.items():
-        head = {"Accept": mime}
-        _, data = service.ask("GET", "/i/_/q:60/osprey.png", headers=head)
-        took = flood(
-            lambda head=head: service.ask("GET", "/i/_/q:60/osprey.png", headers=head),
-            CLIENTS,
-            seconds,
-        )
-        result[name] = {"per_s": round(len(took) / seconds, 3), "bytes": len(data)}
+        low, high = (60, 60) if name == "tlc" else (20, 97)
+        while low < high:
+            middle = (low + high) // 2
+            enough = score(name, sent(mime, middle)) >= wanted
+            low, high = (low, middle) if enough else (middle + 1, high)
+        data = sent(mime, high)
+        reached = score(name, data)
+        wanted = wanted or reached
+        took = flood(partial(sent, mime, high), CLIENTS, seconds)
+        result[name] = {
+            "quality": high,
+            "ssimulacra2": round(reached, 2),
+            "per_s": round(len(took) / seconds, 3),
+            "bytes": len(data),
+        }
         print(name, result[name])
     return result
 

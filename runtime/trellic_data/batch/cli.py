@@ -35,6 +35,14 @@ class Kind(enum.Enum):
     DECODE = "decode"
 
 
+class Into(enum.StrEnum):
+    """What results are written to."""
+
+    files = "files"
+    tar = "tar"
+    parquet = "parquet"
+
+
 @app.command(epilog=epilog("batch"))
 def batch(
     kind: Annotated[
@@ -82,9 +90,17 @@ def batch(
     batch_size: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, help="Items that an actor gets at a time; 0 chooses a number."
+            metavar="N",
+            min=0,
+            help="Items that an actor gets at a time, and items of a shard; 0 chooses a number.",
         ),
     ] = 0,
+    into: Annotated[
+        Into,
+        typer.Option(
+            metavar="files|tar|parquet", help="Write one file per result, or one shard per batch."
+        ),
+    ] = Into.files,
     address: Annotated[
         str | None,
         typer.Option(
@@ -101,7 +117,7 @@ def batch(
     except ImportError as error:
         raise MissingExtra.of("ray", "ray", "trellic batch") from error
     items = find(source, kind.value, column)
-    task = Task(kind.value, target, model, quality, trellis, decoder, suffix, threads)
+    task = Task(kind.value, target, model, quality, trellis, decoder, suffix, threads, into.value)
     ray.init(address=address, log_to_driver=False, include_dashboard=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     actors = actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)

@@ -101,9 +101,8 @@ def find(source: str, kind: str, column: str = "image") -> list[Item]:
 def _members(url: str, stem: str, kind: str) -> Iterator[Item]:
     with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
         for member in shard:
-            safe = not member.name.startswith("/") and ".." not in member.name.split("/")
             suffix = posixpath.splitext(member.name)[1].lower()
-            if member.isfile() and safe and suffix in _SUFFIXES[kind]:
+            if member.isfile() and _safe(member.name) and suffix in _SUFFIXES[kind]:
                 yield Item(f"{stem}/{member.name}", url, member.offset_data, member.size)
 
 
@@ -120,10 +119,19 @@ def _all_rows(url: str, stem: str, kind: str, column: str) -> Iterator[Item]:
             )
         number = 0
         for group in range(table.num_row_groups):
-            for row in range(table.metadata.row_group(group).num_rows):
-                name = f"{stem}/{number:08}{suffix}"
+            rows = table.metadata.row_group(group).num_rows
+            named = "name" in table.schema_arrow.names
+            names = table.read_row_group(group, ["name"])[0].to_pylist() if named else [""] * rows
+            for row, name in enumerate(names):
+                good = isinstance(name, str) and name and _safe(name)
+                name = f"{stem}/{name if good else f'{number:08}{suffix}'}"
                 yield Item(name, url, row_group=group, row=row, column=column)
                 number += 1
+
+
+def _safe(name: str) -> bool:
+    """Tell whether a name stays below the folder that it is joined to."""
+    return not name.startswith("/") and ".." not in name.split("/")
 
 
 @lru_cache(maxsize=2)

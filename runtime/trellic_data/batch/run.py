@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import posixpath
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
-import fsspec
 import ray
+from ray.data import ActorPoolStrategy, DataContext
 
 from trellic.errors import BadParameter
 from trellic_data.batch.items import Item
-from trellic_data.batch.work import Task, Worker, row_of
+from trellic_data.batch.manifest import Manifest
+from trellic_data.batch.outputs import OWN, whole
+from trellic_data.batch.work import Row, Task, Worker, row_of
 
-MANIFEST = "_trellic/manifest.jsonl"
-REPORT = "_trellic/report.json"
-BAD = "_trellic/bad.jsonl"
-_FLUSH = 1.0  # seconds between writes of the manifest, where files cannot be appended to
+REPORT = f"{OWN}/report.json"
+BAD = f"{OWN}/bad.jsonl"
+_TRIES = 3  # again, of a batch whose actor ended
+_BATCH = {"files": 16, "tar": 1000, "parquet": 1000}  # items, at most, unless the user says
 
 
 @dataclass
@@ -46,51 +46,15 @@ class Report:
     actors: int = 0
     bad: list[dict[str, str]] = field(default_factory=list)
 
-
-class Manifest:
-    """Names that are done, in a file of the target that a later run reads.
-
-    Parameters
-    ----------
-    task : whose settings the manifest begins with
-
-    Raises
-    ------
-    BadParameter
-        When the target has results of other settings.
-    """
-
-    def __init__(self, task: Task) -> None:
-        self._files, root = fsspec.core.url_to_fs(task.target)
-        self._path, self._lines = posixpath.join(root, MANIFEST), list[str]()
-        self._flushed = 0.0
-        head = json.dumps(asdict(task) | {"target": "", "threads": 0}, sort_keys=True)
-        self.done: set[str] = set()
-        if self._files.exists(self._path):
-            first, *rest = self._files.cat_file(self._path).decode().splitlines() or [""]
-            if first != head:
-                raise BadParameter(
-                    "a target with results of other settings", remedy="choose another folder"
-                )
-            self._lines = [first, *(line for line in rest if line.endswith("}"))]
-            self.done = {json.loads(line)["name"] for line in self._lines[1:]}
-        else:
-            self._lines = [head]
-        self.flush()
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Note an item that is done."""
-        self.done.add(row["name"])
-        self._lines.append(json.dumps({"name": row["name"], "bytes": row["bytes_out"]}))
-        if time.monotonic() - self._flushed > _FLUSH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write it: whole beside the old one, then in its place."""
-        self._files.makedirs(posixpath.dirname(self._path), exist_ok=True)
-        self._files.pipe_file(self._path + ".part", ("\n".join(self._lines) + "\n").encode())
-        self._files.mv(self._path + ".part", self._path)
-        self._flushed = time.monotonic()
+    def add(self, row: Row) -> None:
+        """Count an item."""
+        if row["error"]:
+            self.failed += 1
+            self.bad.append({"name": row["name"], "error": row["error"]})
+            return
+        self.done += 1
+        self.bytes_in += int(row["bytes_in"])
+        self.bytes_out += int(row["bytes_out"])
 
 
 def run(
@@ -103,66 +67,78 @@ def run(
 ) -> Report:
     """Code items that are not done yet.
 
-    An actor that dies is started anew and its batch is done again; results are the same bytes and
-    take the place of what was there, so that nothing is lost and nothing is there twice.
+    An actor that dies is started anew and its batch is done again; results take the place of what
+    was there, so that nothing is lost and nothing is there twice. One run at a time may write to a
+    target.
 
     Parameters
     ----------
     items : from `trellic_data.batch.items.find`
     task : what is done
     actors : that work at once
-    batch : items that an actor gets at once, 0 for a few
+    batch : items that an actor gets at once, and of a shard; 0 for a few
     progress : is told of each item that is done
 
     Raises
     ------
     BadParameter
-        When the target has results of other settings.
+        When the target has results of other settings, or Ray cannot run the actors.
     """
-    manifest = Manifest(task)
+    manifest = Manifest(task, items)
     left = [item for item in items if item.name not in manifest.done]
     report = Report(len(items), len(items) - len(left), actors=actors)
     start = time.monotonic()
     try:
         for row in _results(left, task, actors, batch) if left else ():
             report.seconds = round(time.monotonic() - start, 3)
-            if row["error"]:
-                report.failed += 1
-                report.bad.append({"name": row["name"], "error": row["error"]})
-            else:
-                report.done += 1
-                report.bytes_in += int(row["bytes_in"])
-                report.bytes_out += int(row["bytes_out"])
-                manifest.add(row)
+            report.add(row)
+            if not row["error"]:
+                manifest.add(row["name"], int(row["bytes_out"]), row["file"])
             progress(report)
+    except ray.exceptions.RayError as error:
+        raise BadParameter(
+            f"a run that Ray ended: {' '.join(str(error).split())[:400]}",
+            remedy="see that model and packages are on every machine, then run it again",
+        ) from error
     finally:
         manifest.flush()
         _write_report(task, report)
     return report
 
 
-def _results(items: list[Item], task: Task, actors: int, batch: int) -> Iterator[dict[str, Any]]:
-    """Yield what became of each item, once; Ray Data starts actors anew that die."""
-    size = batch or max(1, min(16, math.ceil(len(items) / (4 * actors))))
-    blocks = max(1, math.ceil(len(items) / size))
-    data = ray.data.from_items([row_of(item) for item in items], override_num_blocks=blocks)
-    done = data.map_batches(
+def _results(items: list[Item], task: Task, actors: int, batch: int) -> Iterator[Row]:
+    """Yield what became of each item, once."""
+    size = batch or max(1, min(_BATCH[task.into], math.ceil(len(items) / (4 * actors))))
+    batches = [items[begin : begin + size] for begin in range(0, len(items), size)]
+    DataContext.get_current().max_errored_blocks = -1  # they are reported below
+    data = ray.data.from_items([row_of(part) for part in batches], override_num_blocks=len(batches))
+    done = data.flat_map(
         Worker,
         fn_constructor_args=(task,),
-        batch_size=size,
-        concurrency=actors,
-        num_cpus=max(1, task.threads),
+        compute=ActorPoolStrategy(size=actors),
+        num_cpus=_share(actors, task.threads),
+        max_task_retries=_TRIES,
     )
     seen: set[str] = set()
     for row in done.iter_rows():
         if row["name"] not in seen:
             seen.add(row["name"])
             yield row
+    reason = f"its actor ended {_TRIES + 1} times in this batch, or the worker failed"
+    for item in items:
+        if item.name not in seen:
+            yield {"name": item.name, "error": f"{reason}; try --batch-size 1"}
+
+
+def _share(actors: int, threads: int) -> float:
+    """CPUs that an actor asks Ray for: one for each thread, less where that is more than all."""
+    cpus = float(ray.cluster_resources().get("CPU", 1.0))
+    share = min(float(threads), cpus / actors)
+    return share if share < 1 else math.floor(share)
 
 
 def _write_report(task: Task, report: Report) -> None:
-    files, root = fsspec.core.url_to_fs(task.target)
     bad = "".join(json.dumps(one) + "\n" for one in report.bad)
-    files.pipe_file(posixpath.join(root, BAD), bad.encode())
-    text = json.dumps(asdict(report), indent=1) + "\n"
-    files.pipe_file(posixpath.join(root, REPORT), text.encode())
+    for name, text in ((BAD, bad), (REPORT, json.dumps(asdict(report), indent=1) + "\n")):
+        with whole(task.target, name) as file:
+            file.write(text.encode())

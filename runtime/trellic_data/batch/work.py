@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import posixpath
+import hashlib
 import time
-import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import fsspec
-import numpy as np
+from itertools import chain
+from typing import Any, Literal
 
 from trellic import images
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_TRELLIS
-from trellic.errors import TrellicError
 from trellic.pillow import SUFFIX
 from trellic.support.bounds import limited
 from trellic_data.batch.items import Item
+from trellic_data.batch.outputs import whole, write_shard
 from trellic_data.codecs import codec_for
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Task:
     model, quality, trellis : of encoding
     decoder, format : of decoding; the format by its suffix, such as ".png"
     threads : of each codec
+    into : a file for each result, or a shard for the results of each batch
     """
 
     kind: str
@@ -41,15 +42,16 @@ class Task:
     decoder: str = DEFAULT_DECODER
     format: str = ".png"
     threads: int = 1
+    into: Literal["files", "tar", "parquet"] = "files"
 
 
 def output_name(task: Task, name: str) -> str:
-    """Return where in the target the result of an item is: the old suffix stays before the new."""
+    """Return the name of an item's result: the old suffix stays before the new."""
     return name + (SUFFIX if task.kind == "encode" else task.format)
 
 
 class Worker:
-    """Callable of Ray Data: batches of items to batches of results.
+    """Callable of Ray Data: rows of items to rows of what became of them.
 
     Parameters
     ----------
@@ -58,60 +60,87 @@ class Worker:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        codec_for(task.model, threads=task.threads).warm_up(
+        self._codec = codec_for(task.model, threads=task.threads)
+        self._codec.warm_up(
             trellis=task.trellis if task.kind == "encode" else None,  # type: ignore[arg-type]
             decoder=None if task.kind == "encode" else task.decoder,
         )
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Code the items of a batch."""
-        rows = [self.one(Item(**item)) for item in batch["item"]]
-        return {name: np.array([row[name] for row in rows], dtype=object) for name in rows[0]}
+    def __call__(self, row: Row) -> list[Row]:
+        """Code the items of a row."""
+        items = [Item(**item) for item in row["items"]]
+        if self._task.into == "files":
+            return [self.one(item) for item in items]
+        return self.shard(items)
 
-    def one(self, item: Item) -> dict[str, Any]:
+    def one(self, item: Item) -> Row:
         """Code an item, write its result, and say what became of it."""
-        start, data, made = time.perf_counter(), b"", b""
-        error = ""
+        row, made = self._made(item)
+        try:
+            if not row["error"]:
+                with whole(self._task.target, row["file"]) as file:
+                    file.write(made)
+        except OSError as fault:
+            row["error"] = _reason(fault)
+        return row
+
+    def shard(self, items: Sequence[Item]) -> list[Row]:
+        """Code items and write their results as one file, whose name follows from theirs."""
+        digest = hashlib.sha256("\n".join(item.name for item in items).encode())
+        name = f"{digest.hexdigest()[:16]}.{self._task.into}"
+        rows: list[Row] = []
+
+        def results() -> Iterator[tuple[str, bytes]]:
+            for item in items:
+                row, made = self._made(item)
+                rows.append(row)
+                if not row["error"]:
+                    result, row["file"] = row["file"], name
+                    yield result, made
+
+        made = results()
+        try:
+            for first in made:  # without a result there is no file
+                write_shard(self._task.target, name, chain([first], made))
+        except OSError as fault:
+            done = {row["name"]: row for row in rows}
+            rows = [_row(item) | done.get(item.name, {}) for item in items]
+            for row in rows:
+                row["error"] = row["error"] or _reason(fault)
+        return rows
+
+    def _made(self, item: Item) -> tuple[Row, bytes]:
+        """Code an item; whatever is wrong with it is its own, and the others go on."""
+        start, made = time.perf_counter(), b""
+        row = _row(item) | {"file": output_name(self._task, item.name)}
         try:
             data = item.read()
+            row["bytes_in"] = len(data)
             with limited("service"):
                 made = self._code(data)
-            write(self._task.target, output_name(self._task, item.name), made)
-        except (TrellicError, OSError, MemoryError) as fault:
-            error = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
-        return {
-            "name": item.name,
-            "bytes_in": len(data),
-            "bytes_out": len(made),
-            "seconds": round(time.perf_counter() - start, 4),
-            "error": error,
-        }
+        except Exception as fault:
+            row["error"] = _reason(fault)
+        row["bytes_out"] = len(made)
+        row["seconds"] = round(time.perf_counter() - start, 4)
+        return row, made
 
     def _code(self, data: bytes) -> bytes:
         task = self._task
-        codec = codec_for(task.model, threads=task.threads)
         if task.kind == "encode":
             options: dict[str, Any] = {"quality": task.quality, "trellis": task.trellis}
-            return codec.encode_picture(images.from_bytes(data), **options).data
-        return images.to_bytes(codec.decode_picture(data, decoder=task.decoder), task.format)
+            return self._codec.encode_picture(images.from_bytes(data), **options).data
+        return images.to_bytes(self._codec.decode_picture(data, decoder=task.decoder), task.format)
 
 
-def write(target: str, name: str, data: bytes) -> None:
-    """Write a result so that it is whole or not there: a killed actor leaves none cut short.
-
-    Raises
-    ------
-    OSError
-        When it cannot be written.
-    """
-    files, root = fsspec.core.url_to_fs(target)
-    path = posixpath.join(root, name)
-    files.makedirs(posixpath.dirname(path), exist_ok=True)
-    part = f"{path}.{uuid.uuid4().hex}.part"
-    files.pipe_file(part, data)
-    files.mv(part, path)
+def _row(item: Item) -> Row:
+    numbers = {"bytes_in": 0, "bytes_out": 0, "seconds": 0.0}
+    return {"name": item.name, "file": "", **numbers, "error": ""}
 
 
-def row_of(item: Item) -> dict[str, Any]:
-    """Return an item as a row of Ray Data."""
-    return {"item": asdict(item)}
+def _reason(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+
+
+def row_of(items: Sequence[Item]) -> Row:
+    """Return items as a row of Ray Data, which goes to one actor."""
+    return {"items": [asdict(item) for item in items]}
