@@ -43,7 +43,7 @@ def test_replicas_follow_the_queue(cluster, tiny, tiny_path):
         return deployment.replica_states.get("RUNNING", 0)
 
     photo = picture_file(1, 600)
-    stream = tiny.encode_picture(from_bytes(photo)).data
+    stream = tiny.encode_picture(from_bytes(photo), quality=60).data
     assert ask(photo) == stream
     with pytest.raises(urllib.error.HTTPError, match="415"):
         ask(b"no picture")
