@@ -16,7 +16,7 @@ from benchmarks.speed_tables import mean_times
 from benchmarks import readme
 from trellic.geometry import Rectangle
 from trellic.images import Picture
-from trellic.model.bundle import find, read_manifest
+from trellic.model.bundle import Bundle, find
 from trellic.pipeline import memory
 from trellic.pipeline.header import header_of
 
@@ -62,13 +62,14 @@ def sizes_of_the_readme() -> list[str]:
 
 
 def bounds_of_large_pictures() -> list[str]:
-    side, manifest = 10_000, read_manifest(find("photo"))
+    side, model = 10_000, Bundle(find("photo"))
+    manifest = model.manifest
     layout, decoder = manifest.layout, manifest.decoders["quality"]
     blank = Picture(np.broadcast_to(np.uint8(0), (side, side, 3)))
     halo = -(-manifest.encoder.halo // layout.stride)
     tiled = manifest.hyper_encoder.halo > 0
     encoding = memory.encoding(blank, layout, halo=halo, tiled_h_a=tiled)(memory.SIDES[0])
-    header = header_of(manifest, (side, side), 16 * 75, 32, [32] * 100, grey=False)
+    header = header_of(model, (side, side), 16 * 75, 32, [32] * 100, grey=False)
     whole, read = Rectangle(0, 0, side, side), decoder.channels or layout.latents
     graph = decoder.graph
     decoding = memory.decoding(header, whole, read, halo=graph.halo, alpha=False)(memory.SIDES[0])

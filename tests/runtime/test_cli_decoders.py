@@ -90,7 +90,7 @@ def test_labels_are_of_whole_pictures(file, trellic, option):
 def test_labels_have_no_out(file, trellic):
     result = trellic("decode", file, file.with_name("b.png"), "--decoder", "class", *CPU)
     assert result.code == 2
-    assert "there is no OUT" in " ".join(result.err.split())
+    assert "gives labels, not a picture: leave out" in " ".join(result.err.split())
     assert not result.out
 
 
@@ -128,7 +128,7 @@ def test_the_preview_of_a_file_that_is_cut(file, trellic, plain_stream):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("quality:0.5", "'quality' has no base to be mixed with; expected 'quality' alone"),
+        ("quality:0.5", "'quality' has no base to be mixed with; expected only 'quality'"),
         ("best", "no decoder 'best'; it has: class, class8, glimpse"),
     ],
 )

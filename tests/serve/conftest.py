@@ -14,6 +14,7 @@ from PIL import Image
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx2")
 
+import anyio._core._fileio  # noqa: F401  # deep in a request, Python 3.11's ast.parse fails at it
 from starlette.testclient import TestClient
 from tests.runtime.family import make_family
 

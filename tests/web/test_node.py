@@ -18,6 +18,7 @@ from trellic.geometry import Plane
 from trellic_export.web import WebOptions, export_web
 
 HERE = Path(__file__).parent
+GOLDEN = HERE.parent / "data" / "golden"
 
 
 def test_the_conformance_kit(node, folder, tiny):
@@ -32,6 +33,14 @@ def test_the_conformance_kit(node, folder, tiny):
             assert seen["kind"] == type(refused.value).__name__, case.name
         else:
             assert seen == {"z": case.z["sha256"], "y": case.y["sha256"]}, case.name
+
+
+def test_adapters_are_named_and_not_used(node, folder):
+    """Latents are what they are; the picture is that of the plain decoder."""
+    paths = [GOLDEN / "adapter.tlc", GOLDEN / "adapter-embedded.tlc"]
+    named, held = json.loads(node(HERE / "conformance.mjs", folder, *paths)).values()
+    assert named == held
+    assert set(named) == {"z", "y"}
 
 
 def test_pictures_of_the_kit(node, folder, tmp_path):

@@ -66,6 +66,7 @@ export class Decoder {
     const { layout } = this.model;
     const { header } = readContents(data);
     this.#checkModel(header);
+    if (header.adapter) console.warn(`trellic: shown without its adapter ${header.adapter}`);
     const wanted = toRectangle(region, header);
     const steps = Math.max(...parts.map(({ info }) => info.steps));
     const halo = Math.max(...parts.map(({ info }) => info.halo));

@@ -25,6 +25,7 @@ import { BLOCK } from './geometry.js';
  * @property {number} slices how many
  * @property {number} segments how many
  * @property {Record<string, number>} chunks stored bytes of each chunk there is
+ * @property {string | null} adapter id of the adapter that the file was made with, in hex
  */
 
 const SIGNATURE = [0x54, 0x4c, 0x43]; // TLC
@@ -34,7 +35,11 @@ const [MIN_QUALITY16, MAX_QUALITY16] = [16, 1600];
 const CHUNKS = ['alpha', 'icc', 'exif', 'xmp']; // in file order, which is that of their flags
 const SLICE_SIDE_FLAG = 1 << 4;
 const DITHER_FLAG = 1 << 5;
-const KNOWN_FLAGS = 0b111111;
+const MORE_FLAG = 1 << 7; // a second byte of flags follows
+const KNOWN_FLAGS = 0b10111111; // layers are not read here
+const [ADAPTER_FLAG, EMBEDDED_FLAG] = [1 << 0, 1 << 1]; // of the second byte
+const KNOWN_MORE = ADAPTER_FLAG | EMBEDDED_FLAG;
+const ADAPTER_ID_BYTES = 4;
 const SIDE_MULTIPLE = 4; // blocks
 const MIN_SLICE_SIDE = 16;
 const DEFAULT_SLICE_SIDE = 64;
@@ -72,7 +77,7 @@ export function readFront(cursor) {
     quality16: fields & 0x7ff,
     trellisCode: (fields >> 11) & 7,
     steps,
-    streamId: Array.from(id, (byte) => byte.toString(16).padStart(2, '0')).join(''),
+    streamId: hex(id),
     lanes: Uint16Array.of((fields >> 14) & 15),
     grey: Boolean((fields >> 21) & 1),
     slices,
@@ -113,7 +118,7 @@ export function segmentIndex(header, step, slice) {
   return 1 + step * header.slices + slice;
 }
 
-const NO_EXTENSION = { chunks: {}, sliceSide: DEFAULT_SLICE_SIDE, dither: null };
+const NO_EXTENSION = { chunks: {}, sliceSide: DEFAULT_SLICE_SIDE, dither: null, adapter: null };
 
 /** @param {Cursor} cursor */
 function readSignature(cursor) {
@@ -146,20 +151,12 @@ function shown(data) {
 
 /** @param {Cursor} cursor */
 function readExtension(cursor) {
-  const flags = cursor.byte('header extension');
-  if (flags & ~KNOWN_FLAGS) {
-    throw new UnsupportedVersion(
-      `the header extension has the unknown flags 0x${(flags & ~KNOWN_FLAGS).toString(16)}`,
-      { expected: `flags within 0x${KNOWN_FLAGS.toString(16)}`, remedy: 'update Trellic' },
-    );
-  }
+  const flags = readFlags(cursor, KNOWN_FLAGS, 'flags');
   if (flags === 0) throw new CorruptStream('the header extension is empty');
   /** @type {Record<string, number>} */
   const chunks = {};
   CHUNKS.forEach((name, bit) => {
-    if (!((flags >> bit) & 1)) return;
-    chunks[name] = cursor.varint(4, `length of the ${name} chunk`);
-    if (chunks[name] === 0) throw new CorruptStream(`the ${name} chunk has no bytes`);
+    if ((flags >> bit) & 1) chunks[name] = readLength(cursor, name);
   });
   let sliceSide = DEFAULT_SLICE_SIDE;
   if (flags & SLICE_SIDE_FLAG) {
@@ -169,5 +166,53 @@ function readExtension(cursor) {
     }
   }
   const dither = flags & DITHER_FLAG ? littleEndian(cursor.take(4, 'seed of dither')) : null;
-  return { chunks, sliceSide, dither };
+  const adapter = flags & MORE_FLAG ? readMore(cursor, chunks) : null;
+  return { chunks, sliceSide, dither, adapter };
+}
+
+/**
+ * Read the second byte of flags, and what it announces; adds to the chunks.
+ *
+ * @param {Cursor} cursor
+ * @param {Record<string, number>} chunks
+ */
+function readMore(cursor, chunks) {
+  const flags = readFlags(cursor, KNOWN_MORE, 'further flags');
+  if (!(flags & ADAPTER_FLAG)) {
+    throw new CorruptStream('the header extension has further flags but names no adapter');
+  }
+  const id = hex(cursor.take(ADAPTER_ID_BYTES, 'adapter id'));
+  if (flags & EMBEDDED_FLAG) chunks.adapter = readLength(cursor, 'adapter');
+  return id;
+}
+
+/**
+ * @param {Cursor} cursor
+ * @param {number} known
+ * @param {string} what
+ */
+function readFlags(cursor, known, what) {
+  const flags = cursor.byte('header extension');
+  if (flags & ~known) {
+    throw new UnsupportedVersion(
+      `the header extension has the unknown ${what} 0x${(flags & ~known).toString(16)}`,
+      { expected: `flags within 0x${known.toString(16)}`, remedy: 'update Trellic' },
+    );
+  }
+  return flags;
+}
+
+/**
+ * @param {Cursor} cursor
+ * @param {string} name
+ */
+function readLength(cursor, name) {
+  const length = cursor.varint(4, `length of the ${name} chunk`);
+  if (length === 0) throw new CorruptStream(`the ${name} chunk has no bytes`);
+  return length;
+}
+
+/** @param {Uint8Array} bytes */
+function hex(bytes) {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
