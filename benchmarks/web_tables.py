@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -44,10 +45,12 @@ def web_times(results: Path) -> str:
 
 def web_fuzz(results: Path) -> str:
     """What became of changed streams."""
-    run = _load(results, "web_fuzz.json")
-    counts = sorted(run["counts"].items(), key=lambda entry: -entry[1])
-    lines = [f"| {what} | {count:,} |" for what, count in counts]
-    lines.append(f"| all, in {run['minutes']:.0f} minutes | {run['executions']:,} |")
+    runs, counts = _load(results, "web_fuzz.json")["runs"], Counter[str]()
+    for run in runs:
+        counts.update(run["counts"])
+    lines = [f"| {what} | {count:,} |" for what, count in counts.most_common()]
+    minutes = sum(run["minutes"] for run in runs)
+    lines.append(f"| all, in {minutes:.0f} minutes | {counts.total():,} |")
     return _table("| what became of a changed stream | streams |", 1, lines)
 
 

@@ -2,11 +2,11 @@
  * `node fuzz.mjs FOLDER STREAMS MINUTES [SEED [JSON]]`: changed streams, whose checksums are mended.
  *
  * Every one has to decode or to be refused by an error of a stream's own kind, without much memory
- * and in little time. Prints how many did what, and writes it to a file; ends with 1, and leaves the bytes in fuzz-failed.tlc,
- * where one did neither.
+ * and in little time. Prints how many did what, and adds it to a file of runs; ends with 1, and
+ * leaves the bytes in fuzz-failed.tlc, where one did neither.
  */
 
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fastDecoderOf, from } from './load.mjs';
 
@@ -95,6 +95,9 @@ while (Date.now() < until) {
 }
 const executions = Object.values(counts).reduce((a, b) => a + b, 0);
 const took = Math.round((Date.now() - begin) / 6000) / 10;
-const report = JSON.stringify({ seed: Number(seed), minutes: took, executions, counts }, null, 1);
-console.log(report);
-if (json) writeFileSync(json, `${report}\n`);
+const run = { seed: Number(seed), minutes: took, executions, counts };
+console.log(JSON.stringify(run, null, 1));
+if (json) {
+  const before = existsSync(json) ? JSON.parse(readFileSync(json, 'utf8')).runs : [];
+  writeFileSync(json, `${JSON.stringify({ runs: [...before, run] }, null, 1)}\n`);
+}
