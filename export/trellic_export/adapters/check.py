@@ -61,10 +61,13 @@ def gain(bundle: Bundle, adapter: Adapter, pictures: Sequence[Pixels], measure: 
             unaware = curve(adapted, plain, picture, score)
         after = curve(adapted, adapted, picture, score)
         found.append([percent(before, after), percent(before, unaware)])
-    comparable = np.array([row for row in found if np.isfinite(row).all()])
-    if not len(comparable):
-        return Gain(float("nan"), float("nan"))
-    return Gain(*(float(value) for value in comparable.mean(0)))
+    return Gain(*(_mean(column) for column in zip(*found, strict=True)))
+
+
+def _mean(percents: Sequence[float]) -> float:
+    """Mean of those that could be compared; nan if there are none."""
+    comparable = [value for value in percents if np.isfinite(value)]
+    return float(np.mean(comparable)) if comparable else float("nan")
 
 
 def middle(picture: Pixels) -> Pixels:

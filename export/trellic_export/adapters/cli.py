@@ -5,6 +5,7 @@ What the extra brings is imported when a run begins, so that ``--help`` works wi
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,8 +106,13 @@ def _target(name: str, out: Path | None) -> Path:
 def _said(gained: Gain, count: int, measure: str) -> str:
     return (
         f"on {count} pictures that it was not trained on, at equal {measure}:"
-        f" {gained.adapted:+.1f} % bits; for those who lack the adapter {gained.without:+.1f} %"
+        f" {_percent(gained.adapted)} bits; for those who lack the adapter"
+        f" {_percent(gained.without)}"
     )
+
+
+def _percent(value: float) -> str:
+    return "not comparable" if math.isnan(value) else f"{value:+.1f} %"
 
 
 def main(arguments: list[str]) -> int:

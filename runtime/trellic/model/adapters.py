@@ -33,11 +33,17 @@ def read(path: Path) -> Adapter:
 
 
 def installed() -> list[tuple[Path, Adapter]]:
-    """All installed adapters, in the order of their folders; what is damaged is left out."""
+    """All installed adapters, in the order of their folders.
+
+    What is damaged, or cannot be read, is left out.
+    """
     found = []
     for folder in bundle.folders():
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            with contextlib.suppress(BadAdapter):
+        paths: list[Path] = []
+        with contextlib.suppress(OSError):  # such as a home of somebody else
+            paths = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIX))
+        for path in paths:
+            with contextlib.suppress(BadAdapter, OSError):
                 if path.is_file():  # not a pipe
                     found.append((path, read(path)))
     return found
