@@ -117,6 +117,7 @@ def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     assert again.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow("exports a model and codes with it")
 def test_a_model_that_sees_the_quality(photos, packed, tmp_path, quick):
     torch.manual_seed(4)
     model = PhotoModel(CONFIG.model_copy(update={"modulated": True}))
@@ -175,6 +176,7 @@ def test_other_strides(photos, packed, tmp_path, quick, monkeypatch, strides):
     assert np.abs(part.astype(int) - whole[900:1100]).max() <= 1
 
 
+@pytest.mark.slow("fits tables to photos")
 def test_fitting_lowers_the_cost(sensible, packed, tmp_path, quick, monkeypatch):
     monkeypatch.setattr(export, "CALIBRATION_SIDE", 192)
     monkeypatch.setattr(calibrate, "QUALITIES", (60,))

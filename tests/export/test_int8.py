@@ -183,6 +183,7 @@ def test_nothing_within_the_budget_is_an_error(tiny_path, packed, quick, tmp_pat
         add_int8(Bundle(tiny_path), PackedPhotos(packed), tmp_path / "o.zip", photos=4, budget=-10)
 
 
+@pytest.mark.slow("exports variants")
 def test_only_what_is_asked_for(tiny_path, packed, quick, tmp_path):
     pack, out = PackedPhotos(packed), tmp_path / "o.zip"
     made = add_int8(Bundle(tiny_path), pack, out, photos=4, budget=1.0, names=["quality"])
@@ -196,6 +197,7 @@ def test_too_few_photos(tiny_path, packed, quick, tmp_path):
         add_int8(Bundle(tiny_path), PackedPhotos(packed), tmp_path / "o.zip", photos=3)
 
 
+@pytest.mark.slow("exports and measures variants")
 def test_a_variant_that_fails_on_other_photos_is_left_out(
     tiny_path, packed, quick, tmp_path, monkeypatch
 ):

@@ -40,6 +40,7 @@ def run(folder, *names):
     return rescale.main([str(folder / "other.yaml"), str(folder / "out"), *paths])
 
 
+@pytest.mark.slow("makes and rescales models")
 def test_each_lmbda_stays_what_it_was_and_all_belong_together(kept):
     assert run(kept, "first.pt", "tuned.pt", "fast.pt") == 0
     first, facts = load_weights(kept / "out" / "first.pt")
@@ -58,6 +59,7 @@ def test_each_lmbda_stays_what_it_was_and_all_belong_together(kept):
             torch.testing.assert_close(table.float(), wanted.expand_as(table), rtol=1e-2, atol=0.01)
 
 
+@pytest.mark.slow("makes and rescales models")
 def test_what_does_not_belong_is_refused(kept, capsys):
     assert run(kept, "fast.pt") == 1
     other, facts = load_weights(kept / "first.pt")

@@ -29,6 +29,7 @@ def full(tmp_path) -> Bundle:
     return Bundle(out)
 
 
+@pytest.mark.slow("the models that ship")
 def test_what_is_left_out_is_gone_and_the_rest_is_the_same(full, tmp_path, capsys):
     out = tmp_path / "small.zip"
     assert cli.main([str(full.path), str(out), "--only", "fast,preview"]) == 0
@@ -45,6 +46,7 @@ def test_what_is_left_out_is_gone_and_the_rest_is_the_same(full, tmp_path, capsy
     assert out.stat().st_size < 0.7 * Path(full.path).stat().st_size
 
 
+@pytest.mark.slow("the models that ship")
 def test_streams_are_the_same_and_decode_with_either(full, tmp_path):
     out = tmp_path / "small.zip"
     slim(full, ["fast"], out)

@@ -63,6 +63,7 @@ def test_every_flipped_bit_is_found(make):
             bitstream.read(changed)
 
 
+@pytest.mark.slow("every bit of streams")
 @pytest.mark.parametrize("make", STREAMS)
 def test_a_prefix_never_holds_a_flipped_bit(make):
     stream = make()

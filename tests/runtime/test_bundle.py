@@ -242,6 +242,7 @@ def test_only_one_step_predicts_without_context(tmp_path, files):
     assert list(alone.networks) == alone.network_names == ["h_s"]
 
 
+@pytest.mark.slow("a bundle without each of its arrays")
 def test_missing_arrays_are_found(tmp_path, files):
     arrays = arrays_of(files)
     for name in sorted(arrays)[::3]:

@@ -101,6 +101,7 @@ def test_no_path_is_cheaper(states):
         assert found == cheapest(t32, scale_index, states, tables, 20 * trial, reach=4)
 
 
+@pytest.mark.slow("long paths, each number of states")
 @TRELLISES
 def test_longer_paths_with_few_indices(states):
     """Nine latents, so that paths of 4 and 8 states part and meet again."""
@@ -204,6 +205,7 @@ def test_same_bits_on_anything(seed, t32, lanes, states, lam, step, offset):
     assert np.abs(k).max(initial=0) <= 32767
 
 
+@pytest.mark.slow("long paths")
 def test_long_dear_paths_do_not_overflow():
     """Largest lambda, dearest symbols, thousands of latents: far beyond 2^31 in sum."""
     rng = np.random.default_rng(6)
