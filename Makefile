@@ -191,22 +191,25 @@ web-tools: $(VENV)/.browser
 
 # ---- a Triton server that runs on a CPU, for tests/triton; elsewhere they say NOT CHECKED ----
 
-build/triton/.ready: pyproject.toml
-	$(PYTHON) -m venv --clear build/triton
-	build/triton/bin/python $(INSTALL) --upgrade 'pip>=25.1'
-	build/triton/bin/python $(INSTALL) --editable '.[cpu]' --group triton
+# $(call own,EXTRAS,GROUP): an environment in the folder of the target.
+define own
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python $(INSTALL) --upgrade 'pip>=25.1'
+	$(@D)/bin/python $(INSTALL) --editable '.[$(1)]' --group $(2)
 	@touch $@
+endef
+
+build/triton/.ready: pyproject.toml
+	$(call own,cpu,triton)
 
 triton-check: build/triton/.ready
 	OMP_NUM_THREADS=1 build/triton/bin/python -m pytest tests/triton
 
 # ---- a local Ray, for tests/ray; elsewhere those that need it say NOT CHECKED ----
 
+RAY := cpu,ray,serve
 build/ray/.ready: pyproject.toml
-	$(PYTHON) -m venv --clear build/ray
-	build/ray/bin/python $(INSTALL) --upgrade 'pip>=25.1'
-	build/ray/bin/python $(INSTALL) --editable '.[cpu,ray,serve]' --group ray
-	@touch $@
+	$(call own,$(RAY),ray)
 
 ray-check: build/ray/.ready
 	OMP_NUM_THREADS=1 build/ray/bin/python -m pytest tests/ray

@@ -3,21 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from benchmarks.bdrate import Curve, bd_rate
 from benchmarks.bootstrap import mean_interval
+from benchmarks.domain_tables import DOMAINS
 from benchmarks.speed_tables import table
 
 Row = Mapping[str, Any]
-NAMES: Final = {
-    "aerial_mixed": "aerial",
-    "medical_bccd": "microscopy of blood",
-    "game3d_godot": "rendered games",
-    "screen-content": "screens",
-}
 
 
 def adapters(results: Path) -> str:
@@ -55,7 +50,7 @@ def by_quality(results: Path) -> str:
                 )
             ]
             cells = [f"{value:,.0f}" for value in own[:2]] + [f"{value:.1f}" for value in own[2:]]
-            lines.append([NAMES.get(name, name), str(quality), *cells])
+            lines.append([DOMAINS.get(name, name), str(quality), *cells])
     return table(head, lines)
 
 
@@ -67,7 +62,7 @@ def drawn(result: Row) -> str:
         count = sum(len(row["pictures"]) for row in rows)
         columns = ("adapted", "ssimulacra2"), ("adapted", "psnr"), ("lacking", "ssimulacra2")
         cells = [_cell(rates(rows, *column)) for column in columns]
-        own = [NAMES.get(name, name), str(len(rows)), str(rows[0]["adapted_to"]), str(count)]
+        own = [DOMAINS.get(name, name), str(len(rows)), str(rows[0]["adapted_to"]), str(count)]
         lines.append([*own, *cells])
     return table(head, lines)
 

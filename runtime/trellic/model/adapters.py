@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 from trellic import bitstream
@@ -45,8 +46,15 @@ def installed() -> list[tuple[Path, Adapter]]:
         for path in paths:
             with contextlib.suppress(BadAdapter, OSError):
                 if path.is_file():  # not a pipe
-                    found.append((path, read(path)))
+                    status = path.stat()
+                    found.append((path, _unchanged(path, status.st_mtime_ns, status.st_size)))
     return found
+
+
+@lru_cache(maxsize=64)
+def _unchanged(path: Path, _mtime_ns: int, _size: int) -> Adapter:
+    """Read an adapter once, until its file changes: each stream that names one asks for all."""
+    return read(path)
 
 
 def find(adapter: str | os.PathLike[str], manifest: Manifest) -> Adapter:
