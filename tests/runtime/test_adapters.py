@@ -35,8 +35,9 @@ from trellic.errors import (
     UnsupportedVersion,
 )
 from trellic.limits import MAX_ADAPTER
-from trellic.model import adapter, weights
+from trellic.model import adapter, adapters, weights
 from trellic.model.adapter import Adapter, Side
+from trellic.support.files import write_atomically
 
 SEGMENTS = "c82de83161cae2c42b6747494ebf95559b339b3ed4d138c7b13d5ee810101989"
 
@@ -427,6 +428,21 @@ def test_adapters_are_added_listed_used_and_removed(installed, tmp_path, own):
     with pytest.raises(UnknownAdapter, match="no adapter 'test' of model 'tiny'"):
         Codec.load("tiny", "cpu", adapter="test")
     assert f"{own.id.hex()} (not installed)" in run("info", tmp_path / "a.tlc")
+
+
+def test_a_file_is_read_once_until_it_changes(installed, tiny, own, monkeypatch):
+    path, other, read = installed / "test.tla", made(tiny.bundle, seed=6), []
+    monkeypatch.setattr(adapters, "parse", lambda *given: read.append(1) or adapter.parse(*given))
+
+    def names():
+        return [one.id for place, one in adapters.installed() if place == path]
+
+    path.write_bytes(own.to_bytes())
+    assert [names(), names()] == [[own.id]] * 2
+    assert len(read) == 1
+    write_atomically(path, other.to_bytes())
+    assert [names(), names()] == [[other.id]] * 2
+    assert len(read) == 2
 
 
 def test_what_is_not_installed_is_refused(installed, tmp_path, own):

@@ -46,13 +46,16 @@ def installed() -> list[tuple[Path, Adapter]]:
         for path in paths:
             with contextlib.suppress(BadAdapter, OSError):
                 if path.is_file():  # not a pipe
-                    status = path.stat()
-                    found.append((path, _unchanged(path, status.st_mtime_ns, status.st_size)))
+                    found.append((path, _unchanged(path, _state(path.stat()))))
     return found
 
 
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 @lru_cache(maxsize=64)
-def _unchanged(path: Path, _mtime_ns: int, _size: int) -> Adapter:
+def _unchanged(path: Path, _state_of_file: tuple[int, int, int]) -> Adapter:
     """Read an adapter once, until its file changes: each stream that names one asks for all."""
     return read(path)
 
