@@ -4,43 +4,82 @@
 
     python -m benchmarks.generations --images DIR [--rounds 50] [--codecs trellic,again,jpeg,avif]
 
-Every codec encodes each photo at one quality, decodes it to 8 bits, encodes that at the same
-quality, and so on; `again` is Trellic, from the second round on by `Codec.encode_again` with the
-file of the round before. The quality of each codec is the one whose first round comes nearest to
-Trellic's PSNR at quality 60, so that all start alike. Figures are means over the photos. (Kim et
-al., "Instability of successive deep image compression", ACM Multimedia 2020, describe what learned
-codecs are prone to.)
+Each photo is encoded, decoded to 8 bits, encoded again, and so on, in three ways: always at one
+quality; at two qualities in turn; and at one quality after the first round's picture lost some rows
+and columns, so that no block or latent lies where it lay. `again` is Trellic, from the second round
+on by `Codec.encode_again` with the file of the round before, which needs one quality and one size.
+The qualities of each codec are those whose first round comes nearest to Trellic's PSNR at
+`QUALITIES`, so that all start alike. Figures are means over the photos. (Kim et al., "Instability
+of successive deep image compression", ACM Multimedia 2020, describe what learned codecs are prone
+to.)
 """
 
 import argparse
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from rich.progress import Progress
 
 from benchmarks._machine import describe
+from benchmarks._rows import Report
 from benchmarks.codecs import Codec, Pixels, Spec, make
 from benchmarks.measure import find_images, read_pixels
 from benchmarks.metrics import psnr
+from benchmarks.speed_tables import table
 from trellic.codec import Codec as TrellicCodec
 from trellic.images import Picture
+from trellic.scored import ssimulacra2
 
 ROOT = Path(__file__).resolve().parent
-QUALITY = 60.0  # of Trellic
-SHOWN = (1, 2, 5, 10, 20, 50)  # rounds that are printed
+QUALITIES: Final = (60, 75)  # of Trellic; the second in one way only
+SHOWN: Final = (1, 2, 5, 10, 20, 50)  # rounds that tables have, and whose SSIMULACRA 2 is taken
+ALL: Final = slice(None)
+CROP: Final = (slice(5, None), slice(3, None))  # rows and columns that are left
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a photo is encoded again.
+
+    Attributes
+    ----------
+    qualities : how many of `QUALITIES`, used in turn
+    kept : rows and columns of the first round's picture that the second round encodes
+    """
+
+    qualities: int = 1
+    kept: tuple[slice, slice] = (ALL, ALL)
+
+
+WAYS: Final[dict[str, Way]] = {
+    "steady": Way(),
+    "changing": Way(qualities=2),
+    "cropped": Way(kept=CROP),
+}
+NAMES: Final[dict[str, str]] = {
+    "trellic": "Trellic, 8 states",
+    "again": "Trellic, `--like`",
+    "trellic:trellis=0": "Trellic, RDOQ",
+    "jpeg": "mozjpeg",
+    "webp": "WebP",
+    "avif": "AVIF, speed 6",
+}
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One codec: quality per photo, then for each round PSNR to the original and bits per pixel."""
+    """One codec in one way: qualities by photo; then means over the photos, round by round."""
 
+    way: str
     codec: str
-    qualities: list[float]
-    psnr: list[float]
+    qualities: list[list[float]]
+    psnr: list[float]  # dB to the original
     bpp: list[float]
     step_psnr: list[float]  # between a round's picture and the one before
+    ssimulacra2: list[float]  # to the original, of the rounds `SHOWN`
 
 
 class Again:
@@ -62,16 +101,21 @@ class Again:
         return self._codec.decode(data)
 
 
-def generations(codec: Codec | Again, pixels: Pixels, quality: float, rounds: int) -> np.ndarray:
-    """Return (rounds, 3): PSNR to the original, bits per pixel, PSNR to the round before."""
-    out, current = [], pixels
-    for _ in range(rounds):
-        data = codec.encode(current, quality)
+def generations(
+    codec: Codec | Again, pixels: Pixels, way: Way, qualities: list[float], rounds: int
+) -> tuple[list[tuple[float, float, float]], list[float]]:
+    """Return for each round PSNR, bits per pixel, PSNR to the round before; and SSIMULACRA 2."""
+    out, seen, current, original = [], [], pixels, pixels[way.kept]
+    for n in range(rounds):
+        data = codec.encode(current, qualities[n % len(qualities)])
         decoded = codec.decode(data)
+        bpp = 8 * len(data) / current[..., 0].size
         step = min(psnr(current, decoded), 99.0)
-        out.append((psnr(pixels, decoded), 8 * len(data) / pixels[..., 0].size, step))
-        current = decoded
-    return np.array(out)
+        current = decoded if n else np.ascontiguousarray(decoded[way.kept])
+        out.append((psnr(original, current), bpp, step))
+        if n + 1 in SHOWN:
+            seen.append(ssimulacra2(original, current))
+    return out, seen
 
 
 def nearest_quality(codec: Codec, pixels: Pixels, target: float) -> float:
@@ -87,53 +131,75 @@ def nearest_quality(codec: Codec, pixels: Pixels, target: float) -> float:
     return best
 
 
-def measure(names: list[str], photos: list[Pixels], rounds: int) -> list[Loss]:
-    """Run all codecs over all photos."""
-    trellic = make(Spec.parse("trellic"))
-    goals = [psnr(p, trellic.decode(trellic.encode(p, QUALITY))) for p in photos]
-    results = []
-    with Progress() as progress:
-        task = progress.add_task("generations", total=len(names) * len(photos))
-        for name in names:
-            runs, qualities = [], []
-            for pixels, goal in zip(photos, goals, strict=True):
-                if name == "again" or name.startswith("trellic"):
-                    codec = Again() if name == "again" else make(Spec.parse(name))
-                    qualities.append(QUALITY)
-                else:
-                    codec = make(Spec.parse(name))
-                    qualities.append(nearest_quality(codec, pixels, goal))
-                runs.append(generations(codec, pixels, qualities[-1], rounds))
-                progress.advance(task)
-            mean = np.mean(runs, 0).round(4).T.tolist()
-            results.append(Loss(name, qualities, *mean))
+def qualities_of(name: str, photos: list[Pixels]) -> list[list[float]]:
+    """Return for each photo the codec's qualities that match Trellic's."""
+    if _is_ours(name):
+        return [[float(quality) for quality in QUALITIES] for _ in photos]
+    ours, codec = make(Spec.parse("trellic")), make(Spec.parse(name))
+    return [
+        [
+            nearest_quality(codec, pixels, psnr(pixels, ours.decode(ours.encode(pixels, quality))))
+            for quality in QUALITIES
+        ]
+        for pixels in photos
+    ]
+
+
+def measure(name: str, photos: list[Pixels], rounds: int, progress: Progress) -> list[Loss]:
+    """Run a codec over all photos, in every way that it has."""
+    ways = ["steady"] if name == "again" else list(WAYS)
+    task = progress.add_task(name, total=len(ways) * len(photos))
+    qualities, results = qualities_of(name, photos), []
+    for label in ways:
+        way, runs, seen = WAYS[label], [], []
+        used = [own[: way.qualities] for own in qualities]
+        for pixels, own in zip(photos, used, strict=True):
+            codec = Again() if name == "again" else make(Spec.parse(name))
+            run, scores = generations(codec, pixels, way, own, rounds)
+            runs.append(run)
+            seen.append(scores)
+            progress.advance(task)
+        means = np.mean(runs, 0).round(4).T.tolist()
+        results.append(Loss(label, name, used, *means, np.mean(seen, 0).round(2).tolist()))
     return results
 
 
-def table(results: list[Loss]) -> str:
-    """Return PSNR and bits of some rounds as text."""
-    lines = []
-    for loss in results:
-        shown = [n for n in SHOWN if n <= len(loss.psnr)]
-        cells = [f"{n}: {loss.psnr[n - 1]:.2f} dB {loss.bpp[n - 1]:.3f} bpp" for n in shown]
-        lines.append(f"{loss.codec:<12} " + " | ".join(cells))
-    return "\n".join(lines)
+def _is_ours(name: str) -> bool:
+    return name.partition(":")[0] in ("trellic", "again")
 
 
-def plot(results: list[Loss], path: Path) -> None:
-    """Draw PSNR over the rounds."""
+def markdown(record: Mapping[str, Any], way: str) -> str:
+    """Return PSNR, bits a pixel and SSIMULACRA 2 of some rounds as docs/saving-again.md has them."""
+    rows = [row for row in record["results"] if row["way"] == way]
+    shown = [n for n in SHOWN if n <= len(rows[0]["psnr"])]
+    head = ("codec", *(f"round {n}" for n in shown), "bpp at first", "at last", "SSIMULACRA 2")
+    body = []
+    for row in rows:
+        cells = [f"{row['psnr'][n - 1]:.2f}" for n in shown]
+        rates = [f"{row['bpp'][0]:.3f}", f"{row['bpp'][-1]:.3f}"]
+        scores = f"{row['ssimulacra2'][0]:.0f}, then {row['ssimulacra2'][-1]:.0f}"
+        body.append([NAMES.get(row["codec"], row["codec"]), *cells, *rates, scores])
+    return table(head, body)
+
+
+def plot(record: Mapping[str, Any], path: Path) -> None:
+    """Draw PSNR over the rounds, a panel for each way."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "generations"
     from matplotlib.figure import Figure
 
-    axes = (figure := Figure(figsize=(6.4, 4.0), layout="constrained")).subplots()
-    for loss in results:
-        axes.plot(range(1, len(loss.psnr) + 1), loss.psnr, label=loss.codec)
-    axes.set(xlabel="times encoded and decoded", ylabel="PSNR to the original, dB", xscale="log")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(WAYS), sharey=True)
+    for axes, way in zip(panels, WAYS, strict=True):
+        for row in (row for row in record["results"] if row["way"] == way):
+            label = NAMES.get(row["codec"], row["codec"]).replace("`", "")
+            axes.plot(range(1, len(row["psnr"]) + 1), row["psnr"], label=label)
+        axes.set(title=way, xlabel="times encoded and decoded", xscale="log")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("PSNR to the original, dB")
+    panels[0].legend(fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 
@@ -144,7 +210,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--count", type=int, default=8, help="photos to use, by name")
-    parser.add_argument("--codecs", default="trellic,again,trellic:trellis=0,jpeg,webp,avif")
+    parser.add_argument("--codecs", default=",".join(NAMES))
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "generations.json")
     parser.add_argument("--plot", type=Path, default=ROOT.parent / "docs/plots/generations.svg")
     options = parser.parse_args()
@@ -153,16 +219,21 @@ def main() -> None:
     except FileNotFoundError as error:
         parser.error(str(error))
     photos = [read_pixels(path) for path in paths]
-    results = measure(options.codecs.split(","), photos, options.rounds)
-    print(table(results))
-    record = {
-        "machine": describe(("numpy", "numba", "onnxruntime", "pillow", "imagecodecs")),
-        "photos": [path.name for path in paths],
-        "results": [asdict(loss) for loss in results],
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    plot(results, options.plot)
+    report = Report(
+        options.out,
+        {
+            "machine": describe(("numpy", "numba", "onnxruntime", "pillow", "ssimulacra2")),
+            "model": make(Spec.parse("trellic")).versions,
+            "photos": [path.name for path in paths],
+        },
+    )
+    with Progress() as progress:
+        for name in options.codecs.split(","):
+            for loss in measure(name, photos, options.rounds, progress):
+                report.add("results", asdict(loss))
+    for way in WAYS:
+        print(f"{way}\n{markdown(report.content, way)}\n")
+    plot(report.content, options.plot)
 
 
 if __name__ == "__main__":
