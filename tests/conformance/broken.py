@@ -9,6 +9,7 @@ from itertools import product
 from trellic import bitstream
 from trellic.bitstream.fields import crc16, crc32
 from trellic.bitstream.front import SIGNATURE
+from trellic.bitstream.layering import Layering
 from trellic.codec import Codec
 from trellic.errors import CorruptStream
 
@@ -60,6 +61,61 @@ def streams(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
         "bad-final-state": ("a final state that is not 2^16", _final(codec, parts, changed)),
         "bad-steps": ("another number of context steps", changed(parts[:-1], steps=2)),
         "bad-zlib": ("a chunk that is no zlib stream", _chunk(good, head)),
+    }
+
+
+def layers(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
+    """Return the reason and the bytes of each, made of a good stream with layers."""
+    contents, stream = bitstream.read_contents(good), bitstream.read(good)
+    header, parts = stream.header, list(stream.segments)
+    short = bitstream.read(bitstream.cut(good, passes=18).data)
+    at = good.index(bytes([0b1010, header.passes - 1]), 4 + 3 + 4 + 2)  # three layers of four parts
+    front = contents.head.end - 2
+
+    def forged(segments: list[bytes], **fields: object) -> bytes:
+        """With a layering that the header's own class refuses."""
+        layering = dataclasses.replace(header.layering or Layering())
+        for name, value in fields.items():
+            object.__setattr__(layering, name, value)
+        made = dataclasses.replace(header)
+        object.__setattr__(made, "layering", layering)
+        return bitstream.write(bitstream.Stream(made, segments))
+
+    def changed(segments: list[bytes], of: bitstream.Stream = stream) -> bytes:
+        return bitstream.write(bitstream.Stream(of.header, segments))
+
+    unknown = good[:at] + bytes([good[at] | 0x10]) + good[at + 1 : front]
+    body = unknown + crc16(unknown) + good[contents.head.end : -4]
+    dithered = dataclasses.replace(header, trellis=0)
+    object.__setattr__(dithered, "dither", 7)
+    inside = contents.segment(header.passes // 2)
+    end = short.segments[-1]
+    return {
+        "bad-layers-bits": ("unknown bits of the layering", body + crc32(body)),
+        "bad-layers-equal": ("two layers of one quality", forged(parts, below=(480, 480))),
+        "bad-layers-falling": ("layers of falling quality", forged(parts, below=(848, 480))),
+        "bad-layers-low": ("a layer below quality 1", forged(parts, below=(15, 848))),
+        "bad-layers-last": ("a layer as good as the last", forged(parts, below=(480, 1200))),
+        "bad-layers-passes": ("more passes than layers have", forged([*parts, b""], kept=37)),
+        "bad-layers-dither": (
+            "layers with dither",
+            bitstream.write(bitstream.Stream(dithered, parts)),
+        ),
+        "bad-layers-cut": ("cut in the middle of a segment", good[: inside.offset + 3]),
+        "bad-layers-cut-pass": ("cut between two passes", good[: inside.end + 2]),
+        "bad-layers-segment": ("a flipped bit of a pass", _flip(good, inside.offset + 1)),
+        "bad-layers-final-state": (
+            "a final state of the last layer that is not 2^16",
+            _final(codec, parts, changed),
+        ),
+        "bad-layers-words-over": (
+            "words left over where a layer is cut",
+            changed([*short.segments[:-1], end + b"\0\0"], short),
+        ),
+        "bad-layers-words-out": (
+            "a group that runs out of words where a layer is cut",
+            changed([*short.segments[:-1], end[:-2]], short),
+        ),
     }
 
 

@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic import bitstream, entropy
+from trellic.bitstream import Stream
 from trellic.codec import Codec
 from trellic.geometry import Plane
+from trellic.latents.layered_coding import LayeredDecoder, levels_of, reached
+from trellic.latents.order import grid_of
 
 FOLDER = Path(__file__).resolve().parent
 MANIFEST = FOLDER / "manifest.json"
@@ -34,7 +37,7 @@ class Case:
     sha256 : of the file, as hex
     refuse : the reason why a decoder must refuse it; the rest is empty then
     z, y : shape and SHA-256 of the hyper-latents z and of the latents in 1/32 step (docs/format.md,
-        7.3 and 7.4), each as int32, little endian, in C order; they match exactly
+        7.3, 7.4 and 8.2), each as int32, little endian, in C order; they match exactly
     pictures : least PSNR in dB, by decoder, against ``pictures/NAME.DECODER.png``, whose alpha
         matches exactly; colours under alpha 0 are free
     metadata : SHA-256 of ICC profile, EXIF block and XMP packet; a decoder may drop them
@@ -72,7 +75,10 @@ def save(cases: list[Case]) -> None:
 
 
 def latents(codec: Codec, data: bytes) -> tuple[Int32, Int32]:
-    """Decode the hyper-latents z and the latents, in 1/32 step, of a stream."""
+    """Decode the hyper-latents z and the latents, in 1/32 step, of a stream.
+
+    Latents of a layered stream are in steps of the highest layer that it has a pass of.
+    """
     stream = bitstream.read(data)
     head, first = stream.header, stream.segments[0]
     plane = Plane(head.width, head.height)
@@ -81,8 +87,23 @@ def latents(codec: Codec, data: bytes) -> tuple[Int32, Int32]:
     decoder = entropy.Decoder(first, codec.bundle.tables, head.lanes[0])
     k = decoder.scalar(first, np.repeat(level.hyper_index, repeat).astype(np.uint8))
     z = (k + np.repeat(level.hyper_mean, repeat)).reshape(-1, *plane.hyper)
+    if head.layering is not None:
+        return z.astype("<i4"), _layered(codec, stream, plane)
     rest = head.lanes, plane, level, head.trellis, head.slice_side
     return z.astype("<i4"), codec._decoding.latents().decode(stream.segments, *rest).astype("<i4")
+
+
+def _layered(codec: Codec, stream: Stream, plane: Plane) -> Int32:
+    header, layout = stream.header, codec.bundle.manifest.layout
+    below = header.layering.below if header.layering else ()
+    levels = levels_of(codec.bundle.levels, (*below, header.quality16), header.trellis)
+    levels = levels[: 1 + reached(header, stream.segments)]
+    decoder = LayeredDecoder(layout, codec.bundle.tables, codec._pool.exact())
+    decode = decoder.slices(header, stream.segments, plane, levels)
+    v32 = np.empty((layout.latents, *plane.latents), "<i4")
+    for i, part in enumerate(grid_of(plane, header.slice_side)):
+        v32[(slice(None), *part.index())] = decode(i)
+    return v32
 
 
 def digest(data: bytes | Int32) -> str:

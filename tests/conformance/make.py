@@ -18,13 +18,15 @@ import numpy.typing as npt
 from PIL import ImageCms
 
 from trellic import bitstream, images
-from trellic.bitstream import Chunks
+from trellic.bitstream import Chunks, Layering
 from trellic.codec import Codec
 from trellic.entropy.tables import Tables
 from trellic.geometry import Plane
 from trellic.images import Picture
-from trellic.latents import encoder
+from trellic.latents import encoder, layered_coding
 from trellic.latents.quantizer import Quantizer, Symbols
+from trellic.pipeline.encoder import StreamEncoder
+from trellic.pipeline.options import EncodeOptions
 from trellic.quantize.cpu import reconstruct
 from trellic.quantize.trellis import next_state
 from trellic.support.clock import Clock
@@ -142,6 +144,31 @@ def coded(
     return build
 
 
+def layered(
+    picture: Picture,
+    below: tuple[int, ...],
+    parts: int,
+    *,
+    passes: int | None = None,
+    rule: Rule | None = None,
+    **options: Any,
+) -> Build:
+    """Code a picture in layers of one's own, and cut it after some passes."""
+
+    def build(codec: Codec) -> bytes:
+        coder = StreamEncoder(
+            codec.bundle,
+            codec._pool,
+            layering=lambda _, steps: Layering(below, parts, (1 + len(below)) * steps * parts),
+        )
+        quantize = forced(rule) if rule else layered_coding.quantize
+        with mock.patch.object(layered_coding, "quantize", quantize):
+            data = coder.picture(picture, EncodeOptions(progressive=True, **options)).data
+        return data if passes is None else bitstream.cut(data, passes=passes).data
+
+    return build
+
+
 def escapes(number: npt.NDArray[np.int64], half_width: npt.NDArray[np.int64]) -> Any:
     """Indices of 1 to 15 digits beyond their table, the largest there is, and zeros."""
     digits = number % 17
@@ -186,6 +213,7 @@ def streams() -> Iterator[tuple[str, list[str], Build]]:
     yield from _chunks()
     yield from _slices()
     yield from _symbols()
+    yield from _layers()
 
 
 def _chunks() -> Iterator[tuple[str, list[str], Build]]:
@@ -233,6 +261,47 @@ def _symbols() -> Iterator[tuple[str, list[str], Build]]:
     yield "hyper-extremes", ["hyper-latents beyond their table"], coded(130, 70, hyper=3e4)
 
 
+def _layers() -> Iterator[tuple[str, list[str], Build]]:
+    photo, wide = Picture(scene(50, 70)), Picture(scene(40, 1100))
+    three = partial(layered, photo, (480, 848), 4, quality=75, trellis=8)
+    cut = {
+        "layers-3": ("3 layers of 4 parts", None),
+        "layers-cut-1": ("cut after the first pass", 1),
+        "layers-cut-first-layer": ("cut inside the first layer", 6),
+        "layers-cut-at-layer": ("cut at a layer's end", 12),
+        "layers-cut-at-step": ("cut at a step's end, inside a layer", 16),
+        "layers-cut-inside": ("cut inside a step of a layer", 18),
+        "layers-cut-last": ("cut by the last pass", 35),
+    }
+    for name, (feature, passes) in cut.items():
+        yield name, ["layers", feature], three(passes=passes)
+    four = partial(layered, photo, (16, 17, 800), 8, quality=100)
+    yield "layers-4", ["4 layers of 8 parts", "scalar"], four(trellis=0)
+    yield "layers-4-cut", ["4 layers, cut", "256 states"], four(trellis=256, passes=61)
+    yield "layers-2", ["2 layers of whole steps"], layered(photo, (640,), 1, quality=60, trellis=4)
+    yield "layers-1", ["one layer of 2 parts"], layered(photo, (), 2, quality=60, trellis=16)
+    whole = partial(layered, wide, (400, 800), 2, quality=90, trellis=32)
+    yield "layers-slices", ["layers in two slices"], whole()
+    yield "layers-slices-cut", ["layers in two slices, cut"], whole(passes=9)
+    yield "plain-cut", ["no layers, cut at a step"], lambda c: _cut(usual(50, 70)(c), 2)
+    yield "plain-slices-cut", ["slices, cut at a step"], lambda c: _cut(encoded(wide)(c), 1)
+    pixels, plane = scene(40, 60), alpha_planes(40, 60)["gradient"]
+    chunks = Picture(pixels[..., 1], plane, xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+    yield "layers-chunks", ["layers", "grey, alpha, XMP"], layered(chunks, (480,), 4, quality=60)
+    one = layered(Picture(scene(1, 1)), (480, 848), 8, quality=75)
+    yield "layers-1x1", ["layers of 1 x 1 pixels", "empty segments"], one
+    flat = layered(Picture(np.full((90, 120, 3), 128, np.uint8)), (16, 400), 4, quality=30)
+    yield "layers-flat", ["layers", "skipped latents"], flat
+    for trellis in (0, 8):
+        extreme = partial(layered, Picture(scene(64, 96)), (480, 848), 4, trellis=trellis)
+        name = f"layers-escapes-{trellis}"
+        yield name, ["escapes in layers"], extreme(quality=90, rule=escapes)
+
+
+def _cut(data: bytes, passes: int) -> bytes:
+    return bitstream.cut(data, passes=passes).data
+
+
 # ---- into the kit ----
 
 
@@ -243,7 +312,9 @@ def add(codec: Codec, known: list[kit.Case]) -> list[kit.Case]:
     for name, features, build in streams():
         if name not in names:
             made.append(_good(codec, name, features, build(codec)))
-    for name, (reason, data) in broken.streams(codec, usual(50, 70)(codec)).items():
+    bad = broken.streams(codec, usual(50, 70)(codec))
+    bad |= broken.layers(codec, usual(50, 70, quality=75, progressive=True)(codec))
+    for name, (reason, data) in bad.items():
         if name not in names:
             made.append(kit.Case(name, ["refused"], kit.digest(data), refuse=reason))
             _write(made[-1], data)

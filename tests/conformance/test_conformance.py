@@ -70,6 +70,19 @@ REASONS = {
     "bad-final-state": "ended in state",
     "bad-steps": "3 segments",
     "bad-zlib": "does not inflate",
+    "bad-layers-bits": "unknown bits 0x10",
+    "bad-layers-equal": "qualities (480, 480)",
+    "bad-layers-falling": "qualities (848, 480)",
+    "bad-layers-low": "qualities (15, 848)",
+    "bad-layers-last": "a layer of quality 1200",
+    "bad-layers-passes": "37 passes",
+    "bad-layers-dither": "layers with dither",
+    "bad-layers-cut": "the stream ends after",
+    "bad-layers-cut-pass": "the stream ends after",
+    "bad-layers-segment": "checksum of segment 18",
+    "bad-layers-final-state": "ended in state",
+    "bad-layers-words-over": "words left over",
+    "bad-layers-words-out": "runs out of words",
 }
 
 
@@ -126,6 +139,22 @@ def test_every_field_of_the_header_is_covered(headers):
     assert {16, 20, 64, 1020} <= {head.slice_side for head in found}
     assert {(head.width, head.height) for head in found} >= {(w, h) for h, w in make.SIZES}
     assert {head.slices == 1 for head in found} == {False, True}
+
+
+def test_layers_are_covered(headers):
+    """Counts of layers and parts; whole files, and cuts at and inside layers and steps."""
+    found = [head for head in headers.values() if head.layering is not None]
+    assert {head.layering.layers for head in found} == {1, 2, 3, 4}
+    assert {head.layering.parts for head in found} == {1, 2, 4, 8}
+    places = {
+        (head.passes == head.layering.passes(head.steps), *head.layering.of(head.passes, head.steps))
+        for head in found
+        if head.layering.layers > 1
+    }
+    assert (True, 3, 0, 0) in places  # whole
+    assert {(0, 1), (1, 0)} <= {(layer, step) for whole, layer, step, _ in places if not whole}
+    assert any(part for _, _, _, part in places)
+    assert {head.slices > 1 for head in found} == {False, True}
 
 
 def test_every_kind_of_chunk_is_covered():
