@@ -44,6 +44,7 @@ def test_good_streams(tiny, case):
 
 
 EXHAUSTIVE = 200  # bytes
+FEW = 60  # bytes of a stream with layers, whose longer header takes longer to read
 REASONS = {
     "bad-empty": "is empty",
     "bad-signature": "begins with b'TLB'",
@@ -96,7 +97,8 @@ def test_bad_streams(tiny, case):
 def test_no_flip_and_no_cut_is_taken_for_the_picture(case):
     """Every bit and every length of the small streams, some of the larger ones."""
     data = case.stream.read_bytes()
-    stride = 1 if len(data) <= EXHAUSTIVE else len(data) // 25
+    most = FEW if case.name.startswith("layers") else EXHAUSTIVE
+    stride = 1 if len(data) <= most else len(data) // 25
     for at in range(0, len(data), stride):
         with pytest.raises(StreamError):
             bitstream.read(data[:at])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conformance import kit
 from tests.data.make_dither import scene
 from tests.data.make_layers import GOLDEN
 from tests.runtime.family import in_slices, noise
@@ -25,7 +26,6 @@ from trellic.errors import BadParameter, StreamError, TrellicWarning, TruncatedS
 from trellic.images import Picture
 from trellic.latents import layered_coding
 from trellic.latents.layered import LayeredSlice, shares
-from trellic.latents.layered_coding import LayeredDecoder, levels_of, reached
 from trellic.latents.refine import Known, carried, informed, variances
 from trellic.limits import SIGMA_FIRST, SIGMA_LAST
 from trellic.pipeline.encoder import StreamEncoder
@@ -40,15 +40,7 @@ GOLDENS = {
 
 def latents(codec, data):
     """Decode the latents of a layered stream, in steps of the layer that it reaches."""
-    stream = bitstream.read(data)
-    header = stream.header
-    plane = codec.bundle.manifest.layout.plane(header.width, header.height)
-    qualities = (*header.layering.below, header.quality16)
-    levels = levels_of(codec.bundle.levels, qualities, header.trellis)
-    levels = levels[: 1 + reached(header, stream.segments)]
-    coder = LayeredDecoder(codec.bundle.manifest.layout, codec.bundle.tables, codec._pool.exact())
-    decode = coder.slices(header, stream.segments, plane, levels)
-    return np.concatenate([decode(i) for i in range(header.slices)], axis=2)
+    return kit.latents(codec, data)[1]
 
 
 def coded(codec, pixels, layering, **options):

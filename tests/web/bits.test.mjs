@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { decoderOf, from } from './load.mjs';
+import { decoderOf, fastDecoderOf, from } from './load.mjs';
 
 const { FOLDER: folder, STREAMS: streams } = process.env;
 const stream = (name) => new Uint8Array(readFileSync(`${streams}/${name}.tlc`));
@@ -11,7 +11,7 @@ const stream = (name) => new Uint8Array(readFileSync(`${streams}/${name}.tlc`));
 test('no flip and no cut is taken for the picture', async () => {
   const { read } = await from(folder, 'container.js');
   const { StreamError } = await from(folder, 'errors.js');
-  for (const name of ['trellis-0', 'size-1x1', 'all-chunks']) {
+  for (const name of ['trellis-0', 'size-1x1', 'all-chunks', 'layers-cut-1']) {
     const data = stream(name);
     for (let at = 0; at < data.length; at++) {
       await assert.rejects(read(data.subarray(0, at), 1e6), StreamError);
@@ -37,4 +37,56 @@ test('a region has to lie inside the picture', async () => {
   for (const region of [[0, 0, 71, 1], [-1, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1.5, 1], [1, 2, 3]]) {
     await assert.rejects(decoder.decode(stream('trellis-8'), { region }), { name: 'BadParameter' });
   }
+});
+
+test('the first layers are those of the file that is cut there', async () => {
+  const decoder = await fastDecoderOf(folder);
+  const whole = stream('layers-3');
+  const first = await decoder.decode(stream('layers-cut-at-layer'));
+  assert.deepEqual((await decoder.decode(whole, { layers: 1 })).pixels, first.pixels);
+  const all = await decoder.decode(whole, { layers: 9 });
+  assert.deepEqual(all.pixels, (await decoder.decode(whole)).pixels);
+  assert.notDeepEqual(all.pixels, first.pixels);
+  const plain = await decoder.decode(stream('trellis-8'), { layers: 1 });
+  assert.deepEqual(plain.pixels, (await decoder.decode(stream('trellis-8'))).pixels);
+  for (const layers of [0, 1.5, NaN]) {
+    await assert.rejects(decoder.decode(whole, { layers }), { name: 'BadParameter' });
+  }
+});
+
+test('a region of a stream with layers is cut out of its picture', async () => {
+  const decoder = await fastDecoderOf(folder);
+  for (const name of ['layers-slices', 'layers-slices-cut']) {
+    const whole = await decoder.decode(stream(name));
+    const part = await decoder.decode(stream(name), { region: [1010, 3, 40, 20] });
+    const rows = Array.from({ length: 20 }, (_, y) => {
+      const from = 3 * ((y + 3) * whole.width + 1010);
+      return [...whole.pixels.subarray(from, from + 120)];
+    });
+    const seen = [...part.pixels];
+    assert.ok(rows.flat().every((value, i) => Math.abs(value - seen[i]) <= 1), name);
+  }
+});
+
+test('the first layer of an arriving stream is enough for a preview', async () => {
+  const { collect } = await from(folder, 'incoming.js');
+  const decoder = await fastDecoderOf(folder);
+  const whole = stream('layers-3');
+  const pieces = Array.from({ length: Math.ceil(whole.length / 10) }, (_, i) =>
+    whole.slice(10 * i, 10 * i + 10),
+  );
+  const prefixes = [];
+  const body = new ReadableStream({
+    pull: (to) => (pieces.length ? to.enqueue(pieces.shift()) : to.close()),
+  });
+  const limits = { maxPixels: 1e6, layout: decoder.model.layout, steps: 1 };
+  const data = await collect(new Response(body), limits, (prefix) => prefixes.push(prefix));
+  assert.deepEqual(data, whole);
+  assert.equal(prefixes.length, 1);
+  assert.ok(prefixes[0].length < whole.length / 1.5);
+  const { pixels } = await decoder.decode(prefixes[0], { layers: 1 });
+  assert.deepEqual(pixels, (await decoder.decode(stream('layers-cut-at-layer'))).pixels);
+  await assert.rejects(decoder.decode(prefixes[0].subarray(0, -12), { layers: 1 }), {
+    name: 'TruncatedStream',
+  });
 });

@@ -15,6 +15,7 @@ from trellic import bitstream, images
 from trellic.codec import Codec
 from trellic.errors import StreamError
 from trellic.geometry import Plane
+from trellic.latents.refine import variances
 from trellic_export.web import WebOptions, export_web
 
 HERE = Path(__file__).parent
@@ -87,10 +88,26 @@ def test_a_dithered_stream_of_a_real_model(node, tmp_path):
     assert found[str(stream)]["y"] == kit.digest(latents)
 
 
-def test_a_stream_with_layers_is_refused_as_unknown(node, folder):
-    stream = HERE.parent / "data" / "golden" / "layers.tlc"
-    (seen,) = json.loads(node(HERE / "conformance.mjs", folder, stream)).values()
-    assert seen["kind"] == "UnsupportedVersion"
+def test_golden_streams_with_layers(node, folder, tiny):
+    paths = sorted(GOLDEN.glob("layers*.tlc"))
+    found = json.loads(node(HERE / "conformance.mjs", folder, *paths))
+    assert len(paths) == 3
+    for path in paths:
+        z, y = kit.latents(tiny, path.read_bytes())
+        assert found[str(path)] == {"z": kit.digest(z), "y": kit.digest(y)}, path.name
+
+
+def test_variances_of_scale_indices_are_pythons(node, folder):
+    script = (
+        "import('FOLDER/refine.js').then(({ variances }) => {"
+        "const all = {};"
+        "for (let n = 2; n < 256; n++) {"
+        "const { centres, borders } = variances(n); all[n] = [[...centres], [...borders]];"
+        "} console.log(JSON.stringify(all)); });"
+    )
+    found = json.loads(node("-e", script.replace("FOLDER", folder.as_uri())))
+    for scales, tables in found.items():
+        assert tables == [table.tolist() for table in variances(int(scales))], scales
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in HERE.glob("*.test.mjs")))

@@ -8,6 +8,8 @@ export interface DecodeOptions {
   decoder?: string;
   /** x, y, width and height in pixels. */
   region?: [number, number, number, number];
+  /** Decode the first layers alone, of a progressive file. */
+  layers?: number;
   /** Larger pictures are refused; 2^26 if left out. */
   maxPixels?: number;
   /** Ends the work when nobody wants the picture any more. */

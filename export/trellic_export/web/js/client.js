@@ -12,6 +12,7 @@ export * from './errors.js';
  * @typedef {object} DecodeOptions
  * @property {string} [decoder] `NAME`, or `NAME:x` for x parts of it and 1 - x of its base
  * @property {[number, number, number, number]} [region] x, y, width and height in pixels
+ * @property {number} [layers] decode the first ones alone, of a progressive file
  * @property {number} [maxPixels] larger pictures are refused; 2^26 if left out
  * @property {AbortSignal} [signal] ends the work when nobody wants the picture any more
  * @property {(preview: Blob) => void} [onPreview] told of an image of full size that is rough

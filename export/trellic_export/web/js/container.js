@@ -96,26 +96,26 @@ export async function read(data, maxPixels) {
 }
 
 /**
- * Read what decodes the first context steps of some slices: nothing else is looked at.
+ * Read what decodes the first passes of some slices: nothing else is looked at.
  *
  * @param {Uint8Array} data all bytes of the file, or at least those that are needed
  * @param {number} maxPixels
- * @param {number} steps how many, the first ones
+ * @param {number} passes how many, the first ones; context steps where there are no layers
  * @param {(slice: number) => boolean} wanted which slices
  * @returns {Promise<Stream>}
  * @throws {import('./errors.js').StreamError} also when a needed part is damaged or missing
  */
-export async function readSlices(data, maxPixels, steps, wanted) {
+export async function readSlices(data, maxPixels, passes, wanted) {
   const contents = readContents(data);
   const { header } = contents;
-  if (header.slices === 1 && steps >= header.steps) return read(data, maxPixels);
+  if (header.slices === 1 && passes >= header.passes) return read(data, maxPixels);
   checkPixels(header, maxPixels);
   /** @type {(Uint8Array | null)[]} */
   const segments = new Array(header.segments).fill(null);
   segments[0] = segmentOf(data, contents, 0);
   for (let slice = 0; slice < header.slices; slice++) {
-    for (let step = 0; wanted(slice) && step < Math.min(steps, header.steps); step++) {
-      const i = segmentIndex(header, step, slice);
+    for (let pass = 0; wanted(slice) && pass < Math.min(passes, header.passes); pass++) {
+      const i = segmentIndex(header, pass, slice);
       segments[i] = segmentOf(data, contents, i);
     }
   }
@@ -139,14 +139,14 @@ export function checkPixels(header, maxPixels) {
 }
 
 /**
- * Return how many of the file's first bytes decode the first context steps of every slice.
+ * Return how many of the file's first bytes decode the first passes of every slice.
  *
  * @param {Contents} contents
- * @param {number} steps fewer than there are
+ * @param {number} passes fewer than there are
  * @returns {number}
  */
-export function bytesForSteps(contents, steps) {
-  const last = contents.segments[steps * contents.header.slices];
+export function bytesForPasses(contents, passes) {
+  const last = contents.segments[passes * contents.header.slices];
   return last.offset + last.length + CRC16_BYTES;
 }
 

@@ -26,6 +26,7 @@ import { cropAlpha, gather, mix, place, tiles } from './synthesis.js';
  * @typedef {object} Options
  * @property {string} [decoder] `NAME`, or `NAME:x`
  * @property {number[]} [region] x, y, width and height in pixels
+ * @property {number} [layers] decode the first ones alone; of streams without layers, everything
  * @property {number} [maxPixels]
  * @property {() => Promise<void> | void} [pause] called between the parts of the work; throws to end it
  *
@@ -61,23 +62,26 @@ export class Decoder {
    * @returns {Promise<Picture>}
    * @throws {import('./errors.js').TrellicError}
    */
-  async decode(data, { decoder, region, maxPixels = MAX_PIXELS, pause = () => {} } = {}) {
+  async decode(data, { decoder, region, layers, maxPixels = MAX_PIXELS, pause = () => {} } = {}) {
     const parts = this.model.choose(decoder);
     const { layout } = this.model;
     const { header } = readContents(data);
     this.#checkModel(header);
     if (header.adapter) console.warn(`trellic: shown without its adapter ${header.adapter}`);
     const wanted = toRectangle(region, header);
-    const steps = Math.max(...parts.map(({ info }) => info.steps));
+    const asked = Math.max(...parts.map(({ info }) => info.steps));
+    const passes = header.layering ? passesOfLayers(header, layers) : asked;
+    const steps = header.layering ? layout.steps.length : asked;
     const halo = Math.max(...parts.map(({ info }) => info.halo));
     const plane = new Plane(header.width, header.height, layout.stride, layout.cell);
     const grid = sliceGrid(plane, (header.sliceSide * 16) / layout.stride);
     const seen = grown(coarser(wanted, layout.stride), halo);
-    const whole = !region && steps === layout.steps.length;
+    const whole = !region && passes === header.passes;
     const stream = whole
       ? await read(data, maxPixels)
-      : await readSlices(data, maxPixels, steps, (i) => meet(grid[i], seen));
-    const latents = new LatentDecoder(this.model, await this.networks(steps), stream, steps);
+      : await readSlices(data, maxPixels, passes, (i) => meet(grid[i], seen));
+    const networks = await this.networks(steps);
+    const latents = new LatentDecoder(this.model, networks, stream, steps, passes);
     const slices = [];
     for (let i = 0; i < grid.length; i++) {
       if (!meet(grid[i], seen)) continue;
@@ -212,6 +216,21 @@ export class Decoder {
     const alpha = stream.alpha && (all ? stream.alpha : cropAlpha(stream.alpha, header, wanted, scale));
     return { width, height, channels, pixels, alpha, icc: stream.icc };
   }
+}
+
+/**
+ * Return how many passes the first layers of a stream have, of those that are there.
+ *
+ * @param {import('./header.js').Header} header of a stream with layers
+ * @param {number} [layers] all if left out
+ * @returns {number}
+ * @throws {BadParameter}
+ */
+function passesOfLayers({ layering, passes, steps }, layers = Infinity) {
+  if (!(layers === Infinity || Number.isInteger(layers)) || layers < 1) {
+    throw new BadParameter(`layers ${layers}`, { expected: 'a whole number from 1' });
+  }
+  return Math.min(passes, layers * steps * (layering?.parts ?? 1));
 }
 
 /**

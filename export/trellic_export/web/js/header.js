@@ -7,6 +7,7 @@
 import { CorruptStream, NotATrellicFile, TruncatedStream, UnsupportedVersion } from './errors.js';
 import { littleEndian } from './fields.js';
 import { BLOCK } from './geometry.js';
+import { checkLayering, readLayering } from './layering.js';
 
 /** @typedef {import('./fields.js').Cursor} Cursor */
 
@@ -22,6 +23,8 @@ import { BLOCK } from './geometry.js';
  * @property {boolean} grey
  * @property {number} sliceSide in blocks of 16 pixels
  * @property {number | null} dither seed
+ * @property {import('./layering.js').Layering | null} layering
+ * @property {number} passes over the picture: context steps, or what is kept of those of layers
  * @property {number} slices how many
  * @property {number} segments how many
  * @property {Record<string, number>} chunks stored bytes of each chunk there is
@@ -35,8 +38,8 @@ const [MIN_QUALITY16, MAX_QUALITY16] = [16, 1600];
 const CHUNKS = ['alpha', 'icc', 'exif', 'xmp']; // in file order, which is that of their flags
 const SLICE_SIDE_FLAG = 1 << 4;
 const DITHER_FLAG = 1 << 5;
+const LAYERS_FLAG = 1 << 6;
 const MORE_FLAG = 1 << 7; // a second byte of flags follows
-const KNOWN_FLAGS = 0b10111111; // layers are not read here
 const [ADAPTER_FLAG, EMBEDDED_FLAG] = [1 << 0, 1 << 1]; // of the second byte
 const KNOWN_MORE = ADAPTER_FLAG | EMBEDDED_FLAG;
 const ADAPTER_ID_BYTES = 4;
@@ -71,6 +74,7 @@ export function readFront(cursor) {
   const blocks = extension.sliceSide * BLOCK;
   const slices = Math.ceil(width / blocks) * Math.ceil(height / blocks);
   const steps = 1 + ((fields >> 18) & 7);
+  const passes = extension.layering?.kept ?? steps;
   return {
     width,
     height,
@@ -81,7 +85,8 @@ export function readFront(cursor) {
     lanes: Uint16Array.of((fields >> 14) & 15),
     grey: Boolean((fields >> 21) & 1),
     slices,
-    segments: 1 + steps * slices,
+    passes,
+    segments: 1 + passes * slices,
     ...extension,
   };
 }
@@ -104,21 +109,28 @@ export function checkHeader(header) {
       expected: 'trellis 0',
     });
   }
+  checkLayering(header);
 }
 
 /**
- * Return the place in the file of the segment of a context step and slice, both from 0.
+ * Return the place in the file of the segment of a pass and slice, both from 0.
  *
  * @param {Header} header
- * @param {number} step
+ * @param {number} pass
  * @param {number} slice
  * @returns {number}
  */
-export function segmentIndex(header, step, slice) {
-  return 1 + step * header.slices + slice;
+export function segmentIndex(header, pass, slice) {
+  return 1 + pass * header.slices + slice;
 }
 
-const NO_EXTENSION = { chunks: {}, sliceSide: DEFAULT_SLICE_SIDE, dither: null, adapter: null };
+const NO_EXTENSION = {
+  chunks: {},
+  sliceSide: DEFAULT_SLICE_SIDE,
+  dither: null,
+  layering: null,
+  adapter: null,
+};
 
 /** @param {Cursor} cursor */
 function readSignature(cursor) {
@@ -151,7 +163,7 @@ function shown(data) {
 
 /** @param {Cursor} cursor */
 function readExtension(cursor) {
-  const flags = readFlags(cursor, KNOWN_FLAGS, 'flags');
+  const flags = cursor.byte('header extension');
   if (flags === 0) throw new CorruptStream('the header extension is empty');
   /** @type {Record<string, number>} */
   const chunks = {};
@@ -166,8 +178,9 @@ function readExtension(cursor) {
     }
   }
   const dither = flags & DITHER_FLAG ? littleEndian(cursor.take(4, 'seed of dither')) : null;
+  const layering = flags & LAYERS_FLAG ? readLayering(cursor) : null;
   const adapter = flags & MORE_FLAG ? readMore(cursor, chunks) : null;
-  return { chunks, sliceSide, dither, adapter };
+  return { chunks, sliceSide, dither, layering, adapter };
 }
 
 /**
@@ -177,29 +190,20 @@ function readExtension(cursor) {
  * @param {Record<string, number>} chunks
  */
 function readMore(cursor, chunks) {
-  const flags = readFlags(cursor, KNOWN_MORE, 'further flags');
+  const flags = cursor.byte('header extension');
+  if (flags & ~KNOWN_MORE) {
+    const unknown = (flags & ~KNOWN_MORE).toString(16);
+    throw new UnsupportedVersion(`the header extension has the unknown further flags 0x${unknown}`, {
+      expected: `flags within 0x${KNOWN_MORE.toString(16)}`,
+      remedy: 'update Trellic',
+    });
+  }
   if (!(flags & ADAPTER_FLAG)) {
     throw new CorruptStream('the header extension has further flags but names no adapter');
   }
   const id = hex(cursor.take(ADAPTER_ID_BYTES, 'adapter id'));
   if (flags & EMBEDDED_FLAG) chunks.adapter = readLength(cursor, 'adapter');
   return id;
-}
-
-/**
- * @param {Cursor} cursor
- * @param {number} known
- * @param {string} what
- */
-function readFlags(cursor, known, what) {
-  const flags = cursor.byte('header extension');
-  if (flags & ~known) {
-    throw new UnsupportedVersion(
-      `the header extension has the unknown ${what} 0x${(flags & ~known).toString(16)}`,
-      { expected: `flags within 0x${known.toString(16)}`, remedy: 'update Trellic' },
-    );
-  }
-  return flags;
 }
 
 /**

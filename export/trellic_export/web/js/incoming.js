@@ -2,7 +2,7 @@
  * The bytes of a stream as they arrive: refused early, and enough for a preview before all is there.
  */
 
-import { bytesForSteps, checkPixels, readContents } from './container.js';
+import { bytesForPasses, checkPixels, readContents } from './container.js';
 import { CorruptStream, TrellicError, TruncatedStream } from './errors.js';
 import { Cursor } from './fields.js';
 import { readFront } from './header.js';
@@ -27,7 +27,8 @@ export function mostBytes(header, layout) {
   const chunks = Object.values(header.chunks).reduce((sum, length) => sum + length + 2, 0);
   // A symbol takes 6 bytes at most, as does each lane; a group 8, a place in the table 4.
   const segments = header.segments * (8 * Math.ceil(MAX_LANES / 32) + 6);
-  return OVERHEAD + 6 * symbols + 6 * MAX_LANES * header.slices + segments + chunks;
+  const layers = 1 + (header.layering?.below.length ?? 0);
+  return OVERHEAD + 6 * layers * symbols + 6 * MAX_LANES * header.slices + segments + chunks;
 }
 
 /**
@@ -37,7 +38,8 @@ export function mostBytes(header, layout) {
  * @param {object} limits
  * @param {number} limits.maxPixels
  * @param {Layout} limits.layout
- * @param {number} limits.steps context steps that a preview needs; 0 for no preview
+ * @param {number} limits.steps context steps that a preview needs, of a stream without layers; of
+ *   others it needs a layer; 0 for no preview
  * @param {(data: Uint8Array) => void} onPrefix told, once, of the first bytes when they suffice for
  *   the preview and are not all
  * @returns {Promise<Uint8Array>}
@@ -57,7 +59,8 @@ export async function collect(response, { maxPixels, layout, steps }, onPrefix) 
     checkPixels(header, maxPixels);
     most = mostBytes(header, layout);
     const contents = readContents(seen, Infinity);
-    if (steps > 0 && steps < header.steps) enough = bytesForSteps(contents, steps);
+    const passes = header.layering ? header.layering.parts * header.steps : steps; // one layer
+    if (steps > 0 && passes < header.passes) enough = bytesForPasses(contents, passes);
     look = null;
   };
   try {

@@ -79,6 +79,25 @@ export class LevelTables {
   }
 
   /**
+   * Return the integers of the layers of a picture that its first passes reach.
+   *
+   * @param {import('./header.js').Header} header
+   * @param {number} passes
+   * @returns {Level[]} all with the hyper-latents of the last layer; one where there are no layers
+   */
+  ofLayers(header, passes) {
+    const last = this.of(header);
+    if (!header.layering) return [last];
+    const { hyperMean, hyperIndex, hyperScale } = last;
+    const { below, parts } = header.layering;
+    const levels = below.map((quality16) => ({
+      ...this.of({ ...header, quality16 }),
+      ...{ hyperMean, hyperIndex, hyperScale },
+    }));
+    return [...levels, last].slice(0, Math.ceil(passes / (header.steps * parts)));
+  }
+
+  /**
    * @param {Int32Array} table
    * @param {number} level16
    */

@@ -6,7 +6,7 @@
  * @property {string | Uint8Array} source address or bytes
  * @property {'png' | 'bitmap'} as
  * @property {boolean} preview whether a preview is wanted first
- * @property {{decoder?: string, region?: number[], maxPixels?: number}} options
+ * @property {{decoder?: string, region?: number[], layers?: number, maxPixels?: number}} options
  *
  * @typedef {{id: number, preview?: Blob, result?: Blob | ImageBitmap,
  *   error?: {name: string, message: string}}} Answer
@@ -74,7 +74,7 @@ async function decode({ id, source, as, preview, options }, signal) {
   const show = async (/** @type {Uint8Array} */ prefix) => {
     await Promise.race([delay(GRACE), whole]);
     if (isQuick()) return;
-    const picture = await decoder.decode(prefix, { decoder: small ?? '', maxPixels, pause });
+    const picture = await decoder.decode(prefix, { decoder: small ?? '', layers: 1, maxPixels, pause });
     const { width, height } = readContents(prefix).header;
     self.postMessage({ id, preview: enlarged(picture, width, height) });
   };
