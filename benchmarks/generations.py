@@ -15,7 +15,7 @@ to.)
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -46,18 +46,20 @@ class Way:
 
     Attributes
     ----------
+    rounds : at most
     qualities : how many of `QUALITIES`, used in turn
     kept : rows and columns of the first round's picture that the second round encodes
     """
 
+    rounds: int
     qualities: int = 1
     kept: tuple[slice, slice] = (ALL, ALL)
 
 
 WAYS: Final[dict[str, Way]] = {
-    "steady": Way(),
-    "changing": Way(qualities=2),
-    "cropped": Way(kept=CROP),
+    "steady": Way(50),
+    "changing": Way(10, qualities=2),
+    "cropped": Way(10, kept=CROP),
 }
 NAMES: Final[dict[str, str]] = {
     "trellic": "Trellic, 8 states",
@@ -145,23 +147,22 @@ def qualities_of(name: str, photos: list[Pixels]) -> list[list[float]]:
     ]
 
 
-def measure(name: str, photos: list[Pixels], rounds: int, progress: Progress) -> list[Loss]:
+def measure(name: str, photos: list[Pixels], rounds: int, progress: Progress) -> Iterator[Loss]:
     """Run a codec over all photos, in every way that it has."""
     ways = ["steady"] if name == "again" else list(WAYS)
     task = progress.add_task(name, total=len(ways) * len(photos))
-    qualities, results = qualities_of(name, photos), []
+    qualities = qualities_of(name, photos)
     for label in ways:
         way, runs, seen = WAYS[label], [], []
         used = [own[: way.qualities] for own in qualities]
         for pixels, own in zip(photos, used, strict=True):
             codec = Again() if name == "again" else make(Spec.parse(name))
-            run, scores = generations(codec, pixels, way, own, rounds)
+            run, scores = generations(codec, pixels, way, own, min(rounds, way.rounds))
             runs.append(run)
             seen.append(scores)
             progress.advance(task)
         means = np.mean(runs, 0).round(4).T.tolist()
-        results.append(Loss(label, name, used, *means, np.mean(seen, 0).round(2).tolist()))
-    return results
+        yield Loss(label, name, used, *means, np.mean(seen, 0).round(2).tolist())
 
 
 def _is_ours(name: str) -> bool:
@@ -208,7 +209,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Loss over generations.")
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=50, help="at most, fewer but at one quality")
     parser.add_argument("--count", type=int, default=8, help="photos to use, by name")
     parser.add_argument("--codecs", default=",".join(NAMES))
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "generations.json")

@@ -7,12 +7,16 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.conformance import kit
+from tests.data.make_dither import scene
 
+from trellic import bitstream
 from trellic.codec import Codec
 from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle
@@ -111,6 +115,39 @@ def test_a_result_may_stay_a_share_of_the_start(bundle, packed, tmp_path):
     for name, value in start.items():
         expected = 0.75 * value + 0.25 * far[name]
         assert torch.allclose(near[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_latents_of_cut_files(bundle, packed):
+    """A share of the crops is that of layered files cut anywhere, and told its layer's quality."""
+    settings = load_decoder_recipe(RECIPE, "preview")
+    sizes = SynthesisSizes(wide=8, deep=24, blocks=(0, 1))
+    changes = {"cut": 1.0, "network": sizes, "quantizers": (8,)}
+    settings = settings.model_copy(update=changes)
+    quantizer = BundleQuantizer(bundle, 1)
+    samples = Samples(quantizer, PackedPhotos(packed), settings)
+    batch = samples(np.random.default_rng(4), 6, 64)
+    whole = samples.of(batch["x"], batch["quality"], [8] * 6)
+    assert batch["latents"].shape == whole["latents"].shape
+    assert not torch.equal(batch["latents"], whole["latents"])
+    for i in range(6):
+        expected = bundle.levels.at(round(16 * float(batch["quality"][i])), 8).quality
+        assert float(batch["level"][i]) == expected
+    crop = scene(64, 64)
+    data = Codec.load(str(TINY), device="cpu").encode(crop, quality=75, trellis=8, progressive=True)
+    rng = SimpleNamespace(integers=lambda low, high: 17)
+    latents, level, quality = quantizer.cut(crop, 75.0, 8, rng)
+    cut = bitstream.cut(data, passes=17).data
+    codec = Codec.load(str(TINY), device="cpu")
+    v32 = kit.latents(codec, cut)[1]
+    gain = bundle.levels.at(848, 8).gain
+    np.testing.assert_allclose(latents, v32 * (128 / gain)[:, None, None], rtol=1e-5)
+    assert (level, quality) == (bundle.levels.at(848, 8).quality, 53.0)
+
+
+def test_cut_latents_are_for_decoders_without_a_teacher():
+    settings = load_decoder_recipe(RECIPE, "fast")
+    with pytest.raises(ValueError, match="cut needs a decoder of pictures"):
+        type(settings).model_validate(settings.model_dump() | {"cut": 0.5, "distill": 0.5})
 
 
 def test_a_share_of_no_start_is_refused(bundle):

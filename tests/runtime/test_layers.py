@@ -26,10 +26,13 @@ from trellic.errors import BadParameter, StreamError, TrellicWarning, TruncatedS
 from trellic.images import Picture
 from trellic.latents import layered_coding
 from trellic.latents.layered import LayeredSlice, shares
+from trellic.latents.layered_coding import LayeredEncoder, levels_of
+from trellic.latents.quantizer import Quantizer
 from trellic.latents.refine import Known, carried, informed, variances
 from trellic.limits import SIGMA_FIRST, SIGMA_LAST
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.layers import layering_for
+from trellic.support.clock import Clock
 
 GOLDENS = {
     "layers": "01cfbc73bbdefaabc3af573986222e3726735cda2b814ef15f1d0fd8dfc4e1a0",
@@ -103,6 +106,35 @@ def test_one_layer_of_whole_steps_is_the_ordinary_stream(tiny, trellis):
     np.testing.assert_array_equal(tiny.decode(made), tiny.decode(plain))
     shorter = bitstream.cut(plain, passes=1).data
     assert shorter == bitstream.cut(made, passes=1).data  # an ordinary file can be cut, too
+
+
+def test_decoders_of_the_first_steps_see_the_same_of_a_layered_stream(family):
+    """A preview never learned what latents of later steps look like."""
+    pixels = noise(90, 120)
+    plain = family.encode(pixels, quality=60, trellis=8)
+    made = coded(family, pixels, lambda _, steps: Layering((), 1, steps), quality=60, trellis=8)
+    for name in ("preview", "half", "quality"):
+        np.testing.assert_array_equal(
+            family.decode(made, decoder=name), family.decode(plain, decoder=name)
+        )
+
+
+@pytest.mark.parametrize("passes", [1, 12, 13, 30, 36])
+def test_what_is_quantized_is_what_a_cut_file_decodes_to(tiny, passes):
+    """Without bytes, as training wants it: also at and inside layers."""
+    picture = Picture(scene(90, 120))
+    whole = tiny.encode_picture(picture, quality=75, trellis=8, progressive=True).data
+    plane = tiny.bundle.manifest.layout.plane(120, 90)
+    qualities = layering_for(1200, 3).below + (1200,)
+    levels = levels_of(tiny.bundle.levels, qualities, 8)[: -(-passes // 12)]
+    coder = tiny._encoding.latents()
+    layered = LayeredEncoder(coder.predictor, tiny.bundle.tables, 4)
+    f, h = tiny._encoding.analyse(picture, plane, Clock())
+    quantizer = Quantizer(8, tiny.bundle.manifest.search["trellis"].lam)
+    (lanes,) = bitstream.read_header(whole).lanes
+    seen = layered.quantize([f] * len(levels), h, plane, levels, quantizer, passes, lanes)
+    expected = latents(tiny, bitstream.cut(whole, passes=passes).data)
+    np.testing.assert_array_equal(seen, expected)
 
 
 def test_more_passes_are_better(tiny, data):

@@ -54,6 +54,25 @@ test('the first layers are those of the file that is cut there', async () => {
   }
 });
 
+test('a decoder of the first steps sees the same of a stream with layers', async () => {
+  const { LatentDecoder } = await from(folder, 'latents.js');
+  const { read } = await from(folder, 'container.js');
+  const decoder = await decoderOf(folder);
+  const { model } = decoder;
+  const networks = await decoder.networks(model.layout.steps.length);
+  for (const steps of [1, 2]) {
+    const [plain, layered] = await Promise.all(
+      ['trellis-8', 'plain-cut'].map(async (name) => {
+        const latents = new LatentDecoder(model, networks, await read(stream(name), 1e6), steps);
+        return (await latents.slice(0)).v32;
+      }),
+    );
+    assert.ok(plain.some((value) => value));
+    assert.deepEqual(layered.subarray(0, plain.length), plain);
+    assert.ok(layered.subarray(plain.length).every((value) => value === 0));
+  }
+});
+
 test('a region of a stream with layers is cut out of its picture', async () => {
   const decoder = await fastDecoderOf(folder);
   for (const name of ['layers-slices', 'layers-slices-cut']) {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,15 @@ from trellic.bitstream import Header
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
 from trellic.errors import CorruptStream, StreamError
-from trellic.geometry import Plane
+from trellic.geometry import Plane, Rectangle
 from trellic.latents import cpu as arithmetic
 from trellic.latents.decoder import before_the_gap, decode_hyper_latents, decode_symbols
 from trellic.latents.encoder import CodedLatents, hyper_segment, hyper_symbols
 from trellic.latents.lanes import guess_lanes
-from trellic.latents.layered import LayeredSlice
+from trellic.latents.layered import LayeredSlice, Pass
 from trellic.latents.order import check_count, grid_of, in_file_order, numbers_of
 from trellic.latents.predictor import Predictor
-from trellic.latents.quantizer import Quantizer, quantize
+from trellic.latents.quantizer import Quantizer, Symbols, quantize
 from trellic.limits import TARGET_LIMIT
 from trellic.model.channels import Layout
 from trellic.model.quality import Level, LevelTables
@@ -78,11 +79,7 @@ class LayeredEncoder:
         used: list[int] = []
         coded: list[list[bytes]] = []
         for i, part in enumerate(grid_of(plane, slice_side)):
-            window = (slice(None), *part.index())
-            y32 = [
-                arithmetic.to_fixed(of[window], level.gain_float)
-                for of, level in zip(f, levels, strict=True)
-            ]
+            y32 = _targets(f, part, levels)
             first = [hyper_segment(z, levels[-1])] if i == 0 else []
             start = partial(LayeredSlice, self.predictor, z, part, plane, levels, self.parts)
             lanes = guess_lanes(arithmetic.log_sum(y32[-1]), y32[-1].size)
@@ -95,6 +92,32 @@ class LayeredEncoder:
         passes = len(levels) * len(self.predictor.steps) * self.parts
         return CodedLatents(in_file_order(coded, passes), used)
 
+    def quantize(
+        self,
+        f: Sequence[Float32],
+        h: Float32,
+        plane: Plane,
+        levels: Sequence[Level],
+        quantizer: Quantizer,
+        passes: int,
+        lanes: int = 1,
+    ) -> Int32:
+        """Return what a decoder has of a picture of one slice, cut after some passes.
+
+        No bytes are written. Arguments are those of `encode`, but for layers that the passes do not
+        reach, which are left out; each lane has a trellis of its own.
+
+        Returns
+        -------
+        int32 (channels, rows, columns), in 1/32 step of the last of the levels
+        """
+        part = Rectangle(0, plane.latents[0], 0, plane.latents[1])
+        y32, z = _targets(f, part, levels), hyper_symbols(h, levels[-1])
+        way = LayeredSlice(self.predictor, z, part, plane, levels, self.parts)
+        for _ in islice(self._chosen(y32, way, quantizer, lanes), passes):
+            pass
+        return way.latents(len(levels) - 1)
+
     def _coded(
         self,
         y32: Sequence[Int64],
@@ -105,17 +128,33 @@ class LayeredEncoder:
     ) -> list[bytes]:
         """Code a slice: segments of its passes, after those that come first."""
         segments = list(first)
+        for own, symbols in self._chosen(y32, way, quantizer, lanes):
+            table = symbols.cls.astype(np.uint16) * self.predictor.layout.scales
+            segments.append(entropy.Segment(symbols.k, table + own.scale_index))
+        packed = entropy.encode(segments, self.tables, lanes)
+        self.predictor.clock.mark("rans")
+        return packed
+
+    def _chosen(
+        self, y32: Sequence[Int64], way: LayeredSlice, quantizer: Quantizer, lanes: int
+    ) -> Iterator[tuple[Pass, Symbols]]:
+        """Quantize pass by pass, adding each to the slice."""
         for own in way.passes():
             target = y32[own.layer][own.step.first : own.step.last].ravel()[own.position]
             t32 = np.clip(target - own.mean32, -TARGET_LIMIT, TARGET_LIMIT).astype(np.int32)
             symbols = quantize(t32, own.scale_index, lanes, quantizer, self.tables, None)
             way.add(own, symbols.k, symbols.recon32)
-            table = symbols.cls.astype(np.uint16) * self.predictor.layout.scales
-            segments.append(entropy.Segment(symbols.k, table + own.scale_index))
             self.predictor.clock.mark("search")
-        packed = entropy.encode(segments, self.tables, lanes)
-        self.predictor.clock.mark("rans")
-        return packed
+            yield own, symbols
+
+
+def _targets(f: Sequence[Float32], part: Rectangle, levels: Sequence[Level]) -> list[Int64]:
+    """Return the latents of a slice, for each layer, in 1/32 step."""
+    window = (slice(None), *part.index())
+    return [
+        arithmetic.to_fixed(of[window], level.gain_float)
+        for of, level in zip(f, levels, strict=True)
+    ]
 
 
 class LayeredDecoder:
@@ -145,6 +184,7 @@ class LayeredDecoder:
         plane: Plane,
         levels: Sequence[Level],
         lost: set[int] | None = None,
+        steps: int | None = None,
     ) -> Callable[[int], Int32]:
         """Decode the hyper-latents, and return what decodes the latents of a slice.
 
@@ -155,6 +195,8 @@ class LayeredDecoder:
         levels : of the layers up to the one in whose steps latents are wanted (`reached`), rising;
             those of slices that end below it are carried over
         lost : as of `LatentDecoder.slices`
+        steps : return latents of so many context steps, the first ones, and 0 for all others, as
+            `LatentDecoder` with so many steps does; None for all
 
         Returns
         -------
@@ -199,9 +241,16 @@ class LayeredDecoder:
                 way = start()
             if lost is not None:
                 lost.update(numbers[len(good) :])
-            return way.latents(len(levels) - 1)
+            return self._first(way.latents(len(levels) - 1), steps)
 
         return decode
+
+    def _first(self, v32: Int32, steps: int | None) -> Int32:
+        """Clear the latents of later steps: a decoder of the first ones never learned of them."""
+        if steps is not None and steps < len(self.layout.steps):
+            y, x = np.indices(v32.shape[1:])
+            v32[self.layout.step_of[:, (y + x) & 1] >= steps] = 0
+        return v32
 
     def _decoded(
         self, decoder: entropy.Decoder, segments: Sequence[bytes], way: LayeredSlice, states: int

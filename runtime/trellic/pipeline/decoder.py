@@ -231,7 +231,7 @@ class StreamDecoder:
         else:
             layered = LayeredDecoder(self._layout, self._bundle.tables, self._pool.exact(), clock)
             levels = self._levels(stream)
-            decode = layered.slices(header, stream.segments, plane, levels, lost)
+            decode = layered.slices(header, stream.segments, plane, levels, lost, steps)
         gain = level.gain[: choice.channels(self._layout)].astype(np.float32)
         latents = LazyLatents(
             header,

@@ -43,6 +43,9 @@ class DecoderRecipe(Schedule):
     adversary: Adversary | None = None
     stay: float = Field(0.0, ge=0, lt=1, description="share of the start in the final weights")
     quantizers: tuple[Kind, ...] = (8, 8, 32, 0)
+    cut: float = Field(
+        0.0, ge=0, le=1, description="share of crops whose latents are those of a cut layered file"
+    )
     learning_rate: float = 5e-4
     warmup_steps: int = 100
     decay_from: float = 0.4
@@ -58,6 +61,8 @@ class DecoderRecipe(Schedule):
         self.distortion.check_sides(phase.crop // self.network.scale for phase in self.phases)
         if self.distortion != Mixture() and (self.adversary or self.labels):
             raise ValueError("a decoder with an adversary, or of labels, has no distortion")
+        if self.cut and (self.compares or self.labels):
+            raise ValueError("cut needs a decoder of pictures without distill and adversary")
         return self
 
     @property

@@ -15,10 +15,12 @@ from torch.utils.data import IterableDataset
 
 from trellic.engines.pool import EnginePool
 from trellic.latents.encoder import LatentEncoder
+from trellic.latents.layered_coding import LayeredEncoder, levels_of
 from trellic.latents.quantizer import Quantizer
 from trellic.limits import STEP32
 from trellic.model.bundle import Bundle
 from trellic.model.quality import GAIN_BITS
+from trellic.pipeline.layers import layering_for
 from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import PackedPhotos, Pixels
 from trellic_training.data.pool import Batch, Pool
@@ -78,6 +80,39 @@ class BundleQuantizer:
             out[i] = done.v32 * (UNIT / level.gain.astype(np.float32))[:, None, None]
         return out, seen
 
+    def cut(
+        self, pixels: Pixels, quality: float, kind: Kind, rng: np.random.Generator
+    ) -> tuple[Float32, float, float]:
+        """Encode a crop in layers, as a progressive file, and decode it cut after a random pass.
+
+        Parameters
+        ----------
+        pixels : uint8 (H, W, 3), as above
+        quality : of the whole file, rounded to 1/16
+        kind : of quantizer
+
+        Returns
+        -------
+        latents : float32 (latents, h, w), gains divided out
+        level : quality that a decoder is told
+        quality : of the layer that is reached
+        """
+        quality16, states = round(16 * quality), 0 if kind == "round" else kind
+        layering = layering_for(quality16, len(self.layout.steps))
+        passes = int(rng.integers(1, layering.kept + 1))
+        reached = layering.of(passes - 1, len(self.layout.steps))[0]
+        qualities16 = (*layering.below, quality16)
+        every = levels_of(self.bundle.levels, qualities16, states)
+        levels, plane = every[: reached + 1], self.layout.plane(pixels.shape[1], pixels.shape[0])
+        told = [np.array([level.quality], np.float32) for level in (*levels, every[-1])]
+        encode = self.engines.encoder()
+        *f, last = (encode({"image": pixels[None], "quality": seen})[0][0] for seen in told)
+        h = self.engines.hyper_encoder()({"latents": last[None]})[0][0]
+        coder = LayeredEncoder(self.coder.predictor, self.bundle.tables, layering.parts)
+        v32 = coder.quantize(f, h, plane, levels, self._search(kind), passes)
+        latents = v32 * (UNIT / levels[-1].gain.astype(np.float32))[:, None, None]
+        return latents, levels[-1].quality, qualities16[reached] / 16
+
     def pictures(self, latents: Float32, quality: Float32, decoder: str) -> Pixels:
         """Decode latents of whole crops with a decoder of the bundle: uint8 (N, H, W, 3)."""
         inputs = {"latents": latents, "quality": quality}
@@ -113,7 +148,13 @@ class Samples:
     def __call__(self, rng: np.random.Generator, count: int, size: int) -> Batch:
         """Make a batch of random crops at random qualities, by random quantizers."""
         x = cut_out(self.pack.crops(rng, count, size), self.recipe.cutouts)
-        return self.of(x, sixteenths(count), self.kinds(rng, count))
+        batch = self.of(x, sixteenths(count), self.kinds(rng, count))
+        for i in np.flatnonzero(rng.random(count) < self.recipe.cut):
+            quality, (kind,) = float(batch["quality"][i]), self.kinds(rng, 1)
+            latents, level, reached = self.quantizer.cut(x[i].numpy(), quality, kind, rng)
+            batch["latents"][i] = self._seen(latents)
+            batch["level"][i], batch["quality"][i] = level, reached
+        return batch
 
     def kinds(self, rng: np.random.Generator, count: int) -> list[Kind]:
         """Draw quantizers."""
@@ -133,11 +174,15 @@ class Samples:
         if self.recipe.compares:
             picture = self.quantizer.pictures(latents, level, self.recipe.teacher)
             batch["teacher"] = torch.from_numpy(picture)
-        known = self.recipe.network.known(self.quantizer.layout)
-        rows, columns = np.indices(latents.shape[2:])
-        seen = latents[:, : len(known)] * known[:, (rows + columns) & 1]
-        batch["latents"] = torch.from_numpy(seen).half()
+        batch["latents"] = self._seen(latents)
         return batch
+
+    def _seen(self, latents: Float32) -> torch.Tensor:
+        """Return what the decoder is given of latents (..., channels, h, w): float16."""
+        known = self.recipe.network.known(self.quantizer.layout)
+        rows, columns = np.indices(latents.shape[-2:])
+        seen = latents[..., : len(known), :, :] * known[:, (rows + columns) & 1]
+        return torch.from_numpy(seen).half()
 
 
 class LabelledSamples(Samples):

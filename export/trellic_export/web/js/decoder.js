@@ -69,9 +69,8 @@ export class Decoder {
     this.#checkModel(header);
     if (header.adapter) console.warn(`trellic: shown without its adapter ${header.adapter}`);
     const wanted = toRectangle(region, header);
-    const asked = Math.max(...parts.map(({ info }) => info.steps));
-    const passes = header.layering ? passesOfLayers(header, layers) : asked;
-    const steps = header.layering ? layout.steps.length : asked;
+    const steps = Math.max(...parts.map(({ info }) => info.steps));
+    const passes = header.layering ? passesOfLayers(header, layers) : steps;
     const halo = Math.max(...parts.map(({ info }) => info.halo));
     const plane = new Plane(header.width, header.height, layout.stride, layout.cell);
     const grid = sliceGrid(plane, (header.sliceSide * 16) / layout.stride);
@@ -80,7 +79,7 @@ export class Decoder {
     const stream = whole
       ? await read(data, maxPixels)
       : await readSlices(data, maxPixels, passes, (i) => meet(grid[i], seen));
-    const networks = await this.networks(steps);
+    const networks = await this.networks(header.layering ? layout.steps.length : steps);
     const latents = new LatentDecoder(this.model, networks, stream, steps, passes);
     const slices = [];
     for (let i = 0; i < grid.length; i++) {

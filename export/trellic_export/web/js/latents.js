@@ -21,9 +21,9 @@ import { RansDecoder } from './rans.js';
 export class LatentDecoder {
   /**
    * @param {import('./model.js').Model} model
-   * @param {Networks} networks all that `steps` and `passes` need
+   * @param {Networks} networks of all steps that are decoded; of a stream with layers, all
    * @param {import('./container.js').Stream} stream
-   * @param {number} steps how many context steps, the first ones; all of a stream with layers
+   * @param {number} steps latents of how many context steps are wanted, the first ones
    * @param {number} passes how many passes of a stream with layers, the first ones
    * @throws {CorruptStream} when the stream does not fit the model
    */
@@ -128,7 +128,25 @@ export class LatentDecoder {
       way.add(own, k, recon32);
     }
     if (this.passes === passesOf(layering, header.steps)) lanes.finish();
-    return way.latents();
+    return this.#first(await way.latents(), this.grid[slice]);
+  }
+
+  /**
+   * Clear latents of later steps: a decoder of the first ones never learned of them.
+   *
+   * @param {Int32Array} v32
+   * @param {Rectangle} part
+   */
+  #first(v32, part) {
+    const [rows, columns] = shapeOf(part);
+    if (this.steps.length === this.layout.steps.length) return v32;
+    this.layout.stepOf.forEach((steps, c) => {
+      for (let i = 0; i < rows * columns; i++) {
+        const parity = (Math.floor(i / columns) + (i % columns)) & 1;
+        if (steps[parity] >= this.steps.length) v32[c * rows * columns + i] = 0;
+      }
+    });
+    return v32;
   }
 
   /**
