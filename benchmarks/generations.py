@@ -170,7 +170,7 @@ def _is_ours(name: str) -> bool:
 
 
 def markdown(record: Mapping[str, Any], way: str) -> str:
-    """Return PSNR, bits a pixel and SSIMULACRA 2 of some rounds as docs/saving-again.md has them."""
+    """Return PSNR, bits a pixel and SSIMULACRA 2 as docs/saving-again.md shows them."""
     rows = [row for row in record["results"] if row["way"] == way]
     shown = [n for n in SHOWN if n <= len(rows[0]["psnr"])]
     head = ("codec", *(f"round {n}" for n in shown), "bpp at first", "at last", "SSIMULACRA 2")
@@ -209,7 +209,9 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Loss over generations.")
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=50, help="at most, fewer but at one quality")
+    parser.add_argument(
+        "--rounds", type=int, default=50, help="at most; 10 in ways other than steady"
+    )
     parser.add_argument("--count", type=int, default=8, help="photos to use, by name")
     parser.add_argument("--codecs", default=",".join(NAMES))
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "generations.json")

@@ -21,6 +21,7 @@ from benchmarks import (
     cutouts,
     decoders_tables,
     fleet_tables,
+    generations,
     labels_tables,
     model_card,
     progressive_tables,
@@ -174,9 +175,14 @@ def quality_means(results: Path) -> str:
     return quality_scale.scale_table([quality_scale.Step(**row) for row in found["scale"]])
 
 
-def transcoded(results: Path) -> str:
-    """Draw what making files smaller in the latents gains over the way through pixels."""
-    return transcode.markdown(json.loads((results / "transcode.json").read_text(encoding="utf-8")))
+def transcoded(name: str) -> Callable[[Path], str]:
+    """Return what draws the gain of making files smaller in the latents, not through pixels."""
+    return lambda results: transcode.markdown(_load(results / f"{name}.json"))
+
+
+def generation_loss(way: str) -> Callable[[Path], str]:
+    """Return what draws the loss of encoding again and again, in one way."""
+    return lambda results: generations.markdown(_load(results / "generations.json"), way)
 
 
 def quality_equals(results: Path) -> str:
@@ -357,7 +363,9 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "eye-sets": eye_sets,
     "quality-means": quality_means,
     "quality-equals": quality_equals,
-    "transcode": transcoded,
+    "transcode": transcoded("transcode"),
+    "transcode-photo-psnr": transcoded("transcode-photo-psnr"),
+    **{f"generations-{way}": generation_loss(way) for way in generations.WAYS},
     **{f"card-{model}": card(model) for model in ("photo", "photo-psnr", "cifar")},
     "rd-psnr": rd_psnr,
     "rd-scores": rd_scores,

@@ -125,7 +125,7 @@ def test_what_is_quantized_is_what_a_cut_file_decodes_to(tiny, passes):
     picture = Picture(scene(90, 120))
     whole = tiny.encode_picture(picture, quality=75, trellis=8, progressive=True).data
     plane = tiny.bundle.manifest.layout.plane(120, 90)
-    qualities = layering_for(1200, 3).below + (1200,)
+    qualities = (*layering_for(1200, 3).below, 1200)
     levels = levels_of(tiny.bundle.levels, qualities, 8)[: -(-passes // 12)]
     coder = tiny._encoding.latents()
     layered = LayeredEncoder(coder.predictor, tiny.bundle.tables, 4)
