@@ -7,12 +7,13 @@
 From the same first-stage weights, for the same number of steps and three seeds, several arms are
 trained: the first stage goes on (whole network, or its decoder alone), and the decoder with
 rounding, RDOQ, 8 and 32 states in the loop; once with the entropy networks, as the paper does.
-Each is evaluated on each quantizer's latents in real bytes, with tables fitted alike: to the same
-crops, by as many rounds. BD-rates are against the start with the same quantizer, with 95 %
-intervals over pictures and seeds.
+The loss is that of the weights' own recipe. Each arm is evaluated on each quantizer's latents in
+real bytes, with tables fitted alike: to the same crops, by as many rounds. BD-rates are against the
+start with the same quantizer, with 95 % intervals over pictures and seeds.
 
-It works in chunks: a call trains and measures for ``--minutes``, and the next one goes on. What is
-finished is in the JSON at any time. Borzechowski et al. (ICIP 2024) report 1 to 2 %.
+It works in chunks: a call trains and measures for ``--minutes``, and the next one goes on. The JSON
+holds what is finished, and a call with the same JSON does not do that again. Arms that are trained
+in part are in ``--work``. Borzechowski et al. (ICIP 2024) report 1 to 2 %.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from benchmarks.finetuning.evaluate import (
 )
 from benchmarks.finetuning.report import markdown, plateau, summary
 from benchmarks.measure import find_images, read_pixels
+from benchmarks.scores import parse
 from trellic.errors import TrellicError
 from trellic_training.cli.train import packed_photos
 from trellic_training.data.files import sha256_of
@@ -63,9 +65,11 @@ class Bench:
         self.deadline = time.monotonic() + 60 * options.minutes
         self.start, facts = load_weights(options.weights)
         self.start.float().eval()
-        lmbda = tuple(facts.get("recipe", {}).get("lmbda", (0.0006, 0.3)))
+        recipe = facts.get("recipe", {})
+        lmbda = tuple(recipe.get("lmbda", (0.0006, 0.3)))
         setting = options.steps, options.crop, options.batch, lmbda, options.fit_crops
-        self.setting = Setting(*setting)
+        loss = recipe.get("distortion", {}), recipe.get("cutouts", 0.0)
+        self.setting = Setting(*setting, *loss)
         self.photos = packed_photos(options.photos, options.work, options.crop)
         rng = np.random.default_rng(0)
         self.fit = PackedPhotos(self.photos).crops(rng, options.fit_crops, options.crop)
@@ -80,21 +84,22 @@ class Bench:
         self.result = self._earlier()
 
     def _earlier(self) -> dict[str, Any]:
-        """Read what earlier calls left; a folder is of one setting."""
+        """Read what earlier calls left; a JSON is of one setting."""
         own = {
             "weights_sha256": sha256_of(self.options.weights),
             "setting": json.loads(json.dumps(asdict(self.setting))),
             "qualities": list(self.options.quality),
             "quantizers": list(self.options.quantizers),
+            "metrics": list(self.options.metrics),
             "images": {folder: list(images) for folder, images in self.images.items()},
         }
-        path = self.options.work / "runs.json"
+        path = self.options.out
         if not path.is_file():
             return {**own, "runs": {}}
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if {name: found.get(name) for name in own} != own:
-            raise SystemExit(f"error: {path} is of another setting; name a new folder by --work")
-        return found
+            raise SystemExit(f"error: {path} is of another setting; name a new file by --out")
+        return {**own, "runs": found["runs"]}
 
     def run(self) -> bool:
         """Train and measure what is missing; returns whether everything is there."""
@@ -127,19 +132,19 @@ class Bench:
             for folder, images in self.images.items():
                 place = self.options.work / "latents" / folder / quantizer
                 kept = kept_in(place) if shared else always
-                found[folder][quantizer] = evaluate(coder, images, self.options.quality, kept)
+                ladder = self.options.quality, kept, self.options.metrics
+                found[folder][quantizer] = evaluate(coder, images, *ladder)
         self.result["runs"][unit] = found
-        path = self.options.work / "runs.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.result), encoding="utf-8")
+        self.write()
         return True
 
-    def report(self) -> None:
-        """Write and print what is known."""
+    def write(self) -> list[dict[str, Any]]:
+        """Write what is known, and return its rows; only seeds count whose arms are complete."""
         options = self.options
         runs, folders = self.result["runs"], list(self.images)
         done = [s for s in options.seeds if all(f"{arm}-{s}" in runs for arm in options.arms)]
-        rows = summary(runs, done, folders, options.quantizers) if done else []
+        known = runs, done, folders, options.quantizers, options.metrics
+        rows = summary(*known) if done else []
         head = {
             "benchmark": "finetuning",
             "machine": _machine.describe(("numpy", "torch", "lightning")),
@@ -148,8 +153,14 @@ class Bench:
             **{name: value for name, value in self.result.items() if name != "runs"},
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**head, "rows": rows}, indent=1)
-        options.out.write_text(text + "\n", encoding="utf-8")
+        part = options.out.with_suffix(".part")
+        part.write_text(json.dumps({**head, "rows": rows, "runs": runs}) + "\n", encoding="utf-8")
+        part.replace(options.out)
+        return rows
+
+    def report(self) -> None:
+        """Write and print what is known."""
+        options, rows = self.options, self.write()
         if rows:
             self.console.print(markdown(rows, options.quantizers), markup=False, highlight=False)
             self.console.print(plateau(rows), markup=False, highlight=False)
@@ -193,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=_numbers, default=[1, 2, 3], help="default 1,2,3")
     add("--arms", type=_names(ARMS), default=list(ARMS), help=f"of {', '.join(ARMS)}")
     add("--quantizers", type=_names(QUANTIZERS), default=list(QUANTIZERS), help="evaluated")
+    add("--metrics", type=parse, default=("psnr",), help="e.g. psnr,ssimulacra2 (default psnr)")
     add("--quality", type=_decimals, default=list(QUALITIES), help="the ladder")
     add("--crop", type=int, default=256, help="pixels a side (default 256)")
     add("--batch", type=int, default=6, help="crops a step (default 6)")

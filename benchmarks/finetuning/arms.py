@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,19 +56,22 @@ ARMS: dict[str, Arm] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What all arms share."""
+    """What all arms share; ``lmbda``, ``distortion`` and ``cutouts`` are those of the start."""
 
     steps: int
     crop: int
     batch: int
     lmbda: tuple[float, ...]
     fit_crops: int
+    distortion: dict[str, Any] = field(default_factory=dict)
+    cutouts: float = 0.0
 
     def schedule(self, seed: int) -> dict[str, Any]:
         """Fields of either recipe: those of the shipped second stage."""
         same = {"name": "control", "optimizer": "soap", "learning_rate": 2e-4, "decay_from": 0.3}
         warm_up = min(100, max(1, self.steps // 10))
-        return {**same, "seed": seed, "lmbda": self.lmbda, "warmup_steps": warm_up}
+        loss = {"distortion": self.distortion, "cutouts": self.cutouts}
+        return {**same, **loss, "seed": seed, "lmbda": self.lmbda, "warmup_steps": warm_up}
 
 
 class Steps(lightning.Callback):

@@ -1,9 +1,10 @@
-"""Real bytes and errors of a model's pictures under one quantizer, with tables of its own."""
+"""Real bytes and scores of a model's pictures under one quantizer, with tables of its own."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.bdrate import Curve
+from benchmarks.scores import SCORES
 from trellic.geometry import Plane
 from trellic.latents.decoder import LatentDecoder
 from trellic.latents.quantizer import Quantizer
@@ -68,64 +70,74 @@ class Coder:
     """
 
     def __init__(self, model: PhotoModel, name: str, crops: Tensor) -> None:
-        self.model, self.quantizer = model, quantizer_of(name, LAM)
-        prior = parametric_tables(sigmas_of(model.config.scales), TRELLIS_STEP)
-        loop = LoopQuantizer(model, prior, SKIP_INDEX)
-        fit = quantizer_of(name, FIT_LAM)
+        self.model, self.name, self.crops = model, name, crops
+        self.quantizer = quantizer_of(name, LAM)
+        self.prior = parametric_tables(sigmas_of(model.config.scales), TRELLIS_STEP)
+        self.levels = LoopQuantizer(model, self.prior, SKIP_INDEX).levels
+
+    @cached_property
+    def loop(self) -> LoopQuantizer:
+        """The quantizer with its tables, fitted when a picture is first coded."""
+        loop = LoopQuantizer(self.model, self.prior, SKIP_INDEX)
+        fit = quantizer_of(self.name, FIT_LAM)
         for turn in range(FIT_ROUNDS):
             seen = Collector()
-            for i, crop in enumerate(crops):
+            for i, crop in enumerate(self.crops):
                 quality = torch.tensor([float(FIT_QUALITIES[(i + turn) % len(FIT_QUALITIES)])])
                 loop(to_network(crop[None]), quality, fit, seen)
-            loop.use(seen.refit(loop.tables, prior))
-        self.levels = loop.levels
-        self.encoder = loop.coder
-        networks = loop.coder.predictor.networks
-        self.decoder = LatentDecoder(loop.coder.layout, loop.tables, networks)
+            loop.use(seen.refit(loop.tables, self.prior))
+        return loop
 
     @torch.no_grad()
     def code(self, pixels: Pixels, quality: float) -> tuple[int, Int16s]:
         """Encode and decode latents: bytes of the payload, and latents in 1/32 step."""
         level, plane = self._level(quality), Plane(pixels.shape[1], pixels.shape[0])
+        encoder = self.loop.coder
+        decoder = LatentDecoder(encoder.layout, self.loop.tables, encoder.predictor.networks)
         x = to_network(torch.from_numpy(pixels)[None])
         f = self.model.g_a(x, torch.tensor([level.quality]))
         h = self.model.h_a(f)
-        done = self.encoder.encode(f[0].numpy(), h[0].numpy(), plane, level, self.quantizer)
+        done = encoder.encode(f[0].numpy(), h[0].numpy(), plane, level, self.quantizer)
         states = self.quantizer.states
-        v32 = self.decoder.decode(done.segments, done.lanes, plane, level, states)
+        v32 = decoder.decode(done.segments, done.lanes, plane, level, states)
         return sum(map(len, done.segments)), v32.astype(np.int16)
 
     @torch.no_grad()
-    def error(self, v32: Int16s, pixels: Pixels, quality: float) -> float:
-        """Mean squared error of the picture that the decoder makes, in 8 bits."""
+    def picture(self, v32: Int16s, quality: float) -> Pixels:
+        """Decode latents to a picture, uint8 (H, W, 3)."""
         level = self._level(quality)
         gain = torch.from_numpy(level.gain / 2.0**GAIN_BITS).float()[:, None, None]
         latents = torch.from_numpy(v32).float() / 32 / gain
         x_hat = self.model.g_s(latents[None], torch.tensor([level.quality]))[0]
         shown = ((x_hat.permute(1, 2, 0) + 0.5).clamp(0, 1) * 255).round()
-        return float((shown - torch.from_numpy(pixels)).square().mean())
+        return shown.byte().numpy()
 
     def _level(self, quality: float) -> Level:
         return self.levels.at(round(16 * quality), self.quantizer.states)
 
 
 def evaluate(
-    coder: Coder, images: Mapping[str, Pixels], qualities: Sequence[float], kept: Kept
+    coder: Coder,
+    images: Mapping[str, Pixels],
+    qualities: Sequence[float],
+    kept: Kept,
+    metrics: Sequence[str] = ("psnr",),
 ) -> dict[str, list[list[float]]]:
-    """Bits per pixel and PSNR of each picture at each quality.
+    """Bits per pixel and scores of each picture at each quality, to five digits.
 
     Parameters
     ----------
+    metrics : names of `benchmarks.scores.SCORES`; one number each, on the scale for curves
     kept : is asked for bytes and latents by name; makes them by the function that it gets
     """
     found: dict[str, list[list[float]]] = {}
     for name, pixels in images.items():
         for quality in qualities:
             size, v32 = kept(f"{name}-{quality:g}", lambda p=pixels, q=quality: coder.code(p, q))  # type: ignore[misc]
-            error = coder.error(v32, pixels, quality)
-            psnr = 10 * np.log10(255**2 / max(error, 1e-9))
-            point = [8 * size / (pixels.shape[0] * pixels.shape[1]), float(psnr)]
-            found.setdefault(name, []).append(point)
+            shown = coder.picture(v32, quality)
+            scores = [SCORES[m].scale(SCORES[m].compute(pixels, shown)) for m in metrics]
+            point = [8 * size / (pixels.shape[0] * pixels.shape[1]), *scores]
+            found.setdefault(name, []).append([float(f"{value:.5g}") for value in point])
     return found
 
 
@@ -152,6 +164,7 @@ def kept_in(folder: Path) -> Kept:
     return keep
 
 
-def curve_of(points: Sequence[Sequence[float]]) -> Curve:
-    """Return a picture's rate-distortion curve."""
-    return Curve(*np.array(points).T)
+def curve_of(points: Sequence[Sequence[float]], metric: int = 0) -> Curve:
+    """Return a picture's rate-distortion curve by the metric of that number."""
+    columns = np.array(points).T
+    return Curve(columns[0], columns[1 + metric])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ Points = Mapping[str, list[list[float]]]  # of each picture
 Runs = Mapping[str, Mapping[str, Mapping[str, Points]]]  # by unit, folder, quantizer
 
 
-def rates(runs: Runs, arm: str, seeds: Sequence[int], folder: str, quantizer: str) -> Floats | None:
+def rates(
+    runs: Runs, arm: str, seeds: Sequence[int], folder: str, quantizer: str, metric: int = 0
+) -> Floats | None:
     """BD-rate in percent of each seed (rows) and picture against the start, same quantizer."""
     units = [f"{arm}-{seed}" for seed in seeds]
     if "start" not in runs or not all(unit in runs for unit in units):
@@ -29,7 +32,10 @@ def rates(runs: Runs, arm: str, seeds: Sequence[int], folder: str, quantizer: st
     rows = []
     for unit in units:
         points = runs[unit][folder][quantizer]
-        found = [bd_rate(curve_of(points[name]), curve_of(anchor[name])) for name in anchor]
+        found = [
+            bd_rate(curve_of(points[name], metric), curve_of(anchor[name], metric))
+            for name in anchor
+        ]
         rows.append([np.nan if one is None else one.percent for one in found])
     table = np.array(rows)
     return table[:, ~np.isnan(table).any(0)]
@@ -57,25 +63,31 @@ def decibels(
 
 
 def summary(
-    runs: Runs, seeds: Sequence[int], folders: Sequence[str], quantizers: Sequence[str]
+    runs: Runs,
+    seeds: Sequence[int],
+    folders: Sequence[str],
+    quantizers: Sequence[str],
+    metrics: Sequence[str] = ("psnr",),
 ) -> list[dict[str, Any]]:
-    """One row for each folder, arm and quantizer; those that are not finished are left out.
+    """One row for each folder, metric, arm and quantizer; those that lack a seed are left out.
 
     ``over_proxy`` is the difference to the control: the same decoder trained by the stand-in.
     """
     rows = []
-    for folder in folders:
-        for arm in ARMS:
-            for quantizer in quantizers:
-                found = rates(runs, arm, seeds, folder, quantizer)
-                if found is None or not found.size:
-                    continue
-                row = {"folder": folder, "arm": arm, "quantizer": quantizer, **_interval(found)}
-                row["decibels"] = decibels(runs, arm, seeds, folder, quantizer)
-                control = rates(runs, "proxy-decoder", seeds, folder, quantizer)
-                if control is not None and control.shape == found.shape:
-                    row["over_proxy"] = _interval(found - control)
-                rows.append(row)
+    cells = product(folders, enumerate(metrics), ARMS, quantizers)
+    for folder, (number, metric), arm, quantizer in cells:
+        where = folder, quantizer, number
+        found = rates(runs, arm, seeds, *where)
+        if found is None or not found.size:
+            continue
+        row = {"folder": folder, "metric": metric, "arm": arm, "quantizer": quantizer}
+        row |= _interval(found)
+        if metric == "psnr":
+            row["decibels"] = decibels(runs, arm, seeds, folder, quantizer)
+        control = rates(runs, "proxy-decoder", seeds, *where)
+        if control is not None and control.shape == found.shape:
+            row["over_proxy"] = _interval(found - control)
+        rows.append(row)
     return rows
 
 
@@ -86,7 +98,9 @@ def _interval(table: Floats) -> dict[str, Any]:
 def plateau(rows: Sequence[Mapping[str, Any]]) -> str:
     """Say whether the start is a plateau: what the whole network gains by more of the same."""
     gains = [
-        row["decibels"] for row in rows if (row["arm"], row["quantizer"]) == ("proxy", "round")
+        row["decibels"]
+        for row in rows
+        if (row["metric"], row["arm"], row["quantizer"]) == ("psnr", "proxy", "round")
     ]
     if not gains or None in gains:
         return "The arm proxy is missing: whether the start is a plateau is not known."
@@ -98,15 +112,16 @@ def plateau(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], quantizers: Sequence[str]) -> str:
-    """Tables of all folders: percent of bits at equal PSNR against the start, and intervals."""
+    """Tables of all folders and metrics: percent of bits at equal score against the start."""
     names = {"round": "rounding", "0": "RDOQ"}
     head = [names.get(q, f"{q} states") for q in quantizers]
     lines = []
-    for folder in dict.fromkeys(row["folder"] for row in rows):
-        lines += [f"{folder}: decoded by", "", f"| trained | {' | '.join(head)} |"]
+    for folder, metric in dict.fromkeys((row["folder"], row["metric"]) for row in rows):
+        lines += [f"{folder}, {metric}: decoded by", "", f"| trained | {' | '.join(head)} |"]
         lines += [f"|---|{'---:|' * len(head)}"]
-        for arm in dict.fromkeys(row["arm"] for row in rows if row["folder"] == folder):
-            mine = {r["quantizer"]: r for r in rows if (r["folder"], r["arm"]) == (folder, arm)}
+        here = [row for row in rows if (row["folder"], row["metric"]) == (folder, metric)]
+        for arm in dict.fromkeys(row["arm"] for row in here):
+            mine = {row["quantizer"]: row for row in here if row["arm"] == arm}
             cells = [_cell(mine[q]) if q in mine else "-" for q in quantizers]
             lines.append(f"| {ARMS[arm].what} | {' | '.join(cells)} |")
         lines.append("")
