@@ -3,6 +3,7 @@
 ::
 
     python -m benchmarks.serve [--soak 300] [--hostile 10000] [--seconds 20] [--workers 0]
+    python -m benchmarks.serve --parts soak --soak 3600
 
 Starts ``trellic serve`` as a process of its own on a loopback socket, and asks it from threads of
 this one, which also calls the library itself, in turns with the service. With one or two cores
@@ -31,6 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from benchmarks._machine import REPOSITORY, describe
@@ -43,6 +45,7 @@ RESULT = REPOSITORY / "benchmarks" / "results" / "serve.json"
 PHOTO = REPOSITORY / "samples" / "osprey.png"
 CLIENTS = 8
 ROUNDS = 4  # of library and service
+PARTS = ("throughput", "formats", "hostile", "restart", "soak")
 LOAD = 0.8  # of the greatest throughput, for latencies
 SIDE_BY_SIDE = {"tlc": "image/x-trellic", "avif": "image/avif", "webp": "image/webp"}
 
@@ -297,6 +300,36 @@ def soak(service: Service, seconds: float) -> dict[str, object]:
     return {"seconds": seconds, "requests": 2 * done, "resident_mb": seen}
 
 
+def measured(part: str, options: argparse.Namespace, workers: int) -> dict[str, object]:
+    """Measure one part on a service of its own."""
+    folder = PHOTO.parent
+    with listening() as place:
+        service = Service(place, workers, folder)
+        if part == "throughput":
+            found = throughput(service, workers, options.seconds)
+        elif part == "formats":
+            found = beside(service, options.seconds)
+        elif part == "hostile":
+            found = hostile(service, options.hostile)
+        elif part == "restart":
+            service, found = restart(service, lambda: Service(place, workers, folder))
+        else:
+            found = soak(service, options.soak)
+        return {**found, "exit_code": service.end()}
+
+
+def failed(part: str, found: dict[str, Any]) -> bool:
+    """Whether what a part found is a fault of the service."""
+    if part == "hostile":
+        return any(int(status) in (0, 500) for status in found["statuses"])
+    if part == "restart":
+        return bool(found["lost"])
+    if part == "soak":
+        memory = found["resident_mb"]
+        return bool(memory[-1] > 1.05 * memory[1])
+    return False
+
+
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="The service under load.")
@@ -304,32 +337,20 @@ def main() -> int:
     parser.add_argument("--hostile", type=int, default=10_000, help="requests")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     parser.add_argument("--workers", type=int, default=0, help="0: one a core")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="to measure")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     workers = options.workers or usable_cores()
-    with listening() as place:
-        service = Service(place, workers, PHOTO.parent)
-        record: dict[str, object] = {
-            "machine": describe(("numpy", "numba", "onnxruntime", "fastapi", "uvicorn")),
-            "cores": usable_cores(),
-            "workers": workers,
-            "picture": "768x512",
-            "throughput": throughput(service, workers, options.seconds),
-            "formats": beside(service, options.seconds),
-        }
-        record["hostile"] = attacked = hostile(service, options.hostile)
-        service, record["restart"] = replaced = restart(
-            service, lambda: Service(place, workers, PHOTO.parent)
-        )
-        record["soak"] = soaked = soak(service, options.soak)
-        record["exit_code"] = service.end()
-    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    memory = soaked["resident_mb"]
-    return int(
-        any(int(status) in (0, 500) for status in attacked["statuses"])
-        or replaced[1]["lost"] > 0
-        or memory[-1] > 1.05 * memory[1]
-    )
+    faults = False
+    for part in options.parts:
+        found = measured(part, options, workers)
+        faults |= failed(part, found)
+        record = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
+        machine = describe(("numpy", "numba", "onnxruntime", "fastapi", "uvicorn"))
+        record["picture"] = "768x512"
+        record[part] = {**found, "machine": machine, "cores": usable_cores(), "workers": workers}
+        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return int(faults)
 
 
 if __name__ == "__main__":
