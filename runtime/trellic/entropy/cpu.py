@@ -95,7 +95,7 @@ class Decoder:
         return self._segment(segment, scale_index, 1, next_state)
 
     def finish(self) -> None:
-        """Check that every lane is back where the encoder began; see the reference."""
+        """Check that every lane has ended where the encoder began; see the reference."""
         layout.check_final(self._states)
 
     def _segment(

@@ -1,4 +1,4 @@
-"""The wire format of protobuf, as far as a look into ONNX files needs it."""
+"""The part of protobuf's wire format that is needed to read ONNX files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Field = tuple[int, int | bytes]
 
 
 def text(message: bytes, number: int) -> bytes:
-    """Return a field of bytes, the last one where there are several, as protobuf's parsers do."""
+    """Return a field of bytes; if there are several, the last one, as protobuf's parsers do."""
     found = b""
     for one, value in fields(message):
         if one == number and isinstance(value, bytes):
