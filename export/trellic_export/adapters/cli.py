@@ -78,7 +78,7 @@ def adapt_command(
     if not gained.adapted < 0 and not anyway:
         raise BadParameter(
             f"nothing is gained after {steps} steps ({said}); no adapter is written",
-            remedy="give more pictures or more --minutes; --anyway writes it all the same",
+            remedy="give more pictures or more --minutes; --anyway writes it nevertheless",
         )
     data = adapter.to_bytes()
     write_atomically(target, data)

@@ -131,7 +131,7 @@ class Report:
         token = _current.set(spoken)
         try:
             yield spoken
-        except (CannotGoOn, BrokenPipeError):  # a reader of ours is gone: no file's fault
+        except (CannotGoOn, BrokenPipeError):  # the reader of our output is gone
             raise
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):

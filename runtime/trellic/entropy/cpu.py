@@ -25,7 +25,7 @@ Uint8s = npt.NDArray[np.uint8]
 
 NARROW: Final = 16  # lanes below which setting up a round costs more than it saves
 ALWAYS_SCALAR: Final = np.zeros((1, 2), np.uint8)  # the trellis of one state, for class 0
-ALWAYS_SCALAR.flags.writeable = False  # as those of more: kernels are compiled once for both
+ALWAYS_SCALAR.flags.writeable = False  # as for more states: compiled once for both
 
 
 def encode(segments: Sequence[Segment], tables: FrequencyTables, lanes: int) -> list[bytes]:

@@ -99,7 +99,7 @@ class BatchEncoder:
     def _coded(
         self, pictures: PictureState, slices: Slices, f: DeviceArray, words: int
     ) -> list[list[bytes]]:
-        """Return the segments of each slice, the hyper-latents' first where it leads a picture."""
+        """Return the segments of each slice; a picture's first one begins with hyper-latents."""
         predictor, device = self._predictor, self._device
         plan = predictor.plan(slices)
         paths = StepPaths.of(plan)

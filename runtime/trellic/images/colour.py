@@ -170,7 +170,7 @@ def profile(space: Space, *, grey: bool) -> bytes:
 
 
 def space_of(icc: bytes) -> str:
-    """Name the colour space of a profile's pixels, such as ``RGB``; empty if it is no profile."""
+    """Name the colour space of a profile's pixels, such as ``RGB``; empty if it has none."""
     return icc[16:20].decode("ascii", "replace").strip() if icc[36:40] == b"acsp" else ""
 
 

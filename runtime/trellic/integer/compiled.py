@@ -133,7 +133,7 @@ class CompiledNetwork:
         if bands < 2:
             return [result[None] for result in self._run(x)]
         edges = [x.shape[1] * i // bands for i in range(bands + 1)]
-        with ThreadPoolExecutor(bands) as pool:  # costs 0.1 ms; one that stays breaks in a fork
+        with ThreadPoolExecutor(bands) as pool:  # costs 0.1 ms; a permanent one breaks in a fork
             parts = list(pool.map(partial(self._band, x), edges[:-1], edges[1:]))
         return [np.concatenate(part, 1)[None] for part in zip(*parts, strict=True)]
 

@@ -83,7 +83,7 @@ class IntegerNetwork:
         large after each shuffle.
         """
         reach, scale = 0.0, 1.0
-        for layer in self.layers:  # heads in a row, although each is one layer: never too little
+        for layer in self.layers:  # counts heads in a row: never too little
             if layer.kind == "shuffle":
                 scale /= 2
             elif layer.kind != "pointwise":

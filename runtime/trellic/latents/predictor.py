@@ -106,7 +106,7 @@ class Predictor:
         return SliceContext(part, plane, level, features, v32, key)
 
     def features(self, z: Int64, part: Rectangle, level: Level) -> Float32:
-        """Features of a slice, from the hyper-latents above it and as far around as h_s reaches."""
+        """Features of a slice, from the hyper-latents above it and within the reach of h_s."""
         rows, columns = z.shape[1:]
         cells = part.coarser(self.layout.cell)
         window = cells.grown(self._h_s_reach).within(Rectangle(0, rows, 0, columns))

@@ -105,7 +105,7 @@ class Side:
         facts = Facts.model_validate_json(text)
         wanted = sum(part.numbers for part in facts.graphs.values())
         if len(numbers) != wanted * _HALF.itemsize:
-            raise ValueError(f"{len(numbers)} bytes of numbers in place of {2 * wanted}")
+            raise ValueError(f"{len(numbers)} bytes of numbers instead of {2 * wanted}")
         found = np.frombuffer(numbers, _HALF).astype(np.float16)
         if not np.isfinite(found).all():
             raise ValueError("numbers that are not finite")
@@ -221,7 +221,7 @@ def parse(data: bytes, what: str) -> Adapter:
         if isinstance(error, ValidationError):
             one = error.errors(include_url=False, include_input=False)[0]
             reason = f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
-        raise BadAdapter(f"{what} is no adapter ({reason})", remedy="get it again") from error
+        raise BadAdapter(f"{what} is not an adapter ({reason})", remedy="get it again") from error
     return adapter
 
 

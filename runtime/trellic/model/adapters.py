@@ -56,7 +56,7 @@ def _state(status: os.stat_result) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=64)
 def _unchanged(path: Path, _state_of_file: tuple[int, int, int]) -> Adapter:
-    """Read an adapter once, until its file changes: each stream that names one asks for all."""
+    """Read an adapter once until its file changes; each stream that names one needs all."""
     return read(path)
 
 

@@ -75,7 +75,7 @@ def open_file(path: Path) -> IO[bytes]:
     if stat.S_ISREG(status.st_mode):
         expected = f"at most {MAX_PACKED}"
         raise BadBundle(f"bundle {path} has {status.st_size} bytes", expected=expected)
-    raise BadBundle(f"cannot read bundle {path}: it is no regular file")
+    raise BadBundle(f"cannot read bundle {path}: it is not a regular file")
 
 
 def unpack(
@@ -164,7 +164,7 @@ def load_arrays(data: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
 
 def _stem(member: str) -> str:
     if not member.endswith(".npy"):
-        raise ValueError(f"{member!r} is no array")
+        raise ValueError(f"{member!r} is not an array")
     return member.removesuffix(".npy")
 
 

@@ -117,7 +117,7 @@ def check_decoders(decoders: Mapping[str, DecoderInfo], layout: Layout) -> None:
             )
         if info.base is not None and not _mixes(name, info, decoders.get(info.base)):
             raise ValueError(
-                f"decoder {name!r} has the base {info.base!r}, which is no other picture decoder"
+                f"decoder {name!r} has the base {info.base!r}, which is not another picture decoder"
                 " of the same scale and steps"
             )
 

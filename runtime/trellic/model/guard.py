@@ -57,7 +57,9 @@ def check_graph(graph: bytes) -> None:
         elif number in (20, 25):  # training_info, functions
             raise _refused("functions of its own")
     if found != 1:
-        raise BadBundle("a graph of the bundle is no ONNX file", remedy="install the bundle again")
+        raise BadBundle(
+            "a graph of the bundle is not an ONNX file", remedy="install the bundle again"
+        )
 
 
 def _check_nodes(graph: bytes) -> None:
@@ -128,7 +130,7 @@ def _check_tensor(tensor: bytes) -> None:
 def _check_shape(operator: bytes, tensor: bytes | None) -> None:
     """Check a constant that sets a shape."""
     if tensor is None:
-        raise _refused(f"a {operator!r} whose shape is no constant")
+        raise _refused(f"a {operator!r} whose shape is not constant")
     kind, values = 0, []
     for number, value in fields(tensor):
         if number == 2 and isinstance(value, int):

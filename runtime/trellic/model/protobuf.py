@@ -58,7 +58,7 @@ def spans(message: bytes) -> Iterator[tuple[int, int | slice]]:
         elif wire in (FIXED32, FIXED64):
             length = 4 if wire == FIXED32 else 8
         else:
-            raise BadBundle(f"a graph of the bundle is no ONNX file (wire type {wire})")
+            raise BadBundle(f"a graph of the bundle is not an ONNX file (wire type {wire})")
         if length > len(view) - at:
             raise BadBundle("a graph of the bundle is cut short", remedy="install it again")
         yield key >> 3, slice(at, at + length)
@@ -74,4 +74,4 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         value, at = value | (byte & 0x7F) << shift, at + 1
         if byte < 0x80:
             return value, at
-    raise BadBundle("a graph of the bundle is no ONNX file (a number without end)")
+    raise BadBundle("a graph of the bundle is not an ONNX file (a number without end)")

@@ -70,7 +70,7 @@ def _contents(data: bytes) -> Contents | None:
 
 
 def _ends(contents: Contents) -> list[int]:
-    """Offsets after each pass that can be trusted before the end of the file, checks included."""
+    """Return the offsets, with checks, after each pass that can be trusted before the end."""
     header = contents.header
     passes = header.passes - (header.slices == 1)
     if header.dither is not None:  # such a stream cannot be cut

@@ -117,7 +117,7 @@ def most_pixels(asked: int | None, pixels: int) -> int | None:
     if limit == MAX_PIXELS and LARGE_PIXELS < pixels <= MAX_PIXELS:
         warnings.warn(
             f"a picture of {pixels / 1e6:.0f} megapixels takes long and much memory; "
-            "choose --max-pixels (max_pixels=) to go on without this warning",
+            "choose --max-pixels (max_pixels=) to continue without this warning",
             TrellicWarning,
             stacklevel=2,
         )

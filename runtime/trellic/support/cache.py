@@ -101,7 +101,7 @@ def _check_ours(path: Path) -> None:
     """Raise OSError unless this is a private folder of the user, which the user can write to."""
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise _refused("is no folder")
+        raise _refused("is not a folder")
     if sys.platform != "win32" and status.st_uid != os.geteuid():
         raise _refused(f"belongs to user {status.st_uid}")
     if sys.platform != "win32" and status.st_mode & 0o077:

@@ -61,7 +61,7 @@ class _Forgetful(NullCache):  # type: ignore[misc]  # numba has no types
 @functools.cache
 def _warn() -> None:
     warnings.warn(
-        "every process compiles its kernels anew, which takes half a minute: there is no private"
+        "every process compiles its kernels again, which takes half a minute: there is no private"
         f" folder to keep them in ({cache.missing(cache.KERNELS)}); name one with {cache.VARIABLE}",
         TrellicWarning,
         stacklevel=2,

@@ -69,7 +69,7 @@ def _locked(folder: Path, mode: int) -> Part:
         part = Part(path, os.open(path, _CREATE, mode))
         if fcntl is None:
             return part
-        with contextlib.suppress(OSError):  # a disk without locks: nobody clears it, either
+        with contextlib.suppress(OSError):  # a disk without locks, where nobody removes parts
             fcntl.flock(part.descriptor, fcntl.LOCK_EX)
         if os.fstat(part.descriptor).st_nlink:
             return part

@@ -205,5 +205,5 @@ class _Parts:
         *self.wide, head, last = list(g_s)[shuffle + 1 :]
         side = last.upscale_factor if isinstance(last, nn.PixelShuffle) else 0
         if not isinstance(head, nn.Conv2d) or head.out_channels != 3 * side**2:
-            raise ValueError("the decoder to start from is none of ours")
+            raise ValueError("the decoder to start from is not one of Trellic's")
         self.head = head

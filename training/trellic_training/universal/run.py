@@ -36,7 +36,7 @@ from trellic_training.universal.training import Batches, Classification, Compres
 PROBE_STEPS = (3, 12)  # to warm up, and to time
 GRIDS = {"perception", "classification", "rates"}  # may grow: that does not change other models
 FEWEST_EPOCHS = 0.02
-BROKEN = "holds no model of this report: delete it, and it is made anew"
+BROKEN = "holds no model of this report: delete it, and it is made again"
 TRAINING_SHARE = 0.85  # of the time; the rest measures
 
 
