@@ -38,7 +38,7 @@ MEASURES = {"ssimulacra2": "SSIMULACRA 2", "ms_ssim": "MS-SSIM", "jod": "CVVDP"}
 
 @dataclass(frozen=True)
 class Options:
-    """What an export is asked for.
+    """Options of an export.
 
     Attributes
     ----------
@@ -46,9 +46,9 @@ class Options:
     photos : number of calibration photos, at most
     skip_index : latents with a smaller scale index are not coded
     trellis_step : distance D of the trellis quantizers, in 1/32 step
-    lam : the search's Lagrangian of each family, in cost a 1/64 bit (16 e32^2 + lam * rate64)
-    fit_lam : the same while tables are fitted; tables of a thriftier search than the one that
-        uses them save bits (docs/experiments/rate-allocation.md)
+    lam : the search's Lagrangian of each family, in cost per 1/64 bit (16 e32^2 + lam * rate64)
+    fit_lam : the same while tables are fitted. It is larger, because tables of a search that spends
+        fewer bits save bits (docs/experiments/rate-allocation.md)
     """
 
     name: str
@@ -211,7 +211,7 @@ def purpose_of(facts: dict[str, Any]) -> str:
 
 
 def members(bundle: Bundle, without: Collection[str] = ()) -> dict[str, bytes]:
-    """Files of a bundle, byte for byte, but its manifest and those named."""
+    """Files of a bundle, byte for byte, except its manifest and those named."""
     with zipfile.ZipFile(bundle.path) as archive:
         names = set(archive.namelist()) - {"manifest.json", *without}
         return {name: archive.read(name) for name in archive.namelist() if name in names}
@@ -228,6 +228,6 @@ def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None
     text = json.dumps(json.loads(manifest.model_dump_json()), indent=1)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, data in {"manifest.json": text.encode(), **files}.items():
-            # a fixed date: the same model gives the same bytes
+            # A fixed date, so that the same model gives the same bytes.
             info = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
             archive.writestr(info, data, zipfile.ZIP_DEFLATED)

@@ -1,10 +1,10 @@
 """Fitting a bundle's tables to what its quantizers really emit on photos.
 
 Scalar and trellis streams have tables of their own. Each family is fitted by running the real
-encoder over photos at many qualities, counting, and running it again with the new tables, because
-choosing by cost changes what is chosen. Dithered streams have tables of their own too, fitted once:
-dither chooses nothing. Then each trellis, and dither, gets a quality offset, so that equal quality
-means equal PSNR.
+encoder over photos at many qualities, counting symbols, and running it again with the new tables,
+because the choice by cost depends on the tables. Dithered streams have tables of their own too.
+They are fitted once, because dither makes no choice. Then each trellis, and dither, gets a quality
+offset, so that equal quality means equal PSNR.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ SMALL = 3 * 2**15  # samples of a picture, below which it has one lane
 FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitted to
 REFERENCE_QUALITIES = (20, 40, 60, 80)
 MIN_SLOPE = 0.01  # dB for one quality; a model that gains less is not worth an offset
-MAX_OFFSET = 16 * 15  # 1/16 quality: as far as the tables of levels reach beyond 1 and 100
+MAX_OFFSET = 16 * 15  # 1/16 quality; the tables of levels reach this far beyond 1 and 100
 OFFSET_SEED = 1  # of the dither whose PSNR is equalised
 OFFSET_PHOTOS = 12  # photos, at least, on which the PSNR of trellises is equalised
-OFFSET_SAMPLES = 3 * 2**18  # of those photos together: more photos, if they are small
+OFFSET_SAMPLES = 3 * 2**18  # of those photos together, so more photos if they are small
 
 
 class Encoder:
-    """The graphs g_a and h_a of the bundle to be.
+    """The graphs g_a and h_a of the new bundle.
 
     Parameters
     ----------
     g_a, h_a : engines
-    graph : what the manifest says of g_a
+    graph : the manifest's entry of g_a
     layout : of the latents
     """
 
@@ -80,7 +80,7 @@ class Photo:
         self._known: dict[float, tuple[Float32, Float32]] = {}
 
     def analysed(self, quality: float) -> tuple[Float32, Float32]:
-        """Latents and hyper-latents before their gains; kept, where all qualities share them."""
+        """Latents and hyper-latents before their gains; kept if all qualities share them."""
         key = 0.0 if not self._encoder.graph.sees_quality else quality
         if key not in self._known:
             self._known = {key: self._encoder(self.pixels, self.plane, quality)}
@@ -92,7 +92,7 @@ class Calibration:
 
     Parameters
     ----------
-    layout, levels : of the bundle to be
+    layout, levels : of the new bundle
     networks : its integer networks
     sigmas : (S,) standard deviation of each scale index, in steps
     photos : calibration photos
@@ -130,7 +130,7 @@ class Calibration:
         return dataclasses.replace(tables, dither=collected.refit_dither(self.dither_prior))
 
     def _collect(self, tables: Tables, quantizer: Quantizer, turn: int, what: str) -> Collector:
-        """Symbols of all photos, each at one quality, another one every turn."""
+        """Symbols of all photos, each at one quality, which changes every turn."""
         collected, coder = Collector(), self.encoder(tables)
         for i, photo in enumerate(track(self.photos, f"fitting {what}")):
             if quantizer.dither is not None:
@@ -152,7 +152,7 @@ class Calibration:
     ) -> tuple[float, float]:
         """Mean bits per pixel (payload) and mean PSNR (dB) over a few photos at one quality.
 
-        Without quality offsets: those are made from this.
+        Quality offsets are not applied, because they are made from this.
         """
         coder = self.encoder(tables)
         decoder = LatentDecoder(self.layout, tables, self.networks)
@@ -180,7 +180,7 @@ class Calibration:
     def offsets(
         self, tables: Tables, lam: dict[str, int], synthesis: Synthesis
     ) -> npt.NDArray[np.int16]:
-        """Quality offsets (in 1/16) that give all trellises, and dither, the scalar PSNR."""
+        """Quality offsets (in 1/16) that give all trellises and dither the PSNR of scalar."""
         scalar = Quantizer(0, lam["scalar"])
         curve = [self.measure(tables, scalar, q, synthesis)[1] for q in REFERENCE_QUALITIES]
         others = [Quantizer(states, lam["trellis"]) for states in TRELLIS_STATES if states]

@@ -24,12 +24,12 @@ def load_model(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
     Returns
     -------
     model : in evaluation mode, float32, no gradients
-    facts : what the checkpoint says of its training (recipe, steps, minutes, machine)
+    facts : what the checkpoint says about its training (recipe, steps, minutes, machine)
 
     Raises
     ------
     BadParameter
-        When the file is no checkpoint of ours.
+        When the file is not a checkpoint of Trellic.
     """
     model, facts = load_weights(path)
     model.eval().requires_grad_(requires_grad=False)
@@ -55,7 +55,7 @@ def import_model(
     Raises
     ------
     BadParameter
-        When the source is unknown, or the checkpoint is no such model.
+        When the source is unknown, or the checkpoint is not such a model.
     """
     architecture = next((a for a in ARCHITECTURES if source == f"compressai:{a}"), None)
     if architecture is None:

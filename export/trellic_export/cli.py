@@ -1,6 +1,6 @@
-"""``trellic export``: what the command line of the runtime hands over to.
+"""``trellic export``, which the runtime's command line calls.
 
-What the extra brings is imported when an export begins, so that ``--help`` works without it.
+Packages of the extra are imported when an export begins, so that ``--help`` works without them.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def _slim(paths: list[Path], names: list[str], out: Path) -> None:
 
 
 def _kept(named: list[str], out: Path) -> dict[str, TrainedDecoder]:
-    """Read decoders, before minutes are spent on the export; keep those of whole models alone."""
+    """Read decoders before the export, which takes long; write those of whole models to files."""
     from trellic_export.family import decoder_of
     from trellic_training.models.decoder_weights import load_decoder, save_decoder
     from trellic_training.models.weights import load_weights

@@ -1,4 +1,4 @@
-"""Decoders added to a bundle: everything else in it stays byte for byte, and so its stream id."""
+"""Decoders added to a bundle; all other bytes stay the same, and so the stream id does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trellic_training.models.photo import PhotoModel
 
 
 def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -> Manifest:
-    """Write a bundle with one more decoder, or with another one in the place of an old one.
+    """Write a bundle with one more decoder, or with an old one replaced.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
     Raises
     ------
     BadParameter
-        When the decoder was trained for another encoder, its manifest entry does not fit, or a
-        network that is no decoder has its name.
+        When the decoder was trained for another encoder, its manifest entry does not fit, or
+        another network has its name.
     EngineError
         When the engine does not reproduce the torch model.
     """
@@ -69,15 +69,15 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
 
 
 def encoder_digest(bundle: Bundle) -> str:
-    """Digest of the weights of g_a: what a decoder's latents depend on, whatever the tables.
+    """Digest of the weights of g_a, which a decoder's latents depend on, unlike on the tables.
 
-    A zero may have either sign: copies of weights lose that of a denormal that is flushed.
+    The sign of a zero does not count, because copies of weights lose that of a flushed denormal.
     """
     return _digest(bundle.graph(bundle.manifest.encoder))
 
 
 def model_digest(model: PhotoModel) -> str:
-    """Digest of a model's g_a: that of the bundles which are exported from it."""
+    """Digest of a model's g_a, equal to that of the bundles exported from it."""
     return _digest(graphs.encoder_graph(model.float().eval().g_a))
 
 
@@ -86,7 +86,7 @@ def decoder_of(model: PhotoModel, facts: dict[str, Any]) -> TrainedDecoder:
 
     Parameters
     ----------
-    model : such as the second stage leaves, which has the encoder of the first
+    model : for example of the second stage, which keeps the encoder of the first
     facts : of its training
     """
     c = model.config
@@ -127,7 +127,7 @@ def _check_encoder(bundle: Bundle, name: str, decoder: TrainedDecoder) -> None:
 
 
 def _check_free(bundle: Bundle, name: str, file: str) -> None:
-    """Refuse to write over a graph that is not that of an older decoder of the name."""
+    """Refuse to replace a graph, unless it is that of an older decoder of the same name."""
     manifest = bundle.manifest
     others = [info.graph for other, info in manifest.decoders.items() if other != name]
     others += [manifest.encoder, manifest.hyper_encoder, *manifest.exact.values()]
@@ -149,7 +149,7 @@ def _graph(decoder: TrainedDecoder) -> bytes:
 
 
 def _members(bundle: Bundle, name: str) -> dict[str, bytes]:
-    """Files that stay, byte for byte: all but the manifest and the graph that is replaced."""
+    """Files that stay byte for byte: all except the manifest and the graph that is replaced."""
     old = bundle.manifest.decoders.get(name)
     replaced = (old.graph.file, *old.graph.variants.values()) if old else ()
     return members(bundle, without=replaced)

@@ -1,7 +1,7 @@
-"""``trellic finetune --add-decoder``: what the command line of the runtime hands over to.
+"""``trellic finetune --add-decoder``, which the runtime's command line calls.
 
-It lives here and not in the training package because it ends with an export. What the extra
-brings is imported when a run begins, so that ``--help`` works without it.
+It is here and not in the training package because it ends with an export. Packages of the extra
+are imported when a run begins, so that ``--help`` works without them.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _check(out: Path, name: str) -> None:
 def _start(
     recipe: DecoderRecipe, bundle: Bundle, weights: Path | None, labels: list[str] | None
 ) -> Chain:
-    """Return the decoder that training starts from; each quality goes on at its ``lmbda``."""
+    """Return the decoder that training starts from; each quality keeps its ``lmbda``."""
     import torch
 
     from trellic_training.data.files import reading
@@ -144,7 +144,7 @@ def _start(
 
 
 def _trained(weights: Path) -> tuple[Chain, dict[str, Any], Sizes | None]:
-    """Read a decoder, what the file says of its training, and its sizes where it says them."""
+    """Read a decoder, what the file says about its training, and its sizes if it has them."""
     from trellic_training.models.decoder_weights import load_decoder
     from trellic_training.models.weights import load_weights
 

@@ -1,9 +1,8 @@
-"""Free transforms in float16, for GPUs: from the first convolution to the last.
+"""The float transforms in float16, for GPUs: from the first convolution to the last.
 
 Engines with strong types (TensorRT from version 11 on) compute in the types that a graph names, so
-mixed precision is a matter of the graph. What leads to the first convolution (pixels, tables over
-quality) and what follows the last (rounding to pixels, latents before their quantizer) stays
-float32.
+the graph decides the precision of each part. All before the first convolution (pixels, tables over
+quality) and all after the last (rounding to pixels, latents before their quantizer) stays float32.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from trellic.model.decoders import Graph
 from trellic_export.bundle import digests, members, write_bundle
 
 PRODUCTS = {"Conv", "ConvTranspose", "Gemm"}
-SQUARES = "Sqrt"  # of sums of squares, as GDN has: they leave the range of float16
+SQUARES = "Sqrt"  # of sums of squares, as in GDN, which leave the range of float16
 SUFFIX = ":16"
 
 
@@ -121,9 +120,9 @@ class _Converter:
 
 
 def add_float16(bundle: Bundle, out: Path) -> list[str]:
-    """Write a bundle with float16 variants of its free transforms; return their names.
+    """Write a bundle with float16 variants of its float transforms; return their names.
 
-    The rest of the bundle, and so its stream id, stays.
+    The rest of the bundle stays as it is, and so does its stream id.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``trellic export --web``, ``--triton`` and ``--tensorrt``: what is made of a bundle."""
+"""``trellic export --web``, ``--triton`` and ``--tensorrt``, which convert a bundle."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""ONNX graphs: integer networks node by node, free transforms layer by layer.
+"""ONNX graphs: integer networks node by node, float transforms layer by layer.
 
-Both are built from ``onnx.helper`` rather than traced: the modules are chains of four kinds of
-layers, dynamic sizes come for free, and nothing is in the graph that we did not put there.
+Both are built with ``onnx.helper`` and not traced. The modules are chains of four kinds of layers,
+dynamic sizes need no extra work, and a graph has no other nodes than those written here.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _integer_layer(build: GraphBuilder, x: str, layer: IntegerLayer) -> str:
 
 
 def _taps(build: GraphBuilder, x: str, weight: np.ndarray[Any, Any], bias: Any) -> str:
-    """Dense convolution as a sum of 1x1 ones, which no backend computes by a fast transform."""
+    """Dense convolution as a sum of 1x1 ones: no backend computes those by a fast transform."""
     size = weight.shape[2]
     padding = np.array([0, 0, size // 2, size // 2] * 2, np.int64)
     padded = build.add("Pad", x, build.constant(padding))
@@ -160,7 +160,7 @@ def _taps(build: GraphBuilder, x: str, weight: np.ndarray[Any, Any], bias: Any) 
     return acc
 
 
-# ---- free transforms ----
+# ---- float transforms ----
 
 
 def encoder_graph(g_a: nn.Sequential) -> bytes:
@@ -276,7 +276,7 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
 
 
 def _modulated(build: GraphBuilder, x: str, module: Modulation) -> str:
-    """Scale and shift channels: tables are read by products, as qualities may differ."""
+    """Scale and shift channels; products read the tables, because qualities may differ."""
     near = build.nearness(len(module.scale))
     axes = build.constant(np.array([2, 3], np.int64))
     tables = (1 + _numpy(module.scale), _numpy(module.shift))

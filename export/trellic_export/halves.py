@@ -1,6 +1,6 @@
-"""Weights that float16 holds exactly are stored in it, and cast to float32 by the graph.
+"""Weights that float16 holds exactly are stored in float16, and the graph casts them to float32.
 
-Checkpoints keep free transforms in float16, so nothing is lost; a bundle is a fifth smaller.
+Checkpoints keep float transforms in float16, so nothing is lost, and a bundle is a fifth smaller.
 Engines fold the casts when they load a graph.
 """
 
@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-LEAST = 256  # values of a constant for which it is worth a node
+LEAST = 256  # values of a constant at least; for fewer a node is not worth it
 SUFFIX = ":half"
 
 
 def halved(data: bytes) -> bytes:
-    """Store in float16 what it holds exactly."""
+    """Store those constants in float16 that it holds exactly."""
     model = onnx.load_from_string(data)
     graph, casts = model.graph, []
     for constant in graph.initializer:
@@ -31,7 +31,7 @@ def halved(data: bytes) -> bytes:
 
 
 def whole(data: bytes) -> bytes:
-    """Take `halved` back: every constant in the type that it is used in."""
+    """Undo `halved`: every constant gets the type that it is used in."""
     model = onnx.load_from_string(data)
     graph = model.graph
     for constant in graph.initializer:

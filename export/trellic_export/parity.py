@@ -1,4 +1,4 @@
-"""Every export is compared with torch before it is written."""
+"""Comparison of every export with torch, before it is written."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trellic.errors import EngineError
 from trellic.integer.networks import IntegerNetwork
 from trellic_training.models.photo import PhotoModel
 
-PIXEL_TOLERANCE = 1  # of a decoded 8-bit sample: rounding may fall the other way
-RELATIVE_TOLERANCE = 1e-3  # of latents, to their largest value
+PIXEL_TOLERANCE = 1  # of a decoded 8-bit sample, because rounding may differ
+RELATIVE_TOLERANCE = 1e-3  # of latents, relative to the largest
 SIDE = 128  # pixels of the test picture
 PARITY_QUALITY = 37.25  # between two of the qualities that blocks have scales for
 
@@ -26,7 +26,7 @@ def check_exact(
     networks: Mapping[str, IntegerNetwork],
     engines: Mapping[str, ExactNetwork],
 ) -> None:
-    """Compare torch, plain integers and engine on random integers: not one may differ.
+    """Compare torch, plain integers and engine on random integers; all must be equal.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def check_exact(
 
 @torch.no_grad()
 def check_free(model: PhotoModel, engines: Mapping[str, Engine]) -> None:
-    """Compare the free transforms with torch on noise, within float tolerance.
+    """Compare the float transforms with torch on noise, within float tolerance.
 
     Raises
     ------

@@ -1,12 +1,12 @@
-"""Give a model's qualities another meaning: those of a recipe's ``lmbda``.
+"""Give a model's qualities another scale: that of a recipe's ``lmbda``.
 
 ::
 
     python -m trellic_export.rescale photo-eye OUT weights.pt tuned.pt fast.pt
 
-Weights of a model, of its second stage, and of decoders trained for it are read off again where
-each ``lmbda`` of the recipe was, and written to the folder OUT under their names. What each
-``lmbda`` does stays as it was; only its quality is another one.
+It takes the weights of a model, of its second stage, and of decoders trained for it. Their tables
+over quality are read again where each ``lmbda`` of the recipe was, and the results go to the folder
+OUT under the same names. Each ``lmbda`` does what it did before, at another quality.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rescale(values: Sequence[float], paths: Sequence[Path], out: Path) -> None:
     Raises
     ------
     BadParameter
-        When a file is no weights, does not say its ``lmbda``, or is of another encoder.
+        When a file has no weights, does not say its ``lmbda``, or is of another encoder.
     """
     old = model_digest(load_weights(paths[0])[0])
     new = ""

@@ -1,4 +1,4 @@
-"""A bundle with some of its decoders alone: smaller, for a device or under another name."""
+"""A copy of a bundle with only some of its decoders, which is smaller."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trellic_export.bundle import digests, members, write_bundle
 
 
 def slim(bundle: Bundle, names: Sequence[str], out: Path) -> Manifest:
-    """Write a bundle with these decoders, in float32 alone, under the name of its file.
+    """Write a bundle with only these decoders, only in float32, under the name of its file.
 
-    Streams stay what they are: encoder, integer networks and tables are the same, and so is the
-    stream id.
+    Streams do not change: encoder, integer networks and tables are the same, and so is the stream
+    id.
 
     Parameters
     ----------

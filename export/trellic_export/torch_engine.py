@@ -1,8 +1,8 @@
 """Graphs of a bundle in PyTorch, on arrays in a GPU's memory.
 
-Deployed machines use onnxruntime or TensorRT; this engine is for machines that have PyTorch only,
-for its speed there as a comparison, and to prove exact networks on one more backend. It knows the
-operators of our own models, not those that only imported models have.
+Deployed machines use onnxruntime or TensorRT. This engine is for machines that have only PyTorch,
+for comparisons of speed there, and to prove exact networks on one more backend. It knows the
+operators of Trellic's own models, but not those that only imported models have.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ class TorchDeviceEngine:
     graph : bytes of the ONNX file
     stream : address of the CUDA stream to work on
     exact : float32 with TF32 off; otherwise float16
-    pool : memory that all engines of the stream share (``torch.cuda.graph_pool_handle()``): their
-        CUDA graphs never run side by side; None for one of its own
+    pool : memory that all engines of the stream share (``torch.cuda.graph_pool_handle()``), because
+        their CUDA graphs never run at the same time; None for a pool of its own
     """
 
     def __init__(self, graph: bytes, stream: int, *, exact: bool, pool: Any = None) -> None:
@@ -192,7 +192,7 @@ class TorchDeviceEngine:
 
 
 def engines_on(device: Device) -> Loader:
-    """Return what makes engines for a device, for `trellic.gpu.codec.GpuCodec.load`."""
+    """Return a function that makes engines for a device, for `trellic.gpu.codec.GpuCodec.load`."""
     pool = torch.cuda.graph_pool_handle()
 
     def engine(_: str, graph: bytes, exact: bool) -> TorchDeviceEngine:
@@ -202,15 +202,15 @@ def engines_on(device: Device) -> Loader:
 
 
 class Replays:
-    """Work that is done plainly the first time, captured the second, and replayed from then on.
+    """Work that runs plainly the first time, is captured the second, and is replayed from then on.
 
     The first call chooses algorithms, which cannot be captured. A capture that fails raises and
-    leaves nothing behind: the next call tries it again.
+    leaves nothing behind, so the next call tries again.
 
     Parameters
     ----------
-    capture : makes of work what has `replay`, without doing the work
-    most : captures that are kept; work that would need another is done plainly
+    capture : turns work into an object with `replay`, without doing the work
+    most : captures that are kept; other work runs plainly
     """
 
     def __init__(self, capture: Callable[[Callable[[], None]], Any], most: int = 64) -> None:
@@ -229,7 +229,7 @@ class Replays:
         self._made[key].replay()
 
     def _without_collection(self, work: Callable[[], None]) -> Any:
-        """Capture; a collection meanwhile might free what a stream still uses, and spoil it."""
+        """Capture without garbage collection, which might free what a stream still uses."""
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -241,7 +241,7 @@ class Replays:
 
 @contextlib.contextmanager
 def precision(*, exact: bool) -> Iterator[None]:
-    """Allow TF32 and the choice of algorithms by trial, or neither, until the end of the block."""
+    """Allow TF32 and the choice of algorithms by trial, or neither, inside the block."""
     cudnn: Any = torch.backends.cudnn  # typed without its parts
     kind = "ieee" if exact else "tf32"
     wanted: list[tuple[Any, str, Any]] = [

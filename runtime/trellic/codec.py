@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from trellic.images import ImageLike
 
 Pixels = npt.NDArray[np.uint8]
-MOST_ADAPTERS = 4  # whose engines stay loaded: streams of strangers may each hold another one
+MOST_ADAPTERS = 4  # that stay loaded, because each stream of a stranger may hold another one
 
 
 class Codec:
@@ -608,7 +608,7 @@ class Codec:
     def _decode_all(
         self, streams: Sequence[bytes | memoryview], options: DecodeOptions
     ) -> list[Pixels]:
-        """Decode streams to the host, together on a GPU what it can, or one by one."""
+        """Decode streams to the host: together on a GPU if it supports them, else one by one."""
 
         def ordinary(data: bytes | memoryview) -> Pixels:
             return images.to_array(self._picture(data, options))
@@ -711,9 +711,9 @@ class Codec:
             return self._other(wanted, None)
 
     def _other(self, stream_id: str, adapter: Adapter | None) -> Codec:
-        """Return the codec of a model and an adapter; that of an adapter is kept a while.
+        """Return the codec of a model and an adapter; codecs of adapters stay loaded for a while.
 
-        Ids of adapters are short enough to be forged: they are told apart by their whole digest.
+        Ids of adapters are short enough to be forged, so whole digests are compared.
         """
         own = stream_id == self.bundle.manifest.stream_id
         if own and adapter is self.bundle.adapter:

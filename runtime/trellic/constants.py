@@ -1,6 +1,6 @@
-"""What several layers hold to: defaults of every interface, and ranges of the format.
+"""Constants that several layers share: defaults of every interface, and ranges of the format.
 
-Nothing is imported here, so that the command line can show them without loading anything.
+This module imports nothing, so that the command line can show them without loading anything.
 """
 
 from __future__ import annotations

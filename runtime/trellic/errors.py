@@ -1,7 +1,7 @@
 """The exceptions of Trellic: one family, one kind per fault.
 
-Every message says what was seen, what was expected and what to do about it, in one line, because
-the command line prints it as it stands after ``error: ``. Nothing here imports anything heavy.
+Every message says in one line what was seen, what was expected and what to do about it, because the
+command line prints it unchanged after ``error: ``. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class UnsupportedVersion(StreamError):
 
 
 class UnknownModel(StreamError):
-    """No installed bundle has the stream id, or the model name, that is asked for."""
+    """No installed bundle has the requested stream id or model name."""
 
 
 class ImageTooLarge(StreamError):
     """The picture has more pixels than the caller allows, or than the format can hold."""
 
 
-# ---- what the caller hands in ----
+# ---- what the caller passes ----
 
 
 class BadImage(TrellicError):
@@ -76,7 +76,7 @@ class BadParameter(TrellicError, ValueError):
 
 
 class TargetUnreachable(TrellicError, ValueError):
-    """No quality of the model meets the size that was asked for."""
+    """No quality of the model meets the requested size."""
 
 
 # ---- models and engines ----
@@ -103,7 +103,7 @@ class EngineError(TrellicError):
 
 
 class MissingExtra(TrellicError, ImportError):
-    """A package is missing that belongs to one of the extras of Trellic."""
+    """A package of one of Trellic's extras is missing."""
 
     @classmethod
     def of(cls, package: str, extra: str, purpose: str) -> MissingExtra:
@@ -120,11 +120,11 @@ class MissingExtra(TrellicError, ImportError):
 
 
 class Stopped(TrellicError):
-    """Base of what ends a call before it is done."""
+    """Base of errors that end a call before it is done."""
 
 
 class DeadlineExceeded(Stopped):
-    """The time that a call was given is over."""
+    """The time limit of a call has passed."""
 
 
 class Cancelled(Stopped):

@@ -8,7 +8,7 @@ from typing import Final
 Window = tuple[slice, slice, slice]  # of a plane (channels, rows, columns)
 STRIDE: Final = 16  # pixels per latent, each way, of a model that does not say otherwise
 CELL: Final = 4  # latents per hyper-latent, each way, of such a model
-BLOCK = 16  # pixels a side: what slices are measured in, whatever the model's strides
+BLOCK = 16  # pixels a side, the unit of slices, whatever the model's strides
 DEFAULT_SLICE_SIDE = 64  # blocks
 
 
@@ -28,11 +28,11 @@ class Rectangle:
 
     @property
     def area(self) -> int:
-        """How many of whatever it is a rectangle of."""
+        """Number of positions inside."""
         return self.shape[0] * self.shape[1]
 
     def within(self, other: Rectangle) -> Rectangle:
-        """Return what both share; where they do not meet, its area is of no use."""
+        """Return the common part; if there is none, its area has no meaning."""
         return Rectangle(
             max(self.top, other.top),
             min(self.bottom, other.bottom),
@@ -41,7 +41,7 @@ class Rectangle:
         )
 
     def grown(self, by: int) -> Rectangle:
-        """Return it with a margin all round."""
+        """Return the rectangle with a margin on all sides."""
         return Rectangle(self.top - by, self.bottom + by, self.left - by, self.right + by)
 
     def finer(self, by: int) -> Rectangle:
@@ -55,7 +55,7 @@ class Rectangle:
         )
 
     def index(self, origin: Rectangle | None = None) -> tuple[slice, slice]:
-        """Return where it lies in a plane, or in the part of one that ``origin`` is."""
+        """Return its indices in a plane, or in the part of a plane that ``origin`` is."""
         top, left = (origin.top, origin.left) if origin else (0, 0)
         return (
             slice(self.top - top, self.bottom - top),

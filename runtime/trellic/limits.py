@@ -1,7 +1,7 @@
 """Constants that decide bits: ranges and fixed points of docs/format.md, each written once.
 
-Whoever changes one of them changes what streams decode to, so none may change under a format
-version that was released. CPU, GPU and reference all read them here.
+A change of any of them changes the result of decoding, so none may change in a released format
+version. CPU, GPU and reference all read them here.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ ACTIVATION_LIMIT: Final = 127  # of network inputs and hidden activations
 STEP_BITS: Final = 5
 STEP32: Final = 1 << STEP_BITS
 MEAN_LIMIT: Final = 1 << 20  # of a mean
-TARGET_LIMIT: Final = 1 << 20  # of a latent less its mean; an encoder's own, as the next two are
-LATENT_LIMIT: Final = 1 << 22  # of a latent: what lies beyond is clipped by `TARGET_LIMIT` anyway
+TARGET_LIMIT: Final = 1 << 20  # of a latent less its mean; only for encoders, like the next two
+LATENT_LIMIT: Final = 1 << 22  # of a latent; `TARGET_LIMIT` clips larger ones anyway
 HYPER_LIMIT: Final = 1 << 14  # of a hyper-latent, before its mean is taken off
 
-# Lanes are guessed from logarithms: the bits of a float32, straight between powers of two
+# Lanes are guessed from logarithms: the bits of a float32, linear between powers of two
 LOG_BITS: Final = 8  # behind the point
 LOG_BIAS: Final = (127 + STEP_BITS) << LOG_BITS  # float32's exponent of a latent of one step
 

@@ -93,7 +93,7 @@ class TlcImageFile(ImageFile.ImageFile):
     @decoder.setter
     def decoder(self, name: str) -> None:
         self._decoder = name
-        if self._data:  # not yet decoded: Pillow's methods ask for the size before they load
+        if self._data:  # not decoded yet; Pillow's methods read the size before they load
             header = bitstream.read_header(self._data)
             part = to_rectangle(None, header.width, header.height).coarser(self._scale(name))
             self._size = part.shape[::-1]
@@ -101,16 +101,16 @@ class TlcImageFile(ImageFile.ImageFile):
     def draft(
         self, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Take the cheapest decoder whose picture is at least so large, as `thumbnail` asks for.
+        """Choose the cheapest decoder whose picture is at least this large, for `thumbnail`.
 
         Parameters
         ----------
-        mode : is ignored: a stream has one mode
+        mode : ignored, because a stream has one mode
         size : width and height in pixels
 
         Returns
         -------
-        mode, and the box of the picture in pixels of the new size; None where nothing changed
+        mode, and the box of the picture in pixels of the new size; None if nothing changed
         """
         if not self._data or size is None or self._decoder != DEFAULT_DECODER:
             return None

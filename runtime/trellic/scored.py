@@ -1,7 +1,7 @@
-"""Encode a picture to a score of what people see, in place of a quality or a size.
+"""Encode a picture to a score of what people see, instead of a quality or a size.
 
-Needs the package ``ssimulacra2`` (``pip install 'trellic[score]'``). Each try encodes, decodes and
-scores the picture: about three seconds a megapixel, most of it in that package.
+It needs the package ``ssimulacra2`` (``pip install 'trellic[score]'``). Each try encodes, decodes
+and scores the picture. That takes about three seconds per megapixel, most of it in that package.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Pixels = npt.NDArray[np.uint8]
 MAX_SCORED = 1 << 24  # pixels: the package takes about 520 bytes for each
 BEST_SCORE = 100.0
 SMALLEST = 8  # pixels a side that the measure needs
-WITHIN = 1.0  # points by which a score may miss
+WITHIN = 1.0  # points by which a score may differ
 CLOSE = 0.4  # points that end the search at once
 TRIES = 12
 LOWEST, HIGHEST = 1.0, 100.0  # qualities
 STEP = 1 / 16  # of the quality
-SLOPES = 0.1, 10.0  # points a quality that the search believes
+SLOPES = 0.1, 10.0  # slopes that the search accepts, in points per quality
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A stream, the SSIMULACRA 2 of what it decodes to, and how many encodes that took."""
+    """A stream, the SSIMULACRA 2 of its decoded picture, and the number of encodes."""
 
     encoded: Encoded
     score: float
@@ -91,7 +91,7 @@ def encode_scored(
     Raises
     ------
     BadParameter, ImageTooLarge, MissingExtra
-        When the score is no number below 100; else as of `ssimulacra2`.
+        When the score is not a number below 100; otherwise as of `ssimulacra2`.
     TargetUnreachable
         When no quality has it.
     """
@@ -127,14 +127,14 @@ def encode_scored(
 
 
 def search(score: Callable[[float], float], wanted: float) -> float:
-    """Return the quality, in sixteenths, whose score is nearest among those that were tried.
+    """Return the tried quality, in sixteenths, whose score is nearest.
 
-    The first guess takes a quality for its score; the next follow a line through the two that are
-    nearest, within what is known to be too low and too high.
+    The first guess uses the score as the quality. Later ones follow a line through the two nearest
+    tries, between those known to be too low and too high.
 
     Parameters
     ----------
-    score : of a quality in [1, 100]; grows with it, but for noise
+    score : of a quality in [1, 100]; grows with it, except for noise
     """
     tried: dict[float, float] = {}
     low, high = LOWEST, HIGHEST
@@ -152,7 +152,7 @@ def search(score: Callable[[float], float], wanted: float) -> float:
 
 
 def _slope(tried: dict[float, float], wanted: float) -> float:
-    """Points a quality, by the two tries that are nearest to a score."""
+    """Points per quality, by the two tries that are nearest to a score."""
     if len(tried) == 1:
         return 1.0
     one, two = sorted(tried, key=lambda at: abs(tried[at] - wanted))[:2]
@@ -178,7 +178,7 @@ def _check_size(height: int, width: int) -> None:
 
 
 def _file(pixels: Pixels) -> io.BytesIO:
-    """Uncompressed file in memory: the package reads files alone."""
+    """Return an uncompressed file in memory, because the package reads only files."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "BMP")
     buffer.seek(0)

@@ -1,4 +1,4 @@
-"""Trellic in the tools that hold pictures: one module for each, which imports what it is for.
+"""Trellic in data tools: one module for each tool, which imports that tool.
 
 =====================  ============================================================
 `trellic_data.torch`   a data set and a collate function for `torch.utils.data`

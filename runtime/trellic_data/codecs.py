@@ -12,12 +12,12 @@ from trellic.constants import DEFAULT_MODEL, Device
 def codec_for(model: str = DEFAULT_MODEL, device: Device = "cpu", threads: int = 1) -> Codec:
     """Return this process's codec of a model.
 
-    Loaders fork: an engine that was loaded before is not used after.
+    Data loaders fork, so an engine that was loaded before a fork is not used after it.
 
     Parameters
     ----------
     model, device : as of `trellic.Codec`
-    threads : of each engine; 1 where as many workers as cores are at work
+    threads : of each engine; 1 if there are as many workers as cores
 
     Raises
     ------

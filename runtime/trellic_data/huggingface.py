@@ -1,7 +1,7 @@
 """Folders of ``.tlc`` files as data sets of Hugging Face.
 
-Its ``Image`` feature opens files with Pillow, so importing this module, which registers Trellic's
-plugin there, is all that it needs to decode ``.tlc`` bytes of any data set.
+The ``Image`` feature of Hugging Face opens files with Pillow. Importing this module registers
+Trellic's plugin there, and then the feature decodes ``.tlc`` bytes of any data set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def from_folder(folder: str | os.PathLike[str], *, decode: bool = True) -> datas
 
     Parameters
     ----------
-    folder : with one folder a class, or with files alone
+    folder : with a folder for each class, or with files only
     decode : to PIL images when they are read; False gives path and bytes
 
     Returns

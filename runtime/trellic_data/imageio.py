@@ -39,7 +39,7 @@ class TrellicPlugin(PluginV3):
     Raises
     ------
     InitializationError
-        When the file is none that is read or written here.
+        When the file is not one that this plugin reads or writes.
     """
 
     def __init__(self, request: Request) -> None:
@@ -89,7 +89,7 @@ class TrellicPlugin(PluginV3):
 
         Returns
         -------
-        the file's bytes where imageio was asked for ``"<bytes>"``
+        the file's bytes, if imageio writes to ``"<bytes>"``
 
         Raises
         ------
@@ -114,7 +114,7 @@ class TrellicPlugin(PluginV3):
         return ImageProperties(shape=shape, dtype=np.dtype(np.uint8), n_images=1)
 
     def metadata(self, index: int | None = 0, exclude_applied: bool = True) -> dict[str, Any]:
-        """Return what the head of the file says, and metadata as bytes."""
+        """Return the content of the file's header, and metadata as bytes."""
         _only(index)
         stream = bitstream.read(self._data)
         found = {

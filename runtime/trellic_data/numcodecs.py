@@ -1,4 +1,4 @@
-"""``trellic`` as a codec of numcodecs, for zarr v2 and whatever else takes one; it is lossy.
+"""``trellic`` as a lossy codec of numcodecs, for zarr v2 and other users of numcodecs.
 
 Examples
 --------
@@ -48,7 +48,7 @@ class Trellic(Codec):  # type: ignore[misc]
         Raises
         ------
         BadImage
-            When dtype or shape is none of pictures.
+            When dtype or shape is not that of pictures.
         """
         codec = codec_for(self.model)
         return pack(codec, np.asarray(buf), quality=self.quality, trellis=self.trellis)

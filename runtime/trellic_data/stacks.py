@@ -1,8 +1,8 @@
-"""Chunks of arrays as bytes: one picture is a ``.tlc`` file, several stand one after another.
+"""Chunks of arrays as bytes: one picture is a ``.tlc`` file, several follow one another.
 
-A chunk (H, W) or (H, W, 3) is the bytes of one ``.tlc`` file. One of more dimensions, such as
+A chunk (H, W) or (H, W, 3) is the bytes of one ``.tlc`` file. A chunk of more dimensions, such as
 (N, H, W, 3), begins with ``TRST``, the number of pictures and the length of each (uint32, little
-endian); the files follow.
+endian). The files follow.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def pack(codec: Codec, chunk: Pixels, *, quality: float, trellis: int) -> bytes:
     Raises
     ------
     BadImage
-        When its dtype or shape is none of pictures.
+        When its dtype or shape is not that of pictures.
     TrellicError
         As of `trellic.Codec.encode`.
     """

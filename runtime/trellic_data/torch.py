@@ -31,11 +31,11 @@ class TlcDataset(Dataset[Any]):
     Parameters
     ----------
     files : folder, searched with all its folders, or paths
-    view : what is seen of each picture; None for all of it. Cuts at random places follow torch's
-        seed
+    view : the part or size of each picture to return; None for the whole picture. Random crops
+        follow torch's seed
     decoder : None for the fastest that is enough, see `trellic_data.views.see`
-    label : from a path to what is returned beside its picture; None for pictures alone
-    model : that is loaded first; streams of other installed models are decoded, too
+    label : from a path to the label to return with its picture; None for pictures without labels
+    model : loaded first; streams of other installed models are decoded too
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What a training step sees of a picture: a size, by scaling or by cutting, known before decoding.
+"""The view of a picture for a training step: its size, by scaling or cropping.
 
-So only what is needed is decoded: a small view comes from the preview's pixels, a cut from the
-slices and the tiles under it.
+The view is known before decoding, so only the needed part is decoded: a small view comes from the
+preview's pixels, and a crop from the slices and the tiles under it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class View:
     Parameters
     ----------
     height, width : of the view
-    how : "random" or "center" cut that much out of the picture at its own scale; "scale" makes
-        the picture just as small as covers the view and cuts its middle out. Pictures that are
-        too small for a cut are scaled up
+    how : "random" and "center" crop the picture at its own scale. "scale" scales the picture until
+        it just covers the view, and crops its middle. Pictures that are too small for a crop are
+        scaled up
 
     Raises
     ------
@@ -56,7 +56,7 @@ class View:
         Parameters
         ----------
         height, width : of the picture
-        at : where to cut in "random", each from 0 to below 1
+        at : where to crop in "random", each from 0 to below 1
 
         Returns
         -------
@@ -78,15 +78,15 @@ def see(
     decoder: str | None = None,
     at: tuple[float, float] = (0.5, 0.5),
 ) -> Pixels:
-    """Decode what a view shows of a stream.
+    """Decode the part of a stream that a view shows.
 
     Parameters
     ----------
     codec : of any model
     data : of a ``.tlc`` file
     view : None for the whole picture
-    decoder : None for "fast" where the model has it, and for a smaller picture where that is
-        enough for the view
+    decoder : None for "fast" if the model has it, and for a smaller picture if that is enough for
+        the view
     at : as of `View.region`
 
     Returns

@@ -23,14 +23,14 @@ from trellic_data.views import Pixels, View, see
 def handler(
     view: View | None = None, *, decoder: str | None = None, model: str = DEFAULT_MODEL
 ) -> Callable[[str, bytes], Any]:
-    """Return what ``WebDataset.decode`` takes.
+    """Return a handler for ``WebDataset.decode``.
 
     Parameters
     ----------
-    view : what is seen of each picture; None for all of it. Cuts at random places follow the
-        module `random`
+    view : the part or size of each picture to return; None for the whole picture. Random crops
+        follow the module `random`
     decoder : None for the fastest that is enough, see `trellic_data.views.see`
-    model : that is loaded first; streams of other installed models are decoded, too
+    model : loaded first; streams of other installed models are decoded too
 
     Returns
     -------

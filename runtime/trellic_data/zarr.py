@@ -31,7 +31,7 @@ NAME = "trellic"
 class TrellicCodec(ArrayBytesCodec):
     """Chunks (H, W), (H, W, 3) or (N, H, W, 3) of uint8, encoded with loss.
 
-    A chunk of one picture is a ``.tlc`` file, which other programs read as well.
+    A chunk of one picture is a ``.tlc`` file, which other programs can also read.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class TrellicCodec(ArrayBytesCodec):
         return {"name": NAME, "configuration": {name: getattr(self, name) for name in names}}
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """Refuse arrays whose chunks are no pictures, before anything is written.
+        """Refuse arrays whose chunks are not pictures, before anything is written.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class TrellicCodec(ArrayBytesCodec):
         picture_dimensions(getattr(chunk_grid, "chunk_shape", shape))
 
     def compute_encoded_size(self, input_byte_length: int, _chunk_spec: ArraySpec) -> int:
-        """Raise, since the size of a file is known when it is made.
+        """Raise, because the size of a file is not known before it is made.
 
         Raises
         ------

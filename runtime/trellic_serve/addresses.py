@@ -1,7 +1,7 @@
 """Which addresses sources may be read from over HTTP.
 
-The address is checked when a socket to it is made, so neither redirects nor names that resolve to
-something else the second time get round it.
+The address is checked when a socket to it is made, so redirects cannot avoid the check, nor can
+names that resolve differently the second time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def check(address: str, *, private: bool, loopback: bool) -> None:
     Parameters
     ----------
     address : IPv4 or IPv6
-    private, loopback : allow such addresses; what is neither these nor global never is allowed
+    private, loopback : allow such addresses; other addresses are allowed only if they are global
 
     Raises
     ------
@@ -40,7 +40,7 @@ def check(address: str, *, private: bool, loopback: bool) -> None:
 
 
 async def client(*, private: bool, loopback: bool, seconds: float, **options: Any) -> Any:
-    """Make the HTTP client of fsspec, which connects to allowed addresses alone.
+    """Make the HTTP client of fsspec, which connects only to allowed addresses.
 
     Parameters
     ----------

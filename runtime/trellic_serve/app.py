@@ -1,4 +1,4 @@
-"""The application: routes, their envelope, and what happens when it starts and stops."""
+"""The application: routes, their envelope, and the start and the stop."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="A learned image codec as a service. Errors have a JSON body: kind, what was "
         "seen, what was expected, the remedy.",
         lifespan=lifespan,
-        docs_url=None,  # they load scripts from elsewhere
+        docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
     )
     app.state.service = service
@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 async def _invalid(request: Request, error: Exception) -> NoReturn:
-    """Say in our words what FastAPI found in a request's parameters."""
+    """Report what FastAPI found in a request's parameters as an error of Trellic."""
     found = cast(RequestValidationError, error).errors()[0]
     name = ".".join(map(str, found["loc"][1:])) or "request"
     raise BadRequest(f"{name} {str(found.get('input'))[:64]!r}", expected=found["msg"]) from None

@@ -1,4 +1,4 @@
-"""Dynamic batching for a GPU: pictures that come within a few milliseconds go together."""
+"""Dynamic batching for a GPU: pictures that arrive within a few milliseconds form a batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Batcher(Generic[K, I, O]):
     code : from a key and items to as many results
     window : seconds to wait for more after the first item
     most : items of a batch
-    seen : is told how many items each batch had
+    seen : called with the number of items of each batch
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Batcher(Generic[K, I, O]):
         Raises
         ------
         TrellicError
-            What coding this item raises; an item that fails does not fail the others.
+            The error of this item; the other items of its batch do not fail with it.
         """
         job: _Job[K, I, O] = _Job(key, item, Future())
         self._jobs.put(job)
         return job.done.result()
 
     def close(self) -> None:
-        """End the thread after what it has."""
+        """End the thread after the work that it has."""
         self._jobs.put(None)
         self._thread.join()
 
@@ -93,7 +93,7 @@ class Batcher(Generic[K, I, O]):
             if len(group) == 1:
                 group[0].done.set_exception(error)
                 return
-            for job in group:  # which of them it was shows when each is alone
+            for job in group:  # coded alone, each shows whether it failed
                 self._run(key, [job])
             return
         for job, result in zip(group, results, strict=True):

@@ -16,7 +16,7 @@ _FIELDS = 8  # of a form, files apart
 
 
 async def read(request: Request, most: int, seconds: float) -> bytes:
-    """Read the file that a request brings: its body, or the one file of a form.
+    """Read the file of a request: its body, or the one file of a form.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ async def read(request: Request, most: int, seconds: float) -> bytes:
 
 
 def _check_length(request: Request, most: int) -> None:
-    """Refuse what says that it is too large before any of it is read."""
+    """Refuse a body whose declared length is too large, before reading any of it."""
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length) > most:
         raise _too_large(most)
@@ -62,7 +62,7 @@ async def _all(request: Request, most: int) -> bytes:
 
 
 class _InMemory(MultiPartParser):
-    """Keeps files in memory: they are bounded, and the disk may be read-only."""
+    """Keeps files in memory, because they are bounded and the disk may be read-only."""
 
     spool_max_size = 2**40
 

@@ -155,7 +155,7 @@ def serve(
         read_timeout=read_timeout,
         write_timeout=write_timeout,
         stop_timeout=stop_timeout,
-        warm_first=fd is not None,  # who else accepts from that socket may be warm
+        warm_first=fd is not None,  # another process that accepts from that socket may be warm
         linger=linger,
         source=source,
         max_age=max_age,

@@ -1,4 +1,4 @@
-"""The models of a service, warm; and which way a picture takes: alone, or in a batch on a GPU."""
+"""The loaded models of a service; they code pictures one by one, or in batches on a GPU."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Stages = dict[str, float]
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a picture is to be encoded; at most one of the four targets.
+    """How to encode a picture; at most one of the four targets.
 
     Attributes
     ----------
     model : name, None for the first of the service
     quality, bpp, max_bytes, trellis, strip : as of `trellic.Codec.encode_picture`
-    score : SSIMULACRA 2 that the picture is to have, within a point
+    score : SSIMULACRA 2 to reach, within a point
     """
 
     model: str | None = None
@@ -72,7 +72,7 @@ class Coder:
     Parameters
     ----------
     settings : of the service
-    seen : is told how many pictures each batch on a GPU had
+    seen : called with the number of pictures of each batch on a GPU
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Coder:
         return bool(self._encoders)
 
     def load(self) -> None:
-        """Load all models, and what the first calls would load: engines and kernels.
+        """Load all models, with the engines and kernels that the first calls would load.
 
         Raises
         ------
@@ -170,10 +170,10 @@ class Coder:
 
         Parameters
         ----------
-        data : of any model that is installed
-        decoder : name, None for the default, or a smaller one where the picture will be small
+        data : of any installed model
+        decoder : name; None for the default, or for a smaller one if the picture will be small
         region : as of `trellic.Codec.decode_timed`
-        box : width and height that the picture will be made to fit in afterwards
+        box : width and height of the box that the picture is fitted into afterwards
 
         Raises
         ------
@@ -206,7 +206,7 @@ def _encode_all(codec: Codec, want: Encoding, pictures: Sequence[Picture]) -> li
 
 
 def _decode_all(codec: Codec, decoder: str, streams: Sequence[bytes]) -> list[Picture]:
-    """Decode streams together; a batch gives arrays, so metadata are read apart."""
+    """Decode streams together; a batch gives arrays, so metadata are read separately."""
     if choose(codec.decoders, decoder, codec.model).kind != "picture":
         raise UnknownDecoder(f"decoder {decoder!r} gives labels", expected="one of pictures")
     pictures = []

@@ -1,4 +1,4 @@
-"""``GET /i``: options of the URL, and a source made into what the client wants."""
+"""``GET /i``: options of the URL, and the conversion of a source for the client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trellic_serve.codecs import Coder, Encoding, Stages
 from trellic_serve.errors import Forbidden
 from trellic_serve.formats import TLC, Format, by_name, write
 
-OTHER_QUALITY = 60.0  # of AVIF, WebP and JPEG, where the URL names none
+OTHER_QUALITY = 60.0  # of AVIF, WebP and JPEG, if the URL names none
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Options:
 
     Attributes
     ----------
-    width, height : of a box that the picture is made to fit in; it is never enlarged
+    width, height : of the box that the picture is fitted into; it is never enlarged
     quality : of the format that is sent
-    format : name of one, None to let the client's ``Accept`` choose
+    format : a name; None lets the client's ``Accept`` choose
     decoder : of a ``.tlc`` source
     region : x, y, width, height of the part to send, in pixels of the source
     trellis, model : of a ``.tlc`` answer
@@ -50,14 +50,14 @@ class Options:
 
     @property
     def box(self) -> tuple[int, int] | None:
-        """Box that the picture is made to fit in."""
+        """Box that the picture is fitted into."""
         if self.width is None and self.height is None:
             return None
         return self.width or MAX_SIDE, self.height or MAX_SIDE
 
 
 class Answer(NamedTuple):
-    """A picture to be sent; no bytes where the client has it already."""
+    """A picture to send; without bytes if the client has it already."""
 
     etag: str
     kind: Format
@@ -139,12 +139,12 @@ def parse(text: str) -> Options:
 def answer(
     coder: Coder, data: bytes, kinds: tuple[Format, Format], options: Options, known: str | None
 ) -> Answer:
-    """Make an answer of a source's bytes.
+    """Make an answer from a source's bytes.
 
     Parameters
     ----------
     data : of a picture file, or a ``.tlc`` file
-    kinds : to be sent of an opaque picture, and of one with alpha
+    kinds : formats for an opaque picture, and for one with alpha
     known : ``If-None-Match`` of the client
 
     Raises
@@ -225,7 +225,7 @@ def cut(picture: Picture, region: Region | None) -> Picture:
 
 
 def fit(picture: Picture, box: tuple[int, int] | None) -> Picture:
-    """Make a picture small enough for a box, its shape kept; colours count by their opacity."""
+    """Shrink a picture into a box, with its shape kept; colours count by their opacity."""
     if box is None:
         return picture
     from PIL import Image
@@ -249,7 +249,7 @@ def fit(picture: Picture, box: tuple[int, int] | None) -> Picture:
 
 
 def _etag(coder: Coder, data: bytes, kinds: tuple[Format, Format], options: Options) -> str:
-    """Name an answer by all that decides it."""
+    """Return a tag of an answer that depends on all that decides the answer."""
     codec = coder.codec(options.model)
     names = [kind.name for kind in kinds]
     made = (__version__, codec.bundle.manifest.stream_id, names, options)

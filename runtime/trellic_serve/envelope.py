@@ -1,4 +1,4 @@
-"""What every request gets: an id, a log line, metrics, and an answer if it fails."""
+"""The envelope of every request: an id, a log line, metrics, and an answer if it fails."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("trellic_serve")
 _CHUNK: Final = 1 << 16  # bytes that are sent at once
-_GONE: Final = 499  # nobody sees it: the client has gone; nginx counts these so, too
+_GONE: Final = 499  # the client has gone, so nobody sees it; nginx uses the same number
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass
 class _Exchange:
-    """One request and what has become of it."""
+    """One request and its state."""
 
     request_id: str
     start: float = field(default_factory=time.perf_counter)
@@ -44,8 +44,8 @@ class Envelope:
 
     Parameters
     ----------
-    app : what answers
-    service : whose metrics are kept, and whose state decides whether connections stay
+    app : answers the request
+    service : keeps the metrics; its state decides whether connections stay open
     write_timeout : seconds in which a client must take a part of the answer
     """
 
@@ -104,7 +104,7 @@ class Envelope:
         return [*found, (b"connection", b"close")] if self._service.stopping else found
 
     async def _fail(self, exchange: _Exchange, error: Exception, send: Send) -> None:
-        """Answer with what went wrong, if nothing is sent yet."""
+        """Answer with the error, if nothing is sent yet."""
         if isinstance(error, Gone):
             exchange.status, exchange.kind = _GONE, "Gone"
             return

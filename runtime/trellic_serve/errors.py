@@ -1,4 +1,4 @@
-"""What the service refuses of its own, each with the status that the client sees."""
+"""The service's own errors, each with the status that the client sees."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trellic.errors import TrellicError
 
 
 class ServiceError(TrellicError):
-    """Base of what the service itself refuses.
+    """Base of the errors of the service itself.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class ServiceError(TrellicError):
 
 
 class BadRequest(ServiceError):
-    """The request is not one that this service understands."""
+    """The service does not understand the request."""
 
 
 class Unauthorized(ServiceError):
@@ -41,7 +41,7 @@ class NotFound(ServiceError):
 
 
 class MethodNotAllowed(ServiceError):
-    """The route exists, and not for this method."""
+    """The route exists, but not for this method."""
 
     status = 405
 
@@ -70,7 +70,7 @@ class Busy(ServiceError):
     Parameters
     ----------
     seen : str
-    retry_after : seconds until it is worth another try
+    retry_after : seconds to wait before another try
     """
 
     status = 429

@@ -1,4 +1,4 @@
-"""Formats that a picture is sent in, and which one a client wants."""
+"""Formats that a picture is sent in, and the choice of one for a client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PLUGINS: Final = {"AVIF": "Avif", "WEBP": "WebP", "JPEG": "Jpeg", "PNG": "Png"}
 
 
 def by_name(name: str) -> Format:
-    """Return a format; ``jpg`` is one more name of ``jpeg``.
+    """Return a format; ``jpg`` is another name of ``jpeg``.
 
     Raises
     ------
@@ -73,14 +73,14 @@ def accepted(header: str) -> dict[str, float]:
 
 
 def negotiate(header: str | None) -> tuple[Format, Format]:
-    """Choose the format of an answer: of an opaque picture, and of one with alpha.
+    """Choose the format of an answer: for an opaque picture, and for one with alpha.
 
-    ``.tlc``, AVIF and WebP are sent to clients that name them, the first of them that the client
-    does not like less than another; others get JPEG, or PNG where the picture has alpha.
+    Clients that name ``.tlc``, AVIF or WebP get the one that they prefer, and the first of these
+    where they prefer several equally. Other clients get JPEG, or PNG if the picture has alpha.
 
     Parameters
     ----------
-    header : ``Accept``, None where there is none
+    header : ``Accept``; None if there is none
 
     Raises
     ------
@@ -108,8 +108,8 @@ def write(picture: Picture, kind: Format, quality: float | None) -> bytes:
     Parameters
     ----------
     kind : any but ``.tlc``
-    quality : of JPEG, WebP and AVIF, with the colour profile as the only metadata; None keeps
-        nearly all of the picture, and all metadata that the format holds
+    quality : of JPEG, WebP and AVIF, with the colour profile as the only metadata; None loses
+        almost nothing, and keeps all metadata that the format can hold
 
     Raises
     ------

@@ -18,7 +18,7 @@ _log = logging.getLogger("trellic_serve")
 
 
 class Watched(Generic[T]):
-    """What a file says; read again when it is another file than before.
+    """The content of a file, which is read again when the file has changed.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Watched(Generic[T]):
     Raises
     ------
     OSError, BadParameter
-        When it cannot be read, or says nothing of use.
+        When it cannot be read or parsed.
     """
 
     def __init__(self, path: Path, parse: Callable[[str], T]) -> None:
@@ -37,7 +37,7 @@ class Watched(Generic[T]):
         self._value = parse(path.read_text("utf-8"))
 
     def __call__(self) -> T:
-        """Return what it says now; where a new version is wrong, what the last one said."""
+        """Return the present content; if a new version is wrong, that of the last good one."""
         try:
             mark = self._look()
             if mark != self._mark:
@@ -55,7 +55,7 @@ class Watched(Generic[T]):
 
 
 def parse_api_keys(text: str) -> dict[bytes, str]:
-    """Read a file of API keys: one a line, ``NAME KEY``; ``#`` begins a comment.
+    """Read a file of API keys: one per line, ``NAME KEY``; ``#`` begins a comment.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def parse_api_keys(text: str) -> dict[bytes, str]:
 
 
 def name_of(keys: dict[bytes, str], authorization: str | None) -> str:
-    """Return whose key a request brings.
+    """Return the name of a request's key.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def name_of(keys: dict[bytes, str], authorization: str | None) -> str:
     Raises
     ------
     Unauthorized
-        When it brings none, or another one.
+        When it has no key, or an unknown one.
     """
     scheme, _, key = (authorization or "").partition(" ")
     digest = _digest(key.strip())

@@ -1,4 +1,4 @@
-"""Logs as JSON, one object a line, on stderr."""
+"""Logs as JSON, one object per line, on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests, stages, the queue, bytes."""
+"""Metrics for Prometheus: requests, stages, the queue, bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Metrics:
 
     Attributes
     ----------
-    registry : what `text` writes
+    registry : written by `text`
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Metrics:
         )
 
     def watch(self, pool: Pool) -> None:
-        """Show a pool's queue; autoscaling goes by the first two."""
+        """Show a pool's queue; autoscaling uses the first two numbers."""
         for name, words, read in (
             ("trellic_queue_waiting", "Calls that wait", lambda: pool.waiting),
             ("trellic_queue_share", "Calls, of those that fit", lambda: share(pool)),

@@ -1,4 +1,4 @@
-"""The service as a deployment of Ray Serve, with as many replicas as its queue asks for.
+"""The service as a deployment of Ray Serve; the number of replicas follows its queue.
 
 ::
 
@@ -36,12 +36,12 @@ def deploy(
 
     Parameters
     ----------
-    settings : of each replica. ``workers`` 0 is one here, since a machine holds many replicas;
-        connections, their timeouts and stopping are Ray's
+    settings : of each replica. ``workers`` 0 means one here, since a machine holds many replicas.
+        Ray manages connections, their timeouts, and stopping
     replicas : least and most
-    ongoing : calls of a replica, waiting ones included, that replicas are added or taken away to
-        reach; 0 for two a worker
-    cpus : that a replica asks Ray for; 0 for its workers and their threads
+    ongoing : calls of a replica, with waiting ones, that adding and removing replicas aims at; 0
+        for two per worker
+    cpus : number that a replica asks Ray for; 0 for its workers and their threads
     autoscaling : more of Ray's ``AutoscalingConfig``, such as ``upscale_delay_s``
     """
     workers = settings.workers or 1
@@ -68,7 +68,7 @@ def deploy(
 
 
 class Arguments(BaseModel, extra="forbid"):
-    """What ``serve run`` takes, as NAME=VALUE; the names are those of `Settings` and `deploy`."""
+    """Arguments of ``serve run``, as NAME=VALUE, with the names of `Settings` and `deploy`."""
 
     model: str = DEFAULT_MODEL
     workers: int = 1

@@ -1,4 +1,4 @@
-"""The page at ``/``: a photo is dropped on it and compared, by the page of ``trellic compare``."""
+"""The page at ``/``: users drop a photo on it, and the page of ``trellic compare`` compares it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The bounded queue: calls that run in threads, calls that wait, and no more.
+"""The bounded queue: a limited number of calls that run in threads, and of calls that wait.
 
-A call is admitted before its body is read, so that bodies in memory are bounded, too.
+A call is admitted before its body is read, so that bodies in memory are bounded too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trellic.support.bounds import Limits, limited
 from trellic_serve.errors import Busy
 
 T = TypeVar("T")
-GRACE = 2.0  # seconds past its deadline that a call gets to notice it
+GRACE = 2.0  # seconds that a call gets to notice its deadline
 _SMOOTH = 0.1  # weight of the newest call in the mean of their seconds
 
 
@@ -28,7 +28,7 @@ class Gone(Exception):
 
 
 class Ticket:
-    """Leave to run one call.
+    """Permission to run one call.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Ticket:
         self._future = future
 
     def close(self) -> None:
-        """Give the place back, now or when the call has ended."""
+        """Return the place, now or when the call has ended."""
         if self._future is None:
             self._release()
         else:
@@ -59,7 +59,7 @@ class Pool:
     ----------
     workers : calls at once
     queue : calls that may wait
-    deadline : seconds of a call, waiting included
+    deadline : seconds of a call, with waiting
     """
 
     def __init__(self, workers: int, queue: int, deadline: float) -> None:
@@ -77,7 +77,7 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """Calls that are admitted and do not run."""
+        """Calls that are admitted but do not run yet."""
         return max(0, self._admitted - self._running)
 
     @contextlib.asynccontextmanager
@@ -105,7 +105,7 @@ class Pool:
     async def run(
         self, ticket: Ticket, function: Callable[[], T], gone: Awaitable[object] | None = None
     ) -> T:
-        """Run a call in a thread, within what is left of its deadline.
+        """Run a call in a thread, in the time that is left until its deadline.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class Pool:
                 done.add_done_callback(_forget)
 
     def close(self) -> None:
-        """Let calls end, and take no more."""
+        """Let running calls end, and accept no more."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _work(self, ticket: Ticket, function: Callable[[], T], cancelled: threading.Event) -> T:
@@ -168,6 +168,6 @@ class Pool:
 
 
 def _forget(done: asyncio.Future[T]) -> None:
-    """Look at the error of a call that nobody waits for, so that asyncio does not complain."""
+    """Read the error of a call that nobody waits for, so that asyncio does not complain."""
     if not done.cancelled():
         done.exception()

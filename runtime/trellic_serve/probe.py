@@ -1,4 +1,4 @@
-"""Ask a probe of a service, for images without a client of HTTP: ``python -m trellic_serve.probe``.
+"""Query a probe of a service, for images without an HTTP client.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Errors as a client sees them: a status, and a JSON body without paths or traces."""
+"""Errors as clients see them: a status, and a JSON body without paths or traces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trellic.images import describe
 from trellic.images.sniff import picture_format
 from trellic_serve.errors import Busy, ServiceError
 
-# The first that fits; what stands in no line is a fault of the service, and says no more than that.
+# The first line that fits counts. All other errors are faults of the service, without details.
 _STATUS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.ImageTooLarge, 413),
     (errors.NotATrellicFile, 415),
@@ -20,7 +20,7 @@ _STATUS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.MissingExtra, 501),
     (MemoryError, 503),
 )
-# Those of the library speak of its command line.
+# The remedies of the library are for its command line.
 _REMEDIES: Final[dict[str, str]] = {
     "ImageTooLarge": "send a smaller picture",
     "UnknownModel": "ask the operator of this service to install its model",
@@ -30,22 +30,22 @@ _REMEDIES: Final[dict[str, str]] = {
 
 
 class NotAPicture(errors.BadImage):
-    """The bytes are no picture of a kind that is read."""
+    """The bytes are not a picture in a known format."""
 
 
 class DamagedPicture(errors.BadImage):
-    """The bytes are a picture that does not decode."""
+    """The bytes are a picture that cannot be decoded."""
 
 
 def of_picture(error: errors.BadImage, data: bytes) -> errors.BadImage:
-    """Tell bytes that are no picture from a picture that is damaged or not supported."""
+    """Distinguish bytes that are not a picture from a damaged or unsupported picture."""
     if picture_format(data) is None:
         return NotAPicture(describe(data), expected="a PNG, JPEG, WebP, AVIF, TIFF or the like")
     return DamagedPicture(error.seen, expected=error.expected, remedy=error.remedy)
 
 
 def status_of(error: BaseException) -> int:
-    """Return the status of an answer; 500 for what nobody foresaw."""
+    """Return the status of an answer; 500 for unexpected errors."""
     if isinstance(error, ServiceError):
         return error.status
     if isinstance(error, NotAPicture):
@@ -61,7 +61,7 @@ def body_of(error: BaseException, request_id: str) -> dict[str, Any]:
     Parameters
     ----------
     error : what went wrong
-    request_id : which the service's log has, too
+    request_id : also in the service's log
     """
     kind, status = type(error).__name__, status_of(error)
     if status == 500:

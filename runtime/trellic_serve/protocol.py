@@ -1,4 +1,4 @@
-"""HTTP/1.1 of uvicorn: heads of requests in time, and no connection dropped before its request."""
+"""HTTP/1.1 of uvicorn, with a time limit for heads; no connection is dropped before its request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Timed(HttpToolsProtocol):
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Stop waiting."""
         self._end()
         super().connection_lost(exc)
 
@@ -31,17 +31,17 @@ class Timed(HttpToolsProtocol):
         self._begin()
 
     def on_headers_complete(self) -> None:
-        """Answer; when the service is stopping, for the last time."""
+        """Answer; if the service is stopping, this is the last answer of the connection."""
         self._end()
         super().on_headers_complete()
         if self._leaving:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Close a connection that is idle; a new one after the answer to its first request.
+        """Close an idle connection now, and a new one after the answer to its first request.
 
-        A client that has just connected has sent its request already, or will: closing would reset
-        the connection, and the client could not know whether anybody saw the request.
+        A client that has just connected has sent its request already, or will send it. Closing
+        would reset the connection, and the client could not know whether anybody saw the request.
         """
         if self.cycle is None:
             self._leaving = True

@@ -73,7 +73,7 @@ def _service(request: Request) -> Service:
 
 
 def _client(request: Request) -> None:
-    """Let in those with an API key, and note whose it is."""
+    """Check the API key, and note its name."""
     name = _service(request).let_in(request.headers.get("authorization"))
     if name:
         request.state.client = name
@@ -95,7 +95,7 @@ async def _coded(request: Request, work: Callable[[bytes], tuple[T, Stages]]) ->
         start = time.perf_counter()
         data = await bodies.read(request, service.settings.max_bytes, service.settings.read_timeout)
         received = time.perf_counter() - start
-        ticket.started = time.monotonic()  # the deadline is for what comes after
+        ticket.started = time.monotonic()  # the deadline counts from here
         return await _run(request, ticket, lambda: work(data), {"receive": received})
 
 
@@ -140,7 +140,7 @@ async def encode(
     model: Annotated[str | None, Query(max_length=64)] = None,
     strip: Annotated[bool, Query(description="leave metadata out")] = False,
 ) -> Response:
-    """Make a .tlc file of a picture file."""
+    """Make a .tlc file from a picture file."""
     want = Encoding(model, quality, score, bpp, max_bytes, cast(Trellis, trellis), strip)
     coder = _service(request).coder
 
@@ -175,7 +175,7 @@ async def decode(
         float | None, Query(ge=1, le=100, description="of that format; nearly no loss without")
     ] = None,
 ) -> Response:
-    """Make a picture file of a .tlc file, in the format asked for, else PNG."""
+    """Make a picture file from a .tlc file, as PNG unless another format is named."""
     kind = formats.PNG if format_ is None else formats.by_name(format_)
     if kind is formats.TLC:
         raise BadParameter("format 'tlc'", expected="png, jpeg, webp or avif")
@@ -262,13 +262,13 @@ async def picture(request: Request, signature: str, options: str, path: str) -> 
 
 
 def _signed_path(request: Request, signature: str) -> str:
-    """Return the path behind the signature, as it stands in the URL."""
+    """Return the path after the signature, as it is in the URL."""
     raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
     return raw.decode("latin-1").removeprefix(f"/i/{signature}")
 
 
 def _max_age(service: Service, asked: delivery.Options) -> int:
-    """Let no cache keep a picture longer than its URL is good for."""
+    """Return the seconds that caches may keep a picture, at most until its URL expires."""
     left = service.settings.max_age
     return left if asked.expires is None else max(0, min(left, asked.expires - int(time.time())))
 
@@ -290,7 +290,7 @@ async def compared(
     request: Request,
     quality: Annotated[float, Query(ge=1, le=100)] = 60,
 ) -> HTMLResponse:
-    """Make a page that compares a photo with what codecs make of it at equal bytes."""
+    """Make a page that compares a photo with the pictures of several codecs at equal bytes."""
     coder = _service(request).coder
     text, _ = await _coded(request, lambda data: (page.make(coder, data, quality), {}))
     return HTMLResponse(text)

@@ -20,19 +20,19 @@ from trellic_serve.service import Service
 from trellic_serve.settings import Settings
 
 _log = logging.getLogger("trellic_serve")
-_CONNECTIONS_A_CALL = 32  # idle ones among them; more get 503
+_CONNECTIONS_A_CALL = 32  # with idle ones; more get 503
 _KEEP_ALIVE = 5  # seconds between two requests
-_SETTLE = 0.1  # seconds in which the loop learns of the connections that the system has accepted
+_SETTLE = 0.1  # seconds in which the loop notices connections that the system has accepted
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which lingers when it is asked to stop.
+    """uvicorn's server, which keeps answering for a while when it is asked to stop.
 
     Parameters
     ----------
     config : of uvicorn
-    service : which probes ask whether it is ready
-    linger : seconds to go on answering, for load balancers to notice
+    service : its probes say whether it is ready
+    linger : seconds to keep answering, so that load balancers notice
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, linger: float) -> None:
@@ -41,12 +41,12 @@ class Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen."""
+        """Start listening."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop gracefully; at the second signal at once."""
+        """Stop gracefully; a second signal stops at once."""
         if self._service.stopping:
             self.should_exit = self.force_exit = True
             return
@@ -58,14 +58,14 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._loop.call_later, self._linger, self._leave)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop to listen, then end connections: also those that were accepted a moment ago."""
+        """Stop listening, then end connections, with those that were just accepted."""
         for server in self.servers:
             server.close()
         await asyncio.sleep(_SETTLE)
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell whether to stop; also when the models did not load."""
+        """Return whether to stop, which is also so when the models did not load."""
         return await super().on_tick(counter) or self._service.failed is not None
 
     def _leave(self) -> None:
@@ -93,12 +93,12 @@ def listen(host: str, port: int, write_timeout: float) -> socket.socket:
 
 
 def inherit(descriptor: int, write_timeout: float) -> socket.socket:
-    """Take over a socket that listens, so that no connection is lost when services change.
+    """Take over a listening socket, so that no connection is lost when services change.
 
     Raises
     ------
     BadParameter
-        When it is none.
+        When it is not one.
     """
     try:
         found = socket.socket(fileno=os.dup(descriptor))
@@ -144,7 +144,7 @@ def run(settings: Settings, place: socket.socket, log_level: str = "info") -> in
 
 
 def _impatient(place: socket.socket, seconds: float) -> socket.socket:
-    """Let connections of a socket inherit how long a client may take no bytes."""
+    """Set how long a client of this socket may read nothing; its connections inherit that."""
     if hasattr(socket, "TCP_USER_TIMEOUT") and place.family != socket.AF_UNIX:
         place.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
     return place

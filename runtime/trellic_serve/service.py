@@ -1,4 +1,4 @@
-"""What the routes of one service share."""
+"""The state that the routes of one service share."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Service:
 
     Parameters
     ----------
-    settings : what it is set to
+    settings : of the service
 
     Attributes
     ----------
-    stopping : it takes no new calls for much longer
-    failed : why the models did not load, None when they did
+    stopping : whether it will soon refuse new calls
+    failed : why the models did not load; None if they did
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -42,7 +42,7 @@ class Service:
         self._signing = settings.signing_keys and Watched(settings.signing_keys, parse)
 
     async def start(self) -> None:
-        """Load the models; `ready` afterwards."""
+        """Load the models; the service is `ready` afterwards."""
         try:
             await asyncio.to_thread(self.coder.load)
         except Exception as error:
@@ -58,12 +58,12 @@ class Service:
         _log.info("ready", extra={"fields": fields})
 
     def stop(self) -> None:
-        """Say to probes and clients that this service ends soon; it still answers."""
+        """Tell probes and clients that this service ends soon; it still answers."""
         self.stopping = True
         self.metrics.ready(False)
 
     async def close(self) -> None:
-        """End what runs."""
+        """End all threads."""
         if self.pool is not None:
             await asyncio.to_thread(self.pool.close)
         await asyncio.to_thread(self.coder.close)
@@ -75,7 +75,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether it wants more calls."""
+        """Whether it accepts more calls."""
         return self.started and not self.stopping
 
     def open_pool(self) -> Pool:
@@ -91,7 +91,7 @@ class Service:
         return self.pool
 
     def let_in(self, authorization: str | None) -> str:
-        """Return the name of a client's key; empty where no keys are asked for.
+        """Return the name of a client's key; empty if no keys are needed.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What a service is set to."""
+"""Settings of a service."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NOT_NEGATIVE = ("workers", "threads", "stop_timeout", "linger", "max_age", "wind
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a service; ``trellic serve --help`` has the same, by the same names.
+    """Settings of a service; ``trellic serve`` has options of the same names.
 
     Parameters
     ----------
     models : names or paths; the first is the default. Clients choose by the names
     device, precision : as of `trellic.Codec`
-    workers : calls at once, 0 for one a core (on a GPU one a core and one batch more)
-    threads : of each engine; with as many workers as cores, 1 gives the most pictures a second
-    queue : calls that may wait, 0 for four a worker; more get 429
+    workers : calls at once; 0 for one per core (on a GPU one per core and one batch more)
+    threads : of each engine; with as many workers as cores, 1 gives the most pictures per second
+    queue : calls that may wait; 0 for four per worker; more get 429
     window, batch : on a GPU, seconds to wait for more pictures of one batch, and its most pictures
     max_bytes : of a request's body, and of a source
     max_pixels, max_memory, deadline : of one call, see `trellic.Limits`
@@ -36,12 +36,11 @@ class Settings:
     linger : seconds between SIGTERM and refusing connections, for load balancers to notice
     source : folder, or prefix of an fsspec URL, that ``GET /i`` reads from; None for no such route
     max_age : of ``Cache-Control`` of ``GET /i``, seconds
-    signing_keys : file of keys of URLs; without, ``allow_unsigned`` is needed for ``GET /i``
+    signing_keys : file of keys of URLs; without it ``GET /i`` needs ``allow_unsigned``
     allow_unsigned : serve URLs without a signature
     allow_private, allow_loopback : read sources over HTTP from such addresses
     api_keys : file of API keys; None lets everybody in
-    web : folder that ``trellic export --web`` wrote, to be served under ``/web``; everybody may
-        read it
+    web : folder that ``trellic export --web`` wrote; it is served under ``/web`` to everybody
 
     Raises
     ------
@@ -94,7 +93,7 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        """Limits of the codecs; the deadline is counted apart, waiting included."""
+        """Limits of the codecs, without the deadline, which the pool counts with waiting."""
         return Limits(max_pixels=self.max_pixels, max_memory=self.max_memory)
 
     def workers_on(self, gpu: bool) -> int:

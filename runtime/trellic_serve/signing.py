@@ -1,8 +1,8 @@
 """Signatures of URLs: those of imgproxy, HMAC-SHA256 over a salt and the path.
 
-A file of keys has one pair a line, ``KEY SALT``, both in hex; ``#`` begins a comment. Any pair of
-the file may have signed, so keys change without an outage: add the new pair, sign with it, remove
-the old one. The file is read again when it changes.
+A file of keys has one pair per line, ``KEY SALT``, both in hex; ``#`` begins a comment. A URL may
+be signed with any pair of the file, so keys can change without an outage: add the new pair, sign
+with it, and remove the old one. The file is read again when it changes.
 
 Examples
 --------
@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 from trellic.errors import BadParameter
 
-UNSIGNED = ("_", "unsafe", "insecure")  # in the place of a signature
+UNSIGNED = ("_", "unsafe", "insecure")  # instead of a signature
 
 
 class Pair(NamedTuple):
-    """A key, and a salt that stands before each path."""
+    """A key, and a salt that is put before each path."""
 
     key: bytes
     salt: bytes
@@ -37,7 +37,7 @@ def parse(text: str) -> list[Pair]:
     Raises
     ------
     BadParameter
-        When a line is no pair, or there is none.
+        When a line is not a pair, or there is no pair.
     """
     pairs = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -61,14 +61,14 @@ def sign(pair: Pair, path: str) -> str:
 
     Parameters
     ----------
-    path : as it stands in the URL behind the signature: ``/OPTIONS/PATH``
+    path : as in the URL after the signature: ``/OPTIONS/PATH``
     """
     digest = hmac.new(pair.key, pair.salt + path.encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def holds(pairs: Iterable[Pair], signature: str, path: str) -> bool:
-    """Tell whether one of the pairs has signed a path; takes equally long for all signatures."""
+    """Return whether one of the pairs has signed a path, in the same time for all signatures."""
     given = signature.encode("utf-8", "replace")
     found = [hmac.compare_digest(sign(pair, path).encode(), given) for pair in pairs]
     return any(found)

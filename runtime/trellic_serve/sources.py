@@ -1,4 +1,4 @@
-"""Where the pictures of ``GET /i`` come from: a folder, or whatever fsspec reads."""
+"""The source of the pictures of ``GET /i``: a folder, or a place that fsspec reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trellic_serve.settings import Settings
 
 
 class Source(Protocol):
-    """Gives the bytes of a path."""
+    """Reads the bytes of a path."""
 
     def __call__(self, path: str) -> bytes:
         """Read a whole file.
@@ -31,7 +31,7 @@ def open_source(settings: Settings) -> Source | None:
     Raises
     ------
     NotFound
-        When it is a folder that is not there.
+        When the folder does not exist.
     """
     where = settings.source
     if where is None:
@@ -42,7 +42,7 @@ def open_source(settings: Settings) -> Source | None:
 
 
 def clean(path: str) -> str:
-    """Return a path that stays below where it begins.
+    """Return a path that stays inside the folder where it begins.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def clean(path: str) -> str:
 
 
 class Folder:
-    """Files below a folder; links that lead out of it are not followed."""
+    """Files in a folder; links that lead out of it are not followed."""
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         if not root.is_dir():

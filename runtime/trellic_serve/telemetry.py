@@ -1,7 +1,7 @@
-"""Facts in the spans of OpenTelemetry that FastAPI makes, where its package is installed.
+"""Facts in the spans that FastAPI makes if OpenTelemetry's package is installed.
 
-Where spans go is the operator's choice: FastAPI's own settings, or a tracer provider that is set
-up before `create_app`.
+The operator chooses where spans go, with FastAPI's own settings or with a tracer provider that is
+set up before `create_app`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def note(request_id: str = "", stages: Mapping[str, float] | None = None) -> Non
 
     Parameters
     ----------
-    request_id : which the log has, too
+    request_id : also in the log
     stages : seconds by name
     """
     try:

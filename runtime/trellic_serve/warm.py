@@ -1,6 +1,6 @@
-"""Load what a service loads, so that its kernels are compiled: ``python -m trellic_serve.warm``.
+"""Compile the kernels of a service by loading its models: ``python -m trellic_serve.warm``.
 
-For the build of an image, as the user that will serve. Arguments are names or paths of models.
+Run it when an image is built, as the user that will serve. Arguments are names or paths of models.
 """
 
 from __future__ import annotations

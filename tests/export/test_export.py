@@ -381,7 +381,7 @@ def not_checkpoints():
 def test_what_is_no_checkpoint_is_refused(photos, tmp_path, content):
     (tmp_path / "weights.pt").write_bytes(content)
     arguments = [tmp_path / "weights.pt", tmp_path / "a.zip", "--photos", photos]
-    with pytest.raises(BadParameter, match=r"weights\.pt is no Trellic checkpoint") as raised:
+    with pytest.raises(BadParameter, match=r"weights\.pt is not a Trellic checkpoint") as raised:
         cli.main([str(a) for a in arguments])
     assert "\n" not in str(raised.value)
 
@@ -399,7 +399,7 @@ def test_what_is_no_checkpoint_is_refused(photos, tmp_path, content):
 )
 def test_other_torch_files_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(BadParameter, match="is no Trellic checkpoint"):
+    with pytest.raises(BadParameter, match="is not a Trellic checkpoint"):
         load_model(tmp_path / "weights.pt")
 
 
@@ -408,7 +408,7 @@ def test_weights_of_other_shapes_are_refused(model, tmp_path):
     content = torch.load(tmp_path / "weights.pt")
     content["config"]["wide"] = 16
     torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(BadParameter, match="is no Trellic checkpoint"):
+    with pytest.raises(BadParameter, match="is not a Trellic checkpoint"):
         load_model(tmp_path / "weights.pt")
 
 

@@ -329,7 +329,7 @@ def with_adapter(data: bytes, content: bytes) -> bytes:
 
 def test_an_adapter_that_is_none_or_fits_not(tiny, holding, own):
     data = holding.encode(scene(40, 60), quality=60, trellis=8)
-    with pytest.raises(CorruptStream, match="no adapter"):
+    with pytest.raises(CorruptStream, match="not an adapter"):
         tiny.decode(with_adapter(data, b"TLA\1 and nothing else"))
     foreign = adapter.parse(_renamed(own, "01234567"), "it").for_decoding()
     with pytest.warns(TrellicWarning, match="does not fit"):
@@ -449,7 +449,7 @@ def test_what_is_not_installed_is_refused(installed, tmp_path, own):
     source = tmp_path / "a.tla"
     assert "cannot read adapter" in run("models", "add", source, code=1)
     source.write_bytes(b"junk")
-    assert "is no adapter" in run("models", "add", source, code=1)
+    assert "is not an adapter" in run("models", "add", source, code=1)
     source.write_bytes(_renamed(own, "01234567"))
     assert "01234567" in run("models", "add", source, code=1)
     (installed / "broken.tla").write_bytes(b"junk")

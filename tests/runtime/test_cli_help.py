@@ -139,7 +139,8 @@ def from_origin(monkeypatch, tmp_path, origin):
 def test_installed_from_a_folder(monkeypatch, tmp_path):
     origin = json.dumps({"url": tmp_path.as_uri(), "dir_info": {}})
     (tmp_path / "pyproject.toml").touch()
-    assert from_origin(monkeypatch, tmp_path, origin) == f"pip install '{tmp_path}[export]'"
+    assert from_origin(monkeypatch, tmp_path, origin) == f"pip install -e '{tmp_path}[export]'"
+    assert installed.install_command("score") == f"pip install '{tmp_path}[score]'"
 
 
 @pytest.mark.parametrize("origin", [None, "{}", "no JSON", '{"url": "https://example.org/a.whl"}'])

@@ -383,6 +383,9 @@ def test_a_page_fits_its_window_and_a_reload_keeps_the_view(tmp_path, browser, w
     for of in ("document.documentElement", "document.querySelector('.wide')"):
         assert page.evaluate(f"{of}.scrollWidth - {of}.clientWidth") <= 1, of
     assert "pinch" in page.locator("body").inner_text()
+    page.set_viewport_size({"width": 844, "height": 500})  # a phone that is turned
+    page.wait_for_function("Math.abs(2 * x + width * scale - view.clientWidth) < 0.01")
+    page.set_viewport_size({"width": width, "height": 844})
     page.get_by_label("Right").select_option("JPEG (mozjpeg)")
     page.get_by_label("Photo").select_option(other.name)
     assert page.locator("#right-name").inner_text() == "JPEG (mozjpeg)"

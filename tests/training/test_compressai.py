@@ -275,7 +275,7 @@ def test_a_prior_that_is_not_whole(imported, missing):
 @pytest.mark.parametrize("content", [b"", b"Dear diary", b"PK\x03\x04" + bytes(100)], ids=repr)
 def test_what_is_no_checkpoint(tmp_path, content):
     (tmp_path / "a.pth.tar").write_bytes(content)
-    with pytest.raises(BadParameter, match="is no CompressAI checkpoint") as raised:
+    with pytest.raises(BadParameter, match="is not a CompressAI checkpoint") as raised:
         read_state(tmp_path / "a.pth.tar")
     assert "\n" not in str(raised.value)
 

@@ -141,7 +141,7 @@ def test_curves_are_read_by_name_or_path(curve, tmp_path):
     with pytest.raises(BadParameter, match="no reference curve 'none'; shipped: photo"):
         read_reference(Path("none"))
     (tmp_path / "diary.csv").write_text("Dear diary\n")
-    with pytest.raises(BadParameter, match=r"diary.csv is no reference curve; expected CSV"):
+    with pytest.raises(BadParameter, match=r"diary.csv is not a reference curve; expected CSV"):
         read_reference(tmp_path / "diary.csv")
 
 

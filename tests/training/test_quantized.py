@@ -163,7 +163,7 @@ def test_the_command_writes_weights(started, photos, tmp_path, capsys):
     assert facts["finetuning"]["recipe"]["name"] == "finetune-tiny"
     assert facts["finetuning"]["steps"] > 0
     arguments[2] = tmp_path / "none.pt"
-    with pytest.raises(BadParameter, match="is no Trellic checkpoint"):
+    with pytest.raises(BadParameter, match="is not a Trellic checkpoint"):
         finetune_cli.main([*map(str, arguments)])
 
 

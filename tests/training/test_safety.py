@@ -150,7 +150,7 @@ def test_nothing_loads_pickles():
         ),
         (
             lambda path: torch.save({"state_dict": {"a": torch.ones(1)}}, path),
-            "its networks are other ones than the recipe's",
+            "its networks differ from the recipe's",
         ),
     ],
 )
@@ -174,5 +174,5 @@ def test_photos_that_are_missing_or_damaged_are_named(tmp_path):
     (packed / "photos.bin").write_bytes(bytes(9 * 9 * 3 - 1))
     for text in ("", "[]", '[{"name": "a"}]', "{}", "3", json.dumps([whole])):
         (packed / "photos.json").write_text(text)
-        with pytest.raises(BadParameter, match=r"packed (is no folder of packed|has no photo)"):
+        with pytest.raises(BadParameter, match=r"packed (is not a folder of packed|has no photo)"):
             run(packed)

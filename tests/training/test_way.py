@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +24,13 @@ from rich.console import Console
 from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle, find
 from trellic_export.family import decoder_of
+from trellic_training.cli import adapt
 from trellic_training.cli import finetune as finetune_cli
 from trellic_training.cli import train as cli
+from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.decoder_weights import save_decoder
 from trellic_training.models.weights import load_weights, save_weights
+from trellic_training.recipes.codec import load_quantized_recipe
 from trellic_training.stages import progress
 from trellic_training.stages.end_to_end import train
 from trellic_training.stages.interrupted import Interrupted
@@ -48,14 +52,12 @@ def test_a_signal_saves_before_the_run_ends_and_it_can_go_on(signum, packed, tmp
     command = [sys.executable, "-c", SLOW, str(packed), str(out)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     run = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
-    end = time.monotonic() + 60
-    while not list(out.glob("log/*/events*")) and time.monotonic() < end:
-        time.sleep(0.05)
+    assert "measuring" in run.stderr.readline()
     time.sleep(1)
     run.send_signal(signum)
     printed, said = run.communicate(timeout=60)
     assert run.returncode == 128 + signum, said
-    assert f"stopped by {signal.Signals(signum).name}; go on with --resume" in said
+    assert f"stopped by {signal.Signals(signum).name}; continue with --resume" in said
     assert "stopping after this step" in said
     assert "error" not in said.lower()
     content = torch.load(out / "last.ckpt", weights_only=True)
@@ -83,9 +85,9 @@ def test_a_run_from_python_that_is_stopped_says_what_to_go_on_from(tiny_recipe, 
                 taken_over(signal.SIGTERM, None)  # a real one: test_a_signal_... in a process
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match=r"SIGTERM; go on with --resume .*last.ckpt") as stopped:
+    with pytest.raises(Interrupted, match=r"SIGTERM; continue with --resume .*last.ckpt") as stop:
         train(tiny_recipe, packed, tmp_path, 5, progress=False, watchers=[Send()])
-    assert torch.load(stopped.value.checkpoint, weights_only=True)["global_step"] == 1
+    assert torch.load(stop.value.checkpoint, weights_only=True)["global_step"] == 1
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
@@ -197,7 +199,7 @@ def test_what_finetuning_cannot_start_from_is_named(model, photos, tmp_path):
     run = ["--photos", str(photos), "--out", str(tmp_path)]
     with pytest.raises(BadParameter, match=r"photo.yaml: .*looks like a recipe for trellic train$"):
         finetune_cli.main(["photo", "--weights", str(tmp_path / "first.pt"), *run])
-    with pytest.raises(BadParameter, match=r"none.pt is no Trellic checkpoint \(.*No such file"):
+    with pytest.raises(BadParameter, match=r"none.pt is not a Trellic checkpoint \(.*No such file"):
         finetune_cli.main(["finetune-tiny", "--weights", str(tmp_path / "none.pt"), *run])
 
 
@@ -208,39 +210,65 @@ def test_a_folder_alone_adapts_the_model_that_ships(model, photos, tmp_path, mon
         for value in model.g_s.parameters():
             value += 0.25
     save_decoder(decoder_of(model, {}), tmp_path / "decoder.pt")
-    monkeypatch.setattr(cli, "SHIPPED", tmp_path / "shipped.pt")
-    monkeypatch.setattr(cli, "SHIPPED_DECODER", tmp_path / "decoder.pt")
-    monkeypatch.setattr(cli, "ADAPTING", "finetune-tiny")
+    monkeypatch.setattr(adapt, "SHIPPED", tmp_path / "shipped.pt")
+    monkeypatch.setattr(adapt, "SHIPPED_DECODER", tmp_path / "decoder.pt")
+    monkeypatch.setattr(adapt, "RECIPE", "finetune-tiny")
     monkeypatch.chdir(tmp_path)
     assert cli.main([str(photos), "--minutes", "0.01", "--out", "runs/My Shop"]) == 0
     printed = capsys.readouterr().out
     assert "trellic export 'runs/My Shop/weights.pt' my-shop.zip --photos 'runs/My " in printed
-    assert f"--decoder fast={cli.CHECKPOINTS / 'photo-fast.pt'}" in printed
+    assert f"--decoder fast={adapt.CHECKPOINTS / 'photo-fast.pt'}" in printed
     assert re.search(r"^(gain on the \d+ pictures|no picture was set aside)", printed, re.M)
     _, facts = load_weights(tmp_path / "runs" / "My Shop" / "weights.pt")
     assert facts["g_s"]["file"] == "decoder.pt"
     start, _ = load_weights(tmp_path / "runs" / "My Shop" / "first-stage.pt")
     ours = zip(start.g_s.parameters(), model.g_s.parameters(), strict=True)
     assert all(torch.allclose(a, b, atol=1e-3) for a, b in ours)
-    monkeypatch.setattr(cli, "SHIPPED", tmp_path / "none.pt")
-    with pytest.raises(BadParameter, match="come with a clone"):
+    monkeypatch.setattr(adapt, "SHIPPED", tmp_path / "none.pt")
+    with pytest.raises(BadParameter, match=r"part of a clone.*pip install -e '/.*\[export\]'$"):
         cli.main([str(photos), "--out", "runs/Other"])
 
 
 def test_the_weights_that_are_adapted_are_those_of_the_shipped_model(tmp_path):
     """In a clone, which is where tests run. They are the decoder's that the bundle has."""
-    assert cli.shipped_recipe(cli.Path(cli.ADAPTING)).is_file()
-    cli._shipped_weights(tmp_path / "start.pt")
+    assert cli.shipped_recipe(cli.Path(adapt.RECIPE)).is_file()
+    adapt.shipped_weights(tmp_path / "start.pt")
     start, _ = load_weights(tmp_path / "start.pt")
     shipped = Bundle(find("photo"))
     graph = onnx.load_from_string(shipped.graph(shipped.manifest.decoders["quality"].graph))
     stored = [numpy_helper.to_array(each) for each in graph.graph.initializer]
-    for model, same in ((start, True), (load_weights(cli.SHIPPED)[0], False)):
+    for model, same in ((start, True), (load_weights(adapt.SHIPPED)[0], False)):
         weight = model.g_s.state_dict()["0.trunk.0.weight"].numpy()
         close = [np.allclose(e, weight, atol=1e-4) for e in stored if e.shape == weight.shape]
         assert any(close) == same
-    for name in cli.OTHER_DECODERS:
-        assert (cli.CHECKPOINTS / f"photo-{name}.pt").is_file()
+    recipe = load_quantized_recipe(cli.shipped_recipe(cli.Path(adapt.RECIPE)))
+    found = adapt.shipped_tables(start, recipe)
+    assert np.array_equal(found.freqs, shipped.tables.freqs)  # so tables need not be fitted
+    assert adapt.shipped_tables(start, recipe.model_copy(update={"trellis_step": 20})) is None
+    with torch.no_grad():
+        start.h_s[0].bias += 1.0
+    assert adapt.shipped_tables(start, recipe) is None
+    for name in adapt.OTHER_DECODERS:
+        assert (adapt.CHECKPOINTS / f"photo-{name}.pt").is_file()
+
+
+def test_what_is_no_folder_and_no_recipe_is_one_error(tmp_path):
+    with pytest.raises(BadParameter, match=r"no folder of pictures and no recipe 'phots'; shipped"):
+        cli.main(["phots"])
+
+
+def test_a_folder_that_changed_since_it_was_packed_is_noticed(photos, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(photos, folder)
+    packed = cli.packed_photos(folder, tmp_path)
+    assert cli.packed_photos(folder, tmp_path) == packed
+    (folder / "wave-9.png").write_bytes((folder / "wave-0.png").read_bytes())
+    with pytest.raises(BadParameter, match=r"'.*mine' have changed .*; name another .*--out, or"):
+        cli.packed_photos(folder, tmp_path)
+    shutil.rmtree(packed)  # the remedy
+    assert len(PackedPhotos(cli.packed_photos(folder, tmp_path)).training) == 4  # one set aside
+    with pytest.raises(BadParameter, match=r"no folder '.*gone'"):
+        cli.packed_photos(tmp_path / "gone", tmp_path)
 
 
 def test_ctrl_c_before_the_first_step_says_that_nothing_was_saved(

@@ -20,7 +20,7 @@ from trellic_training.pixels import to_network
 
 Pixels = npt.NDArray[np.uint8]
 QUALITIES = (20.0, 40.0, 60.0, 80.0)
-LARGEST = 768  # pixels a side of what is checked of a picture, from its middle
+LARGEST = 768  # pixels a side of the middle of a picture that is checked
 STATES: Trellis = 8
 Curve = npt.NDArray[np.float64]  # (points, 2): bits a pixel and score
 
@@ -32,7 +32,7 @@ class Gain:
     Attributes
     ----------
     adapted : with the adapter
-    without : encoded with the adapter, decoded by those who do not have it
+    without : encoded with the adapter, decoded without it
     """
 
     adapted: float
@@ -57,7 +57,7 @@ def gain(bundle: Bundle, adapter: Adapter, pictures: Sequence[Pixels], measure: 
     for picture in map(middle, pictures):
         before = curve(plain, plain, picture, score)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TrellicWarning)  # that one lacks it, as it should
+            warnings.simplefilter("ignore", TrellicWarning)  # the second codec lacks it on purpose
             unaware = curve(adapted, plain, picture, score)
         after = curve(adapted, adapted, picture, score)
         found.append([percent(before, after), percent(before, unaware)])
@@ -77,7 +77,7 @@ def middle(picture: Pixels) -> Pixels:
 
 
 def scored_by(measure: str) -> Callable[[Pixels, Pixels], float]:
-    """Return what scores a picture against the original."""
+    """Return the function that scores a picture against the original."""
 
     def score(picture: Pixels, original: Pixels) -> float:
         x_hat, x = (to_network(torch.from_numpy(array[None])) for array in (picture, original))
@@ -92,7 +92,7 @@ def scored_by(measure: str) -> Callable[[Pixels, Pixels], float]:
 def curve(
     encoder: Codec, decoder: Codec, picture: Pixels, score: Callable[[Pixels, Pixels], float]
 ) -> Curve:
-    """Bits a pixel and score at each of `QUALITIES`."""
+    """Bits per pixel and score at each of `QUALITIES`."""
     points = []
     for quality in QUALITIES:
         data = encoder.encode(picture, quality=quality, trellis=STATES)

@@ -1,6 +1,6 @@
-"""``trellic adapt``: what the command line of the runtime hands over to.
+"""``trellic adapt``, which the runtime's command line calls.
 
-What the extra brings is imported when a run begins, so that ``--help`` works without it.
+Packages of the extra are imported when a run begins, so that ``--help`` works without them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def adapt_command(
         ),
     ],
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="What to call the adapter.", show_default=False)
+        str, typer.Option(metavar="NAME", help="Name of the adapter.", show_default=False)
     ],
     model: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="Installed model, or a bundle.")
@@ -58,7 +58,7 @@ def adapt_command(
 ) -> None:
     """Adapt a model to pictures of one kind: a small file that changes its weights.
 
-    Every fifth picture is not trained on. It says what the adapter gains.
+    Sets every fifth picture aside, and says what the adapter gains on those.
     """
     from trellic.model.bundle import Bundle, find
     from trellic_export.adapters import check
@@ -78,7 +78,7 @@ def adapt_command(
     if not gained.adapted < 0 and not anyway:
         raise BadParameter(
             f"nothing is gained after {steps} steps ({said}); no adapter is written",
-            remedy="give more pictures or more --minutes; --anyway writes it all the same",
+            remedy="give more pictures or more --minutes; --anyway writes it nevertheless",
         )
     data = adapter.to_bytes()
     write_atomically(target, data)

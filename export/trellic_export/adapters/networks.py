@@ -1,4 +1,4 @@
-"""A bundle's graph in PyTorch whose weights are changed in a few numbers that train."""
+"""A bundle's graph in PyTorch, with a few numbers that train and change its weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trellic.model.adapter import Part, Place
 from trellic.model.weights import Constant
 from trellic_export.torch_engine import TorchGraph
 
-LEAST_BIAS = 16  # numbers of a vector that is one of biases and no constant of the arithmetic
+LEAST_BIAS = 16  # numbers of a vector at least to be biases; shorter ones are other constants
 SPREAD = 0.1  # standard deviation of A at the beginning; B is 0
 
 
 def places_of(graph: bytes, rank: int) -> list[Place]:
-    """Choose what an adapter changes of a graph: convolutions by a rank, biases as they are.
+    """Choose what an adapter changes in a graph: convolutions by a rank, biases in full.
 
     Depthwise convolutions and tables over quality are left as they are.
     """
@@ -40,9 +40,9 @@ def size_of(graph: bytes, places: list[Place]) -> int:
 
 
 class AdaptedGraph(nn.Module):
-    """A graph whose weights are those of the bundle plus an adapter's, which train.
+    """A graph whose weights are those of the bundle plus an adapter's, which are trained.
 
-    Rounding at the end of a decoder is left out, so that gradients flow.
+    Rounding at the end of a decoder is left out, so that gradients pass.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class AdaptedGraph(nn.Module):
         return self._graph.changed(inputs, changes)
 
     def numbers(self) -> np.ndarray[Any, np.dtype[np.float16]]:
-        """Return what trains, as an adapter's file holds it."""
+        """Return the trained numbers, as an adapter's file holds them."""
         parts = []
         for i, place in enumerate(self._places):
             parts.append(self.first[str(i)])
@@ -89,7 +89,7 @@ class AdaptedGraph(nn.Module):
 
 
 class SmoothGraph(TorchGraph):
-    """A graph whose weights may be changed call by call, without rounding at its end."""
+    """A graph whose weights can change in each call, without rounding at its end."""
 
     def __init__(self, graph: bytes) -> None:
         super().__init__(graph)

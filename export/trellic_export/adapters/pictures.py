@@ -1,4 +1,4 @@
-"""The pictures that an adapter is made from: read, looked at, parted for training and checking."""
+"""The pictures that an adapter is made from: reading, checks, and the split for training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from trellic.support.files import read_bytes
 
 Pixels = npt.NDArray[np.uint8]
 LEAST = 5  # pictures
-ALIKE = 2.0  # levels that pictures differ by, on average, where they are not the same
+ALIKE = 2.0  # levels; pictures that differ by less on average count as the same
 SHRUNK = 16  # pixels a side at which they are compared
-HELD_BACK = 5  # one picture of so many checks the adapter
+HELD_BACK = 5  # one picture of this many checks the adapter
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Pictures:
 
     Attributes
     ----------
-    training : what the adapter is trained on
-    checking : what says whether it helps
+    training : the adapter is trained on these
+    checking : these show whether it helps
     """
 
     training: list[Pixels]
@@ -49,11 +49,11 @@ class Pictures:
 
 
 def read(paths: Sequence[Path], side: int, seed: int = 1) -> Pictures:
-    """Read pictures; every fifth, in a random order, is for checking.
+    """Read pictures in a random order; every fifth is for checking.
 
     Parameters
     ----------
-    paths : of files, or of folders with files; what is no picture is passed over
+    paths : of files, or of folders with files; files that are not pictures are skipped
     side : least width and height in pixels
 
     Raises
@@ -91,7 +91,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _load(file: Path) -> Pixels | None:
-    """Return the pixels of a picture in three channels, None where the file is none."""
+    """Return the pixels of a picture in three channels; None if the file is not a picture."""
     try:
         pixels = images.from_bytes(read_bytes(file)).pixels
     except (TrellicError, OSError):
@@ -100,7 +100,7 @@ def _load(file: Path) -> Pixels | None:
 
 
 def _alike(pictures: Sequence[Pixels]) -> bool:
-    """Whether small versions of all differ from the first by next to nothing."""
+    """Whether small versions of all pictures are almost the same as the first."""
     first, *others = [_shrunk(pixels) for pixels in pictures]
     return all(float(np.abs(other - first).mean()) < ALIKE for other in others)
 

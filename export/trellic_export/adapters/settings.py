@@ -20,16 +20,17 @@ class Settings:
 
     Attributes
     ----------
-    minutes : time for it, checks apart
+    minutes : time for training, without the checks
     rank : of the changes of convolutions
-    share : most parameters, of those of the model
+    share : parameters at most, as a share of the model's
     crop : side of the crops in pixels
     batch : crops of a step
     learning_rate : of Adam, after a warm-up; it falls to 0 by a cosine
-    weight_exponent : of ``lmbda``, for the weight of a crop: high qualities would count alone
-    qualities : from the first to the second, of the crops
+    weight_exponent : of ``lmbda``, for the weight of a crop; otherwise only high qualities would
+        count
+    qualities : lowest and highest quality of the crops
     states : of the trellis that quantizes them
-    main : share of the steps that train the decoder `quality`; the others share the rest
+    main : share of the steps that train the decoder `quality`; the other decoders share the rest
     seed : of all randomness
     shares : of the measures in the distortion, of a model for the eye
     """
@@ -50,12 +51,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Objective:
-    """What the model itself was trained for.
+    """The objective that the model itself was trained for.
 
     Attributes
     ----------
     lmbda : weight of squared error, over quality
-    reference : curve that says what a point of the other measures is worth; None: they count not
+    reference : curve that says what a point of the other measures is worth; None if they do not
+        count
     """
 
     lmbda: list[float]

@@ -5,8 +5,8 @@ r"""Training an adapter on a bundle's own graphs, with its own quantizer and int
     x -> g_a + adapter -> y -> the runtime's search -> y_hat -> g_s + adapter -> x_hat
                            \-> t = y - mean, scale index -> bits of a Gaussian
 
-The quantizer is passed straight through, means and scale indices count as constants: where they are
-the best ones for a latent, the rate does not change with them at first order.
+Gradients pass straight through the quantizer. Means and scale indices count as constants: where
+they are the best ones for a latent, the rate does not change with them at first order.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from trellic_training.recipes.lmbda import lmbda_at
 
 MAIN = "quality"  # the decoder that an adapter begins with
 WARM_UP = 20  # steps
-LEAST_BITS = 1e-6  # probability that a symbol has at least
+LEAST_BITS = 1e-6  # least probability of a symbol
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Coded:
 
     Attributes
     ----------
-    y_hat : (N, C, h, w), what decoders read; gradients pass to the latents
+    y_hat : (N, C, h, w), as decoders read them; gradients pass to the latents
     bits : (N,), of all latents
     """
 
@@ -69,7 +69,7 @@ class Trainer:
     Parameters
     ----------
     bundle : the model
-    settings : how
+    settings : of the training
     """
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
@@ -92,7 +92,7 @@ class Trainer:
 
     @property
     def measure(self) -> str:
-        """What pictures are compared by: a name of `trellic_training.losses.eye`, or "psnr"."""
+        """The measure of pictures: a name of `trellic_training.losses.eye`, or "psnr"."""
         return "psnr" if self._objective.reference is None else "ssimulacra2"
 
     def train(self, pictures: Pictures) -> int:
@@ -220,7 +220,7 @@ def gaussian_bits(t: Tensor, sigma: Tensor) -> Tensor:
 
 
 def elapsed(seconds: float) -> Iterator[float]:
-    """Yield the share of a time that is over, with a progress bar, until it is; at least once."""
+    """Yield the share of a time that has passed, with a progress bar, at least once."""
     start, share = time.monotonic(), 0.0
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("adapting", total=1.0)

@@ -1,7 +1,7 @@
 """8-bit variants of g_a and g_s for CPUs, added to a bundle; its stream id stays.
 
-Per layer mixed with float32: a chain of layers goes to 8 bits only where all chosen ones together
-keep the mean PSNR within a budget. Measured in docs/experiments/int8.md.
+Layers in 8 bits and in float32 are mixed: a chain of layers becomes 8-bit only if all chosen chains
+together keep the mean PSNR within a budget. docs/experiments/int8.md has measurements.
 """
 
 from trellic_export.int8.bundles import BUDGET, add_int8

@@ -26,26 +26,26 @@ from trellic_training.data.photos import PackedPhotos, Pixels
 from trellic_training.recipes.codec import Kind
 from trellic_training.stages.samples import BundleQuantizer
 
-BUDGET = 0.03  # dB of mean PSNR on the photos it is chosen on, to stay under the bound on others
-BOUND = 0.05  # dB on photos that nothing was chosen on: more is refused
+BUDGET = 0.03  # dB of mean PSNR on the photos of the choice, to stay under the bound on others
+BOUND = 0.05  # dB on other photos; more is refused
 LEAST_PHOTOS = 4
 SIDE = 256  # pixels of a crop, at most
 QUALITIES = (10, 40, 60, 80, 95)
 STATES: Kind = 8
-DECODER = "quality"  # judges what an encoder loses
+DECODER = "quality"  # the decoder that shows what an encoder loses
 Float32 = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A crop, its latents as a decoder reads them, and what the encoder gave.
+    """A crop, and its latents as a decoder reads them.
 
     Attributes
     ----------
     pixels : uint8 (1, height, width, 3)
     latents : float32 (1, channels, h, w), quantized, gains divided out
-    quality : float32 (1,), what networks that see the quality are told
+    quality : float32 (1,), for networks that see the quality
     """
 
     pixels: Pixels
@@ -86,7 +86,8 @@ def add_int8(
     Warns
     -----
     TrellicWarning
-        When one is left out because it loses more than 0.05 dB on photos that it was not chosen on.
+        When a variant is left out because it loses more than 0.05 dB on other photos than those
+        that its layers were chosen on.
     """
     graphs = _graphs(bundle.manifest)
     if not graphs.keys() >= set(names):
@@ -166,7 +167,7 @@ def _input(name: str, manifest: Manifest, sample: Sample) -> dict[str, Array]:
 def _loss(
     bundle: Bundle, name: str, data: bytes, samples: list[Sample]
 ) -> Callable[[bytes], float]:
-    """Return what measures the mean PSNR that a graph in the place of another loses."""
+    """Return the function that measures how much mean PSNR a graph loses in another's place."""
     manifest = bundle.manifest
     inputs = [_input(name, manifest, sample) for sample in samples]
     outputs = _outputs(data, inputs)
@@ -175,7 +176,7 @@ def _loss(
 
     def psnr(output: Array, at: int) -> float:
         if name == "g_a":
-            # A quantizer passes noise on, on average: so no search has to run for it.
+            # On average a quantizer passes noise on, so no search has to run for it.
             latents = samples[at].latents + output - outputs[at]
             output = g_s({"latents": latents, "quality": samples[at].quality})[0]
         return _psnr(samples[at], output)

@@ -1,4 +1,4 @@
-"""Which chains of a graph go to 8 bits, and how: measured one by one, then taken greedily."""
+"""The choice of the chains of a graph that become 8-bit: measured one by one, taken greedily."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trellic_export.int8.ranges import Seen, chain_values, observe, ranges
 from trellic_export.int8.rewrite import rewrite
 
 Loss = Callable[[bytes], float]
-WORTH = 0.005  # dB: a recipe that costs a multiplication has to gain as much
+WORTH = 0.005  # dB that a recipe has to gain if it costs a multiplication
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Mixed:
     Attributes
     ----------
     data : bytes of the ONNX file
-    share : of the multiplications of the graph's convolutions, how many are in 8 bits
-    loss : mean PSNR lost on the samples it was chosen on, in dB
+    share : of the multiplications of the graph's convolutions that are in 8 bits
+    loss : mean PSNR lost on the samples of the choice, in dB
     """
 
     data: bytes
@@ -58,7 +58,7 @@ class Chooser:
     def choose(self, budget: float) -> Mixed:
         """Take chains while all of them together lose no more than a budget, in dB.
 
-        Those that lose least for the work that they do come first.
+        Chains that lose least in relation to their work come first.
         """
         alone = self._alone()
         taken: dict[int, Recipe] = {}

@@ -1,4 +1,4 @@
-"""Move scale from one channel of a value to the weights behind it, so that 8 bits serve all alike.
+"""Move scale from channels to the weights behind them, so that 8 bits suit all channels.
 
 Between two layers of a chain this is free: a leaky ReLU commutes with positive factors. At the
 input of a chain it costs a multiplication by a constant.
@@ -25,7 +25,7 @@ from trellic_export.int8.ranges import Floats, Seen
 
 Recipe = Literal["plain", "inside", "input"]
 RECIPES: tuple[Recipe, ...] = ("plain", "inside", "input")
-SHARE = 0.5  # of the spread of a value's channels that goes to the weights behind it
+SHARE = 0.5  # share of the spread of a value's channels that moves to the weights behind it
 
 
 def equalize(data: bytes, recipes: dict[int, Recipe], seen: dict[str, Seen]) -> bytes:
@@ -70,7 +70,7 @@ def _inside(flow: Flow, chain: Chain, seen: dict[str, Seen]) -> None:
 def _scale(flow: Flow, layer: Layer, peaks: Floats) -> Floats:
     """Return what to divide the channels that a layer reads by."""
     peaks = np.maximum(peaks, 1e-6 * peaks.max() + 1e-12)
-    if layer.kind == "depthwise":  # its weights have a scale a channel of their own
+    if layer.kind == "depthwise":  # its weights have a scale for each channel
         scale = peaks
     else:
         weights = channel_peaks(flow.constants[layer.weight], 1)

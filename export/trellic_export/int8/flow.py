@@ -1,4 +1,4 @@
-"""An ONNX graph as a flow of values, and the chains of layers in it that can go to 8 bits."""
+"""An ONNX graph as a flow of values, and the chains of layers in it that can become 8-bit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Chain = tuple[Layer, ...]
 
 
 class Flow:
-    """Nodes, constants, and who uses which value.
+    """Nodes, constants, and the users of each value.
 
     Attributes
     ----------
@@ -49,8 +49,8 @@ class Flow:
     constants : by name
     users : of each value
     inputs, outputs : of the graph
-    chains : layers one after the other that nothing else reads between; each ends in a pointwise
-        layer without activation, whose sums go on in float32
+    chains : consecutive layers between which nothing else reads; each ends in a pointwise layer
+        without activation, whose sums stay in float32
     """
 
     def __init__(self, data: bytes) -> None:

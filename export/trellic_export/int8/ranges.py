@@ -1,8 +1,8 @@
-"""Which range of a value its 8 bits should span: the one of least squared error, from histograms.
+"""The range that the 8 bits of a value span: the one of least squared error, from histograms.
 
-The sums before a leaky ReLU are measured behind it: what lies below 0 counts little there, so the
-range may cut it. (Ranges from extremes or percentiles cost several times the error:
-docs/experiments/int8.md.)
+The sums before a leaky ReLU are measured behind it. Values below 0 count little there, so the range
+may cut them. Ranges from extremes or percentiles have several times the error
+(docs/experiments/int8.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trellic.engines.ort import OrtEngine
 from trellic_export.int8.flow import Chain, Layer
 
 BINS = 2048
-SHARES = np.linspace(0.1, 1, 10)  # of either end of what was seen
+SHARES = np.linspace(0.1, 1, 10)  # of the lowest and the highest value that was seen
 LEVELS = 255  # steps between the smallest and the largest 8-bit number
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class Range:
 
     @property
     def step(self) -> np.float32:
-        """Between two 8-bit numbers."""
+        """Difference of the values of two neighbouring 8-bit numbers."""
         return np.float32(max((self.high - self.low) / LEVELS, 1e-12))
 
     @property
@@ -43,7 +43,7 @@ class Range:
         return np.uint8(np.clip(np.rint(-self.low / self.step), 0, LEVELS))
 
     def rounded(self, values: Floats) -> Floats:
-        """Return values as 8 bits give them back."""
+        """Return values after rounding to 8 bits."""
         zero, step = float(self.zero), float(self.step)
         codes = np.clip(np.rint(values / step) + zero, 0, LEVELS)
         return np.asarray((codes - zero) * step, np.float64)
@@ -51,7 +51,7 @@ class Range:
 
 @dataclass
 class Seen:
-    """What was seen of one value: extremes, a histogram between them, channel peaks, positions."""
+    """Statistics of one value: extremes, a histogram between them, channel peaks, positions."""
 
     low: float = 0.0
     high: float = 0.0
@@ -107,7 +107,7 @@ def chain_values(chains: Iterable[Chain]) -> set[str]:
 
 
 def ranges(seen: dict[str, Seen], chains: Iterable[Chain]) -> dict[str, Range]:
-    """Ranges of the values that go to 8 bits: inputs of chains, and all but their last sums."""
+    """Ranges of the values that become 8-bit: inputs of chains, and their sums except the last."""
     found: dict[str, Range] = {}
     for chain in chains:
         found[chain[0].source] = seen[chain[0].source].range()

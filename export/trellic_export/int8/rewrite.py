@@ -1,10 +1,10 @@
 """Write a graph again with some of its chains in 8 bits.
 
-The form is one that onnxruntime turns into its fast kernels on CPUs (checked in the graph that it
-optimizes): channels last; activations uint8 with one scale, weights int8 with a scale a channel.
-Within a chain Q/DQ around Conv becomes QLinearConv; its last layer is a MatMul with a float32
-result, so that sums of residual branches are never rounded. Only standard operators: what knows no
-8-bit kernels still computes the same.
+Onnxruntime turns this form into its fast kernels on CPUs (checked in the graph that it optimizes):
+channels last, activations uint8 with one scale, weights int8 with a scale for each channel. Within
+a chain, Q/DQ around Conv becomes QLinearConv. The last layer of a chain is a MatMul with a float32
+result, so that sums of residual branches are never rounded. All operators are standard, so engines
+without 8-bit kernels compute the same.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def rewrite(flow: Flow, chosen: list[int], ranges: Mapping[str, Range]) -> bytes
 
 
 class _Writer:
-    """Holds each value in the layouts that were needed so far."""
+    """Writes the new graph; keeps each value in the layouts that were needed so far."""
 
     def __init__(self, flow: Flow, chains: list[Chain], ranges: Mapping[str, Range]) -> None:
         self.flow, self.ranges, self.build = flow, ranges, GraphBuilder()
@@ -81,7 +81,7 @@ class _Writer:
             self.values[name] = {"nchw": value}
 
     def _any_last(self, node: Any) -> bool:
-        """Whether an Add can stay in channels last, where an operand is already."""
+        """Whether an Add can stay in channels last, because an operand is in it already."""
         none_constant = not any(name in self.flow.constants for name in node.input)
         return none_constant and any("nhwc" in self.values[name] for name in node.input)
 

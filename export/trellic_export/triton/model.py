@@ -21,14 +21,14 @@ from trellic.errors import BadParameter, TrellicError
 
 
 class Asked(NamedTuple):
-    """What a request asks for: pictures or streams, and the options that hold for all of them."""
+    """The content of a request: pictures or streams, and the options for all of them."""
 
     items: list[Any]
     options: dict[str, Any]
 
 
 class TritonPythonModel:
-    """What Triton makes an instance of."""
+    """The class that Triton instantiates."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the codec: on the GPU for instances of ``KIND_GPU``, else with one thread."""
@@ -65,7 +65,7 @@ class TritonPythonModel:
         return found
 
     def _together(self, asked: list[Asked | TrellicError]) -> list[list[Any] | TrellicError]:
-        """Code requests in batches of equal options; where one fails, each alone."""
+        """Code requests in batches of equal options; if a batch fails, code each alone."""
         made: dict[int, list[Any] | TrellicError] = {}
         groups: dict[str, list[int]] = {}
         for number, one in enumerate(asked):

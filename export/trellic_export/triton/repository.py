@@ -60,7 +60,7 @@ def export_triton(bundle: Bundle, out: Path, instances: int = 0) -> list[str]:
     Raises
     ------
     BadParameter
-        When the folder holds something: Triton would serve that, too.
+        When the folder is not empty, because Triton would serve its content too.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadParameter(f"{str(out)!r} is not empty", expected="a new or an empty folder")
@@ -88,7 +88,7 @@ def _graphs(bundle: Bundle) -> dict[str, bytes]:
 
 
 def _write_python(folder: Path, way: str, bundle: Bundle, instances: int) -> None:
-    """Write a model of Triton's Python backend; its threads are its instances."""
+    """Write a model of Triton's Python backend, with one thread in each instance."""
     config = f"""\
 name: "{folder.name}"
 backend: "python"
@@ -124,7 +124,7 @@ def _tensors(what: str, tensors: list[Any]) -> str:
     for tensor in tensors:
         kind = _TYPES[tensor.type.removeprefix("tensor(").removesuffix(")")]
         sides = [side if isinstance(side, int) else -1 for side in tensor.shape[1:]]
-        # Triton wants a side at least; numbers of a batch get one that the graph does not have.
+        # Triton needs at least one side, so numbers of a batch get one that the graph lacks.
         dims = f"dims: {sides}" if sides else "dims: [ 1 ] reshape: { shape: [ ] }"
         lines.append(f'  {{ name: "{tensor.name}" data_type: {kind} {dims} }}')
     return f"{what} [\n" + ",\n".join(lines) + "\n]\n"

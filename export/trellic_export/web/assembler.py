@@ -1,7 +1,8 @@
-"""As much of an assembler for WebAssembly as the kernels need.
+"""The part of an assembler for WebAssembly that the kernels need.
 
-An instruction is the bytes of its operands, then its own: `add(get(a), get(b))`. A statement is an
-instruction that leaves nothing behind. Specification: WebAssembly 3.0, section 5, binary format.
+An instruction is the bytes of its operands and then its own bytes: `add(get(a), get(b))`. A
+statement is an instruction without a result. Specification: WebAssembly 3.0, section 5, binary
+format.
 """
 
 from __future__ import annotations

@@ -27,17 +27,17 @@ SCRIPTS = Path(__file__).parent / "js"
 ALIGNMENT = 16  # bytes, of each array
 INTEGERS = "integers.bin"
 KERNELS = "kernels.wasm"
-USUAL = ("preview", "fast")  # decoders that pages get unless others are asked for
+USUAL = ("preview", "fast")  # default decoders of pages
 
 
 @dataclass(frozen=True)
 class WebOptions:
-    """What a page's folder is asked for.
+    """Options of a page's folder.
 
     Attributes
     ----------
-    decoders : names, the first picture decoder of full size being the default; empty for `USUAL`,
-        as far as the model has them, or else its first one
+    decoders : names; the first full-size picture decoder is the default. Empty for those of `USUAL`
+        that the model has, or else its first one
     """
 
     decoders: Sequence[str] = ()
@@ -49,7 +49,7 @@ def export_web(bundle: Bundle, out: Path, options: WebOptions | None = None) -> 
     Parameters
     ----------
     bundle : the model
-    out : folder, made if it is missing; files that are there are written over
+    out : folder, made if it is missing; existing files are replaced
 
     Returns
     -------

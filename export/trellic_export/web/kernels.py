@@ -50,7 +50,7 @@ def kernels() -> bytes:
 class _Numbers:
     """Float32: one input channel a step.
 
-    `added` is the way from the output to what is added to it, in bytes; 0 for nothing.
+    `added` is the distance in bytes from the output to the values added to it; 0 for none.
     """
 
     bytes_each: int = 4
@@ -77,7 +77,7 @@ class _Numbers:
         return out
 
     def finish(self, f: Function, name: str, out: str) -> Code:
-        """Add what is added, bend below zero, store."""
+        """Add the other values, apply the leaky ReLU, store."""
         added, halves = b"", b""
         for half in (0, 1):
             there = wasm.add(f.get(out), f.get("added"))
@@ -118,7 +118,7 @@ class _Integers:
     def finish(self, f: Function, name: str, out: str) -> Code:
         """Shift with rounding, clip, store as int16 or as int32.
 
-        In float32: sums are below 2^22 (docs/format.md, 7.5), so nothing is rounded before floor.
+        Done in float32: sums are below 2^22 (docs/format.md, 7.5), so floor gets exact values.
         """
         f.local("channel")
         code, half_step = b"", simd(_SPLAT_F32, b"\x43\x00\x00\x00\x3f")
@@ -151,7 +151,7 @@ def _function(kind: Kind, **more: int) -> Function:
 
 
 def _pointwise(kind: Kind) -> Function:
-    """Blocks of output channels, in them groups of pixels, in them input channels.
+    """Three loops: over blocks of output channels, groups of pixels, and input channels.
 
     Parameter `steps`: over input channels. The bias, scale and output of a block lie 32 bytes
     after those of the one before, or 16 where outputs are int16.
@@ -168,7 +168,7 @@ def _pointwise(kind: Kind) -> Function:
         + f.set("to", wasm.add(f.get("out"), f.get("outChannel")))
         + group
     )
-    # What the pixels of a block left behind: weights stand at the block's begin.
+    # After the pixels of a block, `w` is at the begin of its weights again.
     after = (
         f.step("w", wasm.mul(f.get("steps"), const(4 * BLOCK)))
         + f.step("channel", 4 * BLOCK)
@@ -220,7 +220,7 @@ def _group(f: Function, kind: Kind, count: int) -> Code:
 
 
 def _depthwise(kind: Kind) -> Function:
-    """One row of pixels, in them blocks of channels, in them the window.
+    """Three loops: over one row of pixels, blocks of channels, and the window.
 
     Parameters `side` of the window, and `rowBytes` from a row of the padded input to the next.
     `w` holds all channels of a tap, then those of the next one.

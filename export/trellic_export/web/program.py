@@ -1,6 +1,6 @@
-"""A decoder network as a short program for pages: what `js/program.js` runs.
+"""A decoder network as a short program for pages, which `js/program.js` runs.
 
-A value is a map (channels, rows, columns) or a vector, which depends on the quality alone. Every
+A value is a map (channels, rows, columns) or a vector, which depends only on the quality. Every
 graph ends in the same way, from the last pixel shuffle to bytes, which is one operation here.
 Constants follow each other in one file: vectors in float32, then weights in float16.
 """
@@ -41,7 +41,7 @@ class Program:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What ``model.json`` says of it."""
+        """The entry in ``model.json``."""
         return {"vectors": int(self.vectors.size), "operations": self.operations}
 
 
@@ -209,7 +209,7 @@ class _Compiler:
         )
 
     def _fusable(self, name: str) -> bool:
-        """Whether a convolution makes a map that nothing else reads, and nothing followed yet."""
+        """Whether a convolution makes this map, nothing else reads it, and nothing is fused yet."""
         made = self.made.get(name, {})
         plain = made.get("op") == "conv" and made["slope"] == 1 and made["added"] is None
         return plain and self.uses[name] == 1

@@ -1,8 +1,8 @@
 """The ``.tlc`` container: header, segments, chunks and checks.
 
-``docs/format.md`` is its specification. A stream is made with `write`; `read` gives it back and
-checks everything, `read_prefix` gives what can be trusted of a broken one, `read_slices` what a
-region needs, `read_contents` says which bytes those are.
+``docs/format.md`` is its specification. `write` makes a stream, and `read` reads it and checks
+everything. `read_prefix` returns the parts of a broken stream that can be trusted, `read_slices`
+the parts that a region needs, and `read_contents` where they lie.
 """
 
 from trellic.bitstream.chunks import MAX_METADATA, Chunks

@@ -48,7 +48,7 @@ class Carrier(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """What a stream holds beside the latents.
+    """The parts of a stream beside the latents.
 
     Attributes
     ----------
@@ -64,14 +64,14 @@ class Chunks:
 
     @classmethod
     def of(cls, carrier: Carrier, *, strip: bool = False) -> Chunks:
-        """Take the chunks of a picture; with `strip`, its alpha plane alone."""
+        """Take the chunks of a picture; with `strip`, only its alpha plane."""
         if strip:
             return cls(carrier.alpha)
         return cls(carrier.alpha, carrier.icc, carrier.exif, carrier.xmp)
 
 
 def pack_chunks(chunks: Chunks, height: int, width: int) -> dict[str, bytes]:
-    """Return the stored form of each chunk there is, by name, in file order.
+    """Return the stored form of each chunk, by name, in file order.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def pack_adapter(content: bytes, name: bytes | None) -> bytes:
     Raises
     ------
     BadParameter
-        When it is not the one of that id, or over 256 KiB.
+        When it has another id, or more than 256 KiB.
     """
     if name != _adapter_id(content) or len(content) > MAX_ADAPTER:
         raise BadParameter(f"an adapter of {len(content)} bytes with another id than the header's")
@@ -162,7 +162,7 @@ def _adapter_id(content: bytes) -> bytes:
 def pack_alpha(alpha: Plane) -> bytes:
     """Return the stored form of an alpha plane: uint8, shape (height, width).
 
-    Of the four filters, the one that a quick deflate likes best is kept.
+    The stored form uses the one of the four filters that a quick deflate compresses best.
 
     Raises
     ------

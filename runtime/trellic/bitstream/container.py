@@ -1,4 +1,4 @@
-"""Whole streams: writing, reading with every check, and reading what is left of a broken one.
+"""Whole streams: writing, reading with every check, and reading the rest of a broken one.
 
 Specification: ``docs/format.md``, sections 2, 5 and 6.
 """
@@ -39,17 +39,17 @@ _DAMAGED = "the file is damaged; fetch it again"
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """What a ``.tlc`` file holds.
+    """The content of a ``.tlc`` file.
 
     Attributes
     ----------
     header : Header
     segments : sequence of bytes
-        One of z, then one a pass (a context step, unless there are layers) and slice, pass by
-        pass; each an even number of bytes.
+        One of z, then one for each pass (a context step, unless there are layers) and slice, pass
+        by pass. Each has an even number of bytes.
     chunks : Chunks
     adapter : bytes, optional
-        The adapter that the header names, where the file holds it.
+        The adapter that the header names, if the file holds it.
     """
 
     header: Header
@@ -60,19 +60,19 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """What can be trusted of a stream that is cut short or damaged.
+    """The parts of a cut or damaged stream that can be trusted.
 
     Attributes
     ----------
     header : Header
     segments : sequence of bytes or None
-        As in `Stream`; None where a segment is missing or its check fails. The first is there.
+        As in `Stream`; None where a segment is missing or its check fails. The first is never None.
     chunks : Chunks
         None also where a chunk is missing or damaged.
     whole : bool
         Every part is there and the file's own check holds.
     lost_chunks : tuple of str
-        Names of the chunks that the header announces and that are missing or damaged.
+        Names of the chunks that the header announces but that are missing or damaged.
     """
 
     header: Header
@@ -102,7 +102,7 @@ def write(stream: Stream) -> bytes:
 def assemble(
     header: Header, chunks: Mapping[str, bytes | memoryview], segments: Sequence[bytes]
 ) -> bytes:
-    """Return the bytes of a file of a header, chunks as they are stored, and segments."""
+    """Return the bytes of a file from a header, stored chunks and segments."""
     lengths = {name: len(stored) for name, stored in chunks.items()}
     head = pack_header(header, lengths, [len(segment) for segment in segments]) + segments[0]
     parts: list[bytes | memoryview] = [head, crc16(head)]
@@ -146,12 +146,13 @@ def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
 
 
 def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefix:
-    """Read all that can be trusted of a stream that may be cut short or damaged.
+    """Read the parts of a cut or damaged stream that can be trusted.
 
     Raises
     ------
     NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream
-        When header or hyper-latents are incomplete or damaged: nothing decodes without them.
+        When header or hyper-latents are incomplete or damaged, because nothing decodes without
+        them.
     ImageTooLarge
         When the picture has more than `max_pixels`.
     """
@@ -182,10 +183,10 @@ def read_slices(
     max_pixels: int = MAX_PIXELS,
     steps: int | None = None,
 ) -> Prefix:
-    """Read what decodes a region: the head, the chunks, and the segments of the slices it touches.
+    """Read what a region needs: the head, the chunks, and the segments of the slices it touches.
 
-    Nothing else is looked at, so that a mapped file is read in these places only; but all steps of
-    a file of one slice, which has only its own check for the last, are the whole file.
+    Other bytes are not read, so only these parts of a mapped file are touched. The last segment of
+    a file of one slice has no check but that of the file, so all steps of it need the whole file.
 
     Parameters
     ----------
@@ -196,8 +197,8 @@ def read_slices(
     max_pixels : int
         Larger pictures are refused before memory is taken for them.
     steps : int, optional
-        How many passes (context steps, unless there are layers) are needed, the first ones; all
-        if left out.
+        How many of the first passes (context steps, unless there are layers) are needed; all by
+        default.
 
     Returns
     -------
@@ -207,7 +208,7 @@ def read_slices(
     Raises
     ------
     NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream, ImageTooLarge
-        Also when a part is damaged that the region does need.
+        Also when a part that the region needs is damaged.
     """
     view = view_of(data)
     contents = read_contents(view)
@@ -272,12 +273,12 @@ def _check_size(seen: int, expected: int) -> None:
 
 
 def _vouched(contents: Contents, index: int) -> bool:
-    """Whether a CRC-16 covers the segment; the head's, checked before, covers segment 0."""
+    """Whether a CRC-16 covers the segment; that of the head, checked before, covers segment 0."""
     return index == 0 or contents.has_check(index)
 
 
 def read_segment(view: memoryview, contents: Contents, index: int) -> bytes:
-    """Return a segment; its check, where it has one, is looked at."""
+    """Return a segment, after verifying its check if it has one."""
     span = contents.segment(index)
     if contents.has_check(index):
         _check(view, span, f"segment {index}")
@@ -285,7 +286,7 @@ def read_segment(view: memoryview, contents: Contents, index: int) -> bytes:
 
 
 def stored_of(view: memoryview, contents: Contents) -> dict[str, memoryview]:
-    """Return the chunks as they are stored; their checks are looked at."""
+    """Return the stored chunks, after verifying their checks."""
     return {name: _there(view, contents, name) for name in contents.chunks}
 
 
@@ -328,7 +329,7 @@ def _there(view: memoryview, contents: Contents, name: str) -> memoryview:
 
 
 def _check(view: memoryview, span: Span, what: str) -> None:
-    """Check the CRC-16 behind a part."""
+    """Verify the CRC-16 after a part."""
     end = span.end + CRC16_BYTES
     if end > len(view):
         raise TruncatedStream(f"the stream ends after {len(view)} bytes, inside {what}")
@@ -345,7 +346,7 @@ _T = TypeVar("_T")
 
 
 def _or_none(part: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
-    """Read a part of a broken stream, or None where it is missing or damaged."""
+    """Read a part of a broken stream; None if it is missing or damaged."""
     try:
         return part(*args, **kwargs)
     except StreamError:

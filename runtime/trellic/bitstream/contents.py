@@ -54,11 +54,12 @@ class Contents:
     ----------
     header : Header
     chunks : dict of str to Span
-        Stored (deflated) chunks by name.
+        Stored chunks by name.
     offsets, lengths : int64, shape (header.segments,)
         Bytes of each segment, in file order.
     size : int
-        Bytes of the whole file; of a one-slice file, which does not tell, at least what it must be.
+        Bytes of the whole file. The header of a one-slice file does not say, so there it is the
+        least.
     """
 
     header: Header
@@ -81,12 +82,12 @@ class Contents:
         return Span(0, self.segment(0).end + CRC16_BYTES)
 
     def needed_for(self, slices: Iterable[int], steps: int | None = None) -> list[Span]:
-        """Return the byte ranges, checks included, that decode these slices; first the head.
+        """Return the byte ranges that decode these slices, with checks; the head comes first.
 
         Parameters
         ----------
         slices : by number
-        steps : how many passes (context steps, unless there are layers) are decoded, None for all
+        steps : number of passes (context steps, unless there are layers) to decode; None for all
         """
         steps = self.header.passes if steps is None else steps
         spans = [self.head]
@@ -111,14 +112,14 @@ def pack_header(header: Header, chunks: Mapping[str, int], lengths: Sequence[int
     ----------
     header : Header
     chunks : mapping of str to int
-        Stored length in bytes of each chunk there is.
-    lengths : sequence of int, one a segment
+        Stored length of each chunk, in bytes.
+    lengths : sequence of int, one for each segment
         Bytes, even.
 
     Raises
     ------
     BadParameter
-        When a length is odd, too large, or there is not one a segment.
+        When a length is odd or too large, or there is not one for each segment.
     """
     if len(lengths) != header.segments:
         raise BadParameter(f"{len(lengths)} segments", expected=f"{header.segments}")
@@ -143,7 +144,7 @@ def view_of(data: bytes | memoryview) -> memoryview:
     Raises
     ------
     BadParameter
-        When they are none, such as the name of a file.
+        When the object is not bytes, such as the name of a file.
     """
     try:
         return memoryview(data)
@@ -157,7 +158,7 @@ def view_of(data: bytes | memoryview) -> memoryview:
 
 
 def read_contents(data: bytes | memoryview, size: int | None = None) -> Contents:
-    """Read the head of a stream, check it, and say where everything lies.
+    """Read the head of a stream, check it, and return where everything lies.
 
     Parameters
     ----------
@@ -169,8 +170,8 @@ def read_contents(data: bytes | memoryview, size: int | None = None) -> Contents
     Raises
     ------
     NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream
-        When the head is wrong or incomplete. Whether the file has all the bytes that the head
-        announces is not looked at: compare `Contents.size`.
+        When the head is wrong or incomplete. It is not checked that the file has all bytes that the
+        head announces: compare `Contents.size`.
     """
     view = view_of(data)
     cursor = Cursor(view)
@@ -190,7 +191,7 @@ def read_contents(data: bytes | memoryview, size: int | None = None) -> Contents
 
 
 def _listed(slices: int, segments: int) -> int:
-    """Segments whose length is in the table: all but the last of a one-slice file."""
+    """Segments whose length is in the table: all except the last of a one-slice file."""
     return segments - (slices == 1)
 
 

@@ -1,4 +1,4 @@
-"""Cutting a stream short: a smaller file of the same picture, without decoding a latent.
+"""Cutting a stream: a smaller file of the same picture, without decoding a latent.
 
 Specification: ``docs/format.md``, section 6.
 """
@@ -18,14 +18,14 @@ from trellic.errors import BadParameter, TruncatedStream
 
 @dataclass(frozen=True)
 class CutStream:
-    """A stream that was cut short.
+    """A stream that was cut.
 
     Attributes
     ----------
     data : bytes of a whole ``.tlc`` file
-    passes : that it has
-    before : passes of the file that it was cut from
-    between : the length that was asked for lies inside a pass, of which nothing is kept
+    passes : number of its passes
+    before : number of passes of the file that it was cut from
+    between : whether the requested length is inside a pass, of which nothing is kept
     """
 
     data: bytes
@@ -46,7 +46,7 @@ def cut(
     layers: int | None = None,
     passes: int | None = None,
 ) -> CutStream:
-    """Cut a stream, whole or itself cut off anywhere, to what is asked for of its beginning.
+    """Cut a stream, which may itself end anywhere, to a part of its beginning.
 
     Parameters
     ----------
@@ -54,14 +54,14 @@ def cut(
     max_bytes : int, optional
         Bytes that the result may have.
     layers, passes : int, optional
-        What to keep, where there is that much.
+        Number to keep, if there are so many.
 
     Raises
     ------
     BadParameter
-        When it keeps nothing, or the stream is dithered.
+        When nothing would be kept, or the stream is dithered.
     StreamError
-        When what would be kept is damaged or missing.
+        When a part to keep is damaged or missing.
     """
     view = view_of(data)
     contents = read_contents(view)
@@ -97,7 +97,7 @@ def cut(
 
 
 def whole_passes(data: bytes | memoryview) -> int:
-    """Count the passes, from the first one, that are whole in every slice and can be trusted.
+    """Count the first passes that are complete in every slice and can be trusted.
 
     Parameters
     ----------

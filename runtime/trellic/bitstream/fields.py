@@ -96,7 +96,7 @@ def pack_varint(value: int) -> bytes:
 
 
 def pack_bits(values: npt.ArrayLike, width: int) -> npt.NDArray[np.uint8]:
-    """Spell integers as bits.
+    """Write integers as bits.
 
     Parameters
     ----------
@@ -121,5 +121,5 @@ def unpack_bits(bits: npt.NDArray[np.uint8], width: int) -> Int64:
 
 
 def bits_to_bytes(parts: Sequence[npt.NDArray[np.uint8]]) -> bytes:
-    """Join zeros and ones to bytes, most significant bit first, the last filled up with zeros."""
+    """Join bits to bytes, most significant bit first, and fill the last byte with zeros."""
     return np.packbits(np.concatenate(parts)).tobytes()

@@ -43,7 +43,7 @@ MAX_STORED_CHUNK = (1 << 7 * _CHUNK_VARINT_BYTES) - 1
 
 @dataclass(frozen=True)
 class Extension:
-    """What the header's extension says; this is what its absence says."""
+    """The content of the header's extension; the defaults are those without an extension."""
 
     chunks: dict[str, int] = field(default_factory=dict)
     slice_side: int = DEFAULT_SLICE_SIDE
@@ -80,7 +80,7 @@ def pack_front(header: Header, chunks: dict[str, int]) -> bytes:
     ----------
     header : Header
     chunks : dict
-        Stored length in bytes of each chunk there is, by name.
+        Stored length of each chunk in bytes, by name.
     """
     extension = _pack_extension(
         Extension(chunks, header.slice_side, header.dither, header.layering, header.adapter)
@@ -123,7 +123,7 @@ def read_front(cursor: Cursor) -> Front:
         grey=bool(fields >> 21 & 1),
         extension=extension,
     )
-    try:  # sizes before the table, whose length hangs on them
+    try:  # sizes before the table, whose length depends on them
         check_side(width, "width")
         check_side(height, "height")
     except BadParameter as error:
@@ -171,7 +171,7 @@ def _pack_extension(extension: Extension) -> bytes:
 
 
 def _pack_more(adapter: bytes, embedded: int | None) -> bytes:
-    """Return the second byte of flags, and what it announces."""
+    """Return the second byte of flags, and the fields that it announces."""
     if embedded is None:
         return bytes([_ADAPTER_FLAG]) + adapter
     return bytes([_ADAPTER_FLAG | _EMBEDDED_FLAG]) + adapter + pack_varint(embedded)
@@ -205,7 +205,7 @@ def _read_length(cursor: Cursor, name: str) -> int:
 
 
 def _read_more(cursor: Cursor, chunks: dict[str, int]) -> bytes:
-    """Read the second byte of flags, and what it announces; adds to the chunks."""
+    """Read the second byte of flags and the fields that it announces; adds to the chunks."""
     flags = cursor.byte("header extension")
     if flags & ~_KNOWN_FLAGS:
         raise Unsupported(

@@ -1,4 +1,4 @@
-"""What the header of a stream says, and the geometry that follows from it.
+"""The header of a stream, and the geometry that follows from it.
 
 Specification: ``docs/format.md``, section 1.
 """
@@ -22,7 +22,7 @@ MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of SIDE_MULTIPLE
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a stream says, apart from the lengths of its parts.
+    """The header of a stream, without the lengths of its parts.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Header:
     Raises
     ------
     BadParameter
-        When a value is outside its range, or there is not one lane count a slice.
+        When a value is outside its range, or there is not one lane count for each slice.
     """
 
     width: int
@@ -122,7 +122,7 @@ class Header:
 
     @property
     def passes(self) -> int:
-        """Passes over the picture that the file has: context steps, or what is kept of layers."""
+        """Passes over the picture in the file: context steps, or the kept passes of layers."""
         return self.steps if self.layering is None else self.layering.kept
 
     @property
@@ -131,7 +131,7 @@ class Header:
         return 1 + self.passes * self.slices
 
     def segment_index(self, number: int, slice_: int) -> int:
-        """Place in the file of the segment of a pass (or context step) and slice, from 0."""
+        """Index in the file of the segment of a pass (or context step) and slice, from 0."""
         return 1 + number * self.slices + slice_
 
     def slices_touching(self, region: Rectangle) -> list[int]:

@@ -1,4 +1,4 @@
-"""How the passes of a layered stream are arranged, and how many of them a file still has.
+"""The order of the passes of a layered stream, and how many of them a file still has.
 
 Specification: ``docs/format.md``, sections 3 and 8.2.
 """
@@ -28,9 +28,9 @@ class Layering:
         Qualities of the layers below the last one, in sixteenths, rising; the last layer has the
         quality of the header.
     parts : int
-        Into how many parts each context step is split: 1, 2, 4 or 8.
+        Number of parts that each context step is split into: 1, 2, 4 or 8.
     kept : int
-        Passes that the file has, the first ones; it had all of them before it was cut.
+        Number of first passes that the file has; before it was cut, it had all.
 
     Raises
     ------

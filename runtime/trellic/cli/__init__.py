@@ -16,10 +16,10 @@ from types import FrameType
 def main() -> None:
     """Run the command line; the console script ``trellic`` and ``python -m trellic`` call this."""
     _open_standard_streams()
-    gc.disable()  # until all is loaded (see `engines`): imports make garbage worth 0.1 s to look at
+    gc.disable()  # until all is loaded (see `engines`): collecting during imports takes 0.1 s
     from trellic.cli.app import app
 
-    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are no text
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are not text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
@@ -31,9 +31,10 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open what the caller closed (``2>&-``), so that no file of ours gets its number.
+    """Open the standard streams that the caller closed (``2>&-``).
 
-    Otherwise a result would be what libraries take for stderr and write their messages to.
+    Otherwise a result file could get the number of stderr, and libraries would write messages to
+    it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -51,7 +52,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _flush() -> None:
-    """Flush stdout; if its reader is gone, let nobody hear of it (``trellic ... | head``)."""
+    """Flush stdout; ignore that its reader may be gone (``trellic ... | head``)."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""The commands and their options; what they do is in the module of each command."""
+"""The commands and their options; the module of each command does the work."""
 
 from __future__ import annotations
 

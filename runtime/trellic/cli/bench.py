@@ -27,7 +27,7 @@ Stages = list[dict[str, float]]  # seconds of each stage, one dict a run
 
 
 class Setting(NamedTuple):
-    """What is measured: one quality and trellis, one decoder, the number of runs."""
+    """Settings of a measurement: quality, trellis, decoder, number of runs."""
 
     quality: float
     trellis: Trellis
@@ -98,7 +98,7 @@ def synthetic() -> Picture:
     """Make a random picture about as hard to code as a photo.
 
     Its amplitudes fall faster with frequency than those of photos (as 1/frequency), because a
-    random field has detail everywhere and photos have not.
+    random field has detail everywhere and photos do not.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def synthetic() -> Picture:
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])
     frequency[0, 0] = np.inf
     planes = np.fft.irfft2(np.fft.rfft2(noise) / frequency**_STEEPNESS, s=(rows, columns))
-    planes[1:] = planes[0] + 0.3 * planes[1:]  # colours of photos go together
+    planes[1:] = planes[0] + 0.3 * planes[1:]  # colours of photos are correlated
     planes *= 50 / planes.std()
     return Picture(
         np.ascontiguousarray((planes + 128).clip(0, 255).astype(np.uint8).transpose(1, 2, 0))

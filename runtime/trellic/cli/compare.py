@@ -1,4 +1,4 @@
-"""``trellic compare``: one page that shows photos beside what codecs make of them."""
+"""``trellic compare``: one page that shows photos beside their versions by several codecs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WEBP_SIDE = 16383  # pixels; larger pictures are shown as PNG
 
 
 class Setting(NamedTuple):
-    """What Trellic is set to, how large a photo may be, and what is equal: bytes or a measure."""
+    """Settings of Trellic, the largest size of a photo, and what is equal: bytes or a measure."""
 
     quality: float
     trellis: Trellis
@@ -86,7 +86,7 @@ def run(
     Raises
     ------
     typer.BadParameter
-        When what is to be equal is neither bytes nor a measure that is installed.
+        When ``equal`` is neither bytes nor an installed measure.
     typer.Exit
         With code 1 if a photo, a codec or the page failed.
     """
@@ -123,7 +123,7 @@ def _entries(
     engines: Engines,
     report: Report,
 ) -> list[Entry]:
-    """Return the entries of a photo; none when it failed, and without the codecs that did."""
+    """Return the entries of a photo without those of codecs that failed; none if it failed."""
     entries: list[Entry] = []
     with report.file(photo):
         data = read(photo)
@@ -210,7 +210,7 @@ def first_two(picture: Picture, size: int, setting: Setting, codec: Codec) -> tu
 
 
 def entry_of(rival: Rival, picture: Picture, aim: Aim) -> Entry:
-    """Return the entry of a rival's least file that is as wanted; an ICC profile is not counted."""
+    """Return the entry of a rival's smallest file that meets the aim, without the ICC profile."""
     match = rivals.match(rival, picture.pixels, aim)
     if rival.mime_type:
         data = match.data
@@ -259,7 +259,7 @@ def page(
 
 
 def _missing(lacking: Sequence[str]) -> str:
-    """Return what folds out to the measures that are not installed."""
+    """Return a fold-out list of the measures that are not installed."""
     if not lacking:
         return ""
     items = "".join(f"<li>{html.escape(text)}</li>" for text in lacking)

@@ -13,7 +13,7 @@ from trellic.support import cache
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-PATIENCE = 3.0  # seconds of compiling without a word, where there is no terminal
+PATIENCE = 3.0  # seconds of compiling before a message, if there is no terminal
 KERNELS = 44  # that encoding and decoding with the model `photo` need
 FIRST_RUN = "compiling kernels, which only the first run on a machine does"
 EVERY_RUN = "compiling kernels, which every run does: there is no folder to keep them in"
@@ -21,7 +21,7 @@ WATCHED = "trellic."  # modules whose kernels count
 
 
 class Compiled:
-    """The kernels that are compiled meanwhile, counted and shown.
+    """Counts and shows the kernels that are being compiled.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ def _text() -> str:
 
 @contextlib.contextmanager
 def announced() -> Iterator[Compiled]:
-    """Watch what is compiled inside: a bar on a terminal, elsewhere a line if it takes long."""
+    """Watch compilations inside: a bar on a terminal, elsewhere a line if they take long."""
     from numba.core import event
 
     compiled = Compiled()

@@ -1,4 +1,4 @@
-"""``trellic cut``: a shorter .tlc file of one."""
+"""``trellic cut``: shortens a .tlc file."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 
 class Setting(NamedTuple):
-    """What is decoded of the files, and how; None is the codec's default."""
+    """What to decode of the files, and how; None is the codec's default."""
 
     decoder: str | None
     max_pixels: int
@@ -43,12 +43,12 @@ class Setting(NamedTuple):
     best_effort: bool | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments for the codec, whose defaults hold for what is not given."""
+        """Return the arguments for the codec, which has defaults for the others."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class Length(NamedTuple):
-    """How much of a file is decoded: its first bytes, its first layers; None for all."""
+    """How much of a file to decode: its first bytes or its first layers; None for all."""
 
     max_bytes: int | None = None
     layers: int | None = None
@@ -74,11 +74,11 @@ class Length(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What is made of a picture.
+    """The form of the results.
 
     Attributes
     ----------
-    installed : the models, which say what decoders are there
+    installed : the installed models, which know their decoders
     suffix : of its format; None: that of OUT
     fit : the size, None for the picture's own
     length : how much of the file
@@ -126,7 +126,7 @@ def run(
 
 
 def _check_suffix(output: str, asked: str | None) -> None:
-    """Refuse a file whose name says nothing of its format, or something else than --format."""
+    """Refuse a file whose name has no known format, or another one than --format."""
     suffix = _suffix(output, None)
     if asked is not None:
         if (
@@ -146,7 +146,7 @@ def _check_suffix(output: str, asked: str | None) -> None:
 
 
 def _suffix(path: str, asked: str | None) -> str:
-    """Return the suffix that says what to write: of a pipe, a device or ``-`` PNG's."""
+    """Return the suffix of the format to write; for a pipe, a device or ``-`` that of PNG."""
     suffix = Path(path).suffix.lower()
     return asked or (SUFFIX if not suffix and is_stream(path) else suffix)
 
@@ -170,7 +170,7 @@ def read_stream(path: str) -> bytes:
 
 
 def checked(data: _Data) -> _Data:
-    """Refuse what is no .tlc file, as `read_stream` does."""
+    """Refuse data that is not a .tlc file, as `read_stream` does."""
     if data[: len(SIGNATURE)] != SIGNATURE:
         raise NotATrellicFile(images.describe(bytes(data)), expected="a .tlc file")
     return data
@@ -179,9 +179,9 @@ def checked(data: _Data) -> _Data:
 def _read(
     path: str, setting: Setting, result: Result
 ) -> tuple[bytes | memoryview, Setting, Expected]:
-    """Read a file, or map it for a part; damage is found before engines are loaded for it.
+    """Read a file, or map it for a part; damage is found before engines are loaded.
 
-    The decoder that it is to be decoded with comes with it, and what is expected of that.
+    Also returns the name of the decoder for it, and what is expected of that decoder.
     """
     expected = result.installed.expect(setting.decoder or DEFAULT_DECODER)
     if result.length.given:
@@ -200,20 +200,20 @@ def _read(
 
 
 def _with_decoder(setting: Setting, name: str) -> Setting:
-    """Fill in the decoder where the user named none."""
+    """Fill in the decoder if the user named none."""
     return setting._replace(decoder=setting.decoder or name)
 
 
 def _check_memory(
     data: bytes | memoryview, setting: Setting, result: Result, suffix: str, expected: Expected
 ) -> None:
-    """Refuse what could be decoded but not written."""
+    """Refuse pictures that could be decoded but not written."""
     layout = bitstream.read_contents(data)
     part = to_rectangle(setting.region, layout.header.width, layout.header.height)
     height, width = part.coarser(expected.scale).shape
     alpha, networks = "alpha" in layout.chunks, expected.networks
     sizes = [((width, height), suffix)]
-    if result.fit is not None:  # an uncompressed format stands for what resizing takes
+    if result.fit is not None:  # resizing takes as much as an uncompressed format
         sizes = [((width, height), ".bmp"), (result.fit.size(*part.shape[::-1]), suffix)]
     need = max(
         memory.writing(size[0] * size[1], kind, alpha=alpha, networks=networks)
@@ -257,7 +257,7 @@ def _decode(
 def _fitted(
     picture: images.Picture, header: bitstream.Header, setting: Setting, fit: images.Fit | None
 ) -> images.Picture:
-    """Make a picture as small as was asked for, whatever size the decoder makes."""
+    """Shrink a picture to the requested size, whatever size the decoder makes."""
     if fit is None:
         return picture
     height, width = to_rectangle(setting.region, header.width, header.height).shape

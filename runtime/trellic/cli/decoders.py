@@ -1,4 +1,4 @@
-"""What the commands say of decoders."""
+"""Descriptions and choice of decoders, for the commands."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class Expected(NamedTuple):
-    """What the installed models say of a decoder's name, before any file or engine is opened.
+    """What is known about a decoder's name from the installed models, before a file is opened.
 
-    A file's own model has the last word: where models differ in what they call by that name, the
-    ordinary is expected, a whole picture from a whole file.
+    The model of a file decides in the end. If models differ, the ordinary case is expected: a whole
+    picture from a whole file.
 
     Attributes
     ----------
     known : some installed model has it
-    labels : it gives labels: there is no OUT
+    labels : it gives labels, so there is no OUT
     part : it may need only a part of a file
     scale : its pictures are at 1 / scale of the size
-    networks : how many decoders it runs; two are mixed
+    networks : number of decoders that it runs; two if they are mixed
     """
 
     known: bool = False
@@ -35,11 +35,11 @@ class Expected(NamedTuple):
     networks: int = 1
 
 
-_GAP = 2  # a decoder's picture has at least so many times the sides that are asked for
+_GAP = 2  # a decoder's picture must have at least this many times the requested sides
 
 
 class Installed:
-    """What the installed models were when a command began."""
+    """The models that were installed when a command began."""
 
     def __init__(self) -> None:
         from trellic.model import bundle
@@ -66,12 +66,12 @@ class Installed:
         Parameters
         ----------
         stream_id : of the file
-        fit : the size that is asked for
+        fit : the requested size
         width, height : of the picture, or the region of it
 
         Returns
         -------
-        the default decoder for a whole picture, or where the file's model is not installed
+        the default decoder for a whole picture, or if the file's model is not installed
         """
         if fit is None:
             return DEFAULT_DECODER

@@ -104,7 +104,7 @@ def _remove(path: Path) -> None:
 
 
 def _update(folder: Path) -> None:
-    """Rebuild the desktop's database of types, where its program is there."""
+    """Rebuild the desktop's database of types, if its program is installed."""
     program = shutil.which("update-mime-database")
     if program is None:
         print("update-mime-database is not installed: the desktop learns of it when it is run")

@@ -31,7 +31,7 @@ _LARGE = 2**20  # bytes of a picture file that take long enough for a progress d
 
 
 class Target(NamedTuple):
-    """How pictures are to be coded; of the first three and the score at most one is given."""
+    """How to code pictures; at most one of the first three and the score is given."""
 
     quality: float | None
     bpp: float | None
@@ -45,14 +45,14 @@ class Target(NamedTuple):
     like: str | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments for the codec, whose defaults hold for what is not given."""
+        """Return the arguments for the codec, which has defaults for the others."""
         given = self._asdict()
         del given["ssimulacra2"], given["like"]
         return {name: value for name, value in given.items() if value is not None}
 
 
 class Bounds(NamedTuple):
-    """What pictures may take."""
+    """Limits of pictures."""
 
     max_pixels: int
     limits: Limits
@@ -120,7 +120,7 @@ def _encode(
 
 
 def _encoded(codec: Codec, picture: Picture, target: Target) -> tuple[Encoded, float | None]:
-    """Encode a picture; if a score was asked for, return that which was met."""
+    """Encode a picture; if a score was requested, also return the score that it has."""
     if target.like is not None:
         like = read_stream(target.like)
         return codec.encode_again(picture, like, max_memory=target.max_memory), None

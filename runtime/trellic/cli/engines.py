@@ -1,4 +1,4 @@
-"""Load codecs for the commands, and tell the user when kernels have to be compiled for it."""
+"""Load codecs for the commands, and tell the user if that compiles kernels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_codec(
 
 
 def find_stream(stream_id: bytes) -> str:
-    """Path of the installed model that a stream was made with."""
+    """Return the path of the installed model that a stream was made with."""
     from trellic.model import bundle
 
     return str(bundle.find_stream(stream_id.hex()))
@@ -50,7 +50,7 @@ class Engines:
     precision : "auto", "fp32", "bf16" or "int8"
         Of encoder and decoders.
     adapter : name or path, None for none
-        What pictures are encoded with.
+        Used to encode pictures.
     embed_adapter : bool
         Put it into the files.
 
@@ -77,7 +77,7 @@ class Engines:
         self._ready: set[tuple[str, int | None, str | None]] = set()
 
     def share(self, at_once: int) -> None:
-        """Divide the processors among so many pictures that are worked on at the same time."""
+        """Divide the processors among this many pictures at the same time."""
         if at_once > 1:
             self._threads = max(1, usable_cores() // at_once)
 
@@ -124,7 +124,7 @@ class Engines:
     def _load(self, model: str, trellis: Trellis | None, decoder: str | None) -> Codec:
         if (model, trellis, decoder) not in self._ready:
             # Where it finds SciPy, numba imports all of its linear algebra on the first kernel:
-            # 0.2 s of every command, for what ours do not use.
+            # 0.2 s of every command, for functions that ours do not use.
             with hidden("scipy"), announced() as compiled:
                 if model not in self._codecs:
                     self._codecs[model] = load_codec(

@@ -1,4 +1,4 @@
-"""``trellic train`` and ``trellic export``: handed over to packages that need an extra."""
+"""Commands of packages that need an extra, such as ``trellic train``."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def dispatch(command: str, module: str, extra: str, arguments: Sequence[str]) ->
         Its name, for the error message.
     module : str
         Such as ``trellic_training.cli.train``; its ``main(arguments)`` returns an exit code
-        or None, and imports what the extra brings only once the arguments are right.
+        or None. It imports the extra's packages only once the arguments are right.
     extra : str
-        The extra that brings what the module needs.
+        The extra that the module needs.
     arguments : sequence of str
         Passed on as they are.
 

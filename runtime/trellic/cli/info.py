@@ -1,4 +1,4 @@
-"""``trellic info``: what a .tlc file holds."""
+"""``trellic info``: the content of a .tlc file."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _read_by(info: DecoderInfo, layout: bitstream.Contents, size: int, manifest:
 
 
 def _parts(layout: bitstream.Contents, size: int) -> dict[str, int]:
-    """Count the bytes of each part; what is left over are lengths and checks."""
+    """Count the bytes of each part; lengths and checks are the rest."""
     header = layout.header
     steps = [
         sum(
@@ -114,7 +114,7 @@ def _parts(layout: bitstream.Contents, size: int) -> dict[str, int]:
 
 
 def _lengths(data: bytes, header: bitstream.Header) -> list[dict[str, object]] | None:
-    """Say what each length of the file gives: its passes, and the quality of their layer."""
+    """Describe each length of the file: its passes, and the quality of their layer."""
     if header.dither is not None:
         return None
     layering = layering_of(header)
@@ -127,7 +127,7 @@ def _lengths(data: bytes, header: bitstream.Header) -> list[dict[str, object]] |
 
 
 def _manifest(stream_id: str) -> Manifest | None:
-    """Manifest of the installed model that decodes the stream, if there is one."""
+    """Return the manifest of the installed model that decodes the stream, if there is one."""
     from trellic.model import bundle
 
     for _, manifest in bundle.installed():
@@ -137,7 +137,7 @@ def _manifest(stream_id: str) -> Manifest | None:
 
 
 def _adapter(header: bitstream.Header) -> dict[str, str | None] | None:
-    """Say which adapter the picture was encoded with, by its id and, if installed, its name."""
+    """Return id and name of the adapter of a stream; the name is None if it is not installed."""
     if header.adapter is None:
         return None
     from trellic.model import adapters

@@ -10,7 +10,7 @@ from trellic.cli.topics import TOPICS
 
 
 def run(context: typer.Context, name: str | None) -> None:
-    """Print a topic, the help of a command, or what there is.
+    """Print a topic, the help of a command, or the list of both.
 
     Raises
     ------

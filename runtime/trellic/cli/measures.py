@@ -1,4 +1,4 @@
-"""The measures of ``trellic compare``: each where its package or program is installed."""
+"""The measures of ``trellic compare``; each needs its package or program."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Measure:
     ----------
     label : for people, with the unit
     compute : from the original and the decoded picture, uint8 (H, W, 3)
-    missing : what is not installed, and the remedy; None where all is there
-    digits : behind the point
+    missing : says what is not installed, and the remedy; None if all is there
+    digits : after the point
     rises : whether more is better
     smallest : pixels that each side needs
-    most : pixels that are taken
+    most : pixels of the largest picture
     """
 
     label: str
@@ -53,7 +53,7 @@ class Measure:
     most: int = 1 << 28
 
     def of(self, original: Pixels, decoded: Pixels) -> float:
-        """Return the measure; nan where the picture is too small or too large for it."""
+        """Return the measure; nan if the picture is too small or too large for it."""
         sides = original.shape[:2]
         if min(sides) < self.smallest or math.prod(sides) > self.most:
             return math.nan
@@ -85,7 +85,7 @@ def butteraugli(original: Pixels, decoded: Pixels) -> float:
     Raises
     ------
     EngineError
-        The program prints something else than it used to.
+        When the program's output has changed.
     """
     from PIL import Image
 
@@ -138,7 +138,7 @@ def _package(name: str, distribution: str) -> Callable[[], str | None]:
 
 
 def _elsewhere(module: str, name: str) -> tuple[Compute, Callable[[], str | None]]:
-    """Return a measure that lives with what trains, and what says whether it is there."""
+    """Return a measure of the training package, and a function that says what it lacks."""
 
     def compute(original: Pixels, decoded: Pixels) -> float:
         return float(getattr(importlib.import_module(ELSEWHERE + module), name)(original, decoded))

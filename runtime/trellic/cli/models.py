@@ -22,7 +22,7 @@ def run(names: Sequence[str], as_json: bool) -> None:
     Raises
     ------
     typer.Exit
-        With code 1 if there is none of a name.
+        With code 1 if there is no model of a name.
     """
     try:
         paths = [bundle.find(name) for name in names]
@@ -46,8 +46,8 @@ def add(path: str, replace: bool) -> None:
     Raises
     ------
     typer.Exit
-        With code 1 if it is not valid, takes the place of another one (unless ``replace``), or
-        cannot be copied.
+        With code 1 if it is not valid, would replace another one (unless ``replace``), or cannot be
+        copied.
     """
     if path.endswith(SUFFIX):
         _add_adapter(path, replace)
@@ -88,7 +88,7 @@ def _add_adapter(path: str, replace: bool) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove what has a name from the user's folder.
+    """Remove the adapter or model of a name from the user's folder.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def remove(name: str) -> None:
 
 
 def _refuse_stand_in(manifest: Manifest) -> None:
-    """Refuse a bundle that would be taken where another one has been until now."""
+    """Refuse a bundle that would be used in the place of another one."""
     for path, other in bundle.installed():
         same = [
             f"the {what} {value!r}"
@@ -173,7 +173,7 @@ def _table(models: list[dict[str, Any]]) -> None:
 
 
 def _heading(model: dict[str, Any]) -> list[str]:
-    """Lines above the table of a model; the words in them may be anybody's."""
+    """Return the lines above the table of a model, whose words cannot be trusted."""
     size = model["bytes"] / 1e6
     lines = [f"{model['name']}  (stream id {model['stream_id']}, {size:.1f} MB)"]
     if model["stands_in_for"]:

@@ -28,7 +28,7 @@ class Device(enum.StrEnum):
 
 
 class Precision(enum.StrEnum):
-    """What encoder and decoders compute in."""
+    """Precision of encoder and decoders."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -391,13 +391,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per fi
 
 
 def limits_of(profile: Profile | None, deadline: float | None) -> Limits:
-    """Return the limits that options name; a deadline takes the place of the profile's."""
+    """Return the limits of the options; a deadline replaces that of the profile."""
     chosen = Limits() if profile is None else PROFILES[profile.value]
     return chosen if deadline is None else replace(chosen, deadline=deadline)
 
 
 def fit_of(size: Sides | None, scale: float | None) -> Fit | None:
-    """Return the size that options ask for."""
+    """Return the size of the options."""
     if size is None and scale is None:
         return None
     from trellic.images.fit import Fit

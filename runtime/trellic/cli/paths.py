@@ -1,4 +1,4 @@
-"""Where the results go: one input to a file, several (or one) into a folder."""
+"""Places of the results: one input goes to a file, several (or one) go into a folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(path: str) -> bytes:
 
 
 def read_parts(path: str) -> bytes | memoryview:
-    """Map a file, to read no more of it than needed; read what is none.
+    """Map a file, so that only the needed parts are read; read a pipe or device whole.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def read_parts(path: str) -> bytes | memoryview:
 
 
 def write(path: str, data: bytes) -> None:
-    """Write a file whole or not at all, or to standard output.
+    """Write a whole file or nothing, or write to standard output.
 
     Raises
     ------
@@ -64,10 +64,10 @@ def write(path: str, data: bytes) -> None:
 
 
 def is_stdout(path: str) -> bool:
-    """Whether what is written there goes where this command prints its results."""
+    """Whether a path is where this command prints its results."""
     if path == STANDARD or open_descriptor(path) == 1:
         return True
-    with contextlib.suppress(OSError, ValueError):  # ValueError: stdout is no file
+    with contextlib.suppress(OSError, ValueError):  # ValueError: stdout is not a file
         return not os.path.isfile(path) and os.path.samestat(os.stat(path), os.fstat(1))
     return False
 
@@ -81,7 +81,7 @@ def is_stream(path: str) -> bool:
 
 @dataclass
 class Written:
-    """What the jobs of one run have written, and of which source; one writes at a time."""
+    """Files that the jobs of one run have written, and their sources; one writes at a time."""
 
     sources: dict[Identity, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -98,11 +98,11 @@ class Job:
     folder : str, optional
         The folder to make, if it is missing, when there is something to put into it.
     clash : str, optional
-        An earlier source with the same target: this one must not be written.
+        An earlier source with the same target, so this one must not be written.
     onto : str, optional
-        The input, this or another, that the target is: it must not be written over.
+        The input that is also the target, so it must not be overwritten.
     written : Written
-        What the jobs of this run have written: shared by all of them.
+        Files that the jobs of this run have written; all jobs share it.
     """
 
     source: str
@@ -118,7 +118,7 @@ class Job:
         Raises
         ------
         BadParameter
-            If the result has the place of one of them.
+            If the result would replace one of them.
         """
         if self.onto is not None:
             raise BadParameter(
@@ -153,7 +153,7 @@ class Job:
             self.written.sources[_identity(self.target)] = self.source
 
     def keep_times(self) -> None:
-        """Give the result the times of its source, where both are files.
+        """Give the result the times of its source, if both are files.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class Job:
 
 
 def plan(sources: Sequence[Source], output: str, suffix: str, *, folder: bool = False) -> list[Job]:
-    """Say where the result of each source goes.
+    """Return where the result of each source goes.
 
     Parameters
     ----------
@@ -178,17 +178,17 @@ def plan(sources: Sequence[Source], output: str, suffix: str, *, folder: bool = 
     suffix : str
         Of the files in a folder.
     folder : bool
-        Whether it is a folder whatever there is.
+        Whether it is a folder in any case.
 
     Returns
     -------
     list of Job
-        One a source, in order.
+        One for each source, in order.
 
     Raises
     ------
     typer.BadParameter
-        If several sources are to go into something that is no folder, or one onto itself.
+        If several sources would go into something that is not a folder, or one onto itself.
     """
     is_folder = os.path.isdir(output)
     into_folder = folder or is_folder or output.endswith(("/", os.sep))
@@ -216,7 +216,7 @@ def plan(sources: Sequence[Source], output: str, suffix: str, *, folder: bool = 
 
 
 def _identity(path: str) -> Identity:
-    """Tell files apart whatever their names: links, and folders reached in two ways, are one."""
+    """Return the identity of a file, the same for links to it and for other ways to its folder."""
     try:
         status = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a command tells its user: results on stdout; errors, warnings and progress on stderr."""
+"""Output of a command: results on stdout; errors, warnings and progress on stderr."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OS_MESSAGES: dict[type[OSError], str] = {
 
 
 class CannotGoOn(Exception):
-    """The command has to stop: what failed, such as loading the model, would fail every file."""
+    """The command has to stop, because every file would fail, such as when no model loads."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(str(cause))
@@ -39,13 +39,13 @@ class CannotGoOn(Exception):
 
 @dataclass
 class Spoken:
-    """What is said of one file: held back where other files are worked on at the same time.
+    """Messages about one file; held back while other files are worked on.
 
     Attributes
     ----------
     name : the file's
-    held : lines for stdout (True) and stderr, None where each is printed at once
-    said : the warnings so far: a file may be looked at twice
+    held : lines for stdout (True) and stderr; None if each is printed at once
+    said : the warnings so far, because a file may be read twice
     """
 
     name: str
@@ -72,7 +72,7 @@ class Report:
     large : int
         Size in bytes from which one file takes long enough for that.
     aside : bool
-        Print results on stderr: stdout is what a file's result goes to.
+        Print results on stderr, because a file's result goes to stdout.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Report:
             self._progress, self._task = _bar(label, len(files))
 
     def __enter__(self) -> Self:
-        """Show the progress bar, if there is one, and take over the warnings."""
+        """Show the progress bar, if there is one, and handle warnings."""
         self._warnings.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", TrellicWarning)
@@ -116,14 +116,14 @@ class Report:
 
     @contextlib.contextmanager
     def file(self, name: str, *, hold: bool = False) -> Iterator[Spoken]:
-        """Work on one file: report warnings and errors that come up, then go on after it.
+        """Work on one file: report its warnings and errors, then continue after it.
 
         Parameters
         ----------
         name : str
             The file.
         hold : bool
-            Keep what is said of it until `say`, for files that are worked on at the same time.
+            Keep its messages until `say`, for files that are worked on at the same time.
         """
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, file=os.path.basename(name))
@@ -131,7 +131,7 @@ class Report:
         token = _current.set(spoken)
         try:
             yield spoken
-        except (CannotGoOn, BrokenPipeError):  # a reader of ours is gone: no file's fault
+        except (CannotGoOn, BrokenPipeError):  # the reader of our output is gone
             raise
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):
@@ -143,7 +143,7 @@ class Report:
             self._progress.advance(self._task)
 
     def say(self, spoken: Spoken) -> None:
-        """Print what was held back of a file."""
+        """Print the messages of a file that were held back."""
         for is_result, line in spoken.held or ():
             self._print(is_result, line)
 
@@ -192,7 +192,7 @@ class Report:
 
 
 def _size(path: str) -> int:
-    """Bytes of a file, 0 if it is none."""
+    """Return the bytes of a file; 0 if it is not a file."""
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
@@ -202,9 +202,9 @@ def describe(name: str, error: BaseException) -> str:
     Parameters
     ----------
     name : str
-        The file, or an empty string if it is about none.
+        The file, or an empty string if the error is about no file.
     error : BaseException
-        Ours, the system's, or one that nobody foresaw.
+        An error of Trellic, of the system, or an unexpected one.
 
     Returns
     -------

@@ -26,7 +26,7 @@ class Rival:
 
     Attributes
     ----------
-    name, settings : what it is called, and how it is set, for people
+    name, settings : for people
     encode : from uint8 pixels (H, W, 3) or (H, W), a quality of 1 to 100 and an ICC profile, or
         None, to a file
     decode : from a file to the pixels
@@ -52,14 +52,14 @@ class Match:
 
 
 def match(rival: Rival, pixels: Pixels, aim: Aim) -> Match:
-    """Find the rival's lowest quality whose file is as wanted; its best if none is.
+    """Find the rival's lowest quality whose file meets the aim; its best if none does.
 
-    So the rival is never short of bytes, or of quality, unless its qualities end.
+    So the rival never has fewer bytes, or a lower score, unless its range of qualities ends.
 
     Parameters
     ----------
     pixels : uint8 (H, W, 3) or (H, W)
-    aim : whether a file is as wanted; it holds from one quality on
+    aim : whether a file is good enough; true from some quality on
     """
     low, high = _QUALITIES[0], _QUALITIES[-1]
     while low < high:
@@ -79,7 +79,7 @@ def match(rival: Rival, pixels: Pixels, aim: Aim) -> Match:
 
 
 def _decoded(rival: Rival, data: bytes, dimensions: int) -> Pixels:
-    """Decode a file; grey that came back as three equal channels is grey again."""
+    """Decode a file; three equal channels of a grey picture become one again."""
     shown = rival.decode(data)
     return np.ascontiguousarray(shown[..., 1]) if shown.ndim > dimensions else shown
 

@@ -21,7 +21,7 @@ _LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 
 class Target(NamedTuple):
-    """What files are to become; one of the first two is given."""
+    """The target for files; one of the first two is given."""
 
     quality: float | None
     max_bytes: int | None
@@ -30,7 +30,7 @@ class Target(NamedTuple):
     max_memory: int | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments for the codec, whose defaults hold for what is not given."""
+        """Return the arguments for the codec, which has defaults for the others."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 

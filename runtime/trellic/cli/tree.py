@@ -1,4 +1,4 @@
-"""Which files a command works on: those that were named, and with -r those below folders."""
+"""The files that a command works on: named files, and with -r files in named folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Source(NamedTuple):
 
 
 def expand(inputs: Sequence[str], recursive: bool, suffixes: Collection[str]) -> list[Source]:
-    """Put the files below a folder in its place, in order of their names.
+    """Replace each folder by the files in it and its subfolders, in order of their names.
 
     Hidden files and folders are left out, and links to folders are not followed.
 

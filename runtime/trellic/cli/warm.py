@@ -13,7 +13,7 @@ SEARCHES: tuple[Trellis, ...] = (0, 32)  # scalar, and a trellis: its kernels se
 
 
 def run(model: str, decoder: str, engines: Engines) -> None:
-    """Compile what encoding and decoding with a model need; see ``trellic warm-up --help``.
+    """Compile all that encoding and decoding with a model need; see ``trellic warm-up --help``.
 
     Raises
     ------

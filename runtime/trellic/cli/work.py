@@ -1,4 +1,4 @@
-"""Work through many files: several at once, skipping what is there, with one line at the end."""
+"""Work through many files: several at once, without existing results, with a last line."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LARGE_PIXELS = 2**25  # of a picture that is coded alone, whatever --jobs says: 
 
 
 class Batch(NamedTuple):
-    """How a command deals with many files.
+    """Options of a command for many files.
 
     Attributes
     ----------
     recursive : go through folders
-    skip_existing : leave out files whose result is there
+    skip_existing : skip files whose result exists
     preserve : give results the times of their sources
-    dry_run : only say what would be done
+    dry_run : only print what would be done
     jobs : files at once; None: as many as there are cores
     """
 
@@ -48,12 +48,12 @@ class Batch(NamedTuple):
         Parameters
         ----------
         files : how many there are
-        bounded : whether the memory of the process is
+        bounded : whether the memory of the process has a limit
 
         Raises
         ------
         typer.BadParameter
-            When memory is bounded, and more than one file at once is asked for.
+            When memory has a limit, and more than one file at once is requested.
         """
         if bounded:
             if (self.jobs or 1) > 1:
@@ -126,7 +126,7 @@ _large = threading.Lock()
 
 
 def alone(pixels: int) -> AbstractContextManager[object]:
-    """Wait until no other large picture is worked on, if this is one: they fill the memory."""
+    """Let only one large picture at a time be worked on, because two may fill the memory."""
     return _large if pixels > LARGE_PIXELS else nullcontext()
 
 
@@ -137,7 +137,7 @@ def run(
     work: Callable[[Job], Sizes],
     at_once: int = 1,
 ) -> None:
-    """Do the work on each file; what is said of them comes in their order.
+    """Do the work on each file; messages come in the order of the files.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def _one(job: Job, batch: Batch, report: Report, work: Callable[[Job], Sizes]) -
         return SKIPPED
     if batch.dry_run:
         if job.source != STANDARD:
-            os.stat(job.source)  # is an error where it is missing
+            os.stat(job.source)  # raises if it is missing
         fields = {"input": job.source, "output": job.target}
         report.result(f"{job.source} -> {job.target} (not written: --dry-run)", fields)
         return SKIPPED
@@ -188,5 +188,5 @@ def _in_order(
     pool = ThreadPoolExecutor(at_once)
     try:
         yield from pool.map(one, jobs)
-    finally:  # of an error that ends the command, and of Ctrl-C: what has not begun does not begin
+    finally:  # after Ctrl-C, or an error that ends the command, no other file begins
         pool.shutdown(wait=True, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Run the graphs of a bundle: onnxruntime today, the same protocol for every engine to come."""
+"""Engines that run the graphs of a bundle, and their common protocol."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Engine(Protocol):
     def __call__(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
         """Run the graph on named arrays; returns its outputs in graph order.
 
-        Of the arrays the graph gets those that it has inputs for: "quality" is always there, and
-        not every network sees it.
+        The graph gets only the arrays that it has inputs for: "quality" is always given, but not
+        every network sees it.
 
         Raises
         ------
         EngineError
-            When it cannot: an engine lets no other exception out.
+            When it cannot; an engine raises no other exception.
         """

@@ -1,4 +1,4 @@
-"""What can run graphs on a GPU here: onnxruntime's CUDA provider, or PyTorch in its place."""
+"""Finds what can run graphs on a GPU: onnxruntime's CUDA provider, or PyTorch instead."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TO_SERVE = ("torch", "onnx", "numba_cuda", "trellic_export")
 
 
 def fault_of_provider(module: ModuleType, device: str) -> str:
-    """Say why onnxruntime cannot load its provider; nothing if it can, or may.
+    """Return why onnxruntime cannot load its provider; empty if it can or may.
 
-    onnxruntime itself would take the CPU and tell a log that is off. The libraries of CUDA and
-    cuDNN are looked for where their wheels lie.
+    Onnxruntime itself would silently use the CPU. The libraries of CUDA and cuDNN are also searched
+    in their wheels.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def fault_of_provider(module: ModuleType, device: str) -> str:
 
 
 def torch_serves() -> bool:
-    """Whether PyTorch can run the graphs, with `trellic_export` installed beside this."""
+    """Whether PyTorch can run the graphs, because `trellic_export` is installed too."""
     if any(importlib.util.find_spec(name) is None for name in TO_SERVE):
         return False
     torch = importlib.import_module("torch")

@@ -1,4 +1,4 @@
-"""Exact networks in an engine, checked by a probe, with the plain integers to fall back on."""
+"""Exact networks in an engine, checked by a probe, with plain integers as a fallback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trellic.errors import EngineError, TrellicWarning
 from trellic.integer.networks import IntegerNetwork
 from trellic.support import bounds
 
-PROBE_SIZE = 12  # of the probe's input planes: room for each border effect of a 5x5 kernel
+PROBE_SIZE = 12  # of the probe's input planes; large enough for all border effects of a 5x5 kernel
 Float = npt.NDArray[np.float32]
 
 
@@ -32,11 +32,11 @@ def probe_input(channels: int) -> Float:
 def digest(outputs: list[npt.NDArray[np.floating]]) -> str:
     """SHA-256 of integer outputs, as int32 little endian, one after the other.
 
-    Outputs that are no integers have no digest: an empty text.
+    The digest of outputs that are not integers is an empty text.
     """
     total = hashlib.sha256()
     for output in outputs:
-        with np.errstate(invalid="ignore"):  # what is not finite is found below
+        with np.errstate(invalid="ignore"):  # values that are not finite are found below
             integers = np.ascontiguousarray(output, "<i4")
         if not np.array_equal(integers, output):
             return ""
@@ -47,7 +47,7 @@ def digest(outputs: list[npt.NDArray[np.floating]]) -> str:
 class ExactNetwork:
     """One integer network, in the engine if its probe gives the right integers.
 
-    An engine that gives others, or fails, is not used again: the plain integers take its place,
+    An engine that gives other integers or fails is not used again. The plain integers replace it,
     with a `TrellicWarning`.
 
     Parameters
@@ -55,7 +55,7 @@ class ExactNetwork:
     name : for messages
     network : the plain integers
     probe_digest : expected `digest` of the probe's outputs
-    load : makes the engine; called once, here
+    load : makes the engine; called once, by the constructor
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ExactNetwork:
             )
 
     def _probe(self, expected: str) -> str:
-        """Say what is wrong with the engine, or nothing."""
+        """Return what is wrong with the engine; empty if nothing is."""
         try:
             seen = self(probe_input(self._network.channels_in))
         except EngineError as error:
@@ -97,7 +97,8 @@ class ExactNetwork:
         Raises
         ------
         Stopped
-            When a limit of time says so (see `trellic.support.bounds`): every slice comes by here.
+            When a time limit has passed (see `trellic.support.bounds`), because every slice calls
+            this.
         """
         bounds.check()
         if self._engine is None:

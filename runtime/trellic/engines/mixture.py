@@ -1,4 +1,4 @@
-"""Two picture decoders behind the calls of one."""
+"""Two picture decoders that are called as one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from trellic.engines import Arrays, Engine
 
 
 class Mixture:
-    """What several picture decoders make of the same latents, mixed pixel by pixel.
+    """The pictures of several decoders from the same latents, mixed pixel by pixel.
 
-    Pictures come from the graphs rounded to 8 bits. Mixing those and rounding once more is worse
-    than mixing before the first rounding by at most its noise, 1/12 in squared error: 0.06 dB at
-    40 dB.
+    The graphs return pictures that are rounded to 8 bits. Mixing them and rounding again adds at
+    most the noise of one rounding to the squared error, which is 1/12 (0.06 dB at 40 dB).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""OpenVINO as an engine: the free transforms in bfloat16, on processors that multiply it."""
+"""OpenVINO as an engine: the float transforms in bfloat16, on processors that multiply it."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class OpenVinoEngine:
 
 
 def _with_precise_parts(core: Any, model: Any) -> Any:
-    """Keep in float32, where a graph sees the quality, what bfloat16 hurts and costs little there.
+    """Keep some parts of a graph that sees the quality in float32, where bfloat16 loses most.
 
-    That is the interpolation of scales and shifts, the sums with them, and the layer that reads
-    latents or pixels: small shifts of large values, and most of the signal in a few channels.
-    Other layers still hand on their results in bfloat16.
+    These are the interpolation of scales and shifts, the sums with them (small shifts of large
+    values), and the layer that reads latents or pixels (most of the signal in a few channels). They
+    cost little in float32. Other layers still pass on their results in bfloat16.
     """
     if all("quality" not in put.get_names() for put in model.inputs):
         return model
@@ -95,7 +95,7 @@ def _with_precise_parts(core: Any, model: Any) -> Any:
 
 
 def missing_for_bf16() -> str:
-    """Say in a few words why OpenVINO does not compute in bfloat16 here; nothing if it does."""
+    """Return in a few words why OpenVINO cannot compute in bfloat16 here; empty if it can."""
     module = openvino()
     try:
         capabilities = module.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -113,7 +113,7 @@ def has_bf16() -> bool:
 
 
 def openvino() -> Any:
-    """Return the module, or raise MissingExtra; it finds nothing to send statistics with."""
+    """Return the module, which cannot send statistics, or raise MissingExtra."""
     try:
         with hidden("openvino_telemetry"):
             import openvino as module

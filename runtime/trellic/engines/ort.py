@@ -45,7 +45,7 @@ class OrtEngine:
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 4  # errors come as exceptions; its log would double them
+        options.log_severity_level = 4  # errors come as exceptions; its log would repeat them
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = [
             (name, CUDA_OPTIONS if name == "CUDAExecutionProvider" else {})
@@ -69,15 +69,15 @@ class OrtEngine:
 
 
 def resolve_device(device: str) -> str:
-    """Turn "auto" into what this machine has, and check that the rest is there.
+    """Turn "auto" into a device of this machine, and check that other devices exist.
 
     Raises
     ------
     EngineError
-        When a device is asked for by name and onnxruntime has no provider for it.
+        When a device is named and onnxruntime has no provider for it.
     """
     if device == "auto":
-        return "cpu" if missing_for("cuda") else "cuda"  # PyTorch serves those who ask by name
+        return "cpu" if missing_for("cuda") else "cuda"  # PyTorch serves only if "cuda" is named
     if device not in PROVIDERS:
         raise EngineError(f"unknown device {device!r}", expected="auto, cpu, cuda or tensorrt")
     missing = missing_for(device)
@@ -87,7 +87,7 @@ def resolve_device(device: str) -> str:
 
 
 def missing_for(device: str) -> str:
-    """Say in a few words what is missing for a device; nothing if all is there."""
+    """Return in a few words what is missing for a device; empty if nothing is."""
     provider = PROVIDERS[device][0]
     if provider not in onnxruntime().get_available_providers():
         extra = "tensorrt" if device == "tensorrt" else "gpu"
@@ -106,12 +106,12 @@ def torch_stands_in() -> bool:
 
 
 def host_of(device: str) -> str:
-    """Return where single graphs run for a device: the CPU, where PyTorch serves the GPU."""
+    """Return where single graphs run for a device: on the CPU if PyTorch serves the GPU."""
     return device if not missing_for(device) else "cpu"
 
 
 def missing_gpu() -> str:
-    """Say why no GPU can be used; nothing if one can."""
+    """Return why no GPU can be used; empty if one can."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -125,7 +125,7 @@ def missing_gpu() -> str:
 def onnxruntime() -> ModuleType:
     """Return the module, or raise MissingExtra; its telemetry is off (see `trellic.support.quiet`).
 
-    Where the program had loaded onnxruntime before ``trellic``, its events at least end here.
+    If the program loaded onnxruntime before ``trellic``, its telemetry ends only here.
     """
     try:
         import onnxruntime as module
@@ -137,5 +137,5 @@ def onnxruntime() -> ModuleType:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of a message: onnxruntime writes many."""
+    """Return the first line of a message, because onnxruntime writes many."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""The engines of one bundle, made when they are first needed, each once."""
+"""The engines of one bundle, each made once, when it is first needed."""
 
 from __future__ import annotations
 
@@ -41,14 +41,15 @@ class EnginePool:
 
     Attributes
     ----------
-    precision : "fp32", "bf16", "int8" or "fp16", what was chosen
+    precision : the chosen one: "fp32", "bf16", "int8" or "fp16"
 
     Raises
     ------
     BadParameter
-        When ``threads`` is no whole number, or below 0, or the precision does not fit the device.
+        When ``threads`` is not a whole number, or below 0, or the precision does not fit the
+        device.
     EngineError
-        When the bundle or the processor is not made for the precision.
+        When the bundle or the processor does not support the precision.
     MissingExtra
         When it is "bf16" and OpenVINO is not installed.
     """
@@ -71,7 +72,7 @@ class EnginePool:
         self._lock = threading.RLock()
 
     def encoder(self) -> Engine:
-        """Return g_a: "image", and "quality" where it sees that, to "latents"."""
+        """Return g_a: "image", and "quality" if it sees that, to "latents"."""
         return self._once("encoder", self.bundle.manifest.encoder)
 
     def hyper_encoder(self) -> Engine:
@@ -79,7 +80,7 @@ class EnginePool:
         return self._once("hyper_encoder", self.bundle.manifest.hyper_encoder)
 
     def decoder(self, name: str) -> Engine:
-        """Return a g_s: "latents", and "quality" where it sees that, to "image" or "logits".
+        """Return a g_s: "latents", and "quality" if it sees that, to "image" or "logits".
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""In which precision the free transforms run: on CPUs bfloat16 or 8 bits, on GPUs float16."""
+"""The precision of the float transforms: on CPUs bfloat16 or 8 bits, on GPUs float16."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ VNNI = {"avx512_vnni", "avx_vnni"}  # dot products of uint8 and int8 that do not
 
 
 def choose(precision: str, bundle: Bundle, device: str) -> Precision:
-    """Return the precision that engines take.
+    """Return the precision that engines use.
 
     Parameters
     ----------
-    precision : "fp32", "bf16", "int8" (CPUs) and "fp16" (GPUs) insist; "auto" takes what is fastest
-        on this machine: bf16 where OpenVINO is installed and the CPU multiplies it, or else int8
-        where it has VNNI and the bundle such graphs, or else fp32, and always that on a GPU
+    precision : "fp32", "bf16", "int8" (CPUs) and "fp16" (GPUs) are used as named. "auto" takes the
+        fastest on this machine: bf16 if OpenVINO is installed and the CPU multiplies it, else int8
+        if the CPU has VNNI and the bundle has such graphs, else fp32. On a GPU it is always fp32
     device : "cpu", "cuda" or "tensorrt"
 
     Raises
     ------
     BadParameter
-        When the precision is unknown, "bf16" or "int8" is asked of a GPU, or "fp16" of a CPU.
+        When the precision is unknown, or is "bf16" or "int8" on a GPU, or "fp16" on a CPU.
     EngineError
-        When "int8" or "fp16" is asked of a bundle without such graphs, "int8" of a CPU that
-        saturates, or "bf16" of one without it.
+        When the bundle has no graphs for "int8" or "fp16", the CPU saturates with "int8", or it has
+        no "bf16".
     MissingExtra
-        When "bf16" is asked for and OpenVINO is not installed.
+        When the precision is "bf16" and OpenVINO is not installed.
     """
     if precision not in PRECISIONS:
         raise BadParameter(f"precision {precision!r}", expected=", ".join(PRECISIONS))
@@ -83,7 +83,7 @@ def has(bundle: Bundle, precision: str) -> bool:
 
 
 def has_vnni() -> bool:
-    """Whether this is an x86 processor with VNNI; False where the system does not say."""
+    """Whether this is an x86 processor with VNNI; False if the system does not say."""
     return bool(_flags() & VNNI)
 
 

@@ -1,8 +1,8 @@
 """Entropy coder: integer frequency tables and interleaved rANS, specified in ``docs/format.md``.
 
-`encode` and `Decoder` are the compiled ones of `trellic.entropy.cpu`; they are loaded, and numba
-with them, when first asked for. `trellic.entropy.reference` has the same two in plain Python and is
-the authority on every bit.
+`encode` and `Decoder` are the compiled ones of `trellic.entropy.cpu`. They are loaded, with numba,
+when they are first used. `trellic.entropy.reference` has the same two in plain Python, and defines
+every bit.
 """
 
 from typing import TYPE_CHECKING, Any

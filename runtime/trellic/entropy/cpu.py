@@ -25,7 +25,7 @@ Uint8s = npt.NDArray[np.uint8]
 
 NARROW: Final = 16  # lanes below which setting up a round costs more than it saves
 ALWAYS_SCALAR: Final = np.zeros((1, 2), np.uint8)  # the trellis of one state, for class 0
-ALWAYS_SCALAR.flags.writeable = False  # as those of more: kernels are compiled once for both
+ALWAYS_SCALAR.flags.writeable = False  # as for more states: compiled once for both
 
 
 def encode(segments: Sequence[Segment], tables: FrequencyTables, lanes: int) -> list[bytes]:
@@ -95,7 +95,7 @@ class Decoder:
         return self._segment(segment, scale_index, 1, next_state)
 
     def finish(self) -> None:
-        """Check that every lane is back where the encoder began; see the reference."""
+        """Check that every lane has ended where the encoder began; see the reference."""
         layout.check_final(self._states)
 
     def _segment(

@@ -1,12 +1,12 @@
 """Kernels of the decoder: one group of lanes, forwards through a segment.
 
-How one symbol costs little: the 32 lanes of a group are independent of one another, so that a core
-works on many at once. The top bits of a slot give the first symbol that can lie there, and whether
-it is the next one is a comparison, not a branch; only where three or more symbols share 128 slots,
-in the tails of a table, does a loop run. Taking a word is a selection too: the word is read before
-it is known whether it is needed, from an array long enough for that, and the words taken are
-counted once a round. Tables and next trellis states have loops of their own, before and after, so
-that the middle one keeps to the registers there are.
+What makes a symbol cheap: the 32 lanes of a group are independent of one another, so a core works
+on many at once. The top bits of a slot give the first symbol that can lie there, and a comparison,
+not a branch, decides whether it is the next one. A loop runs only in the tails of a table, where
+three or more symbols share 128 slots. Taking a word is a selection too: the word is read before it
+is known whether it is needed, from an array that is long enough for that, and the words taken are
+counted once per round. Tables and next trellis states have separate loops, before and after, so
+that the middle loop needs only the registers that exist.
 """
 
 from typing import Any, Final
@@ -77,9 +77,9 @@ def _escapes(
 
 @njit
 def decode_states(words: Uint16s, at: int, end: int, x: Uint32s) -> int:
-    """Decode the states of a group's lanes but the first; return where its symbols' words begin.
+    """Decode the states of a group's lanes except the first; return where symbols' words begin.
 
-    What is read beyond `end` is noticed after the first round at the latest.
+    Reads beyond `end` are noticed after the first round at the latest.
     """
     for lane in range(1, len(x)):
         high = 1
@@ -151,7 +151,7 @@ def _round_kernel(full: bool) -> Any:
     return decode_round
 
 
-_full_round = _round_kernel(full=True)  # nearly all rounds are; a tenth faster
+_full_round = _round_kernel(full=True)  # nearly all rounds are full; a tenth faster
 _short_round = _round_kernel(full=False)
 
 
@@ -177,8 +177,8 @@ def decode_group(
 
     `scale_index` holds whole table numbers, uint16, where no trellis chooses the class.
     `next_state` is flat: the state after state `s` and parity `p` lies at ``2 s + p``. The code is
-    linear, so that two of its entries tell all others: arithmetic, which runs on many lanes at
-    once, takes the place of a table.
+    linear, so two of its entries determine all others. Arithmetic, which runs on many lanes at
+    once, replaces a table.
     """
     if at > end:
         return NO_WORDS
@@ -231,7 +231,7 @@ def decode_narrow(
     k: Int32s,
     cls: Uint8s,
 ) -> int:
-    """Do what `decode_group` does where there are few lanes: one loop, nothing to set up."""
+    """Do what `decode_group` does, for few lanes: one loop, without set-up."""
     if at > end:
         return NO_WORDS
     table = np.empty(GROUP, np.uint32)

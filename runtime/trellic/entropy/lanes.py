@@ -1,4 +1,4 @@
-"""Lanes and groups: how symbols are dealt out, and where the words of a segment lie.
+"""Lanes and groups: how symbols are distributed, and where the words of a segment lie.
 
 Symbol `i` of a segment goes to lane ``i % L``. Each lane is one rANS state; 32 neighbouring lanes
 form a group and share one stream of 16-bit words. A segment is, all little endian::
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trellic.entropy.tables import FrequencyTables
 
 GROUP: Final = 32  # lanes that share a word stream
-LANE_PAYLOAD: Final = 600  # bytes a lane must carry, to be worth the 2.5 that it costs
+LANE_PAYLOAD: Final = 600  # bytes that a lane must carry to be worth its cost of 2.5
 STATE_LOW: Final = 1 << 16  # states lie in 2**16 .. 2**32 - 1; each lane ends at 2**16
 STATE_BYTES: Final = 4
 EXPONENT_BITS: Final = 4  # of a state's exponent
@@ -83,7 +83,7 @@ def choose_lanes(payload_bytes: int) -> int:
 
 
 def max_compressed_size(n: int, lanes: int) -> int:
-    """Return the most bytes a segment of `n` symbols can take, states included.
+    """Return the most bytes that a segment of `n` symbols can take, with states.
 
     A symbol is one word at most, the two rounds of an escape are one each, as are the three parts
     of a state; a number of words takes two.
@@ -204,12 +204,12 @@ def unpack_states(segment: bytes, lanes: int) -> Uint32s:
 
 
 def check_size(segment: bytes, lanes: int, first: bool) -> None:
-    """Check that a segment is whole words and, a slice's first one, holds its states.
+    """Check that a segment consists of whole words, and that a slice's first one holds its states.
 
     Raises
     ------
     CorruptStream
-        When it is not, or does not.
+        When one of these is not so.
     """
     least = STATE_BYTES * group_count(lanes) if first else 0
     if len(segment) < least or len(segment) % 2:

@@ -1,6 +1,6 @@
-"""The entropy coder in plain Python: the authority on every bit, for reading and for tests.
+"""The entropy coder in plain Python: it defines every bit, for reading and for tests.
 
-One lane is a range asymmetric numeral system (rANS). A state `x` swallows a symbol of frequency `f`
+One lane is a range asymmetric numeral system (rANS). A state `x` takes in a symbol of frequency `f`
 and cumulative frequency `c`, out of ``2**15``, and gives it back::
 
     encode   x -> (x // f) << 15 | (c + x % f)
@@ -67,7 +67,7 @@ class _Encoder:
         self.states[lane] = x << count | value
 
     def round(self, segment: Segment, symbols: range) -> None:
-        """Code one round: what the decoder reads last comes first."""
+        """Code one round in reverse: the decoder reads last what comes first here."""
         escaped = [i for i in symbols if self.excess(segment, i) >= 0]
         for i in reversed(escaped):
             digits = (self.excess(segment, i) + 1).bit_length()
@@ -163,8 +163,8 @@ class Decoder:
 
     Notes
     -----
-    After an error the states are spoilt; decode no further segment of the slice. Memory is
-    proportional to the segment and to the number of latents asked for, whatever the bytes say.
+    After an error the states are wrong, so decode no further segment of the slice. Memory is
+    proportional to the segment and to the requested number of latents, whatever the bytes are.
     """
 
     def __init__(self, first_segment: bytes, tables: FrequencyTables, lanes: int) -> None:
@@ -251,7 +251,7 @@ class Decoder:
         return self._segment(segment, scale_index, cls, next_state), cls
 
     def finish(self) -> None:
-        """Check, after the last segment, that every lane is back where the encoder began.
+        """Check, after the last segment, that every lane has ended where the encoder began.
 
         Raises
         ------
@@ -290,7 +290,7 @@ class Decoder:
         return k
 
     def _other_states(self, first: int, stream: list[int]) -> None:
-        """Decode the states of a group's lanes but the first."""
+        """Decode the states of a group's lanes except the first."""
         for lane in range(first + 1, min(self._lanes, first + GROUP)):
             exponent = self._bits(first, EXPONENT_BITS, stream)
             high = 1 << exponent

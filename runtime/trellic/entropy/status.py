@@ -1,4 +1,4 @@
-"""What may be wrong with the words of a segment: the statuses of all decoders, CPU and GPU."""
+"""Statuses of all decoders, CPU and GPU: what may be wrong with the words of a segment."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def error_of(status: int) -> Fault:
 
     Parameters
     ----------
-    status : of a kernel, not `OK`. The CPU's kernels know the first four alone: its counts of words
-        are checked on the way (`trellic.entropy.lanes.unpack`).
+    status : of a kernel, not `OK`. The CPU's kernels return only the first four, because its counts
+        of words are checked before (`trellic.entropy.lanes.unpack`).
     """
     errors: dict[int, Fault] = {
         NO_WORDS: CorruptStream("a group that runs out of words", expected="more words"),

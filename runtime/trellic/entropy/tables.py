@@ -3,10 +3,10 @@
 Symbols are coded with the table ``class * S + scale_index``, where the class is the quantizer in
 use (0 scalar, 1 Q0, 2 Q1) and `S` the number of scale indices. A table of half width `K` holds
 frequencies for the indices ``-K .. K`` and, last, for an escape; all are at least 1 and they sum to
-``2**15``. Nothing here is floating point once the tables are made.
+``2**15``. Once the tables are made, nothing here is floating point.
 
-A bundle may have tables for dithered streams too (docs/format.md, section 8.1): 16 buckets a scale
-index, half of them stored. They are classes 3 to 18.
+A bundle may have tables for dithered streams too (docs/format.md, section 8.1): 16 buckets for each
+scale index, half of them stored. They are classes 3 to 18.
 """
 
 import heapq
@@ -28,10 +28,10 @@ TOTAL: Final = 1 << PRECISION
 CLASSES: Final = 3  # scalar, Q0, Q1; in a dithered stream the buckets follow
 STORED_BUCKETS: Final = 8  # of dither; the others mirror them
 MAX_SCALES: Final = 255
-MAX_HALF_WIDTH: Final = 1023  # bounds what a hostile bundle makes a decoder allocate
+MAX_HALF_WIDTH: Final = 1023  # bounds the memory that a hostile bundle makes a decoder take
 MAX_STEP: Final = 255  # trellis step and centroid offsets, in 1/32 scalar step
 RATE_UNIT: Final = 64  # rates are in 1/64 bit
-BUCKET_BITS: Final = 8  # a decoder finds a symbol from so many top bits of its slot
+BUCKET_BITS: Final = 8  # a decoder finds a symbol from this many top bits of its slot
 ESCAPE_FLAG: Final = 1 << 31  # in an entry
 
 DITHER_ARRAYS: Final = ("half_width", "freqs")  # stored ones
@@ -136,10 +136,11 @@ class FrequencyTables:
         return np.cumsum(self.sizes) - self.sizes
 
     def rates(self) -> npt.NDArray[np.int32]:
-        """Return what each symbol costs, in 1/64 bit, in the order of `freqs`.
+        """Return the cost of each symbol, in 1/64 bit, in the order of `freqs`.
 
-        An escape of index `k` costs ``2 * bit_length(|k| - K)`` bits on top: its Exp-Golomb digits
-        and sign. The rounding is the same everywhere: no ``64 * log2(freq)`` lies near a tie.
+        An escape of index `k` costs ``2 * bit_length(|k| - K)`` bits more, for its Exp-Golomb
+        digits and sign. The rounding is the same on every machine, because no ``64 * log2(freq)``
+        is near a tie.
         """
         bits = PRECISION - np.log2(self.freqs.astype(np.float64))
         rates: npt.NDArray[np.int32] = np.rint(RATE_UNIT * bits).astype(np.int32)
@@ -258,7 +259,7 @@ class Tables(FrequencyTables):
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "Tables":
-        """Make tables from what `to_arrays` returned; other names are ignored.
+        """Make tables from the result of `to_arrays`; other names are ignored.
 
         Raises
         ------
@@ -308,8 +309,8 @@ def _array(arrays: Arrays, name: str) -> npt.NDArray[Any]:
 def quantized_pmf(pmf: npt.ArrayLike, precision: int = PRECISION) -> npt.NDArray[np.uint16]:
     """Round a distribution to frequencies, each at least 1, that cost the fewest bits.
 
-    The result minimises ``-sum(pmf * log2(freq))`` exactly: the sum is concave in each frequency,
-    so taking always the next unit of largest gain is optimal.
+    The result minimises ``-sum(pmf * log2(freq))`` exactly. The gain of one more unit falls with
+    each frequency, so it is optimal to give each unit where it gains most.
 
     Parameters
     ----------
@@ -372,7 +373,7 @@ def _take_units(freq: list[int], p: list[float], count: int) -> None:
 
 
 def _swap_units(freq: list[int], p: list[float]) -> None:
-    """Move units to where they gain more than they lose, until none can."""
+    """Move units to where they gain more, until no move gains."""
     gain = [(-_gain(p[i], f), i) for i, f in enumerate(freq)]
     loss = [(_gain(p[i], f - 1), i) for i, f in enumerate(freq) if f > 1]
     heapq.heapify(gain)

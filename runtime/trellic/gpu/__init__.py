@@ -1,4 +1,4 @@
 """Pictures to bytes and back without leaving the GPU, many at once. See docs/gpu.md.
 
-Needs numba-cuda; nothing here is imported by the rest of the runtime unless a GPU is asked for.
+It needs numba-cuda. The rest of the runtime imports it only if a GPU is requested.
 """

@@ -1,7 +1,7 @@
-"""Where everything of a batch lies: tables of pictures, slices and jobs, made on the host.
+"""Places of all data of a batch: tables of pictures, slices and jobs, made on the host.
 
-Pictures may have any sizes and qualities. Those of one size lie next to one another, and so do
-slices of one size, so that a network runs once for each size and a kernel once for all.
+Pictures may have any sizes and qualities. Pictures of one size lie next to one another, and so do
+slices of one size, so that a network runs once for each size, and a kernel once for all.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Run:
 
 
 def arrange(shapes: Sequence[Shape]) -> tuple[list[Run], Int64s]:
-    """Lay planes of several shapes out by shape.
+    """Arrange planes by shape.
 
     Returns
     -------
@@ -96,7 +96,7 @@ class Images:
 
     @property
     def qualities(self) -> list[npt.NDArray[np.float32]]:
-        """What free transforms are told of each picture, run by run."""
+        """The quality of each picture that float transforms see, run by run."""
         order = np.argsort(self.latent_at)
         quality = np.array([self.images[i].level.quality for i in order], np.float32)
         return np.split(quality, np.cumsum([run.count for run in self.latent_runs])[:-1])
@@ -154,7 +154,7 @@ class Slices:
 
     @classmethod
     def all(cls, images: Images, side: Sequence[int | None]) -> Slices:
-        """Return all slices of a batch, one lane each.
+        """Return all slices of a batch, with one lane each.
 
         `side` is that of each picture's slices in latents, None for the usual 1024 pixels.
         """

@@ -1,7 +1,8 @@
-"""Which pictures and streams of a batch the GPU codes together, and which go one by one.
+"""Decides which pictures and streams of a batch the GPU codes together, and which one by one.
 
-Arrays in the GPU's memory and pictures of the host are treated alike. What a batch cannot do is an
-error, by name, for an array in the GPU's memory; anything else then takes the ordinary way.
+Arrays in the GPU's memory and pictures of the host are treated alike. If a batch does not support
+an option, that is an error for arrays in the GPU's memory; pictures of the host are then coded in
+the ordinary way.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def encode(
     options: EncodeOptions,
     ordinary: Callable[[Any], bytes],
 ) -> list[bytes]:
-    """Encode pictures of any sizes, from wherever they lie.
+    """Encode pictures of any sizes, on the host or the GPU.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def encode(
     Raises
     ------
     BadParameter
-        When an array lies in the GPU's memory and an option is not for batches.
+        When an array is in the GPU's memory and batches do not support an option.
     """
     there = [on_gpu(one) for one in batch]
     wrong = _not_for_arrays(options)
@@ -77,7 +78,7 @@ def decode(
     options: DecodeOptions,
     ordinary: Callable[[bytes | memoryview], Pixels],
 ) -> list[Pixels]:
-    """Decode files to arrays on the host, together what the GPU can, in the order given.
+    """Decode files to arrays on the host in order, those together that the GPU supports.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def decode_there(
     Raises
     ------
     BadParameter
-        When an option is not for pictures that stay there.
+        When an option is not supported for pictures that stay there.
     """
     asked = {
         "region": options.region is not None,
@@ -132,7 +133,7 @@ def decode_there(
 
 
 def _not_for_arrays(options: EncodeOptions) -> str:
-    """Name the options that a batch cannot have."""
+    """Name the options that a batch does not support."""
     asked = {
         "bpp": options.bpp is not None,
         "max_bytes": options.max_bytes is not None,
@@ -150,13 +151,13 @@ def _from_host(image: Any, options: EncodeOptions) -> tuple[Pixels, Chunks]:
 
 
 def _pixels(array: Any) -> int:
-    """Pixels of an array, if it is a picture; what is none is refused where it is coded."""
+    """Pixels of an array, if it is a picture; others are refused when they are coded."""
     shape = tuple(getattr(array, "shape", ()))
     return int(np.prod(shape[:2])) if len(shape) > 1 else 0
 
 
 def _parts(pixels: Sequence[int]) -> Iterator[slice]:
-    """Cut a batch where it would exceed `MOST_PIXELS`; a larger picture goes alone."""
+    """Split a batch into parts of at most `MOST_PIXELS`; a larger picture is a part alone."""
     first = total = 0
     for i, count in enumerate(pixels):
         if i > first and total + count > MOST_PIXELS:
@@ -168,7 +169,7 @@ def _parts(pixels: Sequence[int]) -> Iterator[slice]:
 
 
 def _decoder_name(gpu: GpuCodec, options: DecodeOptions) -> str | None:
-    """Return the decoder for a batch, None where the ordinary way must be taken."""
+    """Return the decoder for a batch; None if streams must be decoded in the ordinary way."""
     if options.region is not None or options.max_memory is not None or options.best_effort:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Where built engines are kept: one folder for all that decides whether an engine may be used."""
+"""Folders of built engines, one for each set of facts that decide whether an engine fits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def root() -> Path:
     Raises
     ------
     EngineError
-        When there is none: an engine is code.
+        When there is none. The folder must be private, because an engine is code.
     """
     found = cache.folder("engines")
     if found is None:

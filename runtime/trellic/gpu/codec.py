@@ -1,4 +1,4 @@
-"""Pictures of a batch to files and back: what `trellic.codec.Codec` does, on a GPU."""
+"""Pictures of a batch to files and back, as `trellic.codec.Codec` does, on a GPU."""
 
 from __future__ import annotations
 
@@ -79,8 +79,9 @@ class GpuCodec:
             TensorRT if its Python package is there (from the file of engines beside the bundle, if
             there is one), or else through onnxruntime's provider
         precision : "fp32" or "fp16", of the free transforms
-        engines : of another library: given the device, what makes an engine of a graph (its name,
-            the bytes of its ONNX file, whether it must be exact); None for those of `kind`
+        engines : of another library: from the device to a function that makes an engine of a graph
+            (its name, the bytes of its ONNX file, whether it must be exact); None for those of
+            `kind`
         """
         device = Device()
         if engines is not None:
@@ -192,7 +193,7 @@ class GpuCodec:
         return [DeviceImage(array) for array in self.decode_streams(read, name)]
 
     def decode_streams(self, streams: Sequence[Stream], name: str) -> list[DeviceArray]:
-        """Decode streams of this model without dither; `decode_batch` says the rest.
+        """Decode streams of this model without dither; see `decode_batch`.
 
         Parameters
         ----------
@@ -219,14 +220,15 @@ class GpuCodec:
         return parts(pixels, shapes)
 
     def decoder_name(self, decoder: str) -> str:
-        """Return the one decoder that a text stands for.
+        """Return the name of the one decoder that a text names.
 
         Raises
         ------
         UnknownDecoder
             When the model has no such decoder.
         BadParameter
-            When a batch cannot have it: it is mixed, makes labels, or no picture of full size.
+            When a batch does not support it, because it is mixed, makes labels, or makes smaller
+            pictures.
         """
         manifest = self.bundle.manifest
         choice = choose(manifest.decoders, decoder, manifest.name)
@@ -270,8 +272,8 @@ class GpuCodec:
 def _checked(picture: Any, device: Device) -> Any:
     """Return a picture as a NumPy array or a device array.
 
-    Where a library has DLPack and ``__cuda_array_interface__`` the former is taken: it says on
-    which stream the array will be read, so that work pending on another comes first.
+    If a library has DLPack and ``__cuda_array_interface__``, DLPack is used, because it tells the
+    library which stream will read the array, so that pending work on other streams ends first.
     """
     if isinstance(picture, np.ndarray):
         array = np.ascontiguousarray(picture)

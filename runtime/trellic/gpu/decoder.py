@@ -1,7 +1,7 @@
 """Segments of streams to latents of a batch: `trellic.latents.decoder` on a GPU.
 
-What comes back to the host is a status for each warp, and the states in which the lanes end: once,
-when everything else has been launched.
+The host reads back only a status for each warp and the final states of the lanes, once, when
+everything else has been launched.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from trellic.latents.order import check_count, numbers_of
 
 @dataclass(frozen=True)
 class Decoding:
-    """A batch that the device decodes; until `check` nobody knows whether it can be decoded."""
+    """A batch that the device decodes; `check` tells whether it could be decoded."""
 
     device: Device
     staged: Mapping[str, DeviceArray]
 
     def check(self) -> None:
-        """Wait for the device, and check what it found.
+        """Wait for the device, and check its results.
 
         Raises
         ------
@@ -72,11 +72,11 @@ class BatchDecoder:
 
         Parameters
         ----------
-        images : where everything lies
+        images : with the places of all data
         side : of the slices of each picture, in latents; None for the usual 1024 pixels
         lanes : of the slices of each picture
         segments : of each picture, in file order
-        beside : what else to bring to the device in the same copy
+        beside : other arrays to bring to the device in the same copy
         out : float32, flat; written where `images` says
 
         Raises

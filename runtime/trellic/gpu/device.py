@@ -1,6 +1,6 @@
 """A GPU as the rest of Trellic sees it: a stream, memory that is used again, copies, tables.
 
-Under numba's simulator the same code runs on arrays of NumPy: that is the fake device of the tests.
+Under numba's simulator the same code runs on arrays of NumPy, which is the fake device of tests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROWS: Final = 1 if SIMULATED else 64  # blocks that share a row of such a kernel
 MAX_BLOCKS: Final = 1 if SIMULATED else 4096  # enough to fill any GPU; threads take strides
 ALIGNED: Final = 256  # bytes: arrays within staged memory begin at multiples
 MOST_VIEWS: Final = 4096  # that are kept
-GROWTH: Final = 1.25  # a buffer that must grow gets so much more than it was asked for
+GROWTH: Final = 1.25  # a buffer that must grow gets this much more than requested
 
 
 class DeviceTables(NamedTuple):
@@ -45,7 +45,7 @@ class DeviceTables(NamedTuple):
 
 
 class Device:
-    """One GPU, for one thread at a time; its memory goes with it.
+    """One GPU, for one thread at a time; its memory is freed with it.
 
     Raises
     ------
@@ -69,9 +69,9 @@ class Device:
         self._tables: dict[int, tuple[Tables, DeviceTables]] = {}
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: Any) -> DeviceArray:
-        """Return memory of this name, with whatever is in it; the last array of the name is gone.
+        """Return memory of this name with arbitrary content; the last array of the name is invalid.
 
-        Memory grows and is never given back: a batch like the one before takes none.
+        Memory grows and is never freed, so a batch like the one before needs no new memory.
         """
         shape = (shape,) if isinstance(shape, int) else shape
         size = int(np.prod(shape))
@@ -85,7 +85,7 @@ class Device:
     def upload(self, name: str, array: npt.NDArray[Any]) -> DeviceArray:
         """Copy an array to memory of this name."""
         array = np.ascontiguousarray(array)
-        if 0 in array.strides:  # of a side of length 1; numba takes that for a broadcast
+        if 0 in array.strides:  # of a side of length 1, which numba mistakes for a broadcast
             array = array.copy()
         target = self.empty(name, array.shape, array.dtype)
         if array.size:
@@ -95,7 +95,7 @@ class Device:
     def stage(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, DeviceArray]:
         """Copy many arrays to memory of this name, all in one copy, from pinned memory.
 
-        Those of the last call with this name are gone.
+        Arrays of the last call with this name are invalid.
         """
         sizes = [array.nbytes for array in arrays.values()]
         ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
@@ -111,7 +111,7 @@ class Device:
         return found
 
     def _pinned_memory(self, name: str, size: int) -> npt.NDArray[np.uint8]:
-        """Return memory of the host that the device has read, whatever it was sent before."""
+        """Return pinned memory of the host, once the device has read its earlier content."""
         if name in self._sent:
             if not SIMULATED and not self._sent[name].query():
                 self._sent[name].synchronize()
@@ -143,11 +143,11 @@ class Device:
         return flat.reshape(shape)
 
     def fetch(self, array: DeviceArray) -> npt.NDArray[Any]:
-        """Copy an array to the host, after all that was launched before."""
+        """Copy an array to the host, after all earlier launches."""
         return self.fetch_all(array)[0]
 
     def fetch_all(self, *arrays: DeviceArray) -> list[npt.NDArray[Any]]:
-        """Copy arrays to the host, after all that was launched before, and wait once."""
+        """Copy arrays to the host, after all earlier launches, and wait once."""
         sizes = [int(array.size) * array.dtype.itemsize for array in arrays]
         ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
         key = "fetched"
@@ -169,14 +169,14 @@ class Device:
         return 0 if SIMULATED else int(self.stream.handle)
 
     def mark(self, stage: str) -> None:
-        """Note the end of a stage on the device's clock, where `marks` is a list."""
+        """Note the end of a stage on the device's clock, if `marks` is a list."""
         if self.marks is not None:
             event = cuda.event()
             event.record(self.stream)
             self.marks.append((stage, event))
 
     def spread(self, count: int) -> tuple[int, int]:
-        """Return blocks and threads for so many independent elements, taken in strides."""
+        """Return blocks and threads for this many independent elements, taken in strides."""
         return min(-(-count // THREADS), MAX_BLOCKS), THREADS
 
     def grid(self, rows: int) -> tuple[tuple[int, int], int, Any]:
@@ -184,7 +184,7 @@ class Device:
         return (rows, ROWS), THREADS, self.stream
 
     def tables(self, tables: Tables) -> DeviceTables:
-        """Return a bundle's tables in the device's memory, put there once."""
+        """Return a bundle's tables in the device's memory; they are copied once."""
         found = self._tables.get(id(tables))
         if found is None:
             found = self._tables[id(tables)] = (tables, self._upload_tables(tables))
@@ -224,5 +224,5 @@ def available() -> bool:
     """Whether kernels can run here."""
     try:
         return bool(cuda.is_available())
-    except Exception:  # a driver that is there but broken
+    except Exception:  # a driver that is installed but broken
         return False

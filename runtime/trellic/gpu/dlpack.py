@@ -1,8 +1,8 @@
-"""DLPack: arrays in a GPU's memory from and for libraries that speak nothing else.
+"""DLPack: arrays in a GPU's memory from and for libraries that support only this interface.
 
 The structures are those of DLPack 0.8 (https://dmlc.github.io/dlpack, "C API"), which every later
-version's ``dltensor`` capsule keeps. Under numba's simulator memory is the host's, so the same code
-serves arrays of NumPy: that is how the tests run it.
+version's ``dltensor`` capsule keeps. Under numba's simulator memory is that of the host, so the
+same code works on arrays of NumPy, and tests run it so.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ _is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
 _raw_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
-_lent: dict[int, tuple[Any, ...]] = {}  # what capsules show, kept until their takers are done
+_lent: dict[int, tuple[Any, ...]] = {}  # memory of capsules, kept until their users are done
 
 
 class _View:
-    """An array of another library, as numba takes it; it keeps the capsule, and so the memory."""
+    """An array of another library, for numba; it keeps the capsule, and so the memory."""
 
     def __init__(self, capsule: Any, tensor: _Tensor, shape: tuple[int, ...]) -> None:
         self._capsule = capsule
@@ -83,7 +83,7 @@ class _View:
 
 
 def lies_there(source: Any) -> bool:
-    """Whether something is an array in a GPU's memory that can be taken by DLPack."""
+    """Whether something is an array in a GPU's memory that DLPack can pass on."""
     place = getattr(source, "__dlpack_device__", None)
     return place is not None and int(place()[0]) in KINDS
 
@@ -94,8 +94,8 @@ def taken(source: Any, stream: int) -> DeviceArray:
     Parameters
     ----------
     source : with ``__dlpack__``; uint8, C contiguous, where `lies_there`
-    stream : address of the CUDA stream that will read it; what the other library has launched to
-        make it comes first
+    stream : address of the CUDA stream that will read it; the other library's pending work ends
+        first
 
     Raises
     ------
@@ -138,8 +138,8 @@ def _of_host(where: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 class DeviceImage:
     """A picture in the GPU's memory, for any library: uint8 (H, W, 3), or (H, W) if grey.
 
-    It has ``__cuda_array_interface__`` (torch, CuPy, numba) and ``__dlpack__`` (the rest). What was
-    launched to make it has ended.
+    It has ``__cuda_array_interface__`` (torch, CuPy, numba) and ``__dlpack__`` (the rest). The work
+    that made it has ended.
     """
 
     dtype = np.dtype(np.uint8)
@@ -178,13 +178,13 @@ class DeviceImage:
     ) -> Any:
         """Return a capsule of this memory.
 
-        Nothing is pending on any stream, so `stream` need not wait; a capsule of the first version
-        is one for every `max_version`.
+        Nothing is pending on any stream, so `stream` need not wait. A capsule of the first version
+        suits every `max_version`.
 
         Raises
         ------
         BufferError
-            When a copy, or another device, is asked for.
+            When a copy, or another device, is requested.
         """
         if copy or dl_device not in (None, self.__dlpack_device__()):
             raise BufferError(f"no copy is made here (copy={copy}, dl_device={dl_device})")
@@ -205,12 +205,12 @@ class DeviceImage:
 
 
 def _delete(managed: Any) -> None:
-    """Forget what a taker is done with."""
+    """Release memory that its user is done with."""
     _lent.pop(ctypes.addressof(managed.contents), None)
 
 
 def _destroy(capsule: int) -> None:
-    """Forget what a capsule that goes shows, if nobody took it."""
+    """Release the memory of a deleted capsule, if nobody has used it."""
     if _is_valid(capsule, NAME):
         _lent.pop(_raw_pointer(capsule, NAME), None)
 

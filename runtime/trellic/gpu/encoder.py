@@ -1,7 +1,7 @@
 """Latents of a batch to segments of streams: `trellic.latents.encoder` on a GPU.
 
-The order of the steps is the same, and so are the bytes. The host waits twice: for about how many
-bytes a slice will take, which says how many lanes it gets, and for the words.
+The order of the steps is the same, and so are the bytes. The host waits twice: for an estimate of
+the bytes of each slice, which decides its number of lanes, and for the words.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from trellic.latents.encoder import CodedLatents
 from trellic.latents.lanes import guess_bytes
 from trellic.latents.order import in_file_order
 
-MORE_WORDS: Final = 3  # than are guessed are fetched without asking first, so many times
+MORE_WORDS: Final = 3  # this many times the guessed number of words is fetched at once
 LEAST_WORDS: Final = 1 << 13
 
 
@@ -41,7 +41,7 @@ class BatchEncoder:
         self._predictor, self._device = predictor, predictor.device
 
     def tables(self, slices: Slices) -> dict[str, npt.NDArray[Any]]:
-        """Return what has to be brought to the device before `encode`."""
+        """Return the tables that `encode` needs on the device."""
         return {
             **slices.images.constants(),
             "all slices": slices.table,
@@ -73,7 +73,7 @@ class BatchEncoder:
         coded = self._coded(pictures, slices.chosen(range(len(lanes)), lanes), f, words)
         right = [entropy.choose_lanes(sum(map(len, parts))) for parts in coded]
         wrong = [i for i, number in enumerate(right) if number < lanes[i]]
-        if wrong:  # a guess of too many lanes is mended once
+        if wrong:  # a guess of too many lanes is corrected once
             again = slices.chosen(wrong, [right[i] for i in wrong])
             for i, parts in zip(wrong, self._coded(pictures, again, f, words), strict=True):
                 coded[i], lanes[i] = parts, right[i]
@@ -86,7 +86,7 @@ class BatchEncoder:
         staged: Mapping[str, DeviceArray],
         f: DeviceArray,
     ) -> list[int]:
-        """Return about how many bytes each slice will take."""
+        """Return an estimate of the bytes of each slice."""
         device, sums = self._device, staged["log sums"]
         grid = device.grid(len(slices.part))
         kernels.sum_logs(*grid, staged["all slices"], f, pictures.tables.latent_gain, sums)
@@ -99,7 +99,7 @@ class BatchEncoder:
     def _coded(
         self, pictures: PictureState, slices: Slices, f: DeviceArray, words: int
     ) -> list[list[bytes]]:
-        """Return the segments of each slice, the hyper-latents' first where it leads a picture."""
+        """Return the segments of each slice; a picture's first one begins with hyper-latents."""
         predictor, device = self._predictor, self._device
         plan = predictor.plan(slices)
         paths = StepPaths.of(plan)

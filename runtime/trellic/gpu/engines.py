@@ -23,12 +23,12 @@ LARGE_HYPER: Final = 32  # hyper-latents of twice that
 
 
 class DeviceEngine(Protocol):
-    """One graph, loaded on a GPU. What it does is done in the order of the device's stream."""
+    """One graph, loaded on a GPU. Its work is in the order of the device's stream."""
 
     def __call__(self, inputs: Mapping[str, DeviceArray], outputs: Sequence[DeviceArray]) -> None:
         """Run the graph; `outputs`, in graph order, are C contiguous and of the right shapes.
 
-        Of the inputs the graph gets those that it has.
+        The graph gets only the inputs that it has.
         """
 
 
@@ -36,10 +36,10 @@ Loader = Callable[[str, bytes, bool], DeviceEngine]  # name, ONNX file, whether 
 
 
 class HostEngine:
-    """An engine of the host behind the same calls, through copies.
+    """An engine of the host with the same interface, through copies.
 
-    With NumPy behind the device (numba's simulator) this is how the plumbing is tested; on a GPU it
-    is the fall-back for an exact network whose probe gave other integers.
+    With NumPy as the device (numba's simulator), tests use it. On a GPU it is the fallback for an
+    exact network whose probe gave other integers.
     """
 
     def __init__(self, device: Device, engine: Callable[[Arrays], list[Any]]) -> None:
@@ -113,7 +113,7 @@ class ProbedEngines:
         return HostEngine(self._device, _Batched(network))
 
     def _is_exact_at_large(self, name: str, engine: _Lifted) -> bool:
-        """Check an engine at a shape of a real picture: there it may choose other algorithms."""
+        """Check an engine at the shape of a real picture, where it may choose other algorithms."""
         network = self._bundle.networks[name]
         side = LARGE_HYPER if name == "h_s" else LARGE
         values = np.random.default_rng(0).integers(-127, 128, (network.channels_in, side, side))
@@ -136,7 +136,7 @@ class ProbedEngines:
 
 
 class _Lifted:
-    """An engine on the device behind the calls of one on the host, for the probe."""
+    """An engine on the device with the interface of one on the host, for the probe."""
 
     def __init__(self, device: Device, engine: DeviceEngine, network: IntegerNetwork) -> None:
         self._device, self._engine, self._channels = device, engine, outputs(network)
@@ -154,7 +154,7 @@ class _Lifted:
 
 
 class _Batched:
-    """The plain integers of a network behind the calls of an engine."""
+    """The plain integers of a network with the interface of an engine."""
 
     def __init__(self, network: IntegerNetwork) -> None:
         self._network = network

@@ -39,7 +39,7 @@ class Warps(NamedTuple):
 
 @dataclass(frozen=True)
 class CodedWords:
-    """What a decoder reads.
+    """The words and states that a decoder reads.
 
     Attributes
     ----------
@@ -84,9 +84,9 @@ def decode_batch(
 
 
 def coding_tables(plan: columns.JobPlan) -> dict[str, npt.NDArray[Any]]:
-    """Lay the words of all segments out, in the plan's rows; return what `encode_batch` needs.
+    """Arrange the words of all segments in the plan's rows; return the arrays for `encode_batch`.
 
-    To be brought to the device with the jobs.
+    They are brought to the device with the jobs.
     """
     columns.reserve(plan.rows, plan.most)
     return {
@@ -104,9 +104,9 @@ def encode_batch(
     Parameters
     ----------
     jobs : of the slices, with `coding_tables` brought along
-    symbols : `k`, `cls` and `index` are what is coded
-    guess : about how many words there will be: so many are fetched without asking first, and the
-        rest, if any, afterwards; None for all that there may be
+    symbols : `k`, `cls` and `index` are coded
+    guess : expected number of words. This many are fetched at once, and the rest, if any,
+        afterwards; None for as many as are possible
 
     Returns
     -------

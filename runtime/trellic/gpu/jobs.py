@@ -1,7 +1,7 @@
-"""What the kernels of the coder are told: a table of jobs, and which warp does what.
+"""The input of the coder's kernels: a table of jobs, and the task of each warp.
 
 A *job* is one segment of one slice. A batch of pictures, of any sizes and qualities, is a table of
-jobs in the device's memory, and one launch does them all: one warp for each group of 32 lanes.
+jobs in the device's memory. One launch does them all, with one warp for each group of 32 lanes.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class JobPlan:
 
     @property
     def leading(self) -> int:
-        """How many jobs of z there are."""
+        """Number of jobs of z."""
         return len(self.rows) - self.rooms.size
 
     def of_step(self, k: int) -> slice:
@@ -116,7 +116,7 @@ def describe(lanes: int, state_at: int, symbol_at: int, states: int, *, fresh: b
 
 
 def warps(lanes: Sequence[int]) -> Int32s:
-    """Return (job, group) of each warp for jobs of so many lanes, shape (warps, 2)."""
+    """Return (job, group) of each warp for jobs of these lanes, shape (warps, 2)."""
     groups = np.array([group_count(n) for n in lanes], np.int64)
     job = np.repeat(np.arange(len(groups)), groups)
     group = np.arange(len(job)) - np.repeat(np.cumsum(groups) - groups, groups)
@@ -124,7 +124,7 @@ def warps(lanes: Sequence[int]) -> Int32s:
 
 
 def reserve(jobs: Int64s, counts: Int64s) -> tuple[int, int]:
-    """Fill in where encoded words go; return the words and the groups there are in all.
+    """Fill in where encoded words go; return the total numbers of words and groups.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""onnxruntime on arrays in the device's memory: bound in place, nothing goes through the host."""
+"""onnxruntime on arrays in the device's memory, which are bound without copies to the host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OrtDeviceEngine:
     device
     exact : float32 in the CUDA provider, TF32 off, whatever the rest uses
     provider : "cuda" or "tensorrt"; exact graphs always use "cuda"
-    cache : folder for what the TensorRT provider builds
+    cache : folder for engines of the TensorRT provider
 
     Raises
     ------
@@ -47,7 +47,7 @@ class OrtDeviceEngine:
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        if not ON_CPU:  # a node that falls back to the CPU would copy in secret
+        if not ON_CPU:  # a node that falls back to the CPU would copy silently
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             self._session = ort.InferenceSession(

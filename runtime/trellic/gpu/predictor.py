@@ -27,7 +27,7 @@ WARP_THREADS: Final = 4 if SIMULATED else WARP  # of kernels whose block is a wa
 
 @dataclass(frozen=True)
 class StepTensors:
-    """What the network of a context step makes."""
+    """Outputs of the network of a context step."""
 
     mu: DeviceArray
     log_scale: DeviceArray
@@ -70,7 +70,7 @@ class BatchPredictor:
 
         Parameters
         ----------
-        staged : what was brought to the device, `Images.constants` among it
+        staged : arrays on the device, with those of `Images.constants`
         h : float32, flat: outputs of h_a, where `images` says; None for a decoder
         """
         device, layout = self.device, self.layout
@@ -94,13 +94,13 @@ class BatchPredictor:
         return state
 
     def fill_hyper(self, state: PictureState) -> None:
-        """Make the input of h_s from decoded hyper-latents; an encoder has it from the start."""
+        """Make the input of h_s from decoded hyper-latents; an encoder has it already."""
         grid = self.device.grid(len(state.images.images))
         scale = (state.tables.hyper_mean, state.tables.hyper_scale)
         kernels.hyper_input(*grid, state.tables.images, state.symbols.k, *scale, state.x)
 
     def run_hyper(self, state: PictureState) -> None:
-        """Run h_s on the hyper-latents: fill the features in."""
+        """Run h_s on the hyper-latents, which gives the features."""
         device, images, channels = self.device, state.images, self.layout.hyper + 1
         cell = self.layout.cell
         for run in images.z_runs:
@@ -117,7 +117,7 @@ class BatchPredictor:
         return slices.jobs(self._members)
 
     def tables(self, slices: Slices) -> dict[str, npt.NDArray[Any]]:
-        """Return what the steps are told of slices, to be brought to the device with the jobs."""
+        """Return the tables of slices for the steps, to be brought to the device with the jobs."""
         tensors, tiles = slices.tensors(self.features)
         return {
             "slices": slices.with_features(self.features),
@@ -189,7 +189,7 @@ class BatchPredictor:
     def compaction(
         self, k: int, state: BatchState, tensors: StepTensors
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Return what kernels that compact are told, before their counters and after them."""
+        """Return the arguments of kernels that compact, before their counters and after them."""
         step, jobs, tables = self.steps[k], state.jobs, state.pictures.tables
         before = (
             *(state.table, jobs.staged["tensors"], k, step.first, step.last - step.first),
@@ -201,7 +201,7 @@ class BatchPredictor:
 
 
 def _roles(layout: Layout, k: int) -> npt.NDArray[np.uint8]:
-    """Return what a step is to each (channel, parity) that it predicts."""
+    """Return the role of each (channel, parity) that a step predicts."""
     step, owner = layout.steps[k], layout.step_of
     roles = np.full(owner.shape, kernels.EARLIER, np.uint8)
     roles[owner == k], roles[owner > k] = kernels.NOW, kernels.LATER

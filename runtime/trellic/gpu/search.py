@@ -1,4 +1,4 @@
-"""The search of a batch, and what it chooses: launches of `trellic.gpu.kernels.search`."""
+"""The search of a batch: launches of `trellic.gpu.kernels.search`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Int64s = npt.NDArray[np.int64]
 def search_batch(
     device: Device, tables: Tables, jobs: Jobs, k: int, symbols: Symbols, v32: DeviceArray
 ) -> None:
-    """Choose the indices of one context step of all slices, and fill in what they stand for.
+    """Choose the indices of one context step of all slices, and fill in their reconstructions.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def paths_of_all(jobs: Int64s, room: Int64s) -> tuple[Int64s, int, int]:
 
 
 def search_paths(plan: columns.JobPlan) -> dict[str, Int64s]:
-    """Return what `search_batch` has to be told of each step, to be brought to the device."""
+    """Return the tables of each step that `search_batch` needs on the device."""
     found = {}
     for k in range(len(plan.rooms)):
         rows = plan.rows[plan.of_step(k)]
@@ -94,7 +94,7 @@ def search_paths(plan: columns.JobPlan) -> dict[str, Int64s]:
 
 
 def _kinds(states: Int64s) -> list[int]:
-    """Return the trellises that there are, by their numbers of states."""
+    """Return the numbers of states of the trellises that occur."""
     return sorted({int(s) for s in states if s > 0})
 
 

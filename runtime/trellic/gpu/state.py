@@ -1,4 +1,4 @@
-"""Where a batch stands: what lies in the device's memory, as the steps hand it on.
+"""State of a batch in the device's memory, passed from step to step.
 
 Nothing here changes once made; kernels write into the arrays, in the order of the device's stream.
 """
@@ -33,7 +33,7 @@ class PictureTables(NamedTuple):
 
     @classmethod
     def of(cls, staged: Mapping[str, DeviceArray]) -> PictureTables:
-        """Find the tables among what was brought to the device."""
+        """Find the tables among the arrays on the device."""
         return cls(**{name: staged[name] for name in cls._fields})
 
 
@@ -48,7 +48,7 @@ class Symbols(NamedTuple):
 
     @classmethod
     def empty(cls, device: Device, room: int) -> Symbols:
-        """Return room for so many symbols."""
+        """Return memory for this many symbols."""
         wide, narrow = np.int32, np.uint8
         return cls(
             k=device.empty("k", room, wide),
@@ -68,7 +68,7 @@ class Jobs:
     plan : on the host
     table : int64 (jobs, COLUMNS), the plan's rows
     counts : int32 (jobs,), symbols of each; those of context steps are written step by step
-    staged : what else was brought to the device with them, by name
+    staged : other arrays that were brought to the device with them, by name
     """
 
     plan: JobPlan
@@ -80,7 +80,7 @@ class Jobs:
     def of(
         cls, device: Device, plan: JobPlan, beside: Mapping[str, npt.NDArray[Any]] | None = None
     ) -> Jobs:
-        """Bring a plan to the device, and what else a batch needs, in one copy."""
+        """Bring a plan and other arrays of a batch to the device in one copy."""
         own: dict[str, npt.NDArray[Any]] = {"jobs": plan.rows, "counts": plan.counts}
         arrays = own | dict(beside or {})
         staged = device.stage("of jobs", arrays)
@@ -89,11 +89,11 @@ class Jobs:
 
 @dataclass(frozen=True)
 class PictureState:
-    """What belongs to the pictures of a batch.
+    """Data of the pictures of a batch.
 
     Attributes
     ----------
-    images : where everything lies
+    images : with the places of all data
     tables : of the pictures
     symbols : of all segments, those of the hyper-latents first
     features : float32, flat: outputs of h_s
@@ -113,10 +113,10 @@ class BatchState:
 
     Attributes
     ----------
-    pictures : what belongs to its pictures
+    pictures : data of its pictures
     slices : all of its slices, or those that are coded again
     table : int64 (slices, SLICE_COLUMNS), of the slices
-    jobs : of the slices, and what the steps are told beside them
+    jobs : of the slices, with other arrays for the steps
     v32 : int32, flat: latents of the slices in 1/32 step, filled step by step
     """
 

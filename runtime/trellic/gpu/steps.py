@@ -41,7 +41,7 @@ class StepPaths:
 
     @classmethod
     def of(cls, plan: JobPlan) -> StepPaths | None:
-        """Return those of a plan; None where a trellis has more states than a warp has threads."""
+        """Return the paths of a plan; None if a trellis has more states than a warp has threads."""
         if (plan.rows[:, columns.STATES] > WARP).any():
             return None
         ranges = np.zeros((*plan.rooms.shape, whole.RANGE_COLUMNS), np.int64)
@@ -57,7 +57,7 @@ class StepPaths:
         return cls(np.concatenate([*found, np.zeros((1, 3), np.int64)]), ranges, most, threads)
 
     def tables(self) -> dict[str, Int64s]:
-        """Return what has to be brought to the device with the jobs."""
+        """Return the tables to bring to the device with the jobs."""
         return {"step paths": self.paths, "path ranges": self.ranges}
 
 
@@ -130,14 +130,14 @@ def encode_step_plainly(
 
 
 def _next(predictor: BatchPredictor, k: int, state: BatchState) -> tuple[Any, ...]:
-    """Return what the input of the next network is made from, and where it goes."""
+    """Return the sources of the next network's input, and where the input goes."""
     step = predictor.steps[min(k + 1, len(predictor.steps) - 1)]
     scale, x = state.pictures.tables.context_scale, predictor.context_of(state)
     return state.pictures.features, predictor.features, step.context, scale, x
 
 
 def _grid(predictor: BatchPredictor, k: int, state: BatchState, coding: int) -> tuple[int, int]:
-    """Return blocks: as many a slice as the largest has tasks, and not too many."""
+    """Return blocks: for each slice as many as the largest has tasks, up to a limit."""
     step, size = predictor.steps[k], int(state.slices.sizes.max())
     tiles = -(-(step.last - step.first) * size // kernels.TILE)
     return len(state.slices.part), min(max(tiles, coding), MOST_BLOCKS)

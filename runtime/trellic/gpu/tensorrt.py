@@ -1,7 +1,7 @@
 """TensorRT without onnxruntime: engines built from a bundle's graphs.
 
-Written against the documentation of TensorRT 10.1 to 11; it has never been run. Networks are
-strongly typed, as version 11 demands: precision is that of the ONNX graph.
+This was written from the documentation of TensorRT 10.1 to 11, and has never been run. Networks are
+strongly typed, as version 11 requires, so the ONNX graph decides the precision.
 
 An engine has one profile or two, each with the largest input that it takes. The memory that an
 engine works in is sized by the profile it runs in, so pictures of usual size don't pay for the
@@ -24,7 +24,7 @@ from trellic.support.files import write_atomically
 
 Shape = tuple[int, ...]
 Shapes = dict[str, tuple[Shape, Shape, Shape]]  # of each input: smallest, best, largest
-USUAL: Final = 1920  # pixels a side: what the first profile takes, if larger ones are allowed
+USUAL: Final = 1920  # pixels a side of the first profile, if larger pictures are allowed
 BEST: Final = (1088, 1920)  # pixels of the picture that a profile is tuned for, if it takes that
 TIMING: Final = "timing.cache"
 PLAN: Final = "engine.plan"
@@ -32,7 +32,7 @@ LEAST_VERSION: Final = (10, 1)  # the first that takes memory for one profile
 
 
 class Target(NamedTuple):
-    """What engines are to take."""
+    """The largest input of engines."""
 
     side: int = 4096  # pixels a side of the largest picture
     batch: int = 1  # pictures of usual size in one run; larger batches run in several
@@ -44,7 +44,7 @@ def check_target(target: Target, layout: Layout) -> Target:
     Raises
     ------
     BadParameter
-        When it holds no picture.
+        When it is too small for any picture.
     """
     unit = layout.stride * layout.cell
     if target.side < unit or target.side > 1 << 16 or not 1 <= target.batch <= 1024:
@@ -125,8 +125,8 @@ def build(graph: bytes, profiles: list[Shapes], timing: Path | None = None) -> b
     ----------
     graph : bytes of the ONNX file
     profiles : from `profiles_of`
-    timing : file of the timing cache, read and written; one of another version of TensorRT or of
-        another GPU is not used, and replaced
+    timing : file of the timing cache, read and written; a cache of another version of TensorRT or
+        of another GPU is replaced
 
     Raises
     ------
@@ -168,7 +168,7 @@ def _timings(config: Any, timing: Path | None) -> Any:
 
 
 def _strongly_typed(trt: Any) -> int:
-    """Return the flag that versions before 11 need; later ones know nothing else."""
+    """Return the flag that versions before 11 need; later versions always have it set."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -180,7 +180,7 @@ def plan_of(bundle: Bundle, name: str, graph: bytes, target: Target) -> bytes:
     ----------
     name : "encoder", "hyper_encoder" or "decoder NAME"
     graph : its ONNX file, in the types that the engine is to compute in
-    target : what it is to take
+    target : the largest input
     """
     profiles = profiles_of(bundle, name, check_target(target, bundle.manifest.layout))
     folder = cache.folder(bundle.manifest.stream_id, graph, profiles, "free", gpu_name())
@@ -198,7 +198,7 @@ def engine_of(
 
 
 def graph_of(bundle: Bundle, name: str) -> Any:
-    """Return what the manifest says of "encoder", "hyper_encoder" or "decoder NAME"."""
+    """Return the manifest's entry of "encoder", "hyper_encoder" or "decoder NAME"."""
     if name.startswith("decoder "):
         return find_decoder(bundle, name.removeprefix("decoder "))
     return getattr(bundle.manifest, name)

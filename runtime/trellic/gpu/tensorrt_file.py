@@ -1,8 +1,8 @@
 """Engines of TensorRT in a file that ships: one machine builds, others of its kind load.
 
-``photo.engines`` beside ``photo.zip`` is loaded by that name. An engine is code of one GPU and one
-version of TensorRT; a file that was made for others, or from another bundle, is refused. So is one
-that others than its owner can write to.
+``photo.engines`` beside ``photo.zip`` is loaded by that name. An engine is code for one GPU and one
+version of TensorRT. A file that was made for others, or from another bundle, is refused. A file
+that other users can write to is refused too.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def write_engines(bundle: Bundle, out: Path, target: Target) -> list[str]:
 
     Parameters
     ----------
-    out : the file, made whole or not at all
-    target : what they are to take
+    out : the file; a failure leaves none
+    target : the largest input
 
     Returns
     -------
@@ -68,7 +68,7 @@ def write_engines(bundle: Bundle, out: Path, target: Target) -> list[str]:
 
 
 def shipped(bundle: Bundle, graph: bytes, device: Device) -> TensorRtEngine | None:
-    """Return the engine of a graph from the file beside its bundle; None where there is no file.
+    """Return the engine of a graph from the file beside its bundle; None if there is no file.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _check(path: Path, facts: dict[str, Any], bundle: Bundle, trt: Any) -> None:
 
 
 def _check_owner(path: Path) -> None:
-    """Refuse a file that somebody else can change: an engine is code."""
+    """Refuse a file that another user can change, because an engine is code."""
     status = path.stat()
     if sys.platform == "win32":
         return

@@ -1,4 +1,4 @@
-"""numba's CUDA, for versions of NumPy that are newer than it: imported here and nowhere else."""
+"""numba's CUDA, made to work with newer versions of NumPy; only this module imports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numba import config
 def _load_arrays() -> None:
     """Load numba-cuda's part for arrays, which looks for a function that NumPy 2.5 dropped.
 
-    It is loaded with the first kernel otherwise; the name is gone again afterwards.
+    Otherwise it would be loaded with the first kernel. The name is removed again afterwards.
     """
     if config.ENABLE_CUDASIM or hasattr(np, "row_stack"):
         return

@@ -41,7 +41,7 @@ class BatchTransforms:
     def tables(
         self, shapes: Sequence[Shape], images: Images
     ) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]:
-        """Return what has to be brought to the device before `analyse` and `synthesise`."""
+        """Return the tables that `analyse` and `synthesise` need on the device."""
         qualities = {f"quality {i}": own for i, own in enumerate(images.qualities)}
         return {"pixel table": _table(shapes, images), **qualities}
 
@@ -83,7 +83,7 @@ class BatchTransforms:
         images: Images,
         staged: Mapping[str, DeviceArray],
     ) -> DeviceArray:
-        """Pixels of all pictures, one after the other, in memory of their own, once all is done.
+        """Return the pixels of all pictures, one after the other, in new memory.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class BatchTransforms:
         arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]],
         staged: Mapping[str, DeviceArray],
     ) -> DeviceArray:
-        """Bring all pixels together: those of the host are there, others are copied one by one."""
+        """Bring all pixels together: those of the host are staged, others are copied one by one."""
         device, sent = self._device, staged.get("host pixels")
         if sent is not None and all(isinstance(a, np.ndarray) for a in arrays):
             return sent

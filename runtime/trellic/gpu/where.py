@@ -1,4 +1,4 @@
-"""Whether an array lies in a GPU's memory; needs nothing that comes with a GPU."""
+"""Whether an array is in a GPU's memory, found without any GPU library."""
 
 from __future__ import annotations
 

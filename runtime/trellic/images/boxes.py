@@ -1,11 +1,11 @@
-"""The boxes of ISO media files: what AVIF and JPEG 2000 say of a picture and Pillow leaves out."""
+"""The boxes of ISO media files: facts about AVIF and JPEG 2000 pictures that Pillow leaves out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_MOST = 4096  # boxes looked at, so that a hostile file takes no time
+_MOST = 4096  # boxes that are read, so that a hostile file takes no time
 
 
 class Box(NamedTuple):
@@ -16,7 +16,7 @@ class Box(NamedTuple):
 
 
 class Still(NamedTuple):
-    """What the primary picture of an AVIF file is said to be."""
+    """Properties of the primary picture of an AVIF file."""
 
     properties: tuple[Box, ...] = ()
     gain_map: bool = False
@@ -53,7 +53,7 @@ def walk(data: bytes) -> Iterator[Box]:
 
 
 def content_of(data: bytes, kind: bytes) -> bytes:
-    """Return the content of the first box of a kind; nothing if there is none."""
+    """Return the content of the first box of a kind; empty if there is none."""
     return next((bytes(box.content) for box in walk(data) if box.kind == kind), b"")
 
 

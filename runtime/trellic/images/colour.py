@@ -1,4 +1,4 @@
-"""Colour spaces named by numbers (cICP, nclx, gAMA, cHRM), and ICC profiles made of them.
+"""Colour spaces named by numbers (cICP, nclx, gAMA, cHRM), and ICC profiles made from them.
 
 The numbers are those of Rec. ITU-T H.273, "coding-independent code points". Profiles are of ICC.1
 version 4: a matrix and a curve, or the curve alone for grey.
@@ -69,7 +69,7 @@ class Space(NamedTuple):
 
 
 class Unknown(ValueError):
-    """The numbers name no colour space that a profile can be made of."""
+    """The numbers name no colour space for which a profile can be made."""
 
 
 def from_code_points(primaries: int, transfer: int) -> Space | None:
@@ -170,7 +170,7 @@ def profile(space: Space, *, grey: bool) -> bytes:
 
 
 def space_of(icc: bytes) -> str:
-    """Name the colour space of a profile's pixels, such as ``RGB``; empty if it is no profile."""
+    """Name the colour space of a profile's pixels, such as ``RGB``; empty if it has none."""
     return icc[16:20].decode("ascii", "replace").strip() if icc[36:40] == b"acsp" else ""
 
 

@@ -1,4 +1,4 @@
-"""Pixels to sRGB, by their ICC profile where they have one."""
+"""Pixels to sRGB, by their ICC profile if they have one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EXIF as bytes: its orientation and resolution, found and set without touching anything else.
+"""EXIF as bytes: finds and sets the orientation and the resolution, and changes nothing else.
 
 Maker notes and thumbnails point into the data by offsets, so no byte of it may move: the
 orientation is set in place, and a directory that grows is written anew behind the rest.
@@ -19,7 +19,7 @@ _SHORT, _RATIONAL = 3, 5
 _INTEGER_BYTES = {1: 1, 3: 2, 4: 4}  # TIFF type -> bytes: BYTE, SHORT, LONG
 _INCH, _CENTIMETRE = 2, 3
 _CM_PER_INCH = 2.54
-_DEFAULT_DPI = (72.0, 72.0)  # what EXIF says where it says nothing
+_DEFAULT_DPI = (72.0, 72.0)  # the default of EXIF
 _PARTS = 10_000  # of a dot per inch, that are kept
 _PREFIXES = re.compile(rb"(?:Exif\0\0)*")
 
@@ -36,7 +36,7 @@ class _Entry(NamedTuple):
 
 
 def without_prefix(exif: bytes) -> bytes:
-    """Cut off what writers and readers put before the TIFF header, each once."""
+    """Remove the prefixes that writers and readers put before the TIFF header, each once."""
     match = _PREFIXES.match(exif)
     return exif[match.end() :] if match else exif
 
@@ -53,7 +53,7 @@ def orientation_of(exif: bytes) -> int | None:
 
 
 def upright(exif: bytes) -> bytes:
-    """Set the orientation to 1, in place, where there is one."""
+    """Set the orientation to 1, in place, if there is one."""
     found = _orientation(exif)
     if found is None:
         return exif
@@ -86,7 +86,7 @@ def dpi_of(exif: bytes) -> Dpi | None:
 
 
 def sensible(dpi: object) -> Dpi | None:
-    """Return a resolution as two positive numbers, or None if it is anything else."""
+    """Return a resolution as two positive numbers; None if it is not one."""
     try:
         across, down = map(float, dpi)  # type: ignore[call-overload]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

@@ -1,4 +1,4 @@
-"""What a picture file says of its samples and colours beside what Pillow reads of it."""
+"""Facts about a file's samples and colours that Pillow does not read."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TIFF_COLOURS = (318, 319)  # WhitePoint, PrimaryChromaticities
 
 
 class Facts(NamedTuple):
-    """What is known of a file."""
+    """Facts about a file."""
 
     reading: Reading = Reading()
     space: Space | None = None  # other than sRGB
     icc: bytes | None = None  # a profile that Pillow leaves out
-    losses: tuple[str, ...] = ()  # what cannot be kept
+    losses: tuple[str, ...] = ()  # facts that cannot be kept
 
 
 def facts_of(image: Image.Image, data: bytes | None) -> Facts:
@@ -39,7 +39,7 @@ def facts_of(image: Image.Image, data: bytes | None) -> Facts:
     image : PIL.Image.Image
         Loaded or not, of a file or not.
     data : bytes, optional
-        Its file, as far as it can be had.
+        Its file, as much of it as is available.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def facts_of(image: Image.Image, data: bytes | None) -> Facts:
     of_file = _OF_FILES.get(image.format or "")
     if of_file is not None and data is not None:
         return of_file(image, data)
-    return _of_chunks(image.info, Facts())  # of a PNG file, also in what was made of it
+    return _of_chunks(image.info, Facts())  # of a PNG file, also in images made from it
 
 
 def bytes_of(image: Image.Image) -> bytes | None:
@@ -136,7 +136,7 @@ def _of_avif(image: Image.Image, data: bytes) -> Facts:
 
 
 def _of_heif(image: Image.Image) -> Facts:
-    """Take what the plugin pillow-heif leaves in ``info``."""
+    """Read the facts that the plugin pillow-heif leaves in ``info``."""
     bits, numbers = image.info.get("bit_depth", 8), image.info.get("nclx_profile") or {}
     facts = Facts(Reading(bits if isinstance(bits, int) else 8))
     unspecified = colour.UNSPECIFIED

@@ -1,4 +1,4 @@
-"""Errors for files that Pillow does not read: damaged ones, and whole ones of a foreign layout."""
+"""Errors for files that Pillow cannot read: damaged files, and whole ones with another layout."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def unreadable(kind: str, reason: str, data: bytes | None) -> BadImage:
     kind : str
         Pillow's name of the format.
     reason : str
-        What Pillow said.
+        The message of Pillow.
     data : bytes, optional
-        The file, as far as it can be had.
+        The file, as much of it as is available.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Colours under alpha 0: nobody sees them, so they are made what costs the least to code."""
+"""Colours under alpha 0: nobody sees them, so they get values that cost little to code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STRIP = 512  # rows at a time, of the whole picture
 
 
 def fill_clear(picture: Picture) -> Picture:
-    """Replace the colours of clear pixels by a smooth continuation of those that are seen.
+    """Replace the colours of clear pixels by a smooth continuation of the visible ones.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def fill_clear(picture: Picture) -> Picture:
 
 
 def _filled(planes: Pixels, seen: _Mask) -> Pixels:
-    """Fill from means of what is seen, at half the size."""
+    """Fill from means of visible pixels, at half the size."""
     means = _smooth(*_halved(planes, seen))
     result = planes.copy()
     for top in range(0, len(planes), _STRIP):
         rows = slice(top, top + _STRIP)
-        first = max(top // 2 - 1, 0)  # a row more on either side, for interpolation
+        first = max(top // 2 - 1, 0)  # one more row on either side, for interpolation
         wider = _doubled(means[first : (top + _STRIP) // 2 + 1])
         part = wider[top - 2 * first :][: len(result[rows]), : planes.shape[1]]
         result[rows] = np.where(seen[rows, :, None], planes[rows], part)
@@ -49,7 +49,7 @@ def _filled(planes: Pixels, seen: _Mask) -> Pixels:
 
 
 def _smooth(means: Pixels, seen: _Mask) -> Pixels:
-    """Continue means to where nothing is seen, from coarser and coarser ones."""
+    """Continue means to places without visible pixels, from coarser and coarser ones."""
     if seen.all():
         return means
     coarse = _doubled(_smooth(*_halved(means, seen)))
@@ -57,7 +57,7 @@ def _smooth(means: Pixels, seen: _Mask) -> Pixels:
 
 
 def _halved(means: Pixels, seen: _Mask) -> tuple[Pixels, _Mask]:
-    """Return the means of blocks of 2 x 2, of what is seen in them, and where anything is."""
+    """Return the means of visible pixels in blocks of 2 x 2, and where there are any."""
     height, width = (seen.shape[0] + 1) // 2, (seen.shape[1] + 1) // 2
     sums = np.zeros((height, width, means.shape[2]), np.uint16)
     counts = np.zeros((height, width, 1), np.uint16)

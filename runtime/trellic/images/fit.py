@@ -1,4 +1,4 @@
-"""Make a picture smaller: to a size that it has to fit in, or by a factor."""
+"""Make a picture smaller: to fit into a size, or by a factor."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Fit:
 
 
 def resized(picture: Picture, size: tuple[int, int]) -> Picture:
-    """Resize a picture, in its own colour space; what is clear does not bleed into what is not.
+    """Resize a picture in its own colour space; colours of clear pixels do not affect others.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def resized(picture: Picture, size: tuple[int, int]) -> Picture:
 
     Returns
     -------
-    the same picture where it has that size; otherwise a new one, with the same metadata
+    the same picture if it has that size; otherwise a new one, with the same metadata
     """
     if size == (picture.width, picture.height):
         return picture

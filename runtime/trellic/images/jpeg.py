@@ -1,4 +1,4 @@
-"""JPEG files: kinds that Pillow does not read, gain maps, and those that lack only their end."""
+"""JPEG files: kinds that Pillow cannot read, gain maps, and files that lack only their end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # Huffman or arithmetic, not lossless or in layers
 _SCAN = 0xDA
-# Markers but those that may stand among the data of a scan, which are passed over with them.
+# Markers except those that may be among the data of a scan, which are skipped with the data.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _GAIN_MAPS = (
     b"http://ns.adobe.com/hdr-gain-map/1.0/",
     b"urn:iso:std:iso:ts:21496:-1",
     b"urn:com:apple:photo:2020:aux:hdrgainmap",
 )
-# To be decoded in place of what is missing: to different pixels, if anything is.
+# Decoded in place of missing data. If any data is missing, these give different pixels.
 _PATTERNS = (b"\0", b"\x5a\xc3", b"\xaa", b"\xfe", b"\x93\x1c\x6e\xd5\x38")
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
@@ -62,7 +62,7 @@ def has_end(data: bytes) -> bool:
 
 
 def unread_kind(data: bytes) -> str | None:
-    """Name the kind of a file that Pillow cannot read although nothing of it is missing."""
+    """Name the kind of a complete file that Pillow cannot read."""
     for marker, content in segments(data):
         if marker not in _FRAMES or len(content) < 6:
             continue
@@ -90,8 +90,8 @@ def with_ends(data: bytes) -> tuple[bytes, ...]:
     Returns
     -------
     tuple of bytes
-        Variants. Only if all decode to the same pixels was nothing missing but the marker. Empty
-        if more is missing for certain.
+        Variants. If all decode to the same pixels, only the marker was missing. Empty if more is
+        certainly missing.
     """
     if not _all_scans_are_there(data):
         return ()
@@ -104,7 +104,7 @@ def with_ends(data: bytes) -> tuple[bytes, ...]:
 
 
 def _all_scans_are_there(data: bytes) -> bool:
-    """Tell whether scans have begun for all bits of all coefficients of all components."""
+    """Return whether scans have begun for all bits of all coefficients of all components."""
     wanted: set[int] = set()
     done: dict[int, set[int]] = {}
     progressive = False

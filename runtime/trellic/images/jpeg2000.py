@@ -1,4 +1,4 @@
-"""JPEG 2000 files: Pillow turns deep white to black and makes 4 bits too dark, so it is watched."""
+"""JPEG 2000 files: refuses those of which Pillow would read wrong pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ICC = 2  # method of a colour box
 
 
 class Header(NamedTuple):
-    """What a file says of its samples and colours."""
+    """Samples and colours of a file."""
 
     bits: tuple[int, ...]
     signed: bool
@@ -63,12 +63,12 @@ def screen(header: Header, mode: str) -> Reading:
     header : Header
         From `read_header`.
     mode : str
-        That Pillow has chosen.
+        Chosen by Pillow.
 
     Returns
     -------
     Reading
-        What Pillow's samples mean.
+        The meaning of Pillow's samples.
 
     Raises
     ------

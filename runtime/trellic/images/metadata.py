@@ -31,7 +31,7 @@ _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])"
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 _STATED_BY_FORMAT = {"TIFF", "AVIF", "HEIF", "HEIC", "JXL"}
 
-# Tags of a TIFF file's first directory that describe the photo rather than the storage: image
+# Tags of a TIFF file's first directory that describe the photo and not the storage: image
 # description, make, model, software, date, artist, copyright. Then the EXIF and GPS directories.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _GPS = 0x8825
@@ -57,10 +57,11 @@ def metadata_of(image: Image.Image, given: Mapping[str, Any], icc: bytes | None 
     image : PIL.Image.Image
         Any image; loaded, because Pillow turns TIFF images, and fills in some fields, on loading.
     given : mapping
-        What a program gave on saving, in place of the image's own: ``exif`` (its orientation
-        counts, then), ``icc_profile``, ``xmp`` and ``dpi``. With None they are left out.
+        Metadata that a program gave on saving, instead of the image's own: ``exif`` (its
+        orientation counts, then), ``icc_profile``, ``xmp`` and ``dpi``. With None they are left
+        out.
     icc : bytes, optional
-        The profile to take where Pillow has found none.
+        The profile to use if Pillow has found none.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def _bytes(value: Any) -> bytes | None:
 
 
 def load_unturned(image: Image.Image) -> None:
-    """Load an image; of TIFF, keep Pillow from turning it by what its XMP says."""
+    """Load an image, and keep Pillow from turning a TIFF image by its XMP."""
     if image.format != "TIFF" or not getattr(image, "tile", None):
         image.load()
         return
@@ -108,7 +109,7 @@ def load_unturned(image: Image.Image) -> None:
         if ORIENTATION in known and ORIENTATION not in image.tag_v2:  # type: ignore[attr-defined]
             del known[ORIENTATION]  # from XMP
         image.load()
-        image._size = image.im.size  # Pillow foresees turning also where the tag was deleted
+        image._size = image.im.size  # Pillow plans to turn it even if the tag was deleted
     finally:
         image.info.update(hidden)
 
@@ -138,7 +139,7 @@ def turn(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 
 def about_the_photo(read: Callable[[], Image.Exif]) -> bytes | None:
-    """Copy from EXIF what is about the photo, leaving out what is about the layout of its file.
+    """Copy the tags of EXIF about the photo, without those about the layout of its file.
 
     Parameters
     ----------
@@ -223,19 +224,19 @@ def _changed_exif(image: Image.Image) -> Image.Exif | None:
     """Return the EXIF of an image as it is now, if a program may have changed it."""
     known = getattr(image, "_exif", None)
     if known is None or not getattr(known, "_loaded", False) or hasattr(image, "tag_v2"):
-        return None  # that of TIFF is read from there in any case
+        return None  # that of a TIFF file is read from its tags in any case
     return image.getexif()
 
 
 def _as_it_is_now(stored: bytes | None, current: Image.Exif) -> bytes | None:
-    """Return EXIF with a program's changes; the stored bytes, which hold more, if it made none."""
+    """Return EXIF with a program's changes; without changes, the stored bytes, which hold more."""
     from PIL import Image
 
     before = Image.Exif()
     try:
         before.load(stored or b"")
         if _GPS in before and _GPS not in current:
-            current._ifds.pop(_GPS, None)  # Pillow would write what was deleted
+            current._ifds.pop(_GPS, None)  # Pillow would write deleted tags
         now = _content(current)
         if repr(_content(before)) == repr(now):  # a rational 0/0 does not equal itself
             return stored
@@ -247,7 +248,7 @@ def _as_it_is_now(stored: bytes | None, current: Image.Exif) -> bytes | None:
 
 
 def _content(exif: Image.Exif) -> dict[int, Any]:
-    """Return all tags but the orientation, for comparison."""
+    """Return all tags except the orientation, for comparison."""
     content = {tag: exif[tag] for tag in exif if tag != ORIENTATION}
     for directory in _TIFF_DIRECTORIES:
         content[directory] = exif.get_ifd(directory)

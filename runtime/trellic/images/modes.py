@@ -36,7 +36,7 @@ _STRIP = 512  # rows
 
 
 class SupportsArray(Protocol):
-    """What NumPy can make an array of by itself: a tensor of torch on the CPU, a JAX array."""
+    """An object that NumPy converts to an array: a tensor of torch on the CPU, a JAX array."""
 
     def __array__(self) -> npt.NDArray[Any]:
         """Return the array."""
@@ -73,7 +73,7 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
         return image
     if isinstance(image, np.ndarray):
         return from_array(image, max_pixels)
-    # Who holds a Pillow image has imported Pillow; nobody else has to pay for it.
+    # A caller with a Pillow image has imported Pillow; others need not wait for the import.
     pillow = sys.modules.get("PIL.Image")
     if pillow is not None and isinstance(image, pillow.Image):
         return from_pil(image, max_pixels)
@@ -94,7 +94,7 @@ def several(batch: Iterable[ImageLike]) -> list[ImageLike]:
     Raises
     ------
     BadImage
-        If it is one picture, or none at all: rows of an array would be coded as pictures.
+        If it is a single picture, whose rows would be coded as pictures, or not a picture at all.
     """
     shape = tuple(getattr(batch, "shape", ()))
     one = len(shape) == 2 or (len(shape) == 3 and shape[2] <= 4)
@@ -196,7 +196,7 @@ def _has_more_frames(image: Image.Image) -> bool:
 
 
 def load(image: Image.Image) -> None:
-    """Load the pixels of an image, with one kind of error for all that Pillow may raise."""
+    """Load the pixels of an image, with one kind of error for all of Pillow's errors."""
     try:
         load_unturned(image)
     except MemoryError:
@@ -206,7 +206,7 @@ def load(image: Image.Image) -> None:
 
 
 def _told(image: Image.Image, error: Exception) -> str:
-    """Return what Pillow said, or what it should have said of a codec that it lacks."""
+    """Return Pillow's message, or a better one if Pillow lacks a codec."""
     compression = image.info.get("compression")
     if image.format == "TIFF" and compression in _OPTIONAL:
         return f"compression {compression} is not supported, or the file is cut off"
@@ -231,7 +231,7 @@ def _joined(image: Image.Image, low: Image.Image) -> npt.NDArray[Any]:
 
 
 def _key(image: Image.Image, raw_modes: list[str]) -> tuple[int, ...] | None:
-    """Return the colour that a PNG file calls clear, as Pillow gives the pixels of that colour."""
+    """Return the clear colour of a PNG file, in the form of Pillow's pixels."""
     key = image.info.get("transparency")
     key = (key,) if isinstance(key, int) else key
     if not isinstance(key, tuple):
@@ -271,13 +271,13 @@ def _samples(image: Image.Image) -> npt.NDArray[Any]:
 
 
 def _copy_of(image: Image.Image) -> Pixels:
-    """Copy 8-bit samples in strips: all at once, Pillow makes two more copies on the way."""
+    """Copy 8-bit samples in strips, because Pillow makes two more copies of a whole image."""
     channels = len(image.getbands())
     samples = np.empty((image.height, image.width, channels), np.uint8)
     image.load()
     for top in range(0, image.height, _STRIP):
         bottom = min(top + _STRIP, image.height)
-        # Not image.crop: before Pillow 13 that refuses what is over Pillow's own limit, not ours.
+        # Not image.crop: before Pillow 13 it refuses images over Pillow's own limit, not over ours.
         strip = np.asarray(image._new(image.im.crop((0, top, image.width, bottom))))
         samples[top:bottom] = strip.reshape(bottom - top, image.width, channels)
     return samples[..., 0] if channels == 1 else samples
@@ -289,7 +289,7 @@ def _is_32_bit_tiff(image: Image.Image) -> bool:
 
 
 def _narrow(samples: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    """Take 32-bit integers as the 16-bit samples that some readers store in them."""
+    """Convert 32-bit integers to the 16-bit samples that some readers store in them."""
     if samples.min() < 0 or samples.max() > 65535:
         raise BadImage(
             f"32-bit integer pixels from {samples.min()} to {samples.max()}",
@@ -315,7 +315,7 @@ def _split(
 
 
 def _fitting(icc: bytes | None, *, grey: bool) -> bytes | None:
-    """Return a profile unless it is one of other pixels, as after a conversion by a program."""
+    """Return a profile, unless it is for another kind of pixels, as after a conversion."""
     space = space_of(icc) if icc else ""
     if space in ("", "RGB") or (space == "GRAY" and grey):
         return icc

@@ -23,7 +23,7 @@ from trellic.support.files import read_bytes
 if TYPE_CHECKING:
     from PIL import Image
 
-# Only these are offered to Pillow: some of its other readers run programs (EPS) or are stubs.
+# Pillow may use only these, because some of its other readers run programs (EPS) or are stubs.
 # Importing the one plugin saves the 0.1 s that importing all of them takes.
 _PLUGINS = {
     "PNG": "PngImagePlugin",
@@ -47,7 +47,7 @@ _pillow_limit = threading.Lock()
 
 
 def readable() -> tuple[str, ...]:
-    """Suffixes that pictures which can be read usually have, lower case, the dot included."""
+    """Usual suffixes of pictures that can be read, in lower case, with the dot."""
     return tuple(_SUFFIXES.split())
 
 
@@ -69,7 +69,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
     Raises
     ------
     BadImage
-        If it is no such picture, is damaged, or has no 8-bit RGB or grey equivalent.
+        If it is not such a picture, is damaged, or has no 8-bit RGB or grey equivalent.
     ImageTooLarge
         If it exceeds ``max_pixels`` or 65535 a side.
     OSError
@@ -79,7 +79,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode a picture file that is in memory.
+    """Decode a picture file in memory.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
 
 
 def _jpeg_without_end(data: bytes, max_pixels: int) -> Picture:
-    """Decode a JPEG file that lacks nothing but its end marker."""
+    """Decode a JPEG file that lacks only its end marker."""
     variants = jpeg.with_ends(data)
     first = None
     for variant in variants:
@@ -165,7 +165,7 @@ def _open(data: bytes) -> Image.Image:
             remedy="pip install --upgrade pillow",
         ) from error
     try:
-        with _pillow_limit:  # max_pixels holds here, whatever limit the program has for Pillow
+        with _pillow_limit:  # max_pixels applies here, not the program's limit for Pillow
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
                 return Image.open(io.BytesIO(data), formats=[name])
@@ -182,7 +182,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _reason(name: str, data: bytes) -> str:
-    """Ask the reader of a format why it does not open a file; `PIL.Image.open` does not tell."""
+    """Return why the reader of a format cannot open a file, which `PIL.Image.open` does not say."""
     from PIL import Image
 
     try:

@@ -72,7 +72,7 @@ class Picture:
 
     @property
     def grey(self) -> bool:
-        """Whether there is one sample a pixel instead of three."""
+        """Whether there is one sample per pixel instead of three."""
         return self.pixels.ndim == 2
 
     @property
@@ -135,7 +135,7 @@ def round_to_8_bits(samples: npt.NDArray[Any]) -> Pixels:
 
 
 def from_array(array: npt.NDArray[Any], max_pixels: int = MAX_PIXELS) -> Picture:
-    """Make a picture of an array, without a copy where that is possible.
+    """Make a picture from an array, without a copy if possible.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def from_array(array: npt.NDArray[Any], max_pixels: int = MAX_PIXELS) -> Picture
 
 
 def to_array(picture: Picture) -> Pixels:
-    """Lay the samples of a picture out as one array, the inverse of `from_array`.
+    """Return the samples of a picture as one array, the inverse of `from_array`.
 
     Parameters
     ----------

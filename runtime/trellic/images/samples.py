@@ -1,4 +1,4 @@
-"""What the samples that Pillow gives mean: how deep they were, and which value is white."""
+"""The meaning of Pillow's samples: how deep they were, and which value is white."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trellic.images.picture import Pixels, round_to_8_bits
 
 
 class Reading(NamedTuple):
-    """How to take the samples of an image that Pillow loads."""
+    """How to interpret the samples of an image that Pillow loads."""
 
     bits: int = 8  # of a sample in the file
     peak: int | None = None  # value that Pillow gives for white; None: 255, or 65535 if deep
@@ -26,12 +26,12 @@ def to_8_bits(samples: npt.NDArray[Any], reading: Reading) -> Pixels:
     samples : ndarray of uint8 or uint16
         As Pillow gives them.
     reading : Reading
-        What they mean.
+        Their meaning.
 
     Returns
     -------
     ndarray of uint8
-        The same array where nothing has to be done.
+        The same array if no scaling is needed.
     """
     if reading.peak is not None:
         scaled = samples.astype(np.uint32) * 255 + reading.peak // 2

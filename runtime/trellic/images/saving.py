@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Format(NamedTuple):
-    """What Pillow needs to write a format, and what the format can hold."""
+    """Pillow's arguments to write a format, and the limits of the format."""
 
     name: str
     plugin: str
@@ -33,7 +33,7 @@ class _Format(NamedTuple):
 
 _ALL = ("L", "LA", "RGB", "RGBA")
 _PNG = _Format("PNG", "PngImagePlugin", {"compress_level": 3}, _ALL, ("icc", "exif", "xmp"))
-# The lossy formats are set so that what they add is well below what Trellic has left out.
+# The lossy formats are set so that their loss is well below that of Trellic.
 _JPEG = _Format(
     "JPEG",
     "JpegImagePlugin",
@@ -75,7 +75,7 @@ _JPEG_HEADINGS = {"exif": PREFIX, "xmp": b"http://ns.adobe.com/xap/1.0/\0"}
 
 
 def suffixes() -> tuple[str, ...]:
-    """Suffixes of the formats that can be written, lower case, the dot included."""
+    """Suffixes of the formats that can be written, in lower case, with the dot."""
     return tuple(_BY_SUFFIX)
 
 
@@ -85,7 +85,7 @@ def same_format(one: str, other: str) -> bool:
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """Make a Pillow image of a picture.
+    """Make a Pillow image from a picture.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def to_pil(picture: Picture) -> Image.Image:
 
 
 def prepare(suffix: str) -> None:
-    """Load ahead what `to_bytes` will need for a suffix, as far as it is there."""
+    """Load the modules that `to_bytes` will need for a suffix, if they are installed."""
     from PIL import Image
 
     Image.preinit()

@@ -1,4 +1,4 @@
-"""Recognise a file by its first bytes: the picture formats we read, and what else it may be."""
+"""Recognise a file by its first bytes: known picture formats, and other common kinds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LOOK = 512  # bytes looked at
 
 
 def picture_format(data: bytes) -> str | None:
-    """Tell which picture format some bytes begin with.
+    """Return the picture format that some bytes begin with.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def picture_format(data: bytes) -> str | None:
     Returns
     -------
     str or None
-        Pillow's name of the format, or None if it is none that Trellic reads.
+        Pillow's name of the format, or None if Trellic cannot read it.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def describe(data: bytes) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Tell whether the bytes read as UTF-8 text; a character cut off at the end is fine."""
+    """Return whether the bytes are UTF-8 text, maybe cut inside the last character."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:

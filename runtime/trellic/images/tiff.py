@@ -1,7 +1,8 @@
-"""TIFF files: what Pillow would read wrongly is put right or refused, by the tags, before it loads.
+"""TIFF files: by their tags, wrong readings of Pillow are corrected or refused before it loads.
 
-Pillow's table of layouts leaves some of them to chance. Those it gets right were found by trying
-all combinations of photometric, bits, byte order, planes, compression, tiles and fill order.
+Pillow's table of layouts does not cover all of them. The layouts that it reads correctly were found
+by trying all combinations of photometric, bits, byte order, planes, compression, tiles and fill
+order.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _ByteOrder = Literal["little", "big"]
 
 
 def screen(image: Image.Image) -> Reading:
-    """Tell how to read a TIFF image, or refuse it.
+    """Return how to read a TIFF image, or refuse it.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def screen(image: Image.Image) -> Reading:
     Returns
     -------
     Reading
-        What Pillow's samples mean.
+        The meaning of Pillow's samples.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def describe(tags: Tags) -> str:
 
 
 def whole_but_unread(data: bytes) -> str | None:
-    """Describe a file that Pillow does not open although nothing of it is missing.
+    """Describe a complete file that Pillow cannot open.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def _whole(tags: Tags, tag: int, default: int) -> int:
 
 
 def _planes_are_read(tags: Tags) -> bool:
-    """Tell whether Pillow reads separate planes right: RGB of 8 bits, or one that counts."""
+    """Return whether Pillow reads separate planes correctly: RGB of 8 bits, or one that counts."""
     extra, samples = tags.get(_EXTRA, ()), _whole(tags, _SAMPLES, 1)
     photometric, bits = _whole(tags, _PHOTOMETRIC, 0), _whole(tags, _BITS, 1)
     plain = _whole(tags, _COMPRESSION, 1) == 1
@@ -164,7 +165,7 @@ def _planes_are_read(tags: Tags) -> bool:
 
 
 def _refuse_odd_ycbcr(tags: Tags) -> None:
-    """Refuse YCbCr of which Pillow's own formula is not the right one."""
+    """Refuse YCbCr for which Pillow's own formula is not the right one."""
     compression = _whole(tags, _COMPRESSION, 1)
     plain = compression == 1
     if _whole(tags, _PLANAR, 1) == 2 or (plain and tags.get(_SUBSAMPLING, (2, 2)) != (1, 1)):
@@ -237,7 +238,7 @@ def _directories(file: io.BytesIO, tags: Tags) -> Iterator[Tags]:
 def _numbers(
     file: io.BytesIO, place: int, order: _ByteOrder, *, big: bool
 ) -> tuple[dict[int, int], int]:
-    """Return the numbers that stand in a directory itself, and where the next directory is."""
+    """Return the numbers inside a directory, and where the next directory is."""
     word, size, value_at = (8, 20, 12) if big else (4, 12, 8)
     count_bytes = 8 if big else 2
     file.seek(place)

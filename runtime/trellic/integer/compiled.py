@@ -1,8 +1,8 @@
 """Integer networks on bytes, compiled: an engine for processors with AVX-512 VNNI.
 
 Values are bytes, those of layers whose results may be negative with 128 added. Four channels are a
-word; words of a plane lie position by position, as `vnni` reads them. Same integers as
-`networks.IntegerNetwork`.
+word, and the words of a plane lie position by position, as `vnni` reads them. The integers are the
+same as those of `networks.IntegerNetwork`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from trellic.integer.kernels import OFFSET, TILE, WORD, Float32, Int32, Words
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
 from trellic.support.cores import usable_cores
 
-LEAST_BAND = 8  # rows that are worth a thread
+LEAST_BAND = 8  # rows at least for each thread
 LINE = 16  # words of a line of cache
 
 
 def runs_compiled(network: IntegerNetwork) -> bool:
     """Whether `CompiledNetwork` can run a network on this processor.
 
-    Its inputs have to be bytes, too: see `gives_bytes`.
+    Its inputs have to be bytes too: see `gives_bytes`.
     """
     inner, ends = _split(network)
     return (
@@ -76,7 +76,8 @@ class _Layer:
     side : of its kernel
     weight : int8 (results / 4, steps, 4, 4), as `vnni` reads it; a step is a word of inputs of a
         pointwise layer, or a tap of a depthwise one
-    bias : int32 (results,), with the rounding half and what takes the input's offset out again
+    bias : int32 (results,), with the half for rounding, and without the effect of the input's
+        offset
     shift : int32 (results,)
     offset_in, offset_out : added to its inputs and to its results, so that they are bytes
     """
@@ -93,19 +94,19 @@ class _Layer:
 
 
 class CompiledNetwork:
-    """An integer network as an engine: input "x", one output a head.
+    """An integer network as an engine: input "x", one output for each head.
 
-    Several threads take bands of rows each, with as many more around as these depend on.
+    Each thread computes a band of rows, from the rows that it depends on.
 
     Parameters
     ----------
     network : one that `runs_compiled`
-    threads : int, 0 for one a processor
+    threads : int, 0 for one per processor
 
     Raises
     ------
     EngineError
-        When it is another one.
+        When the network is another one.
     """
 
     def __init__(self, network: IntegerNetwork, threads: int = 1) -> None:
@@ -132,12 +133,12 @@ class CompiledNetwork:
         if bands < 2:
             return [result[None] for result in self._run(x)]
         edges = [x.shape[1] * i // bands for i in range(bands + 1)]
-        with ThreadPoolExecutor(bands) as pool:  # costs 0.1 ms; one that stays breaks in a fork
+        with ThreadPoolExecutor(bands) as pool:  # costs 0.1 ms; a permanent one breaks in a fork
             parts = list(pool.map(partial(self._band, x), edges[:-1], edges[1:]))
         return [np.concatenate(part, 1)[None] for part in zip(*parts, strict=True)]
 
     def _band(self, x: Float32, first: int, last: int) -> list[Float32]:
-        """Evaluate some input rows, from those and the rows around that they depend on."""
+        """Evaluate some input rows, from them and the rows around them."""
         above = min(first, self._reach)
         results = self._run(x[:, first - above : last + self._reach])
         return [y[:, above * self._scale : (above + last - first) * self._scale] for y in results]
@@ -178,8 +179,9 @@ def _arguments(layer: _Layer) -> tuple[Any, Int32, Int32, Any, Any]:
 def _planes(channels: int, positions: int) -> Words:
     """Room for the words of some channels and positions, at least of a tile.
 
-    What nobody writes may hold anything: it is multiplied by zeros, or its sums are not used.
-    Planes are an odd number of lines apart, so that the cache has room for many at once.
+    Words that nobody writes may hold anything, because they are multiplied by zeros, or their sums
+    are not used. Planes are an odd number of lines apart, so that the cache has room for many at
+    once.
     """
     lines = -(-max(positions, TILE) // LINE) | 1
     return np.empty((-(-channels // WORD), lines * LINE), np.uint32)
@@ -216,6 +218,6 @@ def _by_word(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 
 
 def _by_tap(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-    """Order (channels, taps) by four channels, then by taps; each channel reads itself alone."""
+    """Order (channels, taps) by four channels, then by taps; each channel reads only itself."""
     parts = weight.reshape(-1, WORD, weight.shape[1]).transpose(0, 2, 1)
     return np.ascontiguousarray(parts[..., None] * np.eye(WORD, dtype=np.int8))

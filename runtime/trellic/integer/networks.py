@@ -1,4 +1,4 @@
-"""Integer networks, evaluated plainly: the authority beside every inference engine.
+"""Integer networks, evaluated plainly: the reference for every inference engine.
 
 A network is a chain of layers ``clip(floor(acc * 2**-shift + 1/2), low, high)`` on integers (rule:
 docs/format.md, "Integer networks"). Products are summed by float64 matrix multiplication, which is
@@ -34,7 +34,7 @@ class IntegerLayer:
     bias : int32 (out,)
     shift : uint8 (out,), at least 1
     low, high : clip range of the result
-    table : int32 (high - low + 1,), what each clipped result is replaced by; empty if it stays
+    table : int32 (high - low + 1,), replacements of the clipped results; empty if there are none
     """
 
     kind: str
@@ -63,7 +63,7 @@ class IntegerNetwork:
         Returns
         -------
         list of (channels, height, width) float64 with integer values: one per head, or the trunk's
-        output where there are no heads
+        output if there are no heads
         """
         value = np.asarray(x, np.float64)
         for layer in self.trunk:
@@ -77,13 +77,13 @@ class IntegerNetwork:
 
     @property
     def reach(self) -> int:
-        """How many input positions away, at most, an output of an input position depends on.
+        """Largest distance, in input positions, of an input that an output depends on.
 
         A kernel of side k sees ``(k - 1) / 2`` positions to each side, which are half as
         large after each shuffle.
         """
         reach, scale = 0.0, 1.0
-        for layer in self.layers:  # heads in a row, although each is one layer: never too little
+        for layer in self.layers:  # counts heads in a row: never too little
             if layer.kind == "shuffle":
                 scale /= 2
             elif layer.kind != "pointwise":

@@ -121,7 +121,7 @@ def _predict(
                 position[n] = base + x
                 mean32[n] = means[x]
                 index[n] = indices[x]
-                n += np.uint64(indices[x] >= skip)  # no branch, which nobody could foresee
+                n += np.uint64(indices[x] >= skip)  # no branch, which could not be predicted
     return n
 
 

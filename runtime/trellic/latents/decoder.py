@@ -42,9 +42,9 @@ class LatentDecoder:
     ----------
     layout, tables : of the bundle
     networks : as of `Predictor`
-    steps : decode only so many context steps, the first ones: of latents there are then the first
-        `channels`, and segments, in file order, end with those of the last step; None for all
-    clock : told when a stage ends: "networks" (h_s and contexts), "rans"
+    steps : number of first context steps to decode; None for all. Latents are then the first
+        `channels`, and segments, in file order, end with those of the last step
+    clock : notes the end of stages: "networks" (h_s and contexts), "rans"
     """
 
     def __init__(
@@ -92,16 +92,17 @@ class LatentDecoder:
         lost: set[int] | None = None,
         dither: int | None = None,
     ) -> Callable[[int], Int32]:
-        """Decode the hyper-latents, and return what decodes the latents of a slice.
+        """Decode the hyper-latents, and return a function that decodes the latents of a slice.
 
         Parameters
         ----------
-        segments : in file order; None for those of slices that will not be asked for
+        segments : in file order; None for those of slices that are not needed
         lanes : lanes of each slice
         states : of the trellis, 0 for scalar quantization
-        slice_side : of a slice, in latents; the usual 1024 pixels if left out
-        lost : if given, segments may be None, and the numbers of those that are, that follow such
-            a one in their slice or that do not decode are added: their latents are their means
+        slice_side : of a slice, in latents; by default the usual 1024 pixels
+        lost : if given, segments may be None. The numbers of segments that are None, that follow
+            such a segment in their slice, or that do not decode are added; their latents become
+            their means
         dither : seed of a dithered stream
 
         Returns
@@ -112,15 +113,15 @@ class LatentDecoder:
         Raises
         ------
         CorruptStream
-            Here or there, when a segment does not decode, to an end state if it is a slice's last,
-            or its symbols leave their range.
+            Here or in the function, when a segment does not decode, a slice's last segment does not
+            reach the end state, or symbols are out of range.
         """
         grid = grid_of(plane, slice_side)
         check_count(len(segments), self._steps, len(grid))
         book = book_of(self.tables, dither)
         if segments[0] is None:
             raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
-        first = entropy.Decoder(segments[0], book, lanes[0])  # it goes on with slice 0
+        first = entropy.Decoder(segments[0], book, lanes[0])  # it continues with slice 0
         z = decode_hyper_latents(first, segments[0], self.layout, plane, level)
         self._clock.mark("rans")
 
@@ -171,7 +172,7 @@ class LatentDecoder:
     ) -> Int32:
         """Decode the first steps of a slice; latents of steps without a segment are their means.
 
-        Only after all its steps do the lanes come to their end state.
+        The lanes reach their end state only after all steps.
         """
         for k, step in enumerate(self.predictor.steps):
             position, _, index = self.predictor.predict(k, context)
@@ -193,7 +194,7 @@ class LatentDecoder:
         states: int,
         noise: Noise | None,
     ) -> Int32:
-        """Decode a segment to what is added to its means."""
+        """Decode a segment to the values that are added to its means."""
         if noise is not None:
             return dithering.reconstruct(
                 decoder.known(segment, index, dithering.classes(noise)), noise
@@ -215,7 +216,7 @@ def decode_hyper_latents(
 def decode_symbols(
     decoder: entropy.Decoder, segment: bytes, index: Uint8, states: int, tables: Tables
 ) -> tuple[Int32, Int32]:
-    """Decode a segment without dither to its indices, and to what is added to its means."""
+    """Decode a segment without dither to its indices, and to the values added to its means."""
     if states:
         symbols, cls = decoder.trellis(segment, index, next_state(states))
     else:

@@ -52,7 +52,7 @@ class CodedLatents:
 
 @dataclass(frozen=True)
 class QuantizedLatents:
-    """What the encoder chose, as planes.
+    """The encoder's choices, as planes.
 
     Attributes
     ----------
@@ -85,9 +85,9 @@ class LatentEncoder:
     ----------
     layout, tables : of the bundle
     networks : as of `Predictor`
-    steps : code only so many context steps, the first ones: segments, in file order, end with
-        those of the last step; None for all
-    clock : told when a stage ends: "networks" (h_s and contexts), "search", "rans"
+    steps : number of first context steps to code, None for all; segments, in file order, end with
+        those of the last step
+    clock : notes the end of stages: "networks" (h_s and contexts), "search", "rans"
     """
 
     def __init__(
@@ -120,17 +120,17 @@ class LatentEncoder:
         ----------
         f : float32 (latents, rows, columns), outputs of g_a, before the gain
         h : float32 (hyper, rows / cell, columns / cell), outputs of h_a, before the gain
-        lanes : lanes of each slice; guessed if left out, and mended if the slice is too small for
+        lanes : lanes of each slice; by default guessed, and corrected if the slice is too small for
             the guess
-        slice_side : of a slice, in latents; the usual 1024 pixels if left out
-        observe : is shown (t32, scale_index, k, class) of each step of each slice; a slice whose
-            lanes were mended is shown twice
+        slice_side : of a slice, in latents; by default the usual 1024 pixels
+        observe : called with (t32, scale_index, k, class) of each step of each slice, twice for a
+            slice whose lanes were corrected
         """
         z = hyper_symbols(h, level)
         grid = grid_of(plane, slice_side)
         used: list[int] = []
         coded: list[list[bytes]] = []
-        for i, part in enumerate(grid):  # what it takes at full size is made slice by slice
+        for i, part in enumerate(grid):  # large arrays are made slice by slice
             y32 = arithmetic.to_fixed(f[(slice(None), *part.index())], level.gain_float)
             key = None if quantizer.dither is None else slice_key(quantizer.dither, i)
             context = self.predictor.start(z, part, plane, level, key)
@@ -156,8 +156,8 @@ class LatentEncoder:
     ) -> QuantizedLatents:
         """Quantize latents exactly as `encode` does a picture of one slice, but write no bytes.
 
-        Arguments are those of `encode`; lanes are guessed. ``observe`` is shown (t32, scale_index,
-        k, class) of each step.
+        Arguments are those of `encode`; lanes are guessed. ``observe`` is called with (t32,
+        scale_index, k, class) of each step.
         """
         part = Rectangle(0, plane.latents[0], 0, plane.latents[1])
         y32 = arithmetic.to_fixed(f, level.gain_float)

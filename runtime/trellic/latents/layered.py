@@ -1,4 +1,4 @@
-"""A slice on its way through layers: what its coder and its decoder do alike.
+"""A slice on its way through layers: the common part of coder and decoder.
 
 ::
 
@@ -57,7 +57,7 @@ class LayeredSlice:
     part : the slice's window of the picture's latents
     plane : of the picture
     levels : of the layers, rising; all with the hyper-latents of the last
-    parts : into how many parts each step is split
+    parts : number of parts that each step is split into
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class LayeredSlice:
         self._variance = self._nothing_known()
 
     def passes(self) -> Iterator[Pass]:
-        """Yield every pass; what it codes has to be added before the next one is asked for."""
+        """Yield every pass; its result must be added before the next one is requested."""
         for layer in range(len(self._levels)):
             if layer:
                 self._rise()
@@ -90,7 +90,7 @@ class LayeredSlice:
                     yield Pass(layer, step, position[own], mean32[own], index[own])
 
     def add(self, coded: Pass, k: Int32, recon32: Int32) -> None:
-        """Take up what was coded: indices, and what is added to the means."""
+        """Add the result of a pass: indices, and the values added to the means."""
         own = slice(coded.step.first, coded.step.last)
         self._context.v32[own].reshape(-1)[coded.position] = coded.mean32 + recon32
         self._variance[own].reshape(-1)[coded.position] = learned(k)
@@ -98,8 +98,8 @@ class LayeredSlice:
     def latents(self, layer: int) -> Int32:
         """Return int32 (channels, rows, columns), in 1/32 step of a layer not below the last begun.
 
-        Latents that were not coded yet are what the layer below says of them; those that no layer
-        coded are their means.
+        Latents that were not coded yet have the values of the layer below. Those that no layer has
+        coded have their means.
         """
         steps, v32 = self._predictor.steps, self._context.v32.astype(np.int64)
         if self._known is None:
@@ -122,7 +122,7 @@ class LayeredSlice:
         return np.zeros(self._context.v32.shape, np.int64)
 
     def _rise(self) -> None:
-        """Begin the next layer with what this one knows."""
+        """Begin the next layer from the values of this one."""
         known = Known(self._context.v32.astype(np.int64), self._variance)
         gains = self._levels[self._layer].gain, self._levels[self._layer + 1].gain
         self._layer, self._begun = self._layer + 1, 0
@@ -135,7 +135,7 @@ class LayeredSlice:
     def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:
         """Return positions, means and scale indices of the coded latents of a step.
 
-        All its latents are set: coded ones to what is known of them so far, others to their means.
+        All its latents are set: coded ones to their values so far, others to their means.
         """
         if self._known is None:
             return self._predictor.predict(k, self._context)
@@ -185,7 +185,7 @@ def shares(index: Uint8, parts: int) -> tuple[npt.NDArray[np.intp], list[int]]:
     Parameters
     ----------
     index : uint8 (n,), scale indices in raster order
-    parts : how many parts
+    parts : number of parts
 
     Returns
     -------

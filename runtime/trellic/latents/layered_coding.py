@@ -186,14 +186,14 @@ class LayeredDecoder:
         lost: set[int] | None = None,
         steps: int | None = None,
     ) -> Callable[[int], Int32]:
-        """Decode the hyper-latents, and return what decodes the latents of a slice.
+        """Decode the hyper-latents, and return a function that decodes the latents of a slice.
 
         Parameters
         ----------
         header : of the stream, layered
-        segments : in file order; None for those of slices that will not be asked for
+        segments : in file order; None for those of slices that are not needed
         levels : of the layers up to the one in whose steps latents are wanted (`reached`), rising;
-            those of slices that end below it are carried over
+            latents of slices that end below it are carried over
         lost : as of `LatentDecoder.slices`
         steps : return latents of so many context steps, the first ones, and 0 for all others, as
             `LatentDecoder` with so many steps does; None for all
@@ -206,7 +206,7 @@ class LayeredDecoder:
         Raises
         ------
         CorruptStream
-            Here or there, when a segment does not decode.
+            Here or in the function, when a segment does not decode.
         """
         if header.layering is None:
             raise ValueError("the stream has no layers")
@@ -256,7 +256,7 @@ class LayeredDecoder:
         self, decoder: entropy.Decoder, segments: Sequence[bytes], way: LayeredSlice, states: int
     ) -> LayeredSlice:
         """Decode the first passes of a slice."""
-        if segments:  # no pass is begun that nothing is left for
+        if segments:  # no pass begins without a segment
             passes = way.passes()
             for segment in segments:
                 own = next(passes)

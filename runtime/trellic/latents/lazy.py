@@ -18,8 +18,8 @@ Float32 = npt.NDArray[np.float32]
 class LazyLatents:
     """Windows of a plane of latents, gains divided out.
 
-    The windows have to come row by row, or column by column: slices that end before a window are
-    forgotten, so that a large picture never has more than a few rows of them in memory.
+    The windows must be requested row by row, or column by column. Slices that end before a window
+    are dropped, so that a large picture never has more than a few rows of them in memory.
 
     Parameters
     ----------

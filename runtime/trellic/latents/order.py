@@ -9,7 +9,7 @@ from trellic.geometry import DEFAULT_SLICE_SIDE, Plane, Rectangle, slice_grid
 
 
 def grid_of(plane: Plane, side: int | None = None) -> list[Rectangle]:
-    """Return the slices of a plane of latents; ``side`` is 1024 pixels if left out."""
+    """Return the slices of a plane of latents; ``side`` is 1024 pixels by default."""
     return slice_grid(*plane.latents, side or DEFAULT_SLICE_SIDE * plane.block)
 
 
@@ -27,17 +27,17 @@ def in_file_order(slices: Sequence[Sequence[bytes]], steps: int) -> list[bytes]:
 
 
 def numbers_of(slice_: int, steps: int, slices: int) -> list[int]:
-    """Return where the segments of a slice lie in the file, step by step; z has number 0."""
+    """Return the numbers in the file of a slice's segments, step by step; z has number 0."""
     return [1 + step * slices + slice_ for step in range(steps)]
 
 
 def check_count(segments: int, steps: int, slices: int) -> None:
-    """Check how many segments there are.
+    """Check the number of segments.
 
     Raises
     ------
     CorruptStream
-        When it is not z's, and one for each step of each slice.
+        When there is not one for z, and one for each step of each slice.
     """
     expected = 1 + steps * slices
     if segments != expected:

@@ -1,4 +1,4 @@
-"""Means and scale indices of the latents of a slice, from z and from what is decoded so far."""
+"""Means and scale indices of the latents of a slice, from z and the latents decoded so far."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class SliceContext:
     ----------
     part : its window of the picture's latents
     plane, level : of its picture
-    features : float32 (channels, rows, columns), what h_s says of it
-    v32 : int32 (latents, rows, columns), in 1/32 step; filled step by step, here and nowhere else
-    key : of its dither, None where there is none
+    features : float32 (channels, rows, columns), from h_s
+    v32 : int32 (latents, rows, columns), in 1/32 step; filled step by step, only by this class
+    key : of its dither; None if there is none
     """
 
     part: Rectangle
@@ -44,7 +44,7 @@ class SliceContext:
     key: int | None = None
 
     def noise(self, step: Step, position: Int32) -> npt.NDArray[np.int8] | None:
-        """Noise of the coded latents of a step, in 1/64 step; None where there is none.
+        """Noise of the coded latents of a step, in 1/64 step; None if there is none.
 
         Latents are numbered over all channels of the slice, positions are within the step's.
         """
@@ -67,13 +67,13 @@ class Predicted(NamedTuple):
 
 
 class Predictor:
-    """The exact side of a model: integer networks that decide every table.
+    """The exact part of a model: integer networks that decide every table.
 
     Parameters
     ----------
     layout : of the bundle
     networks : "h_s" and "context_k"; "h_s" alone where it predicts by itself
-    steps : only so many context steps, the first ones; None for all
+    steps : number of first context steps; None for all
     clock : told when a stage ends, "networks"
     """
 
@@ -106,7 +106,7 @@ class Predictor:
         return SliceContext(part, plane, level, features, v32, key)
 
     def features(self, z: Int64, part: Rectangle, level: Level) -> Float32:
-        """Features of a slice, from the hyper-latents above it and as far around as h_s reaches."""
+        """Features of a slice, from the hyper-latents above it and within the reach of h_s."""
         rows, columns = z.shape[1:]
         cells = part.coarser(self.layout.cell)
         window = cells.grown(self._h_s_reach).within(Rectangle(0, rows, 0, columns))

@@ -1,4 +1,4 @@
-"""How latents become symbols: by the search, by plain rounding, or with dither."""
+"""Latents to symbols: by the search, by plain rounding, or with dither."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Symbols(NamedTuple):
     ----------
     k : int32 (n,), indices
     cls : uint8 (n,), classes: 0 scalar, 1 Q0, 2 Q1, 3 to 18 dithered
-    recon32 : int32 (n,), what a decoder adds to the means, in 1/32 step
+    recon32 : int32 (n,), values that a decoder adds to the means, in 1/32 step
     """
 
     k: Int32
@@ -53,7 +53,7 @@ class Symbols(NamedTuple):
 
 
 def book_of(tables: Tables, dither: int | None) -> FrequencyTables:
-    """Frequency tables of a stream; dithered ones need more of them."""
+    """Return the frequency tables of a stream; dithered streams need more of them."""
     return tables if dither is None else tables.dithered
 
 
@@ -66,7 +66,7 @@ def quantize(
     ----------
     t32 : int32 (n,), latents less their means, in 1/32 step
     index : uint8 (n,), scale indices
-    lanes : of the slice: each has a path through the trellis of its own
+    lanes : of the slice; each has its own path through the trellis
     noise : int8 (n,), in 1/64 step, of a dithered stream
     """
     if noise is not None:

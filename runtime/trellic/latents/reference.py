@@ -1,4 +1,4 @@
-"""Latents of one slice and context step, in plain NumPy: the authority for `cpu`."""
+"""Latents of one slice and context step, in plain NumPy: the reference for `cpu`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def to_fixed(f: Float32, gain: Float32) -> Int64:
 
 
 def log_sum(y32: Int64) -> int:
-    """About how many 1/256 bits latents take: one bit for each doubling of ``1 + |y|``.
+    """Estimate the 1/256 bits of latents: one bit for each doubling of ``1 + |y|``.
 
-    Exact integers, so that a GPU guesses the same: the bits of a float32 are its logarithm, taken
-    as straight between powers of two.
+    It uses exact integers, so that a GPU has the same estimate: the bits of a float32 are its
+    logarithm, linear between powers of two.
     """
     whole = (np.minimum(np.abs(y32), LATENT_LIMIT) + STEP32).astype(np.float32)
     logs = (whole.view(np.int32) >> (23 - LOG_BITS)) - LOG_BIAS

@@ -1,8 +1,8 @@
-"""What a layer of a latent says of it to the next layer: integers that encoder and decoder share.
+"""What a layer knows about latents for the next layer, in integers.
 
-The layers below told a latent to within some error. As if that were Gaussian, like the latent
-around its predicted mean, the two are weighed by their variances: the mean moves towards what is
-known, and the scale index falls. (Specification: ``docs/format.md``, section 8.2. Li, "Learned
+The layers below give a latent with some error. The error counts as Gaussian, like the latent around
+its predicted mean, and the two are combined by their variances: the mean moves towards the known
+value, and the scale index falls. (Specification: ``docs/format.md``, section 8.2. Li, "Learned
 progressive image compression with dead-zone quantizers", 2023, refines intervals instead.)
 """
 
@@ -33,13 +33,13 @@ WEIGHT_BITS = 15
 
 
 class Known(NamedTuple):
-    """What is known of latents.
+    """Known values of latents.
 
     Attributes
     ----------
     v32 : int64, values in 1/32 step of a layer
-    variance : int64, of their errors, in 1/1024 square step of that layer; 0 where no layer coded
-        the latent, so that nothing is known
+    variance : int64, of their errors, in 1/1024 square step of that layer; 0 where no layer has
+        coded the latent
     """
 
     v32: Int64
@@ -52,7 +52,7 @@ class Known(NamedTuple):
 
 @cache
 def variances(scales: int) -> tuple[Int64, Int64]:
-    """Variances that scale indices stand for, and where one index ends and the next begins.
+    """Variances of scale indices, and the borders between them.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def variances(scales: int) -> tuple[Int64, Int64]:
 
 
 def carried(known: Known, before: Int64, after: Int64) -> Known:
-    """Carry what is known over to another layer's steps.
+    """Convert known values to another layer's steps.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def rescaled(v32: npt.NDArray[np.signedinteger], before: Int64, after: Int64) ->
 
 
 def informed(mean32: Int64, index: Int64, known: Known, scales: int) -> tuple[Int64, Int64]:
-    """Weigh a prediction with what is known.
+    """Combine a prediction with known values.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def informed(mean32: Int64, index: Int64, known: Known, scales: int) -> tuple[In
 
     Returns
     -------
-    mean32, index : int64, of what is still unknown
+    mean32, index : int64, of the part that is still unknown
     """
     centres, borders = variances(scales)
     spread = centres[index]

@@ -1,4 +1,4 @@
-"""Adapters: small changes of a model's free networks, for pictures of one kind.
+"""Adapters: small changes of a model's float networks, for pictures of one kind.
 
 An adapter adds to weights of g_a and of decoders. Integer networks, tables and stream id stay as
 they are, so that every decoder of the model still decodes the latents. docs/format.md, section
@@ -36,7 +36,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Place(BaseModel):
-    """One constant of a graph that is added to.
+    """One constant of a graph that the adapter changes.
 
     With a ``rank`` the change is ``A @ B``: A has a row for each output, B a column for each number
     of an output. With rank 0 the change is given as it is.
@@ -47,13 +47,13 @@ class Place(BaseModel):
     rank: int = Field(ge=0, le=MAX_RANK)
 
     def size(self, shape: tuple[int, ...]) -> int:
-        """How many numbers it takes, for a constant of a shape."""
+        """Count its numbers, for a constant of a shape."""
         if self.rank == 0:
             return math.prod(shape)
         return self.rank * (shape[0] + math.prod(shape[1:])) if shape else 0
 
     def change(self, shape: tuple[int, ...], numbers: Float16) -> Float32:
-        """Return what is added to the constant."""
+        """Return the change of the constant."""
         exact = numbers.astype(np.float64)
         if self.rank == 0:
             return exact.reshape(shape).astype(np.float32)
@@ -63,7 +63,7 @@ class Place(BaseModel):
 
 
 class Part(BaseModel):
-    """The changes of one graph: the SHA-256 of its file, how many numbers, and where they go."""
+    """The changes of one graph: the SHA-256 of its file, the count of numbers, and their places."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -72,7 +72,7 @@ class Part(BaseModel):
 
 
 class Facts(BaseModel):
-    """What a side says of itself: whose it is, and of which graphs, by their names."""
+    """Facts of a side: the adapter, the model, and the changes of graphs by their names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=NAME_PATTERN)
@@ -82,37 +82,37 @@ class Facts(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One half of an adapter: what it says of itself, and float16 numbers, graph after graph."""
+    """One half of an adapter: its facts, and float16 numbers, graph after graph."""
 
     facts: Facts
     numbers: Float16
 
     def to_bytes(self) -> bytes:
-        """Return what `read` reads."""
+        """Return the bytes that `read` reads."""
         text = self.facts.model_dump_json().encode()
         return _LENGTH.pack(len(text)) + text + self.numbers.astype(_HALF).tobytes()
 
     @classmethod
     def read(cls, data: bytes) -> Side:
-        """Read it back.
+        """Read the bytes of `to_bytes`.
 
         Raises
         ------
         ValueError
-            When it is none.
+            When they are damaged.
         """
         text, numbers = _split(data)
         facts = Facts.model_validate_json(text)
         wanted = sum(part.numbers for part in facts.graphs.values())
         if len(numbers) != wanted * _HALF.itemsize:
-            raise ValueError(f"{len(numbers)} bytes of numbers in place of {2 * wanted}")
+            raise ValueError(f"{len(numbers)} bytes of numbers instead of {2 * wanted}")
         found = np.frombuffer(numbers, _HALF).astype(np.float16)
         if not np.isfinite(found).all():
             raise ValueError("numbers that are not finite")
         return cls(facts, found)
 
     def changes(self, graph: str, known: dict[str, Constant]) -> dict[str, Float32]:
-        """Return what is added to the constants of a graph, which are known by name.
+        """Return the changes of a graph's constants, which are known by name.
 
         Raises
         ------
@@ -142,14 +142,14 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """An adapter: the decoders' side and, where pictures can be encoded with it, the encoder's."""
+    """An adapter: the decoders' side and, if it is for encoding too, the encoder's side."""
 
     decoders: Side
     encoder: Side | None = None
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
         return self.decoders.facts.name
 
     @property
@@ -164,22 +164,22 @@ class Adapter:
 
     @property
     def id(self) -> bytes:
-        """What a stream calls it: the first 4 bytes of the digest."""
+        """Its id in streams: the first 4 bytes of the digest."""
         return self.digest[:ADAPTER_ID_BYTES]
 
     @property
     def parameters(self) -> int:
-        """How many numbers it has."""
+        """Count of its numbers."""
         return self.decoders.numbers.size + (self.encoder.numbers.size if self.encoder else 0)
 
     @property
     def parts(self) -> dict[str, Part]:
-        """What it changes of each graph."""
+        """Its changes of each graph."""
         own = self.encoder.facts.graphs if self.encoder else {}
         return {**own, **self.decoders.facts.graphs}
 
     def for_decoding(self) -> bytes:
-        """Return the file without the encoder's side: a stream may hold that."""
+        """Return the file without the encoder's side, as a stream may hold it."""
         side = self.decoders.to_bytes()
         return SIGNATURE + _LENGTH.pack(len(side)) + side
 
@@ -188,7 +188,7 @@ class Adapter:
         return self.for_decoding() + (self.encoder.to_bytes() if self.encoder else b"")
 
     def changes(self, graph: str, data: bytes) -> dict[str, Float32]:
-        """Return what is added to constants of a graph: its name, and the bytes of its file."""
+        """Return the changes of constants of a graph, from its name and the bytes of its file."""
         side = self.encoder if graph == ENCODER else self.decoders
         if side is None or graph not in side.facts.graphs:
             return {}
@@ -196,7 +196,7 @@ class Adapter:
 
 
 def parse(data: bytes, what: str) -> Adapter:
-    """Read an adapter; whether it fits a model is not looked at.
+    """Read an adapter; it is not checked whether it fits a model.
 
     Parameters
     ----------
@@ -216,12 +216,12 @@ def parse(data: bytes, what: str) -> Adapter:
         first, second = _split(data[len(SIGNATURE) :])
         adapter = Adapter(Side.read(first), Side.read(second) if second else None)
         _check(adapter)
-    except (ValueError, RecursionError) as error:  # pydantic's are ValueErrors, too
+    except (ValueError, RecursionError) as error:  # pydantic's are ValueErrors too
         reason = str(error).splitlines()[0]
         if isinstance(error, ValidationError):
             one = error.errors(include_url=False, include_input=False)[0]
             reason = f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
-        raise BadAdapter(f"{what} is no adapter ({reason})", remedy="get it again") from error
+        raise BadAdapter(f"{what} is not an adapter ({reason})", remedy="get it again") from error
     return adapter
 
 
@@ -234,7 +234,7 @@ def _check(adapter: Adapter) -> None:
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
-    """Take off what a length stands before."""
+    """Split bytes into a part whose length comes first, and the rest."""
     if len(data) < _LENGTH.size:
         raise ValueError("it is cut short")
     (length,) = _LENGTH.unpack_from(data)

@@ -23,7 +23,7 @@ def read(path: Path) -> Adapter:
     Raises
     ------
     BadAdapter
-        When it cannot be read, or is none.
+        When it cannot be read, or is not an adapter.
     """
     try:
         with path.open("rb") as file:
@@ -36,7 +36,7 @@ def read(path: Path) -> Adapter:
 def installed() -> list[tuple[Path, Adapter]]:
     """All installed adapters, in the order of their folders.
 
-    What is damaged, or cannot be read, is left out.
+    Files that are damaged or cannot be read are left out.
     """
     found = []
     for folder in bundle.folders():
@@ -56,7 +56,7 @@ def _state(status: os.stat_result) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=64)
 def _unchanged(path: Path, _state_of_file: tuple[int, int, int]) -> Adapter:
-    """Read an adapter once, until its file changes: each stream that names one asks for all."""
+    """Read an adapter once until its file changes; each stream that names one needs all."""
     return read(path)
 
 
@@ -66,9 +66,9 @@ def find(adapter: str | os.PathLike[str], manifest: Manifest) -> Adapter:
     Raises
     ------
     UnknownAdapter
-        When the model has none of that name.
+        When the model has no adapter of that name.
     BadAdapter
-        When the file is none.
+        When the file is not an adapter.
     """
     name = os.fspath(adapter)
     if name.endswith(SUFFIX) or "/" in name or os.sep in name:
@@ -90,18 +90,18 @@ def find(adapter: str | os.PathLike[str], manifest: Manifest) -> Adapter:
 def of_stream(data: bytes | memoryview, header: Header, *, best_effort: bool) -> Adapter | None:
     """Return the adapter that a stream names: an installed one, or the one that it holds.
 
-    Where there is neither, a `TrellicWarning` says so.
+    If there is neither, a `TrellicWarning` says so.
 
     Parameters
     ----------
     data : bytes of the stream
     header : its header
-    best_effort : do without an adapter that the stream holds and that is damaged
+    best_effort : ignore a damaged adapter in the stream
 
     Raises
     ------
     StreamError
-        When what the stream holds is damaged, or no adapter.
+        When the adapter in the stream is damaged.
     """
     if header.adapter is None:
         return None
@@ -130,6 +130,6 @@ def do_without(adapter: str) -> None:
 
 
 def find_id(wanted: bytes, stream_id: str) -> Adapter | None:
-    """Return the installed adapter of an id, and of a model's streams; None where there is none."""
+    """Return the installed adapter of an id and of a model's streams; None if there is none."""
     known = (one for _, one in installed())
     return next((one for one in known if (one.id, one.stream_id) == (wanted, stream_id)), None)

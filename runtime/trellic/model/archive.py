@@ -1,7 +1,7 @@
-"""Read zip files that somebody else may have made: bundles, and the arrays inside them.
+"""Read zip files that strangers may have made: bundles, and the arrays inside them.
 
-What a zip file says of its sizes is checked before anything is unpacked, and counted while it is.
-Methods are "stored" and "deflated" alone: the others take memory that their bytes do not show.
+The sizes in a zip file are checked before it is unpacked, and counted while it is. Only the methods
+"stored" and "deflated" are allowed, because others take memory that their bytes do not show.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ERRORS = (
 )
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-# What NumPy lets out of headers that are none.
+# Errors that NumPy raises for damaged headers.
 _NO_ARRAY = (
     ValueError,
     OverflowError,
@@ -56,12 +56,12 @@ _MAX_COMMENT = (1 << 16) - 1
 
 
 def open_file(path: Path) -> IO[bytes]:
-    """Open a bundle's file; never waits for one that is a pipe, nor reads from a device.
+    """Open a bundle's file; it neither waits for a pipe nor reads from a device.
 
     Raises
     ------
     BadBundle
-        When it cannot be opened, is no regular file, or is too large for a bundle.
+        When it cannot be opened, is not a regular file, or is too large for a bundle.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -75,7 +75,7 @@ def open_file(path: Path) -> IO[bytes]:
     if stat.S_ISREG(status.st_mode):
         expected = f"at most {MAX_PACKED}"
         raise BadBundle(f"bundle {path} has {status.st_size} bytes", expected=expected)
-    raise BadBundle(f"cannot read bundle {path}: it is no regular file")
+    raise BadBundle(f"cannot read bundle {path}: it is not a regular file")
 
 
 def unpack(
@@ -110,7 +110,7 @@ def unpack(
 
 
 def _check_directory(file: IO[bytes], name: str) -> None:
-    """Refuse a list of members that is long to read, before Python reads all of it."""
+    """Refuse a long list of members before Python reads all of it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END.size - _MAX_COMMENT - _LOCATOR_SIZE))
     tail = file.read()
@@ -164,7 +164,7 @@ def load_arrays(data: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
 
 def _stem(member: str) -> str:
     if not member.endswith(".npy"):
-        raise ValueError(f"{member!r} is no array")
+        raise ValueError(f"{member!r} is not an array")
     return member.removesuffix(".npy")
 
 

@@ -4,7 +4,7 @@ A bundle is a zip file::
 
     manifest.json       names, licence, layout, decoders, SHA-256 of every other file
     normative.npz       integer networks, frequency tables, quality tables
-    graphs/*.onnx       the same networks, and the free transforms, for an engine
+    graphs/*.onnx       the same networks, and the float transforms, for an engine
 
 The stream id is made from ``normative.npz`` and the layout, so that graphs may be replaced, and
 decoders added, under one id.
@@ -53,7 +53,7 @@ class Bundle:
     Parameters
     ----------
     path : of its file
-    data : bytes of the file, where they have been read already
+    data : bytes of the file, if they have been read already
 
     Raises
     ------
@@ -66,10 +66,10 @@ class Bundle:
     manifest : Manifest
     tables : Tables, frequency tables and centroids
     levels : LevelTables
-    networks : dict of IntegerNetwork, "h_s" and "context_0" and so on; "h_s" alone where it
-        predicts by itself (docs/format.md, section 7.4)
-    adapter : Adapter that graphs are changed by, None as a bundle is opened
-    embedded : bytes of the adapter that streams are to hold; None if they only name it
+    networks : dict of IntegerNetwork, "h_s" and "context_0" and so on; only "h_s" if it predicts by
+        itself (docs/format.md, section 7.4)
+    adapter : Adapter that changes the graphs; None in a newly opened bundle
+    embedded : bytes of the adapter to put into streams; None if they only name it
     """
 
     adapter: Adapter | None = None
@@ -110,17 +110,17 @@ class Bundle:
         return ["h_s"] + [f"context_{k}" for k in range(steps)]
 
     def graph(self, graph: Graph, precision: str = "fp32") -> bytes:
-        """Bytes of one ONNX file: of its variant in a precision, where it has one.
+        """Return the bytes of one ONNX file, or of its variant in a precision if it has one.
 
         Raises
         ------
         BadBundle
-            When the bundle does not vouch for that file, or it holds more than a plain graph.
+            When the manifest does not list the file, or it holds more than a plain graph.
         """
         file = graph.variants.get(precision, graph.file)
         if file not in self.manifest.sha256:
             raise BadBundle(f"bundle {self.path} has no checked file {file!r}")
-        if graph.file in self._adapted:  # variants of it are not
+        if graph.file in self._adapted:  # its variants are not
             file, files = graph.file, self._adapted
         else:
             files = self._files
@@ -129,7 +129,7 @@ class Bundle:
 
     @property
     def adapter_id(self) -> bytes | None:
-        """What streams call the adapter."""
+        """The adapter's id in streams."""
         return None if self.adapter is None else self.adapter.id
 
     def with_adapter(self, adapter: Adapter, *, embed: bool = False) -> Bundle:
@@ -138,7 +138,7 @@ class Bundle:
         Parameters
         ----------
         adapter : of this model
-        embed : have streams hold it
+        embed : put it into streams
 
         Raises
         ------
@@ -207,7 +207,7 @@ def _shuffles(network: IntegerNetwork) -> int:
 
 
 def stream_id(arrays: Arrays, layout: Layout) -> str:
-    """First 4 bytes (as hex) of SHA-256 over all that decides symbols and latents."""
+    """Return the first 4 bytes (as hex) of SHA-256 over all that decides symbols and latents."""
     total = hashlib.sha256(f"tlc {BUNDLE_VERSION} {layout.model_dump_json()}".encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -222,7 +222,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises
     ------
     BadBundle
-        When the file is no bundle.
+        When the file is not a bundle.
     """
     return parse(_manifest_bytes(path), f"bundle {path}")
 
@@ -237,7 +237,7 @@ def _manifest_bytes(path: Path) -> bytes | None:
 
 
 def folders() -> Iterator[Path]:
-    """Folders where bundles live, first found first used."""
+    """Yield the folders of bundles; the first one that has a bundle is used."""
     for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep):
         if entry:
             yield Path(entry)
@@ -270,9 +270,9 @@ def user_folder() -> Path:
 
 
 def installed() -> list[tuple[Path, Manifest]]:
-    """All installed bundles: paths and manifests, the newest of a folder first.
+    """Return all installed bundles, paths and manifests, the newest of a folder first.
 
-    What is damaged, or cannot be read, is left out.
+    Files that are damaged or cannot be read are left out.
     """
     found = []
     for folder in folders():
@@ -295,8 +295,8 @@ def _newest_first(folder: Path) -> list[Path]:
 def find(model: str | os.PathLike[str]) -> Path:
     """Path of a bundle, by its name or its path.
 
-    A `TrellicWarning` is given where a name is that of a model that came with Trellic, and another
-    bundle stands in for it.
+    A `TrellicWarning` is given if the name is that of a model that came with Trellic, but another
+    bundle is used for it.
 
     Raises
     ------

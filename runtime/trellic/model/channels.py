@@ -49,7 +49,7 @@ class Layout(BaseModel):
     stride : pixels per latent, each way
     cell : latents per hyper-latent, each way
 
-    As JSON, which the stream id is made from, the strides are left out where they are usual.
+    The JSON form, from which the stream id is made, leaves out usual strides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,7 +76,7 @@ class Layout(BaseModel):
         return fields
 
     def plane(self, width: int, height: int) -> Plane:
-        """Return the planes of a picture of so many pixels."""
+        """Return the planes of a picture of this many pixels."""
         return Plane(width, height, self.stride, self.cell)
 
     @property
@@ -90,7 +90,7 @@ class Layout(BaseModel):
         return [int(end) for end in np.cumsum([group.channels for group in self.groups])]
 
     def steps_for(self, channels: int | None) -> int:
-        """How many context steps decode the leading channels, whole groups; None for all."""
+        """Count the context steps that decode the leading channels, whole groups; None for all."""
         wanted = self.latents if channels is None else channels
         ends = self.group_ends
         needed = [max(g.steps) for g, end in zip(self.groups, ends, strict=True) if end <= wanted]

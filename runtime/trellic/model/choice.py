@@ -1,4 +1,4 @@
-"""Which decoder: ``NAME``, or ``NAME:x`` for x parts of it and 1 - x parts of its base."""
+"""The choice of a decoder: ``NAME``, or ``NAME:x`` for x of it and 1 - x of its base."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a text stands for: one decoder, or two to be mixed, whose weights add up to 1."""
+    """The decoders that a text names: one, or two to mix, whose weights add up to 1."""
 
     text: str
     parts: tuple[Part, ...]
@@ -54,7 +54,7 @@ class Choice:
 
 
 def parse(text: str) -> tuple[str, float | None]:
-    """Take ``NAME`` or ``NAME:x`` apart; x is None where there is none.
+    """Split ``NAME`` or ``NAME:x``; x is None if it is not given.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def find(decoders: Mapping[str, DecoderInfo], name: str, model: str) -> DecoderI
 
 
 def choose(decoders: Mapping[str, DecoderInfo], text: str, model: str) -> Choice:
-    """Say which decoders make what a text asks for, and how much of each.
+    """Return the decoders that a text names, and their weights.
 
     ``NAME:1`` is NAME alone, and ``NAME:0`` its base alone.
 
@@ -121,7 +121,7 @@ def choose(decoders: Mapping[str, DecoderInfo], text: str, model: str) -> Choice
 
 
 def cheapest(decoders: Mapping[str, DecoderInfo], reduction: float) -> str | None:
-    """Name the decoder that costs least for a picture at 1 / reduction of its size, or larger.
+    """Name the cheapest decoder for a picture at 1 / reduction of its size, or larger.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def cheapest(decoders: Mapping[str, DecoderInfo], reduction: float) -> str | Non
 
     Returns
     -------
-    None where the model has none that makes a picture that large
+    None if the model has no decoder for a picture that large
     """
     costs = {
         name: (-info.scale, info.graph.kmac_per_pixel)

@@ -1,6 +1,6 @@
-"""What a bundle says of its decoders: who they are, and what of a stream each of them needs.
+"""A bundle's entries of its decoders: what they make, and the parts of a stream they need.
 
-Decoders are no part of the stream id: they may be added to a bundle or replaced at any time.
+Decoders are not part of the stream id, so they may be added to a bundle or replaced at any time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Graph(BaseModel):
 
     ``halo`` is how far, in pixels for g_a and in latents for h_a and decoders, its output
     depends on its input beyond the stride. ``int8`` is a file with the same network for CPUs,
-    a part of its layers in 8 bits, ``fp16`` one for GPUs: nearly the same output, faster. With
-    ``sees_quality`` it has an input "quality", float32 (N,): that of each picture's level.
+    a part of its layers in 8 bits, ``fp16`` one for GPUs. Both give nearly the same output faster.
+    With ``sees_quality`` it has an input "quality", float32 (N,): that of each picture's level.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,7 @@ class Graph(BaseModel):
 
     @property
     def precisions(self) -> list[str]:
-        """What there is a file for; fp32 files can be computed in bf16 too."""
+        """Precisions that have a file; fp32 files can be computed in bf16 too."""
         return ["fp32", *self.variants]
 
 
@@ -55,10 +55,10 @@ class DecoderInfo(BaseModel):
         picture decoder, or to "logits", float32 (N, classes), of one of labels
     purpose : for people
     kind : "picture" or "labels"
-    channels : how many leading latent channels the graph reads, up to the end of a channel group;
-        None for all. Only the context steps that these channels need are decoded
-    steps : decode only so many context steps, fewer than the channels need: latents of later ones
-        are 0. For previews that have to be cheap
+    channels : number of leading latent channels that the graph reads, up to the end of a channel
+        group; None for all. Only the context steps that these channels need are decoded
+    steps : number of first context steps to decode, fewer than the channels need, for cheap
+        previews; latents of later ones are 0
     scale : the picture comes at 1 / scale of its size, rounded up
     base : decoder that ``NAME:x`` mixes with: ``x * NAME + (1 - x) * base``
     labels : of kind "labels": a name for each class
@@ -75,7 +75,7 @@ class DecoderInfo(BaseModel):
     labels: list[str] | None = Field(default=None, min_length=1, max_length=MAX_LABELS)
 
     def steps_in(self, layout: Layout) -> int:
-        """How many context steps of a stream it needs."""
+        """Count the context steps of a stream that it needs."""
         return self.steps or layout.steps_for(self.channels)
 
     @model_validator(mode="after")
@@ -117,7 +117,7 @@ def check_decoders(decoders: Mapping[str, DecoderInfo], layout: Layout) -> None:
             )
         if info.base is not None and not _mixes(name, info, decoders.get(info.base)):
             raise ValueError(
-                f"decoder {name!r} has the base {info.base!r}, which is no other picture decoder"
+                f"decoder {name!r} has the base {info.base!r}, which is not another picture decoder"
                 " of the same scale and steps"
             )
 

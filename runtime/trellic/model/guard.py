@@ -1,11 +1,11 @@
-"""What a graph from a bundle may hold, looked up in its bytes before an engine sees them.
+"""Checks the bytes of a graph from a bundle before an engine gets them.
 
 A bundle is data that someone else may have made. An ONNX file can name other files to read weights
 from, operators of libraries to load, and nested graphs; ours need none of that, so all of it is
-refused. Operators are those on a list; what they take shapes from are small constants, so that no
-graph asks an engine for memory out of proportion to its input in one step; and what a chain of
-steps comes to is added up beforehand (`trellic.model.shapes`). Only the few fields that
-matter are walked; the runtime does not need the package ``onnx``.
+refused. Operators must be on a list. They take shapes only from small constants, so that no single
+node makes an engine take memory out of proportion to its input. The memory of a chain of nodes is
+added up beforehand (`trellic.model.shapes`). Only the few fields that matter are read, so the
+runtime does not need the package ``onnx``.
 
 Field numbers: onnx.proto of ONNX 1.16, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
@@ -25,7 +25,7 @@ MAX_ATTRIBUTE = 1 << 10  # of an integer attribute: groups, paddings, strides
 MAX_SHAPE = 1 << 16  # of a constant that sets a shape
 POSITIVE = {b"kernel_shape", b"strides", b"dilations", b"group", b"blocksize"}
 CASTS = {1, 2, 3, 6, 10, 16}  # float, uint8, int8, int32, float16, bfloat16: none is a shape's
-# What our exporter writes. One that writes more adds it here.
+# Operators that the exporter writes; new ones must be added here.
 OPERATORS = frozenset(
     b"Abs Add Cast Clip Concat Conv ConvTranspose DepthToSpace DequantizeLinear Div Flatten Floor"
     b" Gather Gemm GlobalAveragePool LeakyRelu MatMul Mul Pad QuantizeLinear Relu Round Slice Split"
@@ -36,7 +36,7 @@ SHAPES = {b"Pad": (1, 3), b"Split": (1,), b"Unsqueeze": (1,)}
 
 
 def check_graph(graph: bytes) -> None:
-    """Refuse a graph that is more than nodes of known operators and their constants.
+    """Refuse a graph that has more than nodes of known operators and their constants.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def check_graph(graph: bytes) -> None:
     ------
     BadBundle
         When it refers to other files, has functions of its own, nested or sparse graphs, operators
-        that are not in `OPERATORS`, shapes that are no small constants, results out of proportion
-        to its inputs, more than 10,000 nodes, or is no ONNX file at all.
+        that are not in `OPERATORS`, shapes that are not small constants, results out of proportion
+        to its inputs, more than 10,000 nodes, or is not an ONNX file.
     """
     found = 0
     for number, value in fields(graph):
@@ -57,7 +57,9 @@ def check_graph(graph: bytes) -> None:
         elif number in (20, 25):  # training_info, functions
             raise _refused("functions of its own")
     if found != 1:
-        raise BadBundle("a graph of the bundle is no ONNX file", remedy="install the bundle again")
+        raise BadBundle(
+            "a graph of the bundle is not an ONNX file", remedy="install the bundle again"
+        )
 
 
 def _check_nodes(graph: bytes) -> None:
@@ -128,7 +130,7 @@ def _check_tensor(tensor: bytes) -> None:
 def _check_shape(operator: bytes, tensor: bytes | None) -> None:
     """Check a constant that sets a shape."""
     if tensor is None:
-        raise _refused(f"a {operator!r} whose shape is no constant")
+        raise _refused(f"a {operator!r} whose shape is not constant")
     kind, values = 0, []
     for number, value in fields(tensor):
         if number == 2 and isinstance(value, int):

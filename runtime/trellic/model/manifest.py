@@ -1,4 +1,4 @@
-"""``manifest.json`` of a bundle: what it says of itself."""
+"""``manifest.json`` of a bundle."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class Manifest(BaseModel):
 
 
 def parse(data: bytes | None, name: str) -> Manifest:
-    """Read a manifest; nothing that it says is verified.
+    """Read a manifest; its content is not verified.
 
     Parameters
     ----------
-    data : bytes of ``manifest.json``, None where there is none
+    data : bytes of ``manifest.json``; None if there is none
     name : of the bundle, for messages
 
     Raises
     ------
     BadBundle
-        When it is none, or of another version.
+        When it is damaged, missing, or of another version.
     """
     try:
         if data is None or len(data) > MAX_MANIFEST:

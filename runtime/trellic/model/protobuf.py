@@ -1,4 +1,4 @@
-"""The wire format of protobuf, as far as a look into ONNX files needs it."""
+"""The part of protobuf's wire format that is needed to read ONNX files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Field = tuple[int, int | bytes]
 
 
 def text(message: bytes, number: int) -> bytes:
-    """Return a field of bytes, the last one where there are several, as protobuf's parsers do."""
+    """Return a field of bytes; if there are several, the last one, as protobuf's parsers do."""
     found = b""
     for one, value in fields(message):
         if one == number and isinstance(value, bytes):
@@ -58,7 +58,7 @@ def spans(message: bytes) -> Iterator[tuple[int, int | slice]]:
         elif wire in (FIXED32, FIXED64):
             length = 4 if wire == FIXED32 else 8
         else:
-            raise BadBundle(f"a graph of the bundle is no ONNX file (wire type {wire})")
+            raise BadBundle(f"a graph of the bundle is not an ONNX file (wire type {wire})")
         if length > len(view) - at:
             raise BadBundle("a graph of the bundle is cut short", remedy="install it again")
         yield key >> 3, slice(at, at + length)
@@ -74,4 +74,4 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         value, at = value | (byte & 0x7F) << shift, at + 1
         if byte < 0x80:
             return value, at
-    raise BadBundle("a graph of the bundle is no ONNX file (a number without end)")
+    raise BadBundle("a graph of the bundle is not an ONNX file (a number without end)")

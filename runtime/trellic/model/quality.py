@@ -29,7 +29,7 @@ class Level:
 
     Attributes
     ----------
-    quality : float, what free transforms that see the quality are told
+    quality : float, as float transforms that see the quality get it
     gain : int64 (C,), in 2**-12 steps per unit of a latent
     scale_shift : int64 (C,), in 1/128 scale index
     context_scale : int64 (C,), 1/32 steps to context activations, in 2**-16
@@ -64,8 +64,8 @@ class LevelTables:
     Attributes
     ----------
     first_level : int, quality of the first row
-    level_offset : int16 (8,), 1/16 quality added for each trellis code; (9,) where a model has
-        tables for dither, whose offset is the last
+    level_offset : int16 (8,), 1/16 quality added for each trellis code; (9,) if a model has tables
+        for dither, whose offset is the last
     gain : int32 (levels, C), positive; scale_shift : int32 (levels, C)
     context_gain : int32 (C,), positive, in 2**-12
     hyper_mean : int32 (16, Cz); hyper_index : uint8 (16, Cz); hyper_scale : int32 (16, Cz), > 0
@@ -104,7 +104,7 @@ class LevelTables:
         return len(self.level_offset) > DITHER_CODE
 
     def at(self, quality16: int, trellis: int, *, dithered: bool = False) -> Level:
-        """Return the integers at a quality (in 1/16) under a trellis of so many states."""
+        """Return the integers at a quality (in 1/16) for a trellis of this many states."""
         last = self.first_level + len(self.gain) - 1
         code = DITHER_CODE if dithered else TRELLIS_STATES.index(trellis)
         wanted = quality16 + int(self.level_offset[code])

@@ -1,11 +1,12 @@
-"""How large the results of a graph are, before an engine computes one of them.
+"""The sizes of a graph's results, found before an engine computes them.
 
-A chain of harmless nodes can double what it has at every step, and engines compute what needs no
-input as soon as they load a graph. So each node's shape is worked out for inputs of a nominal size,
-and the elements are added up: those of results that need no input, and those of all the others in
-proportion to the inputs.
+A chain of harmless nodes can double its data at every step, and engines compute results that need
+no input as soon as they load a graph. So the shapes of each node's results are computed for inputs
+of a nominal size, and their elements are added up, separately for results that need no input and
+for the others, which count in proportion to the inputs.
 
-Shapes may be too large (a `Slice` by what is no constant counts as the whole), never too small.
+Shapes may come out too large (a `Slice` by values that are not constant counts as the whole), but
+never too small.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Shapes:
     def __init__(self, graph: bytes, constants: Mapping[bytes, bytes]) -> None:
         self._constants = constants
         self.of: dict[bytes, Shape] = {}
-        self._fixed: set[bytes] = set(constants)  # what needs no input
+        self._fixed: set[bytes] = set(constants)  # results that need no input
         for name, tensor in constants.items():
             self.of[name] = tuple(
                 n for number, value in fields(tensor) if number == 1 for n in integers(value)
@@ -80,12 +81,12 @@ class Shapes:
         self._computed = {True: 0, False: 0}  # elements so far, by whether they need no input
 
     def add(self, message: bytes) -> None:
-        """Work out the shapes of a node's results.
+        """Compute the shapes of a node's results.
 
         Raises
         ------
         BadBundle
-            When the graph's results are too large, or what a node takes has no known shape.
+            When the graph's results are too large, or an input of a node has no known shape.
         """
         node = Node(message)
         named = [name for name in node.inputs if name]
@@ -119,7 +120,7 @@ class Shapes:
         return [_RULES.get(node.operator, _same)(node, shapes)] * len(node.outputs)
 
     def _values(self, node: Node, number: int) -> list[int] | None:
-        """Return a constant input of a node as integers; None if it is none."""
+        """Return a constant input of a node as integers; None if it is not constant."""
         if number >= len(node.inputs) or node.inputs[number] not in self._constants:
             return None
         tensor = self._constants[node.inputs[number]]

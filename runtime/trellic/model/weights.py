@@ -1,6 +1,6 @@
 """Constants of a graph: where their numbers lie in its ONNX file, and how to add to them.
 
-Sizes stay what they are, so a file is changed in place; the runtime needs no package ``onnx``.
+Sizes do not change, so a file is changed in place without the package ``onnx``.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Constant:
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """Count of its numbers."""
         return math.prod(self.shape)
 
 
 def constants(graph: bytes) -> dict[str, Constant]:
-    """Find the floating-point constants of an ONNX file that are held as raw bytes, by name.
+    """Find the floating-point constants of an ONNX file that are stored as raw bytes, by name.
 
     Raises
     ------
     BadBundle
-        When the file is no protobuf message.
+        When the file is not a protobuf message.
     """
     found = {}
     for number, inner in spans(graph):

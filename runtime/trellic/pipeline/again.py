@@ -1,12 +1,13 @@
-"""A picture that came out of a stream, and was perhaps edited, back to a stream.
+"""A picture that was decoded from a stream, and maybe edited, back to a stream.
 
 ::
 
     where pixels are those of the stream:   its latents and hyper-latents, as they are
     elsewhere:                              g_a, h_a
 
-What is unchanged altogether gives the same bytes. After an edit the search may choose other levels
-for what is kept, since paths of a trellis run through the whole slice; the hyper-latents stay.
+A picture without changes gives the same bytes. After an edit the search may choose other levels for
+kept latents, since paths of a trellis run through the whole slice. Kept hyper-latents do not
+change.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from trellic.support.clock import Clock
 
 Mask = npt.NDArray[np.bool_]
 
-AROUND = 1  # latents around changed pixels that are computed anew as well
+AROUND = 1  # latents around changed pixels that are computed again too
 
 
 class Resaver:
@@ -54,7 +55,7 @@ class Resaver:
         max_pixels: int,
         max_memory: int | None = None,
     ) -> Encoded:
-        """Encode a picture; `Codec.encode_again` says the rest."""
+        """Encode a picture; see `Codec.encode_again`."""
         start, clock = time.perf_counter(), Clock()
         stream = bitstream.read(like, max_pixels)
         header = stream.header
@@ -89,7 +90,7 @@ class Resaver:
         clock: Clock,
         max_memory: int | None,
     ) -> Stream:
-        """Code a picture of which some pixels are no longer those of the stream."""
+        """Code a picture with some pixels that differ from the stream."""
         header, levels = stream.header, self._bundle.levels
         dithered = header.dither is not None
         level = levels.at(header.quality16, header.trellis, dithered=dithered)
@@ -123,7 +124,7 @@ class Resaver:
 
 
 def _check_alike(picture: Picture, header: Header) -> None:
-    """Refuse a picture that cannot have come out of a stream."""
+    """Refuse a picture that cannot have been decoded from a stream."""
     if (picture.width, picture.height, picture.grey) != (header.width, header.height, header.grey):
         raise BadParameter(
             f"a {_kind(picture.grey)} picture of {picture.width}x{picture.height} pixels, and a"
@@ -147,7 +148,7 @@ def _touched(changed: Mask, shape: tuple[int, int], stride: int) -> Mask:
 
 
 def _blocks(mask: Mask, shape: tuple[int, int], side: int) -> Mask:
-    """Whether any is true of each block of a plane; beyond its edge there is nothing."""
+    """Whether any value of each block of a plane is true; values beyond the edge are false."""
     rows, columns = shape
     missing = [(0, rows * side - mask.shape[0]), (0, columns * side - mask.shape[1])]
     padded = np.pad(mask, missing).reshape(rows, side, columns, side)

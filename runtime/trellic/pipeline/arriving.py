@@ -1,4 +1,4 @@
-"""Streams that arrive bit by bit: what of them can be decoded so far."""
+"""Streams that arrive in pieces: finds the passes that can be decoded so far."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from trellic.bitstream import Contents, Header, cut, read_contents
 from trellic.errors import CorruptStream, TrellicWarning, TruncatedStream
 
-PIXEL_BYTES = 64  # of a stream at most, and some more: what is longer is no picture
+PIXEL_BYTES = 64  # of a stream at most, with some reserve; a longer one is not a picture
 LEAST_BYTES = 2**26
 
 
 def files_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield a whole file of all passes that are there, each time that more of them are.
+    """Yield a whole file of all passes that have arrived, each time that there are more.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def files_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _last(data: bytes, shown: int) -> Iterator[bytes]:
-    """Yield what has not been shown once all bytes are there."""
+    """Yield the rest once all bytes have arrived."""
     header = read_contents(data).header
     try:
         last = cut(data)
@@ -62,7 +62,7 @@ def _last(data: bytes, shown: int) -> Iterator[bytes]:
 
 
 def _contents(data: bytes) -> Contents | None:
-    """Return where everything lies, None as long as the head is incomplete."""
+    """Return where everything lies; None while the head is incomplete."""
     try:
         return read_contents(data) if data else None
     except TruncatedStream:
@@ -70,7 +70,7 @@ def _contents(data: bytes) -> Contents | None:
 
 
 def _ends(contents: Contents) -> list[int]:
-    """Offsets after each pass that can be trusted before the end of the file, checks included."""
+    """Return the offsets, with checks, after each pass that can be trusted before the end."""
     header = contents.header
     passes = header.passes - (header.slices == 1)
     if header.dither is not None:  # such a stream cannot be cut

@@ -1,4 +1,4 @@
-"""Streams of one model to pictures or to labels: only what the chosen decoder needs of them."""
+"""Streams of one model to pictures or labels; reads only what the chosen decoder needs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Parts = Stream | Prefix
 Labels = list[tuple[str, float]]
 WARM_SIDE = 64  # pixels of the picture that warms a decoder up
 WARM_TRELLIS = 8
-WARM_LANES = (1, 32)  # few lanes and many have kernels of their own
+WARM_LANES = (1, 32)  # few lanes and many lanes have different kernels
 
 
 class StreamDecoder:
@@ -54,7 +54,7 @@ class StreamDecoder:
         self._layout = bundle.manifest.layout
 
     def picture(self, data: bytes | memoryview, options: DecodeOptions) -> Decoded:
-        """Decode a stream to a picture; `Codec.decode_timed` says the rest."""
+        """Decode a stream to a picture; see `Codec.decode_timed`."""
         choice, clock = self._choose(options.decoder, "picture"), Clock()
         header = bitstream.read_header(data)
         part = to_rectangle(options.region, header.width, header.height)
@@ -76,7 +76,7 @@ class StreamDecoder:
         max_pixels: int,
         max_memory: int | None = None,
     ) -> Labels:
-        """Decode a stream to labels; `Codec.classify` says the rest."""
+        """Decode a stream to labels; see `Codec.classify`."""
         choice = self._choose(decoder, "labels")
         stream = self._read(data, bitstream.read_header(data), choice, max_pixels)
         header, channels = stream.header, choice.channels(self._layout)
@@ -85,7 +85,7 @@ class StreamDecoder:
         return self._labels(stream, choice)
 
     def warm_up(self, decoder: str) -> None:
-        """Load ahead what a decoder of any kind needs, and run it once."""
+        """Load all that a decoder of any kind needs, and run it once."""
         choice = choose(self._bundle.manifest.decoders, decoder, self._bundle.manifest.name)
         self._engine(choice)
         for lanes in WARM_LANES:
@@ -121,7 +121,7 @@ class StreamDecoder:
         return parts[0][0] if len(parts) == 1 else Mixture(parts)
 
     def latents(self, steps: int | None = None, clock: Clock | None = None) -> LatentDecoder:
-        """Return what decodes latents of the model: of all context steps, or of the first few."""
+        """Return a decoder of the model's latents, for all context steps or the first few."""
         exact = self._pool.exact(steps)
         return LatentDecoder(self._layout, self._bundle.tables, exact, steps, clock)
 
@@ -133,7 +133,7 @@ class StreamDecoder:
         max_pixels: int,
         part: Rectangle | None = None,
     ) -> Parts:
-        """Read all of a stream, or what a region and the decoder need of it."""
+        """Read a whole stream, or the parts that a region and the decoder need."""
         steps = choice.steps(self._layout)
         if header.layering is not None:
             steps = header.passes
@@ -193,7 +193,7 @@ class StreamDecoder:
         return [(names[i], float(chances[i])) for i in order]
 
     def _level(self, stream: Parts) -> Level:
-        """Return the level in whose steps latents are decoded."""
+        """Return the level whose steps the decoded latents are in."""
         header = stream.header
         if header.layering is not None:
             return self._levels(stream)[-1]
@@ -259,7 +259,7 @@ class StreamDecoder:
         return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")
 
     def _blank(self, choice: Choice, lanes: int) -> Stream:
-        """Return a stream of the steps of a decoder, made without g_a, which it need not load."""
+        """Return a stream of a decoder's steps, made without loading g_a."""
         layout, manifest = self._layout, self._bundle.manifest
         plane = layout.plane(WARM_SIDE, WARM_SIDE)
         level = self._bundle.levels.at(QUALITY16_MAX, WARM_TRELLIS)

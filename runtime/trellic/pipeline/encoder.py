@@ -1,4 +1,4 @@
-"""Pictures to streams of one model: the order of the steps, and nothing else."""
+"""Pictures to streams of one model: the order of the steps."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class StreamEncoder:
     ----------
     bundle : the model
     pool : its engines
-    observe : is shown what is quantized, as of `LatentEncoder.encode`; not of layers
-    layering : of a progressive file of a quality (in sixteenths) and so many context steps
+    observe : called with quantized latents, as by `LatentEncoder.encode`; not for layers
+    layering : of a progressive file, from a quality (in sixteenths) and a number of context steps
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class StreamEncoder:
         self._layout = bundle.manifest.layout
 
     def picture(self, picture: Picture, options: EncodeOptions) -> Encoded:
-        """Encode a picture; `Codec.encode_picture` says the rest."""
+        """Encode a picture; see `Codec.encode_picture`."""
         start, clock = time.perf_counter(), Clock()
         quantizer = options.quantizer(self._bundle)
         picture, chunks = prepared(picture, strip=options.strip)
@@ -130,7 +130,7 @@ class StreamEncoder:
         return coder.encode(f, h[-1], plane, rising, quantizer)
 
     def latents(self, clock: Clock | None = None) -> LatentEncoder:
-        """Return what codes latents of the model."""
+        """Return an encoder of the model's latents."""
         return LatentEncoder(self._layout, self._bundle.tables, self._pool.exact(), clock=clock)
 
     def analyse(
@@ -148,7 +148,7 @@ class StreamEncoder:
         ----------
         plane : of the picture
         clock : told when a stage ends: "prepare", "g_a", "h_a"
-        max_memory : bytes that the process may take, None for no limit
+        max_memory : bytes that the process may use; None for no limit
         quality : of the level, for an encoder that sees it
         layers : whose latents are held at once
 
@@ -188,7 +188,7 @@ class StreamEncoder:
 
 
 def prepared(picture: Picture, *, strip: bool) -> tuple[Picture, Chunks]:
-    """Return a picture as it is coded, and what goes beside it.
+    """Return a picture in the form that is coded, and the chunks beside it.
 
     Parameters
     ----------

@@ -50,6 +50,6 @@ def header_of(
 
 
 def refuse_layers(header: Header, what: str) -> None:
-    """Raise BadParameter where a file is progressive, and that is not supported."""
+    """Raise BadParameter for a progressive file, where it is not supported."""
     if header.layering is not None:
         raise BadParameter(what, expected="an ordinary file", remedy="decode it, and encode that")

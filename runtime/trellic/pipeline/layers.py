@@ -1,11 +1,11 @@
-"""How a progressive file is layered: the encoder's choice, measured (docs/progressive.md)."""
+"""The layers of a progressive file, chosen by measurements (docs/progressive.md)."""
 
 from __future__ import annotations
 
 from trellic.bitstream import Layering
 
-SPACING16 = (352, 720)  # how far below the last layer's quality the others lie, in sixteenths
-LOWEST16 = 320  # no layer of a lower quality: the last one is then hardly larger
+SPACING16 = (352, 720)  # distances of the other layers below the last one's quality, in sixteenths
+LOWEST16 = 320  # lowest quality of a layer; lower ones would hardly save anything
 PARTS = 4
 LAYERS = len(SPACING16) + 1  # at most
 

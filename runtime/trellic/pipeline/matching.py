@@ -1,9 +1,9 @@
 """Latents of one quality as an encoder would have made them for another.
 
-An encoder that is told the quality (`sees_quality`) scales and shifts its latents with it, so
-latents of a file of quality 90 are not what the model expects at quality 60. A patch of the picture
-tells by how much: it is decoded, and encoded at both qualities. For each channel a line gives
-its latents the mean and the deviation that they have at the other quality.
+An encoder that sees the quality (`sees_quality`) scales and shifts its latents with it, so latents
+of a file of quality 90 are not what the model expects at quality 60. A patch of the picture shows
+the difference: it is decoded, and encoded at both qualities. Each channel gets a line that gives
+its latents the mean and the deviation of the other quality.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Matcher:
             self._before = self._analysed(quality)
 
     def at(self, quality: float) -> Float32:
-        """Return latents, before their gain, as for a level of this quality."""
+        """Return latents before their gain, matched to a level of this quality."""
         if not self._sees or quality == self._quality:
             return self._f
         slope, offset = lines(self._before, self._analysed(quality))
@@ -64,7 +64,7 @@ class Matcher:
 def lines(x: Float32, y: Float32) -> tuple[Float32, Float32]:
     """Fit ``y = slope * x + offset`` for each channel, so that means and deviations are equal.
 
-    Least squares would make noisy channels smaller, which the search does once more.
+    Least squares would shrink noisy channels, and the search would then shrink them again.
 
     Parameters
     ----------
@@ -85,14 +85,14 @@ def lines(x: Float32, y: Float32) -> tuple[Float32, Float32]:
 
 
 def _needs_matching(bundle: Bundle) -> bool:
-    """Whether latents depend on the quality, and there is a decoder to find out how."""
+    """Whether latents depend on the quality, and there is a decoder to measure how."""
     decoder = bundle.manifest.decoders.get(DEFAULT_DECODER)
     whole = decoder is not None and decoder.kind == "picture" and decoder.scale == 1
     return whole and bundle.manifest.encoder.sees_quality
 
 
 def _patch(plane: Plane) -> Rectangle:
-    """Middle of a picture, in pixels, of whole hyper-latents where it is not all of it."""
+    """Middle of a picture, in pixels: all of a small one, whole hyper-latents of a large one."""
     top, bottom = _middle(plane.height, plane.hyper_stride)
     left, right = _middle(plane.width, plane.hyper_stride)
     return Rectangle(top, bottom, left, right)

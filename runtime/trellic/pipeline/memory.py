@@ -1,4 +1,4 @@
-"""How much memory coding takes, known before it begins: so it can be bounded, or refused.
+"""The memory that coding takes, computed before it begins, so that it can be limited.
 
 Peak memory of a process that does nothing else, in bytes, with constants measured with the models
 ``photo`` and ``cifar`` on Linux and rounded up (``python -m benchmarks.big`` measures again):
@@ -18,7 +18,7 @@ writing a picture file    `WRITING` a pixel (`WRITING_ALPHA` with alpha; WebP, A
 ========================  =======================================================================
 
 So memory grows with a picture by the picture itself and, in encoding, by its latents. Tiles become
-smaller where that makes it fit. What else a program holds comes on top.
+smaller if that makes it fit. Other memory of the program is added to that.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def decoding(
 
 
 def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:
-    """Return how many bytes the labels of a picture take: its latents are one tile.
+    """Return how many bytes the labels of a picture take; its latents are one tile.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:
 
 
 def transcoding(header: Header, layout: Layout, *, alpha: bool, tiled_h_a: bool) -> int:
-    """Bytes that coding a stream anew takes: latents of the whole picture twice, and no picture.
+    """Bytes that transcoding takes: latents of the whole picture twice, and no picture.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def writing(pixels: int, suffix: str, *, alpha: bool, networks: int = 1) -> int:
 
 
 def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
-    """Refuse what takes more than the limit.
+    """Refuse work that takes more than the limit.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
 
 
 def tile_side(need: Callable[[int], int], limit: int | None, purpose: str, remedy: str = "") -> int:
-    """Side in latents of the largest tiles that stay within the limit.
+    """Return the side, in latents, of the largest tiles that stay within the limit.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a picture is coded and decoded with: the options of every interface, checked."""
+"""The options of every interface for coding and decoding pictures, checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trellic.pipeline.region import Region
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """How a picture is encoded; `trellic.Codec.encode_picture` says what each one means.
+    """Options of encoding; `trellic.Codec.encode_picture` explains each one.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class EncodeOptions:
 
     @property
     def quality16(self) -> int:
-        """Quality in sixteenths, where no size is asked for."""
+        """Quality in sixteenths, if no size is requested."""
         return to_quality16(DEFAULT_QUALITY if self.quality is None else self.quality)
 
     def quantizer(self, bundle: Bundle) -> Quantizer:
@@ -96,7 +96,7 @@ class EncodeOptions:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How a stream is decoded; `trellic.Codec.decode_timed` says what each one means.
+    """Options of decoding; `trellic.Codec.decode_timed` explains each one.
 
     Raises
     ------

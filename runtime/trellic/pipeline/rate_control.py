@@ -1,4 +1,4 @@
-"""From what a user asks for (quality, bits per pixel, bytes) to a quality of the format."""
+"""From a user's target (quality, bits per pixel, bytes) to a quality of the format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trellic.errors import BadParameter, TargetUnreachable
 
 QUALITY16_MIN, QUALITY16_MAX = 16, 1600  # sixteenths of the quality
 CLOSE = 0.985  # a size in [CLOSE * budget, budget] is good enough
-LEAST = 0.97  # of the budget: less than that misses a rate that was asked for
+LEAST = 0.97  # of the budget; less than this misses a requested rate
 TRIES = 20
 COMMON = -2.94, 0.00278, 4.3e-7  # log of the bits a pixel over quality16: Kodak, model `photo`
 GUIDED = 6  # tries that interpolate; where sizes jump, only halving is sure to end
@@ -30,7 +30,7 @@ def to_quality16(quality: float) -> int:
 
 
 def to_budget(bpp: float | None, max_bytes: int | None, pixels: int) -> int:
-    """Bytes to stay within, from bits per pixel or from bytes.
+    """Return the budget in bytes, from bits per pixel or from bytes.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def fill(
 ) -> tuple[int, bytes]:
     """Encode at the highest quality whose size is within a budget.
 
-    The first guess is that of a common photo; the next ones follow the sizes that were met. The
-    ends of the range are encoded only where the search leads there.
+    The first guess is that of a common photo, and later ones follow the sizes found so far. The
+    ends of the range are encoded only if the search leads there.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def fill(
             tried[quality16] = encode(quality16)
         return len(tried[quality16])
 
-    low, high = QUALITY16_MIN - 1, QUALITY16_MAX + 1  # what fits, what does not
+    low, high = QUALITY16_MIN - 1, QUALITY16_MAX + 1  # one that fits, one that does not
     for turn in range(TRIES):
         if high - low <= 1 or (low in tried and size(low) >= CLOSE * budget):
             break
@@ -112,8 +112,8 @@ def fill(
 def _guess(tried: list[tuple[int, int]], budget: int, pixels: int) -> int:
     """Guess the quality that fills a budget from the (quality16, bytes) that were tried so far.
 
-    Sizes are taken to grow as those of common photos do: times a factor where one was tried, to a
-    power where more were, through the last two. Aims a little below the budget.
+    Sizes are assumed to grow like those of common photos: times a factor after one try, and to a
+    power after more tries, through the last two. The guess aims a little below the budget.
     """
     wanted = math.log(8 * budget * (1 + CLOSE) / 2 / pixels)
     if not tried:
@@ -128,13 +128,13 @@ def _guess(tried: list[tuple[int, int]], budget: int, pixels: int) -> int:
 
 
 def _common_rate(quality16: int) -> float:
-    """Logarithm of the bits a pixel of a photo takes in the mean."""
+    """Logarithm of the mean bits per pixel of photos."""
     start, slope, bend = COMMON
     return start + slope * quality16 - bend * quality16**2
 
 
 def _common_quality(rate: float) -> int:
-    """Inverse of `_common_rate`; beyond its top the highest quality."""
+    """Inverse of `_common_rate`; beyond its maximum the highest quality."""
     start, slope, bend = COMMON
     root = slope**2 - 4 * bend * (rate - start)
     return round((slope - math.sqrt(root)) / (2 * bend)) if root > 0 else QUALITY16_MAX

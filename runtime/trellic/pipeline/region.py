@@ -49,7 +49,7 @@ def crop(chunks: Chunks, part: Rectangle, scale: int = 1) -> Chunks:
     Parameters
     ----------
     part : in pixels of the full size
-    scale : alpha is made smaller by so much, rounded outwards
+    scale : alpha is made smaller by this factor, rounded outwards
     """
     if chunks.alpha is None or (chunks.alpha.shape == part.shape and scale == 1):
         return chunks
@@ -61,7 +61,7 @@ def crop(chunks: Chunks, part: Rectangle, scale: int = 1) -> Chunks:
 
 
 def _shrunk(plane: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
-    """Mean of each block of ``scale`` x ``scale``, or of what there is of it at the edges."""
+    """Mean of each block of ``scale`` x ``scale``, or of a part of it at the edges."""
     if scale == 1:
         return plane
     starts = [np.arange(0, side, scale) for side in plane.shape]

@@ -1,4 +1,4 @@
-"""What encoding and decoding give back, and how long each stage took."""
+"""Results of encoding and decoding, with the time of each stage."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Damage:
-    """What a picture lacks that was decoded in spite of damage.
+    """The missing parts of a picture that was decoded in spite of damage.
 
     Attributes
     ----------
-    lost : segments of latents that were not used: damaged, missing, or behind such a one
-    segments : of latents, in all
-    slices : those in which something is lost, ascending
+    lost : number of segments of latents that were not used: damaged, missing, or after such a one
+    segments : number of segments of latents
+    slices : slices with a loss, ascending
     chunks : alpha or metadata that are lost, by name
     """
 

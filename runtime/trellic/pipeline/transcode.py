@@ -1,12 +1,12 @@
-r"""Streams to smaller streams of the same model: no picture is made in between.
+r"""Streams to smaller streams of the same model, without making a picture in between.
 
 ::
 
     .tlc -> y_hat / gain -> matched to the new quality -> h_a -> z
                                                       \-> * new gain -> search -> rANS -> .tlc
 
-What g_s and g_a would add is left out: most of the time, and the loss of a second generation. The
-hyper-latents are computed anew, from the latents of the file.
+Without g_s and g_a, it saves most of the time, and avoids the loss of a second generation. The
+hyper-latents are computed again from the latents of the file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class TranscodeOptions:
-    """How a stream is coded anew; `trellic.Codec.transcode_timed` says what each one means.
+    """Options of transcoding; `trellic.Codec.transcode_timed` explains each one.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class TranscodeOptions:
 
 
 class Transcoder:
-    """Codes the streams of one model anew.
+    """Transcodes the streams of one model.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Transcoder:
         self._encoder = StreamEncoder(bundle, pool)
 
     def stream(self, data: bytes | memoryview, options: TranscodeOptions) -> Encoded:
-        """Code a stream anew; `Codec.transcode_timed` says the rest."""
+        """Transcode a stream; see `Codec.transcode_timed`."""
         start, clock = time.perf_counter(), Clock()
         stream = bitstream.read(data, options.max_pixels)
         header, encoding = stream.header, options.encoding(stream.header.trellis)
@@ -159,11 +159,11 @@ def _meet(
     header: Header,
     options: TranscodeOptions,
 ) -> tuple[int, bytes]:
-    """Encode at the quality that is asked for, or at that which fills the bytes.
+    """Encode at the requested quality, or at the one that fills the bytes.
 
     Returns
     -------
-    quality16 : int; data : bytes, those of the stream itself where it is small enough
+    quality16 : int; data : bytes; those of the stream itself if it is small enough
     """
     if options.quality is not None:
         quality16 = to_quality16(options.quality)

@@ -1,8 +1,8 @@
-"""The free transforms in an engine: whole for small pictures, in overlapping tiles for large ones.
+"""The float transforms in an engine: whole for small pictures, in overlapping tiles for large ones.
 
-A tile carries a halo as wide as the network's reach, so tiles give what the whole gives, up to the
-last bits of a float; at the picture's own edge there is no halo, as there is none in the whole.
-The reach follows from the network's kernels; the bundle states it (`trellic_export.bundle`).
+A tile has a halo as wide as the network's reach, so tiles give the same as the whole picture, up to
+the last bits of a float. At the picture's own edge there is no halo, as in the whole picture. The
+reach follows from the network's kernels; the bundle states it (`trellic_export.bundle`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ WHOLE = 1.5  # an area of no more than the square of 1.5 tiles is not cut
 
 
 class Latents(Protocol):
-    """An array (channels, rows, columns), or what gives windows of one on demand."""
+    """An array (channels, rows, columns), or an object that gives windows of one on demand."""
 
     def __getitem__(self, window: Window, /) -> Float32:
         """Return a window."""
 
 
 def told(engine: Engine, quality: float) -> Engine:
-    """Return an engine that is told the quality of a level, for a network that sees it."""
+    """Return an engine that gets the quality of a level, for a network that sees it."""
     beside = {"quality": np.array([quality], np.float32)}
     return lambda inputs: engine({**inputs, **beside})
 
@@ -76,7 +76,7 @@ def hyper_analysis(
     Parameters
     ----------
     latents : float32 (channels, rows, columns)
-    halo : reach of the network, in latents; 0, where a bundle does not state it, for no tiles
+    halo : reach of the network, in latents; 0 for no tiles, if a bundle does not state it
     tile : side of a tile in latents, a multiple of 4
 
     Returns
@@ -111,8 +111,8 @@ def synthesis(
 
     Parameters
     ----------
-    latents : float32 (channels, rows, columns), gains already divided out; windows of it are asked
-        for as `tiles` yields them
+    latents : float32 (channels, rows, columns), gains already divided out; windows of it are read
+        in the order of `tiles`
     halo : reach of the network, in latents
     region : in pixels of the full size, inside the picture; all of it if left out
     scale : the network's pictures are of 1 / scale of the size
@@ -157,7 +157,7 @@ def all_of(plane: Plane) -> Rectangle:
 def by_rows(area: Rectangle) -> bool:
     """Whether the tiles of an area come row by row (column by column otherwise).
 
-    They come along the shorter side, so that little has to be kept from one row to the next.
+    Rows are along the shorter side, so that little has to be kept from one row to the next.
     """
     rows, columns = area.shape
     return rows >= columns
@@ -171,12 +171,12 @@ def tiles(
     Yields
     ------
     window : a tile with its halo, as far as the plane reaches
-    inner : the part of it that is kept; all together they are the area
+    inner : the part of it that is kept; these parts together are the area
 
     Raises
     ------
     Stopped
-        Between two tiles, when a limit of time says so (see `trellic.support.bounds`).
+        Between two tiles, when a time limit has passed (see `trellic.support.bounds`).
     """
     down, across = (side, side) if area.area > (WHOLE * side) ** 2 else area.shape
     corners = [

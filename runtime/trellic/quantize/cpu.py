@@ -1,9 +1,9 @@
 """The search and the reconstruction compiled for CPUs: same bits as `trellic.quantize.reference`.
 
-How one latent costs little: the costs of its branches are remembered (`cpu_branches`); the step
-over all states is then two additions, a comparison and a selection per state, without branches. The
-parity that won is the survivor; eight of them are packed to a byte. From `NARROW` lanes on, lanes
-advance side by side (`cpu_wide`).
+What makes a latent cheap: the costs of its branches are remembered (`cpu_branches`), so the step
+over all states is two additions, a comparison and a selection per state, without branches. The
+parity that wins is the survivor, and eight survivors are packed to a byte. From `NARROW` lanes on,
+lanes advance side by side (`cpu_wide`).
 """
 
 import functools
@@ -155,7 +155,7 @@ def _reconstruct(
 
 @functools.cache
 def _wiring(states: int) -> tuple[Int32s, Int32s]:
-    """Return the way into each state by an even and by an odd index, and how its ties go.
+    """Return the way into each state by an even and by an odd index, and the winner of ties.
 
     Returns
     -------
@@ -190,7 +190,7 @@ _memo = _Memo()
 
 
 def _plain(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
-    """Return the array as the one kind, contiguous and writeable, that kernels are compiled for."""
+    """Return the array as the one kind that kernels are compiled for, contiguous and writeable."""
     return np.require(array, dtype, ["C", "W"])
 
 

@@ -1,4 +1,4 @@
-"""What one latent costs in each branch of the trellis, compiled: an exact scan outwards.
+"""The cost of one latent in each branch of the trellis, compiled: an exact scan outwards.
 
 The four (quantizer, parity) branches of a latent are found once and remembered per (scale index, t)
 for small t.
@@ -20,7 +20,7 @@ RENORMALISE: Final = 8
 
 @njit
 def level_of(k: int, cls: int, index: int, off: Int32s, step: int) -> int:
-    """Return what an index is reconstructed as, in 1/32 step."""
+    """Return the reconstruction of an index, in 1/32 step."""
     magnitude = abs(k)
     base = STEP32 * magnitude if cls == 0 else (2 * magnitude - (cls - 1)) * step
     value = int(base - off[cls, index, min(magnitude, 3)])
@@ -31,7 +31,7 @@ def level_of(k: int, cls: int, index: int, off: Int32s, step: int) -> int:
 
 @njit
 def rate_of(k: int, cls: int, index: int, rate: Int32s, zero: Int32s, half_width: Int32s) -> int:
-    """Return what an index costs, in 1/64 bit."""
+    """Return the cost of an index, in 1/64 bit."""
     width = half_width[cls, index]
     if abs(k) <= width:
         return int(rate[zero[cls, index] + k])
@@ -47,9 +47,10 @@ def rate_of(k: int, cls: int, index: int, rate: Int32s, zero: Int32s, half_width
 def best(t: int, cls: int, parity: int, index: int, levels: Any, lam: int) -> tuple[int, int]:
     """Return the cheapest index and its cost; parity 2 means both.
 
-    Two scans leave the level nearest to t, one up, one down. Rates are never negative and offsets
-    move a level by at most max_off, so a scan may stop once its base level has passed t by so much
-    that the distortion alone exceeds the best cost: base levels only move further away from there.
+    Two scans start at the level nearest to t, one up, one down. Rates are never negative and
+    offsets move a level by at most max_off. So a scan may stop once its base level has passed t by
+    so much that the distortion alone exceeds the best cost, because later base levels are further
+    away.
     """
     rate, zero, half_width, off, max_off, step = levels
     stride = 1 if parity == 2 else 2

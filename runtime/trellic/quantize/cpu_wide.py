@@ -1,7 +1,7 @@
-"""The search for many lanes at once, compiled: the same bits as one lane after the other.
+"""The search for many lanes at once, compiled: the same bits as for one lane after the other.
 
-Lanes are paths of their own, so up to `WIDE` of them advance together, side by side in memory: the
-step over all states then is a loop over lanes without branches, which compilers turn into vectors.
+Lanes are independent paths, so up to `WIDE` of them advance together, side by side in memory. The
+step over all states is then a loop over lanes without branches, which compilers turn into vectors.
 """
 
 from typing import Any, Final
@@ -48,7 +48,7 @@ def _pack(taken: Uint8s, survivors: Uint8s, width: int) -> None:
 
 @njit
 def _renormalise(metrics: Int32s, width: int) -> None:
-    """Take each lane's least metric off all of its metrics."""
+    """Subtract each lane's least metric from all of its metrics."""
     least = metrics[0].copy()
     for s in range(1, len(metrics)):
         for lane in range(width):

@@ -1,4 +1,4 @@
-"""Subtractive dither in plain numpy: the noise, rounding with it, and taking it off again.
+"""Subtractive dither in plain numpy: the noise, rounding with it, and subtracting it again.
 
 Specification: ``docs/format.md``, section 8.1. The noise of a latent follows from the seed of its
 stream, the number of its slice and its own number in the slice::
@@ -54,7 +54,7 @@ def mix(x: _Words) -> _Words:
 
 
 def _times(x: Any, factor: int) -> Any:
-    """Multiply modulo 2**32; numpy warns where a scalar wraps."""
+    """Multiply modulo 2**32, without numpy's warning about scalars that wrap."""
     return (x.astype(np.uint64) * np.uint64(factor)).astype(np.uint32)
 
 

@@ -1,4 +1,4 @@
-"""Plain quantizers: the authority for what a search must choose and a decoder must reconstruct.
+"""Plain quantizers, which define what a search must choose and a decoder must reconstruct.
 
 Everything is an integer: latents and levels in 1/32 of the scalar step, rates in 1/64 bit. Python
 integers hold the costs here, so nothing can overflow; `trellic.quantize.cpu` gives the same bits in
@@ -45,7 +45,7 @@ def level(k: int, cls: int, index: int, levels: SearchTables) -> int:
 
 
 def rate64(k: int, cls: int, index: int, levels: SearchTables) -> int:
-    """Return what the coder spends on index `k`, in 1/64 bit."""
+    """Return the coder's cost of index `k`, in 1/64 bit."""
     width = int(levels.half_width[cls, index])
     zero = int(levels.zero[cls, index])
     if abs(k) <= width:
@@ -74,7 +74,7 @@ def best_index(
     near = first + stride * round((t / spacing - first) / stride)
     bound = cost(near, t, cls, index, levels, lam)
     radius = levels.max_off + isqrt(bound // DISTORTION_WEIGHT) + 1
-    reach = radius // spacing + 2  # Q1 levels lie up to half a spacing off 2 k D
+    reach = radius // spacing + 2  # Q1 levels are up to half a spacing away from 2 k D
     low, high = max(-MAX_INDEX, t // spacing - reach), min(MAX_INDEX, t // spacing + reach + 1)
     candidates = (k for k in range(low, high + 1) if (k - first) % stride == 0)
     value, _, _, k = min(
@@ -134,16 +134,16 @@ def search(
 ) -> tuple[Int32s, Uint8s]:
     """Choose the indices that minimise ``sum(16 * error^2 + lam * rate)``.
 
-    The choice is exactly optimal. Latent `i` belongs to lane ``i % lanes``; every lane is a path of
-    its own that starts in state 0.
+    The choice is exactly optimal. Latent `i` belongs to lane ``i % lanes``; every lane is a
+    separate path that starts in state 0.
 
     Parameters
     ----------
     t32 : int32, shape (n,)
-        Latents less their mean, in 1/32 step. Values beyond what indices of magnitude 32767 reach
+        Latents less their mean, in 1/32 step. Values beyond the reach of indices of magnitude 32767
         are clamped (see `trellic.quantize.search_tables.clamp_limit`).
     scale_index : uint8, shape (n,)
-        Which table each latent uses.
+        The table that each latent uses.
     lanes
         Number of interleaved paths, at least 1.
     states

@@ -1,4 +1,4 @@
-"""What a search reads from the tables of a bundle, the ranges it needs, and the argument checks."""
+"""Tables of a bundle in the form of a search, the ranges it needs, and checks of arguments."""
 
 import functools
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -39,7 +39,7 @@ class SearchTables(NamedTuple):
     @staticmethod
     @functools.lru_cache(maxsize=8)
     def of(tables: "Tables") -> "SearchTables":
-        """Lay out the tables of a bundle for a search; remembered for the last few tables."""
+        """Arrange the tables of a bundle for a search; kept for the last few tables."""
         width = tables.half_width.astype(np.int32)
         zero = tables.start.reshape(width.shape).astype(np.int32) + width
         off = tables.off.astype(np.int32)
@@ -49,11 +49,11 @@ class SearchTables(NamedTuple):
 
 
 def clamp_limit(states: int, step: int) -> int:
-    """Return the largest ``|t32|`` that a search tells apart; beyond it, t is clamped.
+    """Return the largest ``|t32|`` that a search distinguishes; larger values are clamped.
 
-    At the limit an index of either parity and quantizer lies within two trellis steps of `t`, so
-    no branch is dear enough to overflow a path metric. A latent so large (32767 scalar steps) has
-    left the range of any model.
+    At the limit an index of either parity and quantizer lies within two trellis steps of `t`, so no
+    branch costs enough to overflow a path metric. A latent this large (32767 scalar steps) is
+    outside the range of any model.
     """
     return MAX_INDEX * STEP32 if states == 0 else (MAX_INDEX - 1) * 2 * step
 
@@ -66,7 +66,7 @@ def check_scale_index(scale_index: Uint8s, levels: SearchTables) -> None:
 
 
 def checked_indices(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables") -> SearchTables:
-    """Return the tables laid out, or raise `BadParameter` for what cannot be reconstructed."""
+    """Return the arranged tables, or raise `BadParameter` if something cannot be reconstructed."""
     levels = SearchTables.of(tables)
     if k.ndim != 1 or not k.shape == cls.shape == scale_index.shape:
         raise BadParameter(
@@ -81,7 +81,7 @@ def checked_indices(k: Int32s, cls: Uint8s, scale_index: Uint8s, tables: "Tables
 def checked_arguments(
     t32: Int32s, scale_index: Uint8s, lanes: int, states: int, tables: "Tables", lam: int
 ) -> SearchTables:
-    """Return the tables laid out for a search, or raise `BadParameter` for an unusable argument."""
+    """Return the tables for a search, or raise `BadParameter` for an unusable argument."""
     levels = SearchTables.of(tables)
     check_scale_index(scale_index, levels)
     if t32.ndim != 1 or t32.shape != scale_index.shape:

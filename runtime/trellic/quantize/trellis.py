@@ -6,8 +6,8 @@ parity of the chosen index decides where the path goes next::
     state s --+-- s & 1 = 0: quantizer Q0 (class 1) --+-- k even (x = 0) --> next_state[s, 0]
               +-- s & 1 = 1: quantizer Q1 (class 2) --+-- k odd  (x = 1) --> next_state[s, 1]
 
-From one state only one quantizer can be used, so not every level can follow every other one; that
-restriction is what makes the search of an encoder worth more than rounding each latent by itself.
+From one state only one quantizer can be used, so not every level can follow every other one.
+Because of this restriction, an encoder's search gains more than rounding each latent by itself.
 
 References
 ----------

@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of pictures: files, compiled functions, cores, clocks."""
+"""General helpers: files, compiled functions, cores, clocks."""

@@ -106,18 +106,18 @@ def check() -> None:
 
 
 def most_pixels(asked: int | None, pixels: int) -> int | None:
-    """Return how many pixels a picture may have; warn of many that nobody chose to allow.
+    """Return how many pixels a picture may have; warn of a large one if nobody chose a limit.
 
     Parameters
     ----------
-    asked : limit of the call itself, `MAX_PIXELS` where the user chose none
+    asked : limit of the call itself, `MAX_PIXELS` if the user chose none
     pixels : of the picture
     """
     limit = _tightest(asked, [running.limits.max_pixels for running in _running.get()])
     if limit == MAX_PIXELS and LARGE_PIXELS < pixels <= MAX_PIXELS:
         warnings.warn(
             f"a picture of {pixels / 1e6:.0f} megapixels takes long and much memory; "
-            "choose --max-pixels (max_pixels=) to go on without this warning",
+            "choose --max-pixels (max_pixels=) to continue without this warning",
             TrellicWarning,
             stacklevel=2,
         )
@@ -125,7 +125,7 @@ def most_pixels(asked: int | None, pixels: int) -> int | None:
 
 
 def most_memory(asked: int | None) -> int | None:
-    """Return how many bytes may be taken, where a call has a limit of its own or none."""
+    """Return how many bytes may be taken, with the limit of the call itself if it has one."""
     return _tightest(asked, [running.limits.max_memory for running in _running.get()])
 
 

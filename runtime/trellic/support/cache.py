@@ -1,14 +1,15 @@
-"""The folder for what is made once on a machine and then run: kernels, engines.
+"""The folder for code that is made once on a machine and then run: kernels, engines.
 
-Such files are code (kernels are pickles), so a folder that somebody else can write to, or replace,
-would let them run code as us. A folder is used only if it is absolute, ours and of mode 0700, and
-if nobody but us and root can rename it or a folder above it. The first of these that is so:
+Such files are code (kernels are pickles), so anyone who can write to the folder, or replace it,
+could run code as this user. A folder is used only if its path is absolute, it belongs to the user,
+it has mode 0700, and no other user except root can rename it or a folder above it. The first such
+folder of these is used:
 
-1. what ``$TRELLIC_CACHE`` names; if it is set, this one or none
+1. ``$TRELLIC_CACHE``, and no other if that is set
 2. ``$XDG_CACHE_HOME/trellic``, or ``trellic`` in the cache folder of the home
 3. ``trellic-UID`` in ``$TMPDIR``, ``/tmp`` or ``/var/tmp``
 
-On Windows, where profiles are private, it is that of the profile, unchecked.
+On Windows, where profiles are private, it is the folder of the profile, without checks.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import sys
 from pathlib import Path
 
 VARIABLE = "TRELLIC_CACHE"
-KERNELS = "kernels"  # purpose of the folder for what numba compiles
-TEMPORARY = "/tmp", "/var/tmp"  # noqa: S108  # what is made in them is checked
-Place = tuple[str, str]  # a folder that has to be there, and what is made inside it
+KERNELS = "kernels"  # purpose of the folder for kernels that numba compiles
+TEMPORARY = "/tmp", "/var/tmp"  # noqa: S108  # folders made in them are checked
+Place = tuple[str, str]  # a folder that must exist, and the folder to make in it
 
 
 def folder(purpose: str) -> Path | None:
-    """Return the private folder for a purpose, made if needed; None where there is none.
+    """Return the private folder for a purpose, made if needed; None if there is none.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def folder(purpose: str) -> Path | None:
 
 
 def missing(purpose: str) -> str:
-    """Say why there is no folder: what is wrong with each place; nothing if there is one."""
+    """Return why there is no folder, for each place; empty if there is one."""
     return _found(purpose, _places())[1]
 
 
@@ -57,7 +58,7 @@ def _found(purpose: str, places: tuple[Place, ...]) -> tuple[Path | None, str]:
 def _places() -> tuple[Place, ...]:
     if named := os.environ.get(VARIABLE):
         return ((Path(named).anchor, named),)
-    home = os.path.expanduser("~")  # of no home it stays "~", which is not absolute
+    home = os.path.expanduser("~")  # without a home it stays "~", which is not absolute
     if sys.platform == "win32":
         return ((os.environ.get("LOCALAPPDATA", home), "trellic"),)
     found = [(home, ".cache/trellic")]
@@ -68,7 +69,7 @@ def _places() -> tuple[Place, ...]:
 
 
 def _made(path: Path, base: Path) -> Path:
-    """Make a folder below one that is there; return its true path, or raise OSError."""
+    """Make a folder inside an existing one; return its real path, or raise OSError."""
     if not path.is_absolute():
         raise _refused("is not absolute")
     folder, made = base.resolve(strict=True), base
@@ -87,7 +88,7 @@ def _refused(why: str) -> OSError:
 
 
 def _check_above(folder: Path) -> None:
-    """Raise OSError if others could put something else in the place of what is in a folder."""
+    """Raise OSError if other users could replace the content of a folder."""
     for one in (folder, *folder.parents) if sys.platform != "win32" else ():
         status = one.lstat()
         if status.st_uid not in (0, os.geteuid()):
@@ -97,10 +98,10 @@ def _check_above(folder: Path) -> None:
 
 
 def _check_ours(path: Path) -> None:
-    """Raise OSError unless this is a folder of ours, for us alone, that we can write to."""
+    """Raise OSError unless this is a private folder of the user, which the user can write to."""
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise _refused("is no folder")
+        raise _refused("is not a folder")
     if sys.platform != "win32" and status.st_uid != os.geteuid():
         raise _refused(f"belongs to user {status.st_uid}")
     if sys.platform != "win32" and status.st_mode & 0o077:

@@ -1,4 +1,4 @@
-"""How long each stage takes."""
+"""Times of stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Clock:
 
     Encoding: "prepare", "g_a", "h_a", "networks" (integer h_s and contexts), "search", "rans",
     "file". Decoding: "file", "rans", "networks", "latents" (from integers to floats), "g_s". Colour
-    has no stage of its own: bytes become floats inside the graphs of g_a and g_s.
+    has no separate stage, because bytes become floats inside the graphs of g_a and g_s.
     """
 
     def __init__(self) -> None:

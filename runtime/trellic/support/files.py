@@ -1,4 +1,4 @@
-"""Read a file whole; write one so that it appears whole or not at all, wherever that may be."""
+"""Read whole files; write files so that each appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from trellic.support import parts
 
-# A folder where nothing may be made, a file that is a mount, or one that somebody else owns:
-# such a file can only be written as it is.
+# A folder where nothing may be made, a file that is a mount, or one of another owner: such a file
+# can only be written in place.
 _IN_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
 _LINKS = 40  # as many as Linux follows
 
@@ -41,7 +41,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_descriptor(descriptor: int) -> bytes:
-    """Read what is left of an open file, pipe or socket, such as standard input (0).
+    """Read the rest of an open file, pipe or socket, such as standard input (0).
 
     Raises
     ------
@@ -60,7 +60,7 @@ def _check_ends(descriptor: int, name: str) -> None:
 
 
 def map_bytes(path: str | os.PathLike[str]) -> memoryview:
-    """Map a file into memory, so that only what is looked at is read; read a pipe.
+    """Map a file into memory, so that only the used parts are read; read a pipe.
 
     Raises
     ------
@@ -75,17 +75,17 @@ def map_bytes(path: str | os.PathLike[str]) -> memoryview:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file beside its place, then rename it, so that no half-written file is ever seen.
+    """Write a file under another name, then rename it, so that no partial file is ever visible.
 
     An existing file keeps its owner, group, permissions and attributes, a link its place (its
-    target is replaced); of a file of several names (hard links) this name alone gets the new
-    content. A new file gets what the umask leaves. Nothing can be read by anybody who could not
-    read the file itself, at any time. What earlier runs left half-written here when they were
-    killed is removed.
+    target is replaced); of a file of several names (hard links) only this name gets the new
+    content. A new file gets the permissions that the umask leaves. At no time can anybody read the
+    data who could not read the file itself. Partial files of earlier runs that were killed are
+    removed.
 
-    Where a file cannot be replaced but can be written (in a folder that cannot be written to, as a
-    mount of its own, with an owner that we cannot give it) it is written as it is. So is a pipe, a
-    device, and what is open already (``/dev/stdout``, ``/dev/fd/N``).
+    If a file cannot be replaced but can be written (in a folder that cannot be written to, as a
+    mount, with an owner that we cannot give it), it is written in place. So are pipes, devices, and
+    files that are already open (``/dev/stdout``, ``/dev/fd/N``).
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def open_descriptor(path: str | os.PathLike[str]) -> int | None:
-    """Return N where a path leads to ``/dev/fd/N`` or its like: what this process has open."""
+    """Return N if a path leads to ``/dev/fd/N`` or the like, which this process has open."""
     ours = {"/dev/fd", os.path.realpath("/dev/fd"), os.path.realpath("/proc/self/fd")}
     current = os.path.abspath(path)
     for _ in range(_LINKS):
@@ -169,7 +169,7 @@ def _take_after(descriptor: int, target: Path, like: os.stat_result) -> None:
 
 
 def _overwrite(target: Path, data: bytes) -> None:
-    """Write a file as it is, with room for all of it taken first."""
+    """Write a file in place, after reserving room for all of it."""
     flags = os.O_WRONLY | getattr(os, "O_BINARY", 0)
     with open(os.open(target, flags), "wb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -177,7 +177,7 @@ def _overwrite(target: Path, data: bytes) -> None:
             if len(data) > size and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), size, len(data) - size)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # this disk takes none ahead
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # this disk cannot reserve room
                 file.truncate(size)
                 raise
         file.write(data)

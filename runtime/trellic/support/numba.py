@@ -1,4 +1,4 @@
-"""The one way Trellic compiles a kernel: no GIL, kept on disk between processes where possible."""
+"""How Trellic compiles all kernels: without the GIL, and kept on disk between processes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def njit(function: _Function) -> _Function:
     """Compile a function with numba on its first call, or load what an earlier process compiled.
 
     Machine code is kept in a private folder (see `trellic.support.cache`) and renewed when the
-    kernel, a kernel that it calls, or a constant that it uses has changed. Where there is no such
-    folder each process compiles anew, and a `TrellicWarning` says so.
+    kernel, a kernel that it calls, or a constant that it uses has changed. Without such a folder
+    each process compiles again, and a `TrellicWarning` says so.
     """
     made = numba.njit(nogil=True)(function)
     keep(made, function, FunctionCache)
@@ -42,7 +42,7 @@ def keep(dispatcher: Any, function: Callable[..., object], kind: Any) -> None:
 
     Parameters
     ----------
-    dispatcher : what numba made of the function, nothing compiled yet
+    dispatcher : numba's form of the function, with nothing compiled yet
     function : the kernel
     kind : numba's class of caches for it
     """
@@ -51,7 +51,7 @@ def keep(dispatcher: Any, function: Callable[..., object], kind: Any) -> None:
 
 
 class _Forgetful(NullCache):  # type: ignore[misc]  # numba has no types
-    """Keeps nothing, and says so when something is lost."""
+    """Keeps nothing, and warns when a kernel is lost."""
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Warn, once in a process."""
@@ -61,7 +61,7 @@ class _Forgetful(NullCache):  # type: ignore[misc]  # numba has no types
 @functools.cache
 def _warn() -> None:
     warnings.warn(
-        "every process compiles its kernels anew, which takes half a minute: there is no private"
+        "every process compiles its kernels again, which takes half a minute: there is no private"
         f" folder to keep them in ({cache.missing(cache.KERNELS)}); name one with {cache.VARIABLE}",
         TrellicWarning,
         stacklevel=2,
@@ -69,14 +69,14 @@ def _warn() -> None:
 
 
 class _Place:
-    """Where numba keeps a function, and when it is stale; stands in for numba's own locators."""
+    """Where numba keeps a function, and when it is stale; it replaces numba's own locators."""
 
     def __init__(self, folder: Path, stamp: str, file: str) -> None:
         self._folder, self._stamp, self._py_file = folder, stamp, file
 
     @classmethod
     def from_function(cls, function: Callable[..., object], file: str) -> _Place | None:
-        """Return the place, or None where there is no private folder."""
+        """Return the place, or None if there is no private folder."""
         folder = cache.folder(cache.KERNELS)
         return None if folder is None else cls(folder, _stamp(function), file)
 
@@ -88,17 +88,17 @@ class _Place:
         return str(self._folder)
 
     def get_source_stamp(self) -> str:
-        """Return what changes with the machine code."""
+        """Return a stamp that changes with the machine code."""
         return self._stamp
 
     def get_disambiguator(self) -> str:
-        """Return what tells versions of a function apart, so that they may lie side by side."""
+        """Return a text that distinguishes versions of a function, which may lie side by side."""
         return self._stamp[:16]
 
 
 @functools.cache
 def _kept(kind: Any) -> Any:
-    """Return a class of caches like ``kind`` that uses `_Place` alone and lives with bad disks."""
+    """Return a class of caches like ``kind`` that uses only `_Place` and tolerates bad disks."""
 
     class Kept(kind):  # type: ignore[misc]
         _impl_class = type("Impl", (kind._impl_class,), {"_locator_classes": [_Place]})

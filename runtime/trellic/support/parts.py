@@ -1,8 +1,8 @@
-"""Half-written files: made under a name of their own, renamed when whole, cleared after a crash.
+"""Partial files: made under another name, renamed when whole, removed after a crash.
 
-Whoever writes one holds a lock on it (``flock``), which the system takes away when the process
-ends, however that happens. So a part without a lock is nobody's, and the next run that writes to
-the folder removes it. On Windows, which has no such lock, no open file can be removed.
+The writer holds a lock on the file (``flock``), which the system releases when the process ends in
+any way. So a part without a lock belongs to nobody, and the next run that writes to the folder
+removes it. Windows has no such lock, but open files cannot be removed there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def part_in(folder: Path, mode: int) -> Iterator[Part]:
     try:
         yield part
     except BaseException:
-        with contextlib.suppress(OSError):  # what went wrong first is what counts
+        with contextlib.suppress(OSError):  # the first error is the one to report
             part.path.unlink(missing_ok=True)
         raise
     finally:
@@ -69,11 +69,11 @@ def _locked(folder: Path, mode: int) -> Part:
         part = Part(path, os.open(path, _CREATE, mode))
         if fcntl is None:
             return part
-        with contextlib.suppress(OSError):  # a disk without locks: nobody clears it, either
+        with contextlib.suppress(OSError):  # a disk without locks, where nobody removes parts
             fcntl.flock(part.descriptor, fcntl.LOCK_EX)
         if os.fstat(part.descriptor).st_nlink:
             return part
-        os.close(part.descriptor)  # cleared by another process before it was locked
+        os.close(part.descriptor)  # removed by another process before it was locked
 
 
 @functools.lru_cache(maxsize=256)

@@ -29,14 +29,14 @@ app = typer.Typer(
 
 
 class Kind(enum.Enum):
-    """What is done."""
+    """The task of a run."""
 
     ENCODE = "encode"
     DECODE = "decode"
 
 
 class Into(enum.StrEnum):
-    """What results are written to."""
+    """The kind of files that results go to."""
 
     files = "files"
     tar = "tar"

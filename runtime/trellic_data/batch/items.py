@@ -1,4 +1,4 @@
-"""What is to be done: files of a folder, members of tar shards, rows of parquet files."""
+"""The items of a run: files of a folder, members of tar shards, rows of parquet files."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class Item:
 
 
 def find(source: str, kind: str, column: str = "image") -> list[Item]:
-    """List what a source holds, in order of names.
+    """List the items of a source, in order of their names.
 
     Parameters
     ----------
-    source : folder, ``.tar`` file or ``.parquet`` file, local or of fsspec; a folder may hold such
-        files, too
+    source : folder, ``.tar`` file or ``.parquet`` file, local or an fsspec URL; a folder may also
+        hold such files
     kind : "encode" or "decode", which chooses by suffix
     column : of parquet files: bytes, or structs with a field ``bytes`` as Hugging Face has them
 

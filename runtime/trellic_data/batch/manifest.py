@@ -1,4 +1,4 @@
-"""What of a target is done: a file there that says so, and results that it does not name yet."""
+"""The items of a target that are done: a file lists them, and newer results are found."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from trellic_data.batch.work import Task, output_name
 
 MANIFEST = f"{OWN}/manifest.jsonl"
 _FLUSH = 1.0  # seconds between writes, at least
-_SHARE = 20  # so many times as long as a write took passes before the next
+_SHARE = 20  # the pause between two writes, relative to the time of a write
 
 
 class Manifest:
-    """Items that are done. A later run reads it, and goes on.
+    """Items that are done. A later run reads it and continues.
 
-    It is written whole each time, so a run that is killed leaves the state of some seconds before.
-    What was done since is found by its results.
+    The whole file is written each time, so a run that is killed leaves the state of some seconds
+    before. Items done after that are found by their results.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Manifest:
     Raises
     ------
     BadParameter
-        When the target has results of other settings, or its manifest is none.
+        When the target has results of other settings, or its manifest is damaged.
     """
 
     def __init__(self, task: Task, items: Sequence[Item]) -> None:
@@ -94,7 +94,7 @@ class Manifest:
         self._lines = lines
 
     def _adopt(self, files: Any, root: str, items: Sequence[Item]) -> None:
-        """Note what the last moments before a kill did."""
+        """Note the items that were done in the last moments before a kill."""
         names = {output_name(self._task, item.name): item.name for item in items}
         for path in find_outputs(files, root):
             if path not in self._files:

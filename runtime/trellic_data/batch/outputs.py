@@ -1,6 +1,6 @@
-"""Where results go: into a file each, or into shards of tar or parquet; and what is there already.
+"""Writes results, each to its own file or to shards of tar or parquet, and finds earlier ones.
 
-A result appears under its name when it is whole, so that a killed actor leaves none cut short.
+A result gets its name when it is complete, so that a killed actor leaves no partial one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import fsspec
 
-OWN = "_trellic"  # folder in a target for what is no result
+OWN = "_trellic"  # folder in a target for files that are not results
 PARTS = f"{OWN}/parts"
 _ROW_GROUP = 64 * 2**20  # bytes of results that a parquet shard holds in memory
 
@@ -49,7 +49,7 @@ def write_shard(target: str, name: str, results: Iterable[tuple[str, bytes]]) ->
     Parameters
     ----------
     target, name : where; the suffix of the name chooses
-    results : names and bytes; one is asked for after the other
+    results : names and bytes, which are taken one after the other
 
     Raises
     ------
@@ -95,7 +95,7 @@ def _groups(results: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, by
 
 
 def find_outputs(files: Any, root: str) -> list[str]:
-    """List the files of a target, relative to it, without what is no result."""
+    """List the results of a target, relative to it."""
     paths = (posixpath.relpath(path, root) for path in files.find(root))
     return sorted(path for path in paths if not path.startswith(OWN + "/"))
 

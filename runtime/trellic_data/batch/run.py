@@ -19,13 +19,13 @@ from trellic_data.batch.work import Row, Task, Worker, row_of
 
 REPORT = f"{OWN}/report.json"
 BAD = f"{OWN}/bad.jsonl"
-_TRIES = 3  # again, of a batch whose actor ended
+_TRIES = 3  # more tries of a batch whose actor ended
 _BATCH = {"files": 16, "tar": 1000, "parquet": 1000}  # items, at most, unless the user says
 
 
 @dataclass
 class Report:
-    """What became of the items of a run.
+    """Result of a run.
 
     Attributes
     ----------
@@ -67,17 +67,16 @@ def run(
 ) -> Report:
     """Code items that are not done yet.
 
-    An actor that dies is started anew and its batch is done again; results take the place of what
-    was there, so that nothing is lost and nothing is there twice. One run at a time may write to a
-    target.
+    If an actor dies, it is started again, and so is its batch. Results replace earlier ones, so
+    nothing is lost and nothing exists twice. Only one run at a time may write to a target.
 
     Parameters
     ----------
     items : from `trellic_data.batch.items.find`
     task : what is done
-    actors : that work at once
-    batch : items that an actor gets at once, and of a shard; 0 for a few
-    progress : is told of each item that is done
+    actors : number of actors that work at once
+    batch : items that an actor gets at once, and items of a shard; 0 for a few
+    progress : called for each item that is done
 
     Raises
     ------
@@ -107,7 +106,7 @@ def run(
 
 
 def _results(items: list[Item], task: Task, actors: int, batch: int) -> Iterator[Row]:
-    """Yield what became of each item, once."""
+    """Yield the result of each item, once."""
     size = batch or max(1, min(_BATCH[task.into], math.ceil(len(items) / (4 * actors))))
     batches = [items[begin : begin + size] for begin in range(0, len(items), size)]
     DataContext.get_current().max_errored_blocks = -1  # they are reported below
@@ -131,7 +130,7 @@ def _results(items: list[Item], task: Task, actors: int, batch: int) -> Iterator
 
 
 def _share(actors: int, threads: int) -> float:
-    """CPUs that an actor asks Ray for: one for each thread, less where that is more than all."""
+    """CPUs that an actor asks Ray for: one for each thread, but not more than there are."""
     cpus = float(ray.cluster_resources().get("CPU", 1.0))
     share = min(float(threads), cpus / actors)
     return share if share < 1 else math.floor(share)

@@ -1,4 +1,4 @@
-"""What an actor does: it loads a codec once, and codes one item after another."""
+"""The work of an actor: it loads a codec once, and codes one item after another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """What is done to every item.
+    """The work to do on every item.
 
     Attributes
     ----------
@@ -51,11 +51,11 @@ def output_name(task: Task, name: str) -> str:
 
 
 class Worker:
-    """Callable of Ray Data: rows of items to rows of what became of them.
+    """Callable of Ray Data, from rows of items to rows of results.
 
     Parameters
     ----------
-    task : what is done
+    task : the work to do
     """
 
     def __init__(self, task: Task) -> None:
@@ -74,7 +74,7 @@ class Worker:
         return self.shard(items)
 
     def one(self, item: Item) -> Row:
-        """Code an item, write its result, and say what became of it."""
+        """Code an item, write its result, and return the row about it."""
         row, made = self._made(item)
         try:
             if not row["error"]:
@@ -110,7 +110,7 @@ class Worker:
         return rows
 
     def _made(self, item: Item) -> tuple[Row, bytes]:
-        """Code an item; whatever is wrong with it is its own, and the others go on."""
+        """Code an item; an error in it does not stop the other items."""
         start, made = time.perf_counter(), b""
         row = _row(item) | {"file": output_name(self._task, item.name)}
         try:

@@ -1,1 +1,1 @@
-"""``trellic train`` and ``trellic finetune``: what the runtime's command line hands over to."""
+"""``trellic train`` and ``trellic finetune``, which the runtime's command line calls."""

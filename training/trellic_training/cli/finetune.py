@@ -1,13 +1,14 @@
-"""``trellic finetune``: what the command line of the runtime hands over to.
+"""``trellic finetune``, which the runtime's command line calls.
 
-What the extra brings is imported when a run begins, so that ``--help`` works without it.
+Packages of the extra are imported when a run begins, so that ``--help`` works without them.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +18,7 @@ from trellic_training.cli import train as shared
 from trellic_training.stages.interrupted import Interrupted
 
 FIRST = "first-stage.pt"
+Tables = Callable[[Any, Any], Any]  # of a model and a recipe: frequency tables, or None
 app = typer.Typer(add_completion=False)
 
 
@@ -48,6 +50,20 @@ def finetune_command(
     With --add-decoder NAME it trains a new decoder for a bundle instead:
     see trellic finetune --add-decoder NAME --help.
     """
+    fine_tune(recipe, weights, photos, out, minutes, resume, threads)
+
+
+def fine_tune(
+    recipe: Path,
+    weights: Path,
+    photos: Path,
+    out: Path,
+    minutes: float,
+    resume: Path | None,
+    threads: int,
+    tables_of: Tables = lambda model, settings: None,
+) -> None:
+    """Do what ``trellic finetune`` does; ``tables_of`` may know tables that need no fitting."""
     from trellic_training.data.photos import PackedPhotos
     from trellic_training.models.weights import load_weights
     from trellic_training.recipes.codec import load_quantized_recipe
@@ -65,8 +81,12 @@ def finetune_command(
     kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", shared.CURVE_EVERY)
     stopped = None
+    tables = tables_of(model, settings)
+    watchers = [curve, kept]
     try:
-        finetune(settings, model, packed, out, minutes, resume=resume, watchers=[curve, kept])
+        finetune(
+            settings, model, packed, out, minutes, resume=resume, tables=tables, watchers=watchers
+        )
     except Interrupted as stop:
         stopped = stop
     typer.echo(curve.gained())
@@ -76,7 +96,7 @@ def finetune_command(
 
 
 def keep(weights: Path, copy: Path) -> None:
-    """Copy first-stage weights, byte for byte: what comes after them can be made again."""
+    """Copy first-stage weights byte for byte, so that later stages can be repeated."""
     if weights.resolve() != copy.resolve():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(weights, copy)

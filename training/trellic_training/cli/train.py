@@ -1,12 +1,10 @@
-"""``trellic train``: what the command line of the runtime hands over to.
+"""``trellic train``, which the runtime's command line calls.
 
-What the extra brings is imported when a run begins, so that ``--help`` works without it.
+Packages of the extra are imported when a run begins, so that ``--help`` works without them.
 """
 
 from __future__ import annotations
 
-import re
-import shlex
 import signal
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,16 +13,11 @@ import typer
 
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
-from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic_training.stages.interrupted import Interrupted
 
 CURVE_EVERY = 500  # steps
 RECIPES = Path(__file__).parents[1] / "recipes"
-CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"  # in a clone
-SHIPPED, SHIPPED_DECODER = CHECKPOINTS / "photo.pt", CHECKPOINTS / "photo-quality.pt"
-OTHER_DECODERS = ("fast", "preview")  # of the model that ships; an adapted one can have them
-ADAPTING = "finetune-eye"  # recipe that goes on from it with other pictures
 
 
 def names_of_recipes(stage: str = "") -> str:
@@ -118,8 +111,11 @@ def train_command(
     """
     out = out or Path("runs") / recipe.resolve().stem
     if recipe.is_dir() and photos is None:
-        _adapt(recipe, out, minutes, resume, threads)
+        from trellic_training.cli.adapt import adapt
+
+        adapt(recipe, out, minutes, resume, threads)
         return
+    path = shipped_recipe(recipe)
     if photos is None:
         raise typer.BadParameter("a recipe needs a folder of photos", param_hint="--photos")
     from trellic_training.data.photos import PackedPhotos
@@ -129,7 +125,6 @@ def train_command(
     from trellic_training.stages.learning_curve import LearningCurve
 
     use_threads(threads)
-    path = shipped_recipe(recipe)
     if kind_of(path) == "universal":
         _train_universal(path, photos, out, minutes, resume)
         return
@@ -140,53 +135,6 @@ def train_command(
     kept = WeightsFile(out / "weights.pt", lambda run: run | origin)
     train(settings, packed, out, minutes, resume=resume, watchers=[curve, kept])
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
-
-
-def _adapt(pictures: Path, out: Path, minutes: float, resume: Path | None, threads: int) -> None:
-    """Train the decoder of the shipped model further, with pictures of the user's."""
-    from trellic_training.cli.finetune import FIRST, finetune_command
-
-    if not SHIPPED.is_file():
-        raise BadParameter(
-            f"the weights of the shipped model are not at {str(SHIPPED)!r}",
-            remedy="they come with a clone of the repository, and not with the wheel: install from "
-            "a clone with pip install -e, or name other weights: "
-            "trellic finetune finetune --weights FILE",
-        )
-    if resume is None or not (out / FIRST).is_file():
-        _shipped_weights(out / FIRST)
-    try:
-        finetune_command(Path(ADAPTING), out / FIRST, pictures, out, minutes, resume, threads)
-    except Interrupted:
-        _say_what_comes_next(pictures, out)
-        raise
-    _say_what_comes_next(pictures, out)
-
-
-def _shipped_weights(path: Path) -> None:
-    """Write the weights of the shipped model: those of its first stage, with its decoder."""
-    from trellic_training.models.decoder_weights import load_decoder
-    from trellic_training.models.weights import load_weights, save_weights
-
-    model, facts = load_weights(SHIPPED)
-    model.g_s.load_state_dict(load_decoder(SHIPPED_DECODER).network.state_dict())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(model, facts | {"g_s": named(SHIPPED_DECODER)}, path)
-
-
-def _say_what_comes_next(pictures: Path, out: Path) -> None:
-    """Print the commands that make a model of the weights, and use it."""
-    name = re.sub(r"[^a-z0-9._-]+", "-", out.resolve().name.lower()).strip("-._") or "own"
-    name = f"my-{name}" if name == DEFAULT_MODEL else name
-    packed = out / "photos" if (out / "photos").is_dir() else pictures
-    export = ["trellic", "export", out / "weights.pt", f"{name}.zip", "--photos", packed]
-    for decoder in OTHER_DECODERS:
-        path = CHECKPOINTS / f"photo-{decoder}.pt"
-        export += ["--decoder", f"{decoder}={path}"] if path.is_file() else []
-    typer.echo("Next, make a model of it, install it, and use it:")
-    typer.echo(shlex.join(map(str, export)))
-    typer.echo(shlex.join(["trellic", "models", "add", f"{name}.zip"]))
-    typer.echo(shlex.join(["trellic", "encode", "IN", "OUT", "--model", name]))
 
 
 def _train_universal(
@@ -213,7 +161,7 @@ def use_threads(threads: int) -> None:
 
 
 def named(path: Path) -> dict[str, str]:
-    """Return what facts say of a file that a run starts from."""
+    """Return name and digest of a file that a run starts from, as facts have them."""
     from trellic_training.data.files import sha256_of
 
     return {"file": path.name, "sha256": sha256_of(path)}
@@ -224,19 +172,22 @@ def shipped_recipe(recipe: Path) -> Path:
     own = RECIPES / f"{recipe.name}.yaml"
     path = recipe if recipe.is_file() else own
     if not path.is_file():
-        raise BadParameter(f"no recipe {str(recipe)!r}", remedy=f"shipped: {_all_recipes()}")
+        raise BadParameter(
+            f"no folder of pictures and no recipe {str(recipe)!r}",
+            remedy=f"shipped recipes: {_all_recipes()}",
+        )
     return path
 
 
 def packed_photos(photos: Path, out: Path, crop: int | None = None) -> Path:
-    """Pack a folder of photos, unless it is packed already; those of at least one crop."""
-    from trellic_training.data.photos import MIN_SIDE, PackedPhotos, pack
+    """Pack a folder of photos into ``out``, unless it is packed; those of at least one crop."""
+    from trellic_training.data.packing import pack_once
+    from trellic_training.data.photos import MIN_SIDE, PackedPhotos
 
     if (photos / "photos.json").is_file():
         return photos
     packed = out / "photos"
-    if not (packed / "photos.json").is_file():
-        pack(photos, packed, min_side=min(crop or MIN_SIDE, MIN_SIDE))
+    pack_once(photos, packed, min_side=min(crop or MIN_SIDE, MIN_SIDE))
     found = PackedPhotos(packed)
     typer.echo(f"{len(found.training)} photos to train on, {len(found.validation)} set aside")
     return packed
@@ -248,7 +199,7 @@ def main(arguments: list[str]) -> int:
 
 
 def call(command: typer.Typer, arguments: list[str], name: str) -> int:
-    """Run a command; returns its exit code, which tells of a signal as shells do."""
+    """Run a command; returns its exit code, which after a signal is that of shells."""
     try:
         code = command(arguments, prog_name=name, standalone_mode=False) or 0
     except Interrupted as stop:

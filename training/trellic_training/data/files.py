@@ -23,12 +23,12 @@ BROKEN = (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, P
 
 @contextmanager
 def reading(path: Path, fault: str) -> Iterator[None]:
-    """Say in one error what is wrong with a file, whatever torch or a check says of it.
+    """Turn what torch or a check raises about a file into one error.
 
     Parameters
     ----------
     path : of the file
-    fault : what to say of it, such as "holds no decoder"
+    fault : what the error says of the file, such as "holds no decoder"
 
     Raises
     ------
@@ -54,7 +54,7 @@ def load(path: Path) -> Any:
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values; who reads the path sees the old file or the new one whole."""
+    """Write tensors and plain values; a reader sees the whole old file or the whole new one."""
     part = path.with_name(f"{path.name}.part")
     torch.save(content, part)
     part.replace(path)

@@ -1,8 +1,8 @@
 """Training photos: packed once into flat uint8 shards, cropped at random from memory.
 
-A folder of photos (any format that Pillow reads, one sub-folder a source) becomes ``photos.bin``
-(every pixel, one after the other) and ``photos.json`` (where each photo lies). Cropping is then a
-slice of a memory map, so that two cores spend their time on the network.
+A folder of photos (any format that Pillow reads, one sub-folder for each source) becomes
+``photos.bin`` (all pixels, one after the other) and ``photos.json`` (where each photo lies). A crop
+is then a slice of a memory map, which leaves the cores free for the network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trellic.errors import BadParameter
 
 Pixels = npt.NDArray[np.uint8]
 MIN_SIDE = 192  # pixels of a photo to train on
-VALIDATION = 8  # photos at least, of a pack that has five times as many; a fifth of a smaller one
+VALIDATION = 8  # photos at least; a fifth of a pack that has fewer than five times as many
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Photo:
 
 
 def is_validation(name: str, share: float = 0.04) -> bool:
-    """Whether a photo belongs to the validation split: decided by its name alone, for ever."""
+    """Whether a photo belongs to the validation split, which its name alone decides."""
     return _digest(name) < share * 2**32
 
 
@@ -101,12 +101,13 @@ def _load(path: Path) -> Pixels | None:
 class PackedPhotos:
     """Random crops, and the validation photos, of a packed folder.
 
-    Sources are drawn by the square root of their size: a large source is often a narrow one.
+    Sources are drawn in proportion to the square root of their size, because large sources are
+    often narrow.
 
     Raises
     ------
     BadParameter
-        When all photos belong to the validation split, or the folder is none of `pack`.
+        When all photos belong to the validation split, or `pack` did not write the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -151,12 +152,12 @@ class PackedPhotos:
 
         Parameters
         ----------
-        multiple : pixels that their sides have to be a multiple of
+        multiple : their sides must be multiples of this many pixels
 
         Raises
         ------
         BadParameter
-            When there is one label, or sizes differ or are no such multiple.
+            When there is only one label, or sizes differ or are not such multiples.
         """
         sizes = sorted({(p.width, p.height) for p in self.training + self.validation})
         if len(self.labels) < 2 or len(sizes) > 1 or any(s % multiple for s in sizes[0]):
@@ -174,7 +175,7 @@ class PackedPhotos:
         Returns
         -------
         uint8 tensor (batch, size, size, 3), and int64 (batch,), places in `labels`. Photos are
-        mirrored at the edge by an eighth of ``size``, so that those of that size are shifted too.
+        mirrored at the edge by an eighth of ``size``, so that photos of that size shift too.
         """
         places = {name: i for i, name in enumerate(self.labels)}
         out = np.empty((batch, size, size, 3), np.uint8)
@@ -188,7 +189,7 @@ class PackedPhotos:
 
 
 def _read(folder: Path) -> tuple[list[Photo], Pixels]:
-    """Return the photos of a packed folder, each of which lies within the pixels."""
+    """Read a packed folder, and check that every photo lies within the pixels."""
     try:
         photos = [Photo(**entry) for entry in json.loads((folder / "photos.json").read_text())]
         pixels: Pixels = np.memmap(folder / "photos.bin", np.uint8, "r")
@@ -197,21 +198,20 @@ def _read(folder: Path) -> tuple[list[Photo], Pixels]:
             raise ValueError("photos.bin does not hold what photos.json names")
     except (OSError, TypeError, ValueError) as error:
         raise BadParameter(
-            f"{folder} is no folder of packed photos ({error})", remedy="pack the photos again"
+            f"{folder} is not a folder of packed photos ({error})", remedy="pack the photos again"
         ) from error
     return photos, pixels
 
 
 class DeviceCrops:
-    """Random crops cut on the device that holds all training photos: for GPUs.
+    """Random crops, cut on the device that holds all training photos: for GPUs.
 
-    A GPU trains faster than a few cores can cut crops; the packed photos fit in its memory as they
-    are.
+    A GPU trains faster than a few cores can cut crops, and its memory holds the packed photos.
 
     Parameters
     ----------
-    photos : photos to draw from; those smaller than a crop are left out when crops are drawn
-    device : where the pixels go, once
+    photos : photos to draw from; those smaller than a crop are never drawn
+    device : the pixels are copied there once
     seed : of the generator on the device
     """
 
@@ -244,7 +244,7 @@ class DeviceCrops:
         return self.pixels[offset + (y + row) * width + x + column]
 
     def _fitting(self, size: int) -> torch.Tensor:
-        """Cumulative weights of the photos that are large enough; 0 more for the others."""
+        """Cumulative weights of the photos that are large enough; the others add 0."""
         fits = (self.place[:, 1:] >= size).all(1)
         if not bool(fits.any()):
             raise BadParameter(f"no photo has {size} pixels a side", remedy="choose smaller crops")

@@ -1,4 +1,4 @@
-"""Quantized crops that are seen more than once: quantizing costs more than a step of a decoder."""
+"""Quantized crops that are used several times, because quantizing takes longer than a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Batch = dict[str, Tensor]
 
 
 class Pool:
-    """Samples (a dict of tensors each), seen several times before newer ones take their places."""
+    """Samples, each a dict of tensors, used several times before newer ones replace them."""
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self.size, self.rng = size, rng
@@ -24,7 +24,7 @@ class Pool:
         )
 
     def add(self, batch: Batch) -> None:
-        """Add samples; those of other shapes throw out all older ones."""
+        """Add samples; samples of other shapes replace all older ones."""
         if not self.holds(batch):
             self.samples, self.next = [], 0
         for row in zip(*batch.values(), strict=True):

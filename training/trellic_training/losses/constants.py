@@ -1,4 +1,4 @@
-"""Constants on a device, sent there once: sending waits for all that was launched before."""
+"""Constants on a device, sent there once, because sending waits for all earlier work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Numbers = tuple[Any, ...]  # nested tuples of numbers
 
 
 def constant(values: Numbers, like: Tensor) -> Tensor:
-    """Return numbers as a tensor of another one's kind and device; it must not be changed."""
+    """Return numbers as a tensor of another one's kind and device, which must not be changed."""
     return _constant(values, like.device, like.dtype)
 
 

@@ -1,8 +1,8 @@
-"""A mixture of measures, each in bits a point, so that all pull alike.
+"""A distortion that mixes several measures, each weighted in bits per point.
 
-What counts as much as a bit is read off a curve that a model of this kind has reached: where one
-more bit a pixel buys so many points of a measure, a point is worth the inverse. Squared error needs
-no curve: its weight against bits is ``lmbda``.
+The weights come from a curve that a model of this kind has reached: where one more bit per pixel
+buys n points of a measure, a point is worth 1/n bits per pixel. Squared error needs no curve,
+because its weight against bits is ``lmbda``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from trellic_training.losses.structure import structural_error
 from trellic_training.pixels import PIXEL_RANGE
 
 PURE = 0.4999  # beyond it a sample of the photo is pure white or black
-SHORT = 0.4 / PIXEL_RANGE  # by less than this a flat sample may miss: it is rounded back
-WORST = 8.0  # levels: a larger miss counts as this one
-FLAT_FROM, FLAT_WHOLE = 20.0, 50.0  # qualities where flat samples begin to count, and count whole
+SHORT = 0.4 / PIXEL_RANGE  # a flat sample may miss by less than this, because rounding corrects it
+WORST = 8.0  # levels; larger misses count as this
+FLAT_FROM, FLAT_WHOLE = 20.0, 50.0  # qualities where flat samples begin to count, and count in full
 TAPS = [math.exp(-(at**2) / (2 * 1.5**2)) for at in range(-5, 6)]
 WINDOW = tuple(tap / sum(TAPS) for tap in TAPS)  # of MS-SSIM: a Gaussian of 1.5 pixels
-NEARLY = 1e-6  # of 1 - MS-SSIM, where its logarithm ends
+NEARLY = 1e-6  # 1 - MS-SSIM where its logarithm ends
 
 
 def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ms_ssim": ms_ssim_error,
     "jod": jod_lost,
 }
-BEST = {"ssimulacra2": 100.0, "ms_ssim": 0.0, "jod": 10.0}  # a measure is this less its error
+BEST = {"ssimulacra2": 100.0, "ms_ssim": 0.0, "jod": 10.0}  # measure = this - error
 LEAST_SIDES = {"ssimulacra2": 8, "ms_ssim": 161, "jod": 16}  # pixels
 
 
@@ -71,7 +71,7 @@ def measures(x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
 
 
 class Distortion(nn.Module):
-    """What a picture lacks, in bits a pixel, up to a constant: MS-SSIM in dB has no end.
+    """Distortion of a picture in bits per pixel, up to a constant: MS-SSIM in dB has no maximum.
 
     ``share * lmbda * squared error`` on the 0..255 scale, plus ``share * slope * error`` of each
     other measure, plus ``flat`` times the levels by which pure white and black are missed.
@@ -79,7 +79,8 @@ class Distortion(nn.Module):
     Parameters
     ----------
     shares : weight of "squared_error" and of the names of `ERRORS`
-    flat : weight of levels by which flat samples miss, in bits a pixel; from quality 50 on whole
+    flat : weight, in bits per pixel, of the levels by which flat samples miss; counts in full from
+        quality 50 on
     """
 
     def __init__(self, shares: Mapping[str, float], flat: float = 0.0) -> None:
@@ -88,12 +89,12 @@ class Distortion(nn.Module):
         self.slopes = nn.ModuleDict()
 
     def follow(self, curve: ReferenceCurve) -> None:
-        """Take the worth of a point of each measure from a curve."""
+        """Take from a curve what a point of each measure is worth."""
         named = [name for name in ERRORS if self.shares.get(name)]
         self.slopes = nn.ModuleDict({name: Slope(*curve.slopes(name)) for name in named})
 
     def forward(self, x_hat: Tensor, x: Tensor, quality: Tensor, lmbda: Tensor) -> Tensor:
-        """Return the distortion of each picture, in bits a pixel: (N,).
+        """Return the distortion of each picture, in bits per pixel: (N,).
 
         Parameters
         ----------
@@ -114,9 +115,9 @@ class Distortion(nn.Module):
 
 
 class Slope(nn.Module):
-    """Bits a point of one measure, at any ``lmbda``: straight lines between logarithms.
+    """Bits per point of one measure at any ``lmbda``: straight lines between logarithms.
 
-    Beyond the largest ``lmbda`` the last line goes on; below the smallest the first value holds.
+    The last line continues beyond the largest ``lmbda``; the first value holds below the smallest.
     """
 
     log_lmbda: Tensor
@@ -137,7 +138,7 @@ class Slope(nn.Module):
 
 
 def within_the_edge(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Where the photo is white, count what lies beyond white as white; so for black."""
+    """Where the photo is white, count values beyond white as white; the same for black."""
     black = torch.where(x < -PURE, x_hat.clamp_min(-0.5), x_hat)
     return torch.where(x > PURE, x_hat.clamp_max(0.5), black)
 

@@ -1,10 +1,10 @@
-"""CVVDP for still pictures, so that gradients flow: how much worse a picture looks, in JOD.
+"""CVVDP for still pictures, with gradients: how much worse a picture looks, in JOD.
 
 ColorVideoVDP (R. Mantiuk, P. Hanji, M. Ashraf, Y. Asano, A. Chapiro, "ColorVideoVDP: a visual
 difference predictor for image, video, and display distortions", ACM Trans. Graph. 43, 2024; MIT
 licence), version 0.5.7, on its 4K display (200 cd/m2, 1000:1, 250 lux, 75.4 pixels a degree).
-Written from the paper and the published constants, for pictures that do not move. What masks and
-adapts follows the original; sensitivities are those at the photo's own luminance.
+Written from the paper and the published constants, for pictures that do not move. Masking and
+adaptation follow the original; sensitivities are those at the photo's own luminance.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ BANDS = 8  # beside the base band; fewer in pictures with a side under 512
 
 
 def jod_lost(x_hat: Tensor, x: Tensor) -> Tensor:
-    """JOD that each picture lacks to 10, where no difference is seen: (N,).
+    """How many JOD each picture is below 10, where no difference is visible: (N,).
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def _expanded(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _contrast(fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-    """Each sample against the luminance around it, and that luminance (N, 1, H, W)."""
+    """Contrast of each sample to the luminance around it, and that luminance (N, 1, H, W)."""
     around = _expanded(coarse, tuple(fine.shape[2:]))
     light = around[:, :1].clamp_min(DARKEST)
     return ((fine - around) / light).clamp_max(STRONGEST), light
@@ -143,7 +143,7 @@ def _sensitivity(light: Tensor, band: int) -> Tensor:
 
 
 def _masked(test: Tensor, photo: Tensor) -> Tensor:
-    """Differences of visible contrasts, less where both pictures have contrast: (N, 3, H, W)."""
+    """Differences of visible contrasts, lower where both pictures have contrast: (N, 3, H, W)."""
     shared = torch.minimum(test.abs(), photo.abs())
     if min(shared.shape[2:]) > BLUR_TAPS // 2:
         shared = _blurred(shared)

@@ -9,9 +9,9 @@ The value is exactly what the integer tables charge: ``-log2(freq / 2**15)``. Tw
   ``d bits / d delta = (phi(b[k + 1]) - phi(b[k])) / (p[k] sigma ln 2)``, with phi the normal
   density and b the boundaries in standard deviations.
 
-The mean's slope is the score of a maximum-likelihood fit (a cumulative that is differentiated, as
-for the noisy values of Ballé et al. 2018, "Variational image compression with a scale
-hyperprior", only that its cells come from counts).
+The mean's slope is the score of a maximum-likelihood fit. It is the derivative of a cumulative
+distribution, as for the noisy values of Ballé et al. 2018, "Variational image compression with a
+scale hyperprior", but the cells come from counts.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class SymbolRates:
 
 
 def _slopes(tables: Tables, sigmas: npt.NDArray[np.float64]) -> Float32:
-    """Change of each symbol's bits with the mean, per step; 0 for escapes, which have no side."""
+    """Change of each symbol's bits with the mean, per step; 0 for escapes, which have no sign."""
     normal = NormalDist()
     out = np.zeros(len(tables.freqs), np.float32)
     for t, (start, size) in enumerate(zip(tables.start, tables.sizes, strict=True)):

@@ -1,4 +1,4 @@
-"""Differentiable code lengths, in bits, of the classes of symbols that the coder knows."""
+"""Differentiable code lengths of symbols, in bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scale_ratio(scales: int) -> float:
 def bits(residual: Tensor, sigma: Tensor) -> Tensor:
     """Code length of integers (or of noisy values) whose density is Gaussian with a Laplace tail.
 
-    The tail (2 %) is what real latents have, and gives outliers a gradient.
+    Real latents have such a tail (2 %), and it gives outliers a gradient.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A curve of bits and measures over ``lmbda`` that a model has reached: what a point is worth."""
+"""What a point of a measure is worth, from a model's curve of bits and measures over ``lmbda``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReferenceCurve:
     points: tuple[tuple[float, ...], ...]
 
     def slopes(self, measure: str) -> tuple[Tensor, Tensor]:
-        """Logarithm of each ``lmbda``, and of the bits a pixel that a point costs there.
+        """Logarithm of each ``lmbda``, and of the bits per pixel that a point costs there.
 
         Raises
         ------
@@ -81,7 +81,7 @@ def read_reference(path: Path) -> ReferenceCurve:
         cause = None
     if len(rows) < LEAST:
         raise BadParameter(
-            f"{found} is no reference curve",
+            f"{found} is not a reference curve",
             expected=f"CSV with the columns {', '.join(COLUMNS)}, {LEAST} rows or more",
         ) from cause
     return ReferenceCurve(str(path), tuple(sorted(rows)))

@@ -1,11 +1,11 @@
 """What squared error does not see: structure and local contrast, at several scales.
 
 Structure is SSIMULACRA 2 (J. Sneyers, Cloudinary, 2022, weights of April 2023; published with
-libjxl as tools/ssimulacra2.cc, BSD licence), written so that gradients flow: in opponent colours of
-the cube root of linear light, at each scale the structural similarity (Wang et al. 2004), and how
-much local contrast was added or lost; each of these maps counts by its mean and by its fourth-power
-mean, which large errors in few places dominate. Of the 108 published weights those under 0.01 are
-left out: they move the score by less than 0.01.
+libjxl as tools/ssimulacra2.cc, BSD licence), written so that it has gradients. It works in opponent
+colours of the cube root of linear light. At each scale it measures the structural similarity (Wang
+et al. 2004), and how much local contrast was added or lost. Each of these maps counts by its mean
+and by its fourth-power mean, which large errors in few places dominate. Of the 108 published
+weights, those under 0.01 are left out: they move the score by less than 0.01.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ LEAST = 1e-3  # of the sum: the power's slope at 0 is infinite
 
 
 def structural_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Points that each picture lacks to 100 by SSIMULACRA 2, about 0 if equal: (N,).
+    """100 less the SSIMULACRA 2 score of each picture, about 0 if equal: (N,).
 
     Scales with a side under 8 pixels do not count, as in the original. The edge is mirrored.
 
@@ -92,7 +92,7 @@ def _halved(light: Tensor) -> Tensor:
 
 
 def linear(x: Tensor) -> Tensor:
-    """Linear light of sRGB in [-1/2, 1/2]; below black it goes on as a line."""
+    """Linear light of sRGB in [-1/2, 1/2]; a straight line below black."""
     x = x + 0.5
     return torch.where(x > 0.04045, ((x.clamp_min(0.04) + 0.055) / 1.055) ** 2.4, x / 12.92)
 
@@ -126,8 +126,8 @@ def _norms(maps: Tensor) -> Tensor:
 def contrast_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """How far the deviation of each band in each neighbourhood is from the photo's: (N,).
 
-    Where a texture is lost, its deviation is missing, wherever its waves lie. Bands are those of a
-    Laplacian pyramid, neighbourhoods of 8x8 samples of a band.
+    A lost texture lowers the deviation, whatever its phase. Bands are those of a Laplacian pyramid;
+    neighbourhoods are 8x8 samples of a band.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ LOOSE = ("interp", "third_party", "third_party.cpuinfo")  # what the package imp
 
 
 def cvvdp(original: Pixels, decoded: Pixels) -> float:
-    """Return CVVDP on a 4K display, in JOD: 10 is no visible difference, 9 what 75 % of people see.
+    """Return CVVDP on a 4K display, in JOD: 10 is no visible difference, 9 one that 75 % see.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def missing() -> str | None:
 
 @functools.cache
 def _metric() -> Any:
-    """Load the metric without the package's own start and without what it takes for videos.
+    """Load the metric without the package's ``__init__`` and without its imports for videos.
 
     Its other metrics download weights, and need torchvision, which does not load beside a CPU build
-    of torch from the same registry. CVVDP itself takes one blur from torchvision.
+    of torch from the same registry. CVVDP itself uses only one blur of torchvision.
     """
     import torch
 
@@ -80,7 +80,7 @@ def _metric() -> Any:
 
 @contextmanager
 def _stand_ins(modules: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Let imports find these modules, and afterwards leave the import system as it was."""
+    """Let imports find these modules, and restore the import system afterwards."""
     replaced = {name: sys.modules.get(name) for name in modules}
     path = list(sys.path)
     for name, contents in modules.items():

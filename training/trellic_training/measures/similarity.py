@@ -58,10 +58,10 @@ def _computed(name: str, original: Pixels, decoded: Pixels) -> float:
 
 
 def _module(name: str) -> Any:
-    """Return a module of the package piq without running the package's own start.
+    """Import a module of the package piq without running the package's ``__init__``.
 
-    That imports torchvision for scores with downloaded weights, which are not wanted here; and
-    torchvision does not load beside a CPU build of torch from the same registry.
+    The ``__init__`` imports torchvision, for scores with downloaded weights that are not used here.
+    Torchvision does not load beside a CPU build of torch from the same registry.
     """
     if "piq" not in sys.modules and (spec := importlib.util.find_spec("piq")) is not None:
         sys.modules["piq"] = importlib.util.module_from_spec(spec)

@@ -1,1 +1,1 @@
-"""Networks of the codec: free float transforms, and entropy networks that are integers at heart."""
+"""Networks of the codec: float transforms, and entropy networks that compute with integers."""

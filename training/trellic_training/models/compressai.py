@@ -1,10 +1,10 @@
 """Checkpoints of CompressAI's hyper-prior models, made into `HyperpriorModel` without CompressAI.
 
-The free transforms are taken as they are. h_s is quantized after training, without any more of it
-(in the line of He et al. 2022, "Post-Training Quantization for Cross-Platform Learned Image
-Compression"): each hidden channel is scaled so that what it reaches on a few photos fills eight
-bits, each filter so that it fills the eight bits of its weights. The factorized prior of z becomes
-the nearest of the bundle's scale tables, channel by channel.
+The float transforms are copied unchanged. h_s is quantized after training, and is not trained again
+(after He et al. 2022, "Post-Training Quantization for Cross-Platform Learned Image Compression").
+Each hidden channel is scaled so that its range on a few photos fills eight bits, and each filter so
+that its weights fill eight bits. The factorized prior of z is replaced, channel by channel, by the
+nearest of the bundle's scale tables.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from trellic_training.models.hyperprior import (
 State = Mapping[str, Tensor]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 HYPER_REACH = 127  # of a hyper-latent from its median, where priors are fitted
-QUIET = 1e-3  # of the largest range in a layer: channels that reach less get as much
-FINEST = 4.0  # integers to one step of z at most: finer ones would coarsen the weights
+QUIET = 1e-3  # least range of a channel, as a share of the largest in its layer
+FINEST = 4.0  # integers per step of z at most; more would coarsen the weights
 SUPPORT = ACTIVATION_LIMIT * ACTIVATION_UNIT  # of a hidden activation, in real units
 
 
@@ -50,13 +50,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     BadParameter
         When the file holds no weights.
     """
-    with reading(path, "is no CompressAI checkpoint"):
+    with reading(path, "is not a CompressAI checkpoint"):
         content = load(path)
     for key in ("state_dict", "network"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
-        raise BadParameter(f"{path} is no CompressAI checkpoint", expected="a state dict")
+        raise BadParameter(f"{path} is not a CompressAI checkpoint", expected="a state dict")
     tensors = {_name(k): v for k, v in content.items() if isinstance(v, Tensor)}
     if "g_a.0.weight" not in tensors:
         raise BadParameter(
@@ -77,13 +77,13 @@ def _name(key: str) -> str:
 def from_compressai(
     architecture: Architecture, state: State, pictures: Sequence[Tensor]
 ) -> HyperpriorModel:
-    """Make a model of CompressAI's weights.
+    """Make a model from CompressAI's weights.
 
     Parameters
     ----------
     architecture : which of its models this is
     state : its state dict, as `read_state` returns it
-    pictures : (1, 3, H, W) in [-1/2, 1/2], sides multiples of 64; what h_s is quantized for
+    pictures : (1, 3, H, W) in [-1/2, 1/2], sides multiples of 64; h_s is quantized for them
 
     Returns
     -------
@@ -181,7 +181,7 @@ def _quantize_h_s(
     weight, bias = convs[0]
     bias = bias + (weight.sum((2, 3)) * rest).sum(1)  # exact but at the border
     weight = weight / (ACTIVATION_UNIT * fine[None, :, None, None])
-    weight = functional.pad(weight, (0, 0, 0, 0, 0, 1))  # nothing of the quality
+    weight = functional.pad(weight, (0, 0, 0, 0, 0, 1))  # the quality has no effect
     _set(model.h_s[1], weight, bias, scales[0].repeat_interleave(4))
     weight, bias = convs[1]
     weight = weight / scales[0][None, :, None, None]
@@ -202,8 +202,8 @@ def _set_input(layer: nn.Module, reach: Tensor, fraction: Tensor) -> tuple[Tenso
 
     Returns
     -------
-    fine : integers to one step of z, 1, 2 or 4 as its reach allows
-    rest : what is then still missing, in steps of z
+    fine : integers per step of z: 1, 2 or 4, as its range allows
+    rest : what is still missing then, in steps of z
     """
     fine = torch.exp2(torch.floor(torch.log2(ACTIVATION_LIMIT / (reach + 1)))).clamp(1, FINEST)
     added = torch.round(fraction * fine) / fine

@@ -1,4 +1,4 @@
-"""The critic of a decoder for the eye: tells photos from decoded pictures, patch by patch."""
+"""The critic of a perceptual decoder: it tells photos from decoded pictures, patch by patch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 class Critic(nn.Module):
     """A network on overlapping patches of about 30 pixels, Lipschitz by spectral normalisation.
 
-    It sees the picture beside what another decoder makes of the same latents, so that it judges
-    whether a texture fits its place and not only whether it looks real (conditional on the
-    latents, as in Mentzer et al. 2020, but at the price of three input channels). Normalisation:
+    It sees the picture beside another decoder's picture of the same latents, so that it judges
+    whether a texture fits its place and not only whether it looks real. Mentzer et al. 2020
+    condition on the latents themselves; this costs only three input channels. Normalisation:
     Miyato et al. 2018.
     """
 

@@ -1,4 +1,4 @@
-"""Weights of a decoder that last: small enough for a repository, enough to add it to a bundle."""
+"""Files of a decoder's weights, small enough for a repository, with all that a bundle needs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SIZES: TypeAdapter[Sizes] = TypeAdapter(Sizes)
 
 @dataclass
 class TrainedDecoder:
-    """A decoder, and all that a bundle's manifest says of it.
+    """A decoder, and all that a bundle's manifest says about it.
 
     Attributes
     ----------
-    sizes : what it is made of
+    sizes : of its layers
     network : its weights, float32
     purpose, base, labels : as in `trellic.model.decoders.DecoderInfo`
     layout : of the latents that it reads

@@ -1,7 +1,7 @@
-"""Decoders beside the first one: what each of them is made of.
+"""Decoders beside the first one: their sizes, and how they start.
 
-All read the latents that a decoder of the runtime has, gains divided out, and are chains of the
-blocks of `transforms`, so that the exporter knows them.
+All read the latents as a decoder of the runtime gets them, with gains divided out. They are chains
+of the blocks of `transforms`, which the exporter knows.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class SynthesisSizes(_Sizes):
         return self.blocks[1] + -(-self.blocks[0] // 2)
 
     def make(self, layout: Layout, labels: int = 0) -> Chain:
-        """Return the decoder, freshly made."""
+        """Return a new decoder."""
         sizes = self.wide, self.deep, layout.latents, self.blocks, self.details
         anchors = ANCHORS if self.modulated else 0
         return synthesis(*sizes, stem=layout.stride // 2, anchors=anchors)
@@ -91,7 +91,7 @@ class PreviewSizes(_Sizes):
         return self.blocks
 
     def make(self, layout: Layout, labels: int = 0) -> Chain:
-        """Return the decoder, freshly made."""
+        """Return a new decoder."""
         side = layout.stride // self.scale
         return Chain(
             nn.Conv2d(self.channels, self.hidden, 1),
@@ -118,7 +118,7 @@ class ClassifierSizes(_Sizes):
 
     @property
     def scale(self) -> Scale:
-        """There is no picture."""
+        """None, because there is no picture."""
         return 1
 
     @property
@@ -127,7 +127,7 @@ class ClassifierSizes(_Sizes):
         return 0
 
     def make(self, layout: Layout, labels: int = 0) -> Chain:
-        """Return the decoder, freshly made, for so many labels."""
+        """Return a new decoder for this many labels."""
         parts: list[nn.Module] = []
         before = self.channels or layout.latents
         for hidden, blocks in zip(self.hidden, self.blocks, strict=True):
@@ -144,11 +144,11 @@ Sizes = Annotated[SynthesisSizes | PreviewSizes | ClassifierSizes, Field(discrim
 
 @torch.no_grad()
 def start_from(decoder: Chain, trained: Chain) -> None:
-    """Start a g_s from a trained one of the same latents; a smaller one as near to it as it can be.
+    """Start a g_s from a trained one of the same latents, as close to it as its size allows.
 
-    At 1/16 the first blocks are taken over. At 1/8 a narrower decoder works in the strongest
-    directions of the trained one's last layer (singular vectors), and its blocks start anew. Blocks
-    beyond those of the trained one pass on what they get, so a larger decoder starts as its equal.
+    At 1/16 the first blocks are copied. At 1/8 a narrower decoder works in the strongest directions
+    of the trained one's last layer (singular vectors), and its blocks keep their initial weights.
+    Blocks that the trained one lacks start as the identity, so a larger decoder starts equal to it.
 
     Raises
     ------
@@ -205,5 +205,5 @@ class _Parts:
         *self.wide, head, last = list(g_s)[shuffle + 1 :]
         side = last.upscale_factor if isinstance(last, nn.PixelShuffle) else 0
         if not isinstance(head, nn.Conv2d) or head.out_channels != 3 * side**2:
-            raise ValueError("the decoder to start from is none of ours")
+            raise ValueError("the decoder to start from is not one of Trellic's")
         self.head = head

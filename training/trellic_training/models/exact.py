@@ -1,10 +1,10 @@
-"""Integer networks, trained in float: what selects a frequency table must not depend on rounding.
+"""Integer networks, trained in float: the choice of a frequency table must not depend on rounding.
 
 Every activation is an integer times a power of two (its *unit*), every weight an 8-bit integer
-times a power of two (one a channel). A float32 convolution of such numbers is exact as long as no
-partial sum leaves 24 bits, so training computes the very numbers that the exported integer
-network computes (Ballé et al. 2019, "Integer networks for data compression with latent-variable
-models"; rule: float32 holds every partial sum, whatever the order of summation).
+times a power of two (one for each channel). A float32 convolution of such numbers is exact as long
+as no partial sum leaves 24 bits, so training computes the same numbers as the exported integer
+network (Ballé et al. 2019, "Integer networks for data compression with latent-variable models").
+The rule is that float32 holds every partial sum, whatever the order of summation.
 
 A layer is ``clip(floor(acc * 2**-shift + 1/2), low, high)`` with
 ``acc = sum(weight * input) + bias``, all integers. Rounding is passed straight through in the

@@ -31,8 +31,8 @@ def grown(config: ModelConfig, trained: PhotoModel | None, crops: Tensor) -> Pho
     Parameters
     ----------
     config : of the model to be made
-    trained : a model of the same sizes but for details, which it may lack, and blocks, of which it
-        may have fewer; None: start from principal components
+    trained : a model of the same sizes, which may lack the details and have fewer blocks; None
+        starts from principal components
     crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of the stride
 
     Raises
@@ -75,7 +75,7 @@ def _take_over_shared(model: PhotoModel, trained: PhotoModel) -> None:
 
 
 def _take_over_chain(own: list[nn.Module], trained: list[nn.Module]) -> None:
-    """Copy a chain's weights; blocks that the trained chain lacks become the identity."""
+    """Copy a chain's weights; blocks that the trained chain lacks start as the identity."""
     rest = list(trained)
     for module in own:
         if isinstance(module, DepthBlock) and not (rest and isinstance(rest[0], DepthBlock)):

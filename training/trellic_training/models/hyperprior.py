@@ -10,9 +10,9 @@
 
 The networks are those of Ballé et al. 2018, "Variational image compression with a scale
 hyperprior", and of Minnen et al. 2018, "Joint autoregressive and hierarchical priors" (its variant
-without context), as CompressAI has them. What differs is what must be exact: h_s is an integer
-network, which gives the scale index itself (the logarithm is a table) in place of a standard
-deviation; and the gain makes one rate a range of rates around it.
+without context), as CompressAI has them. Two things differ. h_s is an integer network, because it
+must be exact; it gives the scale index itself, through a table of the logarithm, instead of a
+standard deviation. And the gain turns the one rate into a range of rates around it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ REACH = 30, 7, 2  # four 5x5 layers of stride 2; a 3x3 and two of them; the four
 
 
 class HyperpriorConfig(ModelConfig):
-    """Sizes of a hyper-prior model: N and M in the papers' words are ``hyper`` and ``latents``.
+    """Sizes of a hyper-prior model; the papers call ``hyper`` N and ``latents`` M.
 
     The sizes of `PhotoModel`'s own networks play no part here.
     """

@@ -1,4 +1,4 @@
-"""The codec's network: free transforms around integer entropy networks, one model, all qualities.
+"""The codec's network: float transforms and integer entropy networks, one model for all qualities.
 
 ::
 
@@ -10,8 +10,8 @@
                round = z --/ hyper gain, quality--> h_s (features)
 
 Everything right of z that leads to mean and scale index is an integer network (`exact`). It works
-in units before the gain, so that it sees the same picture at each quality; gains come in as one
-multiplication of the mean and one addition to the scale index.
+in units before the gain, so that it sees the same picture at each quality. The gain only multiplies
+the mean, and adds to the scale index.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ModelConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Output:
-    """What one pass through the model gives.
+    """Result of one pass through the model.
 
     Attributes
     ----------

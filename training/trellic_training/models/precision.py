@@ -1,4 +1,4 @@
-"""What free networks are computed in while they train: bfloat16 where that is faster."""
+"""The precision of float networks while they train: bfloat16 where that is faster."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ ROUNDS = 3
 
 
 def bfloat16(kind: str, wanted: bool) -> torch.autocast:
-    """Return the context in which convolutions run in bfloat16, if that is wanted and pays.
+    """Return the context in which convolutions run in bfloat16, if that is wanted and faster.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ def pays(kind: str) -> bool:
     """Whether a convolution in bfloat16 takes less time than in float32, tried once a process.
 
     A CPU without instructions for it (AVX-512 BF16, AMX) computes it in software: on an AMD EPYC
-    with AVX2, a training step took almost six times as long. A GPU is not tried: all that torch
-    still runs on have it, and a trial would compile kernels.
+    with AVX2, a training step took almost six times as long. A GPU is not tried: every GPU that
+    torch supports has it, and a trial would compile kernels.
     """
     if kind != "cpu":
         return True

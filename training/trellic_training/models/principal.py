@@ -1,9 +1,9 @@
-"""A start for the transforms: principal components, so that training begins as a transform codec.
+"""Initial weights of the transforms from principal components, as in a transform codec.
 
-Randomly initialised auto-encoders spend most of a short run on learning to hand pixels through.
+Randomly initialised auto-encoders spend most of a short run on learning to pass pixels through.
 Here the linear path of g_a (stem, downsampling, output) starts as two stages of principal
-components of photos, the path of g_s as their transposes, and all residual blocks near zero: the
-first step already has the quality of a block transform, and latents are ordered by energy.
+components of photos, and the path of g_s as their transposes. All residual blocks start near zero.
+So the first step already has the quality of a block transform, and latents are ordered by energy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def start_from_components(model: PhotoModel, crops: Tensor) -> None:
 
     Parameters
     ----------
-    model : freshly made
+    model : with random initial weights
     crops : (N, 3, H, W) in [-1/2, 1/2], a few hundred, sides multiples of the stride
     """
     config = model.config

@@ -1,7 +1,7 @@
-"""What stands in for rounding in the first stage, where gradients must pass.
+"""Stand-ins for rounding in the first stage, through which gradients pass.
 
-Each maps residuals (latents less their means, in steps) to two values: the one whose rate is
-charged, and the one that decoder and contexts see.
+Each maps residuals (latents less their means, in steps) to two values: one whose rate is charged,
+and one that decoder and contexts see.
 
 - noise: uniform noise for both (Ballé et al. 2017, "End-to-end optimized image compression").
 - straight-through: rounding for both, its gradient that of the identity (Theis et al. 2017, "Lossy

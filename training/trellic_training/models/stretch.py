@@ -1,8 +1,8 @@
-"""Weights for another meaning of quality: each one does what another quality did before.
+"""Weights for another scale of quality: each quality does what another one did before.
 
-A model's quality stands for a ``lmbda``. A run whose recipe maps them in another way would start
-with every quality at another rate than it was trained for. So the tables over quality are read off
-again at the qualities that had the same ``lmbda`` before, the last line going on beyond the ends.
+A model's quality stands for a ``lmbda``. If a recipe maps qualities in another way, every quality
+would start at a rate that it was not trained for. So the tables over quality are read again at the
+qualities that had the same ``lmbda`` before. Beyond the ends the last line continues.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ Float64 = npt.NDArray[np.float64]
 def stretched(trained: PhotoModel, before: Callable[[Float64], Float64]) -> PhotoModel:
     """Return a model whose qualities do what others did in a trained one.
 
-    Exact at the tables' qualities, and in between where nothing bends. The hyper-synthesis takes
-    the quality as one number, so there the map is replaced by the straight line that is nearest.
+    The result is exact at the tables' qualities, and between them where the tables are straight.
+    The hyper-synthesis takes the quality as one number, so its map becomes the nearest straight
+    line.
 
     Parameters
     ----------
     trained : PhotoModel
         Left as it is.
     before : function of qualities in [1, 100]
-        Returns what they were, which may lie outside.
+        Returns the qualities of before, which may lie outside.
     """
     model = copy.deepcopy(trained)
     stretch_tables(model, before)

@@ -19,10 +19,10 @@ STEM = 8  # pixel-unshuffle factor at the picture side: half the stride
 class Modulation(nn.Module):
     """A scale and a shift of each channel that depend on the quality; the identity at first.
 
-    Learned at evenly spaced qualities, interpolated linearly between them (feature-wise linear
-    modulation, Perez et al. 2018). At low qualities latents are coarse, and what a transform has to
-    do is another thing than at high ones. Always in float32: bfloat16 would lose a small shift of a
-    large value, and learn a larger one.
+    Both are learned at evenly spaced qualities, and interpolated linearly between them
+    (feature-wise linear modulation, Perez et al. 2018). Latents are coarse at low qualities, so the
+    transforms have another task there than at high ones. Computed in float32 always: bfloat16 would
+    lose a small shift of a large value, and learn a larger one.
     """
 
     def __init__(self, channels: int, anchors: int) -> None:
@@ -55,7 +55,7 @@ class Chain(nn.Sequential):
 class DepthBlock(nn.Module):
     """Spatial mixing (1x1, depthwise 3x3, 1x1), then channel mixing (1x1, 1x1); both residual.
 
-    With ``anchors``, what comes in is modulated by the quality first.
+    With ``anchors``, the quality modulates the input first.
     """
 
     def __init__(self, channels: int, expand: int = 2, anchors: int = 0) -> None:
@@ -88,7 +88,7 @@ class DepthBlock(nn.Module):
 
     @torch.no_grad()
     def pass_on(self) -> None:
-        """Become the identity: nothing is added to what comes in, until training changes that."""
+        """Become the identity: the block adds nothing to its input until training changes that."""
         for part in (self.spatial, self.mix):
             for value in part[-1].parameters():
                 value.zero_()
@@ -99,11 +99,11 @@ def _blocks(channels: int, count: int, anchors: int) -> list[nn.Module]:
 
 
 class DetailAnalysis(nn.Module):
-    """From the stem to latents: the trunk of blocks, and details that pass it by.
+    """From the stem to latents: the trunk of blocks, and details that bypass it.
 
-    The trunk is narrower than a block of pixels, so it alone caps the quality that any bit rate can
-    reach. Details are a linear transform of the stem; where rates are high little more is to be
-    gained, and one matrix costs next to nothing.
+    The trunk is narrower than a block of pixels, so with the trunk alone the quality has a limit at
+    any bit rate. Details are a linear transform of the stem. At high rates, more than a linear
+    transform would gain little, and one matrix costs almost nothing.
     """
 
     def __init__(self, wide: int, trunk: Chain, details: int) -> None:
@@ -117,7 +117,7 @@ class DetailAnalysis(nn.Module):
 
 
 class DetailSynthesis(nn.Module):
-    """The way back: the trunk's latents through the trunk, the details added to what it gives."""
+    """The inverse of `DetailAnalysis`: the trunk decodes its latents, and details are added."""
 
     def __init__(self, wide: int, trunk: Chain, details: int, latents: int) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ def analysis(
     blocks : (int, int)
         Number of blocks at twice the latents' resolution and at theirs.
     details : int
-        How many of the latents, the last ones, pass the blocks by.
+        How many of the last latents bypass the blocks.
     stem : int
         Half the stride.
     anchors : int

@@ -1,4 +1,4 @@
-"""Weights that last: the averaged model in float16 or float32, with the facts of its training.
+"""Files of weights: the averaged model in float16 or float32, with the facts of its training.
 
 A Lightning checkpoint resumes a run but is large; this file is small enough for a repository, and
 enough to export a bundle or to start another run from.
@@ -21,9 +21,9 @@ VERSION = 1
 def save_weights(model: PhotoModel, facts: dict[str, Any], path: Path) -> None:
     """Write a model; free transforms in float16, entropy networks and gains in float32.
 
-    bfloat16 would cost the decoder 0.02 dB at the highest qualities. The entropy networks are
-    integers at heart: rounding their float weights would move some to a neighbouring integer.
-    Imported models keep float32 throughout: they were not trained for anything less.
+    bfloat16 would cost the decoder 0.02 dB at the highest qualities. The entropy networks compute
+    with integers, and rounding their float weights would move some to a neighbouring integer.
+    Imported models keep float32 throughout, because they were not trained for less.
     """
     free = () if isinstance(model, HyperpriorModel) else ("g_a.", "g_s.", "h_a.")
     state = {
@@ -47,7 +47,7 @@ def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
     BadParameter
         When the file is something else, or of another version.
     """
-    with reading(path, "is no Trellic checkpoint"):
+    with reading(path, "is not a Trellic checkpoint"):
         content = load(path)
         if not isinstance(content, dict) or content.get("trellic_weights") != VERSION:
             raise ValueError(f"no weights of version {VERSION}")
@@ -78,7 +78,7 @@ def average_of(checkpoint: Path, config: ModelConfig) -> tuple[PhotoModel, int]:
         When the file is something else, or of another model.
     """
     prefix = "ema.module."
-    with reading(checkpoint, "is no checkpoint of such a model"):
+    with reading(checkpoint, "is not a checkpoint of such a model"):
         content = load(checkpoint)
         state = {
             name.removeprefix(prefix): value

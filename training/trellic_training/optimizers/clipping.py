@@ -1,4 +1,4 @@
-"""Gradients of bounded length, without asking the device for a number."""
+"""Clipping of gradients that does not wait for the device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[Tensor], limit: float) -> Tensor:
-    """Shorten all gradients together to a norm; where one is not finite, all become 0.
+    """Shorten all gradients together to a norm; if one is not finite, all become 0.
 
-    What `torch.nn.utils.clip_grad_norm_` does, but a step that is spoilt then moves nothing but by
-    the momentum of the steps before, and nobody waits for the norm.
+    It does what `torch.nn.utils.clip_grad_norm_` does, but does not wait for the norm. A step
+    whose gradients are not finite moves the weights only by the momentum of earlier steps.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """SOAP: Adam in the eigenbases of Shampoo's preconditioners, matrices of one shape at a time.
 
 Vyas et al. 2024, "SOAP: Improving and stabilizing Shampoo using Adam" (arXiv 2409.11321). On a
-matrix this is what ``pytorch_optimizer.SOAP`` computes, which the tests compare with, at a third of
-its time on a CPU: kernels of convolutions are matrices (filters by inputs, not tensors of four
+matrix this computes the same as ``pytorch_optimizer.SOAP`` (tests compare the two), in a third of
+its time on a CPU. Kernels of convolutions are matrices (filters by inputs, not tensors of four
 dimensions), equal shapes go through one batched product, and the momentum stays in the eigenbasis.
 """
 
@@ -25,7 +25,7 @@ class Soap(torch.optim.Optimizer):
 
     Parameters
     ----------
-    parameters : to be trained; what has more than two dimensions is (first, all others)
+    parameters : to be trained; more than two dimensions are viewed as (first, all others)
     lr : learning rate
     beta : memory of both moments and of the preconditioners
     every : steps between new eigenbases
@@ -61,10 +61,10 @@ class Soap(torch.optim.Optimizer):
         return loss
 
     def _cohorts(self, parameters: list[Tensor]) -> dict[tuple[int, ...], list[Tensor]]:
-        """Parameters that move together, by the place of their first and their shape.
+        """Group the parameters that move together, by the index of the first and their shape.
 
-        They are of one shape and got their first gradient in the same step; the first of them holds
-        the state of all.
+        The parameters of a group have one shape and got their first gradient in the same step. The
+        first of them holds the state of all.
         """
         started: dict[tuple[int, ...], int] = {}
         cohorts: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
@@ -78,7 +78,7 @@ class Soap(torch.optim.Optimizer):
         return cohorts
 
     def _move(self, group: dict[str, Any], shape: tuple[int, ...], members: list[Tensor]) -> bool:
-        """Make one step of a cohort; who has no gradient now stays where it is.
+        """Make one step of a cohort; parameters without a gradient stay where they are.
 
         Returns whether its bases are due to be renewed.
         """
@@ -125,7 +125,7 @@ def _basis(moment: Tensor) -> Tensor:
     """Eigenvectors, the largest eigenvalue's first: (..., n, n)."""
     try:
         vectors: Tensor = torch.linalg.eigh(moment)[1]
-    except RuntimeError:  # where most gradients are 0, single need not converge
+    except RuntimeError:  # single precision may not converge where most gradients are 0
         vectors = torch.linalg.eigh(moment.double())[1].to(moment.dtype)
     return vectors.flip(-1)
 
@@ -135,7 +135,7 @@ def _matrix_shape(p: Tensor) -> tuple[int, ...]:
 
 
 def _as_matrix(p: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """View a parameter as a matrix, where its memory lies so: then all go in one operation."""
+    """View a parameter as a matrix where its memory allows, so that one operation moves all."""
     try:
         return p.view(shape)
     except RuntimeError:  # a kernel of several taps, channels last
@@ -143,7 +143,7 @@ def _as_matrix(p: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _turn(matrices: Tensor, state: dict[str, Any]) -> Tensor:
-    """Into the eigenbases."""
+    """Turn matrices into the eigenbases."""
     if "left_basis" in state:
         matrices = state["left_basis"].mT @ matrices
     return matrices @ state["right_basis"] if "right_basis" in state else matrices
@@ -189,7 +189,7 @@ def _renew(states: list[dict[str, Any]]) -> None:
 
 
 def _renewed(columns: Tensor, basis: Tensor) -> Tensor:
-    """Return orthonormal columns by what is faster: QR on a CPU, Cholesky factors elsewhere."""
+    """Return orthonormal columns by the faster way: QR on a CPU, Cholesky factors elsewhere."""
     if columns.device.type == "cpu":
         vectors: Tensor = torch.linalg.qr(columns)[0]
         return vectors
@@ -199,9 +199,9 @@ def _renewed(columns: Tensor, basis: Tensor) -> Tensor:
 def orthonormal(columns: Tensor, otherwise: Tensor) -> Tensor:
     """Make columns orthonormal, from the first on, as QR does: (..., n, n).
 
-    By Cholesky factors of their products (shifted CholeskyQR, Fukaya et al. 2020): all matrices in
-    a few operations, where QR takes them one by one on a GPU. A matrix for which that fails gets
-    ``otherwise``; nothing is asked of the device.
+    It uses Cholesky factors of their products (shifted CholeskyQR, Fukaya et al. 2020), a few
+    operations for all matrices; QR takes them one by one on a GPU. A matrix for which that fails
+    becomes ``otherwise``. Nothing waits for the device.
     """
     result: Tensor = columns / columns.norm(dim=-2, keepdim=True).clamp_min(TINY)
     unit = torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)

@@ -1,7 +1,8 @@
 """Frequency tables and centroids fitted to what a quantizer really emits.
 
 Choosing indices by cost moves them away from the cells of plain rounding, so tables and centroids
-depend on the choice and the choice on them. `refit` is one turn of that loop; a few settle it::
+depend on the choice, and the choice depends on them. `refit` is one turn of that loop, which
+converges after a few::
 
     prior = parametric_tables(sigmas, trellis_step=21)
     tables = prior
@@ -63,13 +64,13 @@ def _nearest_pmf(sigma: float, cls: int, half_width: int, step: int) -> Floats:
 
 
 def _start_pmf(sigma: float, cls: int, half_width: int, step: int) -> Floats:
-    """Return the probabilities that a search settles well from.
+    """Return probabilities from which the loop of search and `refit` converges well.
 
-    Tables and choices confirm each other, so the loop has many fixed points; two of its habits
-    matter. Choosing by cost narrows a distribution, hence `NARROWING`. And the zero of Q1, which
-    lies between two close levels, helps scales that are mostly zero but spoils the distances of
-    the code for all others; a search that starts with it gives it up only very slowly. So it
-    starts nearly impossible above `ZERO_LIMIT`.
+    Tables and choices confirm each other, so the loop has many fixed points. Two effects matter.
+    Choosing by cost narrows a distribution, hence `NARROWING`. The zero of Q1 lies between two
+    close levels: it helps scales that are mostly zero, but spoils the distances of the code for all
+    others. A search that starts with it gives it up only very slowly, so it starts with almost no
+    probability above `ZERO_LIMIT`.
     """
     pmf = _nearest_pmf(NARROWING * sigma, cls, half_width, step)
     if cls == CLASS_Q1 and sigma > ZERO_LIMIT * step / STEP32:
@@ -135,8 +136,8 @@ def refit(
     tables
         Tables of the search that gave `k` and `cls`.
     prior
-        Tables of the same shape, mixed in with the weight of 24 samples a table, so that symbols
-        and tables seen rarely keep sane frequencies.
+        Tables of the same shape, mixed in with the weight of 24 samples per table, so that rare
+        symbols and tables keep sane frequencies.
     t32 : int32, shape (n,)
         Latents less their mean, in 1/32 step.
     scale_index, cls : uint8, shape (n,)

@@ -1,7 +1,7 @@
 """Frequency tables of dithered streams: from a model of the latents, and fitted to real ones.
 
-Dithered rounding never looks at its tables, so one pass of the encoder over photos is enough; and
-latents and noise are independent, so that every latent tells about the tables of all buckets.
+Dithered rounding does not depend on its tables, so one pass of the encoder over photos is enough.
+Latents and noise are independent, so every latent counts for the tables of all buckets.
 """
 
 from itertools import pairwise
@@ -71,7 +71,7 @@ def refit_dither(prior: DitherTables, t32: Int32s, scale_index: Uint8s) -> Dithe
     Parameters
     ----------
     prior
-        Mixed in with the weight of 24 latents a table.
+        Mixed in with the weight of 24 latents per table.
     t32 : int32, shape (n,)
         Latents less their mean, in 1/32 step.
     scale_index : uint8, shape (n,)

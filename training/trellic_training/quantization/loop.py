@@ -38,7 +38,7 @@ def sigmas_of(scales: int) -> npt.NDArray[np.float64]:
 
 
 class _Network:
-    """A module in the place of an integer network; remembers its last input."""
+    """A module in the place of an integer network; it keeps its last input."""
 
     def __init__(self, module: Callable[[Tensor], object], reach: int = 0) -> None:
         self.module, self.reach = module, reach
@@ -65,7 +65,7 @@ class QuantizedBatch:
     k, cls : int64 (N, C, h, w), indices and quantizers, `NOT_CODED` where skipped
     hyper_input : (N, Cz + 1, h / cell, w / cell), integers that h_s saw
     contexts : for each step (N, context, h, w), integers that its network saw beside the features
-    quality : (N,), what the free transforms are told: the trellis's offset is in it
+    quality : (N,), as the float transforms see it, with the trellis's offset
     """
 
     y: Tensor
@@ -180,8 +180,8 @@ class LoopQuantizer:
     def bits(self, batch: QuantizedBatch, mean: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Bits of the latents of each crop, (N,): as coded, and for the gradient.
 
-        The second also charges skipped latents what plain rounding would cost, so that a network
-        hears when it skips what it should not; the coder does not charge them.
+        The second also charges skipped latents what plain rounding would cost, so that the gradient
+        penalises networks that skip too much. The coder does not charge for skipped latents.
         """
         coded = batch.cls != NOT_CODED
         shift = mean - mean.detach()
@@ -208,5 +208,5 @@ def latents_for_synthesis(batch: QuantizedBatch, mean: Tensor | None = None) -> 
 
 
 def _reach(h_s: nn.Module) -> int:
-    """How far h_s sees around a hyper-latent: never too little."""
+    """Return an upper bound of how far h_s sees around a hyper-latent."""
     return sum(getattr(layer, "kernel", 1) // 2 for layer in h_s.children())

@@ -11,7 +11,7 @@ from trellic_training.quantization.fit_dither import refit_dither
 
 
 class Collector:
-    """Symbols of many segments, as `refit` wants them."""
+    """Symbols of many segments, as `refit` takes them."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[npt.NDArray[np.generic], ...]] = []

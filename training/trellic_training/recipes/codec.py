@@ -31,7 +31,7 @@ def check_crops(phases: Sequence[Phase], multiple: int) -> None:
     Raises
     ------
     BadParameter
-        When one is no multiple of so many pixels.
+        When one is not a multiple of this many pixels.
     """
     for phase in phases:
         if phase.crop % multiple:
@@ -42,7 +42,7 @@ def check_crops(phases: Sequence[Phase], multiple: int) -> None:
 
 
 class Schedule(BaseModel):
-    """What every stage is told: its optimizer, what counts as distortion, and how much.
+    """Settings of every stage: the optimizer, the distortion, and its weight.
 
     ``lmbda`` is the weight of the mean squared error (on the 0..255 scale) against bits per pixel,
     at evenly spaced qualities from 1 to 100 (`trellic_training.recipes.lmbda`).
@@ -72,7 +72,7 @@ class Schedule(BaseModel):
 
 
 class Recipe(Schedule):
-    """Everything that decides a first-stage run but the photos and the time."""
+    """Everything that decides a first-stage run, except the photos and the time."""
 
     name: str
     model: ModelConfig = ModelConfig()
@@ -101,8 +101,8 @@ Kind = Literal["round", 0, 4, 8, 16, 32, 64, 128, 256]
 class QuantizedPhase(Phase):
     """One part of the quantized-latent stage.
 
-    ``reuse`` is how many steps see a quantized crop, on average; only where nothing but g_s is
-    trained, because other networks' changes would change the quantized latents.
+    ``reuse`` is how many steps use a quantized crop, on average. It can be above 1 only where g_s
+    alone is trained: if other networks changed, the quantized latents would change too.
     """
 
     train: Part = "g_s+entropy"
@@ -116,7 +116,7 @@ class QuantizedPhase(Phase):
 
 
 class QuantizedRecipe(Schedule):
-    """Everything that decides a run of the quantized-latent stage but weights, photos and time.
+    """Everything that decides a run of the second stage, except weights, photos and time.
 
     ``quantizers`` are drawn batch by batch: trellis states, 0 for RDOQ, "round" for plain rounding.
     One entry gives weights for one quantizer, several give weights that all share. ``lam``,
@@ -162,7 +162,7 @@ class QuantizedRecipe(Schedule):
         return next((p for p in self.phases if share < p.until), self.phases[-1])
 
 
-COMMANDS = {  # that a recipe's class is for
+COMMANDS = {  # by the class of a recipe
     "Recipe": "trellic train",
     "QuantizedRecipe": "trellic finetune",
     "Family": "trellic finetune --add-decoder",
@@ -186,7 +186,7 @@ def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     Raises
     ------
     BadParameter
-        When the file is no YAML, or a field is unknown, missing or out of range.
+        When the file is not YAML, or a field is unknown, missing or out of range.
     """
     fields = _read(path)
     try:
@@ -212,7 +212,7 @@ def _command(fields: object) -> str | None:
 
 
 def kind_of(path: Path) -> str | None:
-    """Return the field ``kind`` of a recipe, which those of codecs lack."""
+    """Return the field ``kind`` of a recipe; recipes of codecs have none."""
     fields = _read(path)
     return fields.get("kind") if isinstance(fields, dict) else None
 
@@ -223,4 +223,4 @@ def _read(path: Path) -> object:
     except OSError as error:
         raise BadParameter(f"recipe {path} cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadParameter(f"recipe {path} is no YAML ({error})") from error
+        raise BadParameter(f"recipe {path} is not YAML ({error})") from error

@@ -13,10 +13,10 @@ from trellic_training.recipes.distortion import Mixture
 
 
 class Adversary(BaseModel):
-    """The critic of a decoder for the eye, and what counts beside it.
+    """The critic of a perceptual decoder, and the weights of the other errors.
 
-    Squared error (weight 1), structure and contrast are relative to what the teacher's pictures of
-    the same latents have of them.
+    Squared error (weight 1), structure and contrast are divided by the same errors of the teacher's
+    pictures of the same latents.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +29,7 @@ class Adversary(BaseModel):
 
 
 class DecoderRecipe(Schedule):
-    """Everything that decides a decoder's run but the bundle, the photos and the time.
+    """Everything that decides a decoder's run, except the bundle, the photos and the time.
 
     ``quantizers`` are drawn batch by batch: trellis states, or 0 for RDOQ.
     """
@@ -99,7 +99,7 @@ def load_decoder_recipe(path: Path, decoder: str) -> DecoderRecipe:
     Raises
     ------
     BadParameter
-        When the file is no YAML, a field is unknown, missing or out of range, or there is no such
+        When the file is not YAML, a field is unknown, missing or out of range, or there is no such
         decoder.
     """
     family = load_as(path, Family)

@@ -1,4 +1,4 @@
-"""What a recipe says of its distortion."""
+"""The distortion of a recipe."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from trellic_training.losses.eye import ERRORS, LEAST_SIDES
 class Mixture(BaseModel):
     """Shares of several measures in the distortion: they sum to 1.
 
-    Each is weighed in bits a point, so that a model of the reference curve would gain as much by
-    one as by another. ``lmbda`` then still says how much all of them count against bits. Without a
-    reference, the curve is measured on the weights that a run starts from.
+    Each is weighted in bits per point, so that the model of the reference curve would gain equally
+    from each. ``lmbda`` still says how much all of them count against bits. Without a reference,
+    the curve is measured on the weights that a run starts from.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,7 @@ class Mixture(BaseModel):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether any measure counts whose worth a curve must say."""
+        """Whether any measure counts whose weight comes from a curve."""
         return any(self.shares[name] for name in ERRORS)
 
     def check_sides(self, sides: Iterable[int]) -> None:

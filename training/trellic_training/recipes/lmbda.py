@@ -30,7 +30,7 @@ def lmbda_at(values: Sequence[float], quality: Tensor) -> Tensor:
 
 
 def quality_of(values: Sequence[float], lmbda: Float64) -> Float64:
-    """Inverse of `lmbda_at`, which goes on beyond both ends as on the last line."""
+    """Inverse of `lmbda_at`; beyond both ends the last line continues."""
     at, knots = np.log(lmbda), np.log(values)
     qualities = np.linspace(QUALITY_MIN, QUALITY_MAX, len(knots))
     left = np.clip(np.searchsorted(knots, at) - 1, 0, len(knots) - 2)

@@ -1,4 +1,4 @@
-"""The running average of a model's weights: what is kept of a training run."""
+"""The running average of a model's weights, which is the result of a training run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNT = "n_averaged"  # its name in a state
 class RunningAverage(nn.Module, Generic[AnyModel]):
     """Exponential average whose memory grows with the run, so that it forgets its start.
 
-    All tensors move in one operation, and the number of steps is known without asking the device.
+    All tensors move in one operation, and reading the number of steps does not wait for the device.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class RunningAverage(nn.Module, Generic[AnyModel]):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move towards a model, as far as that is trained; the first time, to where it is."""
+        """Move the trained parameters towards a model's; the first time, copy them."""
         pairs = zip(self.module.parameters(), model.parameters(), strict=True)
         moved = [(mean, p) for mean, p in pairs if p.requires_grad]
         weight = 1 - self.keeps(self.count) if self.count else 1.0

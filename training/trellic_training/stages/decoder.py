@@ -19,8 +19,8 @@ from trellic_training.stages.stage import Stage
 class DecoderStage(Stage[DecoderRecipe, Chain]):
     """Minimise the weighted distortion of a decoder's pictures.
 
-    With ``distill``, also that against the bundle's own decoder: what that one makes of the
-    latents is smoother than the photo, and tells a small network sooner where to go.
+    With ``distill``, also the error against the bundle's own decoder. Its pictures are smoother
+    than the photo, so a small network learns faster from them.
     """
 
     validation: list[Batch]
@@ -79,7 +79,7 @@ class DecoderStage(Stage[DecoderRecipe, Chain]):
 
 
 class LabelStage(DecoderStage):
-    """Minimise the cross-entropy of a decoder's labels, softened, over all qualities alike."""
+    """Minimise the cross-entropy of smoothed labels, with equal weight for all qualities."""
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of `LabelledSamples`."""

@@ -37,9 +37,9 @@ def train_decoder(
 ) -> tuple[Chain, int]:
     """Train a decoder for a time; returns its averaged weights and the number of steps.
 
-    With ``stay`` the weights go back by that share of the way from where they started (Wortsman et
-    al., "Robust fine-tuning of zero-shot models", CVPR 2022): less noise of the steps, for a
-    smaller share of what was learned.
+    With ``stay``, the final weights move back towards the start by that share (Wortsman et al.,
+    "Robust fine-tuning of zero-shot models", CVPR 2022). That removes more of the steps' noise than
+    of what was learned.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def train_decoder(
     Raises
     ------
     BadParameter
-        When crops do not fit the model's strides, or the photos of a decoder of labels are no
+        When crops do not fit the model's strides, or the photos of a decoder of labels are not a
         labelled set of one size, or the recipe's distortion names no reference curve.
     """
     plane, pack = bundle.manifest.layout.plane(1, 1), PackedPhotos(photos)

@@ -34,8 +34,8 @@ START_CROPS, START_SIZE = 400, 128  # at most: what the principal components are
 class CropStream(IterableDataset[Tensor]):
     """Endless batches of random crops, uint8 (batch, size, size, 3), as the clock's phase asks.
 
-    ``seed`` is called when the first batch is asked for: by then a resumed run knows its step, and
-    sees other crops than the run it goes on from. With a GPU as ``device`` the photos move there.
+    ``seed`` is called when the first batch is wanted. A resumed run knows its step by then, and so
+    sees other crops than the run that it continues. With a GPU as ``device`` the photos move there.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class EndToEnd(Stage[Recipe, PhotoModel]):
         super().__init__(recipe, clock, model)
 
     def started(self) -> None:
-        """Do nothing; called once the weights to start from are there, for variants of a model."""
+        """Do nothing: variants of a model change their initial weights here."""
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         """Weighted rate-distortion loss of one batch of uint8 crops."""
@@ -89,7 +89,7 @@ class EndToEnd(Stage[Recipe, PhotoModel]):
 
 
 def sample_quality(count: int, device: torch.device) -> Tensor:
-    """Random qualities: half over all of [1, 100], half in the much used middle."""
+    """Random qualities: half from all of [1, 100], half from the middle, which is used most."""
     u = torch.rand(count, device=device)
     wide = torch.rand(count, device=device) < 0.5
     return torch.where(wide, 1 + 99 * u, 15 + 70 * u)
@@ -148,11 +148,11 @@ def train(
     minutes : time budget; learning rate and crop sizes follow it
     steps : stop at this step, counted from the first run on, if the time is not up before
     resume : checkpoint of an earlier run (``.ckpt``: optimizer state and step count go on), or
-        weights alone (``.pt``: the optimizer warms up anew). The schedule goes on where a run of
-        this recipe was, if its time was not used up
+        weights alone (``.pt``: the optimizer warms up anew). The schedule continues that of an
+        unfinished run of this recipe
     stage : what is trained and how, for variants
     now : the clock that counts the minutes, in seconds
-    watchers : callbacks that look on
+    watchers : additional callbacks
 
     Raises
     ------

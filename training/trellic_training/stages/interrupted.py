@@ -1,4 +1,4 @@
-"""What ends a run that a signal stopped; imports nothing heavy, for the command line."""
+"""The exception of a run that a signal stopped; imports nothing heavy, for the command line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Interrupted(Exception):
     Attributes
     ----------
     signum : the signal
-    checkpoint : to go on from
+    checkpoint : to continue from
     """
 
     def __init__(self, signum: int, checkpoint: Path) -> None:
         name = signal.Signals(signum).name
-        super().__init__(f"stopped by {name}; go on with --resume {checkpoint}")
+        super().__init__(f"stopped by {name}; continue with --resume {checkpoint}")
         self.signum, self.checkpoint = signum, checkpoint

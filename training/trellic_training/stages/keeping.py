@@ -1,4 +1,4 @@
-"""Weights on disk while a run goes on: small enough to carry, and to go on from."""
+"""Writes a run's weights to disk while it trains, to export or to continue from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WeightsFile(lightning.Callback):
             self._write(trainer, stage)
 
     def on_train_end(self, trainer: Any, stage: Any) -> None:
-        """Write what came out."""
+        """Write the final weights."""
         self._write(trainer, stage)
 
     def _write(self, trainer: lightning.Trainer, stage: Stage[Any, Any]) -> None:

@@ -41,7 +41,7 @@ class LearningCurve(lightning.Callback):
         self.crops = validation_crops(pack, PHOTOS)
         self.path, self.every = path, every
         self.before, self.written = _last(path)
-        self.first = True  # minute
+        self.first = True  # until a minute has passed
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Write points of what the run starts from; the clock does not run yet."""

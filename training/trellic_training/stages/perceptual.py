@@ -1,4 +1,4 @@
-"""Training a decoder for the eye: a critic, structure and local contrast beside squared error."""
+"""Training a perceptual decoder: a critic, structure and local contrast beside squared error."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ FLOORS = {"mse": 4e-6, "structure": 1.0, "contrast": 1e-4}  # of the teacher's e
 
 
 class PerceptualStage(DecoderStage):
-    """Minimise errors in units of the teacher's, and deceive a critic.
+    """Minimise errors relative to the teacher's, and deceive a critic.
 
-    An error that is the same share of the teacher's counts the same at every quality, so that as
-    many decibels are given up at high rates as at low ones.
+    Because errors are relative, the decoder gives up as many decibels at high rates as at low ones.
     """
 
     def __init__(self, recipe: DecoderRecipe, clock: Clock, model: Chain) -> None:
@@ -64,7 +63,7 @@ class PerceptualStage(DecoderStage):
         return loss.mean()
 
     def _relative(self, x_hat: Tensor, teacher: Tensor, x: Tensor) -> list[Tensor]:
-        """Squared, structural and contrast error of each picture over the teacher's."""
+        """Squared, structural and contrast error of each picture, divided by the teacher's."""
         measures = (squared_error, structural_error, contrast_error)
         relative = []
         for measure, floor in zip(measures, FLOORS.values(), strict=True):
@@ -79,7 +78,7 @@ class PerceptualStage(DecoderStage):
         return verdict
 
     def _train_critic(self, x: Tensor, x_hat: Tensor, teacher: Tensor) -> Tensor:
-        """One step of the hinge loss; returns how far the critic keeps the two apart."""
+        """Make one step of the hinge loss; returns how far apart the critic's verdicts are."""
         real, made = self._verdict(x, teacher), self._verdict(x_hat, teacher)
         loss = functional.relu(1 - real).mean() + functional.relu(1 + made).mean()
         self.critic_optimizer.zero_grad()
@@ -89,7 +88,7 @@ class PerceptualStage(DecoderStage):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR of the averaged decoder, and its errors over the teacher's."""
+        """PSNR of the averaged decoder, and its errors divided by the teacher's."""
         found = super().validate()
         rows = []
         for batch in self.validation:

@@ -27,6 +27,10 @@ class TimeBar(lightning.Callback):
         self.timed: float | None = None
         self.last = time.monotonic()
 
+    def on_fit_start(self, trainer: Any, stage: Any) -> None:
+        """Say what happens before the first step."""
+        self._say("measuring what training starts from; this does not count as --minutes")
+
     def on_train_batch_end(self, trainer: Any, stage: Any, *_: object) -> None:
         """Show what is due, and after some seconds the estimate."""
         now, self.steps = time.monotonic(), self.steps + 1

@@ -60,10 +60,21 @@ VALIDATION_QUALITIES = (15.0, 40.0, 65.0, 90.0)
 
 
 class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
-    """Minimise rate and the recipe's distortion on quantized latents."""
+    """Minimise rate and the recipe's distortion on quantized latents.
+
+    Parameters
+    ----------
+    recipe, clock, model, pack : of the run
+    tables : fitted to this model with the recipe's trellis step; None to fit them
+    """
 
     def __init__(
-        self, recipe: QuantizedRecipe, clock: Clock, model: PhotoModel, pack: PackedPhotos
+        self,
+        recipe: QuantizedRecipe,
+        clock: Clock,
+        model: PhotoModel,
+        pack: PackedPhotos,
+        tables: Tables | None = None,
     ) -> None:
         super().__init__(recipe, clock, model.float().eval())
         self.pack = pack
@@ -71,7 +82,8 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         self.rng = np.random.default_rng(recipe.seed)
         self.pool = Pool(recipe.pool, self.rng)
         self.prior = parametric_tables(sigmas_of(model.config.scales), recipe.trellis_step)
-        self.quantizer = LoopQuantizer(self.model, self.prior, recipe.skip_index)
+        self.quantizer = LoopQuantizer(self.model, tables or self.prior, recipe.skip_index)
+        self.fitted = tables is not None
 
     def _freeze(self) -> None:
         self.model.requires_grad_(False)
@@ -110,8 +122,9 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         return Quantizer(int(kind), (self.recipe.fit_lam if fit else self.recipe.lam)[family])
 
     def on_fit_start(self) -> None:
-        """Fit tables; the clock does not run yet. A learning curve measures with them."""
-        self.fit_tables(FIT_ROUNDS, self.recipe.fit_crops)
+        """Fit tables if needed; the clock does not run yet. A learning curve measures with them."""
+        if not self.fitted:
+            self.fit_tables(FIT_ROUNDS, self.recipe.fit_crops)
         self.start_loss = self.validate_on(self.model)[0]
 
     def coded(self, model: PhotoModel, crops: Tensor, quality: float) -> dict[str, float]:
@@ -154,8 +167,8 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
     def _moved(self, x_hat: Tensor, latents: Tensor, quality: Tensor) -> Tensor:
         """How far latents of the decoded picture lie from those that made it: (N,).
 
-        Squared, in steps, summed over channels, a pixel. What is small here is gained when a
-        picture is encoded again (Kim et al., "Instability of successive deep image compression").
+        Squared, in steps, summed over channels, per pixel. If it is small, encoding a picture again
+        loses little (Kim et al., "Instability of successive deep image compression").
         """
         shown = (x_hat.clamp(-0.5, 0.5) * PIXEL_RANGE + PIXEL_RANGE / 2).round() / PIXEL_RANGE - 0.5
         seen = x_hat.clamp(-0.5, 0.5)
@@ -241,6 +254,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         super().on_load_checkpoint(checkpoint)
         arrays = {name: value.numpy() for name, value in checkpoint["tables"].items()}
         self.quantizer.use(Tables.from_arrays(arrays))
+        self.fitted = True
 
 
 def sixteenths(count: int) -> Tensor:
@@ -269,6 +283,7 @@ def finetune(
     steps: int | None = None,
     progress: bool = True,
     now: Callable[[], float] = time.monotonic,
+    tables: Tables | None = None,
     watchers: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Retrain what comes after the quantizer for a time; returns the newest checkpoint.
@@ -282,7 +297,8 @@ def finetune(
     resume : checkpoint (``.ckpt``) of an earlier run of this stage
     steps : stop at this step, if the time is not up before
     now : the clock that counts the minutes, in seconds
-    watchers : callbacks that look on
+    tables : fitted to the model already; by default they are fitted first, which takes minutes
+    watchers : additional callbacks
 
     Raises
     ------
@@ -295,7 +311,7 @@ def finetune(
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes, now)
     pack = PackedPhotos(photos)
-    module = QuantizedStage(recipe, clock, model, pack)
+    module = QuantizedStage(recipe, clock, model, pack, tables)
     if recipe.distortion.needs_reference:
         measured = partial(measured_reference, model, recipe.lmbda, middles(pack, PHOTOS))
         module.distortion.follow(reference_of(recipe.distortion, out, resume, measured))

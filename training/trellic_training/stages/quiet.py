@@ -1,4 +1,4 @@
-"""What Lightning says and nobody needs: greetings, advertisements, warnings of what is meant."""
+"""Silences Lightning's greetings, advertisements, and warnings of what is intended here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HARMLESS = (
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Lightning to warnings, and those to what matters."""
+    """Let only those warnings of Lightning through that matter."""
     greeter = logging.getLogger("lightning.pytorch")
     level = greeter.level
     greeter.setLevel(logging.WARNING)

@@ -27,7 +27,7 @@ def reference_of(
     ----------
     mixture : with the name of a curve, or none
     out : folder of the run
-    resume : file that the run goes on from; a curve that lies beside it is used again
+    resume : file that the run continues from; a curve beside it is used again
     measured : makes one where there is none
     """
     kept = [out / FILE, resume.with_name(FILE)] if resume is not None else []

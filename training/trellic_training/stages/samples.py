@@ -1,6 +1,6 @@
-"""Training samples made by a bundle: its encoder, its quantizer, and what its decoders would read.
+"""Training samples made by a bundle: its encoder and quantizer give what its decoders would read.
 
-No weights are needed for it, so decoders can be trained for any bundle.
+No weights are needed, so decoders can be trained for any bundle.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class SampleStream(IterableDataset[Batch]):
     ----------
     samples : make new ones
     clock : of the run; it starts when the pool is filled
-    step : where the run goes on from; asked when the first batch is wanted
+    step : returns the step that the run continues from; called when the first batch is wanted
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What all training stages share: clock, schedule, averaged weights."""
+"""The common part of all training stages: clock, schedule, averaged weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
 
 class Clock:
-    """Share of the time budget that is used up; the schedule hangs on it, not on step counts.
+    """Share of the time budget that is used up; the schedule follows it, not the number of steps.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Clock:
         self.start = self.now()
 
     def go_on(self, share: float, minutes: float) -> None:
-        """Go on where an earlier run was: after so many minutes, a share of its budget.
+        """Continue an earlier run, which had used so many minutes and this share of its budget.
 
         A run that had used up its time begins a new budget.
         """
@@ -57,7 +57,7 @@ class Clock:
         return (self.now() - self.start) / 60
 
     def state(self) -> dict[str, float]:
-        """Return what `go_on` wants to know."""
+        """Return the arguments of `go_on`."""
         return {"share": self.share(), "minutes": self.earlier + self.minutes()}
 
 
@@ -68,7 +68,7 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
     ----------
     recipe : with the schedule
     clock : of the run
-    model : what is trained, as far as it requires gradients
+    model : those of its parameters that require gradients are trained
     """
 
     def __init__(self, recipe: AnySchedule, clock: Clock, model: AnyModel) -> None:

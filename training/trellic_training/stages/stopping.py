@@ -19,14 +19,14 @@ class StopOnSignal(lightning.Callback):
         self.signum: int | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
-        """Take the signals over, after Lightning did: it gives them back at the end."""
+        """Handle the signals, after Lightning has begun to; it restores them at the end."""
 
         def stop(signum: int, frame: FrameType | None) -> None:
             self.signum = signum
             trainer.should_stop = True
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            print("stopping after this step; once more stops at once", file=sys.stderr)
+            print("stopping after this step; a second signal stops at once", file=sys.stderr)
 
         if threading.current_thread() is threading.main_thread():
             for each in SIGNALS:

@@ -56,7 +56,7 @@ def run(
     Raises
     ------
     BadParameter
-        When the checkpoint is none of this stage and model.
+        When the checkpoint is of another stage or model.
     Interrupted
         When a signal stopped the run, which is saved then.
     KeyboardInterrupt
@@ -83,7 +83,7 @@ def check_checkpoint(path: Path, stage: Stage[Any, Any]) -> None:
     Raises
     ------
     BadParameter
-        When it is none.
+        When it is not.
     """
     with reading(path, "cannot be resumed from"):
         content = load(path)
@@ -92,4 +92,4 @@ def check_checkpoint(path: Path, stage: Stage[Any, Any]) -> None:
             raise ValueError(f"it is of the stage {own['stage']}, not {name}")
         theirs = {name: value.shape for name, value in content["state_dict"].items()}
         if theirs != {name: value.shape for name, value in stage.state_dict().items()}:
-            raise ValueError("its networks are other ones than the recipe's")
+            raise ValueError("its networks differ from the recipe's")

@@ -1,4 +1,4 @@
-"""Which models a recipe asks for, the most telling first."""
+"""The models that a recipe asks for, the most informative first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished model is measured by, on the test digits."""
+"""Measures of a finished model, on the test digits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATE = 1e-3  # learning rate of the measuring critic
 
 @dataclass(frozen=True)
 class Measuring:
-    """What the measuring critic is made of and sees."""
+    """Settings of the measuring critic."""
 
     training: Digits
     test: Digits
@@ -34,7 +34,7 @@ class Measuring:
 def decode_all(
     encoder: nn.Module, decoder: nn.Module, quantizer: DitheredQuantizer, images: Tensor
 ) -> Tensor:
-    """Return what a receiver makes of images, (N, 1, 28, 28), from indices and shared dither."""
+    """Return what a receiver decodes, (N, 1, 28, 28), from indices and shared dither."""
     generator = torch.Generator().manual_seed(DITHER_SEED)
     made = []
     for x in torch.split(images, CHUNK):
@@ -73,9 +73,9 @@ def wasserstein(
 ) -> float:
     """Critic's estimate of the 1-Wasserstein distance between test digits and decoded ones.
 
-    The critic is a fresh one for every model, trained on decoded training digits for equally many
-    steps: what accompanied the decoder has another history for each. A lower bound, as every
-    estimate from a critic that is not perfect.
+    Every model gets a new critic, trained on decoded training digits for equally many steps,
+    because the critics of training have different histories. The estimate is a lower bound, as from
+    every critic that is not perfect.
     """
     torch.manual_seed(DITHER_SEED)
     critic = Critic(with_.width)

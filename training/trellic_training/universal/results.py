@@ -94,10 +94,10 @@ def on_encoder_of(points: Iterable[Point], encoder: str, axis: str) -> list[Poin
 def penalty_at(point: Point, alone: list[Point], measure: str) -> float | None:
     """Return the extra squared error of a point over end-to-end models that are as good otherwise.
 
-    ``alone`` are end-to-end points, ``measure`` is where they must be as good (lower is better):
-    their squared error is interpolated at the point's value, along the lower convex hull, since two
-    models can share the time. A point that is worse there than every end-to-end model is held
-    against the one of least squared error; None where it is better than all.
+    ``alone`` are end-to-end points, and ``measure`` (lower is better) is where they must be as
+    good. Their squared error is interpolated at the point's value, along the lower convex hull,
+    since two models can share the time. A point that is worse there than every end-to-end model is
+    compared with the one of least squared error; None where it is better than all.
     """
     hull = lower_hull([(float(getattr(p, measure)), p.mse) for p in alone])
     if not hull or getattr(point, measure) < hull[0][0]:

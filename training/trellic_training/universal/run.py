@@ -1,7 +1,7 @@
 """Train and measure every model of a recipe, in order of importance, within a time budget.
 
 The out folder holds ``plan.json`` (recipe and epochs), ``models/NAME.pt``, ``results/NAME.json``
-and the report. What is there is not made again, so that a run goes on where an earlier one ended.
+and the report. Files that exist are not made again, so a run continues where an earlier one ended.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from trellic_training.universal.settings import Target, UniversalRecipe
 from trellic_training.universal.training import Batches, Classification, Compression, fit
 
 PROBE_STEPS = (3, 12)  # to warm up, and to time
-GRIDS = {"perception", "classification", "rates"}  # may grow: they leave other models as they are
+GRIDS = {"perception", "classification", "rates"}  # may grow: that does not change other models
 FEWEST_EPOCHS = 0.02
-BROKEN = "holds no model of this report: delete it, and it is made anew"
+BROKEN = "holds no model of this report: delete it, and it is made again"
 TRAINING_SHARE = 0.85  # of the time; the rest measures
 
 
@@ -57,7 +57,7 @@ def run_universal(recipe: UniversalRecipe, data: Path, out: Path, minutes: float
     left = [job for job in jobs if not work.result(job).is_file()]
     for job in left:
         if clock.share() >= 1:
-            typer.echo("the time is used up: run the same command again to go on")
+            typer.echo("the time is used up: run the same command again to continue")
             break
         work.finish(job)
         typer.echo(f"{work.done(jobs)} of {len(jobs)} models: {job.name}")
@@ -235,7 +235,7 @@ def affordable(epochs: float, seconds: float, seconds_an_epoch: float) -> float:
 
 
 def job_kind(job: Job) -> str:
-    """Return what a step of a job costs the same as."""
+    """Return a name that jobs share whose steps take the same time."""
     end = "decoder" if job.encoder else "end to end"
     return f"{end}, {len(job.targets)} targets, {'critic' if job.adversarial else 'no critic'}"
 

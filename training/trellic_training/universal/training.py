@@ -108,7 +108,7 @@ class Compression(lightning.LightningModule):
         return optimizers
 
     def on_train_start(self) -> None:
-        """Leave what is frozen in evaluation mode, and seed the shared randomness on our device."""
+        """Keep frozen networks in evaluation mode, and seed the shared randomness on our device."""
         self.classifier.eval()
         if self.frozen:
             self.encoder.eval()
@@ -173,7 +173,7 @@ def critic_optimizer(critic: nn.Module, learning_rate: float) -> torch.optim.Opt
 
 
 def critic_loss(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Return what a critic minimises: less the Wasserstein estimate, plus the penalty."""
+    """Return the loss of a critic: the negative Wasserstein estimate plus the penalty."""
     difference: Tensor = critic(fake).mean() - critic(real).mean()
     return difference + PENALTY * gradient_penalty(critic, real, fake)
 

@@ -1,9 +1,9 @@
 """CUDA kernel of the decoder: a warp for each group of 32 lanes, forwards through a segment.
 
-Lane `j` of the warp is lane ``32 g + j`` of the slice. What one round costs is mostly waiting, one
-lookup after another, so nothing that can be known early is fetched late: the words that the 32
-lanes may take lie next to one another, and each thread reads one of them before it is known who
-needs any; a ballot then says who does, and a shuffle hands them out in order.
+Lane `j` of the warp is lane ``32 g + j`` of the slice. A round takes its time mostly with waiting,
+one lookup after another, so everything is fetched as early as possible. The words that the 32 lanes
+may take lie next to one another, and each thread reads one of them before it is known which lanes
+need one. Then a ballot finds these lanes, and a shuffle gives them the words in order.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _take_bits(x: Any, bits: Any, staged: Any, at: Any) -> Any:
 def _other_states(staged: Any, room: Any, members: Any, x: Any) -> Any:
     """Decode the states of lanes 1 and up through ``x[0]``; return the words that took.
 
-    Done by one thread. One word more than `room` means that there were too few.
+    One thread does it. A result of one word more than `room` means that there were too few.
     """
     at = 0
     for lane in range(1, members):
@@ -116,9 +116,9 @@ def _renormalise(moved: Any, need: Any, words: Any, at: Any, lane: Any, shared: 
 
 @device
 def _open(x: Any, words: Any, at: Any, end: Any, members: Any, staged: Any, opening: Any) -> Any:
-    """Return a lane's first state, and where the words of a fresh slice's group go on.
+    """Return a lane's first state, and where the words of a fresh slice's group continue.
 
-    All threads of the block take part. Beyond `end` there were too few words.
+    All threads of the block take part. A result beyond `end` means that there were too few words.
     """
     lane = np.int32(cuda.threadIdx.x)
     for i in range(lane, STAGED, cuda.blockDim.x):
@@ -157,8 +157,8 @@ def _escape(
 ) -> Any:
     """Decode the two extra rounds of the lanes that escaped: digit counts, then digits.
 
-    All lanes of the warp take part. Returns a status, the value (of the others as it was), the
-    state, and where the words go on.
+    All lanes of the warp take part. Returns a status, the value (unchanged in other lanes), the
+    state, and where the words continue.
     """
     lane = np.int32(cuda.threadIdx.x)
     code = OK

@@ -1,8 +1,8 @@
 """CUDA kernels of the encoder: a warp for each group of 32 lanes, backwards through a slice.
 
-A group's words are written from the end of its region towards the beginning; when a segment is
-done, its warp takes a place among the packed words and copies them there: one copy takes all to
-the host.
+A group's words are written from the end of its region towards the beginning. When a segment is
+done, its warp reserves a place among the packed words and copies its own there, so that one copy
+brings all to the host.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def encode_slices(
                 if lane == 0:
                     at = _put_states(closing, members, words, at)
                     heads[jobs[job, STATE_AT] + mine] = closing[0]
-            cuda.syncthreads()  # the words are there for all lanes
+            cuda.syncthreads()  # all lanes see the words
             count = shuffle(np.int32(end - at), np.int32(0), shared)  # lane 0 has put the states
             place = np.int32(0)
             if lane == 0:

@@ -1,11 +1,11 @@
-"""The one way Trellic compiles CUDA kernels, and what the lanes of a warp say to one another.
+"""How Trellic compiles all CUDA kernels, and how the lanes of a warp exchange values.
 
-A kernel is an ordinary function with an explicit signature. So it can be compiled to PTX where
-there is no GPU (`Kernel.ptx`, ``make ptx``), and run in numba's simulator
-(``NUMBA_ENABLE_CUDASIM=1``), which has no warp intrinsics: `ballot` and `shuffle` are written twice
-here, over shared memory for the simulator, and nothing else in the kernels differs.
+A kernel is an ordinary function with an explicit signature. So it can be compiled to PTX without a
+GPU (`Kernel.ptx`, ``make ptx``), and run in numba's simulator (``NUMBA_ENABLE_CUDASIM=1``), which
+has no warp intrinsics: `ballot` and `shuffle` are written twice here, over shared memory for the
+simulator, and nothing else in the kernels differs.
 
-Rules the kernels keep to, so that both give the same integers: widths are stated (numba would make
+Rules of the kernels, so that both give the same integers: widths are explicit (numba would make
 64-bit integers of 32-bit ones), every thread of a block reaches every collective, and no float is
 added to a product, which a GPU would contract to one rounding.
 """
@@ -89,13 +89,13 @@ class Kernel:
 def _compile(function: Callable[..., None], signature: str) -> Any:
     if SIMULATED:
         return cuda.jit(function)
-    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a single small picture is no mistake
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a single small picture is not a mistake
     from numba.cuda.dispatcher import CUDACache  # not in the simulator
 
     made = cuda.jit(function, max_registers=MAX_REGISTERS)
     keep(made, function, CUDACache)
     made.compile(sigutils.normalize_signature(signature)[0])
-    made._specialized = True  # as cuda.jit(signature) has it: launched without looking at types
+    made._specialized = True  # as with cuda.jit(signature): launches do not check types
     made.disable_compile()
     return made
 
@@ -116,7 +116,7 @@ def device(function: Callable[..., Any]) -> Any:
     return cuda.jit(device=True, inline="always")(function)
 
 
-# ---- what the lanes of a warp say to one another ----
+# ---- how the lanes of a warp exchange values ----
 # `shared` is `SCRATCH` int32 of the block's shared memory, which only the simulator uses. There a
 # block may have fewer threads than a warp, which costs less time.
 

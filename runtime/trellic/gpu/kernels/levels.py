@@ -1,4 +1,4 @@
-"""What an index stands for: shared by the kernels that choose indices and that decode them."""
+"""The reconstruction of an index, for the kernels that choose indices and that decode them."""
 
 from __future__ import annotations
 

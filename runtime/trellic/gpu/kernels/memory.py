@@ -1,4 +1,4 @@
-"""CUDA kernels that know nothing of pictures."""
+"""CUDA kernels for memory in general."""
 
 from __future__ import annotations
 

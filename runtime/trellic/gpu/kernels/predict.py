@@ -1,9 +1,9 @@
 """CUDA kernels of the exact part: the integers of `reference`, for a batch of slices at once.
 
 Block (x, y) of a kernel works for row x of its table, and threads of all y take strides. Coded
-latents are brought together in order (compaction) in one launch: a warp takes the next tile of 1024
-latents, counts those of it that are coded, looks back over what the tiles before it have told for
-how many there are before, and writes its own there (decoupled look-back: Merrill and Garland,
+latents are brought together in order (compaction) in one launch. A warp takes the next tile of 1024
+latents and counts its coded ones. It looks back at the counts of earlier tiles to find how many
+coded latents come before, and writes its own after those (decoupled look-back: Merrill and Garland,
 "Single-pass parallel prefix scan with decoupled look-back", 2016).
 """
 
@@ -65,8 +65,9 @@ LEVEL: Final = 4  # the constant input of h_s
 IMAGE_COLUMNS: Final = 5
 
 TILE: Final = 8 * WARP if SIMULATED else 32 * WARP  # latents that a warp takes at a time
-# What a tile has told, in one word, so that no other memory need be there with it: its number of
-# coded latents, or that and those of all tiles before it, times 4, and which of the two.
+# The count that a tile publishes, in one word, so that no other memory must be in order with it:
+# its number of coded latents, or that and those of all tiles before it, times 4, and which of the
+# two.
 OWN: Final = 1
 UPTO: Final = 2
 
@@ -146,7 +147,7 @@ def hyper_input(images: Any, k: Any, mean: Any, scale: Any, x: Any) -> None:
 
 @kernel("void(int64[:, ::1], float32[::1], float32[:, ::1], int64[::1])")
 def sum_logs(slices: Any, f: Any, gain: Any, sums: Any) -> None:
-    """About how many bits each slice takes, in 1/256; see `trellic.latents.lanes.guess_lanes`."""
+    """Estimate the bits of each slice, in 1/256; see `trellic.latents.lanes.guess_lanes`."""
     row = cuda.blockIdx.x
     size = slices[row, HEIGHT] * slices[row, WIDTH]
     image, width = slices[row, IMAGE], slices[row, WIDTH]
@@ -280,7 +281,7 @@ def _summed(value: Any, thread: Any, shared: Any) -> Any:
 
 @device
 def _look_back(told: Any, at: Any, tile: Any, found: Any, thread: Any, shared: Any) -> Any:
-    """Return how many latents are coded in the tiles before one, and tell what it found.
+    """Return how many latents are coded in the tiles before one, and publish the sum.
 
     All threads of a warp take part. Tiles are taken in order, so those before have begun.
     """
@@ -295,7 +296,7 @@ def _look_back(told: Any, at: Any, tile: Any, found: Any, thread: Any, shared: A
         if other >= 0:
             word = np.int32(cuda.atomic.add(told, at + other, 0))  # read past the caches
         complete = np.uint32(ballot((word & 3) == UPTO, shared))
-        # The nearest tile that knows all before it is the last one to ask.
+        # The nearest tile that knows the sum of all before it is the last to read.
         last = np.int32(cuda.ffs(complete) - 1) if complete else np.int32(cuda.blockDim.x - 1)
         asked = thread <= last
         if ballot(asked and (word & 3) == 0, shared) == 0:

@@ -1,18 +1,18 @@
-"""CUDA kernels of the search, which fill in the reconstructions of what they choose.
+"""CUDA kernels of the search, which also fill in the reconstructions of the chosen indices.
 
 The search has two parts. `find_branches` finds the four (quantizer, parity) branches of every
 latent; all are independent. `search_warps` and `search_block` then walk the trellis: a thread holds
 the metric of one state, and a step is two exchanges, two additions, a comparison and a selection.
-The survivors are one bit a state: the ballot that a warp casts anyway is their compact form. A warp
-serves 32 / states lanes at once, so that one of 4 states is as busy as one of 32.
+The survivors are one bit for each state, so the ballot of a warp is their compact form. A warp
+serves 32 / states lanes at once, so that it is as busy with 4 states as with 32.
 
 States need no tables. With parity checks h0, h1 (less bit 0) the way into state `s` by parity `x`
 is, for the even half of the states from Q0 and for the odd half from Q1 (the top bit of `s`), ::
 
     before = 2 * ((s ^ (h0 if top) ^ (h1 if x)) & (states / 2 - 1)) + top
 
-Costs fit in 32 bits: a branch is below 2^25 (`trellic.quantize.search_tables`), metrics are set
-back every 32 latents, and after 8 every state has been reached.
+Costs fit in 32 bits: a branch is below 2^25 (`trellic.quantize.search_tables`), metrics are reduced
+every 32 latents, and after 8 latents every state has been reached.
 """
 
 from __future__ import annotations
@@ -318,7 +318,7 @@ def search_warp(
     own = np.int32(thread & (states - 1))
     head = np.int32(thread - own)
     even, odd = _before(own, 0, states, h0, h1), _before(own, 1, states, h0, h1)
-    tie = np.int32(1 if odd < even else 0)  # the lower way wins a tie
+    tie = np.int32(1 if odd < even else 0)  # the lower state wins a tie
     quantizer = np.int32(even & 1)
     metric = np.int32(0 if own == 0 else UNREACHABLE)
     mine = _count(n, lane, lanes)
@@ -415,7 +415,7 @@ def search_warps(
     base, cost, ks : of `find_branches`
     states : of these jobs
     survivors : a word for each step of a block, rounded up to a multiple of 32
-    k, cls : what is chosen
+    k, cls : the chosen indices and their classes
     """
     shared = cuda.shared.array(SCRATCH, int32)
     search_warp(

@@ -3,8 +3,8 @@
 Warps take the tasks of a slice in order: first the tiles of its compaction, then the lanes of the
 decoder or the paths of the search, then parts of what comes next, the input of the next network or
 of the decoder network. A task waits only for tasks before it, which running warps have taken, so no
-order of blocks can make them wait for ever. What a task has written is there for the others before
-it counts as done (`_finish`), and is read after that has been seen (`_wait`).
+order of blocks can make them wait for ever. Other warps can see what a task has written before it
+counts as done (`_finish`), and they read it only after that (`_wait`).
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ RANGE_COLUMNS: Final = 2
 
 @device
 def _finish(done: Any, number: Any, row: Any, kind: Any, shared: Any) -> None:
-    """Count a task as done, once all that the warp has written is there for others."""
+    """Count a task as done, once others can see all that the warp has written."""
     cuda.threadfence()
-    shuffle(np.int32(0), np.int32(0), shared)  # all threads have come here
+    shuffle(np.int32(0), np.int32(0), shared)  # all threads have reached this point
     if cuda.threadIdx.x == 0:
         cuda.atomic.add(done, (number, row, kind), 1)
 
 
 @device
 def _wait(done: Any, number: Any, row: Any, kind: Any, count: Any, shared: Any) -> None:
-    """Wait until so many tasks are done, for a whole warp."""
+    """Wait until this many tasks are done, for a whole warp."""
     if cuda.threadIdx.x == 0:
         going = True
         while going:
@@ -323,7 +323,7 @@ def encode_step(
                 t32,
                 shared,
             )
-            shuffle(np.int32(0), np.int32(0), shared)  # the symbols are there for all lanes
+            shuffle(np.int32(0), np.int32(0), shared)  # all lanes see the symbols
             lam = np.int32(jobs[job, LAMBDA])
             if jobs[job, STATES] == 0:
                 target = jobs[job, TARGET_AT]

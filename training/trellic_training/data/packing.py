@@ -1,0 +1,42 @@
+"""Packs a folder of photos once, and notices when the folder has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from trellic.errors import BadParameter
+from trellic_training.data.photos import MIN_SIDE, pack
+
+LISTING = "source.json"  # beside the packed photos: what the folder held
+
+
+def pack_once(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> None:
+    """Pack the photos of a folder, unless ``out`` has them already.
+
+    Raises
+    ------
+    BadParameter
+        When the folder has no photo of this size, or has changed since it was packed.
+    """
+    if not folder.is_dir():
+        raise BadParameter(f"no folder {str(folder)!r}", expected="a folder of photos")
+    now = listing(folder)
+    if not (out / "photos.json").is_file():
+        pack(folder, out, min_side=min_side)
+        (out / LISTING).write_text(json.dumps(now), encoding="utf-8")
+        return
+    # Packs of earlier versions have no listing.
+    if (out / LISTING).is_file() and json.loads((out / LISTING).read_text("utf-8")) != now:
+        raise BadParameter(
+            f"the files in {str(folder)!r} have changed since they were packed in {str(out)!r}",
+            remedy=f"name another folder with --out, or delete {str(out)!r} to pack them again",
+        )
+
+
+def listing(folder: Path) -> dict[str, object]:
+    """Return the number of files in a folder, and a digest of their names and sizes."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    rows = [[p.relative_to(folder).as_posix(), p.stat().st_size] for p in files]
+    return {"files": len(rows), "sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
