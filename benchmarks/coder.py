@@ -12,7 +12,7 @@ no coder needs escapes. Others are measured where they can be imported:
   says that inverse tables buy less than 3 % below 64 symbols).
 
 ``--path FOLDER`` adds a folder to look in, as `compressai` without torchvision can be installed
-nowhere else: ``pip install --no-deps --target FOLDER compressai torch_ans``.
+nowhere else: ``pip install --no-deps --target FOLDER --group coders``.
 """
 
 import argparse
@@ -36,6 +36,12 @@ from trellic_training.quantization.fit import parametric_tables
 
 SIGMAS = np.geomspace(0.11, 64, 48)  # in scalar steps
 STATES = 8
+ELSEWHERE = "pip install --no-deps --target build/coders --group coders, then --path build/coders"
+REMEDIES = {
+    "constriction": "pip install --group bench",
+    "compressai": ELSEWHERE,
+    "torch_ans": f"{ELSEWHERE} (needs the extra training)",
+}
 RESULT = Path(__file__).parent / "results" / "coder.json"
 
 
@@ -302,7 +308,9 @@ def run(n: int, seconds: float) -> tuple[list[Speed], list[str]]:
         try:
             speeds.append(work())
         except ImportError as error:
-            missing.append(f"{package} was not measured: {error}")
+            missing.append(
+                f"{package} was not measured: {error}; remedy: {REMEDIES.get(package, 'make demo')}"
+            )
             continue
         one = speeds[-1]
         print(f"{one.encode:9.2f} {one.decode:9.2f} {one.bytes:9d}  {one.name}  {one.note}")

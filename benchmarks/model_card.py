@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.recorded import changed, named
 from trellic.model.bundle import Bundle, find
 
 
@@ -51,7 +52,7 @@ def _decoders(bundle: Bundle) -> list[str]:
     stages = bundle.manifest.training.get("decoders", {})
     rows = ["| decoder | kMAC a pixel | made for | training |", "|---|---:|---|---|"]
     for name, info in bundle.manifest.decoders.items():
-        trained = _stage(stages[name]) if name in stages else "the stages above"
+        trained = _stage(stages[name], name) if name in stages else "the stages above"
         rows.append(f"| `{name}` | {info.graph.kmac_per_pixel:.1f} | {info.purpose} | {trained} |")
     return rows
 
@@ -68,16 +69,29 @@ def _size(bundle: Bundle) -> str:
     return f"{whole}, {share / 1e6:.1f} of them graphs in other precisions" if share else whole
 
 
-def _stage(facts: Mapping[str, Any]) -> str:
-    """Say what a run was: its recipe, seed, steps, time and start."""
+def _stage(facts: Mapping[str, Any], decoder: str = "") -> str:
+    """Say what a run was: its recipe, seed, steps, time, start, and what was done afterwards."""
     recipe = facts.get("recipe", {})
-    parts = [f"recipe `{recipe['name']}`"] if "name" in recipe else []
+    name = recipe.get("name") or named(recipe, decoder)
+    parts = [f"recipe `{name}`{_own(recipe, name)}"] if name else []
     parts += [f"seed {recipe['seed']}"] if "seed" in recipe else []
     parts += [f"{facts['steps']:,} steps"] if "steps" in facts else []
-    parts += [f"{facts['minutes']:.0f} minutes"] if "minutes" in facts else []
+    runs = f" ({facts['runs']})" if "runs" in facts else ""
+    parts += [f"{facts['minutes']:.0f} minutes{runs}"] if "minutes" in facts else []
     if start := facts.get("started_from"):
         parts.append(f"from `{start['file']}` ({start['sha256'][:8]})")
+    if "rescaled_from" in facts:
+        parts.append("then moved by `python -m trellic_export.rescale`")
     return ", ".join(parts) or "not recorded"
+
+
+def _own(recipe: Mapping[str, Any], name: str) -> str:
+    """Say in which settings a run differs from the recipe of its name as it is now."""
+    parts = [
+        f"{key} {value}" if isinstance(value, float | int) else f"other {key}"
+        for key, value in changed(recipe, name)
+    ]
+    return f" with {', '.join(parts)}" if parts else ""
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import (
+    curve_tables,
     cutouts,
     decoders_tables,
     fleet_tables,
@@ -31,6 +32,7 @@ from benchmarks import (
     speed_tables,
     tables,
     transcode,
+    tuning_tables,
     universal_tables,
     web_tables,
 )
@@ -53,6 +55,10 @@ PAGES = (
             "data-tools",
             "decoders",
             "domains",
+            "experiments/coarse-stage",
+            "experiments/eye",
+            "experiments/learning-curve",
+            "fine-tuning",
             "model-cifar",
             "model-photo",
             "model-photo-psnr",
@@ -380,6 +386,8 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     **fleet_tables.TABLES,
     **progressive_tables.TABLES,
     **universal_tables.TABLES,
+    **tuning_tables.TABLES,
+    **curve_tables.TABLES,
     **decoders_tables.TABLES,
     **web_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},

@@ -69,6 +69,37 @@ def test_commands_write_what_the_codec_makes(tmp_path, photo, trellic, codec, cr
     np.testing.assert_array_equal(back.pixels, codec.decode(encoded.data))
 
 
+def test_decode_takes_a_bundle_that_is_not_installed(tmp_path, stream, trellic, monkeypatch, codec):
+    monkeypatch.setenv("TRELLIC_MODELS", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    bundle = shutil.copy(TINY, tmp_path / "elsewhere")
+    back = tmp_path / "back.png"
+    refused = trellic("decode", stream, back)
+    assert refused.code == 1
+    assert "not installed" in refused.err
+    result = trellic("decode", stream, back, "--model", bundle, "--device", "cpu")
+    assert (result.code, result.err) == (0, "")
+    expected = codec.decode(stream.read_bytes())
+    np.testing.assert_array_equal(images.read(back).pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("photo", "stream id"),
+        ("nothing.zip", "no bundle at 'nothing.zip'"),
+        ("none", "no model 'none'"),
+    ],
+)
+def test_decode_with_a_wrong_model_is_refused(tmp_path, stream, trellic, model, said):
+    result = trellic("decode", stream, tmp_path / "back.png", "--model", model)
+    assert result.code == 1
+    assert said in result.err
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "back.png").exists()
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(1, 1), (65, 17)])
 def test_kinds_of_pictures(tmp_path, trellic, mode, size):

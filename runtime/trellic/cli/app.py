@@ -146,6 +146,7 @@ def encode(
 def decode(
     context: typer.Context,
     paths: opt.Paths,
+    model: opt.DecodeModel = None,
     decoder: opt.Decoder = None,
     region: opt.Region = None,
     length: opt.Length = None,
@@ -177,24 +178,23 @@ def decode(
     if size is not None and scale is not None:
         raise typer.BadParameter("give only one of --size and --scale")
     from trellic.cli import decode, labels
-    from trellic.cli.decoders import Installed
     from trellic.cli.engines import Engines
     from trellic.cli.work import Batch
 
+    engines = Engines(device.value, precision.value)
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
     part = decode.Length(length, layers)
-    result = decode.Result(Installed(), form, opt.fit_of(size, scale), part)
+    result = decode.Result(decode.models(model, engines), form, opt.fit_of(size, scale), part)
     expected = result.installed.expect(decoder or DEFAULT_DECODER)
     bounds = opt.limits_of(limits, deadline)
     if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
         context.fail(f"Decoder {decoder!r} gives labels, not a picture: leave out {paths[-1]!r}.")
     if expected.labels:
-        labels.run(paths, setting, result, device.value, bounds, json)
+        labels.run(paths, setting, result, engines, bounds, json)
     elif len(paths) < 2:
         hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
         context.fail(f"Missing argument 'OUT'.{hint}")
     else:
-        engines = Engines(device.value, precision.value)
         batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
         decode.run(paths[:-1], paths[-1], setting, result, engines, bounds, batch, json)
 

@@ -14,12 +14,12 @@ from trellic import bitstream, images
 from trellic.cli.decoders import Expected, Installed
 from trellic.cli.engines import Engines
 from trellic.cli.paths import Job, is_stdout, is_stream, plan, read, read_parts
-from trellic.cli.report import Report
+from trellic.cli.report import Report, fail
 from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded
 from trellic.cli.work import run as work_through
 from trellic.constants import DEFAULT_DECODER
-from trellic.errors import NotATrellicFile
+from trellic.errors import NotATrellicFile, TrellicError
 from trellic.pipeline import memory
 from trellic.pipeline.region import to_rectangle
 from trellic.support.bounds import Limits, limited
@@ -88,6 +88,23 @@ class Result(NamedTuple):
     suffix: str | None = None
     fit: images.Fit | None = None
     length: Length = Length()
+
+
+def models(model: str | None, engines: Engines) -> Installed:
+    """Return the installed models, or the one that is to be decoded with.
+
+    Raises
+    ------
+    typer.Exit
+        With code 1 if there is no such bundle.
+    """
+    try:
+        installed = Installed(model)
+    except (TrellicError, OSError) as error:
+        raise fail(error) from error
+    if model is not None:
+        engines.decode_with(model, installed.only())
+    return installed
 
 
 def run(

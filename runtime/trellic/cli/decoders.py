@@ -39,12 +39,30 @@ _GAP = 2  # a decoder's picture must have at least this many times the requested
 
 
 class Installed:
-    """The models that were installed when a command began."""
+    """The models that were installed when a command began.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    model : name or path of a bundle
+        It alone counts; None for all that are installed.
+
+    Raises
+    ------
+    TrellicError, OSError
+        There is no such bundle, or it is damaged.
+    """
+
+    def __init__(self, model: str | None = None) -> None:
         from trellic.model import bundle
 
         self._models = [manifest for _, manifest in bundle.installed()]
+        if model is not None:
+            self._models = [bundle.Bundle(bundle.find(model)).manifest]
+
+    def only(self) -> str:
+        """Return the stream id of the one model that counts, in hex digits."""
+        (manifest,) = self._models
+        return manifest.stream_id
 
     def expect(self, decoder: str) -> Expected:
         """Look a decoder (``NAME`` or ``NAME:x``) up."""

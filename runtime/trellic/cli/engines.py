@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trellic.cli.compiling import announced
 from trellic.cli.report import CannotGoOn
 from trellic.constants import Device, Precision, Trellis
-from trellic.errors import TrellicError
+from trellic.errors import TrellicError, UnknownModel
 from trellic.support.cores import usable_cores
 from trellic.support.quiet import hidden
 
@@ -73,6 +73,7 @@ class Engines:
         self.compiled = 0
         self._lock = threading.Lock()
         self._paths: dict[bytes, str] = {}
+        self._only: tuple[str, str] | None = None
         self._codecs: dict[str, Codec] = {}
         self._ready: set[tuple[str, int | None, str | None]] = set()
 
@@ -80,6 +81,13 @@ class Engines:
         """Divide the processors among this many pictures at the same time."""
         if at_once > 1:
             self._threads = max(1, usable_cores() // at_once)
+
+    def decode_with(self, model: str, stream_id: str) -> None:
+        """Decode with a bundle, by name or path, instead of what is installed for each stream.
+
+        ``stream_id`` is the bundle's, in hex digits.
+        """
+        self._only = model, stream_id
 
     def encoder(self, model: str, trellis: Trellis) -> Codec:
         """Return a codec that is ready to encode.
@@ -112,6 +120,15 @@ class Engines:
         UnknownModel, UnknownDecoder
             If there is none.
         """
+        if self._only is not None:
+            model, own = self._only
+            if stream_id.hex() != own:
+                raise UnknownModel(
+                    f"the stream needs a model with stream id {stream_id.hex()}, and {model!r}"
+                    f" has {own}",
+                    remedy="leave out --model, or name the model that encoded the file",
+                )
+            return self._get(model, None, decoder)
         with self._lock:
             if stream_id not in self._paths:
                 self._paths[stream_id] = find_stream(stream_id)

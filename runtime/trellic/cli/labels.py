@@ -10,7 +10,7 @@ from trellic.cli.decode import LARGE, Result, Setting, checked
 from trellic.cli.engines import Engines
 from trellic.cli.paths import read_parts
 from trellic.cli.report import Report
-from trellic.constants import DEFAULT_CLASSIFIER, Device
+from trellic.constants import DEFAULT_CLASSIFIER
 from trellic.errors import BadParameter
 from trellic.support.bounds import Limits, limited
 
@@ -21,7 +21,7 @@ def run(
     inputs: Sequence[str],
     setting: Setting,
     result: Result,
-    device: Device,
+    engines: Engines,
     limits: Limits,
     as_json: bool,
 ) -> None:
@@ -32,7 +32,6 @@ def run(
     typer.Exit
         With code 1 if a file failed.
     """
-    engines = Engines(device)
     with Report("Decoding", inputs, as_json=as_json, large=LARGE) as report:
         for name in inputs:
             with report.file(name):

@@ -250,6 +250,17 @@ Model = Annotated[
         help="Name of an installed model, or path of a bundle.",
     ),
 ]
+DecodeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        autocompletion=_models,
+        help="Decode with this model or bundle, which need not be installed. "
+        "Default: the installed one that the file names.",
+        show_default=False,
+    ),
+]
 Adapter = Annotated[
     str | None,
     typer.Option(

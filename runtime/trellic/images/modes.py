@@ -78,7 +78,15 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
     if pillow is not None and isinstance(image, pillow.Image):
         return from_pil(image, max_pixels)
     if hasattr(image, "__array__"):
-        return from_array(np.asarray(image), max_pixels)
+        try:
+            array = np.asarray(image)
+        except (TypeError, ValueError, RuntimeError) as error:  # torch: a GPU, bfloat16, gradients
+            raise BadImage(
+                f"a {type(image).__name__} that NumPy cannot read ({error})",
+                expected="8-bit values in the host's memory",
+                remedy="of torch: tensor.detach().cpu(), rounded and of dtype torch.uint8",
+            ) from error
+        return from_array(array, max_pixels)
     raise BadImage(
         f"an object of type {type(image).__name__}",
         expected="a NumPy array or a Pillow image",

@@ -1,0 +1,88 @@
+"""Tables of what fine-tuning and training for the eye gave, from real files.
+
+They stand in docs/fine-tuning.md and docs/experiments/eye.md, and come from quantizers-kodak.json
+and rd-validation-*.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import rd_tables
+from benchmarks.quantizers import label
+from benchmarks.runs import Measured
+from benchmarks.scores import SCORES
+from benchmarks.speed_tables import table
+
+EYE_SCORES: Final = ("psnr", "ms_ssim", "ssimulacra2", "cvvdp", "haarpsi", "fsim")
+RUNS: Final = {
+    "photo": "`photo-psnr`",
+    "eye": "first run",
+    "first-stage": "second run, first stage",
+    "fine-tuned": "second run, fine-tuned: `photo`",
+}
+"""Names of rd-validation-NAME.json, and what the rows are called."""
+PAPER: Final = (
+    ("*Borzechowski et al. 2024, Kodak*", "", "", "*-1 to -2*"),
+    ("*the same, TecNick*", "", "", "*up to -2.2*"),
+)
+
+
+def quantizers(results: Path) -> str:
+    """Draw each quantizer before and after fine-tuning, against plain rounding before."""
+    path = results / "quantizers-kodak.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["bd_rates"]
+    head = ("quantizer", "before, against rounding", "after, against rounding before")
+    rows = [(label(row["quantizer"]), *_percents(row)) for row in found]
+    return table((*head, "fine-tuning alone"), [*rows, *PAPER])
+
+
+def _percents(row: Mapping[str, Any]) -> list[str]:
+    return [f"{row[kind]['percent']:+.1f}" for kind in ("before", "after", "gain")]
+
+
+def runs(results: Path) -> dict[str, Measured]:
+    """Return our codec of each run on the validation photos, and AVIF."""
+    found = {}
+    for name in RUNS:
+        _, codecs = rd_tables.load(results / f"rd-validation-{name}.json")
+        for codec in codecs:
+            found["avif" if codec.spec == "avif" else name] = codec
+    return found
+
+
+def against(results: Path, pairs: Mapping[str, tuple[str, str]]) -> str:
+    """Draw BD-rates on the validation photos: a row for each pair of tested run and anchor."""
+    codecs, how = runs(results), rd_tables.How("avif")
+    rows = []
+    for name, (tested, anchor) in pairs.items():
+        cells = [rd_tables.percent(codecs[tested], codecs[anchor], s, how) for s in EYE_SCORES]
+        rows.append([name, *("-" if cell is None else f"{cell:+.1f}" for cell in cells)])
+    return table(["", *(SCORES[score].label for score in EYE_SCORES)], rows)
+
+
+def tuned(results: Path) -> str:
+    """Draw the fine-tuned decoder against the first stage's, and both against AVIF."""
+    pairs = {
+        "fine-tuning alone": ("fine-tuned", "first-stage"),
+        "first stage, against AVIF": ("first-stage", "avif"),
+        "fine-tuned, against AVIF": ("fine-tuned", "avif"),
+    }
+    return against(results, pairs)
+
+
+def eye_runs(*names: str) -> Callable[[Path], str]:
+    """Return what draws runs of training for the eye against AVIF."""
+    pairs = {RUNS[name]: (name, "avif") for name in names}
+    return lambda results: against(results, pairs)
+
+
+TABLES: Final[dict[str, Callable[[Path], str]]] = {
+    "quantizers": quantizers,
+    "tuned-eye": tuned,
+    "eye-first": eye_runs("photo", "eye"),
+    "eye-runs": eye_runs(*RUNS),
+}
