@@ -1,4 +1,6 @@
-"""What a batch costs the host: launches, copies to the device, waits.
+"""What a batch costs: launches, copies to the device, waits of the host.
+
+The device is idle in a wait if nothing was launched behind what the host waits for.
 
 Counted by the fake driver where that runs (``make gpu-rehearsal``), and in the simulator by who is
 called; a GPU counts nothing.
@@ -17,14 +19,14 @@ from tests.cuda import driver
 
 from trellic.codec import Codec
 from trellic.gpu.codec import GpuCodec
-from trellic.gpu.device import Device
+from trellic.gpu.device import Asked, Device
 from trellic.gpu.kernels.kernel import Kernel
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 pytestmark = pytest.mark.skipif(not SIMULATED and not driver.running(), reason="nobody counts")
 TINY = Path(__file__).parent.parent / "data" / "tiny.zip"
-ENCODE = {"launches": 5, "to device": 2, "waits": 2}  # beside those of each context step
-DECODE = {"launches": 5, "to device": 1, "waits": 1}
+ENCODE = {"launches": 5, "to device": 2, "waits": 2, "idle": 1}  # beside those of each context step
+DECODE = {"launches": 5, "to device": 1, "waits": 1, "idle": 1}
 ENCODE_STEP, DECODE_STEP = 1, 1
 
 
@@ -58,9 +60,22 @@ def counted(monkeypatch):
             (Kernel, "__call__", "launches"),
             (Device, "stage", "to device"),
             (Device, "upload", "to device"),
-            (Device, "fetch_all", "waits"),
+            (Asked, "wait", "waits"),
         ):
             monkeypatch.setattr(kind, method, noted(name, getattr(kind, method)))
+        ask, wait, launched = Device.ask, Asked.wait, {}
+
+        def asking(self, *arguments):
+            made = ask(self, *arguments)
+            launched[id(made)] = called["launches"]
+            return made
+
+        def waiting(self):
+            called["idle"] += called["launches"] == launched.pop(id(self))
+            return wait(self)
+
+        monkeypatch.setattr(Device, "ask", asking)
+        monkeypatch.setattr(Asked, "wait", waiting)
 
     def run(work):
         before = dict(called) if SIMULATED else driver.counts()

@@ -7,6 +7,7 @@ slices of one size, so that a network runs once for each size and a kernel once 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,6 +165,12 @@ class Slices:
             owner += [i] * len(grid)
             part += grid
         return cls(images, owner, part, [1] * len(part))
+
+    def with_lanes(self, lanes: Sequence[int]) -> Slices:
+        """Return the same slices with other lanes."""
+        other = copy(self)
+        object.__setattr__(other, "lanes", list(lanes))
+        return other
 
     def chosen(self, which: Sequence[int], lanes: Sequence[int]) -> Slices:
         """Return some of the slices, with other lanes."""

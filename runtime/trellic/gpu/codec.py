@@ -134,8 +134,10 @@ class GpuCodec:
         shapes = [tuple(array.shape) for array in arrays]
         tables = self.encoder.tables(slices) | self.transforms.tables(shapes, images)
         staged = self.device.stage("of pictures", tables | host_pixels(arrays))
-        f, h = self.transforms.analyse(arrays, images, staged)
-        coded = self.encoder.encode(slices, staged, f, h)
+        f = self.transforms.analyse(arrays, images, staged)
+        asked = self.encoder.ask_sizes(slices, staged, f)
+        h = self.transforms.analyse_hyper(f, images)
+        coded = self.encoder.encode(slices, staged, f, h, asked)
         beside = [Chunks()] * len(arrays) if chunks is None else chunks
         files = []
         each = zip(arrays, quality16, trellis, coded, beside, strict=True)

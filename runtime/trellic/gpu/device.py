@@ -6,6 +6,7 @@ Under numba's simulator the same code runs on arrays of NumPy: that is the fake 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -42,6 +43,25 @@ class DeviceTables(NamedTuple):
     max_off: int
     step: int
     scales: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Arrays on their way to the host; what is launched behind them keeps the device busy.
+
+    Attributes
+    ----------
+    arrays : pinned memory of the host, not to be read before `wait`
+    arrived : the event behind the copies
+    """
+
+    arrays: list[npt.NDArray[Any]]
+    arrived: Any
+
+    def wait(self) -> list[npt.NDArray[Any]]:
+        """Wait until they are there; return copies."""
+        self.arrived.synchronize()
+        return [array.copy() for array in self.arrays]
 
 
 class Device:
@@ -148,9 +168,15 @@ class Device:
 
     def fetch_all(self, *arrays: DeviceArray) -> list[npt.NDArray[Any]]:
         """Copy arrays to the host, after all that was launched before, and wait once."""
+        return self.ask("fetched", *arrays).wait()
+
+    def ask(self, key: str, *arrays: DeviceArray) -> Asked:
+        """Let arrays be copied to the host, after all that was launched before; do not wait.
+
+        What was asked for with the same key before must have been waited for.
+        """
         sizes = [int(array.size) * array.dtype.itemsize for array in arrays]
         ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
-        key = "fetched"
         if key not in self._pinned or len(self._pinned[key]) < ends[-1]:
             self._pinned[key] = cuda.pinned_array(int(ends[-1] * GROWTH) + ALIGNED, np.uint8)
         found = []
@@ -160,8 +186,9 @@ class Device:
             if size:
                 array.copy_to_host(host, stream=self.stream)
             found.append(host)
-        self.stream.synchronize()
-        return [host.copy() for host in found]
+        arrived = cuda.event()
+        arrived.record(self.stream)
+        return Asked(found, arrived)
 
     @property
     def stream_address(self) -> int:
