@@ -50,9 +50,9 @@ def engine(graph, device, exact):
     """Make an engine of onnxruntime or, on a GPU without its CUDA build, of PyTorch."""
     if SIMULATED or "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return OrtDeviceEngine(graph, device, exact=exact)
-    from trellic_export.torch_engine import TorchDeviceEngine
+    from trellic_export.torch_engine import engines_on
 
-    return TorchDeviceEngine(graph, device.stream_address, exact=exact)
+    return engines_on(device)("", graph, exact)
 
 
 @pytest.fixture(scope="module")

@@ -49,9 +49,7 @@ class BatchEncoder:
             "log sums": np.zeros(len(slices.part), np.int64),
         }
 
-    def ask_sizes(
-        self, slices: Slices, staged: Mapping[str, DeviceArray], f: DeviceArray
-    ) -> Asked:
+    def ask_sizes(self, slices: Slices, staged: Mapping[str, DeviceArray], f: DeviceArray) -> Asked:
         """Let the device say about how large the slices will be, as soon as f is there.
 
         Parameters
