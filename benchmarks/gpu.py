@@ -169,7 +169,9 @@ def bench_encode(device: Device, source: Source, slices: int, lanes: int, states
 
     def work() -> list[list[bytes]]:
         jobs = Jobs.of(device, batch.plan, coding_tables(batch.plan))  # no words yet
-        return encode_batch(device, batch.tables, jobs, batch.on, len(batch.data) * slices)
+        return encode_batch(
+            device, batch.tables, jobs, batch.on, len(batch.data) * slices
+        ).segments()
 
     if any(parts != [batch.data] for parts in work()):
         raise RuntimeError("the encoder gives other bytes than the CPU's")

@@ -278,8 +278,8 @@ def finish_on(device: Device) -> Finish:
     def finish(
         y: torch.Tensor, bias: torch.Tensor, scale: torch.Tensor, low: int, high: int
     ) -> None:
-        arrays = (cuda.as_cuda_array(tensor, sync=False) for tensor in (y, bias, scale))
-        requantize(device, *arrays, low, high)
+        sums, of_bias, of_scale = (cuda.as_cuda_array(t, sync=False) for t in (y, bias, scale))
+        requantize(device, sums, of_bias, of_scale, low, high)
 
     return finish
 

@@ -82,9 +82,10 @@ class Device:
                 expected="an NVIDIA GPU, its driver, and the extra trellic[gpu]",
             ) from error
         self.marks: list[tuple[str, Any]] | None = None  # a list here turns stage times on
-        self._buffers: dict[str, DeviceArray] = {}
-        self._pinned: dict[str, npt.NDArray[np.uint8]] = {}
-        self._sent: dict[str, Any] = {}  # events: when pinned memory may be written again
+        self.turn = 0  # of two batches in flight: each has memory of its own under every name
+        self._buffers: dict[tuple[int, str], DeviceArray] = {}
+        self._pinned: dict[tuple[int, str], npt.NDArray[np.uint8]] = {}
+        self._sent: dict[tuple[int, str], Any] = {}  # events: when it may be written again
         self._views: dict[tuple[Any, ...], DeviceArray] = {}
         self._tables: dict[int, tuple[Tables, DeviceTables]] = {}
 
@@ -94,12 +95,12 @@ class Device:
         Memory grows and is never given back: a batch like the one before takes none.
         """
         shape = (shape,) if isinstance(shape, int) else shape
-        size = int(np.prod(shape))
-        buffer = self._buffers.get(name)
+        size, key = int(np.prod(shape)), (self.turn, name)
+        buffer = self._buffers.get(key)
         if buffer is None or buffer.dtype != dtype or buffer.shape[0] < size:
             room = max(int(size * GROWTH), 1)
-            self._buffers.pop(name, None)
-            buffer = self._buffers[name] = cuda.device_array(room, dtype, stream=self.stream)
+            self._buffers.pop(key, None)
+            buffer = self._buffers[key] = cuda.device_array(room, dtype, stream=self.stream)
         return buffer[:size].reshape(shape)
 
     def upload(self, name: str, array: npt.NDArray[Any]) -> DeviceArray:
@@ -127,23 +128,28 @@ class Device:
             host[at : at + size] = np.frombuffer(np.ascontiguousarray(array), np.uint8)
             found[key] = self._view(name, at, array.shape, array.dtype)
         target.copy_to_device(host[:total], stream=self.stream)
-        self._sent[name].record(self.stream)
+        self._sent[self.turn, name].record(self.stream)
         return found
 
     def _pinned_memory(self, name: str, size: int) -> npt.NDArray[np.uint8]:
         """Return memory of the host that the device has read, whatever it was sent before."""
-        if name in self._sent:
-            if not SIMULATED and not self._sent[name].query():
-                self._sent[name].synchronize()
+        key = self.turn, name
+        if key in self._sent:
+            if not SIMULATED and not self._sent[key].query():
+                self._sent[key].synchronize()
         else:
-            self._sent[name] = cuda.event()
-        if name not in self._pinned or len(self._pinned[name]) < size:
-            self._pinned[name] = cuda.pinned_array(int(size * GROWTH), np.uint8)
-        return self._pinned[name]
+            self._sent[key] = cuda.event()
+        return self._pinned_array(name, size)
+
+    def _pinned_array(self, name: str, size: int) -> npt.NDArray[np.uint8]:
+        key = self.turn, name
+        if key not in self._pinned or len(self._pinned[key]) < size:
+            self._pinned[key] = cuda.pinned_array(int(size * GROWTH), np.uint8)
+        return self._pinned[key]
 
     def _view(self, name: str, at: int, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Return an array within memory of this name; making one costs more than keeping it."""
-        buffer = self._buffers[name]
+        buffer = self._buffers[self.turn, name]
         key = (name, address(buffer), at, shape, np.dtype(dtype))
         if key not in self._views:
             if len(self._views) >= MOST_VIEWS:
@@ -177,12 +183,10 @@ class Device:
         """
         sizes = [int(array.size) * array.dtype.itemsize for array in arrays]
         ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
-        if key not in self._pinned or len(self._pinned[key]) < ends[-1]:
-            self._pinned[key] = cuda.pinned_array(int(ends[-1] * GROWTH) + ALIGNED, np.uint8)
-        found = []
+        pinned, found = self._pinned_array(key, ends[-1] + ALIGNED), []
         for array, size, end in zip(arrays, sizes, ends, strict=True):
             at = end - -(-size // ALIGNED) * ALIGNED
-            host = self._pinned[key][at : at + size].view(array.dtype).reshape(array.shape)
+            host = pinned[at : at + size].view(array.dtype).reshape(array.shape)
             if size:
                 array.copy_to_host(host, stream=self.stream)
             found.append(host)

@@ -8,6 +8,7 @@ networks, and for the words.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from trellic import entropy
 from trellic.gpu.batch import Slices
 from trellic.gpu.device import Asked, DeviceArray
-from trellic.gpu.entropy import coding_tables, encode_batch
+from trellic.gpu.entropy import Coding, coding_tables, encode_batch
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.predictor import BatchPredictor, StepTensors
 from trellic.gpu.search import search_paths
@@ -30,8 +31,47 @@ MORE_WORDS: Final = 3  # than are guessed are fetched without asking first, so m
 LEAST_WORDS: Final = 1 << 13
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A batch whose first networks have been launched.
+
+    Attributes
+    ----------
+    state : its slices, with one lane each
+    tensors : what the first context network makes
+    f : float32, flat: outputs of g_a
+    asked : about how large the slices will be
+    """
+
+    state: SliceState
+    tensors: StepTensors
+    f: DeviceArray
+    asked: Asked
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A batch of which everything has been launched.
+
+    Attributes
+    ----------
+    begun : where it comes from
+    slices : with the lanes that were guessed
+    words : how many were guessed
+    coding : what comes back
+    """
+
+    begun: Begun
+    slices: Slices
+    words: int
+    coding: Coding
+
+
 class BatchEncoder:
     """Codes latents of batches with the networks and tables of one model.
+
+    What `begin` returns goes to `launch`, and what that returns to `finish`; between them the
+    device may begin with another batch, in memory of its own (`Device.turn`).
 
     Parameters
     ----------
@@ -42,7 +82,7 @@ class BatchEncoder:
         self._predictor, self._device = predictor, predictor.device
 
     def tables(self, slices: Slices) -> dict[str, npt.NDArray[Any]]:
-        """Return what has to be brought to the device before `ask_sizes` and `encode`."""
+        """Return what has to be brought to the device before `ask_sizes` and `begin`."""
         return {
             **slices.images.constants(),
             **self._predictor.tables(slices),
@@ -64,48 +104,55 @@ class BatchEncoder:
         device.mark("log sums")
         return device.ask("log sums", sums)
 
-    def encode(
+    def begin(
         self,
         slices: Slices,
         staged: Mapping[str, DeviceArray],
         f: DeviceArray,
         h: DeviceArray,
         asked: Asked,
-    ) -> list[CodedLatents]:
-        """Code the latents of a batch.
-
-        The networks up to the first step's are launched before the host waits for the sizes: the
-        device works on them while the host lays out lanes and jobs.
+    ) -> Begun:
+        """Launch the networks that need no lanes, up to the first step's; do not wait.
 
         Parameters
         ----------
         slices, staged, f : of `ask_sizes`
         h : float32, flat: outputs of h_a
         asked : from `ask_sizes`
-
-        Returns
-        -------
-        segments in file order and lanes, for each picture
         """
         predictor = self._predictor
         pictures = predictor.start(slices.images, staged, h)
         predictor.run_hyper(pictures)
         state = predictor.cut(pictures, slices, staged)
-        tensors = self._first_tensors(state)
-        sizes = self._sizes(slices, asked)
-        lanes = [entropy.choose_lanes(size) for size in sizes]
+        return Begun(state, self._first_tensors(state), f, asked)
+
+    def launch(self, begun: Begun) -> Launched:
+        """Wait for the sizes, lay out lanes and jobs, and launch all that is left."""
+        slices, latents = begun.state.slices, self._predictor.layout.latents
+        sizes = [
+            guess_bytes(int(bits), part.area * latents)
+            for bits, part in zip(begun.asked.wait()[0], slices.part, strict=True)
+        ]
+        right = slices.with_lanes([entropy.choose_lanes(size) for size in sizes])
         words = MORE_WORDS * sum(sizes) // 2 + LEAST_WORDS
-        right = slices.with_lanes(lanes)
         jobs, paths = self._jobs(right, {})
-        coded = self._coded(BatchState.of(state, right, jobs), tensors, paths, f, words)
+        state = BatchState.of(begun.state, right, jobs)
+        return Launched(
+            begun, right, words, self._coded(state, begun.tensors, paths, begun.f, words)
+        )
+
+    def finish(self, launched: Launched) -> list[CodedLatents]:
+        """Wait for the words; return segments in file order and lanes, for each picture."""
+        predictor, begun, slices = self._predictor, launched.begun, launched.slices
+        coded, lanes = launched.coding.segments(), list(slices.lanes)
         better = [entropy.choose_lanes(sum(map(len, parts))) for parts in coded]
         wrong = [i for i, number in enumerate(better) if number < lanes[i]]
         if wrong:  # a guess of too many lanes is mended once
             again = slices.chosen(wrong, [better[i] for i in wrong])
             jobs, paths = self._jobs(again, predictor.tables(again))
-            state = predictor.cut(pictures, again, jobs.staged)
-            tensors = self._first_tensors(state)
-            mended = self._coded(BatchState.of(state, again, jobs), tensors, paths, f, words)
+            cut = predictor.cut(begun.state.pictures, again, jobs.staged)
+            state, tensors = BatchState.of(cut, again, jobs), self._first_tensors(cut)
+            mended = self._coded(state, tensors, paths, begun.f, launched.words).segments()
             for i, parts in zip(wrong, mended, strict=True):
                 coded[i], lanes[i] = parts, better[i]
         return self._of_images(slices, coded, lanes)
@@ -114,14 +161,6 @@ class BatchEncoder:
         """Run the first context network, which needs no lanes."""
         self._predictor.fill_context(0, state)
         return self._predictor.run_context(0, state)
-
-    def _sizes(self, slices: Slices, asked: Asked) -> list[int]:
-        """Wait for the sums of logarithms; return about how many bytes each slice will take."""
-        latents = self._predictor.layout.latents
-        return [
-            guess_bytes(int(bits), part.area * latents)
-            for bits, part in zip(asked.wait()[0], slices.part, strict=True)
-        ]
 
     def _jobs(
         self, slices: Slices, beside: Mapping[str, npt.NDArray[Any]]
@@ -140,8 +179,8 @@ class BatchEncoder:
         paths: StepPaths | None,
         f: DeviceArray,
         words: int,
-    ) -> list[list[bytes]]:
-        """Return the segments of each slice, the hyper-latents' first where it leads a picture."""
+    ) -> Coding:
+        """Launch all steps; the hyper-latents come first where a slice leads a picture."""
         predictor, device = self._predictor, self._device
         for k in range(len(predictor.steps)):
             if k > 0:
