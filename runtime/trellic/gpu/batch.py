@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from trellic.geometry import Plane, Rectangle
 from trellic.gpu import jobs as columns
-from trellic.gpu.device import DeviceArray
+from trellic.gpu.device import Device, DeviceArray
 from trellic.gpu.kernels import predict as kernels
 from trellic.latents.order import grid_of
 from trellic.limits import STEP32
@@ -269,8 +269,8 @@ class Slices:
         return columns.JobPlan(np.array(rows, np.int64), order, rooms, counts)
 
 
-def view(flat: DeviceArray, run: Run, channels: int) -> DeviceArray:
+def view(device: Device, flat: DeviceArray, run: Run, channels: int) -> DeviceArray:
     """Return the tensor of a run, (count, channels, rows, columns), in a flat buffer."""
     size = run.count * channels * run.shape[0] * run.shape[1]
-    part = flat[channels * run.at : channels * run.at + size]
-    return part.reshape((run.count, channels, *run.shape))
+    at, shape = channels * run.at, (run.count, channels, *run.shape)
+    return device.part(flat, at, at + size, shape)

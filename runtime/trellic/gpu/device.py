@@ -87,6 +87,7 @@ class Device:
         self._pinned: dict[tuple[int, str], npt.NDArray[np.uint8]] = {}
         self._sent: dict[tuple[int, str], Any] = {}  # events: when it may be written again
         self._views: dict[tuple[Any, ...], DeviceArray] = {}
+        self._parts: dict[tuple[Any, ...], tuple[DeviceArray, DeviceArray]] = {}
         self._tables: dict[int, tuple[Tables, DeviceTables]] = {}
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: Any) -> DeviceArray:
@@ -99,9 +100,32 @@ class Device:
         buffer = self._buffers.get(key)
         if buffer is None or buffer.dtype != dtype or buffer.shape[0] < size:
             room = max(int(size * GROWTH), 1)
-            self._buffers.pop(key, None)
+            self._forget(self._buffers.pop(key, None))
             buffer = self._buffers[key] = cuda.device_array(room, dtype, stream=self.stream)
-        return buffer[:size].reshape(shape)
+        return self.part(buffer, 0, size, shape)
+
+    def part(
+        self, array: DeviceArray, start: int, stop: int, shape: tuple[int, ...]
+    ) -> DeviceArray:
+        """Return a part of a flat array as an array of this shape, the same one each time.
+
+        Making one costs Python more than a launch; those of a batch like the one before are kept.
+        """
+        key = id(array), start, stop, shape
+        found = self._parts.get(key)
+        if found is None:
+            if len(self._parts) >= MOST_VIEWS:
+                self._parts.clear()
+            # The array is kept with its part: while it is there no other has its id.
+            found = self._parts[key] = array, array[start:stop].reshape(shape)
+        return found[1]
+
+    def _forget(self, buffer: DeviceArray | None) -> None:
+        """Let go of what keeps an array's memory, and of the parts of its parts."""
+        gone = {id(buffer)}
+        gone |= {id(part) for array, part in self._parts.values() if array is buffer}
+        self._parts = {key: both for key, both in self._parts.items() if key[0] not in gone}
+        self._views = {key: one for key, one in self._views.items() if key[1] != id(buffer)}
 
     def upload(self, name: str, array: npt.NDArray[Any]) -> DeviceArray:
         """Copy an array to memory of this name."""
@@ -150,7 +174,7 @@ class Device:
     def _view(self, name: str, at: int, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Return an array within memory of this name; making one costs more than keeping it."""
         buffer = self._buffers[self.turn, name]
-        key = (name, address(buffer), at, shape, np.dtype(dtype))
+        key = (name, id(buffer), at, shape, dtype)
         if key not in self._views:
             if len(self._views) >= MOST_VIEWS:
                 self._views.clear()

@@ -113,8 +113,8 @@ class BatchPredictor:
         for run in images.z_runs:
             rows, columns = run.shape
             wide = Run((cell * rows, cell * columns), run.count, cell**2 * run.at)
-            out = view(state.features, wide, self.features)
-            self._networks["h_s"]({"x": view(state.x, run, channels)}, [out])
+            out = view(device, state.features, wide, self.features)
+            self._networks["h_s"]({"x": view(device, state.x, run, channels)}, [out])
         device.mark("h_s")
 
     # ---- slices ----
@@ -172,8 +172,10 @@ class BatchPredictor:
             device.empty("mu", size, np.float32), device.empty("log scale", size, np.float32)
         )
         for run in slices.runs:
-            outputs = [view(made, run, channels) for made in (tensors.mu, tensors.log_scale)]
-            self._networks[f"context_{k}"]({"x": view(x, run, wide)}, outputs)
+            outputs = [
+                view(device, made, run, channels) for made in (tensors.mu, tensors.log_scale)
+            ]
+            self._networks[f"context_{k}"]({"x": view(device, x, run, wide)}, outputs)
         device.mark("context networks")
         return tensors
 

@@ -67,8 +67,8 @@ class BatchTransforms:
         f = device.empty("latents", layout.latents * images.latent_total, np.float32)
         g_a = self._graphs.graph("encoder")
         for run, quality in zip(images.latent_runs, _qualities(images, staged), strict=True):
-            inputs = {"image": pixel_view(padded, run, layout.stride), "quality": quality}
-            g_a(inputs, [view(f, run, layout.latents)])
+            inputs = {"image": pixel_view(device, padded, run, layout.stride), "quality": quality}
+            g_a(inputs, [view(device, f, run, layout.latents)])
         device.mark("g_a")
         return f
 
@@ -78,7 +78,10 @@ class BatchTransforms:
         h = device.empty("hyper", layout.hyper * images.z_total, np.float32)
         h_a = self._graphs.graph("hyper_encoder")
         for run, z_run in zip(images.latent_runs, images.z_runs, strict=True):
-            h_a({"latents": view(f, run, layout.latents)}, [view(h, z_run, layout.hyper)])
+            h_a(
+                {"latents": view(device, f, run, layout.latents)},
+                [view(device, h, z_run, layout.hyper)],
+            )
         device.mark("h_a")
         return h
 
@@ -104,8 +107,8 @@ class BatchTransforms:
         padded, g_s = self._padded(images), self._graphs.graph(f"decoder {name}")
         for run, quality in zip(images.latent_runs, _qualities(images, staged), strict=True):
             g_s(
-                {"latents": view(latents, run, layout.latents), "quality": quality},
-                [pixel_view(padded, run, layout.stride)],
+                {"latents": view(device, latents, run, layout.latents), "quality": quality},
+                [pixel_view(device, padded, run, layout.stride)],
             )
         device.mark("g_s")
         # It belongs to the caller from here on.
@@ -165,12 +168,12 @@ def parts(flat: DeviceArray, shapes: Sequence[Shape]) -> list[DeviceArray]:
     ]
 
 
-def pixel_view(flat: DeviceArray, run: Run, stride: int) -> DeviceArray:
+def pixel_view(device: Device, flat: DeviceArray, run: Run, stride: int) -> DeviceArray:
     """Return the tensor of a run, (count, height, width, 3), in a flat buffer of pixels."""
     size = 3 * stride**2
     height, width = (stride * side for side in run.shape)
-    part = flat[size * run.at : size * (run.at + run.count * run.shape[0] * run.shape[1])]
-    return part.reshape((run.count, height, width, 3))
+    stop = run.at + run.count * run.shape[0] * run.shape[1]
+    return device.part(flat, size * run.at, size * stop, (run.count, height, width, 3))
 
 
 def _size(shape: Shape) -> int:
