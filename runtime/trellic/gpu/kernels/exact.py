@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trellic.gpu.kernels.kernel import kernel
+from trellic.gpu.kernels.kernel import kernel, product
 from trellic.gpu.toolkit import cuda
 
 
@@ -16,7 +16,7 @@ def requantize(x: Any, bias: Any, scale: Any, size: Any, low: Any, high: Any) ->
     """Make ``clip(floor((x + bias) * scale + 1/2), low, high)`` of sums, in place.
 
     Blocks (n, y) work for plane n, in strides. Sums and bias are integers below 2^22 and `scale` is
-    2^-1 or a smaller power of two, so float32 holds every value between exactly, contracted or not.
+    2^-1 or a smaller power of two, so float32 holds every value between exactly.
 
     Parameters
     ----------
@@ -31,6 +31,6 @@ def requantize(x: Any, bias: Any, scale: Any, size: Any, low: Any, high: Any) ->
     at = np.int64(plane) * size
     start = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
     for i in range(start, size, cuda.blockDim.x * cuda.gridDim.y):
-        value = np.float32(np.float32(x[at + i] + own_bias) * own_scale)
+        value = product(np.float32(x[at + i] + own_bias), own_scale)
         value = np.float32(math.floor(np.float32(value + np.float32(0.5))))
         x[at + i] = min(max(value, np.float32(low)), np.float32(high))
