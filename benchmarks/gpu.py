@@ -169,7 +169,9 @@ def bench_encode(device: Device, source: Source, slices: int, lanes: int, states
 
     def work() -> list[list[bytes]]:
         jobs = Jobs.of(device, batch.plan, coding_tables(batch.plan))  # no words yet
-        return encode_batch(device, batch.tables, jobs, batch.on, len(batch.data) * slices)
+        return encode_batch(
+            device, batch.tables, jobs, batch.on, len(batch.data) * slices
+        ).segments()
 
     if any(parts != [batch.data] for parts in work()):
         raise RuntimeError("the encoder gives other bytes than the CPU's")
@@ -247,6 +249,8 @@ def kernels(report: Report, device: Device, symbols: int, slices: list[int], rep
 
 # ---- files ----
 
+ENGINES = ["auto", "onnxruntime", "torch", "torch-plain"]
+
 
 def photo(height: int, width: int) -> np.ndarray:
     """Return a sample photo, mirrored until it is large enough."""
@@ -272,12 +276,14 @@ def gpu_codec(engines: str) -> tuple[Any, str]:
     missing = missing_for("cuda")
     if engines == "onnxruntime" and missing:
         raise RuntimeError(missing)
-    if engines != "torch" and not missing:
+    if not engines.startswith("torch") and not missing:
         return GpuCodec.load(bundle, "cuda"), "onnxruntime CUDA, float32"
     from trellic_export.torch_engine import engines_on
 
-    codec = GpuCodec.load(bundle, "cuda", engines=engines_on)
-    return codec, "PyTorch, exact networks float32 and the others float16, CUDA graphs"
+    fused = engines != "torch-plain"
+    codec = GpuCodec.load(bundle, "cuda", engines=partial(engines_on, fused=fused))
+    kind = "PyTorch, exact networks float32 and the others float16, CUDA graphs"
+    return codec, kind if fused else f"{kind}, layers of exact networks operator by operator"
 
 
 def staged(device: Device, reps: int, work: Callable[[], Any]) -> dict[str, Any]:
@@ -483,7 +489,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--skip", nargs="*", default=[], choices=["kernels", "files", "others"])
-    parser.add_argument("--engines", default="auto", choices=["auto", "onnxruntime", "torch"])
+    parser.add_argument("--engines", default="auto", choices=ENGINES)
     parser.add_argument("--rehearse", action="store_true", help="on the fake driver of the tests")
     parser.add_argument("--check", action="store_true", help="tiny inputs, no result written")
     parser.add_argument("--out", type=Path, default=RESULT)

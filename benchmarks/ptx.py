@@ -16,6 +16,7 @@ from dataclasses import dataclass
 MODULES = (
     "trellic.gpu.kernels.decode",
     "trellic.gpu.kernels.encode",
+    "trellic.gpu.kernels.exact",
     "trellic.gpu.kernels.memory",
     "trellic.gpu.kernels.predict",
     "trellic.gpu.kernels.pixels",

@@ -10,6 +10,7 @@ CALL_SECONDS = 570  # of a call; machines are lent for ten minutes a call
 SMALLEST = ["--sizes", "96x64", "--batches", "1", "2", "--repeats", "1"]
 KERNELS = ["--skip", "files", "others"]
 FILES = ["--skip", "kernels", "others", "--batches", "1", "4", "16"]
+PLAIN_SIZE = "1080p"  # for which fused layers are compared with single operators
 RECIPE = "photo-eye-gpu"
 
 
@@ -62,6 +63,7 @@ def calls(place: Place) -> dict[str, list[Command]]:
     small = python("-m", "benchmarks.gpu", "--check")
     sanitizer = "compute-sanitizer"
     files = python("-m", "benchmarks.gpu", *FILES)
+    fewer = (*files, "--sizes", PLAIN_SIZE)
     return {
         "check": [
             Command("versions", python("-m", "benchmarks.gpu_day.versions"), 30),
@@ -72,7 +74,12 @@ def calls(place: Place) -> dict[str, list[Command]]:
         ],
         "files-torch": [
             Command(
-                "torch", (*files, "--engines", "torch", "--out", str(out / "files-torch.json")), 560
+                "torch", (*files, "--engines", "torch", "--out", str(out / "files-torch.json")), 400
+            ),
+            Command(
+                "torch-plain",
+                (*fewer, "--engines", "torch-plain", "--out", str(out / "files-torch-plain.json")),
+                160,
             ),
         ],
         "files-onnxruntime": [
@@ -114,6 +121,7 @@ def rehearsal(planned: dict[str, list[Command]]) -> dict[str, list[Command]]:
         "tests": ("tests/cuda/test_entropy_kernels.py",),
         "kernels": ("--symbols", "96", "--slices", "1", "--repeats", "1"),
         "torch": tuple(SMALLEST),
+        "torch-plain": tuple(SMALLEST),
         "onnxruntime": tuple(SMALLEST),
         "start": ("--recipe", "tiny", "--minutes", "0.2", "--plain"),
         "poll": ("--every", "1"),
@@ -128,6 +136,6 @@ def _shorter(command: Command, options: tuple[str, ...]) -> Command:
     arguments = list(command.arguments)
     if command.name == "tests":
         arguments = [*arguments[:-1], "-p", "tests.cuda.driver.plugin"]
-    if command.name in ("kernels", "torch", "onnxruntime"):
+    if command.name in ("kernels", "torch", "torch-plain", "onnxruntime"):
         arguments += ["--rehearse"]
     return replace(command, arguments=(*arguments, *options))

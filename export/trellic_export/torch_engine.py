@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from trellic.gpu.engines import Loader
 
 Tensors = dict[str, torch.Tensor]
+Finish = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int, int], None]
 Attributes = dict[str, Any]
+Node = tuple[Callable[..., Any], list[str], list[str], Attributes]  # call, inputs, outputs
+LAYER = ("Conv", "Mul", "Add", "Floor", "Clip")  # of an integer network
 ONNX_UINT8 = 2
 
 
@@ -34,7 +38,9 @@ class TorchGraph:
     ----------
     graph : bytes of the ONNX file
     device : torch device
-    dtype : of all floating-point arithmetic
+    dtype : of all floating-point arithmetic; with float16 convolutions have their channels last
+    finish : for integer networks: does what follows a convolution in place, in one pass, see
+        `trellic.gpu.exact.requantize`; None for the graph's own operators, one by one
 
     Attributes
     ----------
@@ -48,29 +54,31 @@ class TorchGraph:
     """
 
     def __init__(
-        self, graph: bytes, device: str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        graph: bytes,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        finish: Finish | None = None,
     ) -> None:
         model = onnx.load_from_string(graph).graph
         self._dtype, self._device = dtype, device
+        self._format = torch.channels_last if dtype == torch.float16 else torch.contiguous_format
         self._constants = {c.name: self._constant(c) for c in model.initializer}
-        self._nodes = [
-            (
-                _operator(node.op_type),
-                list(node.input),
-                list(node.output),
-                {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
-            )
-            for node in model.node
-        ]
         self.operators = [node.op_type for node in model.node]
         self.outputs = [output.name for output in model.output]
-        self._dead = _last_uses(model, {*self._constants, *self.outputs})
+        self._nodes = [
+            (_operator(n.op_type), list(n.input), list(n.output), _attributes(n))
+            for n in model.node
+        ]
+        if finish is not None:
+            self._nodes = self._fused(model.node, finish)
+        self._dead = _last_uses(self._nodes, {*self._constants, *self.outputs})
 
     def __call__(self, inputs: Tensors) -> list[torch.Tensor]:
         """Run the graph."""
         values: dict[str, Any] = {"": None, **self._constants}
         for name, tensor in inputs.items():
-            values[name] = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+            values[name] = self._in_format(tensor) if tensor.is_floating_point() else tensor
         for (run, names, outputs, attributes), dead in zip(self._nodes, self._dead, strict=True):
             results = run(self._dtype, attributes, *[values[name] for name in names])
             many = results if isinstance(results, tuple) else (results,)
@@ -84,14 +92,58 @@ class TorchGraph:
         tensor = torch.from_numpy(numpy_helper.to_array(constant).copy())
         if not tensor.is_floating_point():
             return tensor  # sizes: the host needs them
-        return tensor.to(self._device, self._dtype)
+        return self._in_format(tensor.to(self._device))
+
+    def _in_format(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.ndim != 4:
+            return tensor.to(self._dtype)
+        return tensor.to(self._dtype, memory_format=self._format)
+
+    def _fused(self, nodes: Sequence[Any], finish: Finish) -> list[Node]:
+        """Return the graph's nodes, each layer of an integer network as one."""
+        found, at = [], 0
+        while at < len(nodes):
+            layer = self._layer(nodes[at : at + len(LAYER)], finish)
+            found.append(self._nodes[at] if layer is None else layer)
+            at += 1 if layer is None else len(LAYER)
+        return found
+
+    def _layer(self, nodes: Sequence[Any], finish: Finish) -> Node | None:
+        """Return the one node of a layer; None where these are none."""
+        if tuple(node.op_type for node in nodes) != LAYER:
+            return None
+        conv, mul, add, _, clip = nodes
+        if any(a.output[0] not in b.input for a, b in itertools.pairwise(nodes)):
+            return None
+        (scale,), (half,) = (
+            [self._constants[name] for name in node.input if name in self._constants]
+            for node in (mul, add)
+        )
+        if half.item() != 0.5:
+            return None
+        x, weight, bias = conv.input
+        low, high = (int(self._constants[name].item()) for name in clip.input[1:])
+        rest = partial(_finished, finish, (self._constants[bias], scale.reshape(-1), low, high))
+        return rest, [x, weight], list(clip.output), _attributes(conv)
 
 
-def _last_uses(model: Any, kept: set[str]) -> list[list[str]]:
+def _finished(
+    finish: Finish, told: Any, dtype: torch.dtype, attributes: Attributes, x: Any, weight: Any
+) -> Any:
+    y = _conv(dtype, attributes, x, weight).contiguous()
+    finish(y, *told)
+    return y
+
+
+def _attributes(node: Any) -> Attributes:
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _last_uses(nodes: Sequence[Node], kept: set[str]) -> list[list[str]]:
     """Return for each node the tensors that nothing after it reads, its own outputs included."""
     seen, dead = {"", *kept}, []
-    for node in reversed(model.node):
-        names = dict.fromkeys([*node.output, *node.input])
+    for _, inputs, outputs, _ in reversed(nodes):
+        names = dict.fromkeys([*outputs, *inputs])
         dead.append([name for name in names if name not in seen])
         seen.update(names)
     return dead[::-1]
@@ -160,12 +212,21 @@ class TorchDeviceEngine:
     exact : float32 with TF32 off; otherwise float16
     pool : memory that all engines of the stream share (``torch.cuda.graph_pool_handle()``), because
         their CUDA graphs never run at the same time; None for a pool of its own
+    finish : of `TorchGraph`, for exact graphs
     """
 
-    def __init__(self, graph: bytes, stream: int, *, exact: bool, pool: Any = None) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        stream: int,
+        *,
+        exact: bool,
+        pool: Any = None,
+        finish: Finish | None = None,
+    ) -> None:
         self._exact, self._pool = exact, pool
         dtype = torch.float32 if exact else torch.float16
-        self._graph = TorchGraph(graph, "cuda", dtype)
+        self._graph = TorchGraph(graph, "cuda", dtype, finish if exact else None)
         self._stream = torch.cuda.ExternalStream(stream)  # type: ignore[no-untyped-call]
         self._replays = Replays(self._captured)
 
@@ -191,14 +252,36 @@ class TorchDeviceEngine:
         return graph
 
 
-def engines_on(device: Device) -> Loader:
-    """Return a function that makes engines for a device, for `trellic.gpu.codec.GpuCodec.load`."""
+def engines_on(device: Device, *, fused: bool = True) -> Loader:
+    """Return a function that makes engines for a device, for `trellic.gpu.codec.GpuCodec.load`.
+
+    Parameters
+    ----------
+    fused : whether layers of exact networks are finished by one kernel, not by five operators
+    """
     pool = torch.cuda.graph_pool_handle()
+    finish = finish_on(device) if fused else None
 
     def engine(_: str, graph: bytes, exact: bool) -> TorchDeviceEngine:
-        return TorchDeviceEngine(graph, device.stream_address, exact=exact, pool=pool)
+        return TorchDeviceEngine(
+            graph, device.stream_address, exact=exact, pool=pool, finish=finish
+        )
 
     return engine
+
+
+def finish_on(device: Device) -> Finish:
+    """Return what finishes layers of integer networks on a device, on tensors in its memory."""
+    from trellic.gpu.exact import requantize
+    from trellic.gpu.toolkit import cuda
+
+    def finish(
+        y: torch.Tensor, bias: torch.Tensor, scale: torch.Tensor, low: int, high: int
+    ) -> None:
+        sums, of_bias, of_scale = (cuda.as_cuda_array(t, sync=False) for t in (y, bias, scale))
+        requantize(device, sums, of_bias, of_scale, low, high)
+
+    return finish
 
 
 class Replays:

@@ -50,9 +50,9 @@ def engine(graph, device, exact):
     """Make an engine of onnxruntime or, on a GPU without its CUDA build, of PyTorch."""
     if SIMULATED or "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return OrtDeviceEngine(graph, device, exact=exact)
-    from trellic_export.torch_engine import TorchDeviceEngine
+    from trellic_export.torch_engine import engines_on
 
-    return TorchDeviceEngine(graph, device.stream_address, exact=exact)
+    return engines_on(device)("", graph, exact)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,8 @@ def test_several_slices_and_wrongly_guessed_lanes(cpu, gpu):
     f, h = (gpu.device.upload(name, np.concatenate(flat[name])) for name in ("f", "h"))
     slices = Slices.all(batch, [16, 16])
     staged = gpu.device.stage("of pictures", gpu.encoder.tables(slices))
-    coded = gpu.encoder.encode(slices, staged, f, h)
+    asked = gpu.encoder.ask_sizes(slices, staged, f)
+    coded = gpu.encoder.finish(gpu.encoder.launch(gpu.encoder.begin(slices, staged, f, h, asked)))
     assert coded == expected
     assert max(max(one.lanes) for one in coded) > 1
 

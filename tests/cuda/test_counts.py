@@ -1,4 +1,6 @@
-"""What a batch costs the host: launches, copies to the device, waits.
+"""What a batch costs: launches, copies to the device, waits of the host.
+
+The device is idle in a wait if nothing was launched behind what the host waits for.
 
 Counted by the fake driver where that runs (``make gpu-rehearsal``), and in the simulator by who is
 called; a GPU counts nothing.
@@ -15,16 +17,18 @@ pytest.importorskip("numba_cuda")
 
 from tests.cuda import driver
 
+from trellic.bitstream import Chunks
 from trellic.codec import Codec
 from trellic.gpu.codec import GpuCodec
-from trellic.gpu.device import Device
+from trellic.gpu.device import Asked, Device
 from trellic.gpu.kernels.kernel import Kernel
+from trellic.gpu.pictures import Part
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 pytestmark = pytest.mark.skipif(not SIMULATED and not driver.running(), reason="nobody counts")
 TINY = Path(__file__).parent.parent / "data" / "tiny.zip"
-ENCODE = {"launches": 5, "to device": 2, "waits": 2}  # beside those of each context step
-DECODE = {"launches": 5, "to device": 1, "waits": 1}
+ENCODE = {"launches": 5, "to device": 2, "waits": 2, "idle": 1}  # beside those of each context step
+DECODE = {"launches": 5, "to device": 1, "waits": 1, "idle": 1}
 ENCODE_STEP, DECODE_STEP = 1, 1
 
 
@@ -58,9 +62,22 @@ def counted(monkeypatch):
             (Kernel, "__call__", "launches"),
             (Device, "stage", "to device"),
             (Device, "upload", "to device"),
-            (Device, "fetch_all", "waits"),
+            (Asked, "wait", "waits"),
         ):
             monkeypatch.setattr(kind, method, noted(name, getattr(kind, method)))
+        ask, wait, launched = Device.ask, Asked.wait, {}
+
+        def asking(self, *arguments):
+            made = ask(self, *arguments)
+            launched[id(made)] = called["launches"]
+            return made
+
+        def waiting(self):
+            called["idle"] += called["launches"] == launched.pop(id(self))
+            return wait(self)
+
+        monkeypatch.setattr(Device, "ask", asking)
+        monkeypatch.setattr(Asked, "wait", waiting)
 
     def run(work):
         before = dict(called) if SIMULATED else driver.counts()
@@ -95,3 +112,25 @@ def test_a_batch_of_one_size_costs_the_same_however_many(cpu, gpu, counted, numb
     assert found == wanted(DECODE, DECODE_STEP, steps)
     for one, data in zip(decoded, files, strict=True):
         assert one.copy_to_host().tolist() == cpu.decode(data).tolist()
+
+
+def test_the_device_goes_on_while_parts_are_finished(cpu, gpu, counted, monkeypatch):
+    """Of several parts only the last wait finds it idle; lanes guessed wrongly change no byte."""
+    rng = np.random.default_rng(7)
+    pictures = [rng.integers(90, 160, (16, 16, 3)).astype(np.uint8) for _ in range(3)]
+    parts = [Part([one], [960], [4], [Chunks()]) for one in pictures]
+    expected = [cpu.encode(one, quality=60, trellis=4) for one in pictures]
+    files, found = counted(lambda: gpu.encode_parts(parts))
+    assert files == expected
+    steps = len(cpu.bundle.manifest.layout.steps)
+    assert found == {name: 3 * n for name, n in wanted(ENCODE, ENCODE_STEP, steps).items()} | {
+        "idle": 1
+    }
+    guesses = iter([100, 1300, 100])  # the second gets two lanes, and then one
+
+    def guess(*_):
+        return next(guesses)
+
+    monkeypatch.setattr("trellic.gpu.encoder.guess_bytes", guess)
+    assert gpu.encode_parts(parts) == expected
+    assert list(guesses) == []

@@ -66,6 +66,7 @@ HELPERS = {
     "pad_pixels": "NumPy does it on the host: pipeline.transforms.analysis",
     "crop_pixels": "NumPy does it on the host: pipeline.transforms.synthesis",
     "clear": "fills memory with zeros",
+    "requantize": "a part of integer.networks:evaluate, whose convolution a library does",
 }
 
 

@@ -80,7 +80,7 @@ def encode(segments, tables, lanes):
     )
     planned = plan(rows, counts)
     jobs = Jobs.of(device(), planned, coding_tables(planned))
-    return encode_batch(device(), tables, jobs, made)[0]
+    return encode_batch(device(), tables, jobs, made).segments()[0]
 
 
 class Decoder:

@@ -168,3 +168,31 @@ def test_precision_is_set_and_taken_back():
             assert torch.backends.cudnn.benchmark is not exact
         assert (matmul.fp32_precision, conv.fp32_precision) == before[:2]
     assert torch.backends.cudnn.benchmark == before[2]
+
+
+def test_float16_has_its_channels_last(tiny: Codec, monkeypatch):
+    """So that tensor cores read them as they lie; results are near those of float32."""
+    bundle = tiny.bundle
+    graph = bundle.graph(bundle.manifest.encoder)
+    narrow, seen = TorchGraph(graph, dtype=torch.float16), []
+
+    def watched(run):
+        def call(dtype, attributes, x, *rest):
+            result = run(dtype, attributes, x, *rest)
+            seen.append(
+                [t.is_contiguous(memory_format=torch.channels_last) for t in (rest[0], result)]
+            )
+            return result
+
+        return call
+
+    nodes = zip(narrow.operators, narrow._nodes, strict=True)
+    monkeypatch.setattr(
+        narrow, "_nodes", [(watched(n[0]), *n[1:]) if op == "Conv" else n for op, n in nodes]
+    )
+    image = np.random.default_rng(0).integers(0, 256, (2, 64, 128, 3)).astype(np.uint8)
+    inputs = {"image": torch.from_numpy(image), "quality": torch.tensor([12.5, 88.0])}
+    (found,), (expected,) = narrow(inputs), TorchGraph(graph)(inputs)
+    assert seen == [[True, True]] * narrow.operators.count("Conv")
+    assert found.dtype == torch.float16
+    assert (found.float() - expected).abs().max() <= 0.02 * expected.abs().max()

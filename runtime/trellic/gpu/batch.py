@@ -7,6 +7,7 @@ slices of one size, so that a network runs once for each size, and a kernel once
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from trellic.geometry import Plane, Rectangle
 from trellic.gpu import jobs as columns
-from trellic.gpu.device import DeviceArray
+from trellic.gpu.device import Device, DeviceArray
 from trellic.gpu.kernels import predict as kernels
 from trellic.latents.order import grid_of
 from trellic.limits import STEP32
@@ -165,6 +166,12 @@ class Slices:
             part += grid
         return cls(images, owner, part, [1] * len(part))
 
+    def with_lanes(self, lanes: Sequence[int]) -> Slices:
+        """Return the same slices with other lanes."""
+        other = copy(self)
+        object.__setattr__(other, "lanes", list(lanes))
+        return other
+
     def chosen(self, which: Sequence[int], lanes: Sequence[int]) -> Slices:
         """Return some of the slices, with other lanes."""
         return Slices(
@@ -262,8 +269,8 @@ class Slices:
         return columns.JobPlan(np.array(rows, np.int64), order, rooms, counts)
 
 
-def view(flat: DeviceArray, run: Run, channels: int) -> DeviceArray:
+def view(device: Device, flat: DeviceArray, run: Run, channels: int) -> DeviceArray:
     """Return the tensor of a run, (count, channels, rows, columns), in a flat buffer."""
     size = run.count * channels * run.shape[0] * run.shape[1]
-    part = flat[channels * run.at : channels * run.at + size]
-    return part.reshape((run.count, channels, *run.shape))
+    at, shape = channels * run.at, (run.count, channels, *run.shape)
+    return device.part(flat, at, at + size, shape)

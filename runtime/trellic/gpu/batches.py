@@ -18,6 +18,7 @@ from trellic.bitstream import Chunks
 from trellic.errors import BadParameter, UnknownDecoder
 from trellic.gpu.codec import GpuCodec
 from trellic.gpu.dlpack import DeviceImage
+from trellic.gpu.pictures import Part
 from trellic.gpu.where import on_gpu
 from trellic.images import Picture
 from trellic.pipeline.encoder import prepared
@@ -59,17 +60,15 @@ def encode(
         (one, Chunks()) if lies_there else _from_host(one, options)
         for one, lies_there in zip(batch, there, strict=True)
     ]
-    files: list[bytes] = []
-    for part in _parts([_pixels(one) for one, _ in ready]):
-        own = ready[part]
-        count = len(own)
-        files += gpu.encode_batch(
-            [one for one, _ in own],
-            [options.quality16] * count,
-            [options.trellis] * count,
-            [chunks for _, chunks in own],
+    return gpu.encode_parts(
+        Part(
+            [one for one, _ in ready[part]],
+            [options.quality16] * len(ready[part]),
+            [options.trellis] * len(ready[part]),
+            [chunks for _, chunks in ready[part]],
         )
-    return files
+        for part in _parts([_pixels(one) for one, _ in ready])
+    )
 
 
 def decode(

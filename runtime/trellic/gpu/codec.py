@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
-from trellic.errors import BadImage, BadParameter, EngineError, UnknownModel
+from trellic.errors import BadParameter, EngineError, UnknownModel
 from trellic.gpu import cache, tensorrt, tensorrt_file
-from trellic.gpu.batch import Image, Images, Slices
 from trellic.gpu.decoder import BatchDecoder
 from trellic.gpu.device import Device, DeviceArray, gpu_name
-from trellic.gpu.dlpack import DeviceImage, lies_there, taken
+from trellic.gpu.dlpack import DeviceImage
 from trellic.gpu.encoder import BatchEncoder
 from trellic.gpu.engines import DeviceEngine, Loader, ProbedEngines
 from trellic.gpu.ort import OrtDeviceEngine
+from trellic.gpu.pictures import Part, PictureEncoder, images_of
 from trellic.gpu.predictor import BatchPredictor
-from trellic.gpu.toolkit import cuda
-from trellic.gpu.transforms import BatchTransforms, Graphs, Shape, host_pixels, parts
+from trellic.gpu.transforms import BatchTransforms, Graphs, parts
 from trellic.integer.networks import outputs
 from trellic.model.bundle import Bundle
 from trellic.model.choice import choose
-from trellic.pipeline.header import header_of
 
 
 class Engines(Graphs, Protocol):
@@ -62,6 +60,7 @@ class GpuCodec:
         predictor = BatchPredictor(device, self._layout, bundle.tables, engines.exact(), features)
         self.transforms = BatchTransforms(device, self._layout, engines)
         self.encoder, self.decoder = BatchEncoder(predictor), BatchDecoder(predictor)
+        self._pictures = PictureEncoder(bundle, device, self.transforms, self.encoder)
 
     @classmethod
     def load(
@@ -127,36 +126,12 @@ class GpuCodec:
         BadImage
             When an array has another type or shape.
         """
-        if not pictures:
-            return []
-        arrays = [_checked(picture, self.device) for picture in pictures]
-        images = self._images([tuple(a.shape) for a in arrays], quality16, trellis)
-        slices = Slices.all(images, [None] * len(arrays))
-        shapes = [tuple(array.shape) for array in arrays]
-        tables = self.encoder.tables(slices) | self.transforms.tables(shapes, images)
-        staged = self.device.stage("of pictures", tables | host_pixels(arrays))
-        f, h = self.transforms.analyse(arrays, images, staged)
-        coded = self.encoder.encode(slices, staged, f, h)
-        beside = [Chunks()] * len(arrays) if chunks is None else chunks
-        files = []
-        each = zip(arrays, quality16, trellis, coded, beside, strict=True)
-        for array, quality, states, one, own in each:
-            size, grey = (array.shape[1], array.shape[0]), array.ndim == 2
-            header = header_of(self.bundle, size, quality, states, one.lanes, grey=grey)
-            parts = header, one.segments, own, self.bundle.embedded
-            files.append(bitstream.write(Stream(*parts)))
-        return files
+        beside = [Chunks()] * len(pictures) if chunks is None else chunks
+        return self.encode_parts([Part(pictures, quality16, trellis, beside)])
 
-    def _images(
-        self, shapes: Sequence[Shape], quality16: Sequence[int], trellis: Sequence[int]
-    ) -> Images:
-        search, levels = self.bundle.manifest.search, self.bundle.levels
-        made = []
-        for shape, quality, states in zip(shapes, quality16, trellis, strict=True):
-            lam = search["trellis" if states else "scalar"].lam
-            plane = self._layout.plane(shape[1], shape[0])
-            made.append(Image(plane, levels.at(quality, states), states, lam))
-        return Images(made, self._layout)
+    def encode_parts(self, parts: Iterable[Part]) -> list[bytes]:
+        """Encode parts of a batch, two of which are in flight; the rest is as in `encode_batch`."""
+        return self._pictures.encode(parts)
 
     # ---- decoding ----
 
@@ -202,7 +177,8 @@ class GpuCodec:
         if not streams:
             return []
         headers = [stream.header for stream in streams]
-        images = self._images(
+        images = images_of(
+            self.bundle,
             [(header.height, header.width) for header in headers],
             [header.quality16 for header in headers],
             [header.trellis for header in headers],
@@ -267,30 +243,3 @@ class GpuCodec:
                 remedy="decode it with out='host'",
             )
         return stream
-
-
-def _checked(picture: Any, device: Device) -> Any:
-    """Return a picture as a NumPy array or a device array.
-
-    If a library has DLPack and ``__cuda_array_interface__``, DLPack is used, because it tells the
-    library which stream will read the array, so that pending work on other streams ends first.
-    """
-    if isinstance(picture, np.ndarray):
-        array = np.ascontiguousarray(picture)
-    elif isinstance(picture, DeviceImage):
-        array = picture.array
-    elif hasattr(picture, "copy_to_host"):
-        array = picture
-    elif lies_there(picture):
-        array = taken(picture, device.stream_address)
-    elif hasattr(picture, "__cuda_array_interface__"):
-        array = cuda.as_cuda_array(picture)
-    else:
-        array = np.ascontiguousarray(picture)
-    good = array.dtype == np.uint8 and array.size and array.ndim in (2, 3)
-    if not good or (array.ndim == 3 and array.shape[2] != 3):
-        raise BadImage(
-            f"a picture of {array.dtype} {tuple(array.shape)}",
-            expected="uint8 (H, W, 3) or (H, W), C contiguous, on the host or the GPU",
-        )
-    return array

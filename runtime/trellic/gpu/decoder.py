@@ -21,7 +21,7 @@ from trellic.gpu.device import Device, DeviceArray
 from trellic.gpu.entropy import CodedWords, Warps, decode_batch
 from trellic.gpu.kernels.kernel import WARP
 from trellic.gpu.predictor import BatchPredictor
-from trellic.gpu.state import Jobs
+from trellic.gpu.state import BatchState, Jobs
 from trellic.gpu.steps import decode_step
 from trellic.latents.order import check_count, numbers_of
 
@@ -97,7 +97,7 @@ class BatchDecoder:
         arrays |= {**images.constants(), **beside}
         jobs = Jobs.of(device, plan, arrays | predictor.tables(slices))
         pictures = predictor.start(images, jobs.staged, None)
-        state = predictor.cut(pictures, slices, jobs)
+        state = BatchState.of(predictor.cut(pictures, slices, jobs.staged), slices, jobs)
         coded = CodedWords(jobs.staged["words"], jobs.staged["states"], max(slices.lanes))
         device.mark("upload")
         z_status = jobs.staged["status"][: len(z_warps)]
@@ -108,7 +108,8 @@ class BatchDecoder:
         predictor.run_hyper(pictures)
         predictor.fill_context(0, state)
         for k in range(len(predictor.steps)):
-            decode_step(predictor, k, state, coded, out)
+            tensors = predictor.run_context(k, state)
+            decode_step(predictor, k, state, tensors, coded, out)
         return Decoding(device, jobs.staged)
 
     def _in_job_order(self, slices: Slices, segments: Sequence[Sequence[bytes]]) -> list[bytes]:

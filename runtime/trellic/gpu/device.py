@@ -6,6 +6,7 @@ Under numba's simulator the same code runs on arrays of NumPy, which is the fake
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -44,6 +45,25 @@ class DeviceTables(NamedTuple):
     scales: int
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Arrays on their way to the host; what is launched behind them keeps the device busy.
+
+    Attributes
+    ----------
+    arrays : pinned memory of the host, not to be read before `wait`
+    arrived : the event behind the copies
+    """
+
+    arrays: list[npt.NDArray[Any]]
+    arrived: Any
+
+    def wait(self) -> list[npt.NDArray[Any]]:
+        """Wait until they are there; return copies."""
+        self.arrived.synchronize()
+        return [array.copy() for array in self.arrays]
+
+
 class Device:
     """One GPU, for one thread at a time; its memory is freed with it.
 
@@ -62,10 +82,12 @@ class Device:
                 expected="an NVIDIA GPU, its driver, and the extra trellic[gpu]",
             ) from error
         self.marks: list[tuple[str, Any]] | None = None  # a list here turns stage times on
-        self._buffers: dict[str, DeviceArray] = {}
-        self._pinned: dict[str, npt.NDArray[np.uint8]] = {}
-        self._sent: dict[str, Any] = {}  # events: when pinned memory may be written again
+        self.turn = 0  # of two batches in flight: each has memory of its own under every name
+        self._buffers: dict[tuple[int, str], DeviceArray] = {}
+        self._pinned: dict[tuple[int, str], npt.NDArray[np.uint8]] = {}
+        self._sent: dict[tuple[int, str], Any] = {}  # events: when it may be written again
         self._views: dict[tuple[Any, ...], DeviceArray] = {}
+        self._parts: dict[tuple[Any, ...], tuple[DeviceArray, DeviceArray]] = {}
         self._tables: dict[int, tuple[Tables, DeviceTables]] = {}
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: Any) -> DeviceArray:
@@ -74,13 +96,36 @@ class Device:
         Memory grows and is never freed, so a batch like the one before needs no new memory.
         """
         shape = (shape,) if isinstance(shape, int) else shape
-        size = int(np.prod(shape))
-        buffer = self._buffers.get(name)
+        size, key = int(np.prod(shape)), (self.turn, name)
+        buffer = self._buffers.get(key)
         if buffer is None or buffer.dtype != dtype or buffer.shape[0] < size:
             room = max(int(size * GROWTH), 1)
-            self._buffers.pop(name, None)
-            buffer = self._buffers[name] = cuda.device_array(room, dtype, stream=self.stream)
-        return buffer[:size].reshape(shape)
+            self._forget(self._buffers.pop(key, None))
+            buffer = self._buffers[key] = cuda.device_array(room, dtype, stream=self.stream)
+        return self.part(buffer, 0, size, shape)
+
+    def part(
+        self, array: DeviceArray, start: int, stop: int, shape: tuple[int, ...]
+    ) -> DeviceArray:
+        """Return a part of a flat array as an array of this shape, the same one each time.
+
+        Making one costs Python more than a launch; those of a batch like the one before are kept.
+        """
+        key = id(array), start, stop, shape
+        found = self._parts.get(key)
+        if found is None:
+            if len(self._parts) >= MOST_VIEWS:
+                self._parts.clear()
+            # The array is kept with its part: while it is there no other has its id.
+            found = self._parts[key] = array, array[start:stop].reshape(shape)
+        return found[1]
+
+    def _forget(self, buffer: DeviceArray | None) -> None:
+        """Let go of what keeps an array's memory, and of the parts of its parts."""
+        gone = {id(buffer)}
+        gone |= {id(part) for array, part in self._parts.values() if array is buffer}
+        self._parts = {key: both for key, both in self._parts.items() if key[0] not in gone}
+        self._views = {key: one for key, one in self._views.items() if key[1] != id(buffer)}
 
     def upload(self, name: str, array: npt.NDArray[Any]) -> DeviceArray:
         """Copy an array to memory of this name."""
@@ -107,24 +152,29 @@ class Device:
             host[at : at + size] = np.frombuffer(np.ascontiguousarray(array), np.uint8)
             found[key] = self._view(name, at, array.shape, array.dtype)
         target.copy_to_device(host[:total], stream=self.stream)
-        self._sent[name].record(self.stream)
+        self._sent[self.turn, name].record(self.stream)
         return found
 
     def _pinned_memory(self, name: str, size: int) -> npt.NDArray[np.uint8]:
         """Return pinned memory of the host, once the device has read its earlier content."""
-        if name in self._sent:
-            if not SIMULATED and not self._sent[name].query():
-                self._sent[name].synchronize()
+        key = self.turn, name
+        if key in self._sent:
+            if not SIMULATED and not self._sent[key].query():
+                self._sent[key].synchronize()
         else:
-            self._sent[name] = cuda.event()
-        if name not in self._pinned or len(self._pinned[name]) < size:
-            self._pinned[name] = cuda.pinned_array(int(size * GROWTH), np.uint8)
-        return self._pinned[name]
+            self._sent[key] = cuda.event()
+        return self._pinned_array(name, size)
+
+    def _pinned_array(self, name: str, size: int) -> npt.NDArray[np.uint8]:
+        key = self.turn, name
+        if key not in self._pinned or len(self._pinned[key]) < size:
+            self._pinned[key] = cuda.pinned_array(int(size * GROWTH), np.uint8)
+        return self._pinned[key]
 
     def _view(self, name: str, at: int, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Return an array within memory of this name; making one costs more than keeping it."""
-        buffer = self._buffers[name]
-        key = (name, address(buffer), at, shape, np.dtype(dtype))
+        buffer = self._buffers[self.turn, name]
+        key = (name, id(buffer), at, shape, dtype)
         if key not in self._views:
             if len(self._views) >= MOST_VIEWS:
                 self._views.clear()
@@ -148,20 +198,25 @@ class Device:
 
     def fetch_all(self, *arrays: DeviceArray) -> list[npt.NDArray[Any]]:
         """Copy arrays to the host, after all earlier launches, and wait once."""
+        return self.ask("fetched", *arrays).wait()
+
+    def ask(self, key: str, *arrays: DeviceArray) -> Asked:
+        """Start copies of arrays to the host, after all earlier launches; do not wait.
+
+        What was asked for with the same key before must have been waited for.
+        """
         sizes = [int(array.size) * array.dtype.itemsize for array in arrays]
         ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
-        key = "fetched"
-        if key not in self._pinned or len(self._pinned[key]) < ends[-1]:
-            self._pinned[key] = cuda.pinned_array(int(ends[-1] * GROWTH) + ALIGNED, np.uint8)
-        found = []
+        pinned, found = self._pinned_array(key, ends[-1] + ALIGNED), []
         for array, size, end in zip(arrays, sizes, ends, strict=True):
             at = end - -(-size // ALIGNED) * ALIGNED
-            host = self._pinned[key][at : at + size].view(array.dtype).reshape(array.shape)
+            host = pinned[at : at + size].view(array.dtype).reshape(array.shape)
             if size:
                 array.copy_to_host(host, stream=self.stream)
             found.append(host)
-        self.stream.synchronize()
-        return [host.copy() for host in found]
+        arrived = cuda.event()
+        arrived.record(self.stream)
+        return Asked(found, arrived)
 
     @property
     def stream_address(self) -> int:

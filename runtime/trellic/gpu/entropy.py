@@ -12,7 +12,7 @@ from trellic.entropy import lanes as layout
 from trellic.entropy.lanes import GROUP
 from trellic.entropy.tables import Tables
 from trellic.gpu import jobs as columns
-from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.device import Asked, Device, DeviceArray
 from trellic.gpu.kernels.decode import decode_segments
 from trellic.gpu.kernels.encode import encode_slices
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
@@ -96,10 +96,37 @@ def coding_tables(plan: columns.JobPlan) -> dict[str, npt.NDArray[Any]]:
     }
 
 
+@dataclass(frozen=True)
+class Coding:
+    """Words that the device makes.
+
+    Attributes
+    ----------
+    plan : of the jobs
+    packed : all words on the device, in no order
+    asked : as many of them as were guessed, on their way to the host; how many there are; where
+        those of each group are; the first states
+    """
+
+    device: Device
+    plan: columns.JobPlan
+    packed: DeviceArray
+    asked: Asked
+
+    def segments(self) -> list[list[bytes]]:
+        """Wait for the words; return the segments of each slice."""
+        first, total, found, heads = self.asked.wait()
+        count = int(total[0])
+        if count > len(first):
+            first = np.concatenate([first, self.device.fetch(self.packed[len(first) : count])])
+        words = _by_job(self.plan.rows, first, found)
+        return _segments(self.plan.rows, self.plan.order, words, heads)
+
+
 def encode_batch(
     device: Device, tables: Tables, jobs: Jobs, symbols: Symbols, guess: int | None = None
-) -> list[list[bytes]]:
-    """Code all segments of all slices.
+) -> Coding:
+    """Code all segments of all slices; the host does not wait.
 
     Parameters
     ----------
@@ -107,10 +134,6 @@ def encode_batch(
     symbols : `k`, `cls` and `index` are coded
     guess : expected number of words. This many are fetched at once, and the rest, if any,
         afterwards; None for as many as are possible
-
-    Returns
-    -------
-    for each slice its segments
     """
     on, rows, staged = device.tables(tables), jobs.plan.rows, jobs.staged
     room, groups = columns.reserve(rows, jobs.plan.most)
@@ -126,11 +149,8 @@ def encode_batch(
         *(on.scales, on.entry, on.zero, on.half_width, words, packed, total, found, heads),
     )
     likely = room if guess is None else min(guess, room)
-    first, *told = device.fetch_all(packed[:likely], total, found, heads)
-    count = int(told[0][0])
-    if count > likely:
-        first = np.concatenate([first, device.fetch(packed[likely:count])])
-    return _segments(rows, jobs.plan.order, _by_job(rows, first, told[1]), told[2])
+    asked = device.ask("coded", packed[:likely], total, found, heads)
+    return Coding(device, jobs.plan, packed, asked)
 
 
 def _threads(lanes: int) -> int:

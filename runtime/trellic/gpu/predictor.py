@@ -17,7 +17,14 @@ from trellic.gpu.jobs import JobPlan
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
 from trellic.gpu.kernels.step import COUNTERS
-from trellic.gpu.state import BatchState, Jobs, PictureState, PictureTables, Symbols
+from trellic.gpu.state import (
+    BatchState,
+    PictureState,
+    PictureTables,
+    SliceState,
+    StepTables,
+    Symbols,
+)
 from trellic.gpu.toolkit import cuda
 from trellic.model.channels import Layout
 
@@ -106,8 +113,8 @@ class BatchPredictor:
         for run in images.z_runs:
             rows, columns = run.shape
             wide = Run((cell * rows, cell * columns), run.count, cell**2 * run.at)
-            out = view(state.features, wide, self.features)
-            self._networks["h_s"]({"x": view(state.x, run, channels)}, [out])
+            out = view(device, state.features, wide, self.features)
+            self._networks["h_s"]({"x": view(device, state.x, run, channels)}, [out])
         device.mark("h_s")
 
     # ---- slices ----
@@ -117,7 +124,7 @@ class BatchPredictor:
         return slices.jobs(self._members)
 
     def tables(self, slices: Slices) -> dict[str, npt.NDArray[Any]]:
-        """Return the tables of slices for the steps, to be brought to the device with the jobs."""
+        """Return what the steps are told of slices (`StepTables`), to be brought to the device."""
         tensors, tiles = slices.tensors(self.features)
         return {
             "slices": slices.with_features(self.features),
@@ -127,34 +134,36 @@ class BatchPredictor:
             "done": np.zeros((*tensors.shape[:2], COUNTERS), np.int32),
         }
 
-    def cut(self, pictures: PictureState, slices: Slices, jobs: Jobs) -> BatchState:
+    def cut(
+        self, pictures: PictureState, slices: Slices, staged: Mapping[str, DeviceArray]
+    ) -> SliceState:
         """Return slices of the pictures, none of whose latents is known yet.
 
         Parameters
         ----------
-        jobs : of the slices, with `tables` brought along
+        staged : `tables` on the device
         """
         size = self.layout.latents * int(slices.sizes.sum())
         v32 = self.device.empty("v32", size, np.int32)
-        return BatchState(pictures, slices, jobs.staged["slices"], jobs, v32)
+        return SliceState(pictures, slices, StepTables.of(staged), v32)
 
-    def fill_context(self, k: int, state: BatchState) -> None:
+    def fill_context(self, k: int, state: SliceState) -> None:
         """Make the inputs of a context network by a launch of its own."""
         step = self.steps[k]
         kernels.context_input(
             *self.device.grid(len(state.slices.part)),
-            *(state.table, state.jobs.staged["tensors"], k),
+            *(state.tables.slices, state.tables.tensors, k),
             *(state.pictures.features, self.features, state.v32, step.context),
             *(state.pictures.tables.context_scale, self.context_of(state)),
         )
         self.device.mark("context input")
 
-    def context_of(self, state: BatchState) -> DeviceArray:
+    def context_of(self, state: SliceState) -> DeviceArray:
         """Return room for the inputs of any of the context networks."""
         most = self.features + max(step.context for step in self.steps)
         return self.device.empty("context input", most * int(state.slices.sizes.sum()), np.float32)
 
-    def run_context(self, k: int, state: BatchState) -> StepTensors:
+    def run_context(self, k: int, state: SliceState) -> StepTensors:
         """Run a context network on its inputs, which have been made."""
         device, step, slices = self.device, self.steps[k], state.slices
         channels, wide = step.last - step.first, self.features + step.context
@@ -163,8 +172,10 @@ class BatchPredictor:
             device.empty("mu", size, np.float32), device.empty("log scale", size, np.float32)
         )
         for run in slices.runs:
-            outputs = [view(made, run, channels) for made in (tensors.mu, tensors.log_scale)]
-            self._networks[f"context_{k}"]({"x": view(x, run, wide)}, outputs)
+            outputs = [
+                view(device, made, run, channels) for made in (tensors.mu, tensors.log_scale)
+            ]
+            self._networks[f"context_{k}"]({"x": view(device, x, run, wide)}, outputs)
         device.mark("context networks")
         return tensors
 
@@ -175,12 +186,12 @@ class BatchPredictor:
         ----------
         f : float32, flat: outputs of g_a, where the pictures' tables say
         """
-        step, jobs, symbols = self.steps[k], state.jobs, state.pictures.symbols
+        step, symbols = self.steps[k], state.pictures.symbols
         tiles = -(-(step.last - step.first) * int(state.slices.sizes.max()) // kernels.TILE)
         before, after = self.compaction(k, state, tensors)
         kernels.compact(
             *((len(state.slices.part), min(tiles, MOST_BLOCKS)), WARP_THREADS, self.device.stream),
-            *(*before, jobs.staged["tickets"], *after),
+            *(*before, state.tables.tickets, *after),
             *(1, f, state.pictures.tables.latent_gain),
             *(symbols.position, symbols.index, symbols.t32),
         )
@@ -192,11 +203,11 @@ class BatchPredictor:
         """Return the arguments of kernels that compact, before their counters and after them."""
         step, jobs, tables = self.steps[k], state.jobs, state.pictures.tables
         before = (
-            *(state.table, jobs.staged["tensors"], k, step.first, step.last - step.first),
+            *(state.tables.slices, state.tables.tensors, k, step.first, step.last - step.first),
             *(tensors.mu, tensors.log_scale, self._roles[k], tables.gain, tables.shift),
             *(self.layout.skip_index, self.layout.scales, state.v32),
         )
-        after = (jobs.staged["told"], jobs.table, jobs.plan.of_step(k).start, jobs.counts)
+        after = (state.tables.told, jobs.table, jobs.plan.of_step(k).start, jobs.counts)
         return before, after
 
 

@@ -107,21 +107,59 @@ class PictureState:
     x: DeviceArray
 
 
-@dataclass(frozen=True)
-class BatchState:
-    """A batch on its way through the context steps.
+class StepTables(NamedTuple):
+    """What the context steps are told of slices, however many lanes those have.
 
     Attributes
     ----------
-    pictures : data of its pictures
-    slices : all of its slices, or those that are coded again
-    table : int64 (slices, SLICE_COLUMNS), of the slices
-    jobs : of the slices, with other arrays for the steps
+    slices : int64 (slices, SLICE_COLUMNS)
+    tensors : int64 (steps, slices, STEP_COLUMNS)
+    tickets, done : int32, of (step, slice): the next task, and how many are done of each kind
+    told : int32, what tiles have told one another
+    """
+
+    slices: DeviceArray
+    tensors: DeviceArray
+    tickets: DeviceArray
+    told: DeviceArray
+    done: DeviceArray
+
+    @classmethod
+    def of(cls, staged: Mapping[str, DeviceArray]) -> StepTables:
+        """Find the tables among what was brought to the device."""
+        return cls(**{name: staged[name] for name in cls._fields})
+
+
+@dataclass(frozen=True)
+class SliceState:
+    """Slices of a batch before their lanes are known: enough for the first context network.
+
+    Attributes
+    ----------
+    pictures : what belongs to the pictures
+    slices : all of the batch, or those that are coded again
+    tables : of the slices
     v32 : int32, flat: latents of the slices in 1/32 step, filled step by step
     """
 
     pictures: PictureState
     slices: Slices
-    table: DeviceArray
-    jobs: Jobs
+    tables: StepTables
     v32: DeviceArray
+
+
+@dataclass(frozen=True)
+class BatchState(SliceState):
+    """A batch on its way through the context steps.
+
+    Attributes
+    ----------
+    jobs : of the slices, and what the steps are told beside them
+    """
+
+    jobs: Jobs
+
+    @classmethod
+    def of(cls, state: SliceState, slices: Slices, jobs: Jobs) -> BatchState:
+        """Return slices whose lanes are known, `slices`, with their jobs."""
+        return cls(state.pictures, slices, state.tables, state.v32, jobs)

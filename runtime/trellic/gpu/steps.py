@@ -16,7 +16,7 @@ from trellic.gpu.jobs import JobPlan
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.kernels import step as whole
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
-from trellic.gpu.predictor import MOST_BLOCKS, WARP_THREADS, BatchPredictor
+from trellic.gpu.predictor import MOST_BLOCKS, WARP_THREADS, BatchPredictor, StepTensors
 from trellic.gpu.state import BatchState
 
 Int64s = npt.NDArray[np.int64]
@@ -62,24 +62,27 @@ class StepPaths:
 
 
 def decode_step(
-    predictor: BatchPredictor, k: int, state: BatchState, coded: CodedWords, out: DeviceArray
+    predictor: BatchPredictor,
+    k: int,
+    state: BatchState,
+    tensors: StepTensors,
+    coded: CodedWords,
+    out: DeviceArray,
 ) -> None:
-    """Run a context network, and decode its step.
-
-    Makes the input of the next one or, in the last step, that of the decoder network.
+    """Decode a step; make the input of the next context network, or that of the decoder network.
 
     Parameters
     ----------
+    tensors : what the step's context network has made
     out : float32, flat: latents, their gains divided out, where the pictures' tables say
     """
-    tensors = predictor.run_context(k, state)
     before, after = predictor.compaction(k, state, tensors)
     device, symbols, staged = predictor.device, state.pictures.symbols, state.jobs.staged
     on, tables = device.tables(predictor.frequencies), state.pictures.tables
     threads = WARP if not SIMULATED else max(WARP_THREADS, min(coded.widest, WARP))
     whole.decode_step(
         *(_grid(predictor, k, state, -(-coded.widest // WARP)), threads, device.stream),
-        *(*before, staged["tickets"], staged["done"], *after),
+        *(*before, state.tables.tickets, state.tables.done, *after),
         *(symbols.position, symbols.index, coded.words, on.entry, on.half_width, on.first),
         *(coded.states, symbols.k, symbols.cls, staged["status"], on.off, on.step),
         *_next(predictor, k, state),
@@ -89,15 +92,20 @@ def decode_step(
 
 
 def encode_step(
-    predictor: BatchPredictor, k: int, state: BatchState, paths: StepPaths, f: DeviceArray
+    predictor: BatchPredictor,
+    k: int,
+    state: BatchState,
+    tensors: StepTensors,
+    paths: StepPaths,
+    f: DeviceArray,
 ) -> None:
-    """Run a context network, and choose the indices of its step; make the input of the next.
+    """Choose the indices of a step; make the input of the next context network.
 
     Parameters
     ----------
+    tensors : what the step's context network has made
     f : float32, flat: outputs of g_a, where the pictures' tables say
     """
-    tensors = predictor.run_context(k, state)
     before, after = predictor.compaction(k, state, tensors)
     device, symbols, staged = predictor.device, state.pictures.symbols, state.jobs.staged
     on = device.tables(predictor.frequencies)
@@ -105,7 +113,7 @@ def encode_step(
     most = int(paths.ranges[k, :, whole.PATHS].max())
     whole.encode_step(
         *(_grid(predictor, k, state, most), paths.threads, device.stream),
-        *(*before, staged["tickets"], staged["done"], *after),
+        *(*before, state.tables.tickets, state.tables.done, *after),
         *(f, state.pictures.tables.latent_gain, symbols.position, symbols.index, symbols.t32),
         *(base, on.rate, on.rate_zero, on.half_width, on.off, on.max_off, on.step, cost, ks),
         *(staged["step paths"], staged["path ranges"]),
@@ -117,10 +125,9 @@ def encode_step(
 
 
 def encode_step_plainly(
-    predictor: BatchPredictor, k: int, state: BatchState, f: DeviceArray
+    predictor: BatchPredictor, k: int, state: BatchState, tensors: StepTensors, f: DeviceArray
 ) -> None:
     """Do the same kernel by kernel, for trellises whose states are more than a warp's threads."""
-    tensors = predictor.run_context(k, state)
     predictor.compact(k, state, tensors, f)
     symbols, tables = state.pictures.symbols, predictor.frequencies
     search.search_batch(predictor.device, tables, state.jobs, k, symbols, state.v32)

@@ -50,8 +50,8 @@ class BatchTransforms:
         arrays: Sequence[DeviceArray | npt.NDArray[np.uint8]],
         images: Images,
         staged: Mapping[str, DeviceArray],
-    ) -> tuple[DeviceArray, DeviceArray]:
-        """Latents and hyper-latents before their gains, flat: g_a, then h_a.
+    ) -> DeviceArray:
+        """Latents before their gains, flat: g_a.
 
         Parameters
         ----------
@@ -65,15 +65,25 @@ class BatchTransforms:
         kernels.pad_pixels(*grid, staged["pixel table"], pixels, padded)
         device.mark("pixels in")
         f = device.empty("latents", layout.latents * images.latent_total, np.float32)
+        g_a = self._graphs.graph("encoder")
+        for run, quality in zip(images.latent_runs, _qualities(images, staged), strict=True):
+            inputs = {"image": pixel_view(device, padded, run, layout.stride), "quality": quality}
+            g_a(inputs, [view(device, f, run, layout.latents)])
+        device.mark("g_a")
+        return f
+
+    def analyse_hyper(self, f: DeviceArray, images: Images) -> DeviceArray:
+        """Hyper-latents before their gains, flat, from latents: h_a."""
+        device, layout = self._device, self._layout
         h = device.empty("hyper", layout.hyper * images.z_total, np.float32)
-        g_a, h_a = self._graphs.graph("encoder"), self._graphs.graph("hyper_encoder")
-        runs = zip(images.latent_runs, images.z_runs, _qualities(images, staged), strict=True)
-        for run, z_run, quality in runs:
-            latents = view(f, run, layout.latents)
-            g_a({"image": pixel_view(padded, run, layout.stride), "quality": quality}, [latents])
-            h_a({"latents": latents}, [view(h, z_run, layout.hyper)])
-        device.mark("g_a and h_a")
-        return f, h
+        h_a = self._graphs.graph("hyper_encoder")
+        for run, z_run in zip(images.latent_runs, images.z_runs, strict=True):
+            h_a(
+                {"latents": view(device, f, run, layout.latents)},
+                [view(device, h, z_run, layout.hyper)],
+            )
+        device.mark("h_a")
+        return h
 
     def synthesise(
         self,
@@ -97,8 +107,8 @@ class BatchTransforms:
         padded, g_s = self._padded(images), self._graphs.graph(f"decoder {name}")
         for run, quality in zip(images.latent_runs, _qualities(images, staged), strict=True):
             g_s(
-                {"latents": view(latents, run, layout.latents), "quality": quality},
-                [pixel_view(padded, run, layout.stride)],
+                {"latents": view(device, latents, run, layout.latents), "quality": quality},
+                [pixel_view(device, padded, run, layout.stride)],
             )
         device.mark("g_s")
         # It belongs to the caller from here on.
@@ -158,12 +168,12 @@ def parts(flat: DeviceArray, shapes: Sequence[Shape]) -> list[DeviceArray]:
     ]
 
 
-def pixel_view(flat: DeviceArray, run: Run, stride: int) -> DeviceArray:
+def pixel_view(device: Device, flat: DeviceArray, run: Run, stride: int) -> DeviceArray:
     """Return the tensor of a run, (count, height, width, 3), in a flat buffer of pixels."""
     size = 3 * stride**2
     height, width = (stride * side for side in run.shape)
-    part = flat[size * run.at : size * (run.at + run.count * run.shape[0] * run.shape[1])]
-    return part.reshape((run.count, height, width, 3))
+    stop = run.at + run.count * run.shape[0] * run.shape[1]
+    return device.part(flat, size * run.at, size * stop, (run.count, height, width, 3))
 
 
 def _size(shape: Shape) -> int:

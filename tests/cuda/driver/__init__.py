@@ -23,7 +23,7 @@ FOLDER = ROOT / "build" / "fake_gpu"
 CAPABILITY = (9, 0)
 SOURCES = ("program.cpp", "interpreter.cpp", "driver.cpp")
 COUNTS = (
-    *("launches", "to device", "to host", "within", "waits"),
+    *("launches", "to device", "to host", "within", "waits", "idle"),
     *("bytes to device", "bytes to host", "allocations"),
 )
 

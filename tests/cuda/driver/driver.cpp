@@ -4,8 +4,8 @@
 //
 //   FAKE_PTX    folder of NAME.ptx, one for each kernel (see `python -m tests.cuda.driver`)
 //   FAKE_ORDER  0 (in order), or a seed: threads, warps and blocks in a random order
-//   FAKE_LAZY   1: work of a stream waits until somebody synchronizes, so that memory of the host
-//               that is written again too early is seen
+//   FAKE_LAZY   1: work of a stream waits until somebody synchronizes, and is done no further than
+//               that asks for, so that memory of the host that is written again too early is seen
 #include <dirent.h>
 #include <dlfcn.h>
 
@@ -23,10 +23,11 @@ using Address = uint64_t;
 
 namespace {
 
-enum Count { Launches, ToDevice, ToHost, Within, Waits, BytesToDevice, BytesToHost, Allocations, Counts };
+enum Count { Launches, ToDevice, ToHost, Within, Waits, Idle, BytesToDevice, BytesToHost, Allocations, Counts };
 long counts[Counts];
 std::set<const void *> pinned;
 std::deque<std::function<void()>> pending;
+long asked = 0;  // launches and copies so far: an event knows how many came before it
 std::map<std::string, fake::Program> programs;
 uint64_t order_seed = 0;
 bool lazy = false, begun = false;
@@ -58,7 +59,25 @@ void flush() {
   }
 }
 
+struct Event {
+  double milliseconds = 0;
+  long before = 0;
+  bool reached = true;
+};
+
+Event *event_at(Address event) { return reinterpret_cast<Event *>(event); }
+
+// Do what waits until an event is reached.
+void flush_to(const Event *event) {
+  while (!event->reached && !pending.empty()) {
+    auto work = std::move(pending.front());
+    pending.pop_front();
+    work();
+  }
+}
+
 void enqueue(std::function<void()> work) {
+  asked++;
   if (lazy) pending.push_back(std::move(work));
   else work();
 }
@@ -127,7 +146,7 @@ Result F_cuCtxPushCurrent(Address to) { return current = to, 0; }
 Result F_cuCtxPopCurrent(Address *out) { return *out = current, 0; }
 Result F_cuCtxGetDevice(int *device) { return *device = 0, 0; }
 Result F_cuCtxGetId(Address, unsigned long long *id) { return *id = 1, 0; }
-Result F_cuCtxSynchronize() { return counts[Waits]++, flush(), 0; }
+Result F_cuCtxSynchronize() { return counts[Waits]++, counts[Idle]++, flush(), 0; }
 Result F_cuCtxGetStreamPriorityRange(int *low, int *high) { return *low = 0, *high = -5, 0; }
 
 // ---- memory ----
@@ -208,7 +227,7 @@ Result F_cuPointerGetAttribute(void *out, int attribute, Address at) {
 
 Result F_cuStreamCreate(Address *out, unsigned) { return *out = reinterpret_cast<Address>(std::malloc(16)), 0; }
 Result F_cuStreamDestroy(Address) { return flush(), 0; }
-Result F_cuStreamSynchronize(Address) { return counts[Waits]++, flush(), 0; }
+Result F_cuStreamSynchronize(Address) { return counts[Waits]++, counts[Idle]++, flush(), 0; }
 Result F_cuStreamGetDevice(Address, int *device) { return *device = 0, 0; }
 Result F_cuStreamGetCtx(Address, Address *out, Address *green) {
   *out = reinterpret_cast<Address>(&context);
@@ -218,17 +237,25 @@ Result F_cuStreamGetCtx(Address, Address *out, Address *green) {
 Result F_cuStreamGetPriority(Address, int *out) { return *out = 0, 0; }
 Result F_cuStreamGetFlags(Address, unsigned *out) { return *out = 0, 0; }
 Result F_cuStreamIsCapturing(Address, int *out) { return *out = 0, 0; }
-Result F_cuEventCreate(Address *out, unsigned) { return *out = reinterpret_cast<Address>(new double(0)), 0; }
-Result F_cuEventDestroy(Address event) { return delete reinterpret_cast<double *>(event), 0; }
-Result F_cuEventRecord(Address event, Address) {
+Result F_cuEventCreate(Address *out, unsigned) { return *out = reinterpret_cast<Address>(new Event), 0; }
+Result F_cuEventDestroy(Address event) { return flush_to(event_at(event)), delete event_at(event), 0; }
+Result F_cuEventRecord(Address at, Address) {
+  Event *event = event_at(at);
   auto now = std::chrono::steady_clock::now().time_since_epoch();
-  *reinterpret_cast<double *>(event) = std::chrono::duration<double, std::milli>(now).count();
+  event->milliseconds = std::chrono::duration<double, std::milli>(now).count();
+  event->before = asked;
+  event->reached = pending.empty();
+  if (!event->reached) pending.push_back([=] { event->reached = true; });
   return 0;
 }
-Result F_cuEventSynchronize(Address) { return counts[Waits]++, flush(), 0; }
-Result F_cuEventQuery(Address) { return pending.empty() ? 0 : 600; }
+Result F_cuEventSynchronize(Address at) {
+  counts[Waits]++;
+  if (event_at(at)->before == asked) counts[Idle]++;  // nothing is left for the device to do
+  return flush_to(event_at(at)), 0;
+}
+Result F_cuEventQuery(Address at) { return event_at(at)->reached ? 0 : 600; }
 Result F_cuEventElapsedTime(float *out, Address from, Address to) {
-  return *out = static_cast<float>(*reinterpret_cast<double *>(to) - *reinterpret_cast<double *>(from)), 0;
+  return *out = static_cast<float>(event_at(to)->milliseconds - event_at(from)->milliseconds), 0;
 }
 
 // ---- code ----

@@ -49,7 +49,7 @@ def stand_ins() -> Iterator[None]:
         driver.flush()  # an engine of CUDA would wait for its turn on the stream
         work(self, inputs, outputs)
 
-    def on_host(device: Any) -> Any:
+    def on_host(device: Any, *, fused: bool = True) -> Any:
         return lambda _, graph, exact: HostEngine(device, _Torch(graph))
 
     with ExitStack() as changes:

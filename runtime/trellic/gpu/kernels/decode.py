@@ -254,8 +254,16 @@ def decode_warp(
     h0, h1 = np.uint32(jobs[job, H0]), np.uint32(jobs[job, H1])
     trellis = np.uint32(0)
     i = mine
+    scale, place = np.uint32(0), np.int32(0)  # of the next symbol, read a round ahead
+    if lane < members and i < n:
+        scale, place = np.uint32(index[symbol_at + i]), np.int32(position[symbol_at + i])
     for _ in range((n - group * WARP + lanes - 1) // lanes if n > group * WARP else 0):
         here = lane < members and i < n
+        following = np.int32(i + lanes)
+        own_scale, own_place = scale, place
+        if lane < members and following < n:
+            scale = np.uint32(index[symbol_at + following])
+            place = np.int32(position[symbol_at + following])
         need = False
         escaped = False
         moved = x
@@ -263,7 +271,7 @@ def decode_warp(
         table = np.uint32(0)
         if here:
             table = np.uint32((first_class + (trellis & np.uint32(1))) * np.uint32(scales))
-            table = np.uint32(table + np.uint32(index[symbol_at + i]))
+            table = np.uint32(table + own_scale)
             e, moved = _look_up(x, table, entry, first)
             need = moved < np.uint32(STATE_LOW)
             escaped = (e & np.uint64(ESCAPE_FLAG)) != 0
@@ -280,10 +288,10 @@ def decode_warp(
             k[symbol_at + i] = value
             cls[symbol_at + i] = quantizer
             if filling:
-                at_latent = target + position[symbol_at + i]
-                v32[at_latent] += level(value, quantizer, np.int32(table), off, step)
+                recon = level(value, quantizer, np.int32(table), off, step)
+                cuda.atomic.add(v32, target + own_place, recon)  # a sum that nobody waits for
             trellis = _next(trellis, value, h0, h1)
-        i = np.int32(i + lanes)
+        i = following
     if lane < members:
         states[state_at + mine] = x
     return np.int32(LEFT_OVER if at != end else OK)

@@ -27,7 +27,7 @@ from trellic.support.numba import keep
 SIMULATED: Final = bool(config.ENABLE_CUDASIM)  # the one switch
 WARP: Final = 32
 FULL: Final = 0xFFFFFFFF
-MAX_REGISTERS: Final = 128  # a thread, of 65,536 a multiprocessor: 16 warps at once
+MAX_REGISTERS: Final = 144  # a thread, of 65,536 a multiprocessor: 14 warps at once
 SCRATCH: Final = 256  # int32 of shared memory that a kernel gives its collectives
 
 KERNELS: dict[str, Kernel] = {}  # all kernels of the modules imported so far, by name

@@ -78,6 +78,28 @@ LATER: Final = 2
 
 
 @device
+def _split(i: Any, height: Any, width: Any) -> Any:
+    """Return channel, row and column of a latent, by two divisions."""
+    size = np.uint32(height * width)
+    c, rest = np.int32(np.uint32(i) // size), np.uint32(np.uint32(i) % size)
+    return c, np.int32(rest // np.uint32(width)), np.int32(rest % np.uint32(width))
+
+
+@device
+def _moved(c: Any, y: Any, x: Any, dc: Any, dy: Any, dx: Any, height: Any, width: Any) -> Any:
+    """Return channel, row and column of a latent further on, without a division.
+
+    The distance is `_split` like a latent.
+    """
+    x, y, c = np.int32(x + dx), np.int32(y + dy), np.int32(c + dc)
+    if x >= width:
+        x, y = np.int32(x - width), np.int32(y + 1)
+    if y >= height:
+        y, c = np.int32(y - height), np.int32(c + 1)
+    return c, y, x
+
+
+@device
 def _scaled(value: Any, factor: Any) -> Any:
     """Return ``floor(value * factor + 1/2)`` within `LATENT_LIMIT`, rounded as on the host."""
     scaled = np.float32(product(value, factor) + np.float32(0.5))
@@ -149,20 +171,22 @@ def hyper_input(images: Any, k: Any, mean: Any, scale: Any, x: Any) -> None:
 def sum_logs(slices: Any, f: Any, gain: Any, sums: Any) -> None:
     """Estimate the bits of each slice, in 1/256; see `trellic.latents.lanes.guess_lanes`."""
     row = cuda.blockIdx.x
-    size = slices[row, HEIGHT] * slices[row, WIDTH]
-    image, width = slices[row, IMAGE], slices[row, WIDTH]
-    place = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+    height, width = np.int32(slices[row, HEIGHT]), np.int32(slices[row, WIDTH])
+    image, latents = slices[row, IMAGE], np.int32(gain.shape[1] * height * width)
+    place = np.int32(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x)
+    stride = np.int32(cuda.blockDim.x * cuda.gridDim.y)
+    dc, dy, dx = _split(stride, height, width)
+    c, y, x = _split(place, height, width)
     total = np.int64(0)
-    for i in range(place, gain.shape[1] * size, cuda.blockDim.x * cuda.gridDim.y):
-        c, rest = i // size, i % size
-        at = slices[row, F_AT] + c * slices[row, F_PLANE]
-        at += (rest // width) * slices[row, F_ROW] + rest % width
+    for _ in range(place, latents, stride):
+        at = slices[row, F_AT] + c * slices[row, F_PLANE] + y * slices[row, F_ROW] + x
         whole = np.uint32(abs(_scaled(f[at], gain[image, c])) + STEP32)
         # The bits of a float32 below 2^24 are its logarithm, straight between powers of two.
         exponent = 31 - cuda.clz(np.uint32(whole))
         mantissa = np.uint32(whole << np.uint32(23 - exponent)) >> np.uint32(23 - LOG_BITS)
         mantissa &= (1 << LOG_BITS) - 1
         total += ((exponent + 127) << LOG_BITS | mantissa) - LOG_BIAS
+        c, y, x = _moved(c, y, x, dc, dy, dx, height, width)
     cuda.atomic.add(sums, row, total)
 
 
@@ -183,20 +207,20 @@ def fill_context(
     x: Any,
 ) -> None:
     """Make a part of one slice's input of a context network; see `context_input`."""
-    image, width = slices[row, IMAGE], np.int32(slices[row, WIDTH])
-    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
-    x_at, v_at = tensors[number, row, X_AT], slices[row, V_AT]
+    image = slices[row, IMAGE]
+    height, width = np.int32(slices[row, HEIGHT]), np.int32(slices[row, WIDTH])
+    size = np.int32(height * width)
+    x_at, v_at = tensors[number, row, X_AT], slices[row, V_AT] - np.int64(feature_channels) * size
+    dc, dy, dx = _split(stride, height, width)
+    c, y, column = _split(start, height, width)
     for i in range(start, min(end, (feature_channels + seen) * size), stride):
-        c = np.uint32(np.uint32(i) // np.uint32(size))
-        rest = np.uint32(np.uint32(i) % np.uint32(size))
         if c < feature_channels:
-            at = slices[row, FEATURE_AT] + c * slices[row, F_PLANE]
-            at += (rest // np.uint32(width)) * slices[row, F_ROW] + rest % np.uint32(width)
-            x[x_at + i] = features[at]
+            at = slices[row, FEATURE_AT] + c * slices[row, F_PLANE] + y * slices[row, F_ROW]
+            x[x_at + i] = features[at + column]
         else:
-            own = np.int64(c) - feature_channels
-            value = np.int64(v32[v_at + own * size + rest]) * scale[image, own]
+            value = np.int64(v32[v_at + i]) * scale[image, c - feature_channels]
             x[x_at + i] = np.float32(min(max((value + 32768) >> 16, -127), 127))
+        c, y, column = _moved(c, y, column, dc, dy, dx, height, width)
 
 
 @kernel(
@@ -238,6 +262,9 @@ def context_input(
 @device
 def _predict(
     i: Any,
+    c: Any,
+    y: Any,
+    x: Any,
     row: Any,
     slices: Any,
     at: Any,
@@ -250,20 +277,17 @@ def _predict(
     skip: Any,
     scales: Any,
 ) -> Any:
-    """Return what the step is to latent `i` of its channels, if that is coded; mean, index."""
-    width = np.uint32(slices[row, WIDTH])
-    size = np.uint32(np.uint32(slices[row, HEIGHT]) * width)
-    c = np.int32(np.uint32(i) // size)
-    rest = np.uint32(np.uint32(i) % size)
-    y, x = np.int32(rest // width), np.int32(rest % width)
+    """Return what the step is to latent `i`, at (c, y, x), if that is coded; mean, index."""
     image = slices[row, IMAGE]
     mean, index = np.int64(0), np.int64(0)
     of_step = member[c, (y + x) & 1] == NOW
     coded = False
     if of_step:
-        mean = (np.int64(mu[at + i]) * gain[image, first + c] + 32768) >> 16
+        # Both factors have 32 bits, and their product is one instruction.
+        mean = np.int64(np.int32(mu[at + i])) * np.int64(np.int32(gain[image, first + c]))
+        mean = (mean + 32768) >> 16
         mean = min(max(mean, -MEAN_LIMIT), MEAN_LIMIT)
-        index = (np.int64(log_scale[at + i]) * 16 + shift[image, first + c] + 64) >> 7
+        index = (np.int32(log_scale[at + i]) * 16 + shift[image, first + c] + 64) >> 7
         index = min(max(index, 0), scales - 1)
         coded = index >= skip and y < slices[row, ROWS] and x < slices[row, COLUMNS]
     return member[c, (y + x) & 1], coded, np.int32(mean), np.int32(index)
@@ -354,54 +378,59 @@ def compact_tile(
     t32: Any,
     shared: Any,
 ) -> Any:
-    """Compact one tile; see `compact`. Returns where its coded latents begin, and how many."""
-    thread = np.int32(cuda.threadIdx.x)
-    width = np.int32(slices[row, WIDTH])
-    size = np.int32(slices[row, HEIGHT] * slices[row, WIDTH])
+    """Compact one tile; see `compact`. Returns where its coded latents begin, and how many.
+
+    A latent is predicted once: mean, scale index and whether it is coded wait in shared memory, one
+    word for each, until it is known where the tile's coded latents go. A thread reads only what it
+    has written.
+    """
+    kept = cuda.shared.array(TILE, int32)
+    thread, stride = np.int32(cuda.threadIdx.x), np.int32(cuda.blockDim.x)
+    height, width = np.int32(slices[row, HEIGHT]), np.int32(slices[row, WIDTH])
+    size = np.int32(height * width)
     at, v_at = tensors[number, row, OUT_AT], slices[row, V_AT] + first * size
     told_at, symbol_at = tensors[number, row, TILE_AT], jobs[first_job + row, SYMBOL_AT]
     image, total = slices[row, IMAGE], np.int32(channels * size)
     tiles = np.int32((total + TILE - 1) // TILE)
     begin, end = np.int32(tile * TILE), np.int32(min(tile * TILE + TILE, total))
+    dc, dy, dx = _split(stride, height, width)
+    c, y, x = _split(begin + thread, height, width)
     found = np.int32(0)
-    for start in range(begin, end, cuda.blockDim.x):
+    for start in range(begin, end, stride):
         i = np.int32(start + thread)
         coded = False
         if i < end:
-            now, coded, mean, _ = _predict(
-                i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
+            now, coded, mean, chosen = _predict(
+                i, c, y, x, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
             )
+            kept[i - begin] = mean << 9 | chosen << 1 | (1 if coded else 0)
             if now == NOW:
                 v32[v_at + i] = mean
             elif now == LATER:
                 v32[v_at + i] = 0
+        c, y, x = _moved(c, y, x, dc, dy, dx, height, width)
         found = np.int32(found + cuda.popc(ballot(coded, shared)))
     before = _look_back(told, told_at, tile, found, thread, shared)
     if thread == 0 and tile == tiles - 1:
         counts[first_job + row] = before + found
     out = symbol_at + before
-    for start in range(begin, end, cuda.blockDim.x):
+    c, y, x = _split(begin + thread, height, width)
+    for start in range(begin, end, stride):
         i = np.int32(start + thread)
-        coded = False
-        mean, chosen = np.int32(0), np.int32(0)
-        if i < end:
-            _, coded, mean, chosen = _predict(
-                i, row, slices, at, first, mu, log_scale, member, gain, shift, skip, scales
-            )
+        word = np.int32(kept[i - begin]) if i < end else np.int32(0)
+        coded = (word & 1) != 0
         votes = ballot(coded, shared)
         if coded:
             lower = np.uint32((np.uint32(1) << np.uint32(thread)) - 1)
             place = out + cuda.popc(np.uint32(votes & lower))
             position[place] = i
-            index[place] = chosen
+            index[place] = (word >> 1) & 255
             if encoding:
-                c = first + i // size
-                rest = i % size
-                where = slices[row, F_AT] + c * slices[row, F_PLANE]
-                where += (rest // width) * slices[row, F_ROW] + rest % width
-                y = _scaled(f[where], f_gain[image, c])
-                t = np.int32(y - mean)
+                where = slices[row, F_AT] + (first + c) * slices[row, F_PLANE]
+                where += y * slices[row, F_ROW] + x
+                t = np.int32(_scaled(f[where], f_gain[image, first + c]) - (word >> 9))
                 t32[place] = min(max(t, -TARGET_LIMIT), TARGET_LIMIT)
+        c, y, x = _moved(c, y, x, dc, dy, dx, height, width)
         out += cuda.popc(votes)
     return symbol_at + before, found
 
@@ -503,12 +532,12 @@ def fill_latents(
     out: Any,
 ) -> None:
     """Divide the gains out of a part of one slice's latents; they go where a decoder reads them."""
-    size, width = slices[row, HEIGHT] * slices[row, WIDTH], slices[row, WIDTH]
+    height, width = np.int32(slices[row, HEIGHT]), np.int32(slices[row, WIDTH])
     image = slices[row, IMAGE]
-    for i in range(start, min(end, factor.shape[1] * size), stride):
-        c = np.uint32(np.uint32(i) // np.uint32(size))
-        rest = np.uint32(np.uint32(i) % np.uint32(size))
-        at = slices[row, F_AT] + c * slices[row, F_PLANE]
-        at += (rest // np.uint32(width)) * slices[row, F_ROW] + rest % np.uint32(width)
+    dc, dy, dx = _split(stride, height, width)
+    c, y, x = _split(start, height, width)
+    for i in range(start, min(end, factor.shape[1] * height * width), stride):
+        at = slices[row, F_AT] + c * slices[row, F_PLANE] + y * slices[row, F_ROW] + x
         value = np.float64(v32[slices[row, V_AT] + i]) * np.float64(factor[image, c])
         out[at] = np.float32(value)
+        c, y, x = _moved(c, y, x, dc, dy, dx, height, width)

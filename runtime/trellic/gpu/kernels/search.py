@@ -105,7 +105,8 @@ def _choose(
     k[i] = chosen
     cls[i] = quantizer
     table = np.int32(quantizer * scales + np.int32(index[i]))
-    v32[target + position[i]] += level(chosen, quantizer, table, off, step)
+    # A sum that nobody waits for; no other thread has the latent.
+    cuda.atomic.add(v32, target + position[i], level(chosen, quantizer, table, off, step))
 
 
 @device
@@ -306,7 +307,11 @@ def search_warp(
     v32: Any,
     shared: Any,
 ) -> None:
-    """Search the trellises of one path of `search_warps`."""
+    """Search the trellises of one path of `search_warps`.
+
+    Of the costs of the next ``states / 2`` latents each thread of a lane reads two, those of one
+    latent and one quantizer, so many latents before they are asked for; shuffles hand them round.
+    """
     thread, width = np.int32(cuda.threadIdx.x), np.int32(cuda.blockDim.x)
     job = first_job + np.int32(paths[block, 0])
     lane = np.int32(paths[block, 1] + thread // states)
@@ -324,14 +329,24 @@ def search_warp(
     mine = _count(n, lane, lanes)
     most = _count(n, np.int32(paths[block, 1]), lanes)
     kept = np.uint32(0)
+    together = np.int32(states >> 1)  # latents whose costs a lane's threads hold
+    held, held_odd, ahead, ahead_odd = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    coming = np.int32(own >> 1)  # latent of the costs that this thread reads next
+    if coming < mine:
+        i = branches + 4 * (np.int64(coming) * lanes + lane) + 2 * (own & 1)
+        ahead, ahead_odd = np.int32(cost[i]), np.int32(cost[i + 1])
     for step in range(most):
-        i = branches + 4 * (np.int64(step) * lanes + lane) + 2 * quantizer
+        turn = np.int32(step & (together - 1))
+        if turn == 0:
+            held, held_odd = ahead, ahead_odd
+            coming = np.int32(coming + together)
+            if coming < mine:
+                i = branches + 4 * (np.int64(coming) * lanes + lane) + 2 * (own & 1)
+                ahead, ahead_odd = np.int32(cost[i]), np.int32(cost[i + 1])
         alive = step < mine
-        a = shuffle(metric, head + even, shared)
-        b = shuffle(metric, head + odd, shared)
-        if alive:
-            a = np.int32(a + cost[i])
-            b = np.int32(b + cost[i + 1])
+        holder = np.int32(head + 2 * turn + quantizer)
+        a = np.int32(shuffle(metric, head + even, shared) + shuffle(held, holder, shared))
+        b = np.int32(shuffle(metric, head + odd, shared) + shuffle(held_odd, holder, shared))
         take = np.int32(b - tie) < a
         votes = ballot(take, shared)
         if alive:
@@ -489,14 +504,21 @@ def search_block(
     old = np.int32(0)
     set_back = np.int32(0)
     kept = np.uint32(0)
+    ahead, ahead_odd = np.int32(0), np.int32(0)  # costs of the next latent, read a step ahead
+    i = branches + 4 * np.int64(lane) + 2 * quantizer
+    if count > 0:
+        ahead, ahead_odd = np.int32(cost[i]), np.int32(cost[i + 1])
     for step in range(count):
-        i = branches + 4 * (np.int64(step) * lanes + lane) + 2 * quantizer
+        i += 4 * np.int64(lanes)
+        own, own_odd = ahead, ahead_odd
+        if step + 1 < count:
+            ahead, ahead_odd = np.int32(cost[i]), np.int32(cost[i + 1])
         new = np.int32(MAX_STATES - old)
         cuda.syncthreads()
         if (step & 31) == 0:
             set_back = np.int32(metrics[old])
-        a = np.int32(metrics[old + even] - set_back + cost[i])
-        b = np.int32(metrics[old + odd] - set_back + cost[i + 1])
+        a = np.int32(metrics[old + even] - set_back + own)
+        b = np.int32(metrics[old + odd] - set_back + own_odd)
         set_back = np.int32(0)
         take = np.int32(b - tie) < a
         metrics[new + thread] = b if take else a
