@@ -81,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
     ways = by_model(options.decoders)
     codecs = {name: Trellic.load(name, device="cpu") for name in ways}
     rivals = {one: make(Spec.parse(one)) for one in options.rivals.split(",") if one}
+    machine = _machine.describe(("numpy", "onnxruntime", "ssimulacra2", "cvvdp", "pillow"))
     rows: list[Row] = []
     for path in track(images, "photos"):
         pixels = read_pixels(path)
@@ -92,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
                 rows.append(Row(path.name, rate, coder, bpp, found))
     record = {
         "benchmark": "perception",
-        "machine": _machine.describe(("numpy", "onnxruntime", "ssimulacra2", "cvvdp", "pillow")),
+        "machine": machine,
         "trellis": TRELLIS,
         "stream_ids": {
             Path(name).stem: codec.bundle.manifest.stream_id for name, codec in codecs.items()
