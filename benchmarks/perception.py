@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.perception --rate 0.1,0.25,0.5 --images DIR
+    python -m benchmarks.perception --rate 0.25,0.5,1 --images DIR
 
 Each photo is encoded once for each model and rate, by ``bpp``, which is met from below within 3 %.
 All decoders of that model make a picture of that one file; PSNR is the distortion, the other scores
@@ -249,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--images", type=Path, required=True, metavar="DIR", help="folder of photos")
-    add("--rate", default="0.1,0.25,0.5", metavar="BPP,BPP", help="bits per pixel")
+    add("--rate", default="0.25,0.5,1", metavar="BPP,BPP", help="bits per pixel")
     add("--decoders", default=DECODERS, metavar="MODEL:DECODER,...", help="default %(default)s")
     add("--rivals", default="avif", metavar="CODEC,...", help="also, of benchmarks.rd")
     add("--metrics", default=METRICS, help=f"of {', '.join(SCORES)}")
