@@ -204,7 +204,8 @@ def seams(original: Pixels, sliced: Coded, whole: Coded, stride: int) -> dict[st
 
     "error": mean squared error of the sliced picture over that of the whole one, beside borders;
     "inside": the same at least `FAR` latents away; "jump": mean absolute difference of the
-    neighbours across borders in the sliced picture, over that in the whole one.
+    neighbours across borders in the sliced picture, over that in the whole one; "original": the
+    same of the original.
     """
     away = distance(sliced.grid, original.shape[:2], stride)
     errors = [((p.picture.astype(np.float64) - original) ** 2).mean(2) for p in (sliced, whole)]
@@ -212,8 +213,8 @@ def seams(original: Pixels, sliced: Coded, whole: Coded, stride: int) -> dict[st
     rows = sorted({p.top * stride for p in sliced.grid} - {0})
     columns = sorted({p.left * stride for p in sliced.grid} - {0})
     jumps = []
-    for one in (sliced, whole):
-        picture = one.picture.astype(np.float64)
+    for one in (sliced.picture, whole.picture, original):
+        picture = one.astype(np.float64)
         across = [np.abs(picture[r] - picture[r - 1]).ravel() for r in rows]
         across += [np.abs(picture[:, c] - picture[:, c - 1]).ravel() for c in columns]
         jumps.append(np.concatenate(across).mean())
@@ -221,6 +222,7 @@ def seams(original: Pixels, sliced: Coded, whole: Coded, stride: int) -> dict[st
         "error": float(errors[0][near].mean() / errors[1][near].mean()),
         "inside": float(errors[0][far].mean() / errors[1][far].mean()) if far.any() else 1.0,
         "jump": float(jumps[0] / jumps[1]),
+        "original": float(jumps[2] / jumps[1]),
     }
 
 
@@ -311,6 +313,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         "as is best",
         "error at borders, sliced over whole",
         "jump across borders, sliced over whole",
+        "original over whole",
     )
     rows = []
     for one in summary(record):
@@ -325,6 +328,7 @@ def markdown(record: Mapping[str, Any]) -> str:
                 _percent(one["best"]),
                 f"{one['error']:.3f}",
                 f"{one['jump']:.3f}",
+                f"{one['original']:.3f}",
             ]
         )
     return table(head, rows)
