@@ -38,7 +38,7 @@ class Rival:
         return list(np.frombuffer(raw, np.uint8).reshape(-1, *shape))
 
 
-_H264 = ("-c:v", "libx264", "-preset", "medium")
+_H264 = ("-c:v", "libx264", "-preset", "medium", "-tune", "psnr")
 _MPEG4 = ("-c:v", "mpeg4", "-g", "250")
 _CRF = (18, 23, 28, 33, 38, 43)
 RIVALS = {
