@@ -2,19 +2,19 @@
 
 ::
 
-    python -m benchmarks.perception --rate 0.25,0.5,1 --images DIR
+    python -m benchmarks.perception --rate 0.25,0.75 --images DIR
 
 Each photo is encoded once for each model and rate, by ``bpp``, which is met from below within 3 %.
 All decoders of that model make a picture of that one file; PSNR is the distortion, the other scores
-are perception. Rivals are asked for the setting that comes nearest to the rate from below. Kirmemis
-and Tekalp ("A practical approach for rate-distortion-perception analysis in learned image
-compression", 2021) fix the rate in this way, to look at the other two alone.
+are perception. Kirmemis and Tekalp ("A practical approach for rate-distortion-perception analysis
+in learned image compression", 2021) fix the rate to look at the other two alone. The result is
+written after each photo.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from rich.progress import track
 
 from benchmarks import _machine, scores
-from benchmarks.codecs import Codec, CodecUnavailableError, Pixels, Spec, SpecError, make
+from benchmarks.codecs import Pixels, SpecError
 from benchmarks.measure import describe_image, find_images, read_pixels
 from benchmarks.plots import Theme, colour_axes, write
 from benchmarks.scores import SCORES, ScoreUnavailableError
@@ -37,16 +37,8 @@ ROOT = Path(__file__).resolve().parent
 DECODERS = "photo:quality,photo:fast,photo-psnr:quality,photo-psnr:fast"
 METRICS = "psnr,ssimulacra2,cvvdp,sliced_wasserstein"
 TRELLIS = 32
-ERRORS = (
-    ScoreUnavailableError,
-    SpecError,
-    CodecUnavailableError,
-    FileNotFoundError,
-    TrellicError,
-    ValueError,
-)
+ERRORS = (ScoreUnavailableError, SpecError, FileNotFoundError, TrellicError, ValueError)
 MARKERS = "osD^vPX*<>"
-STEPS = 8  # of the bisection of a rival's setting
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Row:
     rate: float
     """Bits per pixel that were asked for."""
     coder: str
-    """MODEL:DECODER of ours, or a rival's spec."""
+    """MODEL:DECODER."""
     bpp: float
     scores: dict[str, float]
 
@@ -80,29 +72,26 @@ def run(options: argparse.Namespace) -> None:
     images = find_images(options.images)[: options.count]
     ways = by_model(options.decoders)
     codecs = {name: Trellic.load(name, device="cpu") for name in ways}
-    rivals = {one: make(Spec.parse(one)) for one in options.rivals.split(",") if one}
-    machine = _machine.describe(("numpy", "onnxruntime", "ssimulacra2", "cvvdp", "pillow"))
-    rows: list[Row] = []
-    for path in track(images, "photos"):
-        pixels = read_pixels(path)
-        for rate in rates:
-            made = pictures(codecs, ways, rivals, pixels, rate)
-            for coder, size, picture in made:
-                found = {name: SCORES[name].compute(pixels, picture) for name in chosen}
-                bpp = 8 * size / pixels[..., 0].size
-                rows.append(Row(path.name, rate, coder, bpp, found))
-    record = {
+    record: dict[str, Any] = {
         "benchmark": "perception",
-        "machine": machine,
+        "machine": _machine.describe(("numpy", "onnxruntime", "ssimulacra2", "cvvdp", "pillow")),
         "trellis": TRELLIS,
         "stream_ids": {
             Path(name).stem: codec.bundle.manifest.stream_id for name, codec in codecs.items()
         },
-        "images": [describe_image(path) for path in images],
-        "rows": [asdict(row) for row in rows],
+        "images": [],
+        "rows": [],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for path in track(images, "photos"):
+        pixels = read_pixels(path)
+        for rate in rates:
+            for coder, size, picture in pictures(codecs, ways, pixels, rate):
+                found = {name: SCORES[name].compute(pixels, picture) for name in chosen}
+                bpp = 8 * size / pixels[..., 0].size
+                record["rows"].append(asdict(Row(path.name, rate, coder, bpp, found)))
+        record["images"].append(describe_image(path))
+        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(markdown(record))
     plot(record, options.plots)
 
@@ -132,36 +121,14 @@ def by_model(text: str) -> dict[str, list[str]]:
 def pictures(
     codecs: Mapping[str, Trellic],
     ways: Mapping[str, Sequence[str]],
-    rivals: Mapping[str, Codec],
     pixels: Pixels,
     rate: float,
 ) -> Iterator[tuple[str, int, Pixels]]:
-    """Yield the name, the file's bytes and the picture of each decoder and rival at a rate."""
+    """Yield the name, the file's bytes and the picture of each decoder at a rate."""
     for name, codec in codecs.items():
         data = codec.encode(pixels, bpp=rate, trellis=TRELLIS)
         for decoder in ways[name]:
             yield f"{Path(name).stem}:{decoder}", len(data), codec.decode(data, decoder=decoder)
-    for name, rival in rivals.items():
-        most = rate * pixels[..., 0].size / 8
-        data = largest(lambda q, rival=rival: rival.encode(pixels, q), rival.ladder, most)
-        yield name, len(data), rival.decode(data)
-
-
-def largest(encode: Callable[[float], bytes], ladder: Sequence[float], most: float) -> bytes:
-    """Return the largest file of at most so many bytes, by bisection over whole settings.
-
-    The lowest setting's, where none is small enough.
-    """
-    low, high = min(ladder), max(ladder)
-    best = encode(low)
-    for _ in range(STEPS):
-        middle = round((low + high) / 2)
-        data = encode(middle)
-        if len(data) <= most:
-            low, best = middle, max(best, data, key=len) if len(best) <= most else data
-        else:
-            high = middle
-    return best
 
 
 # ---- what came out ----
@@ -249,9 +216,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--images", type=Path, required=True, metavar="DIR", help="folder of photos")
-    add("--rate", default="0.25,0.5,1", metavar="BPP,BPP", help="bits per pixel")
+    add("--rate", default="0.25,0.75", metavar="BPP,BPP", help="bits per pixel")
     add("--decoders", default=DECODERS, metavar="MODEL:DECODER,...", help="default %(default)s")
-    add("--rivals", default="avif", metavar="CODEC,...", help="also, of benchmarks.rd")
     add("--metrics", default=METRICS, help=f"of {', '.join(SCORES)}")
     add("--count", type=int, metavar="N", help="only the first N photos")
     add("--out", type=Path, default=ROOT / "results" / "perception.json")

@@ -9,7 +9,7 @@ from benchmarks.borders import Coder, cost, distance, mosaic, seams
 from benchmarks.borders_tables import FAR, dependence
 from benchmarks.laplacian import EXPONENTS, code_length, entropy_and_error, shrink
 from benchmarks.latent_labels import places, right, train
-from benchmarks.perception import by_model, largest, markdown
+from benchmarks.perception import by_model, markdown
 
 from benchmarks import drift
 from trellic import bitstream
@@ -36,15 +36,6 @@ def test_decoders_of_one_model_share_its_file():
     }
     with pytest.raises(ValueError, match="MODEL:DECODER"):
         by_model("photo")
-
-
-def test_a_rival_gets_the_largest_file_that_fits():
-    def encode(quality):
-        return bytes(int(quality) * 10)
-
-    assert len(largest(encode, (1, 100), 555)) == 550
-    assert len(largest(encode, (1, 100), 5)) == 10  # nothing fits
-    assert len(largest(encode, (1, 100), 1e6)) == 1000
 
 
 def test_rates_are_told_apart():
