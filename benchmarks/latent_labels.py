@@ -165,7 +165,7 @@ def train(planes: npt.NDArray[Any], labels: npt.NDArray[np.int64], steps: int) -
         target = torch.from_numpy(labels[chosen])
         loss = functional.cross_entropy(logits, target, label_smoothing=SMOOTHING)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return head.eval()
 
