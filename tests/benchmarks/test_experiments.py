@@ -1,21 +1,25 @@
 """What the experiments of docs/experiments measure: their arithmetic, on known inputs."""
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.bdrate import bd_rate
 from benchmarks.borders import Coder, cost, distance, mosaic, seams
-from benchmarks.borders_tables import FAR, dependence
-from benchmarks.laplacian import EXPONENTS, code_length, entropy_and_error, shrink
+from benchmarks.borders_tables import FAR, dependence, summary
+from benchmarks.laplacian import EXPONENTS, Fit, code_length, entropy_and_error, shrink
 from benchmarks.latent_labels import places, right, train
 from benchmarks.perception import by_model, markdown
+from benchmarks.video import report
 
 from benchmarks import drift
 from trellic import bitstream
 from trellic.codec import Codec
 from trellic.geometry import Rectangle
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 TINY = str(Path(__file__).parents[1] / "data" / "tiny.zip")
 RNG = np.random.default_rng(5)
 
@@ -103,13 +107,13 @@ def test_the_first_round_is_what_the_codec_makes():
 
 
 def test_bits_of_symbols_are_those_of_the_file():
-    pixels, coder = photo(), Coder(TINY, 70, 8)
+    pixels, coder = photo(128), Coder(TINY, 70, 8)
     codec = Codec.load(TINY, device="cpu", threads=1)
     segments = bitstream.read(codec.encode(pixels, quality=70, trellis=8)).segments
-    whole, cut = coder.code(pixels, (1 << 16, 2))
+    whole, cut = coder.code(pixels, (1 << 16, 4))
     assert whole.bits.sum() / 8 == pytest.approx(sum(map(len, segments[1:])), abs=24)
     assert len(whole.grid) == 1
-    assert len(cut.grid) == 16  # the plane is padded to whole hyper-latents
+    assert len(cut.grid) == 4
     assert seams(pixels, cut, cut, 16)["error"] == 1
 
 
@@ -153,6 +157,71 @@ def test_places_are_blocks_and_a_head_learns_what_they_show():
     shown = RNG.normal(0, 1, (128, 6, 1, 2)) + 3 * labels[:, None, None, None]
     head = train(shown, labels, 10)
     assert right(head, shown, labels).mean() > 0.9
+
+
+# ---- what the pages say of the results ----
+
+
+def result(name):
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_what_the_page_of_video_says():
+    record = result("video")
+    better = {}
+    for clip in ("pan", "scene"):
+        found = report.curves(record, clip)
+        ours = found[report.LOOPED]
+        assert bd_rate(ours, found["Trellic, every frame"]).percent < -67  # under a third
+        assert bd_rate(ours, found["H.264"]).percent > 100  # H.264: less than half
+        assert bd_rate(found["Trellic, every frame"], found[report.ANCHOR]).percent < 0
+        better[clip] = bd_rate(ours, found["MPEG-4"]).percent < 0
+    assert better == {"pan": True, "scene": False}
+    looped = [row["kinds"] for row in record["rows"] if row["codec"] == report.LOOPED]
+    assert all(row["own"] == 0 for row in looped)
+    assert sum(row["skip"] for row in looped) > sum(row["residual"] for row in looped)
+
+
+def test_what_the_page_of_drift_says():
+    loops = result("drift")["loops"]
+    first, last = ({name: made[i]["mse"] for name, made in loops.items()} for i in (0, -1))
+    assert min(first, key=first.get) == max(last, key=last.get) == "transforms alone"
+    growth = {name: last[name] - first[name] for name in loops}
+    alone = loops["transforms alone"]
+    assert alone[-1]["new detail"] - alone[0]["new detail"] > 0.9 * growth["transforms alone"]
+    assert growth["rounding, hyper-latents kept"] < 0.5 * growth["rounding"]
+    kept = loops["32 states, hyper-latents kept"][-1]
+    assert kept["latents changed"] < 0.001
+    coarse = drift.PARTS[:3]
+    for name, larger_part in (("RDOQ", True), ("32 states", False)):
+        grown = sum(loops[name][-1][part] - loops[name][0][part] for part in coarse)
+        assert (grown > growth[name] / 2) == larger_part
+    lost = {n: m[-1]["lost detail"] - m[0]["lost detail"] for n, m in loops.items()}
+    quantized = {n: value for n, value in lost.items() if n != "transforms alone"}
+    assert lost["32 states"] > 10 * max(v for n, v in quantized.items() if n != "32 states")
+
+
+def test_what_the_page_of_slices_says():
+    found = list(summary(result("borders")))
+    assert max(one["more"] for one in found if one["side"] == 64) < 0.0025
+    assert min(one["best"] for one in found if one["side"] == 64) > -0.002
+    assert all(one["before"] > 0 for one in found)
+    assert all(one["error"] < 1.0205 for one in found)  # 0.1 dB
+    assert all(one["jump"] < one["original"] for one in found)
+
+
+def test_what_the_page_of_shrinkage_says():
+    rows = [Fit(**row) for row in result("laplacian")["rows"]]
+    for model in ("photo", "photo-psnr"):
+        plain, *shrunk = [r for r in rows if (r.model, r.latents) == (model, "channels")]
+        assert plain.exponent < 1
+        assert plain.laplace < plain.gauss / 2
+        assert all(r.laplace / r.bits > plain.laplace / plain.bits for r in shrunk)
+        plain, *shrunk = [r for r in rows if (r.model, r.latents) == (model, "predicted")]
+        assert 1 < plain.exponent < 2
+        assert shrunk[0].laplace / shrunk[0].bits < plain.laplace / plain.bits
+        assert max(r.gain_db for r in shrunk) < 0.1
+        assert shrunk[-1].gain_db < 0
 
 
 def test_pages_of_the_experiments_are_listed():
