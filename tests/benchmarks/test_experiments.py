@@ -11,7 +11,7 @@ from benchmarks.borders import Coder, cost, distance, mosaic, seams
 from benchmarks.borders_tables import FAR, dependence, summary
 from benchmarks.laplacian import EXPONENTS, Fit, code_length, entropy_and_error, shrink
 from benchmarks.latent_labels import places, right, train
-from benchmarks.perception import by_model, markdown
+from benchmarks.perception import by_model, markdown, means
 from benchmarks.video import report
 
 from benchmarks import drift
@@ -164,6 +164,26 @@ def test_places_are_blocks_and_a_head_learns_what_they_show():
 
 def result(name):
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_what_the_page_of_perception_says():
+    found = means(result("perception"))
+    before = "photo-psnr-before:perceptual"
+    for rate in (0.25, 0.75):
+        eye, error = found[rate, "photo:quality"], found[rate, "photo-psnr:quality"]
+        assert error["psnr"] - eye["psnr"] > 0.5
+        assert eye["ssimulacra2"] - error["ssimulacra2"] > 10
+        assert eye["cvvdp"] > error["cvvdp"]
+        assert eye["sliced_wasserstein"] > error["sliced_wasserstein"]
+        whole, half = found[rate, before], found[rate, f"{before}:0.5"]
+        assert 0 < error["psnr"] - whole["psnr"] < 0.1
+        assert whole["sliced_wasserstein"] < 0.9 * error["sliced_wasserstein"]
+        assert abs(whole["ssimulacra2"] - error["ssimulacra2"]) < 1
+        for score in ("psnr", "sliced_wasserstein"):
+            assert whole[score] < half[score] < error[score]
+        for model in ("photo", "photo-psnr"):
+            for score in ("psnr", "ssimulacra2", "cvvdp"):
+                assert found[rate, f"{model}:fast"][score] < found[rate, f"{model}:quality"][score]
 
 
 def test_what_the_page_of_video_says():
