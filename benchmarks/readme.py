@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import (
+    borders_tables,
     curve_tables,
     cutouts,
     decoders_tables,
+    drift,
     fleet_tables,
     generations,
     labels_tables,
+    laplacian,
     model_card,
+    perception,
     progressive_tables,
     published,
     quality_scale,
@@ -42,6 +46,7 @@ from benchmarks.domain_tables import domains
 from benchmarks.labels import label
 from benchmarks.runs import Comparison
 from benchmarks.scores import SCORES
+from benchmarks.video import report as video
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -56,8 +61,13 @@ PAGES = (
             "decoders",
             "domains",
             "experiments/coarse-stage",
+            "experiments/drift",
             "experiments/eye",
             "experiments/learning-curve",
+            "experiments/rate-perception",
+            "experiments/shrinkage",
+            "experiments/slices",
+            "experiments/video",
             "fine-tuning",
             "model-cifar",
             "model-photo",
@@ -357,6 +367,16 @@ def _made(run: Mapping[str, Any]) -> str:
     )
 
 
+def _whole(name: str, draw: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
+    """Return what draws a table from one result, and says how it was made."""
+
+    def drawn(results: Path) -> str:
+        run = _load(results / f"{name}.json")
+        return f"{draw(run)}\n\n{_made(run)}"
+
+    return drawn
+
+
 def _load(path: Path) -> dict[str, Any]:
     run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return run
@@ -383,6 +403,14 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "gaussian": gaussian,
     "big": big,
     "labels-rate": labels_rate,
+    "perception": _whole("perception", perception.markdown),
+    "laplacian": _whole("laplacian", laplacian.markdown),
+    "drift": _whole("drift", drift.markdown),
+    "borders": _whole("borders", borders_tables.markdown),
+    "seams": _whole("borders", borders_tables.seam_table),
+    "dependence": lambda _: borders_tables.lost(),
+    "video": _whole("video", video.markdown),
+    "video-kinds": _whole("video", video.kinds),
     **fleet_tables.TABLES,
     **progressive_tables.TABLES,
     **universal_tables.TABLES,
