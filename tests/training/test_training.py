@@ -159,7 +159,7 @@ def test_weights_are_small_and_written_while_a_run_goes_on(quick, packed, tmp_pa
 def test_unknown_recipes_are_refused(tmp_path):
     arguments = ["no-such-recipe", "--photos", tmp_path, "--out", tmp_path]
     with pytest.raises(
-        BadParameter, match=r"shipped: cifar, .*finetune, .*photo, photo-eye, photo-eye-gpu, tiny"
+        BadParameter, match=r"shipped recipes: cifar, .*finetune, .*photo, photo-eye, photo-eye-gpu, tiny"
     ):
         cli.main([*map(str, arguments)])
 
@@ -339,5 +339,5 @@ def test_other_files_are_no_weights(tmp_path):
     with pytest.raises(BadParameter, match="version 1"):
         load_weights(path)
     path.write_bytes(b"Dear diary")
-    with pytest.raises(BadParameter, match=r"no Trellic checkpoint \(no file of torch.save\)$"):
+    with pytest.raises(BadParameter, match=r"not a Trellic checkpoint \(no file of torch.save\)$"):
         load_weights(path)
