@@ -1,7 +1,7 @@
 """Tables of what fine-tuning and training for the eye gave, from real files.
 
-They stand in docs/fine-tuning.md and docs/experiments/eye.md, and come from quantizers-kodak.json
-and rd-validation-*.json.
+They stand in docs/fine-tuning.md and docs/experiments/eye.md, and come from quantizers-kodak.json,
+rd-validation-*.json and finetuning.json.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import rd_tables
+from benchmarks.finetuning.arms import ARMS
 from benchmarks.quantizers import label
 from benchmarks.runs import Measured
 from benchmarks.scores import SCORES
@@ -80,9 +81,31 @@ def eye_runs(*names: str) -> Callable[[Path], str]:
     return lambda results: against(results, pairs)
 
 
+def control(results: Path) -> str:
+    """Draw what each arm of the control gains, on latents of 8 states and on rounded ones."""
+    found = json.loads((results / "finetuning.json").read_text(encoding="utf-8"))
+    places = [(folder, metric) for folder in found["images"] for metric in found["metrics"]]
+    parts = []
+    for quantizer, name in (("8", "8 states"), ("round", "plain rounding")):
+        cells = {
+            (row["arm"], row["folder"], row["metric"]): f"{row['percent']:+.1f}"
+            + " ({:+.1f} to {:+.1f})".format(*row["interval"])
+            for row in found["rows"]
+            if row["quantizer"] == quantizer
+        }
+        trained = [arm for arm in ARMS if any(arm == key[0] for key in cells)]
+        rows = [[f"`{arm}`", *(cells[arm, *place] for place in places)] for arm in trained]
+        head = [f"{folder}, {SCORES[metric].label}" for folder, metric in places]
+        parts.append(f"Latents of {name}:\n\n" + table(("trained", *head), rows))
+    seeds, machine = len(found["seeds"]), found["machine"]
+    parts.append(f"*Seeds: {seeds}; {machine['date'][:10]}, {machine['processor']}.*")
+    return "\n\n".join(parts)
+
+
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "quantizers": quantizers,
     "tuned-eye": tuned,
+    "control": control,
     "eye-first": eye_runs("photo", "eye"),
     "eye-runs": eye_runs(*RUNS),
 }

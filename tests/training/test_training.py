@@ -159,7 +159,8 @@ def test_weights_are_small_and_written_while_a_run_goes_on(quick, packed, tmp_pa
 def test_unknown_recipes_are_refused(tmp_path):
     arguments = ["no-such-recipe", "--photos", tmp_path, "--out", tmp_path]
     with pytest.raises(
-        BadParameter, match=r"shipped recipes: cifar, .*finetune, .*photo, photo-eye, photo-eye-gpu, tiny"
+        BadParameter,
+        match=r"shipped recipes: cifar, .*finetune, .*photo, photo-eye, photo-eye-gpu, tiny",
     ):
         cli.main([*map(str, arguments)])
 
