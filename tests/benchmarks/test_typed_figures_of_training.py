@@ -60,8 +60,8 @@ def results_of_the_control() -> list[str]:
     return [
         f"with the stand-in gains {np.mean(rounded):.2f} dB.",
         f"The control gains {-np.mean(control['ssimulacra2']):.1f} % by SSIMULACRA 2.",
-        f"gains {-max(seen):.0f} to {-min(seen):.0f} % by SSIMULACRA 2 on latents of 8 states**, and"
-        f" {-max(squared):.1f} to {-min(squared):.0f} % by PSNR",
+        f"gains {-max(seen):.0f} to {-min(seen):.0f} % by SSIMULACRA 2 on latents of 8 states**,"
+        f" and {-max(squared):.1f} to {-min(squared):.0f} % by PSNR",
         f"rounding in the loop gains {less[0]:.1f} to {less[1]:.1f} % less than 8 states",
     ]
 
