@@ -62,7 +62,7 @@ def ways(gpu, monkeypatch):
     """The sizes of the batches that the GPU was given, and of what went one by one."""
     seen = []
     codec, one_encoded, one_decoded = gpu.on_gpu(), gpu._encoding.picture, gpu._decoding.picture
-    batch_encoded, batch_decoded = codec.encode_batch, codec.decode_streams
+    parts_encoded, batch_decoded = codec.encode_parts, codec.decode_streams
 
     def noted(name, work):
         def run(first, *rest, **options):
@@ -71,7 +71,12 @@ def ways(gpu, monkeypatch):
 
         return run
 
-    monkeypatch.setattr(codec, "encode_batch", noted("batch", batch_encoded))
+    def encode_parts(parts):
+        parts = list(parts)
+        seen.extend(("batch", len(part.pictures)) for part in parts)
+        return parts_encoded(parts)
+
+    monkeypatch.setattr(codec, "encode_parts", encode_parts)
     monkeypatch.setattr(codec, "decode_streams", noted("batch", batch_decoded))
     monkeypatch.setattr(gpu._encoding, "picture", noted("one", one_encoded))
     monkeypatch.setattr(gpu._decoding, "picture", noted("one", one_decoded))

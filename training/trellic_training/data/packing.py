@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from trellic.errors import BadParameter
 from trellic_training.data.photos import MIN_SIDE, pack
 
@@ -36,7 +38,11 @@ def pack_once(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> None:
 
 
 def listing(folder: Path) -> dict[str, object]:
-    """Return the number of files in a folder, and a digest of their names and sizes."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    """Return the number of pictures in a folder, and a digest of their names and sizes.
+
+    Other files do not count, because a run may write its own files below the folder.
+    """
+    pictures = Image.registered_extensions()
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in pictures and p.is_file())
     rows = [[p.relative_to(folder).as_posix(), p.stat().st_size] for p in files]
     return {"files": len(rows), "sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
