@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 import numpy as np
@@ -256,9 +257,22 @@ def texture_of_cifar() -> list[str]:
     ]
 
 
+def gain_on_a_dozen_pictures() -> list[str]:
+    with (readme.ROOT / "docs" / "experiments" / "own-pictures-curve.csv").open() as file:
+        rows = [dict(row) for row in csv.DictReader(file)]
+    score = {(int(row["step"]), row["quality"]): float(row["ssimulacra2"]) for row in rows}
+    last = max(step for step, _ in score)
+    low, high = (score[last, quality] - score[0, quality] for quality in ("5", "95"))
+    return [
+        f"({last} steps), SSIMULACRA 2 rose by {low:.1f} points at quality 5 and fell by"
+        f" {-high:.1f} at quality 95"
+    ]
+
+
 @pytest.mark.parametrize(
     ("page", "facts"),
     [
+        ("docs/your-own-pictures.md", gain_on_a_dozen_pictures),
         ("docs/decoders.md", gains_of_perceptual),
         ("docs/decoders.md", cost_of_a_preview),
         ("docs/fine-tuning.md", gains_of_fine_tuning),
