@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lightning
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from trellic_training.data.photos import PackedPhotos
@@ -45,7 +47,7 @@ class LearningCurve(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Write points of what the run starts from; the clock does not run yet."""
-        self._write(trainer, module, 0.0)
+        self._write(trainer, module, 0.0, bar=True)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object
@@ -61,7 +63,12 @@ class LearningCurve(lightning.Callback):
         self._write(trainer, module, _minutes(module))
 
     def _write(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, spent: float
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        spent: float,
+        *,
+        bar: bool = False,
     ) -> None:
         if self.written == trainer.global_step or not len(self.crops):
             return
@@ -71,7 +78,8 @@ class LearningCurve(lightning.Callback):
         minutes = f"{self.before + spent:.2f}"
         crops = self.crops.to(module.device)
         code = module.coded if isinstance(module, QuantizedStage) else coded
-        append_points(self.path, self.written, minutes, module.average.eval(), crops, code)
+        model = module.average.eval()
+        append_points(self.path, self.written, minutes, model, crops, code, bar=bar)
 
     def gained(self) -> str:
         """Say in a sentence what training has gained, from the first points of the file on."""
@@ -109,11 +117,25 @@ def _minutes(module: lightning.LightningModule) -> float:
 
 
 def append_points(
-    path: Path, step: int, minutes: str, model: PhotoModel, crops: Tensor, code: Code = coded
+    path: Path,
+    step: int,
+    minutes: str,
+    model: PhotoModel,
+    crops: Tensor,
+    code: Code = coded,
+    *,
+    bar: bool = False,
 ) -> None:
-    """Measure a model at every quality, and append the points to a learning curve's file."""
+    """Measure a model at every quality, and append the points to a learning curve's file.
+
+    Parameters
+    ----------
+    bar : show one on a terminal
+    """
     rows = []
-    for quality in QUALITIES:
+    console = Console(stderr=True)
+    hidden = not (bar and console.is_terminal)
+    for quality in track(QUALITIES, "measuring", console=console, transient=True, disable=hidden):
         found = {name: f"{value:.5f}" for name, value in code(model, crops, quality).items()}
         rows.append({"step": step, "minutes": minutes, "quality": f"{quality:g}", **found})
     columns = _columns(path)
