@@ -88,18 +88,22 @@ class Coder:
             loop.use(seen.refit(loop.tables, self.prior))
         return loop
 
+    @cached_property
+    def decoder(self) -> LatentDecoder:
+        """What reads the files that `loop` writes."""
+        layout, networks = self.loop.coder.layout, self.loop.coder.predictor.networks
+        return LatentDecoder(layout, self.loop.tables, networks)
+
     @torch.no_grad()
     def code(self, pixels: Pixels, quality: float) -> tuple[int, Int16s]:
         """Encode and decode latents: bytes of the payload, and latents in 1/32 step."""
         level, plane = self._level(quality), Plane(pixels.shape[1], pixels.shape[0])
-        encoder = self.loop.coder
-        decoder = LatentDecoder(encoder.layout, self.loop.tables, encoder.predictor.networks)
         x = to_network(torch.from_numpy(pixels)[None])
         f = self.model.g_a(x, torch.tensor([level.quality]))
         h = self.model.h_a(f)
-        done = encoder.encode(f[0].numpy(), h[0].numpy(), plane, level, self.quantizer)
+        done = self.loop.coder.encode(f[0].numpy(), h[0].numpy(), plane, level, self.quantizer)
         states = self.quantizer.states
-        v32 = decoder.decode(done.segments, done.lanes, plane, level, states)
+        v32 = self.decoder.decode(done.segments, done.lanes, plane, level, states)
         return sum(map(len, done.segments)), v32.astype(np.int16)
 
     @torch.no_grad()

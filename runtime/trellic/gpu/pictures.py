@@ -140,8 +140,8 @@ def images_of(
 def _checked(picture: Any, device: Device) -> Any:
     """Return a picture as a NumPy array or a device array.
 
-    Where a library has DLPack and ``__cuda_array_interface__`` the former is taken: it says on
-    which stream the array will be read, so that work pending on another comes first.
+    If a library has DLPack and ``__cuda_array_interface__``, DLPack is used, because it tells the
+    library which stream will read the array, so that pending work on other streams ends first.
     """
     if isinstance(picture, np.ndarray):
         array = np.ascontiguousarray(picture)
