@@ -246,6 +246,26 @@ def test_gains_are_fewer_bits_and_the_control_is_taken_off():
     assert rates(runs_with(0.3), "round", (1, 2, 3), "k", "round") is None
 
 
+def test_each_metric_has_rows_of_its_own():
+    def points(first: float, second: float) -> dict:
+        return {
+            f"{i}": [[0.1 * 2**k, 25 + i + 3 * k + first, 40 + 3 * k + second] for k in range(5)]
+            for i in range(3)
+        }
+
+    runs = {
+        "start": {"k": {"8": points(0.0, 0.0)}},
+        "trellis-8-1": {"k": {"8": points(0.3, -0.3)}},
+    }
+    rows = summary(runs, (1,), ["k"], ["8"], ("psnr", "ssimulacra2"))
+    found = {row["metric"]: row for row in rows}
+    assert found["psnr"]["percent"] == pytest.approx(100 * (2**-0.1 - 1), abs=0.1)
+    assert found["ssimulacra2"]["percent"] == pytest.approx(100 * (2**0.1 - 1), abs=0.1)
+    assert "decibels" in found["psnr"]
+    assert "decibels" not in found["ssimulacra2"]
+    assert "k, ssimulacra2: decoded by" in markdown(rows, ["8"])
+
+
 @pytest.mark.parametrize(("change", "verdict"), [(0.3, "no plateau"), (0.0, "is a plateau")])
 def test_a_start_that_more_training_improves_is_no_plateau(change, verdict):
     assert verdict in plateau(summary(runs_with(change), (1, 2), ["k"], ["round"]))
