@@ -1,11 +1,13 @@
 # Everything happens in .venv, so nothing needs to be activated and nothing else is touched.
 #   make demo    set everything up, compress and decompress a sample photo
 #   make test    set everything up, pass the checks and the tests
-#   make test-all  the same with the slow tests, as CI does
+#   make test-all  the same with the slow and the long tests
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 MINUTES ?= 5
+# What the tests leave out: slow (over two seconds) or long (over ten).
+LEAVE_OUT ?= slow
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +31,8 @@ unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
 	@echo "make test    set up, then ruff, mypy, import-linter, lengths and pytest without slow tests"
-	@echo "make test-all  the same with the slow tests (training, processes, simulated kernels) and coverage"
+	@echo "make test LEAVE_OUT=long  the same with slow tests, but none of over ten seconds, as CI does"
+	@echo "make test-all  the same with all tests (training, processes, simulated kernels) and coverage"
 	@echo "make lint    ruff only            make types   mypy only"
 	@echo "make layers  import-linter only   make unit    pytest only (WORKERS=N processes)"
 	@echo "make coverage  pytest with a table of what it runs, and a floor"
@@ -90,7 +93,7 @@ TOGETHER := $(MAKE) --no-print-directory --jobs 2 --output-sync=target
 test: $(VENV)/.test
 	@$(TOGETHER) $(CHECKS)
 	@$(MAKE) --no-print-directory unit
-	@echo "left out: the tests that are marked slow, each with its reason; make test-all runs them too"
+	@echo "left out: the tests that are marked $(LEAVE_OUT); make test-all runs them too"
 
 test-all: $(VENV)/.test
 	@$(TOGETHER) $(CHECKS)
@@ -107,7 +110,7 @@ layers: $(VENV)/.test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.test
-	$(BIN)/python $(PYTEST) -m "not network and not slow" --durations=10
+	$(BIN)/python $(PYTEST) -m "not network and not $(LEAVE_OUT)" --durations=10
 
 coverage: $(VENV)/.test
 	$(BIN)/python $(PYTEST) --durations=10 --cov --cov-report=term:skip-covered
@@ -152,7 +155,9 @@ hooks: $(VENV)/.test
 
 # ---- the runtime with other versions: its own tests, without torch ----
 
-RUNTIME_TESTS := tests/runtime tests/attacks tests/conformance tests/fuzz
+# What depends on the versions of libraries; damage, attacks and the desktop don't.
+NO_VERSIONS := $(addprefix tests/runtime/test_,best_effort bitstream_damage cli_big cli_desktop cli_help cli_real compare tiles)
+RUNTIME_TESTS := tests/runtime tests/conformance $(NO_VERSIONS:%=--ignore %.py)
 # With numba 0.61, 12 of these fail after other tests of the same process (a PyCapsule cannot be pickled).
 ALONE := tests/attacks/test_kernel_folder.py
 # The first that starts of python3.N and pyenv's; a shim of pyenv may be there and not start.
@@ -177,8 +182,7 @@ test-newest: build/newest/.ready
 test-gpu-versions: build/gpu-machine/.ready
 # Kernels that another numba compiled are kept apart. Slow tests run with the tested versions alone.
 test-lowest test-newest test-gpu-versions:
-	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python $(PYTEST) -m "not network and not slow" $(RUNTIME_TESTS) \
-		--ignore $(ALONE)
+	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python $(PYTEST) -m "not network and not slow" $(RUNTIME_TESTS)
 	TRELLIC_CACHE=$(CURDIR)/$(<D)/cache $(<D)/bin/python -m pytest $(ALONE)
 
 # ---- what tests of the web decoder need; without it they are skipped, and say so ----

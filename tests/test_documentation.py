@@ -261,7 +261,10 @@ def test_the_readme_is_read_in_a_few_minutes():
 
 def test_slow_tests_say_what_their_time_buys():
     for path in (ROOT / "tests").rglob("*.py"):
-        assert not re.findall(r"mark\.slow(?!\(\s*\")", path.read_text(encoding="utf-8")), path
+        text = path.read_text(encoding="utf-8")
+        assert not re.findall(r"mark\.slow(?!\(\s*\")", text), path
+        if re.search(r"^@pytest\.mark\.long", text, re.MULTILINE):  # a long test is a slow one too
+            assert "mark.slow(" in text, path
 
 
 def test_the_shipped_model_is_worth_shipping():

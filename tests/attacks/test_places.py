@@ -519,6 +519,7 @@ def test_a_user_without_a_name(place, expected):
     assert b"XDG_DATA_HOME" in added.stderr
 
 
+@pytest.mark.long
 @WITH_MOUNTS
 def test_a_read_only_machine_with_a_temporary_folder_compiles_once(place, expected):
     """The package read-only, no home, nothing writable but a temporary folder."""

@@ -102,6 +102,7 @@ def test_it_is_off_before_anything_can_load_it(tmp_path, module):
 # ---- the same watch, with what we do against it taken away ----
 
 
+@pytest.mark.long
 @pytest.mark.slow("a process that waits for a look-up")
 def test_the_watch_notices_onnxruntime(tmp_path):
     pytest.importorskip("onnxruntime", minversion="1.29", reason="had no telemetry before")

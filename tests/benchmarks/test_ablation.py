@@ -72,6 +72,7 @@ def test_larger_kernels_start_as_the_small_ones() -> None:
     torch.testing.assert_close(module.model.g_a(x), before)
 
 
+@pytest.mark.long
 @pytest.mark.slow("one row from training to its BD-rate")
 def test_a_row_is_trained_measured_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -49,6 +49,7 @@ def test_the_payloads_of_webp_and_tlc():
         payload(b"\x89PNG" + bytes(30))
 
 
+@pytest.mark.long
 @pytest.mark.slow("a classifier is trained until it is better than chance")
 def test_the_classifier_learns(tmp_path):
     for label, name in enumerate(("warm", "cold")):

@@ -79,6 +79,7 @@ def test_rounding_is_a_scalar_case() -> None:
     assert case.spec.options == (("model", "m.zip"), ("trellis", "0"), ("search", "round"))
 
 
+@pytest.mark.long
 @pytest.mark.slow("tables are fitted to photos")
 def test_dither_gets_tables_fitted_to_photos(folder: Path, tmp_path: Path) -> None:
     assert Case("before", "dither", Path("m.zip")).spec.options[1:] == (

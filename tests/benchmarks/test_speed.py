@@ -124,6 +124,7 @@ def test_codecs_are_told_their_threads() -> None:
         run_pinned(["benchmarks.probe"], 1)
 
 
+@pytest.mark.long
 @pytest.mark.slow("every codec is timed in processes of its own")
 def test_a_whole_run(tmp_path: Path) -> None:
     photos = tmp_path / "photos"

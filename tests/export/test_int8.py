@@ -116,6 +116,7 @@ def test_a_range_holds_zero_exactly():
     assert np.abs(found.rounded(np.array([-0.3, 1.7])) - [-0.3, 1.7]).max() < found.step
 
 
+@pytest.mark.long
 @pytest.mark.slow("layers are chosen by what each costs, measured on pictures")
 def test_the_budget_is_kept(decoder):
     data, samples = decoder

@@ -102,6 +102,7 @@ def test_groups_and_blocks_of_a_classifier_belong_together(recipe):
         load_decoder_recipe(recipe, "class")
 
 
+@pytest.mark.long
 @pytest.mark.slow("trains a decoder of labels for seven seconds")
 def test_a_bundle_learns_labels(packed, recipe, tmp_path, capsys, monkeypatch):
     """Right on new pictures at a quality that was not picked for it, from the files alone."""

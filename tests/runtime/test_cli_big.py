@@ -140,6 +140,7 @@ def test_a_limit_is_met_or_refused(trellic, stream):
     assert target.read_bytes() == stream.read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.slow("processes of their own, whose peak memory the system reports")
 @pytest.mark.skipif(sys.platform == "win32", reason="os.wait4")
 @pytest.mark.parametrize(("model", "decoder"), [("photo", "quality"), ("cifar", "quality")])

@@ -96,6 +96,7 @@ def test_xdg_mime_knows_it(home, picture, trellic):
     assert said == "image/x-trellic\n"
 
 
+@pytest.mark.long
 @pytest.mark.slow("processes as a desktop starts them")
 def test_the_thumbnailer_makes_thumbnails(home, picture, tiny_path, trellic, monkeypatch):
     """The entry's own command, as a file manager runs it."""

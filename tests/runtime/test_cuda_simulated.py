@@ -10,13 +10,20 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 FILES = sorted((TESTS / "cuda").glob("test_*.py"))
+WHOLE_BATCHES = ("test_batches", "test_codec_on_device", "test_counts")
+
+
+def case(path: Path) -> object:
+    return pytest.param(
+        path, id=path.stem, marks=pytest.mark.long if path.stem in WHOLE_BATCHES else ()
+    )
 
 
 @pytest.mark.slow("every CUDA kernel against its reference, in numba's simulator")
 @pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
 )
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", map(case, FILES))
 def test_kernels_in_the_simulator(path):
     """A file at a time, so that they can run side by side."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path]

@@ -54,6 +54,7 @@ print(len([name for name in compiled if name.startswith("trellic")]))
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow("two processes, the first compiles every kernel")
 def test_kernels_are_compiled_for_one_kind_of_arguments_and_print_nothing(tmp_path):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -51,6 +51,7 @@ def run(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.slow("mypy reads the whole package")
 def test_mypy_finds_what_is_misspelt(snippet):
     pytest.importorskip("mypy")

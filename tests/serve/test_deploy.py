@@ -92,6 +92,7 @@ def test_the_image_runs_what_this_test_runs():
     assert text.index("USER 10001") < text.index("install.sh warm")
 
 
+@pytest.mark.long
 @pytest.mark.slow("a wheel is built, installed, warmed up, served by another user, and probed")
 @pytest.mark.skipif(sys.platform != "linux", reason="the image is Linux's")
 def test_the_steps_of_the_image(tmp_path, tiny_path, free_port):

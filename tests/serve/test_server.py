@@ -91,6 +91,7 @@ def closed_within(place: socket.socket, seconds: float) -> bytes:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.slow("a process imports, loads its model, serves slow clients, and stops")
 def test_a_service_and_its_slow_clients(tiny_path, tiny):
     body = tiny.encode(np.zeros((1600, 1600, 3), np.uint8), trellis=0)

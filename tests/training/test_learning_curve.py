@@ -37,6 +37,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 @pytest.mark.slow("trains, stops and goes on")
 def test_a_resumed_run_goes_on_in_the_same_file(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(learning_curve, "PHOTOS", 1)
@@ -57,6 +58,7 @@ def test_a_resumed_run_goes_on_in_the_same_file(packed, tmp_path, monkeypatch):
     assert all(float(row["bpp"]) > 0 and float(row["psnr"]) > 0 for row in written)
 
 
+@pytest.mark.long
 @pytest.mark.slow("trains")
 def test_a_first_point_is_written_after_a_minute(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(learning_curve, "PHOTOS", 1)

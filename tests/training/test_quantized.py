@@ -120,6 +120,7 @@ def test_rates_are_those_of_the_tables_and_have_their_slopes():
     assert index.grad[0] > 0 > index.grad[1]
 
 
+@pytest.mark.long
 @pytest.mark.slow("trains, stops and goes on")
 def test_a_short_run_changes_only_what_it_trains_and_can_be_resumed(
     started, recipe, packed, tmp_path

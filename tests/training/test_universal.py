@@ -409,6 +409,7 @@ def finished(data, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.long
 @pytest.mark.slow("all models of a small recipe are trained")
 def test_a_run_leaves_models_results_tables_and_plots(finished, tiny):
     jobs = all_jobs(tiny)

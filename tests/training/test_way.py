@@ -45,6 +45,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow("a process that trains is stopped by a signal")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_before_the_run_ends_and_it_can_go_on(signum, packed, tmp_path):
