@@ -36,6 +36,7 @@ from typing import Any
 from urllib.parse import quote
 
 from benchmarks._machine import REPOSITORY, describe
+from benchmarks.load import at_random, evenly, flood, ideal_ratio, paced, percentiles
 from trellic import Codec
 from trellic.images import from_bytes
 from trellic.scored import ssimulacra2
@@ -105,45 +106,6 @@ def listening() -> Iterator[socket.socket]:
         yield place
 
 
-def flood(call: Callable[[], object], clients: int, seconds: float) -> list[float]:
-    """Call from threads, one call after another; return the seconds of each."""
-    until, took = time.monotonic() + seconds, []
-
-    def one() -> None:
-        while time.monotonic() < until:
-            start = time.perf_counter()
-            call()
-            took.append(time.perf_counter() - start)
-
-    with ThreadPoolExecutor(clients) as threads:
-        for job in [threads.submit(one) for _ in range(clients)]:
-            job.result()
-    return took
-
-
-def paced(call: Callable[[], object], rate: float, seconds: float) -> list[float]:
-    """Call at random times, so many a second; return the seconds of each, waiting included."""
-    rng, took, start = random.Random(1), [], time.monotonic()
-    at = 0.0
-
-    def one(due: float) -> None:
-        call()
-        took.append(time.monotonic() - start - due)
-
-    with ThreadPoolExecutor(64) as threads:
-        while (at := at + rng.expovariate(rate)) < seconds:
-            time.sleep(max(0.0, start + at - time.monotonic()))
-            threads.submit(one, at)
-    return took
-
-
-def percentiles(took: list[float]) -> dict[str, float]:
-    """Median and the 99th percentile, in milliseconds."""
-    cut = statistics.quantiles(took, n=100) if len(took) > 1 else [took[0]] * 99
-    p50, p99 = (round(1e3 * cut[percent - 1], 1) for percent in (50, 99))
-    return {"count": len(took), "p50_ms": p50, "p99_ms": p99}
-
-
 def throughput(service: Service, workers: int, seconds: float) -> dict[str, object]:
     """Compare requests a second with the library's own calls, both with as many threads."""
     photo = PHOTO.read_bytes()
@@ -169,12 +131,14 @@ def throughput(service: Service, workers: int, seconds: float) -> dict[str, obje
                 count = len(flood(call, clients, seconds / ROUNDS))
                 found.append(count / (time.monotonic() - start))
         library, served = map(statistics.mean, rates)
-        late = paced(asked, LOAD * served, seconds)
+        rate = LOAD * served
         result[name] = {
             "library_per_s": round(library, 3),
             "service_per_s": round(served, 3),
             "share": round(served / library, 3),
-            "at_80_percent": percentiles(late),
+            "at_80_percent": percentiles(paced(asked, at_random(rate), seconds)),
+            "at_80_percent_evenly": percentiles(paced(asked, evenly(rate), seconds)),
+            "ideal_p99_over_p50": ideal_ratio(LOAD, workers),
         }
         print(name, result[name])
     return result
@@ -349,12 +313,14 @@ def main() -> int:
     workers = options.workers or usable_cores()
     faults = False
     for part in options.parts:
+        load = round(os.getloadavg()[0], 2)
         found = measured(part, options, workers)
         faults |= failed(part, found)
         record = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
         machine = describe(("numpy", "numba", "onnxruntime", "fastapi", "uvicorn"))
         record["picture"] = "768x512"
-        record[part] = {**found, "machine": machine, "cores": usable_cores(), "workers": workers}
+        around = {"machine": machine, "cores": usable_cores(), "load": load, "workers": workers}
+        record[part] = {**found, **around}
         options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return int(faults)
 

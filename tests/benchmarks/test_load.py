@@ -1,0 +1,31 @@
+"""Load for a service, and the queue that its latencies are compared with."""
+
+import itertools
+
+import pytest
+from benchmarks.load import at_random, evenly, flood, ideal_ratio, paced, percentiles
+
+
+def test_calls_come_at_the_rate_asked_for():
+    assert list(itertools.islice(evenly(4), 3)) == [0.25] * 3
+    gaps = list(itertools.islice(at_random(4), 4000))
+    assert sum(gaps) / len(gaps) == pytest.approx(0.25, rel=0.05)
+    assert gaps == list(itertools.islice(at_random(4), 4000))
+    assert len(paced(lambda: None, evenly(100), 0.1)) in (9, 10)
+
+
+def test_each_client_calls_until_the_end():
+    assert len(flood(lambda: None, 2, 0.01)) > 2
+
+
+def test_percentiles_are_in_milliseconds():
+    found = percentiles([i / 1000 for i in range(1, 1000)])
+    assert found == {"count": 999, "p50_ms": 500.0, "p99_ms": 990.0}
+    assert percentiles([0.5]) == {"count": 1, "p50_ms": 500.0, "p99_ms": 500.0}
+
+
+def test_an_ideal_queue():
+    """Without load nobody waits. With one worker at 80 %, the mean wait is 2 calls (M/D/1)."""
+    assert ideal_ratio(0.001, 1, 20_000) == pytest.approx(1, abs=0.01)
+    assert 3 < ideal_ratio(0.8, 1) < 6
+    assert ideal_ratio(0.8, 8) < ideal_ratio(0.8, 2) < ideal_ratio(0.8, 1)
