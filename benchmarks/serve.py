@@ -221,7 +221,8 @@ def hostile(service: Service, count: int) -> dict[str, object]:
 
 def restart(first: Service, make: Callable[[], Service]) -> tuple[Service, dict[str, object]]:
     """Replace a service by another one under load; count the requests that were lost."""
-    stop, answers = threading.Event(), Counter()
+    stop = threading.Event()
+    answers: Counter[int] = Counter()
     stream = first.ask("GET", "/i/_/w:200/osprey.png", headers={"Accept": "image/x-trellic"})[1]
 
     def one() -> None:
@@ -239,7 +240,11 @@ def restart(first: Service, make: Callable[[], Service]) -> tuple[Service, dict[
     for asker in askers:
         asker.join()
     lost = sum(count for status, count in answers.items() if status != 200)
-    result = {"requests": sum(answers.values()), "lost": lost, "exit_code": code}
+    result: dict[str, object] = {
+        "requests": sum(answers.values()),
+        "lost": lost,
+        "exit_code": code,
+    }
     print("restart", result)
     return second, result
 
