@@ -232,14 +232,14 @@ class TorchDeviceEngine:
 
     def __call__(self, inputs: Mapping[str, Any], outputs: Sequence[Any]) -> None:
         """Run the graph."""
-        key = tuple(
-            (a.__cuda_array_interface__["data"][0], tuple(a.shape))
-            for a in (*inputs.values(), *outputs)
-        )
-        with torch.inference_mode(), torch.cuda.stream(self._stream), precision(exact=self._exact):
-            tensors = {name: torch.as_tensor(a, device="cuda") for name, a in inputs.items()}
-            targets = [torch.as_tensor(a, device="cuda") for a in outputs]
-            self._replays(key, partial(self._run, tensors, targets))
+        key = tuple(map(_place, (*inputs.values(), *outputs)))
+        with torch.cuda.stream(self._stream):
+            if self._replays.again(key):
+                return
+            with torch.inference_mode(), precision(exact=self._exact):
+                tensors = {name: torch.as_tensor(a, device="cuda") for name, a in inputs.items()}
+                targets = [torch.as_tensor(a, device="cuda") for a in outputs]
+                self._replays.do(key, partial(self._run, tensors, targets))
 
     def _run(self, tensors: Tensors, targets: Sequence[torch.Tensor]) -> None:
         for result, target in zip(self._graph(tensors), targets, strict=True):
@@ -250,6 +250,11 @@ class TorchDeviceEngine:
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             work()
         return graph
+
+
+def _place(array: Any) -> tuple[Any, ...]:
+    """Return where an array lies and its shape."""
+    return array.__cuda_array_interface__["data"][0], tuple(array.shape)
 
 
 def engines_on(device: Device, *, fused: bool = True) -> Loader:
@@ -301,14 +306,20 @@ class Replays:
         self._seen: set[Any] = set()
         self._made: dict[Any, Any] = {}
 
-    def __call__(self, key: Any, work: Callable[[], None]) -> None:
-        """Do work, which is the same whenever the key is."""
-        if key not in self._made and (key not in self._seen or len(self._made) >= self._most):
+    def again(self, key: Any) -> bool:
+        """Do the work of a key if it has been captured; return whether it has."""
+        made = self._made.get(key)
+        if made is not None:
+            made.replay()
+        return made is not None
+
+    def do(self, key: Any, work: Callable[[], None]) -> None:
+        """Do work, which is the same whenever the key is, and has not been captured."""
+        if key not in self._seen or len(self._made) >= self._most:
             work()
             self._seen.add(key)
             return
-        if key not in self._made:
-            self._made[key] = self._without_collection(work)
+        self._made[key] = self._without_collection(work)
         self._made[key].replay()
 
     def _without_collection(self, work: Callable[[], None]) -> Any:

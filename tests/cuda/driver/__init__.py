@@ -65,7 +65,9 @@ def write_ptx(folder: Path = FOLDER) -> Path:
     return out
 
 
-def environment(folder: Path = FOLDER, *, order: int = 0, lazy: bool = False) -> dict[str, str]:
+def environment(
+    folder: Path = FOLDER, *, order: int = 0, lazy: bool = False, idle: bool = False
+) -> dict[str, str]:
     """Return the environment of a process that runs on the driver, which is made if needed.
 
     Parameters
@@ -73,11 +75,12 @@ def environment(folder: Path = FOLDER, *, order: int = 0, lazy: bool = False) ->
     folder : where the driver and the PTX are kept
     order : seed of a random order of threads, warps and blocks; 0 for them in order
     lazy : work waits until the host does
+    idle : launches are counted and left out
     """
     path = f"{build(folder)}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
-    return os.environ | {
+    programs = {} if idle else {"FAKE_PTX": str(write_ptx(folder))}
+    return os.environ | programs | {
         "LD_LIBRARY_PATH": path,
-        "FAKE_PTX": str(write_ptx(folder)),
         "FAKE_ORDER": str(order),
         "FAKE_LAZY": str(int(lazy)),
         "TRELLIC_CACHE": str(folder / "cache"),  # of kernels that no real GPU has seen

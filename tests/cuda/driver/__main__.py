@@ -1,7 +1,8 @@
 """``python -m tests.cuda.driver COMMAND ...``: run a command on the fake driver.
 
 ``--order SEED`` runs threads, warps and blocks in a random order; ``--lazy`` does work only when
-the host waits for it; ``--prepare`` makes driver and PTX and runs nothing.
+the host waits for it; ``--idle`` does no work at all, only the host's part is left; ``--prepare``
+makes driver and PTX and runs nothing.
 """
 
 import argparse
@@ -16,12 +17,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run a command on the fake driver.")
     parser.add_argument("--order", type=int, default=0)
     parser.add_argument("--lazy", action="store_true")
+    parser.add_argument("--idle", action="store_true")
     parser.add_argument("--prepare", action="store_true")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     if driver.compiler() is None:
         parser.error("no C++ compiler: the fake driver needs one (apt install g++)")
-    environment = driver.environment(order=options.order, lazy=options.lazy)
+    environment = driver.environment(order=options.order, lazy=options.lazy, idle=options.idle)
     if options.prepare:
         return 0
     return subprocess.run(options.command, env=environment, check=False).returncode

@@ -8,6 +8,7 @@ because its weight against bits is ``lmbda``.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 
 import torch
@@ -27,6 +28,7 @@ WORST = 8.0  # levels; larger misses count as this
 FLAT_FROM, FLAT_WHOLE = 20.0, 50.0  # qualities where flat samples begin to count, and count in full
 TAPS = [math.exp(-(at**2) / (2 * 1.5**2)) for at in range(-5, 6)]
 WINDOW = tuple(tap / sum(TAPS) for tap in TAPS)  # of MS-SSIM: a Gaussian of 1.5 pixels
+OF_SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # their weights in MS-SSIM
 NEARLY = 1e-6  # 1 - MS-SSIM where its logarithm ends
 
 
@@ -45,7 +47,16 @@ def ms_ssim_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """1 - MS-SSIM (Wang et al. 2003) in dB, lower is better: (N,); sides of 161 at least."""
     pictures = [(picture + 0.5).clamp(0, 1) for picture in (x_hat, x)]
     window = constant(WINDOW, x).expand(x.shape[1], 1, 1, -1)
-    similar = ms_ssim(*pictures, data_range=1.0, size_average=False, win=window)
+    with warnings.catch_warnings():
+        # The package copies the weights: a list from the host, for which a GPU waits.
+        warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
+        similar = ms_ssim(
+            *pictures,
+            data_range=1.0,
+            size_average=False,
+            win=window,
+            weights=constant(OF_SCALES, x),
+        )
     return 10 * torch.log10(1 - similar + NEARLY)
 
 

@@ -109,7 +109,8 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
             group["lr"] = rate * relative
         norm = clip_gradients(self.model.parameters(), self.recipe.gradient_clip)
         self.log("gradient_norm", norm)
-        self.log("learning_rate", rate)
+        # Made there, because to send a number waits for the device.
+        self.log("learning_rate", torch.full((), rate, device=norm.device))
 
     def on_train_batch_end(self, *_: object) -> None:
         """Move the average, and stop when the time is used up."""

@@ -21,6 +21,7 @@ from numba import config, types
 from numba.core import sigutils
 from numba.np import numpy_support
 
+from trellic.gpu.kernels.launch import Launcher
 from trellic.gpu.toolkit import cuda
 from trellic.support.numba import keep
 
@@ -55,8 +56,10 @@ class Kernel:
         """Launch; nothing happens for no blocks."""
         if SIMULATED:
             self._check(arguments)
-        if blocks:
+        if blocks and SIMULATED:
             self._ready()[blocks, threads, stream](*arguments)
+        elif blocks:
+            self._ready()(blocks, threads, stream, arguments)
 
     def ptx(self, capability: tuple[int, int]) -> str:
         """Compile to PTX; needs NVVM (``numba-cuda[cu13]``) but no GPU."""
@@ -94,10 +97,10 @@ def _compile(function: Callable[..., None], signature: str) -> Any:
 
     made = cuda.jit(function, max_registers=MAX_REGISTERS)
     keep(made, function, CUDACache)
-    made.compile(sigutils.normalize_signature(signature)[0])
-    made._specialized = True  # as with cuda.jit(signature): launches do not check types
-    made.disable_compile()
-    return made
+    kinds, _ = sigutils.normalize_signature(signature)
+    made.compile(kinds)
+    ranks = [kind.ndim if isinstance(kind, types.Array) else None for kind in kinds]
+    return Launcher(function.__name__, made, ranks)
 
 
 def kernel(signature: str) -> Callable[[Callable[..., None]], Kernel]:
