@@ -32,14 +32,14 @@ from benchmarks.gpu import QUALITY16, TRELLIS, photo, sides
 from tests.cuda import driver
 from trellic import bitstream
 from trellic.codec import Codec
-from trellic.entropy.lanes import GROUP, STATE_LOW
+from trellic.entropy.lanes import GROUP, LANE_PAYLOAD, STATE_LOW
 from trellic.gpu import decoder, encoder, entropy
 from trellic.gpu.codec import GpuCodec
 from trellic.gpu.device import Device, DeviceArray, address
 from trellic.gpu.toolkit import cuda
 from trellic.model.bundle import Bundle, find
 
-RESULT = Path(__file__).parent / "results" / "gpu_host.json"
+RESULT = Path(__file__).parent / "results" / "gpu-host.json"
 SIZE = "1080p"
 WARM_UP = 3
 CODED = 4  # which argument of `trellic.gpu.steps.decode_step` has the words and states
@@ -83,12 +83,10 @@ class File:
 
     def __init__(self, data: bytes, batch: int) -> None:
         stream = bitstream.read(data, max_pixels=2**28)
-        self.data, self.batch, lanes = data, batch, stream.header.lanes
+        lanes = stream.header.lanes
         hyper, *rest = [len(part) for part in stream.segments]
         steps = np.array(rest).reshape(-1, len(lanes))
-        own = steps.sum(0)
-        own[0] += hyper
-        self.sizes = own.tolist() * batch
+        self.sizes = [LANE_PAYLOAD * number for number in lanes] * batch  # give the same lanes
         jobs = [(hyper, lanes[0])] * batch
         jobs += [both for row in steps for both in list(zip(row, lanes, strict=True)) * batch]
         groups = [(int(size) // 2, -(-number // GROUP)) for size, number in jobs]

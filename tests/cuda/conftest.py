@@ -60,7 +60,9 @@ def run_block(self, grid_point, *args):
 
 
 if SIMULATED and HAVE_NUMBA_CUDA:
-    from numba.cuda.simulator import kernel as simulator
+    # With NumPy 2.5 numba's CUDA warns while it is imported, which is an error elsewhere.
+    import trellic.gpu.toolkit  # noqa: F401
+    from numba.cuda.simulator import kernel as simulator  # isort: skip
 
     simulator.BlockManager.run = run_block
 

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trellic.errors import BadParameter
 from trellic_training.cli import train as cli
 from trellic_training.data.cutouts import cut_out
-from trellic_training.data.photos import PackedPhotos
+from trellic_training.data.photos import DeviceCrops, PackedPhotos
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import average_of, load_weights, save_weights
@@ -287,12 +287,14 @@ def test_the_average_forgets_its_start_and_what_is_frozen_stays():
 
 
 @pytest.mark.slow("twelve steps, each watched")
-def test_a_step_asks_the_device_for_no_number(quick, packed, tmp_path):
+def test_a_step_asks_the_device_for_no_number(quick, packed, tmp_path, monkeypatch):
     """On a GPU each such question waits for all that was launched before; to send one does, too.
 
     The whole loop is watched, with Lightning's part, from the second step to the twelfth: new bases
-    are among them, but not the numbers that are logged at every 25th.
+    are among them, but not the numbers that are logged at every 25th. Crops are cut as on a GPU.
     """
+    there = DeviceCrops(PackedPhotos(packed), CPU, 0)
+    monkeypatch.setattr(PackedPhotos, "crops", lambda _, __, batch, size: there.crops(batch, size))
     phases = (Phase(until=1.0, crop=192, batch=1),)
     changed = {"phases": phases, "cutouts": 0.5, "optimizer": "soap"}
     changed["distortion"] = load_recipe(cli.shipped_recipe(Path("photo-eye"))).distortion

@@ -128,7 +128,8 @@ def test_bar_and_lines_show_share_step_and_time_left(terminal, monkeypatch):
     console = Console(file=out, force_terminal=terminal, width=120, highlight=False, markup=False)
     bar = TimeBar(console)
     stage = stage_of(600, 0.0)
-    trainer = SimpleNamespace(global_step=0, progress_bar_metrics={"loss": 1.23456})
+    stage.shown = {"loss": None}
+    trainer = SimpleNamespace(global_step=0, callback_metrics={"loss": 1.23456, "z_share": 1})
     for _ in range(130):
         now.value += 1
         trainer.global_step += 1
@@ -138,6 +139,7 @@ def test_bar_and_lines_show_share_step_and_time_left(terminal, monkeypatch):
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
     assert "1 steps a second: about 600 steps in 10 min" in text
     assert "loss 1.235" in text
+    assert "z_share" not in text
     assert "8 min left" in text
     if not terminal:
         assert text.count("left") == 2  # a line a minute

@@ -5,6 +5,7 @@ Under numba's simulator the same code runs on arrays of NumPy, which is the fake
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -96,7 +97,7 @@ class Device:
         Memory grows and is never freed, so a batch like the one before needs no new memory.
         """
         shape = (shape,) if isinstance(shape, int) else shape
-        size, key = int(np.prod(shape)), (self.turn, name)
+        size, key = math.prod(shape), (self.turn, name)
         buffer = self._buffers.get(key)
         if buffer is None or buffer.dtype != dtype or buffer.shape[0] < size:
             room = max(int(size * GROWTH), 1)
@@ -178,7 +179,7 @@ class Device:
         if key not in self._views:
             if len(self._views) >= MOST_VIEWS:
                 self._views.clear()
-            part = buffer[at : at + int(np.prod(shape)) * np.dtype(dtype).itemsize]
+            part = buffer[at : at + math.prod(shape) * np.dtype(dtype).itemsize]
             if SIMULATED:
                 self._views[key] = type(buffer)(part._ary.view(dtype).reshape(shape))
             else:
@@ -188,7 +189,7 @@ class Device:
     def zeros(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.int32) -> DeviceArray:
         """Return memory of this name full of zeros; the item size must be 4 bytes."""
         shape = (shape,) if isinstance(shape, int) else shape
-        flat = self.empty(name, int(np.prod(shape)), dtype)
+        flat = self.empty(name, math.prod(shape), dtype)
         clear(*self.spread(flat.shape[0]), self.stream, flat.view(np.int32))
         return flat.reshape(shape)
 

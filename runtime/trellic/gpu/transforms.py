@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -177,7 +178,7 @@ def pixel_view(device: Device, flat: DeviceArray, run: Run, stride: int) -> Devi
 
 
 def _size(shape: Shape) -> int:
-    return int(np.prod(shape))
+    return math.prod(shape)
 
 
 def _table(shapes: Sequence[Shape], images: Images) -> npt.NDArray[np.int64]:

@@ -28,7 +28,7 @@ class DecoderStage(Stage[DecoderRecipe, Chain]):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of `Samples`."""
         loss = self.lost(batch)
-        self.log("loss", loss, prog_bar=True)
+        self.show("loss", loss)
         return loss
 
     def lost(self, batch: Batch) -> Tensor:
@@ -39,7 +39,7 @@ class DecoderStage(Stage[DecoderRecipe, Chain]):
         if "teacher" in batch:
             teacher = self.target(batch["teacher"])
             lost = lost + self.recipe.distill * self.distortion(x_hat, teacher, quality, lmbda)
-        self.log("psnr", decibels(squared_error(x_hat.detach(), x)), prog_bar=True)
+        self.show("psnr", decibels(squared_error(x_hat.detach(), x)))
         loss: Tensor = (weight * lost).mean()
         return loss
 
@@ -63,7 +63,7 @@ class DecoderStage(Stage[DecoderRecipe, Chain]):
         super().on_train_batch_end()
         if self.warm % self.recipe.validate_every == 0:
             for name, value in self.validate().items():
-                self.log(name, value, prog_bar=True)
+                self.show(name, value)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -86,7 +86,7 @@ class LabelStage(DecoderStage):
         smoothing = self.recipe.label_smoothing
         logits = self.decode(batch)
         loss = functional.cross_entropy(logits, batch["label"], label_smoothing=smoothing)
-        self.log("loss", loss, prog_bar=True)
+        self.show("loss", loss)
         return loss
 
     @torch.no_grad()

@@ -81,9 +81,9 @@ class EndToEnd(Stage[Recipe, PhotoModel]):
         lmbda, weight = self.weights_of_quality(quality)
         distortion = self.distortion(output.x_hat, x, quality, lmbda)
         loss: Tensor = (weight * (bpp + distortion)).mean()
-        self.log("loss", loss, prog_bar=True)
-        self.log("bpp", bpp.mean(), prog_bar=True)
-        self.log("psnr", decibels(squared_error(output.x_hat.detach(), x)), prog_bar=True)
+        self.show("loss", loss)
+        self.show("bpp", bpp.mean())
+        self.show("psnr", decibels(squared_error(output.x_hat.detach(), x)))
         self.log("z_share", output.z_bits.sum() / (output.y_bits + output.z_bits).sum())
         return loss
 

@@ -45,8 +45,8 @@ class PerceptualStage(DecoderStage):
             self.critic.requires_grad_(False)
             loss = loss - self.terms.critic * self._verdict(x_hat, teacher).mean()
             self.critic.requires_grad_(True)
-        self.log("loss", loss, prog_bar=True)
-        self.log("critic_apart", apart, prog_bar=True)
+        self.show("loss", loss)
+        self.show("critic_apart", apart)
         return loss
 
     def lost(self, batch: Batch) -> Tensor:
@@ -56,9 +56,9 @@ class PerceptualStage(DecoderStage):
 
     def _weighed(self, x_hat: Tensor, teacher: Tensor, x: Tensor) -> Tensor:
         mse, structure, contrast = self._relative(x_hat, teacher, x)
-        self.log("psnr_over_teacher", -10 * mse.log10().mean(), prog_bar=True)
-        self.log("structure", structure.mean(), prog_bar=True)
-        self.log("contrast", contrast.mean(), prog_bar=True)
+        self.show("psnr_over_teacher", -10 * mse.log10().mean())
+        self.show("structure", structure.mean())
+        self.show("contrast", contrast.mean())
         loss = mse + self.terms.structure * structure + self.terms.contrast * contrast
         return loss.mean()
 

@@ -62,7 +62,8 @@ class TimeBar(lightning.Callback):
 
     def _show(self, trainer: lightning.Trainer, stage: Stage[Any, Any], terminal: bool) -> None:
         share, total = stage.clock.share(), stage.clock.seconds / 60
-        values = [f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items()]
+        found = trainer.callback_metrics
+        values = [f"{name} {float(found[name]):.4g}" for name in stage.shown if name in found]
         text = "  ".join([f"step {trainer.global_step:,}", *values])
         left = f"{spell(total * (1 - share))} left"
         if not terminal:

@@ -200,7 +200,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         lost = self.distortion(x_hat, x, quality, lmbda)
         loss: Tensor = (weight * (charged / pixels + lost)).mean()
         self._log(loss, x_hat, x)
-        self.log("y_bpp", coded.mean() / pixels, prog_bar=True)
+        self.show("y_bpp", coded.mean() / pixels)
         return loss
 
     def _decode(self, latents: Tensor, quality: Tensor) -> Tensor:
@@ -209,8 +209,8 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         return x_hat
 
     def _log(self, loss: Tensor, x_hat: Tensor, x: Tensor) -> None:
-        self.log("loss", loss, prog_bar=True)
-        self.log("psnr", decibels(squared_error(x_hat.detach(), x)), prog_bar=True)
+        self.show("loss", loss)
+        self.show("psnr", decibels(squared_error(x_hat.detach(), x)))
 
     def on_train_batch_end(self, *_: object) -> None:
         """Move the average, renew the tables, look at validation crops; stop when time is up."""
@@ -220,7 +220,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
             self.fit_tables(1, self.recipe.refit_crops)
         if self.warm % self.recipe.validate_every == 0:
             loss, bpp, psnr = self.validate_on(self.average)
-            self.log("validation_loss", loss / self.start_loss, prog_bar=True)
+            self.show("validation_loss", loss / self.start_loss)
             self.log("validation_bpp", bpp)
             self.log("validation_psnr", psnr)
 

@@ -78,11 +78,21 @@ class Stage(lightning.LightningModule, Generic[AnySchedule, AnyModel]):
         self.distortion = Distortion(recipe.distortion.shares, recipe.distortion.flat)
         self.ema = RunningAverage(model, recipe.ema)
         self.warm = 0  # steps since this run began: a resumed run warms up again
+        self.shown: dict[str, None] = {}  # names of what the bar shows, in order
 
     @property
     def average(self) -> AnyModel:
         """The averaged model."""
         return self.ema.module
+
+    def show(self, name: str, value: Tensor | float) -> None:
+        """Log a value that the bar shows.
+
+        Lightning's own way (``prog_bar=True``) reads the values in each step, which waits for the
+        device; the bar reads them when it shows them.
+        """
+        self.shown[name] = None
+        self.log(name, value)
 
     def on_train_start(self) -> None:
         """Start the clock: set-up does not count."""
