@@ -16,7 +16,6 @@ import cProfile
 import ctypes
 import itertools
 import pstats
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,11 +24,11 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from tests.cuda import driver
 
 from benchmarks._machine import describe
 from benchmarks._rows import Report
 from benchmarks.gpu import QUALITY16, TRELLIS, photo, sides
-from tests.cuda import driver
 from trellic import bitstream
 from trellic.codec import Codec
 from trellic.entropy.lanes import GROUP, LANE_PAYLOAD, STATE_LOW
@@ -86,12 +85,16 @@ class File:
         lanes = stream.header.lanes
         hyper, *rest = [len(part) for part in stream.segments]
         steps = np.array(rest).reshape(-1, len(lanes))
-        self.sizes = [LANE_PAYLOAD * number for number in lanes] * batch  # give the same lanes
+        self._guesses = itertools.cycle(LANE_PAYLOAD * number for number in [*lanes] * batch)
         jobs = [(hyper, lanes[0])] * batch
         jobs += [both for row in steps for both in list(zip(row, lanes, strict=True)) * batch]
         groups = [(int(size) // 2, -(-number // GROUP)) for size, number in jobs]
         counts = np.concatenate([np.full(number, words // number) for words, number in groups])
         self.found = np.stack([np.cumsum(counts) - counts, counts], axis=1).astype(np.int32)
+
+    def guess(self, *_: object) -> int:
+        """Return the next slice's size in bytes, with which it gets the file's lanes."""
+        return next(self._guesses)
 
     def told(self, launch: Callable[..., None]) -> Callable[..., None]:
         """Return a launch of `encode_slices` that says how many words each group has."""
@@ -117,7 +120,7 @@ def decoded(launch: Callable[..., None]) -> Callable[..., None]:
 
 
 def measured(work: Callable[[], Any], engines: Engines, reps: int) -> dict[str, float]:
-    """Return milliseconds of the process for each call, engines' calls and the driver's counts."""
+    """Return the least milliseconds of the process for a call, engines' calls, driver's counts."""
     for _ in range(WARM_UP):
         work()
     calls, counts, times = engines.calls, driver.counts(), []
@@ -128,7 +131,7 @@ def measured(work: Callable[[], Any], engines: Engines, reps: int) -> dict[str, 
     after = driver.counts()
     names = ("launches", "to device", "waits")
     found = {name: (after[name] - counts[name]) / reps for name in names}
-    return {"ms": 1e3 * statistics.median(times), "engines": (engines.calls - calls) / reps} | found
+    return {"ms": 1e3 * min(times), "engines": (engines.calls - calls) / reps} | found
 
 
 def main() -> None:
@@ -138,22 +141,22 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--out", type=Path, help=f"default: no file; that of the tables is {RESULT}")
+    parser.add_argument("--out", type=Path, help=f"default: no file; the tables' is {RESULT}")
     options = parser.parse_args()
     bundle, pixels = Bundle(find("photo")), photo(*sides(options.size))
-    data = Codec("photo", device="cpu", threads=1).encode(pixels, quality=QUALITY16 // 16, trellis=TRELLIS)
+    cpu = Codec.load("photo", device="cpu", threads=1)
+    data = cpu.encode(pixels, quality=QUALITY16 // 16, trellis=TRELLIS)
     engines, report = Engines(bundle), Report(options.out, {"machine": describe()})
-    gpu = GpuCodec(bundle, Device(), engines)
-    there = cuda.to_device(pixels)
+    gpu, there = GpuCodec(bundle, Device(), engines), cuda.to_device(pixels)
     for batch in options.batches:
-        file = File(data, batch)
-        sizes = itertools.cycle(file.sizes)
+        pictures, quality, trellis = [there] * batch, [QUALITY16] * batch, [TRELLIS] * batch
         both = {
-            "encode": lambda n=batch: gpu.encode_batch([there] * n, [QUALITY16] * n, [TRELLIS] * n),
-            "decode": lambda n=batch: gpu.decode_batch([data] * n, "quality", 2**28),
+            "encode": partial(gpu.encode_batch, pictures, quality, trellis),
+            "decode": partial(gpu.decode_batch, [data] * batch, "quality", 2**28),
         }
+        file = File(data, batch)
         with (
-            patch.object(encoder, "guess_bytes", lambda *_: next(sizes)),
+            patch.object(encoder, "guess_bytes", file.guess),
             patch.object(entropy, "encode_slices", file.told(entropy.encode_slices)),
             patch.object(decoder, "decode_step", decoded(decoder.decode_step)),
         ):

@@ -1,12 +1,14 @@
 """The day with a GPU: nothing is lost when a command fails, and what travels arrives whole."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from benchmarks._machine import REPOSITORY
 from benchmarks.gpu_day import __main__ as day
 from benchmarks.gpu_day import arrive, pack, plan, prune, strip
 from PIL import Image
@@ -46,6 +48,30 @@ def test_a_command_that_fails_is_a_row_and_the_next_one_begins(tmp_path, monkeyp
     assert rows[3]["left out"] == "no no-such-program on PATH"
     assert (out / "check-bad.log").read_text("utf-8") == "seen\n"
     assert "last" in capsys.readouterr().out
+
+
+def test_nvvm_is_looked_for_beside_the_compiler(tmp_path, monkeypatch):
+    compiler = tmp_path / "cuda" / "bin" / "nvcc"
+    compiler.parent.mkdir(parents=True)
+    compiler.write_text("")
+    compiler.chmod(0o755)
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(compiler.parent))
+    assert day.surroundings(None)["CUDA_HOME"] == str(tmp_path / "cuda")
+    monkeypatch.setenv("CUDA_HOME", "/opt/other")
+    assert day.surroundings(None)["CUDA_HOME"] == "/opt/other"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", ["gpu-check", "gpu-day"])
+def test_make_finds_packages_that_were_brought_along(target, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/brought/along")
+    command = ["make", "--dry-run", target, "GPU_PYTHON=its-python"]
+    said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    lines = said.stdout.splitlines()
+    assert lines
+    start = "PYTHONPATH=runtime:export:training:/brought/along its-python -m "
+    assert all(line.startswith(start) for line in lines)
 
 
 def test_packages_brought_along_are_found_behind_the_sources(tmp_path, monkeypatch):

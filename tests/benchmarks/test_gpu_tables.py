@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import yaml
-
 from benchmarks.gpu_tables import step_total, train_step
 from benchmarks.readme import RESULTS, ROOT
 from benchmarks.train_step import RECIPES
@@ -24,7 +23,9 @@ def test_estimates_follow_from_the_counts():
     page = " ".join((ROOT / "docs" / "training.md").read_text("utf-8").split())
     before, of_gpu = BATCH_BEFORE / (BEFORE * OPERATOR), batch("photo-eye-gpu")
     assert of_gpu == 128
-    assert f"{1 / (BEFORE * OPERATOR):.0f} such steps a second, which are {before:.0f} crops" in page
+    assert (
+        f"{1 / (BEFORE * OPERATOR):.0f} such steps a second, which are {before:.0f} crops" in page
+    )
     for recipe, times in (("photo", 10), ("photo-eye-gpu", 5)):
         operators = step_total(rows, recipe, "operators")
         crops = of_gpu / (operators * OPERATOR)

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from trellic.codec import Codec
 from trellic.engines.exact import digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.model.bundle import Bundle, find
-from trellic_export import graphs
+from trellic_export import graphs, torch_engine
 from trellic_export.torch_engine import Replays, TorchGraph, precision
 
 from .conftest import DETAILED, shaken
@@ -162,6 +163,19 @@ def test_a_failed_capture_leaves_nothing_behind():
     fail.append(False)
     do(replays, "key", work)  # an empty graph, kept by mistake, would do nothing here
     assert len(done) == 2
+
+
+def test_engines_share_one_pool_of_memory(monkeypatch):
+    """Or each CUDA graph would keep memory of its own."""
+    handles, pools = iter(["first", "second"]), []
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
+    monkeypatch.setattr(
+        torch_engine, "TorchDeviceEngine", lambda *_, pool, **__: pools.append(pool)
+    )
+    load = torch_engine.engines_on(SimpleNamespace(stream_address=0), fused=False)
+    load("encoder", b"", False)
+    load("h_s", b"", True)
+    assert pools == ["first", "first"]
 
 
 def test_precision_is_set_and_taken_back():

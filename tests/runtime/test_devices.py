@@ -85,6 +85,22 @@ def test_single_graphs_on_a_gpu_search_no_algorithms(monkeypatch, tiny):
     assert (options["use_tf32"], options["cudnn_conv_algo_search"]) == ("0", "DEFAULT")
 
 
+def test_asking_for_a_gpus_tests_alone_is_an_error_without_one(monkeypatch):
+    """They are not skipped silently; beside others each says why it is skipped."""
+    from tests import conftest
+
+    monkeypatch.setattr(conftest, "missing_gpu", lambda: "no NVIDIA driver")
+    asked = SimpleNamespace(option=SimpleNamespace(markexpr="gpu"))
+    with pytest.raises(pytest.UsageError, match="no test of a GPU can run here: no NVIDIA driver"):
+        conftest.pytest_collection_modifyitems(asked, [])
+    marks = []
+    item = SimpleNamespace(get_closest_marker=lambda name: name == "gpu", add_marker=marks.append)
+    asked.option.markexpr = "not network"
+    conftest.pytest_collection_modifyitems(asked, [item])
+    assert [mark.kwargs["reason"] for mark in marks] == ["no GPU: no NVIDIA driver"]
+    assert conftest.pytest_report_header() == "tests of a GPU: no NVIDIA driver"
+
+
 @pytest.mark.skipif(not ort.missing_gpu(), reason="this machine has a GPU")
 def test_command_line_without_a_gpu(trellic, tiny_path, tmp_path):
     from PIL import Image

@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trellic.errors import BadParameter
 from trellic_training.cli import train as cli
-from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import DeviceCrops, PackedPhotos
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.principal import start_from_components

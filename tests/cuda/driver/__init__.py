@@ -79,13 +79,17 @@ def environment(
     """
     path = f"{build(folder)}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
     programs = {} if idle else {"FAKE_PTX": str(write_ptx(folder))}
-    return os.environ | programs | {
-        "LD_LIBRARY_PATH": path,
-        "FAKE_ORDER": str(order),
-        "FAKE_LAZY": str(int(lazy)),
-        "TRELLIC_CACHE": str(folder / "cache"),  # of kernels that no real GPU has seen
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
-    }
+    return (
+        os.environ
+        | programs
+        | {
+            "LD_LIBRARY_PATH": path,
+            "FAKE_ORDER": str(order),
+            "FAKE_LAZY": str(int(lazy)),
+            "TRELLIC_CACHE": str(folder / "cache"),  # of kernels that no real GPU has seen
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+        }
+    )
 
 
 def running() -> bool:
