@@ -41,10 +41,12 @@ def test_a_command_that_fails_is_a_row_and_the_next_one_begins(tmp_path, monkeyp
     rows = json.loads((out / "day.json").read_text("utf-8"))["commands"]
     assert [row["command"] for row in rows] == ["good", "bad", "long", "absent", "last"]
     errors = {row["command"]: row["error"] for row in rows if "error" in row}
-    assert errors == {
-        "bad": "Failed: exit code 3: seen",
-        "long": "Failed: stopped after 2 s: began",
-    }
+    # On a busy machine it may be stopped before it begins.
+    assert errors.pop("long").partition(": began")[0] in (
+        "Failed: stopped after 2 s",
+        "Failed: stopped after 2 s: no output",
+    )
+    assert errors == {"bad": "Failed: exit code 3: seen"}
     assert rows[3]["left out"] == "no no-such-program on PATH"
     assert (out / "check-bad.log").read_text("utf-8") == "seen\n"
     assert "last" in capsys.readouterr().out
