@@ -3,9 +3,9 @@
 Run ``python -m tests.cuda.driver --idle python -m benchmarks.gpu_host`` from the repository's root.
 The fake driver leaves all launches out, and engines do nothing, so what is left is the host's part
 of coding: reading and writing files, tables, launches, copies, but not taking memory, which the
-fake driver fills. Sizes of segments, lanes and words
-are those of the CPU's file of the same photo. Times are of the process, not of the clock, so other
-programs disturb them little. Engines cost the host too, on a real GPU; their calls are counted.
+fake driver fills. Sizes of segments, lanes and words are those of the CPU's file of the same photo.
+Times are of the process, not of the clock, so other programs disturb them little. Engines cost the
+host too, on a real GPU; their calls are counted.
 
 ``--profile`` shows which functions take longest.
 """
