@@ -23,6 +23,7 @@ class Row:
     recipe : fields of the recipe that it sets
     model : fields of the recipe's model that it sets
     stage : what is trained
+    larger : g_s has more weights than the recipe's; for growing from trained weights
     """
 
     topic: str
@@ -30,6 +31,7 @@ class Row:
     recipe: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     stage: type[EndToEnd] = EndToEnd
+    larger: bool = False
 
 
 def _groups(*groups: tuple[int, tuple[int, int]]) -> list[dict[str, Any]]:
@@ -41,6 +43,19 @@ CROPS = (  # smaller batches than the recipe's: minutes, not hours
     {"until": 1.0, "crop": 256, "batch": 4},
 )
 END: dict[str, Any] = {"phases": CROPS[1:], "learning_rate": 7e-4, "decay_from": 0.0}
+# in the place of the last block at 1/16; g_s has no more weights than before
+ATTENTION: dict[str, Any] = {
+    "encoder_blocks": (2, 1),
+    "decoder_blocks": (3, 2),
+    "attention": (1, 2),
+}
+DENOISING: dict[str, Any] = {"decoder_blocks": (3, 2), "denoising": 2}
+COUPLINGS: dict[str, Any] = {  # in the place of all blocks at 1/8
+    "wide": 192,
+    "encoder_blocks": (0, 2),
+    "decoder_blocks": (0, 3),
+    "coupling": 2,
+}
 ROWS = (
     Row("", BASE),
     Row("", "the same with seed 2", {"seed": 2}),
@@ -82,4 +97,17 @@ ROWS = (
     Row("loss", "energy compaction", stage=variants.Compaction),
     Row("schedule", "no decay before 90 %", {"decay_from": 0.9}),
     Row("schedule", "decay from the start", {"decay_from": 0.0}),
+    Row("attention", "attention to neighbours", model=ATTENTION),
+    Row("attention", "attention to neighbours, seed 2", {"seed": 2}, ATTENTION),
+    Row("attention", "attention added", model={"attention": (1, 2)}, larger=True),
+    Row("attention", "attention added, seed 2", {"seed": 2}, {"attention": (1, 2)}, larger=True),
+    Row("guidance", "dilated h_s", model={"guidance": True}),
+    Row("guidance", "dilated h_s, seed 2", {"seed": 2}, {"guidance": True}),
+    Row("invertible", "couplings", model=COUPLINGS),
+    Row("invertible", "couplings, seed 2", {"seed": 2}, COUPLINGS),
+    Row("invertible", "couplings by channels", model=COUPLINGS | {"frequency_split": False}),
+    Row("invertible", "couplings and denoising", model=COUPLINGS | {"decoder_blocks": (0, 2), "denoising": 2}),
+    Row("invertible", "denoising", model=DENOISING),
+    Row("invertible", "denoising, seed 2", {"seed": 2}, DENOISING),
+    Row("invertible", "denoising added", model={"denoising": 2}, larger=True),
 )

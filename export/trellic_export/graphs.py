@@ -15,7 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
+from trellic_export.added import attended, coupled, denoised, uncoupled
 from trellic_export.halves import halved
+from trellic_training.models.attention import NeighbourAttention
+from trellic_training.models.coupling import Coupling, Denoising, Inverse
 from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
@@ -263,6 +266,14 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
         main, detail = build.split(x, module.split)
         detail = _module(build, detail, module.detail)
         return build.add("Add", _chain(build, main, list(module.trunk)), detail)
+    if isinstance(module, NeighbourAttention):
+        return attended(build, x, module, _module)
+    if isinstance(module, Coupling):
+        return coupled(build, x, module, _module)
+    if isinstance(module, Inverse):
+        return uncoupled(build, x, module, _module)
+    if isinstance(module, Denoising):
+        return denoised(build, x, module, _module, _modulated)
     if isinstance(module, nn.Dropout):
         return x
     if isinstance(module, nn.AdaptiveAvgPool2d):

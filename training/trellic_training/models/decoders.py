@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from trellic.model.channels import Layout
 from trellic.model.decoders import Scale
+from trellic_training.models.attention import NeighbourAttention
+from trellic_training.models.coupling import Denoising, Inverse
 from trellic_training.models.transforms import (
     ANCHORS,
     Chain,
@@ -190,19 +192,21 @@ def _project(to: nn.Conv2d, source: nn.Conv2d, matrix: Tensor) -> None:
 
 
 class _Parts:
-    """The parts of a `transforms.synthesis`."""
+    """The parts of a `transforms.synthesis`, less what decoders of a family lack."""
 
     def __init__(self, g_s: Chain) -> None:
-        first = g_s[0]
+        parts = [part for part in g_s if not isinstance(part, Denoising | Inverse)]
+        first = parts[0]
         with_details = isinstance(first, DetailSynthesis)
-        shuffles = [i for i, part in enumerate(g_s) if isinstance(part, nn.PixelShuffle)]
+        shuffles = [i for i, part in enumerate(parts) if isinstance(part, nn.PixelShuffle)]
         if not shuffles:
             raise ValueError("no decoder of pictures")
         shuffle = shuffles[0]
-        trunk = list(first.trunk) if isinstance(first, DetailSynthesis) else list(g_s)[:shuffle]
-        self.inward, *self.deep, last = trunk
+        trunk = list(first.trunk) if isinstance(first, DetailSynthesis) else parts[:shuffle]
+        self.inward, *deep, last = trunk
+        self.deep = [part for part in deep if not isinstance(part, NeighbourAttention)]
         self.up: list[nn.Conv2d] = [last, *([first.detail] if with_details else [])]  # type: ignore[list-item]
-        *self.wide, head, last = list(g_s)[shuffle + 1 :]
+        *self.wide, head, last = parts[shuffle + 1 :]
         side = last.upscale_factor if isinstance(last, nn.PixelShuffle) else 0
         if not isinstance(head, nn.Conv2d) or head.out_channels != 3 * side**2:
             raise ValueError("the decoder to start from is not one of Trellic's")

@@ -86,12 +86,16 @@ class ExactConv(nn.Module):
 
     def exponents(self) -> Tensor:
         """Exponent e of each output channel: its weights are multiples of ``2**-e``."""
-        largest = self.weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(1e-9)
+        largest = self.kernels().detach().abs().amax(dim=(1, 2, 3)).clamp_min(1e-9)
         exponent = torch.floor(torch.log2(WEIGHT_LIMIT / largest))
         lowest = max(1, 1 - self.steps)
         if not self.dense:
             return exponent.clamp(lowest, MAX_EXPONENT)
         return torch.minimum(exponent, self._safe_exponents()).clamp(lowest, DENSE_MAX_EXPONENT)
+
+    def kernels(self) -> Tensor:
+        """Return the weights as real numbers."""
+        return self.weight
 
     def _safe_exponents(self) -> Tensor:
         """Largest exponents for which every accumulator stays below its limit."""
@@ -105,7 +109,7 @@ class ExactConv(nn.Module):
         """Weight and bias as integers (with straight-through gradient), and the exponents."""
         exponent = self.exponents()
         scale = torch.exp2(exponent)
-        weight = round_through(self.weight * scale[:, None, None, None])
+        weight = round_through(self.kernels() * scale[:, None, None, None])
         weight = weight.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
         return weight, round_through(self.bias * scale / ACTIVATION_UNIT), exponent
 
@@ -141,6 +145,41 @@ class ExactConv(nn.Module):
             high=self.high,
             table=NO_TABLE if table is None else table.cpu().numpy().astype(np.int32),
         )
+
+
+class DilatedConv(ExactConv):
+    """Depthwise 3x3 whose taps lie 1, 2 or 3 positions apart, by channel, in kernels of 7x7.
+
+    An integer layer knows no dilation, so zeros between the taps are written out. One layer sees
+    its surroundings at three scales.
+    """
+
+    DILATIONS = 1, 2, 3
+
+    def __init__(self, channels: int) -> None:
+        side = 2 * max(self.DILATIONS) + 1
+        super().__init__(channels, channels, kernel=side, clip=BOTH_WAYS)
+        middle = side // 2
+        taps = torch.zeros(channels, 1, side, side)
+        for channel, row in enumerate(taps[:, 0]):
+            dilation = self.DILATIONS[channel % len(self.DILATIONS)]
+            row[middle % dilation :: dilation, middle % dilation :: dilation] = 1
+            row[: middle - dilation], row[middle + dilation + 1 :] = 0, 0
+            row[:, : middle - dilation], row[:, middle + dilation + 1 :] = 0, 0
+        self.register_buffer("taps", taps, persistent=False)
+        with torch.no_grad():
+            self.weight.copy_(taps * torch.randn_like(taps) * 0.2 / 3)
+            self.weight[:, 0, middle, middle] += 1.0
+
+    def kernels(self) -> Tensor:
+        """Return the weights as real numbers, 0 between the taps."""
+        taps: Tensor = self.taps  # type: ignore[assignment]
+        return self.weight * taps
+
+
+def dilated(channels: int) -> ExactConv:
+    """Depthwise convolution at three scales, as `depthwise` otherwise."""
+    return DilatedConv(channels)
 
 
 def pointwise(channels_in: int, channels_out: int) -> ExactConv:

@@ -15,11 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trellic_training.models.attention import NeighbourAttention
+from trellic_training.models.coupling import Denoising
 from trellic_training.models.photo import ModelConfig, PhotoModel
 from trellic_training.models.principal import LATENT_SCALE, scale_bias, start_from_components
 from trellic_training.models.transforms import DepthBlock, DetailAnalysis, DetailSynthesis
 
 WITH_DETAILS = (DetailAnalysis, DetailSynthesis)
+PASSES_ON = (DepthBlock, NeighbourAttention, Denoising)  # what can start as the identity
 MIDDLE = 50.0
 RIDGE = 1e-4  # of the mean variance of a feature, against directions without any
 SMALL = 0.1  # of the largest singular value of g_s's last layer: weaker directions are left alone
@@ -54,7 +57,8 @@ def grown(config: ModelConfig, trained: PhotoModel | None, crops: Tensor) -> Pho
 @torch.no_grad()
 def _deepened(config: ModelConfig, trained: PhotoModel) -> PhotoModel:
     """Return a model with a configuration's blocks and modulation, equal to the trained one."""
-    changed = ("encoder_blocks", "decoder_blocks", "modulated")
+    changed = ["encoder_blocks", "decoder_blocks", "modulated", "attention"]
+    changed += ["denoising"] if config.details == trained.config.details else []
     deeper = trained.config.model_copy(update={name: getattr(config, name) for name in changed})
     if deeper == trained.config:
         return trained
@@ -78,7 +82,7 @@ def _take_over_chain(own: list[nn.Module], trained: list[nn.Module]) -> None:
     """Copy a chain's weights; blocks that the trained chain lacks start as the identity."""
     rest = list(trained)
     for module in own:
-        if isinstance(module, DepthBlock) and not (rest and isinstance(rest[0], DepthBlock)):
+        if isinstance(module, PASSES_ON) and not (rest and type(rest[0]) is type(module)):
             module.pass_on()
             continue
         source = rest.pop(0) if rest else None
@@ -96,14 +100,15 @@ def _grow(model: PhotoModel, trained: PhotoModel, crops: Tensor) -> None:
     """Take over the weights of a model without details and set the details; see `grown`."""
     if not model.config.details or model.config.without_details() != trained.config:
         raise ValueError("the weights' model differs from the recipe's in more than its details")
-    stem = trained.g_a[:2](crops)
     quality = torch.full((len(crops),), MIDDLE)  # the same at all of them without a modulation
     decoded = trained.g_s(trained.g_a(crops, quality), quality)
     missing = functional.pixel_unshuffle(crops - decoded, model.config.stem)
     head = trained.g_s[-2]
-    analysis, synthesis = model.g_a[-1], model.g_s[0]
+    decoder = [part for part in model.g_s if not isinstance(part, Denoising)]
+    analysis, synthesis = model.g_a[-1], decoder[0]
     if not isinstance(analysis, DetailAnalysis) or not isinstance(synthesis, DetailSynthesis):
         raise TypeError("a model with details has no detail path")
+    stem = trained.g_a[: -len(analysis.trunk)](crops)
     encode, decode, mean, deviation = _regress(
         _flat(functional.pixel_unshuffle(stem, 2)),
         _flat(functional.pixel_unshuffle(missing, 2)),
@@ -113,7 +118,7 @@ def _grow(model: PhotoModel, trained: PhotoModel, crops: Tensor) -> None:
     _take_over(model, trained, deviation)
     _copy(analysis.trunk, list(trained.g_a)[-len(analysis.trunk) :])
     _copy(synthesis.trunk, list(trained.g_s)[: len(synthesis.trunk)])
-    _copy(list(model.g_s)[1:], list(trained.g_s)[len(synthesis.trunk) :])
+    _copy(decoder[1:], list(trained.g_s)[len(synthesis.trunk) :])
     analysis.detail.weight.copy_(encode.reshape(analysis.detail.weight.shape))
     synthesis.detail.weight.copy_(decode[:, :, None, None])
     if analysis.detail.bias is not None and synthesis.detail.bias is not None:

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -28,10 +29,12 @@ from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group, Layout, Step
 from trellic.model.quality import LEVEL_CENTRE
 from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
+from trellic_training.models.coupling import REACH, Denoising, couple
 from trellic_training.models.exact import (
     ACTIVATION_UNIT,
     ExactConv,
     depthwise,
+    dilated,
     pointwise,
     round_through,
 )
@@ -40,6 +43,7 @@ from trellic_training.models.precision import bfloat16
 from trellic_training.models.proxies import PROXIES, ProxyName
 from trellic_training.models.transforms import (
     ANCHORS,
+    Chain,
     DepthBlock,
     analysis,
     hyper_analysis,
@@ -74,6 +78,13 @@ class ModelConfig(BaseModel):
     hyper_buckets: int = 16
     details: int = Field(default=0, ge=0, description="latents beside the trunk: the last group")
     modulated: bool = Field(default=False, description="blocks of g_a and g_s see the quality")
+    attention: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field(
+        default=(), description="dilation of each attention layer at the latents' resolution"
+    )
+    coupling: int = Field(default=0, ge=0, le=8, description="pairs of couplings at the stems")
+    frequency_split: bool = Field(default=True, description="couplings split by frequency")
+    denoising: int = Field(default=0, ge=0, le=8, description="denoising stages before g_s")
+    guidance: bool = Field(default=False, description="depthwise layers of h_s are dilated")
     stride: Literal[4, 8, 16] = Field(default=16, description="pixels per latent")
     cell: Literal[2, 4] = Field(default=4, description="latents per hyper-latent")
 
@@ -83,10 +94,16 @@ class ModelConfig(BaseModel):
             raise ValueError(f"{self.details} details are not the channels of the last group")
         return self
 
+    @model_validator(mode="after")
+    def _couplings_keep_all_channels(self) -> ModelConfig:
+        if self.coupling and self.wide != 3 * self.stem**2:
+            raise ValueError(f"couplings need wide = {3 * self.stem**2}, not {self.wide}")
+        return self
+
     def without_details(self) -> ModelConfig:
-        """Return the sizes of the same model less its details."""
+        """Return the sizes of the same model less its details, and less their denoising."""
         groups = self.groups[:-1] if self.details else self.groups
-        return self.model_copy(update={"details": 0, "groups": groups})
+        return self.model_copy(update={"details": 0, "groups": groups, "denoising": 0})
 
     @property
     def latents(self) -> int:
@@ -138,30 +155,14 @@ class PhotoModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = c = config
-        beside = c.details, c.stem, ANCHORS if c.modulated else 0
-        self.g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, *beside)
-        self.g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, *beside)
+        self.g_a, self.g_s = _transforms(c)
         self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper, c.cell)
         self.gains = Gains(c.latents, c.anchors, 0.75, 10.0)
         self.hyper_gains = Gains(c.hyper, c.anchors, 1.0, 4.0)
         self.hyper_mean = nn.Parameter(torch.zeros(c.hyper))
         self.hyper_log_sigma = nn.Parameter(torch.zeros(c.hyper))
         self.context_log_gain = nn.Parameter(torch.zeros(c.latents))
-        wider: list[nn.Module] = [
-            pointwise(c.features, 2 * c.features),
-            nn.PixelShuffle(2),
-            pointwise(c.features // 2, c.features),
-            depthwise(c.features, 3),
-        ]
-        self.h_s = nn.Sequential(
-            pointwise(c.hyper + 1, c.features),
-            depthwise(c.features, 3),
-            *(wider if c.cell == 4 else []),
-            pointwise(c.features, 4 * c.features),
-            nn.PixelShuffle(2),
-            depthwise(c.features, 3),
-            pointwise(c.features, c.features),
-        )
+        self.h_s = _hyper_synthesis(c)
         layout = c.layout()
         self.steps = layout.steps
         self.contexts = nn.ModuleList(self._context(step) for step in self.steps)
@@ -182,10 +183,12 @@ class PhotoModel(nn.Module):
 
         A block's 3x3 kernel reaches one position of its own stride.
         """
-        wide, deep = self.config.encoder_blocks, self.config.decoder_blocks
+        c = self.config
+        near, far = c.coupling * REACH, sum(c.attention)
         hyper = sum(isinstance(part, DepthBlock) for part in self.h_a)  # at half the latents' size
-        stem, stride = self.config.stem, self.config.stride
-        return stem * wide[0] + stride * wide[1], 2 * hyper, deep[1] + -(-deep[0] // 2)
+        encoder = c.stem * (c.encoder_blocks[0] + near) + c.stride * (c.encoder_blocks[1] + far)
+        decoder = c.denoising + c.decoder_blocks[1] + far - (-(c.decoder_blocks[0] + near) // 2)
+        return encoder, 2 * hyper, decoder
 
     def step_map(self, height: int, width: int) -> Tensor:
         """Context step of every latent of a plane: int64 (latents, height, width)."""
@@ -288,6 +291,38 @@ class PhotoModel(nn.Module):
         with bfloat16(kind, autocast):
             x_hat = self.g_s(y_hat / gain, quality).float()
         return Output(x_hat, y_bits, z_bits)
+
+
+def _transforms(c: ModelConfig) -> tuple[Chain, Chain]:
+    """Return g_a and g_s."""
+    anchors = ANCHORS if c.modulated else 0
+    beside = c.details, c.stem, anchors, c.attention
+    g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, *beside)
+    g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, *beside)
+    if c.coupling:
+        couple(g_a, g_s, c.coupling, c.wide * 2 // 3, frequency=c.frequency_split)
+    clean = (Denoising(c.latents, c.deep // 2, anchors) for _ in range(c.denoising))
+    return g_a, Chain(*clean, *g_s)
+
+
+def _hyper_synthesis(c: ModelConfig) -> nn.Sequential:
+    """Return h_s, an integer network."""
+    spread = dilated if c.guidance else partial(depthwise, kernel=3)
+    wider: list[nn.Module] = [
+        pointwise(c.features, 2 * c.features),
+        nn.PixelShuffle(2),
+        pointwise(c.features // 2, c.features),
+        spread(c.features),
+    ]
+    return nn.Sequential(
+        pointwise(c.hyper + 1, c.features),
+        spread(c.features),
+        *(wider if c.cell == 4 else []),
+        pointwise(c.features, 4 * c.features),
+        nn.PixelShuffle(2),
+        spread(c.features),
+        pointwise(c.features, c.features),
+    )
 
 
 def to_activation(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
+from trellic_training.models.attention import NeighbourAttention
 from trellic_training.models.photo import Heads, PhotoModel
 from trellic_training.models.transforms import DepthBlock
 
@@ -34,7 +35,10 @@ def start_from_components(model: PhotoModel, crops: Tensor) -> None:
     """
     config = model.config
     blocks = functional.pixel_unshuffle(crops, config.stem)
-    first = _components(blocks.permute(0, 2, 3, 1).flatten(0, 2), config.wide)
+    if config.coupling:  # which have their fixed transform of a block
+        first = _plain(model.g_a)[0].weight[:, :, 0, 0].T
+    else:
+        first = _components(blocks.permute(0, 2, 3, 1).flatten(0, 2), config.wide)
     used = first.shape[1]
     inner = torch.einsum("nchw,ck->nkhw", blocks, first)
     pairs = functional.pixel_unshuffle(inner, 2).permute(0, 2, 3, 1).flatten(0, 2)
@@ -58,6 +62,8 @@ def start_from_components(model: PhotoModel, crops: Tensor) -> None:
         if isinstance(block, DepthBlock):
             for last in (block.spatial[-1], block.mix[-1]):
                 _weight(last).mul_(RESIDUAL_SCALE)
+        if isinstance(block, NeighbourAttention):
+            block.project.weight.mul_(RESIDUAL_SCALE)
     _set_scales(model, LATENT_SCALE * (pairs @ second).std(0).clamp_min(1e-3))
 
 

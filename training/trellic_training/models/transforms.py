@@ -7,9 +7,12 @@ DCVC-RT, Jia et al. 2025).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from trellic_training.models.attention import NeighbourAttention
 from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 
 ANCHORS = 9  # qualities at which modulated blocks have scales and shifts
@@ -42,17 +45,21 @@ class Modulation(nn.Module):
         return torch.addcmul(x + shift, x, scale)
 
 
-class Chain(nn.Sequential):
+class SeesQuality(nn.Module):
+    """What is called with the quality too."""
+
+
+class Chain(nn.Sequential, SeesQuality):
     """Layers one after the other, some of which see the quality too."""
 
     def forward(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
         """Run all layers; ``quality`` (N,) may be missing where no block is modulated."""
         for part in self:
-            x = part(x, quality) if isinstance(part, SEES_QUALITY) else part(x)
+            x = part(x, quality) if isinstance(part, SeesQuality) else part(x)
         return x
 
 
-class DepthBlock(nn.Module):
+class DepthBlock(SeesQuality):
     """Spatial mixing (1x1, depthwise 3x3, 1x1), then channel mixing (1x1, 1x1); both residual.
 
     With ``anchors``, the quality modulates the input first.
@@ -98,7 +105,7 @@ def _blocks(channels: int, count: int, anchors: int) -> list[nn.Module]:
     return [DepthBlock(channels, anchors=anchors) for _ in range(count)]
 
 
-class DetailAnalysis(nn.Module):
+class DetailAnalysis(SeesQuality):
     """From the stem to latents: the trunk of blocks, and details that bypass it.
 
     The trunk is narrower than a block of pixels, so with the trunk alone the quality has a limit at
@@ -116,7 +123,7 @@ class DetailAnalysis(nn.Module):
         return torch.cat([self.trunk(x, quality), self.detail(x)], 1)
 
 
-class DetailSynthesis(nn.Module):
+class DetailSynthesis(SeesQuality):
     """The inverse of `DetailAnalysis`: the trunk decodes its latents, and details are added."""
 
     def __init__(self, wide: int, trunk: Chain, details: int, latents: int) -> None:
@@ -132,9 +139,6 @@ class DetailSynthesis(nn.Module):
         return out
 
 
-SEES_QUALITY = (Chain, DepthBlock, DetailAnalysis, DetailSynthesis)
-
-
 def analysis(
     wide: int,
     deep: int,
@@ -143,6 +147,7 @@ def analysis(
     details: int = 0,
     stem: int = STEM,
     anchors: int = 0,
+    attention: Sequence[int] = (),
 ) -> Chain:
     """g_a: RGB in [-1/2, 1/2], (N, 3, H, W), to latents (N, latents, H/stride, W/stride).
 
@@ -158,11 +163,14 @@ def analysis(
         Half the stride.
     anchors : int
         Number of qualities at which blocks have scales and shifts of their own; 0: they see none.
+    attention : sequence of int
+        Dilation of each layer of attention behind the blocks at the latents' resolution.
     """
     trunk: list[nn.Module] = [
         *_blocks(wide, blocks[0], anchors),
         nn.Conv2d(wide, deep, 2, stride=2),
         *_blocks(deep, blocks[1], anchors),
+        *(NeighbourAttention(deep, dilation) for dilation in attention),
         nn.Conv2d(deep, latents - details, 1),
     ]
     if details:
@@ -178,11 +186,13 @@ def synthesis(
     details: int = 0,
     stem: int = STEM,
     anchors: int = 0,
+    attention: Sequence[int] = (),
 ) -> Chain:
     """g_s: latents (N, latents, h, w) to RGB around 0, (N, 3, stride h, stride w)."""
     trunk: list[nn.Module] = [
         nn.Conv2d(latents - details, deep, 1),
         *_blocks(deep, blocks[1], anchors),
+        *(NeighbourAttention(deep, dilation) for dilation in attention),
         nn.Conv2d(deep, 4 * wide, 1),
     ]
     if details:
