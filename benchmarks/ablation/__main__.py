@@ -37,12 +37,11 @@ from trellic_training.data.photos import PackedPhotos
 from trellic_training.recipes.codec import Recipe, load_recipe
 from trellic_training.stages.end_to_end import EndToEnd, train
 from trellic_training.stages.stage import Clock
-from trellic_training.stages.validation import QUALITIES, SIDE, coded, validation_crops
+from trellic_training.stages.validation import QUALITIES, SIDE, validation_crops
 
-from .rounds import coded_again
+from .rounds import coded_again, coded_once
 
 RESULT = Path("benchmarks/results/ablation.json")
-AGAIN = (60.0, 95.0)  # qualities at which pictures are coded again and again
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_flush_denormal(True)
     chosen = [r for r in ROWS if not options.rows or r.name in options.rows.split(",")]
     packed = packed_photos(options.photos, options.pack, SIDE)
-    setting = _setting(options.minutes, options.weights)
+    setting = _setting(options.minutes, options.weights, options.crops)
     result = _earlier(options.out, setting)
     for row in chosen:
         if row.name not in result["rows"]:
             console.print(f"{row.topic} {row.name}: {options.minutes:g} minutes", markup=False)
-            found = measure(row, packed, options.minutes, options.weights)
+            found = measure(row, packed, options.minutes, options.weights, options.crops)
             result = _earlier(options.out, setting)  # another run may have added rows
             result["rows"][row.name] = found
             result["machine"] = _machine.describe(("torch", "lightning", "pytorch_optimizer"))
@@ -68,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(row: Row, packed: Path, minutes: float, weights: Path | None) -> dict[str, Any]:
-    """Train one row and code the validation photos: steps, and bpp and PSNR by quality."""
+def measure(
+    row: Row, packed: Path, minutes: float, weights: Path | None, count: int | None = None
+) -> dict[str, Any]:
+    """Train one row and code validation photos: steps, bpp and PSNR by quality, PSNR by round."""
     recipe = of_row(row, trained=weights is not None)
     kept: list[EndToEnd] = []
 
@@ -81,12 +82,12 @@ def measure(row: Row, packed: Path, minutes: float, weights: Path | None) -> dic
         now = time.process_time
         settings: dict[str, Any] = {"stage": stage, "now": now, "resume": weights}
         train(recipe, packed, Path(folder), minutes, progress=False, **settings)
-    crops = validation_crops(PackedPhotos(packed))
+    crops = validation_crops(PackedPhotos(packed), count)
     model = kept[0].average.eval()
-    points = [coded(model, crops, quality) for quality in QUALITIES]
-    found = {name: [point[name] for point in points] for name in ("bpp", "psnr")}
-    again = {f"{quality:g}": coded_again(model, crops, quality) for quality in AGAIN}
-    return {"topic": row.topic, "steps": kept[0].warm, **found, "rounds": again}
+    points = [coded_once(model, crops, quality) for quality in QUALITIES]
+    bpp, psnr = ([point[i] for point in points] for i in range(2))
+    again = coded_again(model, crops)
+    return {"topic": row.topic, "steps": kept[0].warm, "bpp": bpp, "psnr": psnr, "rounds": again}
 
 
 def of_row(row: Row, *, trained: bool = False) -> Recipe:
@@ -116,11 +117,12 @@ def _curve(row: dict[str, Any]) -> Curve:
     return Curve(np.array(row["bpp"]), np.array(row["psnr"]))
 
 
-def _setting(minutes: float, weights: Path | None) -> dict[str, Any]:
+def _setting(minutes: float, weights: Path | None, count: int | None) -> dict[str, Any]:
     """What rows must share to be compared."""
     start = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     base = of_row(Row("", BASE), trained=weights is not None)
-    return {"minutes": minutes, "weights": start, "recipe": base.model_dump(mode="json")}
+    recipe = {"recipe": base.model_dump(mode="json")}
+    return {"minutes": minutes, "weights": start, "crops": count, **recipe}
 
 
 def _earlier(path: Path, setting: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, default=10.0, help="processor time of each row (default 10)")
     add("--rows", metavar="NAME,NAME", help="only these (default: all)")
     add("--weights", type=Path, metavar="FILE", help="start from these weights (photo.pt)")
+    add("--crops", type=int, metavar="N", help="validation photos (default: all)")
     add("--out", type=Path, default=RESULT, metavar="JSON", help=f"default {RESULT}")
     return parser
 

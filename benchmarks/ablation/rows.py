@@ -98,16 +98,22 @@ ROWS = (
     Row("schedule", "no decay before 90 %", {"decay_from": 0.9}),
     Row("schedule", "decay from the start", {"decay_from": 0.0}),
     Row("attention", "attention to neighbours", model=ATTENTION),
-    Row("attention", "attention to neighbours, seed 2", {"seed": 2}, ATTENTION),
+    Row("attention", "attention to neighbours with seed 2", {"seed": 2}, ATTENTION),
     Row("attention", "attention added", model={"attention": (1, 2)}, larger=True),
-    Row("attention", "attention added, seed 2", {"seed": 2}, {"attention": (1, 2)}, larger=True),
+    Row(
+        "attention", "attention added with seed 2", {"seed": 2}, {"attention": (1, 2)}, larger=True
+    ),
     Row("guidance", "dilated h_s", model={"guidance": True}),
-    Row("guidance", "dilated h_s, seed 2", {"seed": 2}, {"guidance": True}),
+    Row("guidance", "dilated h_s with seed 2", {"seed": 2}, {"guidance": True}),
     Row("invertible", "couplings", model=COUPLINGS),
-    Row("invertible", "couplings, seed 2", {"seed": 2}, COUPLINGS),
+    Row("invertible", "couplings with seed 2", {"seed": 2}, COUPLINGS),
     Row("invertible", "couplings by channels", model=COUPLINGS | {"frequency_split": False}),
-    Row("invertible", "couplings and denoising", model=COUPLINGS | {"decoder_blocks": (0, 2), "denoising": 2}),
+    Row(
+        "invertible",
+        "couplings and denoising",
+        model=COUPLINGS | {"decoder_blocks": (0, 2), "denoising": 2},
+    ),
     Row("invertible", "denoising", model=DENOISING),
-    Row("invertible", "denoising, seed 2", {"seed": 2}, DENOISING),
+    Row("invertible", "denoising with seed 2", {"seed": 2}, DENOISING),
     Row("invertible", "denoising added", model={"denoising": 2}, larger=True),
 )

@@ -377,6 +377,9 @@ def _macs(module: nn.Module, stride: float) -> tuple[float, float]:
     for part in module.children():
         macs, stride = _macs(part, stride)
         total += macs
+    if isinstance(module, NeighbourAttention):  # products, and sums of values
+        channels = module.key.out_channels + module.value.out_channels
+        total += channels * len(module.place) / stride**2
     return total, stride
 
 

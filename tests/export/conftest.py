@@ -26,6 +26,19 @@ CONFIG = ModelConfig(
 WITH_DETAILS = (*CONFIG.groups, Group(channels=3, steps=(3, 3)))
 DETAILED = CONFIG.model_copy(update={"groups": WITH_DETAILS, "details": 3})
 
+ATTENDING = DETAILED.model_copy(update={"attention": (1, 2), "modulated": True})
+COUPLED = ModelConfig.model_validate(
+    {
+        **DETAILED.model_dump(),
+        "stride": 4,
+        "wide": 12,
+        "encoder_blocks": (0, 1),
+        "decoder_blocks": (0, 1),
+        "coupling": 2,
+        "denoising": 2,
+    }
+)
+
 
 def synthetic(seed: int, side: int = 192) -> np.ndarray:
     """Smooth waves, an edge and a little noise."""

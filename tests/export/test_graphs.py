@@ -11,7 +11,7 @@ from torch import nn
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.errors import EngineError
-from trellic.geometry import Plane
+from trellic.geometry import Plane, Rectangle
 from trellic.pipeline import transforms
 from trellic_export import graphs, parity
 from trellic_export.bundle import _exact_graphs, _free_graphs
@@ -19,7 +19,7 @@ from trellic_export.proof import prove
 from trellic_training.models.integers import integer_networks
 from trellic_training.models.transforms import DepthBlock, analysis, synthesis
 
-from .conftest import CONFIG, DETAILED, shaken
+from .conftest import ATTENDING, CONFIG, COUPLED, DETAILED, shaken
 
 SIZES = pytest.mark.parametrize("size", [(64, 64), (128, 192), (320, 64)])
 
@@ -44,8 +44,15 @@ def free_engines(model):
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(
     "config",
-    [CONFIG, DETAILED, DETAILED.model_copy(update={"modulated": True})],
-    ids=["plain", "details", "modulated"],
+    [
+        CONFIG,
+        DETAILED,
+        DETAILED.model_copy(update={"modulated": True}),
+        ATTENDING,
+        COUPLED,
+        COUPLED.model_copy(update={"modulated": True}),
+    ],
+    ids=["plain", "details", "modulated", "attending", "coupled", "coupled-modulated"],
 )
 def test_free_transforms(config, size, count):
     model = shaken(config)
@@ -105,8 +112,32 @@ def test_halos_are_wide_enough(model, wide, deep):
         assert np.abs(less.astype(int) - pixels_whole).max() > 1
 
 
+@pytest.mark.parametrize("config", [ATTENDING, COUPLED], ids=["attending", "coupled"])
+def test_tiles_with_halos_give_the_whole_picture(config):
+    config = config.model_copy(update={"modulated": False})
+    model = shaken(config)
+    engines, made = free_engines(model)
+    side = 20 * config.stride
+    plane = Plane(side + 8 * config.stride, side, config.stride, config.cell)
+    pixels = np.random.default_rng(2).integers(0, 256, (*plane.shape, 3), dtype=np.uint8)
+    latents = config.latents
+    whole = transforms.analysis(engines["g_a"], pixels, plane, latents, 0)
+    tiled = transforms.analysis(engines["g_a"], pixels, plane, latents, made["g_a"].halo, 8)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+    picture = transforms.synthesis(engines["quality"], 3 * whole, plane, 0)
+    again = transforms.synthesis(engines["quality"], 3 * whole, plane, made["quality"].halo, tile=8)
+    assert np.abs(again.astype(int) - picture).max() <= 1
+    region = Rectangle(3, 37, 5, 61)  # begins at an odd latent
+    part = transforms.synthesis(
+        engines["quality"], 3 * whole, plane, made["quality"].halo, region=region
+    )
+    assert np.abs(part.astype(int) - picture[region.index()]).max() <= 1
+
+
+@pytest.mark.parametrize("guidance", [False, True])
 @pytest.mark.parametrize("size", [(1, 1), (4, 8), (13, 11)])
-def test_integer_networks(model, size):
+def test_integer_networks(size, guidance):
+    model = shaken(CONFIG.model_copy(update={"guidance": guidance}))
     rng = np.random.default_rng(1)
     networks = integer_networks(model)
     modules = {"h_s": model.h_s} | {f"context_{k}": m for k, m in enumerate(model.contexts)}

@@ -16,6 +16,7 @@ from trellic_training.models.exact import (
     MAX_EXPONENT,
     ExactConv,
     depthwise,
+    dilated,
     network_layers,
     pointwise,
     round_through,
@@ -151,3 +152,23 @@ def test_chains_and_heads_are_exported(model):
 def test_activations(value):
     y = to_activation(torch.tensor(value)).item()
     assert y == max(min(np.floor(value * 16 + 0.5), ACTIVATION_LIMIT), -ACTIVATION_LIMIT)
+
+
+def test_dilated_taps_lie_apart_whatever_is_learned():
+    torch.manual_seed(1)
+    layer = dilated(6)
+    with torch.no_grad():
+        layer.weight.add_(0.1 * torch.randn_like(layer.weight))  # between the taps too
+    x = integers(1, 6)
+    y = layer(x)
+    exported = layer.integer_layer()
+    for channel, dilation in enumerate((1, 2, 3, 1, 2, 3)):
+        kernel = exported.weight[channel]
+        taps = np.zeros((7, 7), bool)
+        taps[3 - dilation : 4 + dilation : dilation, 3 - dilation : 4 + dilation : dilation] = True
+        assert kernel[taps].all()
+        assert not kernel[~taps].any()
+    for i in range(2):
+        np.testing.assert_array_equal(evaluate(exported, x[i].double().numpy()), y[i].detach())
+    y.sum().backward()
+    assert not (layer.weight.grad * (1 - layer.taps)).any()
