@@ -11,7 +11,7 @@ training set, 256x256 from their middle, are coded with the averaged weights at 
 bits are the model's own estimate, with plain rounding. BD-rate is against the unchanged recipe
 (negative: fewer bits). The row with another seed tells how much of a difference is chance. Rows
 that the JSON already has for the same minutes, recipe and start are kept, so a run may be broken
-off and go on; several runs may add rows to one file.
+off and go on.
 """
 
 import argparse
@@ -21,17 +21,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
 from benchmarks import _machine
-from benchmarks.ablation.rows import BASE, CROPS, END, ROWS, Row
-from benchmarks.bdrate import Curve, bd_rate
-from benchmarks.speed_tables import table
+from benchmarks.ablation.rows import BASE, CROPS, END, ROWS, SMALL, Row
 from trellic_training.cli.train import packed_photos, shipped_recipe
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.recipes.codec import Recipe, load_recipe
@@ -39,9 +39,39 @@ from trellic_training.stages.end_to_end import EndToEnd, train
 from trellic_training.stages.stage import Clock
 from trellic_training.stages.validation import QUALITIES, SIDE, validation_crops
 
+from .report import markdown
 from .rounds import coded_again, coded_once
 
 RESULT = Path("benchmarks/results/ablation.json")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What rows must share to be compared.
+
+    Attributes
+    ----------
+    minutes : processor time of each
+    weights : to start from, if not anew
+    crops : validation photos; None for all
+    small : the small model in the place of the recipe's
+    """
+
+    minutes: float
+    weights: Path | None = None
+    crops: int | None = None
+    small: bool = False
+
+    def recipe(self, row: Row) -> Recipe:
+        """Return the recipe of a row."""
+        return of_row(row, trained=self.weights is not None, small=self.small)
+
+    def record(self) -> dict[str, Any]:
+        """Return what the JSON says of it."""
+        weights = self.weights
+        start = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+        base = self.recipe(Row("", BASE)).model_dump(mode="json")
+        return {"minutes": self.minutes, "weights": start, "crops": self.crops, "recipe": base}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,16 +80,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    chosen = [r for r in ROWS if not options.rows or r.name in options.rows.split(",")]
     packed = packed_photos(options.photos, options.pack, SIDE)
-    setting = _setting(options.minutes, options.weights, options.crops)
-    result = _earlier(options.out, setting)
-    for row in chosen:
-        if row.name not in result["rows"]:
-            console.print(f"{row.topic} {row.name}: {options.minutes:g} minutes", markup=False)
-            found = measure(row, packed, options.minutes, options.weights, options.crops)
-            result = _earlier(options.out, setting)  # another run may have added rows
-            result["rows"][row.name] = found
+    setting = Setting(options.minutes, options.weights, options.crops, options.small)
+    result = _earlier(options.out, setting.record())
+    chosen = [r for r in ROWS if not options.rows or r.name in options.rows.split(",")]
+    missing = [row for row in chosen if row.name not in result["rows"]]
+    console.print(f"{len(missing)} rows of {options.minutes:g} minutes", markup=False)
+    with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
+        running = {pool.submit(measure, row.name, packed, setting): row for row in missing}
+        for done in as_completed(running):
+            row = running[done]
+            result["rows"][row.name] = done.result()
+            console.print(f"{row.topic} {row.name}", markup=False)
             result["machine"] = _machine.describe(("torch", "lightning", "pytorch_optimizer"))
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -67,11 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(
-    row: Row, packed: Path, minutes: float, weights: Path | None, count: int | None = None
-) -> dict[str, Any]:
+def measure(name: str, packed: Path, setting: Setting) -> dict[str, Any]:
     """Train one row and code validation photos: steps, bpp and PSNR by quality, PSNR by round."""
-    recipe = of_row(row, trained=weights is not None)
+    row = next(row for row in ROWS if row.name == name)
     kept: list[EndToEnd] = []
 
     def stage(recipe: Recipe, clock: Clock) -> EndToEnd:
@@ -80,9 +110,10 @@ def measure(
 
     with tempfile.TemporaryDirectory() as folder:
         now = time.process_time
-        settings: dict[str, Any] = {"stage": stage, "now": now, "resume": weights}
-        train(recipe, packed, Path(folder), minutes, progress=False, **settings)
-    crops = validation_crops(PackedPhotos(packed), count)
+        start: dict[str, Any] = {"stage": stage, "now": now, "resume": setting.weights}
+        recipe = setting.recipe(row)
+        train(recipe, packed, Path(folder), setting.minutes, progress=False, **start)
+    crops = validation_crops(PackedPhotos(packed), setting.crops)
     model = kept[0].average.eval()
     points = [coded_once(model, crops, quality) for quality in QUALITIES]
     bpp, psnr = ([point[i] for point in points] for i in range(2))
@@ -90,39 +121,15 @@ def measure(
     return {"topic": row.topic, "steps": kept[0].warm, "bpp": bpp, "psnr": psnr, "rounds": again}
 
 
-def of_row(row: Row, *, trained: bool = False) -> Recipe:
+def of_row(row: Row, *, trained: bool = False, small: bool = False) -> Recipe:
     """Return the photo recipe with a row's changes; its end, for a model that is trained."""
     fields = load_recipe(shipped_recipe(Path("photo"))).model_dump(mode="json")
+    model = fields["model"]
     fields |= END if trained else {"phases": CROPS}
+    fields |= SMALL if small else {}
     fields |= row.recipe
-    fields["model"] = {**fields["model"], **row.model}
+    fields["model"] = row.changed(model | SMALL["model"] if small else model)
     return Recipe.model_validate(fields)
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """Return the table of the rows that are there."""
-    rows = result["rows"]
-    if BASE not in rows:
-        return "The unchanged recipe is missing: no BD-rates."
-    anchor = _curve(rows[BASE])
-    lines = []
-    for name, row in rows.items():
-        found = bd_rate(_curve(row), anchor)
-        rate = f"{found.percent:+.1f} %" if found else "-"
-        lines.append([row["topic"] or "-", name, f"{row['steps']:,}", rate])
-    return table(("topic", "changed", "steps", "BD-rate"), lines)
-
-
-def _curve(row: dict[str, Any]) -> Curve:
-    return Curve(np.array(row["bpp"]), np.array(row["psnr"]))
-
-
-def _setting(minutes: float, weights: Path | None, count: int | None) -> dict[str, Any]:
-    """What rows must share to be compared."""
-    start = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
-    base = of_row(Row("", BASE), trained=weights is not None)
-    recipe = {"recipe": base.model_dump(mode="json")}
-    return {"minutes": minutes, "weights": start, "crops": count, **recipe}
 
 
 def _earlier(path: Path, setting: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--rows", metavar="NAME,NAME", help="only these (default: all)")
     add("--weights", type=Path, metavar="FILE", help="start from these weights (photo.pt)")
     add("--crops", type=int, metavar="N", help="validation photos (default: all)")
+    add("--small", action="store_true", help="a small model, which says more of few minutes")
+    add("--jobs", type=int, default=1, metavar="N", help="rows at once (default 1)")
     add("--out", type=Path, default=RESULT, metavar="JSON", help=f"default {RESULT}")
     return parser
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from trellic_training.stages.end_to_end import EndToEnd
 
 from . import variants
+from .report import BASE
 
-BASE = "the recipe"
+Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Row:
     topic : what the row is about
     name : what it changes
     recipe : fields of the recipe that it sets
-    model : fields of the recipe's model that it sets
+    model : fields of the recipe's model that it sets, or what makes them of those of the recipe
     stage : what is trained
     larger : g_s has more weights than the recipe's; for growing from trained weights
     """
@@ -29,9 +31,46 @@ class Row:
     topic: str
     name: str
     recipe: dict[str, Any] = field(default_factory=dict)
-    model: dict[str, Any] = field(default_factory=dict)
+    model: Change | dict[str, Any] = field(default_factory=dict)
     stage: type[EndToEnd] = EndToEnd
     larger: bool = False
+
+    def changed(self, model: dict[str, Any]) -> dict[str, Any]:
+        """Return a model's fields with the row's changes."""
+        return model | (self.model(model) if callable(self.model) else self.model)
+
+
+def _twice(topic: str, name: str, model: Change, *, larger: bool = False) -> tuple[Row, Row]:
+    """Return a row and the same with another seed."""
+    second = f"{name} with seed 2"
+    return Row(topic, name, {}, model, larger=larger), Row(
+        topic, second, {"seed": 2}, model, larger=larger
+    )
+
+
+def _fewer(model: dict[str, Any], encoder: int) -> dict[str, Any]:
+    """Take a block at the latents' resolution out of g_s, and some out of g_a."""
+    (near, far), (wide, deep) = model["encoder_blocks"], model["decoder_blocks"]
+    return {"encoder_blocks": (near, far - encoder), "decoder_blocks": (wide, deep - 1)}
+
+
+def _couplings(model: dict[str, Any]) -> dict[str, Any]:
+    """Put couplings in the place of all blocks at twice the latents' resolution."""
+    return {
+        "wide": 3 * (model["stride"] // 2) ** 2,
+        "encoder_blocks": (0, model["encoder_blocks"][1]),
+        "decoder_blocks": (0, model["decoder_blocks"][1]),
+        "coupling": 2,
+    }
+
+
+def _by_channels(model: dict[str, Any]) -> dict[str, Any]:
+    return _couplings(model) | {"frequency_split": False}
+
+
+def _couplings_and_denoising(model: dict[str, Any]) -> dict[str, Any]:
+    coupled = _couplings(model)
+    return coupled | _fewer(model | coupled, 0) | DENOISING
 
 
 def _groups(*groups: tuple[int, tuple[int, int]]) -> list[dict[str, Any]]:
@@ -42,20 +81,27 @@ CROPS = (  # smaller batches than the recipe's: minutes, not hours
     {"until": 0.65, "crop": 128, "batch": 16},
     {"until": 1.0, "crop": 256, "batch": 4},
 )
+ATTENTION: dict[str, Any] = {"attention": (1, 2)}
+DENOISING: dict[str, Any] = {"denoising": 2}
+SMALL: dict[str, Any] = {  # a model that makes a thousand steps in less than a minute
+    "phases": ({"until": 1.0, "crop": 64, "batch": 8},),
+    "warmup_steps": 50,
+    "model": {
+        "wide": 48,
+        "deep": 64,
+        "encoder_blocks": (1, 2),
+        "decoder_blocks": (2, 3),
+        "groups": _groups((16, (0, 1)), (32, (1, 2)), (32, (3, 3))),
+        "details": 32,
+        "hyper": 16,
+        "hyper_hidden": 48,
+        "features": 48,
+        "context_hidden": 48,
+        "modulated": True,
+        "stride": 8,
+    },
+}
 END: dict[str, Any] = {"phases": CROPS[1:], "learning_rate": 7e-4, "decay_from": 0.0}
-# in the place of the last block at 1/16; g_s has no more weights than before
-ATTENTION: dict[str, Any] = {
-    "encoder_blocks": (2, 1),
-    "decoder_blocks": (3, 2),
-    "attention": (1, 2),
-}
-DENOISING: dict[str, Any] = {"decoder_blocks": (3, 2), "denoising": 2}
-COUPLINGS: dict[str, Any] = {  # in the place of all blocks at 1/8
-    "wide": 192,
-    "encoder_blocks": (0, 2),
-    "decoder_blocks": (0, 3),
-    "coupling": 2,
-}
 ROWS = (
     Row("", BASE),
     Row("", "the same with seed 2", {"seed": 2}),
@@ -97,23 +143,12 @@ ROWS = (
     Row("loss", "energy compaction", stage=variants.Compaction),
     Row("schedule", "no decay before 90 %", {"decay_from": 0.9}),
     Row("schedule", "decay from the start", {"decay_from": 0.0}),
-    Row("attention", "attention to neighbours", model=ATTENTION),
-    Row("attention", "attention to neighbours with seed 2", {"seed": 2}, ATTENTION),
-    Row("attention", "attention added", model={"attention": (1, 2)}, larger=True),
-    Row(
-        "attention", "attention added with seed 2", {"seed": 2}, {"attention": (1, 2)}, larger=True
-    ),
-    Row("guidance", "dilated h_s", model={"guidance": True}),
-    Row("guidance", "dilated h_s with seed 2", {"seed": 2}, {"guidance": True}),
-    Row("invertible", "couplings", model=COUPLINGS),
-    Row("invertible", "couplings with seed 2", {"seed": 2}, COUPLINGS),
-    Row("invertible", "couplings by channels", model=COUPLINGS | {"frequency_split": False}),
-    Row(
-        "invertible",
-        "couplings and denoising",
-        model=COUPLINGS | {"decoder_blocks": (0, 2), "denoising": 2},
-    ),
-    Row("invertible", "denoising", model=DENOISING),
-    Row("invertible", "denoising with seed 2", {"seed": 2}, DENOISING),
-    Row("invertible", "denoising added", model={"denoising": 2}, larger=True),
+    *_twice("attention", "attention to neighbours", lambda m: _fewer(m, 1) | ATTENTION),
+    *_twice("guidance", "dilated h_s", lambda m: {"guidance": True}),
+    *_twice("invertible", "couplings", _couplings),
+    Row("invertible", "couplings by channels", model=_by_channels),
+    Row("invertible", "couplings and denoising", model=_couplings_and_denoising),
+    *_twice("invertible", "denoising", lambda m: _fewer(m, 0) | DENOISING),
+    *_twice("attention", "attention added", lambda m: ATTENTION, larger=True),
+    *_twice("invertible", "denoising added", lambda m: DENOISING, larger=True),
 )
