@@ -31,7 +31,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import _machine
-from benchmarks.ablation.rows import BASE, CROPS, END, ROWS, SMALL, Row
+from benchmarks.ablation.rows import CROPS, END, ROWS, SMALL, Row
 from trellic_training.cli.train import packed_photos, shipped_recipe
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.recipes.codec import Recipe, load_recipe
@@ -39,7 +39,7 @@ from trellic_training.stages.end_to_end import EndToEnd, train
 from trellic_training.stages.stage import Clock
 from trellic_training.stages.validation import QUALITIES, SIDE, validation_crops
 
-from .report import markdown
+from .report import BASE, markdown
 from .rounds import coded_again, coded_once
 
 RESULT = Path("benchmarks/results/ablation.json")

@@ -50,9 +50,9 @@ def attended(build: GraphBuilder, x: str, module: NeighbourAttention, write: Wri
 
 def coupled(build: GraphBuilder, x: str, module: Coupling, write: Write) -> str:
     """Couplings run forwards."""
-    changed, given = build.split(x, [module.half] * 2)
+    changed, given = build.split(x, [module.part] * 2)
     for step in module.steps:
-        log_scale, shift = _affine(build, given, step, module.half, write)
+        log_scale, shift = _affine(build, given, step, module.part, write)
         scaled = build.add("Mul", changed, build.add("Exp", log_scale))
         changed, given = given, build.add("Add", scaled, shift)
     return build.add("Concat", changed, given, axis=1)
@@ -60,7 +60,7 @@ def coupled(build: GraphBuilder, x: str, module: Coupling, write: Write) -> str:
 
 def uncoupled(build: GraphBuilder, x: str, module: Inverse, write: Write) -> str:
     """Couplings run backwards."""
-    half = module.coupling.half
+    half = module.coupling.part
     changed, given = build.split(x, [half] * 2)
     for step in reversed(module.coupling.steps):
         changed, given = given, changed

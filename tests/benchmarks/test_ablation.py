@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.ablation import __main__ as ablation
-from benchmarks.ablation import variants
-from benchmarks.ablation.rows import BASE, ROWS, Row
+from benchmarks.ablation import report, variants
+from benchmarks.ablation.report import BASE
+from benchmarks.ablation.rows import ROWS, Row
 from PIL import Image
 from torch import nn
 
@@ -41,6 +42,37 @@ def test_every_row_makes_a_recipe_and_a_model(row: Row) -> None:
     assert row.name == BASE or row.stage is not ROWS[0].stage or recipe != ablation.of_row(ROWS[0])
     mine, its = (sum(p.numel() for p in m.g_s.parameters()) for m in (model, usual))
     assert row.larger is (mine > its)
+
+
+def test_every_row_makes_a_small_recipe_too() -> None:
+    for row in ROWS:
+        if callable(row.model) or not row.model:
+            model = ablation.of_row(row, small=True).model
+            assert model.stride == 8
+            assert model.wide == 48
+
+
+def test_seeds_are_compared_with_the_recipe_of_the_same_seed() -> None:
+    bpp, psnr = np.array([0.2, 0.4, 0.8, 1.2, 2.0, 2.6]), [26.0, 28.0, 31.0, 34.0, 37.0, 39.0]
+
+    def made(factor: float, topic: str) -> dict[str, object]:
+        rounds = [36.0, *[35.0] * 9]
+        curve = {"bpp": (factor * bpp).tolist(), "psnr": psnr, "rounds": rounds}
+        return {"topic": topic, "steps": 1000, **curve}
+
+    rows = {
+        BASE: made(1.0, ""),
+        "the same with seed 2": made(1.1, ""),
+        "halved": made(0.5, "loss"),
+        "halved with seed 2": made(0.55, "loss"),
+        "another": made(1.0, "batch"),
+    }
+    lines = report.by_seeds({"rows": rows}, ("loss",)).splitlines()
+    assert lines[2:] == [
+        "| the recipe | 1,000 / 1,000 | +10.0 % | +10.0 % | 36.00 / 36.00 | 1.00 / 1.00 |",
+        "| halved | 1,000 / 1,000 | -50.0 % / -50.0 % | -50.0 % / -50.0 % "
+        "| 36.00 / 36.00 | 1.00 / 1.00 |",
+    ]
 
 
 def test_names_are_unique() -> None:

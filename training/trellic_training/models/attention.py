@@ -67,7 +67,7 @@ class NeighbourAttention(nn.Module):
             yield padded[:, :, top : top + height, left : left + width]
 
     def _by_head(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.heads, -1))
+        return torch.unflatten(x, 1, (self.heads, -1))
 
     @torch.no_grad()
     def pass_on(self) -> None:

@@ -37,8 +37,8 @@ class Coupling(nn.Module):
 
     def __init__(self, channels: int, pairs: int, hidden: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.steps = nn.ModuleList(_network(self.half, hidden) for _ in range(2 * pairs))
+        self.part = channels // 2
+        self.steps = nn.ModuleList(_network(self.part, hidden) for _ in range(2 * pairs))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels, h, w) to the same shape, in float32."""
@@ -58,7 +58,7 @@ class Coupling(nn.Module):
         return torch.cat([changed, given], 1)
 
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        low, high = x.float().split(self.half, 1)
+        low, high = torch.split(x.float(), self.part, 1)
         return low, high
 
 

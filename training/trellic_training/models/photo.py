@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -29,26 +28,19 @@ from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group, Layout, Step
 from trellic.model.quality import LEVEL_CENTRE
 from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
-from trellic_training.models.coupling import REACH, Denoising, couple
+from trellic_training.models.assembly import hyper_synthesis, transforms_of
+from trellic_training.models.coupling import REACH
 from trellic_training.models.exact import (
     ACTIVATION_UNIT,
     ExactConv,
     depthwise,
-    dilated,
     pointwise,
     round_through,
 )
 from trellic_training.models.gains import Gains
 from trellic_training.models.precision import bfloat16
 from trellic_training.models.proxies import PROXIES, ProxyName
-from trellic_training.models.transforms import (
-    ANCHORS,
-    Chain,
-    DepthBlock,
-    analysis,
-    hyper_analysis,
-    synthesis,
-)
+from trellic_training.models.transforms import DepthBlock, hyper_analysis
 
 MEAN_UNIT = 2.0**-9  # of a latent before its gain
 MEAN_LIMIT = 2**16 - 1
@@ -155,14 +147,14 @@ class PhotoModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.g_a, self.g_s = _transforms(c)
+        self.g_a, self.g_s = transforms_of(c)
         self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper, c.cell)
         self.gains = Gains(c.latents, c.anchors, 0.75, 10.0)
         self.hyper_gains = Gains(c.hyper, c.anchors, 1.0, 4.0)
         self.hyper_mean = nn.Parameter(torch.zeros(c.hyper))
         self.hyper_log_sigma = nn.Parameter(torch.zeros(c.hyper))
         self.context_log_gain = nn.Parameter(torch.zeros(c.latents))
-        self.h_s = _hyper_synthesis(c)
+        self.h_s = hyper_synthesis(c)
         layout = c.layout()
         self.steps = layout.steps
         self.contexts = nn.ModuleList(self._context(step) for step in self.steps)
@@ -291,38 +283,6 @@ class PhotoModel(nn.Module):
         with bfloat16(kind, autocast):
             x_hat = self.g_s(y_hat / gain, quality).float()
         return Output(x_hat, y_bits, z_bits)
-
-
-def _transforms(c: ModelConfig) -> tuple[Chain, Chain]:
-    """Return g_a and g_s."""
-    anchors = ANCHORS if c.modulated else 0
-    beside = c.details, c.stem, anchors, c.attention
-    g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, *beside)
-    g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, *beside)
-    if c.coupling:
-        couple(g_a, g_s, c.coupling, c.wide * 2 // 3, frequency=c.frequency_split)
-    clean = (Denoising(c.latents, c.deep // 2, anchors) for _ in range(c.denoising))
-    return g_a, Chain(*clean, *g_s)
-
-
-def _hyper_synthesis(c: ModelConfig) -> nn.Sequential:
-    """Return h_s, an integer network."""
-    spread = dilated if c.guidance else partial(depthwise, kernel=3)
-    wider: list[nn.Module] = [
-        pointwise(c.features, 2 * c.features),
-        nn.PixelShuffle(2),
-        pointwise(c.features // 2, c.features),
-        spread(c.features),
-    ]
-    return nn.Sequential(
-        pointwise(c.hyper + 1, c.features),
-        spread(c.features),
-        *(wider if c.cell == 4 else []),
-        pointwise(c.features, 4 * c.features),
-        nn.PixelShuffle(2),
-        spread(c.features),
-        pointwise(c.features, c.features),
-    )
 
 
 def to_activation(x: Tensor) -> Tensor:
