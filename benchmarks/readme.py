@@ -42,6 +42,7 @@ from benchmarks import (
     universal_tables,
     web_tables,
 )
+from benchmarks.ablation import report as ablation_tables
 from benchmarks.adapter_tables import adapters, by_quality
 from benchmarks.bdrate import BdRate
 from benchmarks.domain_tables import domains
@@ -62,6 +63,8 @@ PAGES = (
             "data-tools",
             "decoders",
             "domains",
+            "experiments/a-inn",
+            "experiments/attention",
             "experiments/coarse-stage",
             "experiments/drift",
             "experiments/eye",
@@ -423,6 +426,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     **universal_tables.TABLES,
     **tuning_tables.TABLES,
     **curve_tables.TABLES,
+    **ablation_tables.TABLES,
     **decoders_tables.TABLES,
     **web_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},

@@ -119,7 +119,7 @@ def test_tiles_with_halos_give_the_whole_picture(config):
     engines, made = free_engines(model)
     side = 20 * config.stride
     plane = Plane(side + 8 * config.stride, side, config.stride, config.cell)
-    pixels = np.random.default_rng(2).integers(0, 256, (*plane.shape, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(2).integers(0, 256, (*plane.padded, 3), dtype=np.uint8)
     latents = config.latents
     whole = transforms.analysis(engines["g_a"], pixels, plane, latents, 0)
     tiled = transforms.analysis(engines["g_a"], pixels, plane, latents, made["g_a"].halo, 8)
@@ -132,6 +132,23 @@ def test_tiles_with_halos_give_the_whole_picture(config):
         engines["quality"], 3 * whole, plane, made["quality"].halo, region=region
     )
     assert np.abs(part.astype(int) - picture[region.index()]).max() <= 1
+
+
+@pytest.mark.parametrize("config", [ATTENDING, COUPLED], ids=["attending", "coupled"])
+def test_halos_are_as_wide_as_a_change_reaches(config):
+    model = shaken(config.model_copy(update={"modulated": False}))
+    encoder, _, decoder = model.halos
+    stride = config.stride
+    for network, shape, halo in (
+        (model.g_a, (3, 4 * stride, 20 * stride), -(-encoder // stride)),
+        (model.g_s, (config.latents, 4, 20), decoder),
+    ):
+        x = torch.randn(1, *shape)
+        other = x.clone()
+        other[..., 0] += 1000
+        changed = (network(other) - network(x)).abs().amax((0, 1, 2)) > 1e-3
+        reached = int(changed.nonzero().max()) // (len(changed) // 20)
+        assert reached == halo
 
 
 @pytest.mark.parametrize("guidance", [False, True])
