@@ -34,7 +34,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 def by_seeds(result: Mapping[str, Any], topics: tuple[str, ...]) -> str:
     """Return the table of rows of some topics that were run with two seeds.
 
-    Each seed is compared with the unchanged recipe of the same seed. Rounds are of pictures that
+    Columns give the first seed / the second. Each seed is compared with the unchanged recipe of the same seed. Rounds are of pictures that
     are coded again and again: what the tenth has lost against the first.
     """
     rows, lines = result["rows"], []

@@ -145,8 +145,8 @@ def test_halos_are_as_wide_as_a_change_reaches(config):
     ):
         x = torch.randn(1, *shape)
         other = x.clone()
-        other[..., 0] += 1000
-        changed = (network(other) - network(x)).abs().amax((0, 1, 2)) > 1e-3
+        other[..., 0] += 3
+        changed = (network(other) != network(x)).any(2)[0].any(0)
         reached = int(changed.nonzero().max()) // (len(changed) // 20)
         assert reached == halo
 
