@@ -34,8 +34,8 @@ def markdown(result: Mapping[str, Any]) -> str:
 def by_seeds(result: Mapping[str, Any], topics: tuple[str, ...]) -> str:
     """Return the table of rows of some topics that were run with two seeds.
 
-    Columns give the first seed / the second. Each seed is compared with the unchanged recipe of the same seed. Rounds are of pictures that
-    are coded again and again: what the tenth has lost against the first.
+    Cells give the first seed / the second, each against the unchanged recipe of the same seed.
+    Rounds code pictures again and again: what the tenth has lost against the first.
     """
     rows, lines = result["rows"], []
     for name, row in rows.items():
