@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -16,14 +19,17 @@ from typer.testing import CliRunner
 from trellic.errors import BadParameter
 from trellic_training.cli import train as cli
 from trellic_training.recipes.codec import kind_of
+from trellic_training.stages.interrupted import Interrupted
+from trellic_training.stages.stage import Clock
 from trellic_training.universal.digits import load_digits
 from trellic_training.universal.jobs import Job, all_jobs, end_to_end, on_encoder
 from trellic_training.universal.measure import sliced_wasserstein
 from trellic_training.universal.networks import Classifier, Critic, Encoder, gradient_penalty
+from trellic_training.universal.parts import Part
 from trellic_training.universal.quantizer import DitheredQuantizer
 from trellic_training.universal.report import write_report
 from trellic_training.universal.results import lower_hull, penalty_at, read_points
-from trellic_training.universal.run import affordable, run_universal
+from trellic_training.universal.run import Work, affordable, run_universal
 from trellic_training.universal.settings import Target, UniversalRecipe, load_universal_recipe
 from trellic_training.universal.training import (
     Batches,
@@ -179,11 +185,13 @@ def test_batches_see_every_digit_once_an_epoch(data):
 # ---- recipes and jobs ----
 
 
-@pytest.mark.parametrize("name", ["mnist_universal", "mnist_universal_paper"])
+@pytest.mark.parametrize(
+    "name", ["mnist_universal", "mnist_universal_paper", "mnist_universal_seeds"]
+)
 def test_shipped_recipes_ask_for_each_model_once_and_encoders_first(name):
     recipe = load_universal_recipe(RECIPES / f"{name}.yaml")
     names = [job.name for job in all_jobs(recipe)]
-    assert len(names) == len(set(names)) > 20
+    assert len(names) == len(set(names)) > 15
     for job in all_jobs(recipe):
         assert job.encoder is None or names.index(job.encoder) < names.index(job.name)
     assert kind_of(RECIPES / f"{name}.yaml") == "universal"
@@ -361,10 +369,10 @@ def test_the_learning_rate_drops_to_a_fifth_once_at_two_thirds():
     optimizer = torch.optim.SGD(module.parameters(), 1.0)
     module._trainer = SimpleNamespace(optimizers=[optimizer])  # 6 steps
     rates = []
-    for index in range(6):
+    for module.done in range(6):
+        module.on_train_batch_start(None, 0)
         rates.append(optimizer.param_groups[0]["lr"])
-        module.on_train_batch_end(None, None, index)
-    assert rates == [1, 1, 1, 1, 0.2, 0.2]
+    assert rates == [1e-3] * 4 + [2e-4] * 2
 
 
 def test_the_classifier_learns_by_cross_entropy():
@@ -392,6 +400,154 @@ def test_sliced_distance_of_a_shift_is_its_mean_projection():
     b[:, 0, 3, 4] += 20
     assert sliced_wasserstein(a, a) == 0
     assert sliced_wasserstein(a, b) == pytest.approx(20 / 28, rel=0.2)
+
+
+# ---- in parts ----
+
+
+class Killed(Exception):
+    """What ends a process in the middle of a model."""
+
+
+class Kill(lightning.Callback):
+    """Ends a run before a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, module, batch, index) -> None:
+        if module.done == self.step:
+            raise Killed
+
+
+EVERYTHING = (Target(), Target(classification=0.05), Target(perception=0.01))
+STEPS = 6  # the learning rate drops after 4
+
+
+def part_of(path: Path, encoder: Encoder | None, minutes: float = 60) -> tuple[Compression, Part]:
+    torch.manual_seed(1)
+    targets = EVERYTHING if encoder is None else (Target(perception=0.01),)
+    job = end_to_end((3, 3), *targets)
+    classifier = Classifier().eval()
+    module = Compression(job, classifier, 0.1, 1e-3, STEPS, 1, encoder)
+    return module, Part(path, module, Clock(minutes), every=0)
+
+
+def go_on(path: Path, data: Path, encoder: Encoder | None, *others, **budget) -> Compression:
+    """Make as many steps as there is time for, in a new process as far as torch can tell."""
+    module, part = part_of(path, encoder, **budget)
+    if module.done < STEPS:
+        digits = load_digits(data, "training")
+        fit(module, Batches(digits, 8, STEPS, 1, module.done), watchers=(part, *others))
+    return module
+
+
+def frozen_encoder() -> Encoder:
+    torch.manual_seed(5)
+    return Encoder(3).eval()
+
+
+def same(one: torch.nn.Module, two: torch.nn.Module) -> bool:
+    return not changed(one.state_dict(), two)
+
+
+def test_a_model_that_was_killed_twice_is_the_model_made_at_once(data, tmp_path):
+    whole = go_on(tmp_path / "whole.pt", data, None)
+    assert whole.done == STEPS
+    path = tmp_path / "killed.pt"
+    for step in (1, 4):  # 4: the step at which the learning rate drops
+        with pytest.raises(Killed):
+            go_on(path, data, None, Kill(step))
+        assert torch.load(path)["done"] == step
+    assert same(go_on(path, data, None), whole)
+
+
+def test_a_decoder_made_a_step_a_run_is_the_one_made_at_once(data, tmp_path):
+    whole = go_on(tmp_path / "whole.pt", data, frozen_encoder())
+    path = tmp_path / "chunks.pt"
+    for done in range(1, STEPS + 1):  # the time is up after each step
+        assert go_on(path, data, frozen_encoder(), minutes=1e-9).done == done
+    assert same(part_of(path, frozen_encoder())[0], whole)
+
+
+def test_without_its_random_numbers_a_model_in_parts_is_another(data, tmp_path):
+    """So that the test above can fail."""
+    whole = go_on(tmp_path / "whole.pt", data, frozen_encoder())
+    path = tmp_path / "killed.pt"
+    with pytest.raises(Killed):
+        go_on(path, data, frozen_encoder(), Kill(3))
+    content = torch.load(path)
+    content["random"]["shared"] = torch.Generator().manual_seed(9).get_state()
+    torch.save(content, path)
+    assert not same(go_on(path, data, frozen_encoder()), whole)
+
+
+def test_time_spent_on_a_model_adds_up_over_its_parts(data, tmp_path):
+    path = tmp_path / "part.pt"
+    go_on(path, data, frozen_encoder(), minutes=1e-9)
+    first = torch.load(path)["spent"]
+    later = part_of(path, frozen_encoder())[1].spent()
+    assert set(first) == {"seconds", "cpu_seconds"}
+    assert all(later[name] >= first[name] > 0 for name in first)
+
+
+@pytest.mark.parametrize("content", [b"", {"done": 1}, {"networks": {}}])
+def test_an_unfinished_model_that_is_damaged_is_one_error(tmp_path, content):
+    path = tmp_path / "part.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(BadParameter, match="delete it, and the model begins anew"):
+        part_of(path, None)
+
+
+def points_of(work: Work, job: Job) -> object:
+    return json.loads(work.result(job).read_text())["points"]
+
+
+def test_a_run_that_a_signal_stops_goes_on_in_the_middle_of_a_model(
+    tiny, data, tmp_path, monkeypatch
+):
+    recipe = tiny.model_copy(update={"shorten": False})
+    job = end_to_end((3, 3), Target(perception=0.01, classification=0.05))
+    works = []
+    for name in ("whole", "stopped"):
+        works.append(Work(recipe, data, tmp_path / name))
+        works[-1].classifier, works[-1].epochs = Classifier().eval(), 1.0
+        works[-1].classifier.load_state_dict(works[0].classifier.state_dict())
+    whole, stopped = works
+    assert whole.finish(job, Clock(60))
+    step = Compression.training_step
+
+    def signalled(module: Compression, batch: object, index: int) -> None:
+        step(module, batch, index)
+        if module.done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Compression, "training_step", signalled)
+        with pytest.raises(Interrupted, match="continue by the same command"):
+            stopped.finish(job, Clock(60))
+    unfinished = tmp_path / "stopped" / "unfinished" / f"{job.name}.pt"
+    assert torch.load(unfinished)["done"] == 2
+    assert not stopped.result(job).exists()
+    assert not stopped.finish(job, Clock(1e-9))  # one step more
+    assert torch.load(unfinished)["done"] == 3
+    assert stopped.finish(job, Clock(60))
+    assert points_of(stopped, job) == points_of(whole, job)
+    assert not unfinished.exists()
+
+
+def test_a_recipe_whose_epochs_are_fixed_keeps_them_and_says_how_long(
+    tiny, data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(Work, "_seconds_a_step", lambda self, job: 900.0)
+    work = Work(tiny.model_copy(update={"shorten": False}), data, tmp_path)
+    work.prepare(Clock(1e-6))
+    assert work.epochs == 1  # of 4 steps
+    count = len(all_jobs(tiny))
+    assert f"{count} models left: about {count} h 0 min of training" in capsys.readouterr().out
+    short = Work(tiny, data, tmp_path / "short")
+    with pytest.raises(BadParameter, match="raise --minutes"):
+        short.prepare(Clock(1e-6))
 
 
 # ---- a whole run, and its report ----
@@ -474,6 +630,22 @@ def test_resume_is_refused_since_the_folder_is_what_is_resumed(data, tmp_path):
     refused = CliRunner().invoke(cli.app, [*arguments, "--resume", "x.ckpt"])
     assert isinstance(refused.exception, BadParameter)
     assert "--out" in str(refused.exception)
+
+
+def test_a_seed_takes_the_place_of_the_recipes(data, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "trellic_training.universal.run.run_universal",
+        lambda recipe, data, out, minutes: seen.append((recipe.seed, out)),
+    )
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["--seed", "3"]):
+        given = CliRunner().invoke(cli.app, ["mnist_universal", "--data", str(data), *more])
+        assert given.exit_code == 0, given.output
+    names = ("mnist_universal", "mnist_universal-seed-3")
+    assert seen == [(seed, Path("runs") / name) for seed, name in zip((1, 3), names, strict=True)]
+    refused = CliRunner().invoke(cli.app, [str(data), "--seed", "3"])
+    assert isinstance(refused.exception, BadParameter)
 
 
 def fake_result(out: Path, name: str, encoder: str | None, c: float, mse: float, ce: float) -> None:

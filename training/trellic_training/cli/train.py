@@ -98,6 +98,12 @@ def train_command(
         typer.Option(metavar="FILE", help="Checkpoint (.ckpt) or weights (.pt) to continue from."),
     ] = None,
     threads: Threads = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Another seed than the recipe's.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Adapt the shipped model to the pictures in DIR, or train a model by a RECIPE.
 
@@ -108,9 +114,12 @@ def train_command(
     --resume then continues where the run stopped.
 
     A recipe of the kind "universal" trains many small models and writes a report.
+    The same command continues such a run, in the middle of a model too.
     """
-    out = out or Path("runs") / recipe.resolve().stem
+    out = out or Path("runs") / (recipe.resolve().stem + ("" if seed is None else f"-seed-{seed}"))
     if recipe.is_dir() and photos is None:
+        if seed is not None:
+            raise BadParameter("--seed with a folder of pictures", remedy="leave it out")
         from trellic_training.cli.adapt import adapt
 
         adapt(recipe, out, minutes, resume, threads)
@@ -126,9 +135,9 @@ def train_command(
 
     use_threads(threads)
     if kind_of(path) == "universal":
-        _train_universal(path, photos, out, minutes, resume)
+        _train_universal(path, photos, out, minutes, resume, seed)
         return
-    settings = load_recipe(path)
+    settings = seeded(load_recipe(path), seed)
     packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", CURVE_EVERY)
     origin = {} if resume is None else {"started_from": named(resume)}
@@ -138,7 +147,7 @@ def train_command(
 
 
 def _train_universal(
-    recipe: Path, data: Path, out: Path, minutes: float, resume: Path | None
+    recipe: Path, data: Path, out: Path, minutes: float, resume: Path | None, seed: int | None
 ) -> None:
     from trellic_training.universal.run import run_universal
     from trellic_training.universal.settings import load_universal_recipe
@@ -148,7 +157,12 @@ def _train_universal(
             "--resume with a recipe of the kind universal",
             remedy="leave it out; the run continues from the results in --out",
         )
-    typer.echo(run_universal(load_universal_recipe(recipe), data, out, minutes))
+    typer.echo(run_universal(seeded(load_universal_recipe(recipe), seed), data, out, minutes))
+
+
+def seeded(settings: Any, seed: int | None) -> Any:
+    """Return a recipe with another seed, or as it is if none is given."""
+    return settings if seed is None else settings.model_copy(update={"seed": seed})
 
 
 def use_threads(threads: int) -> None:

@@ -12,10 +12,11 @@ class Interrupted(Exception):
     Attributes
     ----------
     signum : the signal
-    checkpoint : to continue from
+    checkpoint : to continue from; without one, the same command continues
     """
 
-    def __init__(self, signum: int, checkpoint: Path) -> None:
+    def __init__(self, signum: int, checkpoint: Path | None = None) -> None:
         name = signal.Signals(signum).name
-        super().__init__(f"stopped by {name}; continue with --resume {checkpoint}")
+        how = f"with --resume {checkpoint}" if checkpoint else "by the same command"
+        super().__init__(f"stopped by {name}; continue {how}")
         self.signum, self.checkpoint = signum, checkpoint

@@ -2,6 +2,7 @@
 
 The out folder holds ``plan.json`` (recipe and epochs), ``models/NAME.pt``, ``results/NAME.json``
 and the report. Files that exist are not made again, so a run continues where an earlier one ended.
+``unfinished/NAME.pt`` holds a model whose training stopped; it is continued from there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
 import typer
@@ -17,7 +19,10 @@ from torch import nn
 
 from trellic.errors import BadParameter
 from trellic_training.data.files import load, reading, save
+from trellic_training.stages.interrupted import Interrupted
+from trellic_training.stages.progress import spell
 from trellic_training.stages.stage import Clock
+from trellic_training.stages.stopping import StopOnSignal
 from trellic_training.universal.digits import load_digits
 from trellic_training.universal.jobs import Job, all_jobs, end_to_end, mixture_of
 from trellic_training.universal.measure import (
@@ -28,6 +33,7 @@ from trellic_training.universal.measure import (
     wasserstein,
 )
 from trellic_training.universal.networks import Classifier, Encoder
+from trellic_training.universal.parts import Part
 from trellic_training.universal.pictures import draw_digits
 from trellic_training.universal.report import write_report
 from trellic_training.universal.settings import Target, UniversalRecipe
@@ -47,8 +53,13 @@ def run_universal(recipe: UniversalRecipe, data: Path, out: Path, minutes: float
     ----------
     data : folder of MNIST's four ``idx.gz`` files
     out : folder for models, results, logs, plots and tables
-    minutes : time budget; it decides the epochs when the out folder is new, and after that how many
-        models this run adds
+    minutes : time budget; it decides the epochs when the out folder is new and the recipe lets it,
+        and how much of the training this run does
+
+    Raises
+    ------
+    Interrupted
+        When a signal stopped the run; the model that it was at is saved.
     """
     clock = Clock(minutes)
     work = Work(recipe, data, out)
@@ -56,10 +67,9 @@ def run_universal(recipe: UniversalRecipe, data: Path, out: Path, minutes: float
     jobs = all_jobs(recipe)
     left = [job for job in jobs if not work.result(job).is_file()]
     for job in left:
-        if clock.share() >= 1:
+        if clock.share() >= 1 or not work.finish(job, clock):
             typer.echo("the time is used up: run the same command again to continue")
             break
-        work.finish(job)
         typer.echo(f"{work.done(jobs)} of {len(jobs)} models: {job.name}")
     work.show()
     return write_report(recipe, out)
@@ -72,7 +82,7 @@ class Work:
         self.recipe, self.out = recipe, out
         self.training, self.test = (load_digits(data, part) for part in ("training", "test"))
         self.progress = sys.stderr.isatty()
-        for folder in ("models", "results"):
+        for folder in ("models", "results", "unfinished"):
             (out / folder).mkdir(parents=True, exist_ok=True)
 
     def result(self, job: Job) -> Path:
@@ -103,24 +113,53 @@ class Work:
             )
         self.epochs = float(plan["epochs"])
         typer.echo(f"{self.epochs:.2f} epochs a model (recipe: {self.recipe.epochs:g})")
+        left = [job for job in all_jobs(self.recipe) if not self.result(job).is_file()]
+        if left:
+            typer.echo(
+                f"{len(left)} models left: about {spell(self.minutes_of(left, plan))} of training"
+            )
 
-    def finish(self, job: Job) -> None:
-        """Train one job, keep its weights, and write its measurements."""
-        started = time.monotonic(), time.process_time()
-        steps = self._steps(self.epochs)
+    def minutes_of(self, jobs: list[Job], plan: dict[str, Any]) -> float:
+        """Estimate how long jobs train, from the step of each kind that the plan timed.
+
+        A kind that came with a grown grid counts as the slowest.
+        """
+        cost: dict[str, float] = plan["seconds_a_step"]
+        most = max(cost.values())
+        return self._steps(self.epochs) * sum(cost.get(job_kind(j), most) for j in jobs) / 60
+
+    def finish(self, job: Job, clock: Clock) -> bool:
+        """Train one job or go on with it, keep its weights, and write its measurements.
+
+        Returns
+        -------
+        whether there was time to finish it
+
+        Raises
+        ------
+        Interrupted
+            When a signal stopped it.
+        """
+        steps, unfinished = self._steps(self.epochs), self.out / "unfinished" / f"{job.name}.pt"
         module = self._module(job, steps)
-        batches = Batches(self.training, self.recipe.batch, steps, self.recipe.seed)
-        fit(module, batches, log=self.out / "log" / job.name, progress=self.progress)
-        spent = {
-            "steps": steps,
-            "seconds": time.monotonic() - started[0],
-            "cpu_seconds": time.process_time() - started[1],
-        }
+        part, stop = Part(unfinished, module, clock), StopOnSignal()
+        recipe = self.recipe
+        if module.done < steps:
+            rest = Batches(self.training, recipe.batch, steps, recipe.seed, module.done)
+            log = self.out / "log" / job.name
+            fit(module, rest, log=log, progress=self.progress, watchers=(part, stop))
+        if stop.signum is not None:
+            raise Interrupted(stop.signum)
+        if module.done < steps:
+            return False
         parts = {"encoder": module.encoder, "decoders": module.decoders}
-        save({name: part.state_dict() for name, part in parts.items()}, self._weights(job.name))
+        save({name: net.state_dict() for name, net in parts.items()}, self._weights(job.name))
+        spent = {"steps": steps, **part.spent()}
         measured = {**asdict_of(job), "bits": module.quantizer.bits, **spent}
         measured["points"] = [self._point(job, module, i) for i in range(len(job.targets))]
         _write(measured, self.result(job))
+        unfinished.unlink(missing_ok=True)
+        return True
 
     def show(self) -> None:
         """Draw digits as the decoders of the perceptual encoder and of the mixture make them."""
@@ -186,14 +225,16 @@ class Work:
         return Batches(self.training, self.recipe.batch, steps, self.recipe.seed)
 
     def _plan(self, clock: Clock) -> dict[str, object]:
-        """Choose the epochs: as in the recipe, or as many as all models have time for."""
+        """Time a step, and choose the epochs: the recipe's, or as many as all have time for."""
         cost: dict[str, float] = {}
         for job in all_jobs(self.recipe):
             if job_kind(job) not in cost:
                 cost[job_kind(job)] = self._seconds_a_step(job)
-        epoch = self._steps(1) * sum(cost[job_kind(job)] for job in all_jobs(self.recipe))
-        time_left = clock.seconds * (1 - clock.share()) * TRAINING_SHARE
-        epochs = affordable(self.recipe.epochs, time_left, epoch)
+        epochs = self.recipe.epochs
+        if self.recipe.shorten:
+            epoch = self._steps(1) * sum(cost[job_kind(job)] for job in all_jobs(self.recipe))
+            time_left = clock.seconds * (1 - clock.share()) * TRAINING_SHARE
+            epochs = affordable(epochs, time_left, epoch)
         limits = {
             "classifier": scores(self.test.images, self.test, self.classifier),
             "sliced_floor": sliced_wasserstein(

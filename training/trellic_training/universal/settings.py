@@ -62,13 +62,15 @@ class Rates(Settings):
 class UniversalRecipe(Settings):
     """Everything that decides a run but data and time.
 
-    ``epochs`` is what every model gets at most; a time budget lowers it for all alike.
+    ``epochs`` is what every model gets at most. A time budget lowers it for all alike, unless the
+    recipe has ``shorten: false``: then a budget only decides how much of the work one run does.
     """
 
     kind: Literal["universal"]
     name: str
     seed: int = 1
     epochs: float = Field(30, gt=0)
+    shorten: bool = True
     batch: int = Field(128, ge=2)
     width: float = Field(1.0, gt=0, le=4, description="of decoders and critics, relative")
     learning_rate: float = Field(1e-3, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
@@ -31,13 +32,17 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Batches(Dataset[Batch]):
-    """``steps`` batches of shuffled digits; the same for every model of one seed."""
+    """``steps`` batches of shuffled digits, the same for every model of one seed.
 
-    def __init__(self, digits: Digits, batch: int, steps: int, seed: int) -> None:
+    The first ``done`` are left out: an earlier run has had them.
+    """
+
+    def __init__(self, digits: Digits, batch: int, steps: int, seed: int, done: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         rounds = -(-steps * batch // len(digits))
         orders = [torch.randperm(len(digits), generator=generator) for _ in range(rounds)]
-        self.digits, self.order = digits, torch.cat(orders)[: steps * batch].view(steps, batch)
+        order = torch.cat(orders)[: steps * batch].view(steps, batch)
+        self.digits, self.order = digits, order[done:]
 
     def __len__(self) -> int:
         return len(self.order)
@@ -93,6 +98,7 @@ class Compression(lightning.LightningModule):
         self.encoder.requires_grad_(not self.frozen)
         self.classifier = classifier.requires_grad_(False)
         self.seed = seed
+        self.done = 0  # steps, those of earlier runs too
         self.shared = torch.Generator()  # where u comes from
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -132,14 +138,15 @@ class Compression(lightning.LightningModule):
         self.manual_backward(loss)
         own.step()
         self.critics.requires_grad_(True)
+        self.done += 1
         self.log("loss", loss, prog_bar=True)
 
-    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
-        """Lower the learning rate once, at two thirds."""
-        if batch_idx + 1 == round(self.steps * DROP_FROM):
-            for optimizer in self.trainer.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] *= DROP
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate, which drops once, after two thirds of the steps."""
+        factor = DROP if self.done >= round(self.steps * DROP_FROM) else 1.0
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * factor
 
     def _loss(self, pictures: list[Tensor], x: Tensor, labels: Tensor) -> Tensor:
         critics = iter(self.critics)
@@ -184,6 +191,7 @@ def fit(
     *,
     log: Path | None = None,
     progress: bool = False,
+    watchers: Sequence[lightning.Callback] = (),
 ) -> None:
     """Run a module once over batches; TensorBoard events go to ``log``."""
     with quiet():
@@ -191,6 +199,7 @@ def fit(
             accelerator="auto",
             devices=1,
             max_epochs=1,
+            callbacks=list(watchers),
             logger=TensorBoardLogger(str(log.parent), log.name, version="") if log else False,
             log_every_n_steps=min(50, len(batches)),
             enable_checkpointing=False,
