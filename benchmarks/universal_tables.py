@@ -1,7 +1,7 @@
 """Tables of docs/universal.md, from the report that `trellic train mnist_universal` left."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,60 @@ def _perceived(row: Row) -> tuple[str, ...]:
     return f"{row['lambda_p']:g}", f"{row['MSE']:.5f}", *distances
 
 
+def spread(run: Mapping[str, Any]) -> str:
+    """Draw the means of several seeds, with the least and the greatest value in brackets."""
+    head = ("encoder", "decoder", "seeds", "MSE", "accuracy", "sliced W", "extra")
+    cells = [
+        (
+            row["encoder"],
+            f"{row['axis']} = {row['weight']:g}",
+            f"{len(row['seeds'])}",
+            between(row["MSE"], ".5f"),
+            between(row.get("accuracy", ()), ".1%"),
+            between(row.get("sliced W", ()), ".4f"),
+            between(row.get("extra", ()), "+.1%"),
+        )
+        for row in run["rows"]
+    ]
+    return table(head, cells)
+
+
+def between(values: Sequence[float], form: str) -> str:
+    """Return a mean and the range of values; nothing of none."""
+    if not values:
+        return ""
+    low, high = (format(end(values), form) for end in (min, max))
+    return f"{sum(values) / len(values):{form}} ({low} to {high})"
+
+
+def seeds(results: Path) -> str:
+    """Draw the committed comparison of seeds."""
+    return spread(json.loads((results / "universal.json").read_text(encoding="utf-8")))
+
+
+def cost(results: Path) -> str:
+    """Draw what the whole recipe takes on the machine that it was timed on."""
+    run = json.loads((results / "universal-cost.json").read_text(encoding="utf-8"))
+    head = ("kind of work", "models", "steps", "ms a step", "hours")
+    cells = [
+        (
+            row["kind"],
+            f"{row['models']}",
+            f"{row['steps']:,}",
+            f"{1000 * row['seconds_a_step']:.0f}",
+            f"{row['hours']:.1f}",
+        )
+        for row in run["rows"]
+    ]
+    cells.append(("all", "", "", "", f"{run['hours']:.0f}"))
+    machine = run["machine"]
+    where = f"`{run['recipe']}`, one seed; processor time of one core of {machine['processor']}."
+    return f"{table(head, cells)}\n\n{where} *Made on {machine['date'][:10]}.*"
+
+
 TABLES = {
     "universal-rates": rates,
     "universal-reuse": reuse,
     "universal-perception": perception,
+    "universal-cost": cost,
 }

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.runtime import tensorrt_fake
 from tests.runtime.tensorrt_fake import Fake
 
 from trellic.errors import BadParameter, EngineError, MissingExtra
@@ -197,6 +198,40 @@ def test_a_picture_that_is_too_large_is_refused_in_a_sentence(fake):
     with pytest.raises(EngineError, match=r"latents of shape \(2, 65, 65\).*--max-size"):
         call(made, 1, 65)
     assert not fake.named("run")
+
+
+def test_the_first_picture_may_choose_another_profile_than_the_first(fake):
+    made, _ = engine(fake)
+    call(made, 1, 32)
+    assert fake.named("profile") == [(1, 77)]
+
+
+def test_the_largest_profile_is_named_where_a_picture_is_too_large(fake):
+    shapes = profiles([(3, 2, 8, 8), (2, 2, 32, 32), (1, 2, 64, 64)])
+    plan = tensorrt.build(b"graph", [dict(reversed(one.items())) for one in shapes])
+    made = tensorrt_engine.TensorRtEngine(fake.module, plan, FakeDevice())
+    with pytest.raises(EngineError, match=r"no latents of .* expected \(2, 64, 64\) at most"):
+        call(made, 1, 65)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "answer", "message"),
+    [
+        ("_Engine", "create_execution_context", None, "makes no context"),
+        ("_Context", "set_optimization_profile_async", False, "refuses profile 0"),
+        ("_Context", "set_tensor_address", False, "takes no memory for latents"),
+    ],
+)
+def test_what_the_library_refuses_is_an_error(fake, monkeypatch, kind, method, answer, message):
+    monkeypatch.setattr(getattr(tensorrt_fake, kind), method, lambda *_: answer)
+    with pytest.raises(EngineError, match=message):
+        call(engine(fake)[0], 1, 8)
+
+
+def test_outputs_that_the_engine_does_not_have_are_a_fault_of_ours(fake):
+    made, _ = engine(fake)
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        made({"latents": Array((1, 2, 8, 8)), "quality": Array((1,))}, [Array((1,)), Array((1,))])
 
 
 def test_failures_of_the_library_are_errors(fake):
