@@ -4,6 +4,7 @@
 
     python -m benchmarks.mutants FILE...     # modules of tests/mutants.toml; all if none is named
     python -m benchmarks.mutants --report    # what the record says, survivors with their reasons
+    python -m benchmarks.mutants --changed main    # the scores of modules that a branch changed
 
 A mutant is one function with one thing changed: a sign, a constant, a name left out. The tests that
 tests/mutants.toml pairs with its module either fail (it is killed) or pass (it survives).
@@ -17,6 +18,7 @@ mutated.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -56,9 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--report", action="store_true", help="print the record, run nothing")
+    parser.add_argument("--changed", metavar="BASE", help="print scores of what differs from BASE")
     options = parser.parse_args(arguments)
-    if options.report:
-        print(report(json.loads(RECORD.read_text(encoding="utf-8"))))
+    if options.report or options.changed:
+        record = json.loads(RECORD.read_text(encoding="utf-8"))
+        print(changed(record, options.changed) if options.changed else report(record))
         return 0
     pairs = tomllib.loads(TABLE.read_text(encoding="utf-8"))["tests"]
     chosen = options.files or list(pairs)
@@ -101,6 +105,7 @@ def mutate(module: str, tests: Sequence[str]) -> dict[str, Any]:
         raise SystemExit(f"error: mutmut failed on {module}; {log} says why")
     states = {name: state_of(code) for name, code in codes.items()}
     found: dict[str, Any] = {state: [*states.values()].count(state) for state in STATES}
+    found["source"] = source_of(module)
     found["changes"] = {"survived": {}, "untested": {}}
     open_ones = [name for name, state in states.items() if state in found["changes"]]
     for name, diff in zip(open_ones, _diffs(open_ones, place, environment), strict=True):
@@ -201,6 +206,33 @@ def report(record: dict[str, Any]) -> str:
         for state, changes in found["changes"].items():
             lines += [f"  {state}: {change}  [{why or 'open'}]" for change, why in changes.items()]
     return "\n".join(lines)
+
+
+def changed(record: dict[str, Any], base: str) -> str:
+    """Return the recorded score of each module that differs from a commit, one a line.
+
+    A score of another version of the module says so.
+    """
+    asked = ["git", "diff", "--name-only", "--merge-base", base, "--", *SOURCES]
+    listed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        return f"mutants: nothing to compare with: {listed.stderr.strip()}"
+    pairs = tomllib.loads(TABLE.read_text(encoding="utf-8"))["tests"]
+    lines = []
+    for module in listed.stdout.split():
+        if module in record:
+            same = record[module].get("source") == source_of(module)
+            note = "" if same else " (recorded for another version of it)"
+            lines.append(f"{module}: {score(record[module])}{note}")
+        elif module in pairs:
+            lines.append(f"{module}: not run yet: make mutants FILES={module}")
+    return "\n".join(["mutants of modules that changed:", *(lines or ["none is in the table"])])
+
+
+def source_of(module: str) -> str:
+    """Return the first half of the digest of a module; empty where it is gone."""
+    path = ROOT / module
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32] if path.is_file() else ""
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ::
 
-    trellic train mnist_universal_seeds --seed 2 --data DIR --out runs/seed-2      # again until done
+    trellic train mnist_universal_seeds --seed 2 --data DIR --out runs/seed-2
     trellic train mnist_universal_seeds --seed 3 --data DIR --out runs/seed-3
     python -m benchmarks.universal docs/universal runs/seed-2 runs/seed-3
 
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args(arguments)
-    reports = [json.loads((run / "report.json").read_text(encoding="utf-8")) for run in options.runs]
+    texts = [(run / "report.json").read_text(encoding="utf-8") for run in options.runs]
+    reports = [json.loads(text) for text in texts]
     try:
         result = compare(reports)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,3 +68,33 @@ def test_reasons_are_kept_where_the_change_is_the_same(tmp_path, monkeypatch):
             mutants.RECORD.write_text(text)
     kept = json.loads(mutants.RECORD.read_text())["m.py"]["changes"]["survived"]
     assert kept == {"f: - a + b": "why"}
+
+
+def test_scores_of_changed_modules_are_printed(monkeypatch):
+    first, second, third = sorted(PAIRS)[:3]
+    names = f"{first}\n{second}\n{third}\ntraining/of/no/pair.py\n"
+
+    def git(asked, **_):
+        assert asked[:2] == ["git", "diff"]
+        assert asked[4:] == ["there", "--", *mutants.SOURCES]
+        return SimpleNamespace(returncode=0, stdout=names, stderr="")
+
+    monkeypatch.setattr(mutants.subprocess, "run", git)
+    found = dict.fromkeys(mutants.STATES, 1)
+    record = {
+        first: found | {"source": mutants.source_of(first)},
+        second: found | {"source": "another"},
+    }
+    score = "1 of 4 killed (25%); 1 survived, 1 untested, 1 other"
+    assert mutants.changed(record, "there").splitlines() == [
+        "mutants of modules that changed:",
+        f"{first}: {score}",
+        f"{second}: {score} (recorded for another version of it)",
+        f"{third}: not run yet: make mutants FILES={third}",
+    ]
+    names = ""
+    assert mutants.changed(record, "there").endswith("none is in the table")
+
+
+def test_a_base_that_is_not_there_is_said():
+    assert "nothing to compare with" in mutants.changed({}, "no-such-branch")

@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 import torch
+from benchmarks.universal_tables import between, cost, report_beside, spread
 
 from benchmarks import readme, universal, universal_cost
-from benchmarks.universal_tables import between, cost, report_beside, spread
 from trellic_training.universal.digits import Digits
 from trellic_training.universal.jobs import all_jobs
 from trellic_training.universal.run import job_kind
