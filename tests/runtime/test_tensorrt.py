@@ -261,6 +261,9 @@ def test_engines_of_a_file_are_found_by_its_name(fake, bundle):
     with zipfile.ZipFile(out) as file:
         facts = json.loads(file.read("engines.json"))
     assert (facts["side"], facts["batch"], facts["gpu"]) == (256, 4, "a GPU 8.7")
+    assert facts["tensorrt"] == fake.module.__version__
+    assert facts["stream_id"] == bundle.manifest.stream_id
+    assert sorted(facts["engines"].values()) == sorted(names)
     with pytest.raises(EngineError, match="no engine of a graph of this bundle"):
         tensorrt_file.shipped(bundle, b"another graph", FakeDevice())
 
@@ -304,6 +307,20 @@ def test_a_file_for_another_machine_is_refused_in_a_sentence(fake, bundle, key, 
     with pytest.raises(EngineError, match=message) as caught:
         tensorrt_file.shipped(bundle, bundle.graph(bundle.manifest.encoder), FakeDevice())
     assert "trellic export BUNDLE --tensorrt FILE" in str(caught.value)
+    assert f"engines {str(out)!r} " in str(caught.value)
+
+
+def test_an_engine_that_is_too_large_is_not_read(fake, bundle, monkeypatch):
+    graph = bundle.graph(bundle.manifest.encoder)
+    out = bundle.path.with_suffix(".engines")
+    tensorrt_file.write_engines(bundle, out, SMALL)
+    with zipfile.ZipFile(out) as file:
+        size = file.getinfo(tensorrt_file._digest(graph)).file_size
+    monkeypatch.setattr(tensorrt_file, "LARGEST", size)
+    assert tensorrt_file.shipped(bundle, graph, FakeDevice()) is not None
+    monkeypatch.setattr(tensorrt_file, "LARGEST", size - 1)
+    with pytest.raises(EngineError, match=f"engine of over {size - 1} bytes"):
+        tensorrt_file.shipped(bundle, graph, FakeDevice())
 
 
 def test_a_file_that_others_can_change_is_refused(fake, bundle):
