@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _machine
 from benchmarks.universal_tables import extra_mse, share, spread
 
 OUT = Path(__file__).resolve().parent / "results" / "universal.json"
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}")
         return 2
+    result["machine"] = _machine.describe(("numpy", "torch", "lightning"))
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(spread(result))
     return 0

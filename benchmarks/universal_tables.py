@@ -140,4 +140,5 @@ TABLES = {
     "universal-reuse": reuse,
     "universal-perception": perception,
     "universal-cost": cost,
+    "universal-seeds": seeds,
 }
