@@ -14,7 +14,7 @@ from benchmarks.latent_labels import places, right, train
 from benchmarks.perception import by_model, markdown, means
 from benchmarks.video import report
 
-from benchmarks import drift
+from benchmarks import drift, recognition
 from trellic import bitstream
 from trellic.codec import Codec
 from trellic.geometry import Rectangle
@@ -101,6 +101,36 @@ def test_the_first_round_is_what_the_codec_makes():
     assert kept[0]["mse"] == pytest.approx(drift.parts(pixels, decoded)["mse"])
     assert "latents changed" in kept[1]
     assert "latents changed" not in kept[0]
+
+
+# ---- recognition ----
+
+
+def test_recovered_latents_are_compared_with_those_of_the_file():
+    seen = recognition.Recognition(TINY, 60, 8)
+    rounds, rows = seen.measure(photo())
+    assert len(rounds) == recognition.ROUNDS + 1
+    assert np.mean(rounds[-1]["latents"]) < np.mean(rounds[0]["latents"])
+    plane = seen.layout.plane(*photo().shape[1::-1])
+    assert sum(row["latents"] for row in rows) == seen.layout.latents * np.prod(plane.latents)
+    skipped = [row for row in rows if not row["from"]]
+    assert all(row["on_mean"] == row["latents"] > 0 for row in skipped)
+    assert any(row["on_mean"] < row["latents"] for row in rows)
+    assert (rounds[-1]["hyper_latents_wrong"] > 0) == any(row["moved2"] for row in rows)
+
+
+def test_latents_are_sorted_by_step_and_scale_index():
+    moved, scale = np.array([0.1, 0.2, -2.0, 0.5]), np.array([0, 11, 12, 0], np.uint8)
+    first, on_mean = np.array([True, True, True, False]), np.array([True, False, False, True])
+    rows = recognition.classes(moved, np.full(4, 0.5), on_mean, scale, first)
+    found = {(row["step"], row["from"]): row for row in rows if row["latents"]}
+    assert set(found) == {("first", 0), ("first", 1), ("first", 12), ("later", 0)}
+    assert found["first", 12]["moved2"] == 4
+    assert [found[key]["known"] for key in found] == [1, 1, 0, 0]
+    twice = recognition.summed([rows, rows])
+    assert sum(row["latents"] for row in twice) == 8
+    drawn = recognition.markdown({"classes": twice})
+    assert "| first | 12 to 19 | 25.0 % | 0 % | 0.500 | 2.000 | 0.0 % |" in drawn
 
 
 # ---- slices ----
