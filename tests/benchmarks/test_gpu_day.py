@@ -5,12 +5,13 @@ import shutil
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from benchmarks._machine import REPOSITORY
 from benchmarks.gpu_day import __main__ as day
-from benchmarks.gpu_day import arrive, pack, plan, prune, strip
+from benchmarks.gpu_day import arrive, pack, plan, prune, strip, training
 from PIL import Image
 
 
@@ -122,6 +123,24 @@ def test_a_part_that_was_changed_on_the_way_is_refused(photos, tmp_path):
         file.write(b"x")
     with pytest.raises(RuntimeError, match="not the file that was packed"):
         arrive.arrive(out, tmp_path / "work")
+
+
+def test_what_is_too_large_does_not_come_home(tmp_path, capsys):
+    run, out = tmp_path / "work" / "run", tmp_path / "out"
+    run.mkdir(parents=True)
+    out.mkdir()
+    options = SimpleNamespace(work=tmp_path / "work", out=out)
+    with (run / "weights.pt").open("wb") as file:
+        file.truncate(training.MOST_BYTES)
+    assert training.home(options) == 0
+    assert (out / "weights.pt").stat().st_size == training.MOST_BYTES == 2**24
+    assert "16.8 MB" in capsys.readouterr().out
+    (out / "weights.pt").unlink()
+    with (run / "weights.pt").open("ab") as file:
+        file.write(b"x")
+    assert training.home(options) == 1
+    assert not [*out.iterdir()]
+    assert "too large: weights.pt" in capsys.readouterr().out
 
 
 def entry(arch, code):
