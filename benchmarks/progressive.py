@@ -5,12 +5,13 @@
     python -m benchmarks.progressive --images DIR [--count N] [--trellis 8]
 
 Each coding makes one file of a photo. It is cut to lengths of 20 to 100 % of a reference file: of
-Trellic's ordinary file at quality 75, of JPEG's progressive file at quality 85. The picture of the
-beginning is scored, and the record says how many more bits the length is than a file that was made
+Trellic's ordinary file at quality 75, of JPEG's progressive file at quality 85, of JPEG XL's at
+distance 2. The picture of the beginning is scored, and the record says how many more bits the length is than a file that was made
 for that score, by the same codec without layers. The record is written after every photo, and
 photos that it holds are left out when the command is run again.
 
-JPEG XL is not among the codecs: imagecodecs neither writes progressive files nor decodes a part.
+JPEG XL is measured where its programs are installed (`benchmarks.progressive_jxl`). A photo that a
+record holds without JPEG XL gets it when the command is run again.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import numpy as np
 from PIL import Image, ImageFile
 from rich.progress import Progress
 
+from benchmarks import progressive_jxl
 from benchmarks._machine import describe
 from benchmarks.bdrate import Curve, frontier, log_rate
 from benchmarks.codecs import Pixels
@@ -45,6 +47,7 @@ MADE: Final = (10, 20, 30, 40, 50, 60, 68, 75)  # qualities of files made for a 
 JPEG_QUALITY: Final = 85
 JPEG_MADE: Final = (5, 10, 20, 35, 50, 65, 75, 85)
 ORDERED_PARTS: Final = 8
+RIVALS: Final = ("jpeg", "jxl")
 Decode = Callable[[bytes, int], Pixels | None]
 Scores = tuple[float, float]
 
@@ -132,6 +135,18 @@ def photo(path: Path, ours: Ours) -> dict[str, Any]:
     }
 
 
+def jpeg_xl(path: Path) -> dict[str, Any]:
+    """Measure one photo in JPEG XL: files made for a length, ordinary ones, and cuts."""
+    pixels, jxl = read_pixels(path), progressive_jxl
+    made = [jxl.encode(pixels, distance, progressive=False) for distance in jxl.MADE]
+    whole = jxl.encode(pixels, jxl.DISTANCE, progressive=True)
+    return {
+        "jxl_made": _whole(pixels, made, jxl.decode),
+        "jxl_size": len(whole),
+        "jxl_cuts": _cuts(pixels, whole, len(whole), jxl.decode),
+    }
+
+
 def _whole(pixels: Pixels, files: Any, decode: Decode) -> list[list[float]]:
     rows = []
     for data in files:
@@ -179,15 +194,17 @@ def more_bits(
 def summary(photos: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[list[float | int]]]]:
     """Return for each coding and score, at each length, [mean percent, photos that have one]."""
     found: dict[str, dict[str, list[list[float | int]]]] = {}
-    for name in (*CODINGS, "jpeg"):
+    for name in (*CODINGS, *RIVALS):
         found[name] = {}
         for score, column in (("psnr", 1), ("ssimulacra2", 2)):
             rows = []
             for i in range(len(LENGTHS)):
                 values = []
                 for one in photos:
-                    cuts = one["jpeg_cuts"] if name == "jpeg" else one["cuts"][name]
-                    made = one["jpeg_made" if name == "jpeg" else "made"]
+                    cuts = one.get(f"{name}_cuts") if name in RIVALS else one["cuts"][name]
+                    if cuts is None:  # JPEG XL was not installed
+                        continue
+                    made = one[f"{name}_made" if name in RIVALS else "made"]
                     value = more_bits(made, cuts[i], column)
                     values += [] if value is None else [value]
                 mean = float(np.mean(values)) if values else float("nan")
@@ -197,25 +214,43 @@ def summary(photos: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[list[f
 
 
 def record(paths: Sequence[Path], out: Path, trellis: int) -> list[dict[str, Any]]:
-    """Measure the photos that a record does not hold yet; it is written after each."""
+    """Measure what a record does not hold yet of some photos; it is written after each."""
     photos = json.loads(out.read_text(encoding="utf-8"))["photos"] if out.is_file() else []
-    known = {one["image"]["name"] for one in photos}
-    ours = Ours(trellis)
+    known = {one["image"]["name"]: one for one in photos}
+    absent = progressive_jxl.missing()
+    if absent:
+        print(absent, file=sys.stderr)
+    ours: Ours | None = None  # loaded where a photo needs it
     with Progress(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("progressive", total=len(paths))
         for path in paths:
-            if path.name not in known:
-                photos.append(photo(path, ours))
-                whole = {
-                    "machine": describe(("numpy", "numba", "onnxruntime", "pillow")),
-                    "settings": {"trellis": trellis, "quality": QUALITY, "lengths": LENGTHS},
-                    "summary": summary(photos),
-                    "photos": photos,
-                }
-                out.parent.mkdir(parents=True, exist_ok=True)
-                out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+            one = known.get(path.name)
+            new = one is None
+            if one is None:
+                ours = ours or Ours(trellis)
+                one = photo(path, ours)
+                photos.append(one)
+            if not absent and "jxl_cuts" not in one:
+                one |= jpeg_xl(path)
+                new = True
+            if new:
+                _write(photos, out, trellis)
             progress.advance(task)
     return photos
+
+
+def _write(photos: Sequence[dict[str, Any]], out: Path, trellis: int) -> None:
+    settings = {"trellis": trellis, "quality": QUALITY, "lengths": LENGTHS}
+    if any("jxl_cuts" in one for one in photos):
+        settings |= {"jxl": progressive_jxl.version(), "jxl_distance": progressive_jxl.DISTANCE}
+    whole = {
+        "machine": describe(("numpy", "numba", "onnxruntime", "pillow")),
+        "settings": settings,
+        "summary": summary(photos),
+        "photos": photos,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ NAMES: Final = {
     "ordered": "one layer, steps in 8 parts by scale",
     "steps": "ordinary file, cut at its steps",
     "jpeg": "progressive JPEG (libjpeg-turbo)",
+    "jxl": "progressive JPEG XL (libjxl)",
 }
 
 
@@ -26,6 +27,16 @@ def _load(results: Path, name: str) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
+
+
+def _measured(record: dict[str, Any]) -> dict[str, str]:
+    """Return the codings of a record with their labels; JPEG XL only where it was installed."""
+    found = record["summary"]
+    return {
+        name: label
+        for name, label in NAMES.items()
+        if name in found and any(count for _, count in found[name]["psnr"])
+    }
 
 
 def lengths(score: str) -> Callable[[Path], str]:
@@ -40,7 +51,7 @@ def lengths(score: str) -> Callable[[Path], str]:
             count = len(record["photos"])
             shares = record["settings"]["lengths"]
             head = ["photos", "coding", *(f"{share:.0%}".replace("%", " %") for share in shares)]
-            for coding, label in NAMES.items():
+            for coding, label in _measured(record).items():
                 cells = [_cell(*cell, count) for cell in record["summary"][coding][score]]
                 rows.append([f"{name} ({count})", label, *cells])
             settings = record["settings"]
@@ -92,7 +103,7 @@ def plot(results: Path, path: Path, name: str = "kodak") -> None:
         raise FileNotFoundError(f"no record of {name}")
     figure = Figure(figsize=(8, 3.8), layout="constrained")
     for axes, score in zip(figure.subplots(1, 2), ("psnr", "ssimulacra2"), strict=True):
-        for coding, label in NAMES.items():
+        for coding, label in _measured(record).items():
             shares = [100 * share for share in record["settings"]["lengths"]]
             means = [mean for mean, _ in record["summary"][coding][score]]
             axes.plot(shares, means, marker="o", label=label.replace("`", ""))
