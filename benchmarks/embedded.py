@@ -169,8 +169,12 @@ class Embedded:
     def _coded(self, asked: Sequence[Asked], level: Level, after: State, budget: float) -> State:
         """Refine the latents of some steps, those of large unknown variance first."""
         at = np.concatenate([self._members(one.step) for one in asked])
-        mean, sigma = (np.concatenate([getattr(one, n) for one in asked]) for n in Asked._fields[1:3])
-        known = Cells(*(np.concatenate(ends) for ends in zip(*(a.known for a in asked), strict=True)))
+        mean, sigma = (
+            np.concatenate([getattr(one, n) for one in asked]) for n in Asked._fields[1:3]
+        )
+        known = Cells(
+            *(np.concatenate(ends) for ends in zip(*(a.known for a in asked), strict=True))
+        )
         gains = self._gains(level, at)
         a, b = (known.low - mean) / sigma, (known.high - mean) / sigma
         new = law.cells(self.f.ravel()[at] * gains, mean, known, DEAD, SNAP)
@@ -278,7 +282,12 @@ def main() -> None:
             photos.append(photo(codec, path, ordinary[path.name]))
             whole = {
                 "machine": describe(("numpy", "numba", "onnxruntime", "scipy")),
-                "settings": {"qualities": QUALITIES, "lengths": LENGTHS, "dead": DEAD, "snap": SNAP},
+                "settings": {
+                    "qualities": QUALITIES,
+                    "lengths": LENGTHS,
+                    "dead": DEAD,
+                    "snap": SNAP,
+                },
                 "summary": summary(photos, ordinary),
                 "photos": photos,
             }

@@ -6,9 +6,9 @@
 
 Each coding makes one file of a photo. It is cut to lengths of 20 to 100 % of a reference file: of
 Trellic's ordinary file at quality 75, of JPEG's progressive file at quality 85, of JPEG XL's at
-distance 2. The picture of the beginning is scored, and the record says how many more bits the length is than a file that was made
-for that score, by the same codec without layers. The record is written after every photo, and
-photos that it holds are left out when the command is run again.
+distance 2. The picture of the beginning is scored, and the record says how many more bits the
+length is than a file that was made for that score, by the same codec without layers. The record is
+written after every photo, and photos that it holds are left out when the command is run again.
 
 JPEG XL is measured where its programs are installed (`benchmarks.progressive_jxl`). A photo that a
 record holds without JPEG XL gets it when the command is run again.

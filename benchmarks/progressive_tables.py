@@ -1,4 +1,6 @@
-"""Tables and the plot of docs/progressive.md, from the records of `benchmarks.progressive`.
+"""Tables and the plot of docs/progressive.md, from records.
+
+The records are those of `benchmarks.progressive` and `benchmarks.embedded`.
 
 ``python -m benchmarks.progressive_tables`` draws the plot.
 """
@@ -19,10 +21,16 @@ NAMES: Final = {
     "jpeg": "progressive JPEG (libjpeg-turbo)",
     "jxl": "progressive JPEG XL (libjxl)",
 }
+EMBEDDED: Final = {
+    "layers": "layers (`--progressive`)",
+    "steps": "intervals, by context steps (estimate)",
+    "free": "intervals, free order (estimate)",
+}
+SCORES: Final = {"psnr": "PSNR", "ssimulacra2": "SSIMULACRA 2"}
 
 
-def _load(results: Path, name: str) -> dict[str, Any] | None:
-    path = results / f"progressive-{name}.json"
+def _load(results: Path, name: str, kind: str = "progressive") -> dict[str, Any] | None:
+    path = results / f"{kind}-{name}.json"
     if not path.is_file():
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -61,6 +69,22 @@ def lengths(score: str) -> Callable[[Path], str]:
     return draw
 
 
+def embedded(results: Path) -> str:
+    """Draw what intervals need more than a file made for the length, beside the layers of today."""
+    rows, head = [], ["photos", "score", "coding"]
+    for name in SETS:
+        record = _load(results, name, "embedded")
+        if record is None:
+            continue
+        count, shares = len(record["photos"]), record["settings"]["lengths"]
+        head = [*head[:3], *(f"{share:.0%}".replace("%", " %") for share in shares)]
+        for score, title in SCORES.items():
+            for coding, label in EMBEDDED.items():
+                cells = [_cell(*cell, count) for cell in record["summary"][coding][score]]
+                rows.append([f"{name} ({count})", title, label, *cells])
+    return table(tuple(head), rows)
+
+
 def sizes(results: Path) -> str:
     """Draw how large whole files are, of an ordinary one at the same quality."""
     rows = []
@@ -87,6 +111,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "progressive-psnr": lengths("psnr"),
     "progressive-ssimulacra2": lengths("ssimulacra2"),
     "progressive-sizes": sizes,
+    "progressive-embedded": embedded,
 }
 
 

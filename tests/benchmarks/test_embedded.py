@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from benchmarks.interval_law import Cells
 from scipy.integrate import quad
 
 from benchmarks import embedded, interval_law
-from benchmarks.interval_law import Cells
 from trellic.codec import Codec
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import progressive, progressive_tables
+from benchmarks import progressive, progressive_jxl, progressive_tables
 
 MADE = [[1000, 30.0, 40.0], [2000, 33.0, 60.0], [4000, 36.0, 80.0]]
 
@@ -28,3 +28,17 @@ def test_means_count_the_photos_that_have_one():
 
 def test_a_missing_record_leaves_its_row_out(tmp_path):
     assert "kodak" not in progressive_tables.sizes(tmp_path)
+
+
+def test_jpeg_xl_is_left_out_by_name_where_its_programs_are_missing(monkeypatch):
+    monkeypatch.setattr(progressive_jxl.shutil, "which", lambda _: None)
+    assert "cjxl and djxl not found" in str(progressive_jxl.missing())
+
+
+def test_jpeg_xl_is_left_out_where_cjxl_ignores_progressive(monkeypatch):
+    monkeypatch.setattr(progressive_jxl.shutil, "which", lambda name: name)
+    monkeypatch.setattr(progressive_jxl, "version", lambda: "cjxl v0.7.0")
+    monkeypatch.setattr(progressive_jxl, "encode", lambda *_, progressive: b"same")
+    assert "cjxl v0.7.0 ignores -p" in str(progressive_jxl.missing())
+    monkeypatch.setattr(progressive_jxl, "encode", lambda *_, progressive: bytes([progressive]))
+    assert progressive_jxl.missing() is None
