@@ -18,7 +18,8 @@ layer: all latents are those of the last layer's g_a, and what is told suits the
 
 No file is written: bits are ``-log2 p``, those of the hyper-latents are coded. Segments, lanes and
 the header would add some 40 bytes and more. The quantizer is scalar. Files made for a length, and
-the layers of today, come from the record of `benchmarks.progressive`, with trellis.
+the layers of today, come from the record of `benchmarks.progressive`, with trellis. Photos that
+the own record holds are left out when the command is run again.
 """
 
 import argparse
@@ -275,8 +276,11 @@ def main() -> None:
         parser.error(str(error))
     if len(paths) < len(wanted) or not set(wanted) <= set(ordinary):
         parser.error(f"{record} and {options.images} do not both have {', '.join(wanted)}")
-    codec, photos = Codec.load("photo", device="cpu"), []
+    codec = Codec.load("photo", device="cpu")
     out = options.out or ROOT / "results" / f"embedded-{name}.json"
+    photos = json.loads(out.read_text(encoding="utf-8"))["photos"] if out.is_file() else []
+    known = {one["image"]["name"] for one in photos}
+    paths = [path for path in paths if path.name not in known]
     with Progress(disable=not sys.stderr.isatty()) as progress:
         for path in progress.track(paths, description="embedded"):
             photos.append(photo(codec, path, ordinary[path.name]))
@@ -293,7 +297,7 @@ def main() -> None:
             }
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    for coding, rows in whole["summary"].items():
+    for coding, rows in summary(photos, ordinary).items():
         for score, cells in rows.items():
             print(f"{coding:<8} {score:<12}", *(f"{mean}% ({n})" for mean, n in cells))
 
