@@ -41,6 +41,7 @@ def test_cells_are_a_partition_of_what_is_known(known):
     assert (inner <= known[1] - 0.3).all()
 
 
+@pytest.mark.slow("networks of the model that ships, for each quality and order")
 def test_layers_refine_and_a_budget_stops_them():
     y, x = np.mgrid[:64, :64]
     pixels = np.stack([127 + 100 * np.sin(x / 5), y * 3, (x * y) % 97], 2).astype(np.uint8)

@@ -106,6 +106,7 @@ def test_the_first_round_is_what_the_codec_makes():
 # ---- recognition ----
 
 
+@pytest.mark.slow("networks and a search, as often as latents are recovered")
 def test_recovered_latents_are_compared_with_those_of_the_file():
     seen = recognition.Recognition(TINY, 60, 8)
     rounds, rows = seen.measure(photo())
