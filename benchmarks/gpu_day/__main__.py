@@ -17,12 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from benchmarks._machine import REPOSITORY, describe
 from benchmarks._rows import Report
 from benchmarks.gpu_day.arrive import arrive
 from benchmarks.gpu_day.plan import Command, Place, calls, rehearsal
 
 TAIL = 25  # lines of a command's output that are shown when it ends
+SIDE = 192  # of photos that a rehearsal trains on
 
 
 class Failed(Exception):
@@ -88,13 +91,27 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def cut_samples(folder: Path) -> Path:
+    """Cut the photos that ship into small ones, for a rehearsal to train on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((REPOSITORY / "samples").glob("*.png")):
+        with Image.open(path) as photo:
+            for left in range(0, photo.width - SIDE + 1, SIDE):
+                part = photo.convert("RGB").crop((left, 0, left + SIDE, SIDE))
+                part.save(folder / f"{path.stem}-{left}.png")
+    return folder
+
+
 def main() -> int:
     """Run from the command line; exit with 1 where a command failed."""
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
     options.work.mkdir(parents=True, exist_ok=True)
     packages, photos = arrive(options.pack, options.work) if options.pack else (None, None)
-    place = Place(options.out, options.work, options.photos or photos, options.minutes)
+    photos = options.photos or photos
+    if options.rehearse and photos is None:
+        photos = cut_samples(options.work / "samples")
+    place = Place(options.out, options.work, photos, options.minutes)
     planned, environment = calls(place), surroundings(packages)
     if options.rehearse:
         from tests.cuda import driver

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+SLOWER = 4  # a rehearsal's machine may be small and busy
 CALL_SECONDS = 570  # of a call; machines are lent for ten minutes a call
 SMALLEST = ["--sizes", "96x64", "--batches", "1", "2", "--repeats", "1"]
 KERNELS = ["--skip", "files", "others"]
@@ -138,4 +139,5 @@ def _shorter(command: Command, options: tuple[str, ...]) -> Command:
         arguments = [*arguments[:-1], "-p", "tests.cuda.driver.plugin"]
     if command.name in ("kernels", "torch", "torch-plain", "onnxruntime"):
         arguments += ["--rehearse"]
-    return replace(command, arguments=(*arguments, *options))
+    seconds = SLOWER * command.seconds
+    return replace(command, arguments=(*arguments, *options), seconds=seconds)
