@@ -11,7 +11,7 @@ import contextlib
 import gc
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -168,6 +168,18 @@ def _depth_to_space(_: torch.dtype, attributes: Attributes, x: Any) -> Any:
     return functional.pixel_shuffle(x, attributes["blocksize"])
 
 
+def _pad(_: torch.dtype, __: Attributes, x: Any, margins: Any) -> Any:
+    sides = margins.tolist()  # before each axis, then behind each; torch has the last axis first
+    pairs = zip(sides[: x.ndim][::-1], sides[x.ndim :][::-1], strict=True)
+    return functional.pad(x, [side for pair in pairs for side in pair])
+
+
+def _slice(_: torch.dtype, __: Attributes, x: Any, starts: Any, ends: Any, axes: Any) -> Any:
+    for start, end, axis in zip(starts.tolist(), ends.tolist(), axes.tolist(), strict=True):
+        x = x.narrow(axis, start, len(range(*slice(start, end).indices(x.shape[axis]))))
+    return x
+
+
 def _unsqueeze(_: torch.dtype, __: Attributes, x: Any, axes: Any) -> Any:
     for axis in sorted(axes.tolist()):
         x = x.unsqueeze(axis)
@@ -182,15 +194,23 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Concat": lambda _, a, *parts: torch.cat(parts, a["axis"]),
     "Conv": _conv,
     "DepthToSpace": _depth_to_space,
+    "Exp": lambda _, a, x: torch.exp(x),
     "GlobalAveragePool": lambda _, a, x: x.mean((2, 3), keepdim=True),
     "Floor": lambda _, a, x: torch.floor(x),
     "LeakyRelu": lambda _, a, x: functional.leaky_relu(x, a.get("alpha", 0.01)),
     "MatMul": lambda _, a, x, y: x @ y,
+    "Max": lambda _, a, *parts: reduce(torch.maximum, parts),
     "Mul": lambda _, a, x, y: x * y,
+    "Neg": lambda _, a, x: -x,
+    "Pad": _pad,
+    "Reciprocal": lambda _, a, x: torch.reciprocal(x),
     "Relu": lambda _, a, x: functional.relu(x),
     "Round": lambda _, a, x: torch.round(x),
+    "Slice": _slice,
     "Split": lambda _, a, x, sizes: torch.split(x, sizes.tolist(), a["axis"]),
     "Sub": lambda _, a, x, y: x - y,
+    "Sum": lambda _, a, *parts: reduce(torch.add, parts),
+    "Tanh": lambda _, a, x: torch.tanh(x),
     "Transpose": lambda _, a, x: x.permute(*a["perm"]),
     "Unsqueeze": _unsqueeze,
 }

@@ -36,7 +36,7 @@ from trellic_training.models.weights import save_weights
 from trellic_training.pixels import to_network
 from trellic_training.stages.samples import BundleQuantizer
 
-from .conftest import CONFIG
+from .conftest import ATTENDING, CONFIG, COUPLED, shaken, synthetic
 
 
 @pytest.fixture
@@ -434,3 +434,13 @@ def test_quality_is_for_what_it_was_trained_for():
     assert export.purpose_of(eye) == "what people see, by SSIMULACRA 2, CVVDP"
     assert export.purpose_of({}) == export.purpose_of({"recipe": {}}) == "least squared error"
     assert export.purpose_of(eye | {"finetuning": {"recipe": {}}}) == "least squared error"
+
+
+@pytest.mark.slow("models with added layers are exported and code a picture")
+@pytest.mark.parametrize("config", [ATTENDING, COUPLED], ids=["attending", "coupled"])
+def test_models_with_added_layers_code(config, packed, tmp_path, quick):
+    path = tmp_path / "added.zip"
+    facts = {"recipe": {"name": "mini"}, "steps": 0}
+    export.export_bundle(shaken(config), facts, PackedPhotos(packed), path, OPTIONS)
+    codec, picture = Codec.load(str(path), device="cpu", threads=1), synthetic(4)[:50, :70]
+    assert codec.decode(codec.encode(picture)).shape == picture.shape

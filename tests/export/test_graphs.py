@@ -12,6 +12,7 @@ from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.errors import EngineError
 from trellic.geometry import Plane, Rectangle
+from trellic.model.guard import check_graph
 from trellic.pipeline import transforms
 from trellic_export import graphs, parity
 from trellic_export.bundle import _exact_graphs, _free_graphs
@@ -37,6 +38,8 @@ def free(model):
 def free_engines(model):
     files: dict[str, bytes] = {}
     made = _free_graphs(model, files)
+    for data in files.values():
+        check_graph(data)  # a bundle with it is loaded
     return {name: engine(files[graph.file]) for name, graph in made.items()}, made
 
 

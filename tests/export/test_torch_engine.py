@@ -17,7 +17,7 @@ from trellic.model.bundle import Bundle, find
 from trellic_export import graphs, torch_engine
 from trellic_export.torch_engine import Replays, TorchGraph, precision
 
-from .conftest import DETAILED, shaken
+from .conftest import ATTENDING, COUPLED, DETAILED, shaken
 
 
 def test_exact_networks_pass_their_probes(tiny: Codec):
@@ -31,15 +31,18 @@ def test_exact_networks_pass_their_probes(tiny: Codec):
         assert digest(outputs) == manifest.probes[name]
 
 
-def test_graphs_that_see_the_quality():
-    model = shaken(DETAILED.model_copy(update={"modulated": True}))
+@pytest.mark.parametrize(
+    "config", [DETAILED, ATTENDING, COUPLED], ids=["plain", "attending", "coupled"]
+)
+def test_graphs_that_see_the_quality(config):
+    model = shaken(config.model_copy(update={"modulated": True}))
     rng = np.random.default_rng(0)
     quality = np.array([12.5, 88], np.float32)
     image = rng.integers(0, 256, (2, 64, 128, 3)).astype(np.uint8)
-    latents = rng.normal(0, 1, (2, DETAILED.latents, 4, 8)).astype(np.float32)
+    latents = rng.normal(0, 1, (2, config.latents, 4, 8)).astype(np.float32)
     for data, name, x, most in (
         (graphs.encoder_graph(model.g_a), "image", image, 1e-3),
-        (graphs.decoder_graph(model.g_s, DETAILED.latents), "latents", latents, 1),
+        (graphs.decoder_graph(model.g_s, config.latents), "latents", latents, 1),
     ):
         expected = OrtEngine(data, threads=1)({name: x, "quality": quality})[0]
         inputs = {name: torch.from_numpy(x), "quality": torch.from_numpy(quality)}

@@ -23,7 +23,7 @@ def case(path: Path) -> object:
 @pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
 )
-@pytest.mark.parametrize("path", map(case, FILES))
+@pytest.mark.parametrize("path", [case(path) for path in FILES])
 def test_kernels_in_the_simulator(path):
     """A file at a time, so that they can run side by side."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path]

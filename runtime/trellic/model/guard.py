@@ -27,9 +27,9 @@ POSITIVE = {b"kernel_shape", b"strides", b"dilations", b"group", b"blocksize"}
 CASTS = {1, 2, 3, 6, 10, 16}  # float, uint8, int8, int32, float16, bfloat16: none is a shape's
 # Operators that the exporter writes; new ones must be added here.
 OPERATORS = frozenset(
-    b"Abs Add Cast Clip Concat Conv ConvTranspose DepthToSpace DequantizeLinear Div Flatten Floor"
-    b" Gather Gemm GlobalAveragePool LeakyRelu MatMul Mul Pad QuantizeLinear Relu Round Slice Split"
-    b" Sqrt Sub Transpose Unsqueeze".split()
+    b"Abs Add Cast Clip Concat Conv ConvTranspose DepthToSpace DequantizeLinear Div Exp Flatten"
+    b" Floor Gather Gemm GlobalAveragePool LeakyRelu MatMul Max Mul Neg Pad QuantizeLinear"
+    b" Reciprocal Relu Round Slice Split Sqrt Sub Sum Tanh Transpose Unsqueeze".split()
 )
 # Inputs that set the shape of an output, counted from 0: constants. Slices only cut.
 SHAPES = {b"Pad": (1, 3), b"Split": (1,), b"Unsqueeze": (1,)}

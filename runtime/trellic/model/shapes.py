@@ -246,7 +246,7 @@ def _transpose(node: Node, shapes: list[Shape]) -> Shape:
 
 
 _RULES: Final[dict[bytes, Callable[[Node, list[Shape]], Shape]]] = {
-    **dict.fromkeys((b"Add", b"Sub", b"Mul", b"Div"), _broadcast),
+    **dict.fromkeys((b"Add", b"Div", b"Max", b"Mul", b"Sub", b"Sum"), _broadcast),
     b"Concat": _concat,
     b"Conv": _conv,
     b"ConvTranspose": _transposed_conv,
