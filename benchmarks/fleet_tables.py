@@ -1,4 +1,4 @@
-"""Tables of docs/scale.md and docs/data-tools.md, from scale.json and data-tools.json."""
+"""Tables of docs/scale.md, data-tools.md and deploy.md, from their results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 BILLION = 1_000_000_000
+SENT = {"tlc": "Trellic", "avif": "AVIF, speed 6", "webp": "WebP"}
 LOADERS = {"tlc": "Trellic", "avif": "AVIF, speed 6", "jpeg": "JPEG, 4:2:0"}
 
 
@@ -54,6 +55,40 @@ def loaders(results: Path) -> str:
     return "\n".join([*lines, "", _made(run)])
 
 
+def service_load(results: Path) -> str:
+    """Draw throughput and latencies of the service, by direction."""
+    part = _read(results / "serve.json")["throughput"]
+    lines = [
+        "| | of the library's throughput | pictures/s | p50, random, ms | p99, random, ms "
+        "| p99 / p50 | p50, even, ms | p99, even, ms | p99 / p50 |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in ("encode", "decode"):
+        row = part[name]
+        cells = [f"{row['share']:.1%}".replace("%", " %"), f"{row['service_per_s']:.1f}"]
+        for arrivals in ("at_80_percent", "at_80_percent_evenly"):
+            p50, p99 = row[arrivals]["p50_ms"], row[arrivals]["p99_ms"]
+            cells += [f"{p50:,.0f}", f"{p99:,.0f}", f"{p99 / p50:.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _made(part)])
+
+
+def service_formats(results: Path) -> str:
+    """Draw what the same service sends in other formats, at equal score."""
+    part = _read(results / "serve.json")["formats"]
+    lines = [
+        "| | quality | SSIMULACRA 2 | bytes | pictures/s |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {label} | {row['quality']} | {row['ssimulacra2']:.1f} | {row['bytes']:,} "
+        f"| {row['per_s']:.1f} |"
+        for name, label in SENT.items()
+        for row in [part[name]]
+    ]
+    return "\n".join([*lines, "", _made(part)])
+
+
 def _rate(row: dict[str, Any]) -> str:
     return f"{row['files_per_s']:.1f}"
 
@@ -71,4 +106,10 @@ def _read(path: Path) -> dict[str, Any]:
     return run
 
 
-TABLES = {"scale-rates": rates, "scale-billion": billion, "data-loaders": loaders}
+TABLES = {
+    "scale-rates": rates,
+    "scale-billion": billion,
+    "data-loaders": loaders,
+    "service-load": service_load,
+    "service-formats": service_formats,
+}

@@ -63,6 +63,7 @@ PAGES = (
             "browser",
             "data-tools",
             "decoders",
+            "deploy",
             "domains",
             "experiments/a-inn",
             "experiments/attention",
