@@ -37,10 +37,10 @@ from trellic_training.data.photos import PackedPhotos
 from trellic_training.recipes.codec import Recipe, load_recipe
 from trellic_training.stages.end_to_end import EndToEnd, train
 from trellic_training.stages.stage import Clock
-from trellic_training.stages.validation import QUALITIES, SIDE, validation_crops
+from trellic_training.stages.validation import QUALITIES, SIDE, coded, validation_crops
 
 from .report import BASE, markdown
-from .rounds import coded_again, coded_once
+from .rounds import coded_again
 
 RESULT = Path("benchmarks/results/ablation.json")
 
@@ -115,10 +115,10 @@ def measure(name: str, packed: Path, setting: Setting) -> dict[str, Any]:
         train(recipe, packed, Path(folder), setting.minutes, progress=False, **start)
     crops = validation_crops(PackedPhotos(packed), setting.crops)
     model = kept[0].average.eval()
-    points = [coded_once(model, crops, quality) for quality in QUALITIES]
-    bpp, psnr = ([point[i] for point in points] for i in range(2))
+    points = [coded(model, crops, quality) for quality in QUALITIES]
+    found = {name: [point[name] for point in points] for name in ("bpp", "psnr")}
     again = coded_again(model, crops)
-    return {"topic": row.topic, "steps": kept[0].warm, "bpp": bpp, "psnr": psnr, "rounds": again}
+    return {"topic": row.topic, "steps": kept[0].warm, **found, "rounds": again}
 
 
 def of_row(row: Row, *, trained: bool = False, small: bool = False) -> Recipe:

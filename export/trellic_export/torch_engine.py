@@ -175,9 +175,10 @@ def _pad(_: torch.dtype, __: Attributes, x: Any, margins: Any) -> Any:
 
 
 def _slice(_: torch.dtype, __: Attributes, x: Any, starts: Any, ends: Any, axes: Any) -> Any:
+    index = [slice(None)] * x.ndim
     for start, end, axis in zip(starts.tolist(), ends.tolist(), axes.tolist(), strict=True):
-        x = x.narrow(axis, start, len(range(*slice(start, end).indices(x.shape[axis]))))
-    return x
+        index[axis] = slice(start, end)
+    return x[tuple(index)]
 
 
 def _unsqueeze(_: torch.dtype, __: Attributes, x: Any, axes: Any) -> Any:
