@@ -6,7 +6,7 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 MINUTES ?= 5
-# What the tests leave out: slow (over two seconds) or long (over ten).
+# What the tests leave out: slow (over two seconds) or long (over ten; in benchmarks and training over five).
 LEAVE_OUT ?= slow
 WORKERS ?= 2
 VENV := .venv
@@ -31,7 +31,7 @@ unit coverage test-lowest test-newest test-gpu-versions: export OMP_NUM_THREADS 
 help:
 	@echo "make demo    set up, compress and decompress a sample photo"
 	@echo "make test    set up, then ruff, mypy, import-linter, lengths and pytest without slow tests"
-	@echo "make test LEAVE_OUT=long  the same with slow tests, but none of over ten seconds, as CI does"
+	@echo "make test LEAVE_OUT=long  the same with slow tests, but none of the longest, as CI does"
 	@echo "make test-all  the same with all tests (training, processes, simulated kernels) and coverage"
 	@echo "make lint    ruff only            make types   mypy only"
 	@echo "make layers  import-linter only   make unit    pytest only (WORKERS=N processes)"
@@ -121,8 +121,9 @@ rooms: $(VENV)/.test
 docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
+# CHANGED=1 (CI): only if a kernel or a compiler is not that of benchmarks/results/ptx.json.
 ptx: $(VENV)/.test
-	$(BIN)/python -m benchmarks.ptx
+	$(BIN)/python -m benchmarks.ptx $(if $(CHANGED),--changed)
 
 # Uses the python that is there (python3, or GPU_PYTHON=...), because a machine with a GPU has a torch
 # and a numba-cuda that fit its driver; nothing is installed.

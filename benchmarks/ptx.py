@@ -5,13 +5,24 @@ PTX by NVVM and on to machine code by nvJitLink, whose assembler (that of ptxas)
 shared memory and spills; both come with ``numba-cuda[cu13]`` and need no GPU. Registers
 are bounded as they are when kernels run (`MAX_REGISTERS`). Exits with 1 if a kernel does not
 compile, or spills.
+
+The reports are kept in ``benchmarks/results/ptx.json``, with a hash of all modules of Trellic that
+the kernels import, and the versions of the compilers. With ``--changed`` nothing is compiled if
+these are what they were; the kept reports are printed, and the exit code is theirs.
 """
 
 import argparse
+import hashlib
 import importlib
+import json
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _machine
 
 MODULES = (
     "trellic.gpu.kernels.decode",
@@ -24,6 +35,8 @@ MODULES = (
     "trellic.gpu.kernels.step",
 )
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))
+COMPILERS = ("numba-cuda", "numba", "llvmlite", "nvidia-nvvm", "nvidia-nvjitlink")
+RESULT = Path("benchmarks/results/ptx.json")
 
 
 @dataclass(frozen=True)
@@ -87,25 +100,77 @@ def reports() -> list[Report]:
     """Compile all kernels for all GPUs."""
     from trellic.gpu.kernels import kernel as _cuda
 
-    for module in MODULES:
-        importlib.import_module(module)
+    _import_kernels()
     found = []
     for name, kernel in sorted(_cuda.KERNELS.items()):
         found += [assemble(name, kernel.ptx(c), c) for c in CAPABILITIES]
     return found
 
 
-def main() -> int:
+def inputs() -> dict[str, Any]:
+    """Return what the reports depend on: targets, versions, a hash of what the kernels import."""
+    _import_kernels()
+    modules = sorted(m for m in sys.modules if m == "trellic" or m.startswith("trellic."))
+    digest = hashlib.sha256()
+    for module in modules:
+        file = sys.modules[module].__file__
+        assert file is not None
+        digest.update(Path(file).read_bytes())
+    return {
+        "targets": [f"sm_{major}{minor}" for major, minor in CAPABILITIES],
+        "versions": _machine.package_versions(COMPILERS),
+        "sources_sha256": digest.hexdigest(),
+    }
+
+
+def kept(path: Path, now: dict[str, Any]) -> list[Report]:
+    """Return the reports of a file, if it was made of the same sources and versions; else none."""
+    if not path.is_file():
+        return []
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if {name: record[name] for name in now} != now:
+        return []
+    return [Report(**one) for one in record["kernels"]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
-    argparse.ArgumentParser(description="Compile all CUDA kernels without a GPU.").parse_args()
+    parser = argparse.ArgumentParser(description="Compile all CUDA kernels without a GPU.")
+    parser.add_argument(
+        "--changed", action="store_true", help="only if sources or compilers are not those of --out"
+    )
+    parser.add_argument("--out", type=Path, default=RESULT, metavar="JSON")
+    options = parser.parse_args(arguments)
+    now = inputs()
+    found = kept(options.out, now) if options.changed else []
+    if found:
+        print(f"nothing to compile: sources and compilers are those of {options.out}")
+    else:
+        found = reports()
+        _write(found, now, options.out)
+    _show(found)
+    return 0 if all(one.good for one in found) else 1
+
+
+def _import_kernels() -> None:
+    for module in MODULES:
+        importlib.import_module(module)
+
+
+def _write(found: list[Report], now: dict[str, Any], path: Path) -> None:
+    kernels = [asdict(one) for one in found]
+    record = {"benchmark": "ptx", **now, "machine": _machine.describe(), "kernels": kernels}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _show(found: list[Report]) -> None:
     print(f"{'kernel':20} target registers shared stack spilled  PTX instructions")
-    found = reports()
     for one in found:
         print(
             f"{one.kernel:20} {one.target} {one.registers:9} {one.shared:6} {one.stack:5} "
             f"{one.spilled:7} {one.instructions:17}{'' if one.good else '  <- too much'}"
         )
-    return 0 if all(one.good for one in found) else 1
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from trellic_export.proof import prove
 MILLION = 1_000_000
 
 
+@pytest.mark.long
 @pytest.mark.slow("a million indices from every engine")
 def test_a_million_scale_indices(tiny):
     comparison = Comparison(tiny.bundle, cpu_variants())

@@ -115,6 +115,7 @@ def test_all_arms_are_trained_measured_and_compared(world, tmp_path, capsys):
     assert again["seeds"] == [1, 2]
 
 
+@pytest.mark.long
 @pytest.mark.slow("trains twice")
 def test_it_goes_on_in_chunks(world, tmp_path, capsys):
     few = ("--arms", "round", "--seeds", "1", "--quantizers", "round")

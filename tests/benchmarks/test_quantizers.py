@@ -40,6 +40,7 @@ def test_tables_of_its_own_save_bits_and_still_decode(tmp_path: Path) -> None:
     assert after.bundle.manifest.stream_id != before.bundle.manifest.stream_id
 
 
+@pytest.mark.long
 @pytest.mark.slow("a whole run")
 def test_a_run_compares_real_files_with_rounding(folder: Path, tmp_path: Path) -> None:
     arguments = ["--images", folder, "--before", TINY, "--after", TINY, "--quantizers", "round,0,8"]

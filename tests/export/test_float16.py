@@ -81,6 +81,7 @@ def test_what_float16_cannot_hold_is_refused():
         in_float16(build.finish(ends[:1], ends[1:]))
 
 
+@pytest.mark.long
 @pytest.mark.slow("every network of the shipped models on a photo")
 def test_the_shipped_models_have_room_in_float16(tmp_path):
     """Their pictures in float16 (computed by the CPU's engine) are those in float32."""

@@ -168,6 +168,7 @@ def test_the_command_writes_weights(started, photos, tmp_path, capsys):
         finetune_cli.main([*map(str, arguments)])
 
 
+@pytest.mark.long
 @pytest.mark.slow("the second stage runs")
 def test_the_second_stage_leaves_a_curve_too(started, recipe, packed, tmp_path):
     curve = LearningCurve(PackedPhotos(packed), tmp_path / "curve.csv", 2)
