@@ -8,8 +8,7 @@ Ray's proxies take the requests; each replica is the application of `trellic_ser
 of its own.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: Ray reads that of `application` to know what to make of arguments.
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

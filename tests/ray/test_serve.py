@@ -62,11 +62,12 @@ def test_arguments_of_serve_run():
     pytest.importorskip("fastapi", reason="NOT CHECKED: no trellic[serve]")
     pytest.importorskip("ray.serve", reason="NOT CHECKED: no ray (trellic[ray])")
     from pydantic import ValidationError
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
 
     from trellic_serve.on_ray import Arguments, application
 
     given = {"workers": "2", "max_replicas": "3", "allow_unsigned": "true"}
-    made = application(Arguments(**given))._bound_deployment  # Ray shows it in no other way
+    made = build(application, given)._bound_deployment  # Ray shows it in no other way
     assert (made.name, made.max_ongoing_requests) == ("trellic", 2 + 4 * 2)
     assert made.ray_actor_options["num_cpus"] == 2
     with pytest.raises(ValidationError):
