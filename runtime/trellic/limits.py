@@ -38,3 +38,6 @@ SIGMA_LAST: Final = 64.0  # of the last scale index
 # Sections 3 and 4.1: adapters
 ADAPTER_ID_BYTES: Final = 4
 MAX_ADAPTER: Final = 1 << 18  # bytes of a file
+
+# Section 4.2: patches
+PATCH_SIDE: Final = 32  # pixels of a block, each way

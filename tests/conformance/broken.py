@@ -44,6 +44,7 @@ def streams(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
         "bad-flag": ("an unknown flag of the extension", extended(b"\x80")),
         "bad-more-flag": ("an unknown flag of the second byte", extended(b"\x80\x05abcd")),
         "bad-more-empty": ("a second byte of flags without flags", extended(b"\x80\0")),
+        "bad-further-flag": ("another unknown flag of that byte", extended(b"\x80\x08\x04")),
         "bad-no-adapter": ("an adapter that is held and not named", extended(b"\x80\x02")),
         "bad-empty-extension": ("an extension without flags", extended(b"\0")),
         "bad-default-side": ("the default slice side spelled out", extended(b"\x10\x10")),

@@ -10,6 +10,7 @@ from trellic.bitstream.container import (
     Prefix,
     Stream,
     embedded_adapter,
+    patches_of,
     read,
     read_header,
     read_prefix,
@@ -20,6 +21,7 @@ from trellic.bitstream.contents import Contents, Span, read_contents
 from trellic.bitstream.cut import CutStream, cut, whole_passes
 from trellic.bitstream.header import Header
 from trellic.bitstream.layering import Layering
+from trellic.bitstream.patches import Patches
 
 __all__ = [
     "MAX_METADATA",
@@ -28,11 +30,13 @@ __all__ = [
     "CutStream",
     "Header",
     "Layering",
+    "Patches",
     "Prefix",
     "Span",
     "Stream",
     "cut",
     "embedded_adapter",
+    "patches_of",
     "read",
     "read_contents",
     "read_header",

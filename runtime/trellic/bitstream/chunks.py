@@ -119,7 +119,7 @@ def read_metadata(stored: bytes | memoryview, name: str) -> bytes:
     CorruptStream
         When it is not one complete zlib stream of 1 byte to 16 MiB.
     """
-    content = _inflate(stored, MAX_METADATA, name)
+    content = inflate(stored, MAX_METADATA, name)
     if not content:
         raise CorruptStream(f"the {name} chunk inflates to 0 bytes")
     return content
@@ -146,7 +146,7 @@ def read_adapter(stored: bytes | memoryview, name: bytes | None) -> bytes:
     CorruptStream
         When it is not one complete zlib stream of at most 256 KiB, or not the adapter of that id.
     """
-    content = _inflate(stored, MAX_ADAPTER, "adapter")
+    content = inflate(stored, MAX_ADAPTER, "adapter")
     if name != _adapter_id(content):
         raise CorruptStream(
             f"the adapter chunk holds adapter {_adapter_id(content).hex()}",
@@ -191,7 +191,7 @@ def read_alpha(stored: bytes | memoryview, height: int, width: int) -> Plane:
         When the chunk does not inflate to exactly that, or is opaque everywhere.
     """
     expected = 1 + height * width
-    content = _inflate(stored, expected, "alpha")
+    content = inflate(stored, expected, "alpha")
     if len(content) != expected:
         raise CorruptStream(
             f"the alpha chunk inflates to {len(content)} bytes", expected=f"{expected}"
@@ -212,7 +212,7 @@ def _differences(plane: Plane, axes: tuple[int, ...]) -> Plane:
     return plane
 
 
-def _inflate(stored: bytes | memoryview, limit: int, name: str) -> bytes:
+def inflate(stored: bytes | memoryview, limit: int, name: str) -> bytes:
     """Inflate one complete zlib stream, never making more than ``limit + 1`` bytes."""
     inflater = zlib.decompressobj()
     try:

@@ -27,8 +27,9 @@ from trellic.bitstream.contents import (
     view_of,
 )
 from trellic.bitstream.fields import CRC16_BYTES, CRC32_BYTES, crc16, crc32
-from trellic.bitstream.front import EMBEDDED
+from trellic.bitstream.front import EMBEDDED, PATCHES
 from trellic.bitstream.header import Header
+from trellic.bitstream.patches import Patches, pack_patches, read_patches
 from trellic.constants import MAX_PIXELS
 from trellic.errors import CorruptStream, ImageTooLarge, StreamError, TruncatedStream
 from trellic.geometry import Rectangle
@@ -50,12 +51,15 @@ class Stream:
     chunks : Chunks
     adapter : bytes, optional
         The adapter that the header names, if the file holds it.
+    patches : Patches, optional
+        Blocks whose pixels are stored.
     """
 
     header: Header
     segments: Sequence[bytes]
     chunks: Chunks = field(default_factory=Chunks)
     adapter: bytes | None = None
+    patches: Patches | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,8 @@ class Prefix:
         Every part is there and the file's own check holds.
     lost_chunks : tuple of str
         Names of the chunks that the header announces but that are missing or damaged.
+    patches : Patches, optional
+        As in `Stream`; None also where they are missing or damaged.
     """
 
     header: Header
@@ -80,6 +86,7 @@ class Prefix:
     chunks: Chunks
     whole: bool
     lost_chunks: tuple[str, ...] = ()
+    patches: Patches | None = None
 
 
 def write(stream: Stream) -> bytes:
@@ -96,6 +103,8 @@ def write(stream: Stream) -> bytes:
     chunks = pack_chunks(stream.chunks, header.height, header.width)
     if stream.adapter is not None:
         chunks[EMBEDDED] = pack_adapter(stream.adapter, header.adapter)
+    if stream.patches is not None:
+        chunks[PATCHES] = pack_patches(stream.patches, header)
     return assemble(header, chunks, stream.segments)
 
 
@@ -142,7 +151,8 @@ def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
         )
     if len(segments[-1]) % WORD_BYTES:
         raise CorruptStream("the last segment has an odd number of bytes")
-    return Stream(contents.header, segments, _chunks(view, contents), _adapter(view, contents))
+    beside = _chunks(view, contents), _adapter(view, contents), _patches(view, contents)
+    return Stream(contents.header, segments, *beside)
 
 
 def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefix:
@@ -172,9 +182,10 @@ def read_prefix(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Prefi
         exif=_or_none(_metadata, view, contents, "exif"),
         xmp=_or_none(_metadata, view, contents, "xmp"),
     )
-    there = vars(chunks) | {EMBEDDED: _or_none(_adapter, view, contents)}
+    patches = _or_none(_patches, view, contents)
+    there = vars(chunks) | {EMBEDDED: _or_none(_adapter, view, contents), PATCHES: patches}
     lost = tuple(name for name in contents.chunks if there[name] is None)
-    return Prefix(contents.header, segments, chunks, whole, lost)
+    return Prefix(contents.header, segments, chunks, whole, lost, patches)
 
 
 def read_slices(
@@ -217,14 +228,15 @@ def read_slices(
     steps = header.passes if steps is None else min(steps, header.passes)
     if header.slices == 1 and steps == header.passes:
         stream = read(view, max_pixels)
-        return Prefix(header, stream.segments, stream.chunks, whole=True)
+        return Prefix(header, stream.segments, stream.chunks, True, patches=stream.patches)
     segments: list[bytes | None] = [None] * header.segments
     segments[0] = read_segment(view, contents, 0)
     for slice_ in header.slices_touching(region):
         for step in range(steps):
             index = header.segment_index(step, slice_)
             segments[index] = read_segment(view, contents, index)
-    return Prefix(header, segments, _chunks(view, contents), whole=False)
+    chunks, patches = _chunks(view, contents), _patches(view, contents)
+    return Prefix(header, segments, chunks, whole=False, patches=patches)
 
 
 def read_header(data: bytes | memoryview) -> Header:
@@ -246,6 +258,17 @@ def embedded_adapter(data: bytes | memoryview) -> bytes | None:
     """
     view = view_of(data)
     return _adapter(view, read_contents(view))
+
+
+def patches_of(data: bytes | memoryview) -> Patches | None:
+    """Return the patches of a stream, from at least its head and chunks; None if none.
+
+    Raises
+    ------
+    NotATrellicFile, UnsupportedVersion, TruncatedStream, CorruptStream
+    """
+    view = view_of(data)
+    return _patches(view, read_contents(view))
 
 
 def _check_pixels(header: Header, max_pixels: int) -> None:
@@ -316,6 +339,11 @@ def _metadata(view: memoryview, contents: Contents, name: str) -> bytes | None:
 def _adapter(view: memoryview, contents: Contents) -> bytes | None:
     stored = _stored(view, contents, EMBEDDED)
     return None if stored is None else read_adapter(stored, contents.header.adapter)
+
+
+def _patches(view: memoryview, contents: Contents) -> Patches | None:
+    stored = _stored(view, contents, PATCHES)
+    return None if stored is None else read_patches(stored, contents.header)
 
 
 def _stored(view: memoryview, contents: Contents, name: str) -> memoryview | None:

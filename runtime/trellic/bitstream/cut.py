@@ -86,7 +86,7 @@ def cut(
     if not fitting:
         raise BadParameter(
             f"a length of {max_bytes} bytes",
-            expected=f"at least {sizes[0]}: the header, the hyper-latents and one pass",
+            expected=f"at least {sizes[0]}: {_least(contents)}",
         )
     kept = fitting[-1]
     segments = [bytes(read_segment(view, contents, i)) for i in range(1 + kept * header.slices)]
@@ -130,6 +130,12 @@ def _check(header: Header, max_bytes: int | None, layers: int | None, passes: in
     for name, value in (("max_bytes", max_bytes), ("layers", layers), ("passes", passes)):
         if value is not None and value < 1:
             raise BadParameter(f"{name} {value}", expected="at least 1")
+
+
+def _least(contents: Contents) -> str:
+    """Name what the shortest part of a file has; patches cannot be cut."""
+    parts = ["the header", "the hyper-latents", *contents.chunks]
+    return f"{', '.join(parts)} and one pass"
 
 
 def _fits(size: int, limit: int | None) -> bool:

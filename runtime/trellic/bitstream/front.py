@@ -35,8 +35,10 @@ _MORE_FLAG = 1 << 7
 # Of the second byte of flags
 _ADAPTER_FLAG = 1 << 0
 _EMBEDDED_FLAG = 1 << 1
-_KNOWN_FLAGS = _ADAPTER_FLAG | _EMBEDDED_FLAG
+_PATCHES_FLAG = 1 << 2
+_KNOWN_FLAGS = _ADAPTER_FLAG | _EMBEDDED_FLAG | _PATCHES_FLAG
 EMBEDDED = "adapter"  # the chunk that holds one
+PATCHES = "patches"  # the chunk of blocks that are stored as they are
 _CHUNK_VARINT_BYTES = 4
 MAX_STORED_CHUNK = (1 << 7 * _CHUNK_VARINT_BYTES) - 1
 
@@ -164,17 +166,27 @@ def _pack_extension(extension: Extension) -> bytes:
     if extension.layering is not None:
         flags |= _LAYERS_FLAG
         out += pack_layering(extension.layering)
-    if extension.adapter is not None:
+    if more := _pack_more(extension.adapter, chunks):
         flags |= _MORE_FLAG
-        out += _pack_more(extension.adapter, chunks.get(EMBEDDED))
+        out += more
     return bytes([flags]) + out if flags else b""
 
 
-def _pack_more(adapter: bytes, embedded: int | None) -> bytes:
-    """Return the second byte of flags, and the fields that it announces."""
-    if embedded is None:
-        return bytes([_ADAPTER_FLAG]) + adapter
-    return bytes([_ADAPTER_FLAG | _EMBEDDED_FLAG]) + adapter + pack_varint(embedded)
+def _pack_more(adapter: bytes | None, chunks: dict[str, int]) -> bytes:
+    """Return the second byte of flags and the fields that it announces; nothing if there are none.
+
+    Only a file that names an adapter can hold one (`bitstream.write` sees to that).
+    """
+    flags, out = 0, b""
+    if adapter is not None:
+        flags, out = _ADAPTER_FLAG, adapter
+        if EMBEDDED in chunks:
+            flags |= _EMBEDDED_FLAG
+            out += pack_varint(chunks[EMBEDDED])
+    if PATCHES in chunks:
+        flags |= _PATCHES_FLAG
+        out += pack_varint(chunks[PATCHES])
+    return bytes([flags]) + out if flags else b""
 
 
 def _read_extension(cursor: Cursor) -> Extension:
@@ -204,7 +216,7 @@ def _read_length(cursor: Cursor, name: str) -> int:
     return length
 
 
-def _read_more(cursor: Cursor, chunks: dict[str, int]) -> bytes:
+def _read_more(cursor: Cursor, chunks: dict[str, int]) -> bytes | None:
     """Read the second byte of flags and the fields that it announces; adds to the chunks."""
     flags = cursor.byte("header extension")
     if flags & ~_KNOWN_FLAGS:
@@ -213,9 +225,15 @@ def _read_more(cursor: Cursor, chunks: dict[str, int]) -> bytes:
             expected=f"flags within {_KNOWN_FLAGS:#04x}",
             remedy="update Trellic",
         )
-    if not flags & _ADAPTER_FLAG:
-        raise CorruptStream("the header extension has further flags but names no adapter")
-    adapter = bytes(cursor.take(ADAPTER_ID_BYTES, "adapter id"))
+    if not flags:
+        raise CorruptStream("the header extension announces further flags and has none")
+    if flags & _EMBEDDED_FLAG and not flags & _ADAPTER_FLAG:
+        raise CorruptStream("the header extension holds an adapter but names no adapter")
+    adapter = None
+    if flags & _ADAPTER_FLAG:
+        adapter = bytes(cursor.take(ADAPTER_ID_BYTES, "adapter id"))
     if flags & _EMBEDDED_FLAG:
         chunks[EMBEDDED] = _read_length(cursor, EMBEDDED)
+    if flags & _PATCHES_FLAG:
+        chunks[PATCHES] = _read_length(cursor, PATCHES)
     return adapter
