@@ -29,10 +29,25 @@ def fill_clear(picture: Picture) -> Picture:
     seen = picture.alpha != 0
     if seen.all() or not seen.any():
         return picture
-    planes = picture.pixels[..., None] if picture.grey else picture.pixels
-    filled = _filled(planes, seen)
-    pixels = filled[..., 0] if picture.grey else filled
+    pixels = fill_unseen(picture.pixels, seen)
     return Picture(pixels, picture.alpha, picture.icc, picture.exif, picture.xmp)
+
+
+def fill_unseen(pixels: Pixels, seen: _Mask) -> Pixels:
+    """Replace pixels that nobody sees by a smooth continuation of the others.
+
+    Parameters
+    ----------
+    pixels : uint8 (height, width, 3) or (height, width)
+    seen : bool (height, width)
+    """
+    if seen.all():
+        return pixels
+    if not seen.any():
+        return np.full_like(pixels, pixels.mean().round())
+    grey = pixels.ndim == 2
+    filled = _filled(pixels[..., None] if grey else pixels, seen)
+    return filled[..., 0] if grey else filled
 
 
 def _filled(planes: Pixels, seen: _Mask) -> Pixels:

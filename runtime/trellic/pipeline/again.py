@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic import bitstream
-from trellic.bitstream import Header, Stream
+from trellic.bitstream import Header, Patches, Stream
 from trellic.constants import DEFAULT_DECODER
 from trellic.errors import BadParameter
 from trellic.images import Picture
@@ -27,6 +27,7 @@ from trellic.pipeline.decoder import StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder, prepared
 from trellic.pipeline.header import header_of, refuse_layers
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
+from trellic.pipeline.patching import on_pixels, repack, without
 from trellic.pipeline.results import Encoded
 from trellic.support.clock import Clock
 
@@ -66,6 +67,9 @@ class Resaver:
         changed: Mask = differs.reshape(*differs.shape[:2], -1).any(axis=2)
         picture, chunks = prepared(picture, strip=False)
         clock.mark("compare")
+        if stream.patches is not None and changed.any():
+            picture, changed, patches = _repatched(picture, changed, stream.patches, header)
+            stream = replace(stream, patches=patches)
         if changed.any():
             refuse_layers(header, "encoding an edited picture like a progressive file")
             stream = self._edited(picture, stream, changed, clock, max_memory)
@@ -121,6 +125,16 @@ class Resaver:
         )
         written = replace(written, adapter=header.adapter)
         return replace(stream, header=written, segments=coded.segments)
+
+
+def _repatched(
+    picture: Picture, changed: Mask, patches: Patches, header: Header
+) -> tuple[Picture, Mask, Patches]:
+    """Return what the latents code of an edited picture, where it changed, and new patches."""
+    below = without(picture, patches.mask)
+    patched = on_pixels(patches.mask, picture.pixels)
+    patches = repack(picture.pixels, changed & patched, patches, header)
+    return below, changed & ~patched, patches
 
 
 def _check_alike(picture: Picture, header: Header) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from trellic import bitstream
 from trellic.bitstream import Header, Prefix, Stream
 from trellic.bitstream.cut import layering_of
+from trellic.bitstream.front import PATCHES
+from trellic.constants import DEFAULT_DECODER
 from trellic.engines import Engine
 from trellic.engines.mixture import Mixture
 from trellic.engines.pool import EnginePool
@@ -28,6 +31,7 @@ from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
 from trellic.pipeline.header import header_of
 from trellic.pipeline.options import DecodeOptions
+from trellic.pipeline.patches import paste
 from trellic.pipeline.rate_control import QUALITY16_MAX
 from trellic.pipeline.region import crop, to_rectangle
 from trellic.pipeline.results import Damage, Decoded
@@ -67,7 +71,22 @@ class StreamDecoder:
         picture = self._picture(stream, choice, clock, part, options.max_memory, lost)
         passes = header.passes if header.layering else choice.steps(self._layout)
         damage = None if lost is None else _damage(stream, lost, passes)
+        if stream.patches is not None:
+            try:
+                paste(picture.pixels, stream.patches, header, part, choice.scale)
+            except CorruptStream:
+                if not options.best_effort:
+                    raise
+                damage = damage or _damage(stream, set(), passes)
+                damage = replace(damage, chunks=(*damage.chunks, PATCHES))
+            clock.mark("patches")
         return Decoded(picture, sum(clock.stages.values()), clock.stages, damage)
+
+    def shown(self, stream: Stream) -> npt.NDArray[np.uint8]:
+        """Return the pixels of a stream in memory by the default decoder, without its patches."""
+        whole = to_rectangle(None, stream.header.width, stream.header.height)
+        choice = self._choose(DEFAULT_DECODER, "picture")
+        return self._picture(stream, choice, Clock(), whole).pixels
 
     def labels(
         self,
@@ -255,6 +274,8 @@ class StreamDecoder:
             scale=choice.scale,
             networks=len(choice.parts),
         )
+        if stream.patches is not None:
+            need = memory.with_patches(need, stream.header)
         purpose = "decoding {1}x{0} pixels".format(*part.shape)
         return memory.tile_side(need, max_memory, purpose, ", or decode a region of it")
 

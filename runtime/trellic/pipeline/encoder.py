@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -11,23 +12,42 @@ import numpy.typing as npt
 
 from trellic import bitstream, images
 from trellic.bitstream import Chunks, Layering
+from trellic.bitstream.patches import mask_shape
+from trellic.constants import DEFAULT_DECODER
 from trellic.engines.pool import EnginePool
 from trellic.geometry import Plane
 from trellic.images import Picture
+from trellic.images.drawn import drawn_blocks
+from trellic.images.lossless import has_lossless
 from trellic.latents.encoder import CodedLatents, LatentEncoder, Observer
 from trellic.latents.layered_coding import LayeredEncoder, levels_of
 from trellic.latents.quantizer import Quantizer
+from trellic.limits import PATCH_SIDE
 from trellic.model.bundle import Bundle
 from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
+from trellic.pipeline.decoder import StreamDecoder
 from trellic.pipeline.header import header_of
 from trellic.pipeline.layers import LAYERS, layering_for
 from trellic.pipeline.options import EncodeOptions
+from trellic.pipeline.patching import Mask, choose, without
 from trellic.pipeline.rate_control import fill, to_budget
 from trellic.pipeline.results import Encoded
 from trellic.support.clock import Clock
 
 Analysed = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """A picture in the form that is coded, and how to code it."""
+
+    picture: Picture
+    chunks: Chunks
+    options: EncodeOptions
+    quantizer: Quantizer
+    clock: Clock
+    drawn: bool  # patches are tried
 
 
 class StreamEncoder:
@@ -58,37 +78,15 @@ class StreamEncoder:
         start, clock = time.perf_counter(), Clock()
         quantizer = options.quantizer(self._bundle)
         picture, chunks = prepared(picture, strip=options.strip)
-        size = picture.width, picture.height
-        plane, pixels = self._layout.plane(*size), size[0] * size[1]
-        latents = self.latents(clock)
-
-        sees = self._bundle.manifest.encoder.sees_quality
-
-        @lru_cache(maxsize=1)
-        def analysed(told: float | None) -> Analysed:
-            layers = LAYERS if options.progressive else 1
-            return self.analyse(picture, plane, clock, options.max_memory, told, layers)
-
-        def at_level(level: Level) -> Analysed:
-            return analysed(level.quality if sees else None)
+        pixels, mask = picture.width * picture.height, self._drawn(picture, options)
+        whole = _Whole(picture, chunks, options, quantizer, clock, mask is not None)
+        stream = self._streams(whole)
 
         def encode_at(quality16: int) -> bytes:
-            layering = None
-            if options.progressive:
-                layering = self._layering(quality16, len(self._layout.steps))
-            coded = self._coded(quality16, layering, quantizer, plane, latents, at_level)
-            header = header_of(
-                self._bundle,
-                size,
-                quality16,
-                quantizer.states,
-                coded.lanes,
-                grey=picture.grey,
-                dither=quantizer.dither,
-                layering=layering,
-            )
-            parts = header, coded.segments, chunks, self._bundle.embedded
-            return bitstream.write(bitstream.Stream(*parts))
+            if mask is None:
+                return bitstream.write(stream(None, quality16))
+            decode = StreamDecoder(self._bundle, self._pool).shown
+            return bitstream.write(choose(picture.pixels, mask, stream, decode, quality16))
 
         if options.bpp is None and options.max_bytes is None:
             quality16, data = options.quality16, encode_at(options.quality16)
@@ -107,6 +105,54 @@ class StreamEncoder:
             seconds=time.perf_counter() - start,
             stages=clock.stages,
         )
+
+    def _drawn(self, picture: Picture, options: EncodeOptions) -> Mask | None:
+        """Return the blocks that may become patches, if they are asked for and there are any."""
+        decoder = self._bundle.manifest.decoders.get(DEFAULT_DECODER)
+        if options.patches == "off" or decoder is None or decoder.scale != 1:
+            return None
+        mask = drawn_blocks(picture.pixels, PATCH_SIDE)
+        return mask if mask.any() and has_lossless() else None
+
+    def _streams(self, whole: _Whole) -> Callable[[Mask | None, int], bitstream.Stream]:
+        """Return what encodes a picture, with some blocks filled in, at a quality in sixteenths."""
+        picture, options, quantizer = whole.picture, whole.options, whole.quantizer
+        size = picture.width, picture.height
+        plane, latents = self._layout.plane(*size), self.latents(whole.clock)
+        sees = self._bundle.manifest.encoder.sees_quality
+
+        @lru_cache(maxsize=2 if whole.drawn else 1)
+        def analysed(blocks: bytes | None, told: float | None) -> Analysed:
+            layers = LAYERS if options.progressive else 1
+            shown = picture
+            if blocks is not None:
+                shape = mask_shape(picture.height, picture.width)
+                shown = without(picture, np.frombuffer(blocks, bool).reshape(shape))
+            how = layers, whole.drawn
+            return self.analyse(shown, plane, whole.clock, options.max_memory, told, *how)
+
+        def stream(mask: Mask | None, quality16: int) -> bitstream.Stream:
+            def at_level(level: Level) -> Analysed:
+                blocks = None if mask is None else mask.tobytes()
+                return analysed(blocks, level.quality if sees else None)
+
+            layering = None
+            if options.progressive:
+                layering = self._layering(quality16, len(self._layout.steps))
+            coded = self._coded(quality16, layering, quantizer, plane, latents, at_level)
+            header = header_of(
+                self._bundle,
+                size,
+                quality16,
+                quantizer.states,
+                coded.lanes,
+                grey=picture.grey,
+                dither=quantizer.dither,
+                layering=layering,
+            )
+            return bitstream.Stream(header, coded.segments, whole.chunks, self._bundle.embedded)
+
+        return stream
 
     def _coded(
         self,
@@ -141,6 +187,7 @@ class StreamEncoder:
         max_memory: int | None = None,
         quality: float | None = None,
         layers: int = 1,
+        drawn: bool = False,
     ) -> Analysed:
         """Latents and hyper-latents before their gains: g_a, then h_a.
 
@@ -151,6 +198,7 @@ class StreamEncoder:
         max_memory : bytes that the process may use; None for no limit
         quality : of the level, for an encoder that sees it
         layers : whose latents are held at once
+        drawn : whether patches are tried
 
         Raises
         ------
@@ -165,6 +213,7 @@ class StreamEncoder:
             halo=-(-halo // plane.stride),
             tiled_h_a=h_a_halo > 0,
             layers=layers,
+            drawn=drawn,
         )
         purpose = f"encoding {picture.width}x{picture.height} pixels"
         tile = memory.tile_side(need, max_memory, purpose)

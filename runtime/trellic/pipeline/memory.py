@@ -46,6 +46,8 @@ HYPER, SPARE = 32, 1
 READING, READING_DEEP = 12, 40
 WRITING, WRITING_ALPHA, WRITING_CODED = 11, 14, 60
 ALPHA_ENCODING, ALPHA_DECODING = 9, 3  # of the whole picture: differences, colours filled in
+PATCH_DECODING = 20  # a pixel of a slice: what libwebp holds, and copies of its result
+PATCH_ENCODING = 40  # a pixel of a picture that looks drawn: trials, with their pictures
 ROWS_OF_SLICES = 3
 LATENT_BYTES = 4
 SIDES = (64, 32, 16)  # of tiles, in latents, from the fastest to the smallest
@@ -53,7 +55,13 @@ UNCUT = round((WHOLE * SIDES[0] * STRIDE) ** 2)  # pixels of the largest picture
 
 
 def encoding(
-    picture: Picture, layout: Layout, *, halo: int, tiled_h_a: bool, layers: int = 1
+    picture: Picture,
+    layout: Layout,
+    *,
+    halo: int,
+    tiled_h_a: bool,
+    layers: int = 1,
+    drawn: bool = False,
 ) -> Callable[[int], int]:
     """Return how many bytes encoding takes, as a function of the side of its tiles.
 
@@ -63,6 +71,7 @@ def encoding(
     halo : of g_a, in latents
     tiled_h_a : whether h_a can be run in tiles
     layers : of a progressive file; each has its latents
+    drawn : whether patches are tried, which takes latents twice
     """
     plane = layout.plane(picture.width, picture.height)
     stride, pixels = plane.stride, plane.padded[0] * plane.padded[1]
@@ -70,6 +79,7 @@ def encoding(
     a_pixel += 0 if tiled_h_a else UNCUT_H_A
     a_pixel += HYPER * layout.hyper / plane.hyper_stride**2
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
+    a_pixel += PATCH_ENCODING + LATENT_BYTES * layout.latents / stride**2 if drawn else 0
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + int(a_pixel * pixels)
     slice_bytes = SLICE_ENCODING + (LAYERED if layers > 1 else 0)
     fixed += slice_bytes * layout.latents * _slice(plane, DEFAULT_SLICE_SIDE)
@@ -113,6 +123,12 @@ def decoding(
     return lambda side: (
         fixed + a_pixel * stride**2 * _tile_latents(region.coarser(stride).shape, side, halo)
     )
+
+
+def with_patches(need: Callable[[int], int], header: Header) -> Callable[[int], int]:
+    """Return how many bytes decoding takes if the file has patches; one slice's are held."""
+    pixels = min(header.width * header.height, (header.slice_side * BLOCK) ** 2)
+    return lambda side: need(side) + PATCH_DECODING * pixels
 
 
 def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:

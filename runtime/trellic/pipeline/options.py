@@ -8,6 +8,7 @@ import numpy as np
 
 from trellic.constants import (
     DEFAULT_DECODER,
+    DEFAULT_PATCHES,
     DEFAULT_QUALITY,
     DEFAULT_TRELLIS,
     MAX_PIXELS,
@@ -40,6 +41,7 @@ class EncodeOptions:
     max_memory: int | None = None
     dither: int | None = None
     progressive: bool = False
+    patches: str = DEFAULT_PATCHES
 
     def __post_init__(self) -> None:
         targets = (self.quality, self.bpp, self.max_bytes)
@@ -57,6 +59,8 @@ class EncodeOptions:
                 f"search {self.search!r} with trellis {self.trellis}",
                 expected="search='trellis', or search='round' with trellis=0",
             )
+        if self.patches not in ("auto", "off"):
+            raise BadParameter(f"patches {self.patches!r}", expected="'auto' or 'off'")
         if self.dither is not None:
             self._check_dither(self.dither)
         if self.progressive and (self.dither is not None or self.search == "round"):

@@ -56,11 +56,11 @@ def crop(chunks: Chunks, part: Rectangle, scale: int = 1) -> Chunks:
     height, width = chunks.alpha.shape
     blocks = part.coarser(scale)
     wide = blocks.finer(scale).within(Rectangle(0, height, 0, width))
-    alpha = _shrunk(np.ascontiguousarray(chunks.alpha[wide.index()]), scale)
+    alpha = shrunk(np.ascontiguousarray(chunks.alpha[wide.index()]), scale)
     return Chunks(alpha, chunks.icc, chunks.exif, chunks.xmp)
 
 
-def _shrunk(plane: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
+def shrunk(plane: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
     """Mean of each block of ``scale`` x ``scale``, or of a part of it at the edges."""
     if scale == 1:
         return plane

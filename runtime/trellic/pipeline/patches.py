@@ -1,0 +1,71 @@
+"""Patches of a stream over the picture that its latents gave."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.bitstream import Header, Patches
+from trellic.bitstream.patches import in_pixels, slice_areas
+from trellic.errors import EngineError
+from trellic.geometry import Rectangle
+from trellic.images.lossless import unpack_pixels
+from trellic.limits import PATCH_SIDE
+from trellic.pipeline.region import shrunk
+from trellic.support import bounds
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def paste(
+    pixels: Pixels, patches: Patches, header: Header, part: Rectangle, scale: int = 1
+) -> Pixels:
+    """Put patches over a decoded picture, slice by slice, in place.
+
+    Parameters
+    ----------
+    pixels : uint8 (rows, columns, 3) or (rows, columns), of ``part`` at 1 / scale of its size
+    part : in pixels of the full size; slices outside of it are not decoded
+    scale : patches are made smaller by it, by means of blocks of pixels
+
+    Raises
+    ------
+    CorruptStream
+        When a patch is damaged.
+    EngineError
+        When the scale does not divide the side of a block.
+    """
+    if PATCH_SIDE % scale:
+        raise EngineError(f"patches at 1/{scale} of their size", expected=f"1/{PATCH_SIDE} at most")
+    target = part.coarser(scale)
+    for area, data in zip(slice_areas(header), patches.data, strict=True):
+        whole = in_pixels(area, header.height, header.width)
+        seen = whole.coarser(scale).within(target)
+        if data is None or min(seen.shape) <= 0:
+            continue
+        bounds.check()
+        patch = unpack_pixels(data, *whole.shape)
+        if header.grey:
+            patch = patch[..., 1]
+        mask = spread(patches.mask[area.index()], PATCH_SIDE // scale)
+        here = mask[seen.index(whole.coarser(scale))]
+        small = _smaller(patch, scale)[seen.index(whole.coarser(scale))]
+        pixels[seen.index(target)][here] = small[here]
+    return pixels
+
+
+def spread(mask: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:
+    """Return a mask of pixels from a mask of blocks of ``side`` pixels."""
+    return mask.repeat(side, 0).repeat(side, 1)
+
+
+def _smaller(patch: Pixels, scale: int) -> Pixels:
+    """Mean of each block of ``scale`` x ``scale`` pixels, or of a part of it at the edges."""
+    if scale == 1:
+        return patch
+    if patch.ndim == 2:
+        return shrunk(np.ascontiguousarray(patch), scale)
+    each = partial(shrunk, scale=scale)
+    return np.stack([each(np.ascontiguousarray(patch[..., c])) for c in range(3)], axis=2)

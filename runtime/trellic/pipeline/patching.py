@@ -1,0 +1,131 @@
+"""Which blocks of a picture become patches, and with how many colours.
+
+Blocks that look drawn are candidates. In each slice they become patches with as few colours as make
+the squared error under them a tenth of what it is without patches, if the slice then takes no more
+bytes. Errors and bytes are those of real coding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.bitstream import Header, Patches, Stream
+from trellic.bitstream.patches import in_pixels, pack_patches, slice_areas
+from trellic.images import Picture
+from trellic.images.drawn import fewer_colours
+from trellic.images.fill import fill_unseen
+from trellic.images.lossless import pack_pixels
+from trellic.limits import PATCH_SIDE
+from trellic.pipeline.patches import spread
+from trellic.support import bounds
+
+Mask = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.uint8]
+
+COLOURS: Final = (4, 8, 16, 32, 64, 128, 256, None)  # None: all
+BETTER = 0.1  # times the squared error: eyes forgive a codec's errors more than missing colours
+
+
+def without(picture: Picture, mask: Mask) -> Picture:
+    """Return a picture whose blocks of a mask continue the pixels around them."""
+    unseen = on_pixels(mask, picture.pixels)
+    filled = fill_unseen(picture.pixels, ~unseen)
+    return Picture(filled, picture.alpha, picture.icc, picture.exif, picture.xmp)
+
+
+def choose(
+    pixels: Pixels,
+    mask: Mask,
+    encode: Callable[[Mask | None, int], Stream],
+    decode: Callable[[Stream], Pixels],
+    quality16: int,
+) -> Stream:
+    """Return the best stream of a picture whose blocks of a mask may become patches.
+
+    Parameters
+    ----------
+    pixels : uint8 (height, width, 3) or (height, width)
+    mask : bool, blocks that may
+    encode : from blocks that are filled in (None for none) and a quality, in sixteenths
+    decode : without patches
+    quality16 : of the stream
+    """
+    plain, filled = encode(None, quality16), encode(mask, quality16)
+    error = _squared(pixels, decode(plain))
+    seen, kept, data = on_pixels(mask, pixels), np.zeros_like(mask), []
+    sizes = zip(_slice_bytes(plain), _slice_bytes(filled), strict=True)
+    for area, (now, below) in zip(slice_areas(plain.header), sizes, strict=True):
+        part = in_pixels(area, *pixels.shape[:2]).index()
+        allowed = BETTER * error[part][seen[part]].sum()
+        data.append(_patch(pixels[part], seen[part], allowed, int(now - below)))
+        if data[-1] is not None:
+            kept[area.index()] = mask[area.index()]
+    if not kept.any():
+        return plain
+    stream = filled if (kept == mask).all() else encode(kept, quality16)
+    patches = Patches(kept, tuple(data))
+    size = len(pack_patches(patches, stream.header)) + sum(map(len, stream.segments))
+    return replace(stream, patches=patches) if size < sum(map(len, plain.segments)) else plain
+
+
+def _patch(pixels: Pixels, seen: Mask, allowed: float, budget: int) -> bytes | None:
+    """Return the patch of a slice with the fewest colours that are good enough, if it fits."""
+    if not seen.any():
+        return None
+    clean = _flat_outside(pixels, seen)
+    for colours in COLOURS:
+        bounds.check()
+        shown = clean if colours is None else fewer_colours(clean, colours)
+        if _squared(clean, shown).sum() <= allowed:
+            data = pack_pixels(shown)
+            return data if len(data) <= budget else None
+    return None
+
+
+def repack(pixels: Pixels, changed: Mask, patches: Patches, header: Header) -> Patches:
+    """Return the patches of an edited picture: those that changed are made anew, in all colours.
+
+    Parameters
+    ----------
+    pixels : of the edited picture
+    changed : bool (height, width), pixels under patches that were edited
+    """
+    data, seen = list(patches.data), on_pixels(patches.mask, pixels)
+    for number, area in enumerate(slice_areas(header)):
+        part = in_pixels(area, *pixels.shape[:2]).index()
+        if changed[part].any():
+            data[number] = pack_pixels(_flat_outside(pixels[part], seen[part]))
+    return Patches(patches.mask, tuple(data))
+
+
+def _flat_outside(pixels: Pixels, seen: Mask) -> Pixels:
+    """Return pixels with the commonest colour in place of those that are not seen."""
+    planes = pixels if pixels.ndim == 3 else pixels[..., None]
+    colours, counts = np.unique(planes[seen], axis=0, return_counts=True)
+    flat = np.where(seen[..., None], planes, colours[counts.argmax()])
+    return flat if pixels.ndim == 3 else flat[..., 0]
+
+
+def on_pixels(mask: Mask, pixels: Pixels) -> Mask:
+    """Return the pixels of a picture that blocks of a mask cover."""
+    height, width = pixels.shape[:2]
+    return spread(mask, PATCH_SIDE)[:height, :width]
+
+
+def _squared(one: Pixels, other: Pixels) -> npt.NDArray[np.int64]:
+    """Squared difference of each pixel, summed over its channels."""
+    square = (one.astype(np.int32) - other) ** 2
+    error: npt.NDArray[np.int64] = square.reshape(*one.shape[:2], -1).sum(2, dtype=np.int64)
+    return error
+
+
+def _slice_bytes(stream: Stream) -> list[float]:
+    """Bytes of each slice, with its share of the hyper-latents."""
+    slices = stream.header.slices
+    shared = len(stream.segments[0]) / slices
+    return [shared + sum(map(len, stream.segments[1 + n :: slices])) for n in range(slices)]
