@@ -25,6 +25,7 @@ COMMANDS = {"app.command", "models_app.command"}
 CALLED = {
     "runtime/trellic/__init__.py",
     "runtime/trellic/codec.py",
+    "runtime/trellic/scored.py",
     "training/trellic_training/stages/decoder_training.py",
     "training/trellic_training/stages/end_to_end.py",
     "training/trellic_training/stages/quantized.py",

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from trellic.constants import (
     DEFAULT_DECODER,
     DEFAULT_MODEL,
+    DEFAULT_PATCHES,
     DEFAULT_TRELLIS,
     MAX_PIXELS,
+    Patching,
     Search,
     Trellis,
 )
@@ -66,6 +68,7 @@ def encode(
     max_memory: int | None = None,
     dither: int | None = None,
     progressive: bool = False,
+    patches: Patching = DEFAULT_PATCHES,
 ) -> bytes:
     """Encode a picture.
 
@@ -77,7 +80,7 @@ def encode(
     quality : in [1, 100], used in steps of 1/16; the default is 75
     bpp : find the best quality with at most so many bits per pixel, instead of ``quality``
     max_bytes : find the best quality with at most so many bytes, instead of ``quality``
-    trellis, search, strip, max_memory, dither, progressive : see `Codec.encode_picture`
+    trellis, search, strip, max_memory, dither, progressive, patches : see `Codec.encode_picture`
 
     Returns
     -------
@@ -105,6 +108,7 @@ def encode(
         max_memory=max_memory,
         dither=dither,
         progressive=progressive,
+        patches=patches,
     )
 
 

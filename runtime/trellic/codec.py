@@ -20,9 +20,11 @@ from trellic.constants import (
     DEFAULT_CLASSIFIER,
     DEFAULT_DECODER,
     DEFAULT_MODEL,
+    DEFAULT_PATCHES,
     DEFAULT_TRELLIS,
     MAX_PIXELS,
     Device,
+    Patching,
     Precision,
     Search,
     Trellis,
@@ -195,6 +197,7 @@ class Codec:
         max_memory: int | None = None,
         dither: int | None = None,
         progressive: bool = False,
+        patches: Patching = DEFAULT_PATCHES,
     ) -> bytes:
         """Encode an array or a PIL image.
 
@@ -202,8 +205,8 @@ class Codec:
         ----------
         image : uint8 array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for
             RGB or (H, W, 4) for RGB with alpha; any object with ``__array__``; or a PIL image
-        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive : see
-            `encode_picture`
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive, patches :
+            see `encode_picture`
 
         Returns
         -------
@@ -217,7 +220,16 @@ class Codec:
             As for `encode_picture`.
         """
         options = EncodeOptions(
-            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+            quality,
+            bpp,
+            max_bytes,
+            trellis,
+            search,
+            strip,
+            max_memory,
+            dither,
+            progressive,
+            patches,
         )
         return self._encode_all([image], options)[0]
 
@@ -234,6 +246,7 @@ class Codec:
         max_memory: int | None = None,
         dither: int | None = None,
         progressive: bool = False,
+        patches: Patching = DEFAULT_PATCHES,
     ) -> Encoded:
         """Encode a picture, and return the stream with its size, quality and times.
 
@@ -252,6 +265,8 @@ class Codec:
             the latents are then uniform and independent of the picture, but the file is larger
         progressive : code in layers, so that any beginning of the file is a picture
             (`trellic.cut`, `Codec.decode_progressive`); the file is larger
+        patches : "auto" stores text, flat areas and the like as lossless patches where that pays
+            (docs/screens.md). Such pictures take several times as long; photos stay the same
 
         Raises
         ------
@@ -263,7 +278,16 @@ class Codec:
             If no quality meets ``bpp`` or ``max_bytes``.
         """
         options = EncodeOptions(
-            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+            quality,
+            bpp,
+            max_bytes,
+            trellis,
+            search,
+            strip,
+            max_memory,
+            dither,
+            progressive,
+            patches,
         )
         with self._within():
             return self._encoding.picture(picture, options)
@@ -281,6 +305,7 @@ class Codec:
         max_memory: int | None = None,
         dither: int | None = None,
         progressive: bool = False,
+        patches: Patching = DEFAULT_PATCHES,
     ) -> list[bytes]:
         """Encode several pictures, of any sizes, with the same options.
 
@@ -290,7 +315,7 @@ class Codec:
             The latter may come from any library with ``__cuda_array_interface__`` (torch, CuPy,
             numba) or DLPack, and need ``device="cuda"`` or ``"tensorrt"``. With such a device
             and numba-cuda, all pictures are encoded together on the GPU
-        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive :
+        quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive, patches :
             see `encode_picture`. Arrays on a GPU support only ``quality``, ``trellis`` and
             ``strip``. With other options, pictures in host memory are encoded one by one
 
@@ -309,7 +334,16 @@ class Codec:
         """
         pictures = images.several(batch)
         options = EncodeOptions(
-            quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive
+            quality,
+            bpp,
+            max_bytes,
+            trellis,
+            search,
+            strip,
+            max_memory,
+            dither,
+            progressive,
+            patches,
         )
         return self._encode_all(pictures, options)
 

@@ -12,6 +12,7 @@ DEFAULT_QUALITY: Final = 75.0
 DEFAULT_TRELLIS: Final = 32
 DEFAULT_DECODER: Final = "quality"
 DEFAULT_CLASSIFIER: Final = "class"
+DEFAULT_PATCHES: Final = "off"
 MAX_PIXELS: Final = 2**28  # of a picture, unless the caller allows more
 LARGE_PIXELS: Final = 2**26  # from here on a warning, unless the caller chose a limit
 
@@ -24,5 +25,6 @@ MAX_SEED: Final = 2**32 - 1  # of dither
 # What options may be
 Trellis = Literal[0, 4, 8, 16, 32, 64, 128, 256]  # those of TRELLIS_STATES
 Search = Literal["trellis", "round"]
+Patching = Literal["auto", "off"]
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 Precision = Literal["auto", "fp32", "bf16", "int8", "fp16"]

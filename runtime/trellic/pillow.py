@@ -49,7 +49,16 @@ MIME_TYPE = "image/x-trellic"
 _SIGNATURE = b"TLC"
 _METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's name: ours
 _GIVEN = ("exif", "icc_profile", "xmp", "dpi")
-_ENCODER_OPTIONS = ("quality", "bpp", "max_bytes", "trellis", "search", "strip", "dither")
+_ENCODER_OPTIONS = (
+    "quality",
+    "bpp",
+    "max_bytes",
+    "trellis",
+    "search",
+    "strip",
+    "dither",
+    "patches",
+)
 
 
 class TlcImageFile(ImageFile.ImageFile):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from trellic.codec import Codec
-from trellic.constants import DEFAULT_TRELLIS, Trellis
+from trellic.constants import DEFAULT_PATCHES, DEFAULT_TRELLIS, Patching, Trellis
 from trellic.errors import BadParameter, ImageTooLarge, MissingExtra, TargetUnreachable
 from trellic.images import Picture
 from trellic.pipeline.encoder import prepared
@@ -78,6 +78,7 @@ def encode_scored(
     max_memory: int | None = None,
     dither: int | None = None,
     progressive: bool = False,
+    patches: Patching = DEFAULT_PATCHES,
 ) -> Scored:
     """Encode with the quality whose decoded picture has a score, within one point.
 
@@ -86,7 +87,7 @@ def encode_scored(
     Parameters
     ----------
     wanted : SSIMULACRA 2, below 100
-    trellis, strip, max_memory, dither, progressive : as of `Codec.encode_picture`
+    trellis, strip, max_memory, dither, progressive, patches : as of `Codec.encode_picture`
 
     Raises
     ------
@@ -110,6 +111,7 @@ def encode_scored(
             max_memory=max_memory,
             dither=dither,
             progressive=progressive,
+            patches=patches,
         )
         decoded = codec.decode_picture(encoded.data, max_pixels=original.size).pixels
         made[quality] = Scored(encoded, ssimulacra2(original, decoded), len(made) + 1)

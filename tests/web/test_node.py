@@ -44,6 +44,15 @@ def test_adapters_are_named_and_not_used(node, folder):
     assert set(named) == {"z", "y"}
 
 
+def test_patches_are_refused(node, folder, tmp_path):
+    """Their latents decode; a picture of them alone would lack the patches."""
+    path = GOLDEN / "patches.tlc"
+    (found,) = json.loads(node(HERE / "conformance.mjs", folder, path)).values()
+    assert set(found) == {"z", "y"}
+    with pytest.raises(AssertionError, match="a file with patches"):
+        node(HERE / "pictures.mjs", folder, tmp_path, "quality", path)
+
+
 def test_pictures_of_the_kit(node, folder, tmp_path):
     """By the kernels that pages have; each picture as close as the kit asks."""
     cases = [case for case in kit.load() if not case.refuse]

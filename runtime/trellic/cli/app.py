@@ -73,6 +73,7 @@ def encode(
     trellis: opt.Trellis = DEFAULT_TRELLIS,
     dither: opt.Dither = None,
     progressive: opt.Progressive = False,
+    patches: opt.Patches = opt.Patching.off,
     like: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +110,8 @@ def encode(
     if dither is not None and progressive:
         raise typer.BadParameter("give only one of --dither and --progressive")
     given = (quality, bpp, max_bytes, ssimulacra2, dither)
-    other = strip or progressive or trellis != DEFAULT_TRELLIS
+    patched = patches is not opt.Patching.off
+    other = strip or progressive or patched or trellis != DEFAULT_TRELLIS
     other = other or any(value is not None for value in given)
     if like is not None and (other or len(inputs) > 1):
         raise typer.BadParameter(
@@ -135,6 +137,7 @@ def encode(
         ssimulacra2,
         progressive or None,
         like,
+        patches.value if patched else None,
     )
     engines = Engines(device.value, precision.value, adapter, embed_adapter)
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))

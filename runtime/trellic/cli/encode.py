@@ -43,6 +43,7 @@ class Target(NamedTuple):
     ssimulacra2: float | None = None
     progressive: bool | None = None
     like: str | None = None
+    patches: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, which has defaults for the others."""

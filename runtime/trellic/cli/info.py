@@ -12,6 +12,7 @@ from trellic.cli.decode import read_stream
 from trellic.cli.decoders import describe, result
 from trellic.cli.report import Report, one_line
 from trellic.constants import MAX_SIDE
+from trellic.limits import PATCH_SIDE
 
 if TYPE_CHECKING:
     from trellic.model.decoders import DecoderInfo
@@ -51,7 +52,7 @@ def fields_of(data: bytes) -> dict[str, object]:
     """
     layout = bitstream.read_contents(data)
     header = layout.header
-    stream_id = header.stream_id.hex()
+    stream_id, patches = header.stream_id.hex(), bitstream.patches_of(data)
     manifest = _manifest(stream_id)
     return {
         "width": header.width,
@@ -69,6 +70,7 @@ def fields_of(data: bytes) -> dict[str, object]:
         "stream_id": stream_id,
         "adapter": _adapter(header),
         "layers": layering_of(header).layers,
+        "patches": None if patches is None else patches.blocks,
         "lengths": _lengths(data, header),
         "parts": _parts(layout, len(data)),
         "decoders": _decoders(layout, len(data), manifest),
@@ -152,6 +154,8 @@ def _print(fields: dict[str, object]) -> None:
     fields["bpp"] = f"{fields['bpp']:.4f}"
     fields["model"] = fields["model"] or "not installed"
     fields = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(blocks := fields.get("patches"), int):
+        fields["patches"] = f"{blocks} blocks of {PATCH_SIDE}x{PATCH_SIDE} pixels"
     if isinstance(adapter := fields.get("adapter"), dict):
         fields["adapter"] = f"{adapter['id']} ({adapter['name'] or 'not installed'})"
     for name, value in fields.items():

@@ -234,6 +234,22 @@ Progressive = Annotated[
         "--progressive", help="Code in layers, so that any beginning of the file is a picture."
     ),
 ]
+
+
+class Patching(enum.StrEnum):
+    """What ``--patches`` takes."""
+
+    auto = "auto"
+    off = "off"
+
+
+Patches = Annotated[
+    Patching,
+    typer.Option(
+        "--patches",
+        help="auto: store text and flat areas of screens as lossless patches where that pays.",
+    ),
+]
 Length = Annotated[
     int | None,
     typer.Option("--bytes", metavar="N", min=1, help="Decode only the first N bytes of a file."),

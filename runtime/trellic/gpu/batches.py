@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from trellic import bitstream, images
 from trellic.bitstream import Chunks
+from trellic.bitstream.front import PATCHES
 from trellic.errors import BadParameter, UnknownDecoder
 from trellic.gpu.codec import GpuCodec
 from trellic.gpu.dlpack import DeviceImage
@@ -88,7 +89,8 @@ def decode(
     found: dict[int, Pixels] = {}
     if name is not None:
         wanted = gpu.bundle.manifest.stream_id
-        headers = [bitstream.read_header(data) for data in streams]
+        contents = [bitstream.read_contents(data) for data in streams]
+        headers = [one.header for one in contents]
         own = [
             i
             for i, header in enumerate(headers)
@@ -96,6 +98,7 @@ def decode(
             and header.adapter == gpu.bundle.adapter_id
             and header.dither is None
             and header.layering is None
+            and PATCHES not in contents[i].chunks
         ]
         for part in _parts([headers[i].width * headers[i].height for i in own]):
             read = [bitstream.read(streams[i], options.max_pixels) for i in own[part]]
@@ -140,6 +143,7 @@ def _not_for_arrays(options: EncodeOptions) -> str:
         "max_memory": options.max_memory is not None,
         "dither": options.dither is not None,
         "progressive": options.progressive,
+        "patches": options.patches != "off",
     }
     return ", ".join(name for name, given in asked.items() if given)
 

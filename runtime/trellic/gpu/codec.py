@@ -157,7 +157,7 @@ class GpuCodec:
         StreamError
             When one is damaged, too large, or of another model.
         EngineError
-            When one is dithered, has layers, or another adapter than the codec.
+            When one is dithered, has layers or patches, or another adapter than the codec.
         UnknownDecoder
             When the model has no such decoder.
         BadParameter
@@ -235,6 +235,11 @@ class GpuCodec:
         if header.dither is not None:
             raise EngineError(
                 "a dithered stream in a batch on the GPU, which has no dither",
+                remedy="decode it with out='host'",
+            )
+        if stream.patches is not None:
+            raise EngineError(
+                "a stream with patches in a batch that stays on the GPU, which pastes none",
                 remedy="decode it with out='host'",
             )
         if header.layering is not None:

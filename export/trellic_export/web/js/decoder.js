@@ -5,7 +5,7 @@
  */
 
 import { read, readContents, readSlices } from './container.js';
-import { BadParameter, UnknownModel } from './errors.js';
+import { BadParameter, UnknownModel, UnsupportedVersion } from './errors.js';
 import { probed } from './exact.js';
 import { Plane, coarser, finer, grown, meet, shapeOf, sliceGrid, within } from './geometry.js';
 import { LatentDecoder } from './latents.js';
@@ -67,6 +67,12 @@ export class Decoder {
     const { layout } = this.model;
     const { header } = readContents(data);
     this.#checkModel(header);
+    if (header.chunks.patches) {
+      throw new UnsupportedVersion('a file with patches', {
+        expected: 'one without',
+        remedy: 'decode it with the program trellic',
+      });
+    }
     if (header.adapter) console.warn(`trellic: shown without its adapter ${header.adapter}`);
     const wanted = toRectangle(region, header);
     const steps = Math.max(...parts.map(({ info }) => info.steps));

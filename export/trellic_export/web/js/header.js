@@ -40,8 +40,8 @@ const SLICE_SIDE_FLAG = 1 << 4;
 const DITHER_FLAG = 1 << 5;
 const LAYERS_FLAG = 1 << 6;
 const MORE_FLAG = 1 << 7; // a second byte of flags follows
-const [ADAPTER_FLAG, EMBEDDED_FLAG] = [1 << 0, 1 << 1]; // of the second byte
-const KNOWN_MORE = ADAPTER_FLAG | EMBEDDED_FLAG;
+const [ADAPTER_FLAG, EMBEDDED_FLAG, PATCHES_FLAG] = [1 << 0, 1 << 1, 1 << 2]; // of the second byte
+const KNOWN_MORE = ADAPTER_FLAG | EMBEDDED_FLAG | PATCHES_FLAG;
 const ADAPTER_ID_BYTES = 4;
 const SIDE_MULTIPLE = 4; // blocks
 const MIN_SLICE_SIDE = 16;
@@ -198,11 +198,15 @@ function readMore(cursor, chunks) {
       remedy: 'update Trellic',
     });
   }
-  if (!(flags & ADAPTER_FLAG)) {
-    throw new CorruptStream('the header extension has further flags but names no adapter');
+  if (flags === 0) {
+    throw new CorruptStream('the header extension announces further flags and has none');
   }
-  const id = hex(cursor.take(ADAPTER_ID_BYTES, 'adapter id'));
+  if (flags & EMBEDDED_FLAG && !(flags & ADAPTER_FLAG)) {
+    throw new CorruptStream('the header extension holds an adapter but names no adapter');
+  }
+  const id = flags & ADAPTER_FLAG ? hex(cursor.take(ADAPTER_ID_BYTES, 'adapter id')) : null;
   if (flags & EMBEDDED_FLAG) chunks.adapter = readLength(cursor, 'adapter');
+  if (flags & PATCHES_FLAG) chunks.patches = readLength(cursor, 'patches');
   return id;
 }
 
