@@ -81,7 +81,8 @@ def bd_rate(
     Returns
     -------
     BdRate or None
-        None where the curves share no quality or one has fewer than two usable points.
+        None where the curves share no quality, one has fewer than two usable points, or one has
+        an infinite quality (PSNR of a file without loss).
 
     Examples
     --------
@@ -90,6 +91,8 @@ def bd_rate(
     >>> round(bd_rate(half, anchor).percent, 6)
     -50.0
     """
+    if not (np.isfinite(test.quality).all() and np.isfinite(anchor.quality).all()):
+        return None
     test, anchor = frontier(test), frontier(anchor)
     if min(len(test.bpp), len(anchor.bpp)) < 2:
         return None

@@ -36,6 +36,7 @@ from benchmarks import (
     quality_scale,
     rd_tables,
     recognition,
+    screens_tables,
     speed_tables,
     tables,
     transcode,
@@ -86,6 +87,7 @@ PAGES = (
             "reliability",
             "saving-again",
             "scale",
+            "screens",
             "training",
             "universal",
         )
@@ -432,6 +434,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     **ablation_tables.TABLES,
     **decoders_tables.TABLES,
     **web_tables.TABLES,
+    **screens_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 

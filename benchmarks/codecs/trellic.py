@@ -3,6 +3,7 @@
 import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class Trellic:
         Seed of dither (with trellis 0); empty: none.
     precision
         Of encoder and decoder: ``fp32``, ``bf16`` or ``int8``.
+    patches
+        ``off`` or ``auto``, for patches; empty: the codec's default.
     """
 
     ladder = (1, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 94, 100)
@@ -48,6 +51,7 @@ class Trellic:
         threads: str = "",
         dither: str = "",
         precision: str = "fp32",
+        patches: str = "",
     ) -> None:
         self.codec = Codec.load(model, device, int(threads) if threads else None, precision)
         manifest = self.codec.bundle.manifest
@@ -63,7 +67,9 @@ class Trellic:
             "stream_id": str(manifest.stream_id),
             "networks": _digest(manifest, decoder.partition(":")[0], precision),
         }
-        self._encode_options = {"trellis": int(trellis), "search": search}
+        self._encode_options: dict[str, Any] = {"trellis": int(trellis), "search": search}
+        if patches:
+            self.settings["patches"] = self._encode_options["patches"] = patches
         if dither:
             self.settings["dither"] = self._encode_options["dither"] = int(dither)
         self._decoder = decoder
