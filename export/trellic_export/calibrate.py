@@ -21,9 +21,10 @@ from trellic.constants import TRELLIS_STATES
 from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
-from trellic.geometry import Plane, slice_grid
+from trellic.geometry import Plane
 from trellic.latents.decoder import LatentDecoder
 from trellic.latents.encoder import LatentEncoder
+from trellic.latents.order import grid_of
 from trellic.latents.quantizer import Quantizer
 from trellic.model.channels import Layout
 from trellic.model.decoders import Graph
@@ -138,7 +139,7 @@ class Calibration:
             quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
             level = self.levels.at(16 * quality, quantizer.states)
             count = FIT_LANES if photo.pixels.size >= SMALL else 1
-            lanes = [count] * len(slice_grid(*photo.plane.latents))
+            lanes = [count] * len(grid_of(photo.plane))
             f, h = photo.analysed(level.quality)
             coder.encode(f, h, photo.plane, level, quantizer, lanes=lanes, observe=collected)
         return collected

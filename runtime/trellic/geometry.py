@@ -9,7 +9,10 @@ Window = tuple[slice, slice, slice]  # of a plane (channels, rows, columns)
 STRIDE: Final = 16  # pixels per latent, each way, of a model that does not say otherwise
 CELL: Final = 4  # latents per hyper-latent, each way, of such a model
 BLOCK = 16  # pixels a side, the unit of slices, whatever the model's strides
-DEFAULT_SLICE_SIDE = 64  # blocks
+SIDE_MULTIPLE: Final = 4  # blocks: a slice holds whole hyper-latents of any model
+MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of SIDE_MULTIPLE
+DEFAULT_SLICE_SIDE = 64  # blocks; of a file that does not say otherwise
+MOST_CHOSEN: Final = 80  # blocks: encoders choose no larger side, so that slices need little memory
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ class Plane:
         return BLOCK // self.stride
 
     @property
+    def slice_side(self) -> int:
+        """Latents in the side of a slice, as encoders choose it."""
+        return choose_slice_side(self.width, self.height) * self.block
+
+    @property
     def padded(self) -> tuple[int, int]:
         """Height and width in pixels after padding."""
         return _up(self.height, self.hyper_stride), _up(self.width, self.hyper_stride)
@@ -124,6 +132,25 @@ def blocks(width: int, height: int) -> tuple[int, int]:
 def slice_counts(rows: int, columns: int, side: int) -> tuple[int, int]:
     """Return how many slices of `side` a plane has, down and across."""
     return -(-rows // side), -(-columns // side)
+
+
+def choose_slice_side(width: int, height: int) -> int:
+    """Return the side of the slices, in blocks, that encoders give a picture of this size.
+
+    It is the default, or else the least side that leaves no thin strip: no last row or column of
+    slices, beside others, that is narrower than the smallest slice. Where no side up to
+    `MOST_CHOSEN` does that for rows and columns at once, it is the default.
+
+    Examples
+    --------
+    >>> 16 * choose_slice_side(1600, 1200), 16 * choose_slice_side(1920, 1080)
+    (1216, 1088)
+    """
+    for side in range(DEFAULT_SLICE_SIDE, MOST_CHOSEN + 1, SIDE_MULTIPLE):
+        ends = [length % side for length in blocks(width, height) if length > side]
+        if not any(0 < end < MIN_SLICE_SIDE for end in ends):
+            return side
+    return DEFAULT_SLICE_SIDE
 
 
 def slice_grid(rows: int, columns: int, side: int = DEFAULT_SLICE_SIDE) -> list[Rectangle]:

@@ -42,6 +42,14 @@ def test_other_metadata_leaves_the_latents_as_they_are(tiny):
     assert again.segments == bitstream.read(data).segments
 
 
+def test_an_edit_keeps_the_slices(tiny):
+    sliced = in_slices(tiny, noise(300, 280), bitstream.Chunks())
+    pixels = tiny.decode(sliced).copy()
+    pixels[:9, :9] = 250
+    again = bitstream.read_header(tiny.encode_again(Picture(pixels), sliced).data)
+    assert again.slice_side == bitstream.read_header(sliced).slice_side == 16
+
+
 def test_after_an_edit_hyper_latents_are_kept_elsewhere(tiny):
     data = tiny.encode(noise(256, 320), quality=60, trellis=8)
     picture = tiny.decode_picture(data)

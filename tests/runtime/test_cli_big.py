@@ -28,8 +28,8 @@ def only_the_tiny_model(tmp_path, monkeypatch):
 def stream(tmp_path, trellic):
     """A stream of two slices, with alpha, whose source lies on its side."""
     pixels = images.read(ROOT / "samples" / "osprey.png").pixels
-    tall = np.concatenate([pixels.swapaxes(0, 1)] * 2)[:1100, :200].copy()
-    alpha = (np.arange(1100 * 200) % 256).astype(np.uint8).reshape(1100, 200)
+    tall = np.concatenate([pixels.swapaxes(0, 1)] * 2)[:1300, :200].copy()
+    alpha = (np.arange(1300 * 200) % 256).astype(np.uint8).reshape(1300, 200)
     images.write(tmp_path / "photo.png", Picture(tall, alpha))
     assert trellic("encode", tmp_path / "photo.png", tmp_path / "a.tlc", *MODEL).code == 0
     assert bitstream.read_header((tmp_path / "a.tlc").read_bytes()).slices == 2
@@ -82,12 +82,12 @@ def test_regions_are_those_of_the_picture_as_it_is_shown(tmp_path, trellic):
     assert part.pixels.mean() < 60
 
 
-@pytest.mark.parametrize("region", ["0,0,201,10", "0,1100,1,1", "0,0,0,1", "5,5,10,0"])
+@pytest.mark.parametrize("region", ["0,0,201,10", "0,1300,1,1", "0,0,0,1", "5,5,10,0"])
 def test_regions_outside_of_the_picture(trellic, stream, region):
     target = stream.with_name("b.png")
     result = trellic("decode", stream, target, "--region", region)
     assert result.code == 1
-    assert result.err.startswith(f"error: {stream}: region {region} of a picture of 200x1100")
+    assert result.err.startswith(f"error: {stream}: region {region} of a picture of 200x1300")
     assert result.err.count("\n") == 1
     assert not target.exists()
 
@@ -129,11 +129,11 @@ def test_a_limit_is_met_or_refused(trellic, stream):
     photo, target = stream.with_name("photo.png"), stream.with_name("b.tlc")
     result = trellic("encode", photo, target, *MODEL, "--max-memory", "100M")
     assert result.code == 1
-    assert "reading a picture of 200x1100 pixels takes up to" in result.err
+    assert "reading a picture of 200x1300 pixels takes up to" in result.err
     assert "expected at most 100 MB" in result.err
     result = trellic("decode", stream, stream.with_name("b.png"), "--max-memory", "100M")
     assert result.code == 1
-    assert "writing a picture of 200x1100 pixels takes up to" in result.err
+    assert "writing a picture of 200x1300 pixels takes up to" in result.err
     assert "--region" in result.err
     assert not target.exists()
     assert trellic("encode", photo, target, *MODEL, "--max-memory", "1G").code == 0

@@ -64,7 +64,7 @@ def data(tiny):
 @pytest.fixture(scope="module")
 def sliced(tiny):
     """A file of two slices."""
-    return tiny.encode(scene(40, 1100), quality=75, trellis=8, progressive=True)
+    return tiny.encode(scene(40, 1300), quality=75, trellis=8, progressive=True)
 
 
 # ---- coding ----
@@ -77,7 +77,7 @@ def test_golden_streams(tiny, name):
 
 
 @pytest.mark.parametrize("trellis", [0, 8, 256])
-@pytest.mark.parametrize("size", [(1, 1), (17, 90), (40, 1100)])
+@pytest.mark.parametrize("size", [(1, 1), (17, 90), (40, 1300)])
 def test_decoding_gives_the_latents_of_the_encoder(tiny, monkeypatch, trellis, size):
     ways = []
 

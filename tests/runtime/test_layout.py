@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trellic.geometry import Plane, Rectangle, blocks, slice_counts, slice_grid
+from trellic.geometry import Plane, Rectangle, blocks, choose_slice_side, slice_counts, slice_grid
 from trellic.model.channels import Group, Layout
 
 strides = st.tuples(st.sampled_from([4, 8, 16]), st.sampled_from([2, 4]))
@@ -45,6 +45,39 @@ def test_a_plane_of_cifar():
     ragged = layout(stride=4, cell=2).plane(33, 31)
     assert (ragged.padded, ragged.latents, ragged.hyper) == ((32, 40), (8, 10), (4, 5))
     assert ragged.coded == (8, 9)
+
+
+def leaves_a_strip(width, height, side):
+    """Whether a last row or column of slices is one that no slice may be, but not the only one."""
+    last = slice_grid(*blocks(width, height), side)[-1]
+    return (last.top > 0 and last.shape[0] < 16) or (last.left > 0 and last.shape[1] < 16)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_encoders_leave_no_thin_strip_where_they_can(width, height):
+    good = [side for side in range(64, 81, 4) if not leaves_a_strip(width, height, side)]
+    assert choose_slice_side(width, height) == (good[0] if good else 64)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [
+        ((1, 1), 1024),
+        ((1024, 1024), 1024),
+        ((1025, 10), 1088),
+        ((1920, 1080), 1088),
+        ((1080, 1920), 1088),
+        ((3840, 2160), 1088),
+        ((1920, 1200), 1216),
+        ((1264, 1), 1280),
+        ((1265, 1), 1024),  # a last slice of 256 pixels is allowed
+        ((1296, 1040), 1024),  # no side up to 1280 does
+        ((65535, 65535), 1024),
+    ],
+)
+def test_sides_that_encoders_choose(size, side):
+    assert 16 * choose_slice_side(*size) == side
+    assert Plane(*size, 4, 4).slice_side == side // 4
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), strides, st.integers(4, 255))

@@ -8,18 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trellic.bitstream.fields import Cursor, pack_varint
-from trellic.bitstream.header import (
-    MIN_SLICE_SIDE,
-    SIDE_MULTIPLE,
-    STREAM_ID_BYTES,
-    Header,
-    check_side,
-)
+from trellic.bitstream.header import STREAM_ID_BYTES, Header, check_side
 from trellic.bitstream.layering import Layering, pack_layering, read_layering
 from trellic.constants import TRELLIS_STATES
 from trellic.errors import BadParameter, CorruptStream, NotATrellicFile, TruncatedStream
 from trellic.errors import UnsupportedVersion as Unsupported
-from trellic.geometry import DEFAULT_SLICE_SIDE
+from trellic.geometry import DEFAULT_SLICE_SIDE, MIN_SLICE_SIDE, SIDE_MULTIPLE
 from trellic.limits import ADAPTER_ID_BYTES
 
 SIGNATURE = b"TLC"

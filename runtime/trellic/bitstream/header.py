@@ -10,14 +10,20 @@ from dataclasses import dataclass, field
 from trellic.bitstream.layering import Layering
 from trellic.constants import MAX_LANES, MAX_SEED, MAX_SIDE, TRELLIS_STATES
 from trellic.errors import BadParameter
-from trellic.geometry import DEFAULT_SLICE_SIDE, Rectangle, blocks, slice_counts
+from trellic.geometry import (
+    DEFAULT_SLICE_SIDE,
+    MAX_SLICE_SIDE,
+    MIN_SLICE_SIDE,
+    SIDE_MULTIPLE,
+    Rectangle,
+    blocks,
+    slice_counts,
+)
 from trellic.limits import ADAPTER_ID_BYTES
 
 MIN_QUALITY16, MAX_QUALITY16 = 16, 1600  # sixteenths
 MAX_STEPS = 8
 STREAM_ID_BYTES = 4
-SIDE_MULTIPLE = 4  # blocks: a slice holds whole hyper-latents of any model
-MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of SIDE_MULTIPLE
 
 
 @dataclass(frozen=True)

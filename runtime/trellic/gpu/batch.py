@@ -157,7 +157,7 @@ class Slices:
     def all(cls, images: Images, side: Sequence[int | None]) -> Slices:
         """Return all slices of a batch, with one lane each.
 
-        `side` is that of each picture's slices in latents, None for the usual 1024 pixels.
+        `side` is that of each picture's slices in latents, None for that of its plane.
         """
         owner, part = [], []
         for i, image in enumerate(images.images):

@@ -73,7 +73,7 @@ class BatchDecoder:
         Parameters
         ----------
         images : with the places of all data
-        side : of the slices of each picture, in latents; None for the usual 1024 pixels
+        side : of the slices of each picture, in latents; None for that of its plane
         lanes : of the slices of each picture
         segments : of each picture, in file order
         beside : other arrays to bring to the device in the same copy

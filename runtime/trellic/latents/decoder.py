@@ -99,7 +99,7 @@ class LatentDecoder:
         segments : in file order; None for those of slices that are not needed
         lanes : lanes of each slice
         states : of the trellis, 0 for scalar quantization
-        slice_side : of a slice, in latents; by default the usual 1024 pixels
+        slice_side : of a slice, in latents; by default that of the plane
         lost : if given, segments may be None. The numbers of segments that are None, that follow
             such a segment in their slice, or that do not decode are added; their latents become
             their means

@@ -122,7 +122,7 @@ class LatentEncoder:
         h : float32 (hyper, rows / cell, columns / cell), outputs of h_a, before the gain
         lanes : lanes of each slice; by default guessed, and corrected if the slice is too small for
             the guess
-        slice_side : of a slice, in latents; by default the usual 1024 pixels
+        slice_side : of a slice, in latents; by default that of the plane
         observe : called with (t32, scale_index, k, class) of each step of each slice, twice for a
             slice whose lanes were corrected
         """

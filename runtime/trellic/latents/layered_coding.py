@@ -73,7 +73,7 @@ class LayeredEncoder:
         h : float32 (hyper, rows / cell, columns / cell), before the gain
         levels : of the layers, rising
         quantizer : without dither
-        slice_side : of a slice, in latents; the usual 1024 pixels if left out
+        slice_side : of a slice, in latents; that of the plane if left out
         """
         z = hyper_symbols(h, levels[-1])
         used: list[int] = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trellic.errors import CorruptStream
-from trellic.geometry import DEFAULT_SLICE_SIDE, Plane, Rectangle, slice_grid
+from trellic.geometry import Plane, Rectangle, slice_grid
 
 
 def grid_of(plane: Plane, side: int | None = None) -> list[Rectangle]:
-    """Return the slices of a plane of latents; ``side`` is 1024 pixels by default."""
-    return slice_grid(*plane.latents, side or DEFAULT_SLICE_SIDE * plane.block)
+    """Return the slices of a plane of latents; ``side``, in latents, is chosen if left out."""
+    return slice_grid(*plane.latents, side or plane.slice_side)
 
 
 def in_file_order(slices: Sequence[Sequence[bytes]], steps: int) -> list[bytes]:

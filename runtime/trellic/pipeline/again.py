@@ -25,7 +25,7 @@ from trellic.errors import BadParameter
 from trellic.images import Picture
 from trellic.pipeline.decoder import StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder, prepared
-from trellic.pipeline.header import header_of, refuse_layers
+from trellic.pipeline.header import refuse_layers
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
 from trellic.pipeline.patching import on_pixels, repack, without
 from trellic.pipeline.results import Encoded
@@ -100,7 +100,8 @@ class Resaver:
         level = levels.at(header.quality16, header.trellis, dithered=dithered)
         plane = self._layout.plane(header.width, header.height)
         coder = self._decoder.latents(clock=clock)
-        sizes = header.lanes, plane, level, header.trellis, header.slice_side * plane.block
+        side = header.slice_side * plane.block
+        sizes = header.lanes, plane, level, header.trellis, side
         v32 = coder.decode(stream.segments, *sizes, dither=header.dither)
         told = level.quality if self._bundle.manifest.encoder.sees_quality else None
         f, _ = self._encoder.analyse(picture, plane, clock, max_memory, told)
@@ -113,17 +114,9 @@ class Resaver:
         h = np.where(cells, self._encoder.hyper(f, plane), kept)
         own = EncodeOptions(trellis=header.trellis, dither=header.dither)
         quantizer = own.quantizer(self._bundle)
-        coded = self._encoder.latents(clock).encode(f, h, plane, level, quantizer)
-        written = header_of(
-            self._bundle,
-            (header.width, header.height),
-            header.quality16,
-            header.trellis,
-            coded.lanes,
-            grey=header.grey,
-            dither=header.dither,
-        )
-        written = replace(written, adapter=header.adapter)
+        coder = self._encoder.latents(clock)
+        coded = coder.encode(f, h, plane, level, quantizer, slice_side=side)
+        written = replace(header, lanes=tuple(coded.lanes))
         return replace(stream, header=written, segments=coded.segments)
 
 

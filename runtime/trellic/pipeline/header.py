@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trellic.bitstream import Header, Layering
 from trellic.errors import BadParameter
+from trellic.geometry import choose_slice_side
 from trellic.model.bundle import Bundle
 
 
@@ -28,7 +29,7 @@ def header_of(
     size : width and height of the picture, in pixels
     quality16 : quality in sixteenths
     trellis : states of the trellis, 0 for scalar
-    lanes : of each slice
+    lanes : of each slice, whose side is chosen by the size
     grey : whether the picture has one channel
     dither : seed of a dithered stream
     layering : of a layered stream
@@ -43,6 +44,7 @@ def header_of(
         stream_id=bytes.fromhex(model.manifest.stream_id),
         lanes=tuple(lanes),
         grey=grey,
+        slice_side=choose_slice_side(width, height),
         dither=dither,
         layering=layering,
         adapter=model.adapter_id,

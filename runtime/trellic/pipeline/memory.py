@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from trellic.bitstream import Header
 from trellic.errors import BadParameter, ImageTooLarge
-from trellic.geometry import BLOCK, DEFAULT_SLICE_SIDE, STRIDE, Plane, Rectangle
+from trellic.geometry import BLOCK, STRIDE, Plane, Rectangle
 from trellic.pipeline.transforms import WHOLE
 from trellic.support import bounds
 
@@ -82,7 +82,7 @@ def encoding(
     a_pixel += PATCH_ENCODING + LATENT_BYTES * layout.latents / stride**2 if drawn else 0
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + int(a_pixel * pixels)
     slice_bytes = SLICE_ENCODING + (LAYERED if layers > 1 else 0)
-    fixed += slice_bytes * layout.latents * _slice(plane, DEFAULT_SLICE_SIDE)
+    fixed += slice_bytes * layout.latents * _slice(plane, plane.slice_side)
     return lambda side: fixed + NETWORK * stride**2 * _tile_latents(plane.latents, side, halo)
 
 
@@ -117,7 +117,7 @@ def decoding(
     out = (1 if header.grey else 3) * region.coarser(scale).area
     fixed = LIBRARIES + out + LATENT_BYTES * latents * slices
     slice_bytes = SLICE_DECODING + (0 if header.layering is None else LAYERED)
-    fixed += slice_bytes * latents * _slice(_plane(header, stride), header.slice_side)
+    fixed += slice_bytes * latents * _slice(_plane(header, stride), slice_side)
     fixed += ALPHA_DECODING * whole if alpha else 0
     a_pixel = NETWORK * networks + (MIXING if networks > 1 else 0)
     return lambda side: (
@@ -141,7 +141,7 @@ def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:
     """
     plane = _plane(header, stride)
     pixels = plane.padded[0] * plane.padded[1]
-    work = SLICE_DECODING * latents * _slice(plane, header.slice_side)
+    work = SLICE_DECODING * latents * _slice(plane, header.slice_side * plane.block)
     return LIBRARIES + work + NETWORK * pixels + 2 * LATENT_BYTES * latents * pixels // stride**2
 
 
@@ -159,7 +159,8 @@ def transcoding(header: Header, layout: Layout, *, alpha: bool, tiled_h_a: bool)
     a_pixel = 3 * LATENT_BYTES * layout.latents / plane.stride**2
     a_pixel += HYPER * layout.hyper / plane.hyper_stride**2 + (0 if tiled_h_a else UNCUT_H_A)
     a_pixel += ALPHA_ENCODING if alpha else 0
-    slices = SLICE_ENCODING * layout.latents * _slice(plane, header.slice_side)
+    side = max(header.slice_side * plane.block, plane.slice_side)
+    slices = SLICE_ENCODING * layout.latents * _slice(plane, side)
     return LIBRARIES + int(a_pixel * pixels) + slices + NETWORK * min(pixels, UNCUT)
 
 
@@ -231,8 +232,8 @@ def _plane(header: Header, stride: int) -> Plane:
 
 
 def _slice(plane: Plane, side: int) -> int:
-    """Positions of the largest slice of a plane; ``side`` in blocks."""
-    rows, columns = (min(side * plane.block, length) for length in plane.latents)
+    """Positions of the largest slice of a plane; ``side`` in latents."""
+    rows, columns = (min(side, length) for length in plane.latents)
     return rows * columns
 
 
