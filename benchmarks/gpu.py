@@ -249,7 +249,7 @@ def kernels(report: Report, device: Device, symbols: int, slices: list[int], rep
 
 # ---- files ----
 
-ENGINES = ["auto", "onnxruntime", "torch", "torch-plain"]
+ENGINES = ["auto", "onnxruntime", "torch", "torch-plain", "torch-graph"]
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -278,27 +278,39 @@ def gpu_codec(engines: str) -> tuple[Any, str]:
         raise RuntimeError(missing)
     if not engines.startswith("torch") and not missing:
         return GpuCodec.load(bundle, "cuda"), "onnxruntime CUDA, float32"
-    from trellic_export.torch_engine import engines_on
+    from trellic_export.torch_engine import capture_on, engines_on
 
-    fused = engines != "torch-plain"
-    codec = GpuCodec.load(bundle, "cuda", engines=partial(engines_on, fused=fused))
+    of_engines = partial(engines_on, fused=engines != "torch-plain")
+    capture = capture_on if engines == "torch-graph" else None
+    codec = GpuCodec.load(bundle, "cuda", engines=of_engines, capture=capture)
     kind = "PyTorch, exact networks float32 and the others float16, CUDA graphs"
-    return codec, kind if fused else f"{kind}, layers of exact networks operator by operator"
+    more = {
+        "torch-plain": ", layers of exact networks operator by operator",
+        "torch-graph": ", each decode as one graph",
+    }
+    return codec, kind + more.get(engines, "")
 
 
-def staged(device: Device, reps: int, work: Callable[[], Any]) -> dict[str, Any]:
-    """Time a call end to end (wall clock of the host) and its stages (events of the device)."""
+def staged(
+    device: Device, reps: int, work: Callable[[], Any], *, stages_too: bool = True
+) -> dict[str, Any]:
+    """Time a call end to end (wall clock of the host) and its stages (events of the device).
+
+    Parameters
+    ----------
+    stages_too : or only end to end, for work that is one CUDA graph only if stages are not timed
+    """
     for _ in range(3):
         work()
     walls, stages = [], []
     for _ in range(reps):
-        device.marks = []
+        device.marks = [] if stages_too else None
         device.mark("")
         start = time.perf_counter()
         work()
         device.stream.synchronize()
         walls.append(time.perf_counter() - start)
-        stages.append(between(device.marks))
+        stages.append(between(device.marks or []))
         device.marks = None
     names = stages[0]
     return {
@@ -363,7 +375,9 @@ def bench_files_decode(codec: Any, size: str, made: list[bytes], reps: int) -> d
     work = partial(codec.decode_batch, made, "quality", 2**28)
     decoded = work()[-1].copy_to_host()
     error = float(((decoded.astype(float) - photo(*sides(size))) ** 2).mean())
-    return told("decode", {"mse": error, **staged(codec.device, reps, work)}, size, len(made))
+    timed = staged(codec.device, reps, work, stages_too=not codec.graphs)
+    found = {"mse": error, "one graph": codec.graphs, **timed}
+    return told("decode", found, size, len(made))
 
 
 def told(what: str, found: dict[str, Any], size: str, batch: int) -> dict[str, Any]:

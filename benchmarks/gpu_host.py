@@ -27,6 +27,7 @@ from unittest.mock import patch
 
 import numpy as np
 from tests.cuda import driver
+from tests.cuda.driver.plugin import captured
 
 from benchmarks._machine import describe
 from benchmarks._rows import Report
@@ -116,7 +117,8 @@ def decoded(launch: Callable[..., None]) -> Callable[..., None]:
 
     def run(*arguments: Any) -> None:
         launch(*arguments)
-        memory(arguments[CODED].states)[:] = STATE_LOW
+        states = memory(arguments[CODED].states)
+        driver.do(partial(states.fill, STATE_LOW))
 
     return run
 
@@ -132,7 +134,7 @@ def measured(work: Callable[[], Any], engines: Engines, reps: int) -> dict[str, 
             work()
             times.append(time.process_time() - start)
     after = driver.counts()
-    names = ("launches", "to device", "waits")
+    names = ("launches", "graphs", "to device", "waits")
     found = {name: (after[name] - counts[name]) / reps for name in names}
     return {"ms": 1e3 * min(times), "engines": (engines.calls - calls) / reps} | found
 
@@ -150,12 +152,14 @@ def main() -> None:
     cpu = Codec.load("photo", device="cpu", threads=1)
     data = cpu.encode(pixels, quality=QUALITY16 // 16, trellis=TRELLIS)
     engines, report = Engines(bundle), Report(options.out, {"machine": describe()})
-    gpu, there = GpuCodec(bundle, Device(), engines), cuda.to_device(pixels)
+    gpu, device, there = GpuCodec(bundle, Device(), engines), Device(), cuda.to_device(pixels)
+    whole = GpuCodec(bundle, device, engines, captured(device))
     for batch in options.batches:
         pictures, quality, trellis = [there] * batch, [QUALITY16] * batch, [TRELLIS] * batch
         both = {
             "encode": partial(gpu.encode_batch, pictures, quality, trellis),
             "decode": partial(gpu.decode_batch, [data] * batch, "quality", 2**28),
+            "decode as a graph": partial(whole.decode_batch, [data] * batch, "quality", 2**28),
         }
         file = File(data, batch)
         with (

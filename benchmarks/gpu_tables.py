@@ -53,10 +53,17 @@ def host(results: Path) -> str:
             f"{row['ms'] / row['batch']:.1f}",
             f"{row['engines']:.0f}",
             f"{row['launches']:.0f}",
+            f"{row['graphs']:.0f}",
         ]
         for row in _rows(results, "gpu-host", "host")
     ]
-    head = ["1080p", "ms a picture", "runs of networks a batch", "launches a batch"]
+    head = [
+        "1080p",
+        "ms a picture",
+        "runs of networks a batch",
+        "launches a batch",
+        "graphs",
+    ]
     return table(head, lines)
 
 

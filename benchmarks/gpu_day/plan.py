@@ -11,7 +11,8 @@ CALL_SECONDS = 570  # of a call; machines are lent for ten minutes a call
 SMALLEST = ["--sizes", "96x64", "--batches", "1", "2", "--repeats", "1"]
 KERNELS = ["--skip", "files", "others"]
 FILES = ["--skip", "kernels", "others", "--batches", "1", "4", "16"]
-PLAIN_SIZE = "1080p"  # for which fused layers are compared with single operators
+PLAIN_SIZE = "1080p"  # for which fused layers are compared with single operators, and with a graph
+ENGINES = ("torch", "torch-plain", "torch-graph", "onnxruntime")  # commands that take --rehearse
 RECIPE = "photo-eye-gpu"
 
 
@@ -75,12 +76,17 @@ def calls(place: Place) -> dict[str, list[Command]]:
         ],
         "files-torch": [
             Command(
-                "torch", (*files, "--engines", "torch", "--out", str(out / "files-torch.json")), 400
+                "torch", (*files, "--engines", "torch", "--out", str(out / "files-torch.json")), 330
             ),
             Command(
                 "torch-plain",
                 (*fewer, "--engines", "torch-plain", "--out", str(out / "files-torch-plain.json")),
-                160,
+                120,
+            ),
+            Command(
+                "torch-graph",
+                (*fewer, "--engines", "torch-graph", "--out", str(out / "files-torch-graph.json")),
+                120,
             ),
         ],
         "files-onnxruntime": [
@@ -123,6 +129,7 @@ def rehearsal(planned: dict[str, list[Command]]) -> dict[str, list[Command]]:
         "kernels": ("--symbols", "96", "--slices", "1", "--repeats", "1"),
         "torch": tuple(SMALLEST),
         "torch-plain": tuple(SMALLEST),
+        "torch-graph": tuple(SMALLEST),
         "onnxruntime": tuple(SMALLEST),
         "start": ("--recipe", "tiny", "--minutes", "0.2", "--plain"),
         "poll": ("--every", "1"),
@@ -137,7 +144,7 @@ def _shorter(command: Command, options: tuple[str, ...]) -> Command:
     arguments = list(command.arguments)
     if command.name == "tests":
         arguments = [*arguments[:-1], "-p", "tests.cuda.driver.plugin"]
-    if command.name in ("kernels", "torch", "torch-plain", "onnxruntime"):
+    if command.name in ("kernels", *ENGINES):
         arguments += ["--rehearse"]
     seconds = SLOWER * command.seconds
     return replace(command, arguments=(*arguments, *options), seconds=seconds)

@@ -22,6 +22,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from trellic.gpu.device import Device
     from trellic.gpu.engines import Loader
+    from trellic.gpu.replays import Capture
 
 Tensors = dict[str, torch.Tensor]
 Finish = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int, int], None]
@@ -255,22 +256,32 @@ class TorchDeviceEngine:
         """Run the graph."""
         key = tuple(map(_place, (*inputs.values(), *outputs)))
         with torch.cuda.stream(self._stream):
-            if self._replays.again(key):
+            whole = torch.cuda.is_current_stream_capturing()  # a part of a larger graph
+            if not whole and self._replays.again(key):
                 return
             with torch.inference_mode(), precision(exact=self._exact):
                 tensors = {name: torch.as_tensor(a, device="cuda") for name, a in inputs.items()}
                 targets = [torch.as_tensor(a, device="cuda") for a in outputs]
-                self._replays.do(key, partial(self._run, tensors, targets))
+                work = partial(self._run, tensors, targets)
+                if whole:
+                    work()
+                else:
+                    self._replays.do(key, work)
 
     def _run(self, tensors: Tensors, targets: Sequence[torch.Tensor]) -> None:
         for result, target in zip(self._graph(tensors), targets, strict=True):
             target.copy_(result)
 
     def _captured(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            work()
-        return graph
+        return _graph_of(work, self._stream, self._pool)
+
+
+def _graph_of(work: Callable[[], None], stream: Any, pool: Any) -> torch.cuda.CUDAGraph:
+    """Capture work on a stream; what other threads do meanwhile is no error."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+        work()
+    return graph
 
 
 def _place(array: Any) -> tuple[Any, ...]:
@@ -294,6 +305,28 @@ def engines_on(device: Device, *, fused: bool = True) -> Loader:
         )
 
     return engine
+
+
+def capture_on(device: Device) -> Capture:
+    """Return what captures whole decodes on a device, for `trellic.gpu.codec.GpuCodec.load`.
+
+    Their networks run plainly, since a graph cannot be replayed while another is captured; all such
+    graphs share one pool of memory, because they never run at the same time.
+    """
+    stream = torch.cuda.ExternalStream(device.stream_address)  # type: ignore[no-untyped-call]
+    pool = torch.cuda.graph_pool_handle()
+
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        with torch.cuda.stream(stream), _without_collection():
+            graph = _graph_of(work, stream, pool)
+
+        def replay() -> None:
+            with torch.cuda.stream(stream):
+                graph.replay()
+
+        return replay
+
+    return capture
 
 
 def finish_on(device: Device) -> Finish:
@@ -340,18 +373,21 @@ class Replays:
             work()
             self._seen.add(key)
             return
-        self._made[key] = self._without_collection(work)
+        with _without_collection():
+            self._made[key] = self._capture(work)
         self._made[key].replay()
 
-    def _without_collection(self, work: Callable[[], None]) -> Any:
-        """Capture without garbage collection, which might free what a stream still uses."""
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            return self._capture(work)
-        finally:
-            if collecting:
-                gc.enable()
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep from garbage collection, which might free what a stream still uses, in a capture."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @contextlib.contextmanager

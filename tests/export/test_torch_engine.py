@@ -1,8 +1,11 @@
 """Graphs in PyTorch: the same integers, and nearly the same floats, as in onnxruntime."""
 
+import contextlib
 import gc
 import weakref
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -179,6 +182,58 @@ def test_engines_share_one_pool_of_memory(monkeypatch):
     load("encoder", b"", False)
     load("h_s", b"", True)
     assert pools == ["first", "first"]
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """The calls of ``torch.cuda`` that captures need, noted."""
+    noted: list[Any] = []
+
+    class Graph:
+        def replay(self):
+            noted.append("replay")
+
+    @contextlib.contextmanager
+    def around(name, *_, **options):
+        noted.append((name, options.get("capture_error_mode"), gc.isenabled()))
+        yield
+        noted.append(f"end of {name}")
+
+    fakes = {
+        "CUDAGraph": Graph,
+        "ExternalStream": lambda address: address,
+        "graph_pool_handle": lambda: "pool",
+        "graph": partial(around, "graph"),
+        "stream": partial(around, "stream"),
+        "is_current_stream_capturing": lambda: True,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    return noted
+
+
+def test_whole_decodes_are_captured_on_the_stream(fake_cuda):
+    capture = torch_engine.capture_on(SimpleNamespace(stream_address=7))
+    replay = capture(lambda: fake_cuda.append("work"))
+    began = [("stream", None, True), ("graph", "thread_local", False)]
+    assert fake_cuda == [*began, "work", "end of graph", "end of stream"]
+    fake_cuda.clear()
+    replay()  # a graph is launched on the stream that is current
+    assert fake_cuda == [("stream", None, True), "replay", "end of stream"]
+    with pytest.raises(ZeroDivisionError):
+        capture(lambda: 1 // 0)
+    assert gc.isenabled()
+
+
+def test_an_engine_inside_a_capture_runs_plainly(fake_cuda, monkeypatch):
+    ran = []
+    monkeypatch.setattr(torch_engine, "TorchGraph", lambda *_: lambda _: ran.append(1) or [])
+    made = torch_engine.TorchDeviceEngine(b"", 7, exact=False)
+    for _ in range(3):
+        made({}, [])
+    assert len(ran) == 3
+    assert not made._replays._made
+    assert not any(one[0] == "graph" for one in fake_cuda if isinstance(one, tuple))
 
 
 def test_precision_is_set_and_taken_back():

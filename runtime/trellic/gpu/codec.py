@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +14,7 @@ from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.errors import BadParameter, EngineError, UnknownModel
 from trellic.gpu import cache, tensorrt, tensorrt_file
-from trellic.gpu.decoder import BatchDecoder
+from trellic.gpu.decoder import Arranged, BatchDecoder, Decoding
 from trellic.gpu.device import Device, DeviceArray, gpu_name
 from trellic.gpu.dlpack import DeviceImage
 from trellic.gpu.encoder import BatchEncoder
@@ -20,6 +22,8 @@ from trellic.gpu.engines import DeviceEngine, Loader, ProbedEngines
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.gpu.pictures import Part, PictureEncoder, images_of
 from trellic.gpu.predictor import BatchPredictor
+from trellic.gpu.replays import Capture, Replays
+from trellic.gpu.toolkit import cuda
 from trellic.gpu.transforms import BatchTransforms, Graphs, parts
 from trellic.integer.networks import outputs
 from trellic.model.bundle import Bundle
@@ -41,6 +45,7 @@ class GpuCodec:
     bundle : the model
     device
     engines : of the bundle, on that device
+    capture : of that device, for decodes as CUDA graphs; None to launch them in parts
 
     Raises
     ------
@@ -48,7 +53,9 @@ class GpuCodec:
         When the model has no context networks.
     """
 
-    def __init__(self, bundle: Bundle, device: Device, engines: Engines) -> None:
+    def __init__(
+        self, bundle: Bundle, device: Device, engines: Engines, capture: Capture | None = None
+    ) -> None:
         if "context_0" not in bundle.networks:
             raise EngineError(
                 f"model {bundle.manifest.name!r} has no context networks, which the GPU path needs",
@@ -61,6 +68,7 @@ class GpuCodec:
         self.transforms = BatchTransforms(device, self._layout, engines)
         self.encoder, self.decoder = BatchEncoder(predictor), BatchDecoder(predictor)
         self._pictures = PictureEncoder(bundle, device, self.transforms, self.encoder)
+        self._replays = None if capture is None else Replays[Decoding](device, capture)
 
     @classmethod
     def load(
@@ -69,6 +77,7 @@ class GpuCodec:
         kind: str,
         precision: str = "fp32",
         engines: Callable[[Device], Loader] | None = None,
+        capture: Callable[[Device], Capture] | None = None,
     ) -> GpuCodec:
         """Load a model on the GPU.
 
@@ -81,10 +90,13 @@ class GpuCodec:
         engines : of another library: from the device to a function that makes an engine of a graph
             (its name, the bytes of its ONNX file, whether it must be exact); None for those of
             `kind`
+        capture : of the same library: decodes run as one CUDA graph for each layout. This has never
+            run on a GPU, so nothing asks for it but benchmarks and tests
         """
         device = Device()
         if engines is not None:
-            return cls(bundle, device, ProbedEngines(bundle, device, engines(device), precision))
+            own = ProbedEngines(bundle, device, engines(device), precision)
+            return cls(bundle, device, own, None if capture is None else capture(device))
 
         def engine(name: str, graph: bytes, exact: bool) -> DeviceEngine:
             if kind != "tensorrt" or exact:
@@ -96,6 +108,11 @@ class GpuCodec:
             return OrtDeviceEngine(graph, device, exact=False, provider=kind, cache=str(folder))
 
         return cls(bundle, device, ProbedEngines(bundle, device, engine, precision))
+
+    @property
+    def graphs(self) -> bool:
+        """Whether decodes are CUDA graphs."""
+        return self._replays is not None and self._replays.works
 
     # ---- encoding ----
 
@@ -183,17 +200,39 @@ class GpuCodec:
             [header.quality16 for header in headers],
             [header.trellis for header in headers],
         )
-        size = self._layout.latents * images.latent_total
-        latents = self.device.empty("latents", size, np.float32)
         planes = [image.plane for image in images.images]
         side = [h.slice_side * plane.block for h, plane in zip(headers, planes, strict=True)]
         lanes = [header.lanes for header in headers]
         shapes = [(h.height, h.width) if h.grey else (h.height, h.width, 3) for h in headers]
         segments, beside = [s.segments for s in streams], self.transforms.tables(shapes, images)
-        decoding = self.decoder.decode(images, side, lanes, segments, beside, latents)
-        pixels = self.transforms.synthesise(name, latents, shapes, images, decoding.staged)
+        arranged = self.decoder.arrange(images, side, lanes, segments, beside)
+        layout = name, tuple(shapes), tuple(side), tuple(lanes), arranged.filled
+        pixels, decoding = self._launch(name, arranged, sum(map(math.prod, shapes)), layout)
         decoding.check()
         return parts(pixels, shapes)
+
+    def _launch(
+        self, name: str, arranged: Arranged, size: int, layout: Hashable
+    ) -> tuple[DeviceArray, Decoding]:
+        """Launch a decode; return its pixels, in new memory, which belongs to the caller."""
+        device, work = self.device, partial(self._work, name, arranged)
+        if self._replays is None:
+            pixels = cuda.device_array(size, np.uint8, stream=device.stream)
+            return pixels, work(pixels)
+        inside = device.empty("decoded pixels", size, np.uint8)
+        decoding = self._replays.run(layout, arranged.filled, partial(work, inside))
+        pixels = cuda.device_array(size, np.uint8, stream=device.stream)
+        pixels.copy_to_device(inside, stream=device.stream)
+        return pixels, decoding
+
+    def _work(self, name: str, arranged: Arranged, pixels: DeviceArray) -> Decoding:
+        """Do all that the device does in a decode."""
+        images = arranged.images
+        size = self._layout.latents * images.latent_total
+        latents = self.device.empty("latents", size, np.float32)
+        decoding = self.decoder.launch(arranged, latents)
+        self.transforms.synthesise(name, latents, pixels, images, decoding.staged)
+        return decoding
 
     def decoder_name(self, decoder: str) -> str:
         """Return the name of the one decoder that a text names.

@@ -17,7 +17,7 @@ from trellic.entropy.lanes import GROUP, STATE_LOW, check_final, check_size, unp
 from trellic.entropy.status import OK, error_of
 from trellic.gpu import jobs as columns
 from trellic.gpu.batch import Images, Slices
-from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.device import Device, DeviceArray, Filled
 from trellic.gpu.entropy import CodedWords, Warps, decode_batch
 from trellic.gpu.kernels.kernel import WARP
 from trellic.gpu.predictor import BatchPredictor
@@ -48,6 +48,24 @@ class Decoding:
         check_final(states)
 
 
+@dataclass(frozen=True)
+class Arranged:
+    """A batch that the host has laid out, with nothing on the device yet.
+
+    Attributes
+    ----------
+    plan : of the jobs
+    z_warps : that decode hyper-latents
+    filled : what the device will be told
+    """
+
+    images: Images
+    slices: Slices
+    plan: columns.JobPlan
+    z_warps: int
+    filled: Filled
+
+
 class BatchDecoder:
     """Decodes latents of batches with the networks and tables of one model.
 
@@ -59,16 +77,15 @@ class BatchDecoder:
     def __init__(self, predictor: BatchPredictor) -> None:
         self._predictor, self._device = predictor, predictor.device
 
-    def decode(
+    def arrange(
         self,
         images: Images,
         side: Sequence[int | None],
         lanes: Sequence[Sequence[int]],
         segments: Sequence[Sequence[bytes]],
         beside: Mapping[str, npt.NDArray[Any]],
-        out: DeviceArray,
-    ) -> Decoding:
-        """Decode the latents of a batch, their gains divided out; the host does not wait.
+    ) -> Arranged:
+        """Lay out a batch.
 
         Parameters
         ----------
@@ -77,14 +94,13 @@ class BatchDecoder:
         lanes : of the slices of each picture
         segments : of each picture, in file order
         beside : other arrays to bring to the device in the same copy
-        out : float32, flat; written where `images` says
 
         Raises
         ------
         CorruptStream, TruncatedStream
             For the first picture whose segments are too short.
         """
-        predictor, device = self._predictor, self._device
+        predictor = self._predictor
         slices = Slices.all(images, side)
         slices = slices.chosen(range(len(slices.part)), [n for own in lanes for n in own])
         plan = predictor.plan(slices)
@@ -95,12 +111,24 @@ class BatchDecoder:
         arrays: dict[str, npt.NDArray[Any]] = {"words": words, "states": states}
         arrays |= {"z warps": z_warps, "status": np.zeros(int(groups.sum()), np.int32)}
         arrays |= {**images.constants(), **beside}
-        jobs = Jobs.of(device, plan, arrays | predictor.tables(slices))
+        filled = Jobs.fill(self._device, plan, arrays | predictor.tables(slices))
+        return Arranged(images, slices, plan, len(z_warps), filled)
+
+    def launch(self, arranged: Arranged, out: DeviceArray) -> Decoding:
+        """Decode the latents of a batch, their gains divided out; the host does not wait.
+
+        Parameters
+        ----------
+        out : float32, flat; written where the batch's `images` says
+        """
+        predictor, device = self._predictor, self._device
+        images, slices = arranged.images, arranged.slices
+        jobs = Jobs.sent(device, arranged.plan, arranged.filled)
         pictures = predictor.start(images, jobs.staged, None)
         state = BatchState.of(predictor.cut(pictures, slices, jobs.staged), slices, jobs)
         coded = CodedWords(jobs.staged["words"], jobs.staged["states"], max(slices.lanes))
         device.mark("upload")
-        z_status = jobs.staged["status"][: len(z_warps)]
+        z_status = jobs.staged["status"][: arranged.z_warps]
         z_warps_there = Warps(jobs.staged["z warps"], z_status)
         decode_batch(device, predictor.frequencies, jobs, 0, pictures.symbols, coded, z_warps_there)
         device.mark("rANS decode of z")

@@ -6,7 +6,8 @@ Under numba's simulator the same code runs on arrays of NumPy, which is the fake
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -65,6 +66,22 @@ class Asked:
         return [array.copy() for array in self.arrays]
 
 
+@dataclass(frozen=True)
+class Filled:
+    """Arrays in pinned memory of the host, in one piece.
+
+    Attributes
+    ----------
+    name : of that memory, and of the memory on the device that it is meant for
+    size : bytes
+    places : name, first byte, shape and type of each array
+    """
+
+    name: str
+    size: int
+    places: tuple[tuple[str, int, tuple[int, ...], np.dtype[Any]], ...]
+
+
 class Device:
     """One GPU, for one thread at a time; its memory is freed with it.
 
@@ -84,6 +101,8 @@ class Device:
             ) from error
         self.marks: list[tuple[str, Any]] | None = None  # a list here turns stage times on
         self.turn = 0  # of two batches in flight: each has memory of its own under every name
+        self.moved = 0  # how often memory of a name was replaced by other memory
+        self.capturing = False  # whether launches and copies go into a CUDA graph
         self._buffers: dict[tuple[int, str], DeviceArray] = {}
         self._pinned: dict[tuple[int, str], npt.NDArray[np.uint8]] = {}
         self._sent: dict[tuple[int, str], Any] = {}  # events: when it may be written again
@@ -101,6 +120,7 @@ class Device:
         buffer = self._buffers.get(key)
         if buffer is None or buffer.dtype != dtype or buffer.shape[0] < size:
             room = max(int(size * GROWTH), 1)
+            self._move()
             self._forget(self._buffers.pop(key, None))
             buffer = self._buffers[key] = cuda.device_array(room, dtype, stream=self.stream)
         return self.part(buffer, 0, size, shape)
@@ -143,18 +163,50 @@ class Device:
 
         Arrays of the last call with this name are invalid.
         """
+        return self.send(self.fill(name, arrays))
+
+    def fill(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Filled:
+        """Put many arrays into pinned memory of this name, once its content has been read."""
         sizes = [array.nbytes for array in arrays.values()]
         ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
         total = max(ends[-1], ALIGNED)
-        host, target = self._pinned_memory(name, total), self.empty(name, total, np.uint8)
-        found = {}
+        host, places = self._pinned_memory(name, total), []
+        self.empty(name, total, np.uint8)
         for (key, array), size, end in zip(arrays.items(), sizes, ends, strict=True):
             at = end - -(-size // ALIGNED) * ALIGNED
             host[at : at + size] = np.frombuffer(np.ascontiguousarray(array), np.uint8)
-            found[key] = self._view(name, at, array.shape, array.dtype)
-        target.copy_to_device(host[:total], stream=self.stream)
-        self._sent[self.turn, name].record(self.stream)
-        return found
+            places.append((key, at, array.shape, array.dtype))
+        return Filled(name, total, tuple(places))
+
+    def send(self, filled: Filled) -> dict[str, DeviceArray]:
+        """Copy what was filled in to the device; return the arrays there."""
+        host = self._pinned[self.turn, filled.name][: filled.size]
+        self.empty(filled.name, filled.size, np.uint8).copy_to_device(host, stream=self.stream)
+        if not self.capturing:
+            self.sent(filled)
+        return {key: self._view(filled.name, *place) for key, *place in filled.places}
+
+    def sent(self, filled: Filled) -> None:
+        """Note that the pinned memory can be filled again as soon as the device gets here."""
+        self._sent[self.turn, filled.name].record(self.stream)
+
+    @contextmanager
+    def captured(self) -> Iterator[None]:
+        """Let no memory move and nothing wait while work goes into a CUDA graph."""
+        self.capturing = True
+        try:
+            with cuda.defer_cleanup():
+                yield
+        finally:
+            self.capturing = False
+
+    def _move(self) -> None:
+        self._refuse("new memory")
+        self.moved += 1
+
+    def _refuse(self, what: str) -> None:
+        if self.capturing:
+            raise EngineError(f"{what} while a CUDA graph is captured")
 
     def _pinned_memory(self, name: str, size: int) -> npt.NDArray[np.uint8]:
         """Return pinned memory of the host, once the device has read its earlier content."""
@@ -169,6 +221,7 @@ class Device:
     def _pinned_array(self, name: str, size: int) -> npt.NDArray[np.uint8]:
         key = self.turn, name
         if key not in self._pinned or len(self._pinned[key]) < size:
+            self._move()
             self._pinned[key] = cuda.pinned_array(int(size * GROWTH), np.uint8)
         return self._pinned[key]
 
@@ -206,6 +259,7 @@ class Device:
 
         What was asked for with the same key before must have been waited for.
         """
+        self._refuse("a copy to the host")
         sizes = [int(array.size) * array.dtype.itemsize for array in arrays]
         ends = np.cumsum([-(-size // ALIGNED) * ALIGNED for size in sizes]).tolist()
         pinned, found = self._pinned_array(key, ends[-1] + ALIGNED), []

@@ -35,6 +35,7 @@ TARGET_AT: Final = 14  # where the positions of the segment's symbols count from
 COLUMNS: Final = 15
 
 WORD_PADDING: Final = 128  # words that a decoder may read beyond the last segment
+ROOMS: Final = 4  # sizes of room for words between a power of two and the next
 WORDS_A_SYMBOL: Final = 3  # at most
 
 Int64s = npt.NDArray[np.int64]
@@ -144,6 +145,8 @@ def reserve(jobs: Int64s, counts: Int64s) -> tuple[int, int]:
 def place_words(jobs: Int64s, parts: Sequence[bytes]) -> Uint16s:
     """Bring the words of all segments together; fill in where each job's lie.
 
+    What follows the last word is at least `WORD_PADDING` zeros.
+
     Parameters
     ----------
     jobs : int64 (jobs, COLUMNS), changed in place
@@ -152,6 +155,19 @@ def place_words(jobs: Int64s, parts: Sequence[bytes]) -> Uint16s:
     sizes = np.array([len(part) // 2 for part in parts], np.int64)
     jobs[:, WORDS] = sizes
     jobs[:, WORD_AT] = np.cumsum(sizes) - sizes
-    words = np.zeros(int(sizes.sum()) + WORD_PADDING, np.uint16)
-    words[: len(words) - WORD_PADDING] = np.frombuffer(b"".join(parts), "<u2")
+    total = int(sizes.sum())
+    words = np.zeros(room_for(total + WORD_PADDING), np.uint16)
+    words[:total] = np.frombuffer(b"".join(parts), "<u2")
     return words
+
+
+def room_for(words: int) -> int:
+    """Return room for this many words, of few sizes: batches of one layout have the same.
+
+    Examples
+    --------
+    >>> [room_for(n) for n in (1, 1024, 1025, 1280, 1281)]
+    [1, 1024, 1280, 1280, 1536]
+    """
+    unit = max((1 << (words - 1).bit_length()) // (2 * ROOMS), 1)
+    return -(-words // unit) * unit

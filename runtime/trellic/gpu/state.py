@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.gpu.batch import Images, Slices
-from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.device import Device, DeviceArray, Filled
 from trellic.gpu.jobs import JobPlan
 
 
@@ -81,9 +81,18 @@ class Jobs:
         cls, device: Device, plan: JobPlan, beside: Mapping[str, npt.NDArray[Any]] | None = None
     ) -> Jobs:
         """Bring a plan and other arrays of a batch to the device in one copy."""
+        return cls.sent(device, plan, cls.fill(device, plan, beside or {}))
+
+    @staticmethod
+    def fill(device: Device, plan: JobPlan, beside: Mapping[str, npt.NDArray[Any]]) -> Filled:
+        """Put a plan and other arrays of a batch into pinned memory."""
         own: dict[str, npt.NDArray[Any]] = {"jobs": plan.rows, "counts": plan.counts}
-        arrays = own | dict(beside or {})
-        staged = device.stage("of jobs", arrays)
+        return device.fill("of jobs", own | dict(beside))
+
+    @classmethod
+    def sent(cls, device: Device, plan: JobPlan, filled: Filled) -> Jobs:
+        """Send what was filled in to the device."""
+        staged = device.send(filled)
         return cls(plan, staged["jobs"], staged["counts"], staged)
 
 

@@ -13,7 +13,6 @@ from trellic.gpu.batch import Images, Run, view
 from trellic.gpu.device import Device, DeviceArray
 from trellic.gpu.engines import DeviceEngine
 from trellic.gpu.kernels import pixels as kernels
-from trellic.gpu.toolkit import cuda
 from trellic.model.channels import Layout
 
 Shape = tuple[int, ...]
@@ -90,17 +89,17 @@ class BatchTransforms:
         self,
         name: str,
         latents: DeviceArray,
-        shapes: Sequence[Shape],
+        out: DeviceArray,
         images: Images,
         staged: Mapping[str, DeviceArray],
-    ) -> DeviceArray:
-        """Return the pixels of all pictures, one after the other, in new memory.
+    ) -> None:
+        """Make the pixels of all pictures, one after the other.
 
         Parameters
         ----------
         name : of the decoder
         latents : float32, flat, where `images` says
-        shapes : of the pictures, (H, W, 3), or (H, W) of a grey one
+        out : uint8, flat
         images : where everything lies
         staged : `tables` on the device
         """
@@ -112,11 +111,9 @@ class BatchTransforms:
                 [pixel_view(device, padded, run, layout.stride)],
             )
         device.mark("g_s")
-        # It belongs to the caller from here on.
-        out = cuda.device_array(sum(map(_size, shapes)), np.uint8, stream=device.stream)
-        kernels.crop_pixels(*device.grid(len(shapes)), staged["pixel table"], padded, out)
+        grid = device.grid(len(images.images))
+        kernels.crop_pixels(*grid, staged["pixel table"], padded, out)
         device.mark("pixels out")
-        return out
 
     def _padded(self, images: Images) -> DeviceArray:
         size = 3 * self._layout.stride**2 * images.latent_total

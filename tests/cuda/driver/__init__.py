@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ CAPABILITY = (9, 0)
 SOURCES = ("program.cpp", "interpreter.cpp", "driver.cpp")
 COUNTS = (
     *("launches", "to device", "to host", "within", "waits", "idle"),
-    *("bytes to device", "bytes to host", "allocations"),
+    *("bytes to device", "bytes to host", "allocations", "graphs"),
 )
 
 
@@ -102,6 +103,17 @@ def counts() -> dict[str, int]:
     found = (ctypes.c_long * len(COUNTS))()
     ctypes.CDLL("libcuda.so.1").fake_counts(found)
     return dict(zip(COUNTS, found, strict=True))
+
+
+_DO = ctypes.CFUNCTYPE(None, ctypes.c_long)
+_works: list[Callable[[], None]] = []  # never forgotten: a graph may do them once more
+_call = _DO(lambda which: _works[which]())
+
+
+def do(work: Callable[[], None]) -> None:
+    """Do work of the host in the order of launches and copies, or as a part of a graph."""
+    _works.append(work)
+    ctypes.CDLL("libcuda.so.1").fake_do(_call, ctypes.c_long(len(_works) - 1))
 
 
 def flush() -> None:

@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <vector>
 
 #include "interpreter.hpp"
 
@@ -23,7 +24,7 @@ using Address = uint64_t;
 
 namespace {
 
-enum Count { Launches, ToDevice, ToHost, Within, Waits, Idle, BytesToDevice, BytesToHost, Allocations, Counts };
+enum Count { Launches, ToDevice, ToHost, Within, Waits, Idle, BytesToDevice, BytesToHost, Allocations, Graphs, Counts };
 long counts[Counts];
 std::set<const void *> pinned;
 std::deque<std::function<void()>> pending;
@@ -63,6 +64,7 @@ struct Event {
   double milliseconds = 0;
   long before = 0;
   bool reached = true;
+  bool captured = false;  // recorded into a graph: nobody can wait for it
 };
 
 Event *event_at(Address event) { return reinterpret_cast<Event *>(event); }
@@ -76,7 +78,19 @@ void flush_to(const Event *event) {
   }
 }
 
+// A graph: what was launched and copied between the beginning and the end of its capture.
+struct Graph {
+  std::vector<std::function<void()>> nodes;
+};
+Graph *capturing = nullptr;
+bool broken = false;  // by a call that no capture allows
+
+constexpr Result InCapture = 900, Broken = 901, OfCapture = 907;
+
+bool forbidden() { return capturing ? broken = true : false; }
+
 void enqueue(std::function<void()> work) {
+  if (capturing) return capturing->nodes.push_back(std::move(work));
   asked++;
   if (lazy) pending.push_back(std::move(work));
   else work();
@@ -92,7 +106,7 @@ const fake::Program *program_of(const std::string &mangled) {
 
 Result launch(const char *name, fake::Grid grid, void **arguments) {
   begin();
-  counts[Launches]++;
+  if (!capturing) counts[Launches]++;
   if (!grid.x || !grid.y || grid.y > 65535 || !grid.threads || grid.threads > 1024) return 1;
   const fake::Program *program = program_of(name);
   if (!program) return 0;
@@ -117,6 +131,9 @@ extern "C" {
 
 void fake_counts(long *out) { std::memcpy(out, counts, sizeof counts); }
 void fake_flush() { flush(); }
+void fake_do(void (*work)(long), long which) {
+  enqueue([=] { work(which); });
+}
 
 // ---- the device ----
 
@@ -146,12 +163,16 @@ Result F_cuCtxPushCurrent(Address to) { return current = to, 0; }
 Result F_cuCtxPopCurrent(Address *out) { return *out = current, 0; }
 Result F_cuCtxGetDevice(int *device) { return *device = 0, 0; }
 Result F_cuCtxGetId(Address, unsigned long long *id) { return *id = 1, 0; }
-Result F_cuCtxSynchronize() { return counts[Waits]++, counts[Idle]++, flush(), 0; }
+Result F_cuCtxSynchronize() {
+  if (forbidden()) return InCapture;
+  return counts[Waits]++, counts[Idle]++, flush(), 0;
+}
 Result F_cuCtxGetStreamPriorityRange(int *low, int *high) { return *low = 0, *high = -5, 0; }
 
 // ---- memory ----
 
 Result F_cuMemAlloc(Address *out, size_t bytes) {
+  if (forbidden()) return InCapture;
   void *made = std::aligned_alloc(256, (bytes + 4096 + 255) & ~255ull);
   if (!made) return 2;
   std::memset(made, 0xA5, bytes + 4096);
@@ -161,6 +182,7 @@ Result F_cuMemAlloc(Address *out, size_t bytes) {
   return 0;
 }
 Result F_cuMemFree(Address at) {
+  if (forbidden()) return InCapture;
   flush();
   fake::forget_memory(at);
   std::free(reinterpret_cast<void *>(at));
@@ -178,7 +200,8 @@ Result F_cuMemHostGetDevicePointer(Address *out, void *host, unsigned) {
 }
 
 Result F_cuMemcpyHtoDAsync(Address to, const void *from, size_t bytes, Address) {
-  counts[ToDevice]++, counts[BytesToDevice] += bytes;
+  if (capturing && !pinned.count(from)) return forbidden(), InCapture;
+  if (!capturing) counts[ToDevice]++, counts[BytesToDevice] += bytes;
   void *target = reinterpret_cast<void *>(to);
   if (pinned.count(from)) {
     enqueue([=] { std::memcpy(target, from, bytes); });
@@ -193,9 +216,10 @@ Result F_cuMemcpyHtoD(Address to, const void *from, size_t bytes) {
   return F_cuMemcpyHtoDAsync(to, from, bytes, 0), flush(), 0;
 }
 Result F_cuMemcpyDtoHAsync(void *to, Address from, size_t bytes, Address) {
-  counts[ToHost]++, counts[BytesToHost] += bytes;
+  if (capturing && !pinned.count(to)) return forbidden(), InCapture;
+  if (!capturing) counts[ToHost]++, counts[BytesToHost] += bytes;
   enqueue([=] { std::memcpy(to, reinterpret_cast<void *>(from), bytes); });
-  if (!pinned.count(to)) flush();  // a copy to memory that may move ends before the call does
+  if (!pinned.count(to) && !capturing) flush();  // a copy to memory that may move ends before the call does
   return 0;
 }
 Result F_cuMemcpyDtoH(void *to, Address from, size_t bytes) {
@@ -203,7 +227,7 @@ Result F_cuMemcpyDtoH(void *to, Address from, size_t bytes) {
   return F_cuMemcpyDtoHAsync(to, from, bytes, 0), flush(), 0;
 }
 Result F_cuMemcpyDtoDAsync(Address to, Address from, size_t bytes, Address) {
-  counts[Within]++;
+  if (!capturing) counts[Within]++;
   enqueue([=] { std::memmove(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes); });
   return 0;
 }
@@ -227,7 +251,10 @@ Result F_cuPointerGetAttribute(void *out, int attribute, Address at) {
 
 Result F_cuStreamCreate(Address *out, unsigned) { return *out = reinterpret_cast<Address>(std::malloc(16)), 0; }
 Result F_cuStreamDestroy(Address) { return flush(), 0; }
-Result F_cuStreamSynchronize(Address) { return counts[Waits]++, counts[Idle]++, flush(), 0; }
+Result F_cuStreamSynchronize(Address) {
+  if (forbidden()) return InCapture;
+  return counts[Waits]++, counts[Idle]++, flush(), 0;
+}
 Result F_cuStreamGetDevice(Address, int *device) { return *device = 0, 0; }
 Result F_cuStreamGetCtx(Address, Address *out, Address *green) {
   *out = reinterpret_cast<Address>(&context);
@@ -236,11 +263,34 @@ Result F_cuStreamGetCtx(Address, Address *out, Address *green) {
 }
 Result F_cuStreamGetPriority(Address, int *out) { return *out = 0, 0; }
 Result F_cuStreamGetFlags(Address, unsigned *out) { return *out = 0, 0; }
-Result F_cuStreamIsCapturing(Address, int *out) { return *out = 0, 0; }
+Result F_cuStreamIsCapturing(Address, int *out) { return *out = capturing ? 1 : 0, 0; }
+Result F_cuStreamBeginCapture(Address, int) {
+  if (capturing) return forbidden(), InCapture;
+  return capturing = new Graph, broken = false, 0;
+}
+Result F_cuStreamEndCapture(Address, Address *out) {
+  Graph *made = capturing;
+  capturing = nullptr;
+  if (broken) delete made, made = nullptr;
+  return *out = reinterpret_cast<Address>(made), broken ? Broken : 0;
+}
+// An executable graph is the graph; programs of tests keep it.
+Result F_cuGraphInstantiate(Address *out, Address graph, unsigned long long) { return *out = graph, 0; }
+Result F_cuGraphInstantiateWithFlags(Address *out, Address graph, unsigned long long) { return *out = graph, 0; }
+Result F_cuGraphLaunch(Address at, Address) {
+  if (capturing) return forbidden(), InCapture;
+  counts[Graphs]++;
+  Graph *graph = reinterpret_cast<Graph *>(at);
+  enqueue([=] {
+    for (auto &node : graph->nodes) node();
+  });
+  return 0;
+}
 Result F_cuEventCreate(Address *out, unsigned) { return *out = reinterpret_cast<Address>(new Event), 0; }
 Result F_cuEventDestroy(Address event) { return flush_to(event_at(event)), delete event_at(event), 0; }
 Result F_cuEventRecord(Address at, Address) {
   Event *event = event_at(at);
+  if ((event->captured = capturing != nullptr)) return 0;
   auto now = std::chrono::steady_clock::now().time_since_epoch();
   event->milliseconds = std::chrono::duration<double, std::milli>(now).count();
   event->before = asked;
@@ -249,11 +299,17 @@ Result F_cuEventRecord(Address at, Address) {
   return 0;
 }
 Result F_cuEventSynchronize(Address at) {
+  if (forbidden()) return InCapture;
+  if (event_at(at)->captured) return OfCapture;
   counts[Waits]++;
   if (event_at(at)->before == asked) counts[Idle]++;  // nothing is left for the device to do
   return flush_to(event_at(at)), 0;
 }
-Result F_cuEventQuery(Address at) { return event_at(at)->reached ? 0 : 600; }
+Result F_cuEventQuery(Address at) {
+  if (forbidden()) return InCapture;
+  if (event_at(at)->captured) return OfCapture;
+  return event_at(at)->reached ? 0 : 600;
+}
 Result F_cuEventElapsedTime(float *out, Address from, Address to) {
   return *out = static_cast<float>(event_at(to)->milliseconds - event_at(from)->milliseconds), 0;
 }

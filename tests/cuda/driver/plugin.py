@@ -6,29 +6,71 @@ and PyTorch runs on the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import importlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from tests.cuda import driver
 
 
 class _Torch:
-    """PyTorch on the host behind the calls of an engine, for what it does on a GPU."""
+    """PyTorch on the host as an engine of the device: it works when the stream gets there."""
 
     def __init__(self, graph: bytes) -> None:
         from trellic_export.torch_engine import TorchGraph
 
         self._graph = TorchGraph(graph)
 
-    def __call__(self, inputs: Any) -> list[Any]:
+    def __call__(self, inputs: Any, outputs: Any) -> None:
+        tensors = {name: _tensor(array) for name, array in inputs.items()}
+        driver.do(partial(self._run, tensors, [_tensor(array) for array in outputs]))
+
+    def _run(self, tensors: Any, targets: Any) -> None:
         import torch
 
         with torch.inference_mode():
-            tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-            return [one.numpy() for one in self._graph(tensors)]
+            for result, target in zip(self._graph(tensors), targets, strict=True):
+                target.copy_(result)
+
+
+def _tensor(array: Any) -> Any:
+    """Return a tensor of the host over an array of the device, whose memory is the host's."""
+    import torch
+
+    from trellic.gpu.device import address
+
+    size = int(array.size) * array.dtype.itemsize
+    memory = (ctypes.c_char * size).from_address(address(array))
+    return torch.from_numpy(np.frombuffer(memory, array.dtype).reshape(array.shape))
+
+
+def captured(device: Any) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Return what captures work on the driver, as PyTorch would on a GPU."""
+    cuda = importlib.import_module("cuda.bindings.driver")
+    stream = cuda.CUstream(device.stream_address)
+
+    def checked(code: Any, *results: Any) -> Any:
+        if int(code):
+            raise RuntimeError(f"the driver says {code.name}")
+        return results[0] if results else None
+
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        checked(*cuda.cuStreamBeginCapture(stream, mode))
+        try:
+            work()
+        finally:
+            ended = cuda.cuStreamEndCapture(stream)
+        made = checked(*cuda.cuGraphInstantiate(checked(*ended), 0))
+        return lambda: checked(*cuda.cuGraphLaunch(made, stream))
+
+    return capture
 
 
 @contextmanager
@@ -38,7 +80,6 @@ def stand_ins() -> Iterator[None]:
 
     from trellic.engines import ort as host
     from trellic.gpu import ort
-    from trellic.gpu.engines import HostEngine
     from trellic_export import torch_engine
 
     names = ["CUDAExecutionProvider", *onnxruntime.get_available_providers()]
@@ -50,7 +91,7 @@ def stand_ins() -> Iterator[None]:
         work(self, inputs, outputs)
 
     def on_host(device: Any, *, fused: bool = True) -> Any:
-        return lambda _, graph, exact: HostEngine(device, _Torch(graph))
+        return lambda _, graph, exact: _Torch(graph)
 
     with ExitStack() as changes:
         for change in (
@@ -61,6 +102,7 @@ def stand_ins() -> Iterator[None]:
             patch.object(ort, "ON_CPU", True),
             patch.object(ort.OrtDeviceEngine, "__call__", run),
             patch.object(torch_engine, "engines_on", on_host),
+            patch.object(torch_engine, "capture_on", captured),
         ):
             changes.enter_context(change)
         yield
