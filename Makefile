@@ -144,7 +144,7 @@ ON_FAKE := $(BIN)/python -m pytest -q -p tests.cuda.driver.plugin -m gpu
 gpu-rehearsal: $(VENV)/.test
 	$(FAKE) $(ON_FAKE) tests/cuda
 	$(FAKE) --order 1 --lazy $(ON_FAKE) tests/cuda/test_entropy_kernels.py tests/cuda/test_search_kernels.py \
-		tests/cuda/test_compaction.py tests/cuda/test_counts.py
+		tests/cuda/test_compaction.py tests/cuda/test_counts.py tests/cuda/test_replays.py
 	$(BIN)/python -m benchmarks.gpu_day --rehearse
 
 format: $(VENV)/.test

@@ -10,7 +10,7 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 FILES = sorted((TESTS / "cuda").glob("test_*.py"))
-WHOLE_BATCHES = ("test_batches", "test_codec_on_device", "test_counts")
+WHOLE_BATCHES = ("test_batches", "test_codec_on_device", "test_counts", "test_replays")
 
 
 def case(path: Path) -> object:
