@@ -60,7 +60,7 @@ def counted(monkeypatch):
     if SIMULATED:
         for kind, method, name in (
             (Kernel, "__call__", "launches"),
-            (Device, "stage", "to device"),
+            (Device, "send", "to device"),
             (Device, "upload", "to device"),
             (Asked, "wait", "waits"),
         ):

@@ -184,7 +184,10 @@ class Device:
         self.empty(filled.name, filled.size, np.uint8).copy_to_device(host, stream=self.stream)
         if not self.capturing:
             self.sent(filled)
-        return {key: self._view(filled.name, *place) for key, *place in filled.places}
+        return {
+            key: self._view(filled.name, at, shape, dtype)
+            for key, at, shape, dtype in filled.places
+        }
 
     def sent(self, filled: Filled) -> None:
         """Note that the pinned memory can be filled again as soon as the device gets here."""
