@@ -37,7 +37,8 @@ from trellic.codec import Codec
 from trellic.entropy.lanes import GROUP, LANE_PAYLOAD, STATE_LOW
 from trellic.gpu import decoder, encoder, entropy
 from trellic.gpu.codec import GpuCodec
-from trellic.gpu.device import Device, DeviceArray, address
+from trellic.gpu.device import Device, address
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.toolkit import cuda
 from trellic.model.bundle import Bundle, find
 

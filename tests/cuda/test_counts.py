@@ -20,7 +20,8 @@ from tests.cuda import driver
 from trellic.bitstream import Chunks
 from trellic.codec import Codec
 from trellic.gpu.codec import GpuCodec
-from trellic.gpu.device import Asked, Device
+from trellic.gpu.device import Device
+from trellic.gpu.given import Asked
 from trellic.gpu.kernels.kernel import Kernel
 from trellic.gpu.pictures import Part
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from trellic.geometry import Plane, Rectangle
 from trellic.gpu import jobs as columns
-from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.device import Device
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.kernels import predict as kernels
 from trellic.latents.order import grid_of
 from trellic.limits import STEP32

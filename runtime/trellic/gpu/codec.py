@@ -15,10 +15,11 @@ from trellic.bitstream import Chunks, Stream
 from trellic.errors import BadParameter, EngineError, UnknownModel
 from trellic.gpu import cache, tensorrt, tensorrt_file
 from trellic.gpu.decoder import Arranged, BatchDecoder, Decoding
-from trellic.gpu.device import Device, DeviceArray, gpu_name
+from trellic.gpu.device import Device, gpu_name
 from trellic.gpu.dlpack import DeviceImage
 from trellic.gpu.encoder import BatchEncoder
 from trellic.gpu.engines import DeviceEngine, Loader, ProbedEngines
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.ort import OrtDeviceEngine
 from trellic.gpu.pictures import Part, PictureEncoder, images_of
 from trellic.gpu.predictor import BatchPredictor

@@ -17,8 +17,9 @@ from trellic.entropy.lanes import GROUP, STATE_LOW, check_final, check_size, unp
 from trellic.entropy.status import OK, error_of
 from trellic.gpu import jobs as columns
 from trellic.gpu.batch import Images, Slices
-from trellic.gpu.device import Device, DeviceArray, Filled
+from trellic.gpu.device import Device
 from trellic.gpu.entropy import CodedWords, Warps, decode_batch
+from trellic.gpu.given import DeviceArray, Filled
 from trellic.gpu.kernels.kernel import WARP
 from trellic.gpu.predictor import BatchPredictor
 from trellic.gpu.state import BatchState, Jobs

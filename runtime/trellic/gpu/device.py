@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from trellic.errors import EngineError
+from trellic.gpu.given import Asked, DeviceArray, DeviceTables, Filled
 from trellic.gpu.kernels.kernel import SIMULATED
 from trellic.gpu.kernels.memory import clear
 from trellic.gpu.toolkit import cuda
@@ -23,63 +23,12 @@ from trellic.quantize.search_tables import SearchTables
 if TYPE_CHECKING:
     from trellic.entropy.tables import Tables
 
-DeviceArray = Any  # numba's device array: C contiguous, with __cuda_array_interface__
 THREADS: Final = 4 if SIMULATED else 256  # of a block of kernels whose threads are independent
 ROWS: Final = 1 if SIMULATED else 64  # blocks that share a row of such a kernel's table
 MAX_BLOCKS: Final = 1 if SIMULATED else 4096  # enough to fill any GPU; threads take strides
 ALIGNED: Final = 256  # bytes: arrays within staged memory begin at multiples
 MOST_VIEWS: Final = 4096  # that are kept
 GROWTH: Final = 1.25  # a buffer that must grow gets this much more than requested
-
-
-class DeviceTables(NamedTuple):
-    """The tables of a bundle in the device's memory."""
-
-    entry: DeviceArray  # see `trellic.entropy.tables.CodingTables`
-    zero: DeviceArray
-    half_width: DeviceArray
-    first: DeviceArray
-    rate: DeviceArray  # see `trellic.quantize.search_tables.SearchTables`; flat, as all of these
-    rate_zero: DeviceArray
-    off: DeviceArray
-    max_off: int
-    step: int
-    scales: int
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Arrays on their way to the host; what is launched behind them keeps the device busy.
-
-    Attributes
-    ----------
-    arrays : pinned memory of the host, not to be read before `wait`
-    arrived : the event behind the copies
-    """
-
-    arrays: list[npt.NDArray[Any]]
-    arrived: Any
-
-    def wait(self) -> list[npt.NDArray[Any]]:
-        """Wait until they are there; return copies."""
-        self.arrived.synchronize()
-        return [array.copy() for array in self.arrays]
-
-
-@dataclass(frozen=True)
-class Filled:
-    """Arrays in pinned memory of the host, in one piece.
-
-    Attributes
-    ----------
-    name : of that memory, and of the memory on the device that it is meant for
-    size : bytes
-    places : name, first byte, shape and type of each array
-    """
-
-    name: str
-    size: int
-    places: tuple[tuple[str, int, tuple[int, ...], np.dtype[Any]], ...]
 
 
 class Device:

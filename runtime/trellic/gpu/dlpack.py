@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.errors import BadImage
-from trellic.gpu.device import DeviceArray, address
+from trellic.gpu.device import address
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.kernels.kernel import SIMULATED
 from trellic.gpu.toolkit import cuda
 from trellic.gpu.where import DLPACK_CUDA

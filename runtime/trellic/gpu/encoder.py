@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from trellic import entropy
 from trellic.gpu.batch import Slices
-from trellic.gpu.device import Asked, DeviceArray
 from trellic.gpu.entropy import Coding, coding_tables, encode_batch
+from trellic.gpu.given import Asked, DeviceArray
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.predictor import BatchPredictor, StepTensors
 from trellic.gpu.search import search_paths

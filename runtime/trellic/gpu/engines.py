@@ -12,7 +12,8 @@ from trellic.engines import Arrays
 from trellic.engines.exact import ExactNetwork
 from trellic.engines.pool import find_decoder
 from trellic.errors import TrellicWarning
-from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.device import Device
+from trellic.gpu.given import DeviceArray
 from trellic.integer.compiled import CompiledNetwork, gives_bytes, runs_compiled
 from trellic.integer.networks import IntegerNetwork, outputs
 from trellic.model.bundle import Bundle

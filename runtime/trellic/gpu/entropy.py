@@ -12,7 +12,8 @@ from trellic.entropy import lanes as layout
 from trellic.entropy.lanes import GROUP
 from trellic.entropy.tables import Tables
 from trellic.gpu import jobs as columns
-from trellic.gpu.device import Asked, Device, DeviceArray
+from trellic.gpu.device import Device
+from trellic.gpu.given import Asked, DeviceArray
 from trellic.gpu.kernels.decode import decode_segments
 from trellic.gpu.kernels.encode import encode_slices
 from trellic.gpu.kernels.kernel import SIMULATED, WARP

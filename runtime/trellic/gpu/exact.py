@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from trellic.gpu.device import ROWS, THREADS, Device, DeviceArray
+from trellic.gpu.device import ROWS, THREADS, Device
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.kernels import exact as kernels
 
 MOST_ROWS: Final = ROWS  # blocks that share a plane

@@ -7,7 +7,8 @@ from typing import Any
 
 from trellic.engines.ort import first_line, onnxruntime
 from trellic.errors import EngineError
-from trellic.gpu.device import Device, DeviceArray, address
+from trellic.gpu.device import Device, address
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.kernels.kernel import SIMULATED
 
 ON_CPU = SIMULATED  # arrays are the host's

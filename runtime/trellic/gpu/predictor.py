@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from trellic.entropy.tables import Tables
 from trellic.gpu.batch import Images, Run, Slices, view
-from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.device import Device
 from trellic.gpu.engines import DeviceEngine
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.jobs import JobPlan
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.kernels.kernel import SIMULATED, WARP

@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 from trellic.errors import TrellicWarning
-from trellic.gpu.device import Device, Filled
+from trellic.gpu.device import Device
+from trellic.gpu.given import Filled
 
 MOST: Final = 4  # graphs that are kept, those of the layouts used last
 MOST_SEEN: Final = 64  # layouts that are remembered without a graph

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from trellic.entropy.tables import Tables
 from trellic.gpu import jobs as columns
-from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.device import Device
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.kernels.kernel import SIMULATED, WARP
 from trellic.gpu.kernels.search import (
     find_branches,

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.gpu.batch import Images, Slices
-from trellic.gpu.device import Device, DeviceArray, Filled
+from trellic.gpu.device import Device
+from trellic.gpu.given import DeviceArray, Filled
 from trellic.gpu.jobs import JobPlan
 
 

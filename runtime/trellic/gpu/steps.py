@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from trellic.gpu import jobs as columns
 from trellic.gpu import search
-from trellic.gpu.device import DeviceArray
 from trellic.gpu.entropy import CodedWords
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.jobs import JobPlan
 from trellic.gpu.kernels import predict as kernels
 from trellic.gpu.kernels import step as whole

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from trellic.errors import EngineError
-from trellic.gpu.device import Device, DeviceArray, address
+from trellic.gpu.device import Device, address
+from trellic.gpu.given import DeviceArray
 
 MEMORY: Final = "for TensorRT"  # name of the memory that all engines of a device work in
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.gpu.batch import Images, Run, view
-from trellic.gpu.device import Device, DeviceArray
+from trellic.gpu.device import Device
 from trellic.gpu.engines import DeviceEngine
+from trellic.gpu.given import DeviceArray
 from trellic.gpu.kernels import pixels as kernels
 from trellic.model.channels import Layout
 

@@ -114,8 +114,8 @@ class Resaver:
         h = np.where(cells, self._encoder.hyper(f, plane), kept)
         own = EncodeOptions(trellis=header.trellis, dither=header.dither)
         quantizer = own.quantizer(self._bundle)
-        coder = self._encoder.latents(clock)
-        coded = coder.encode(f, h, plane, level, quantizer, slice_side=side)
+        encoder = self._encoder.latents(clock)
+        coded = encoder.encode(f, h, plane, level, quantizer, slice_side=side)
         written = replace(header, lanes=tuple(coded.lanes))
         return replace(stream, header=written, segments=coded.segments)
 
