@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from trellic import bitstream
+from trellic.bitstream.patches import mask_shape
 from trellic.codec import Codec
 from trellic.errors import (
     BadParameter,
@@ -19,6 +21,7 @@ from trellic.errors import (
 )
 from trellic.geometry import Plane
 from trellic.images import Picture
+from trellic.images.lossless import pack_pixels
 from trellic.pipeline import transforms
 from trellic.pipeline.matching import PATCH, Matcher, _patch, lines
 from trellic.pipeline.options import EncodeOptions
@@ -96,12 +99,18 @@ def test_grey_pictures_stay_grey(tiny):
     assert tiny.decode(tiny.transcode(grey, quality=40)).shape == (40, 50)
 
 
-def test_slices_of_another_size_are_read(tiny):
-    data = in_slices(tiny, noise(300, 280), bitstream.Chunks())
-    assert bitstream.read_header(data).slices > 1
+def test_slices_of_another_size_stay_with_their_patches(tiny):
+    pixels = noise(300, 280)
+    stream = bitstream.read(in_slices(tiny, pixels, bitstream.Chunks()))
+    mask = np.zeros(mask_shape(*pixels.shape[:2]), bool)
+    mask[0, 0] = True
+    areas = pack_pixels(pixels[:256, :256]), *[None] * (stream.header.slices - 1)
+    data = bitstream.write(replace(stream, patches=bitstream.Patches(mask, areas)))
     small = tiny.transcode(data, quality=20)
-    assert bitstream.read_header(small).slices == 1
-    assert tiny.decode(small).shape == (300, 280, 3)
+    assert bitstream.read_header(small).slices == stream.header.slices > 1
+    decoded = tiny.decode(small)
+    assert decoded.shape == pixels.shape
+    assert (decoded[:32, :32] == pixels[:32, :32]).all()
 
 
 @pytest.mark.parametrize(

@@ -159,8 +159,7 @@ def transcoding(header: Header, layout: Layout, *, alpha: bool, tiled_h_a: bool)
     a_pixel = 3 * LATENT_BYTES * layout.latents / plane.stride**2
     a_pixel += HYPER * layout.hyper / plane.hyper_stride**2 + (0 if tiled_h_a else UNCUT_H_A)
     a_pixel += ALPHA_ENCODING if alpha else 0
-    side = max(header.slice_side * plane.block, plane.slice_side)
-    slices = SLICE_ENCODING * layout.latents * _slice(plane, side)
+    slices = SLICE_ENCODING * layout.latents * _slice(plane, header.slice_side * plane.block)
     return LIBRARIES + int(a_pixel * pixels) + slices + NETWORK * min(pixels, UNCUT)
 
 

@@ -93,7 +93,7 @@ class Transcoder:
         plane = self._layout.plane(header.width, header.height)
         self._check_memory(header, stream.chunks.alpha is not None, options.max_memory)
         matcher, quantizer = self._matcher(stream, clock), encoding.quantizer(self._bundle)
-        latents = self._encoder.latents(clock)
+        latents, side = self._encoder.latents(clock), header.slice_side * plane.block
 
         def encode_at(quality16: int) -> bytes:
             level = self._bundle.levels.at(quality16, quantizer.states)
@@ -101,11 +101,11 @@ class Transcoder:
             clock.mark("match")
             h = self._encoder.hyper(f, plane)
             clock.mark("h_a")
-            coded = latents.encode(f, h, plane, level, quantizer)
+            coded = latents.encode(f, h, plane, level, quantizer, slice_side=side)
             size = header.width, header.height
             sizes = size, quality16, quantizer.states, coded.lanes
             fresh = header_of(self._bundle, *sizes, grey=header.grey)
-            fresh = replace(fresh, adapter=header.adapter)
+            fresh = replace(fresh, adapter=header.adapter, slice_side=header.slice_side)
             return bitstream.write(replace(stream, header=fresh, segments=coded.segments))
 
         quality16, result = _meet(encode_at, data, header, options)
