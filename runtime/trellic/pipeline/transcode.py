@@ -29,7 +29,7 @@ from trellic.latents.order import check_count
 from trellic.model.bundle import Bundle
 from trellic.pipeline import memory
 from trellic.pipeline.encoder import StreamEncoder
-from trellic.pipeline.header import header_of, refuse_layers
+from trellic.pipeline.header import refuse_layers
 from trellic.pipeline.matching import Matcher
 from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.rate_control import fill, to_budget, to_quality16
@@ -102,10 +102,13 @@ class Transcoder:
             h = self._encoder.hyper(f, plane)
             clock.mark("h_a")
             coded = latents.encode(f, h, plane, level, quantizer, slice_side=side)
-            size = header.width, header.height
-            sizes = size, quality16, quantizer.states, coded.lanes
-            fresh = header_of(self._bundle, *sizes, grey=header.grey)
-            fresh = replace(fresh, adapter=header.adapter, slice_side=header.slice_side)
+            fresh = replace(
+                header,
+                quality16=quality16,
+                trellis=quantizer.states,
+                lanes=tuple(coded.lanes),
+                dither=None,
+            )
             return bitstream.write(replace(stream, header=fresh, segments=coded.segments))
 
         quality16, result = _meet(encode_at, data, header, options)
