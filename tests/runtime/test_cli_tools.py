@@ -52,6 +52,7 @@ def test_info_as_json(stream, trellic):
         "model": None,
         "stream_id": "0fa4e001",
         "adapter": None,
+        "patches": None,
         "layers": 1,
         "lengths": [{"passes": 1, "bytes": size, "layer": 1, "quality": 70.0}],
     }
