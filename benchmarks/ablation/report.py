@@ -81,5 +81,6 @@ def _of(file: str, *topics: str) -> Callable[[Path], str]:
 
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "ablation-attention": _of("ablation-small.json", "attention", "guidance"),
+    "ablation-attention-added": _of("ablation-added.json", "attention"),
     "ablation-invertible": _of("ablation-small.json", "invertible"),
 }
