@@ -29,6 +29,7 @@ from trellic.bitstream import contents as layout
 from trellic.codec import Codec
 from trellic.entropy import reference
 from trellic.errors import StreamError, TrellicError
+from trellic.geometry import Rectangle
 from trellic.integer.networks import from_arrays
 from trellic.model import archive, bundle, manifest
 from trellic.model.quality import LevelTables
@@ -102,7 +103,7 @@ def parser(data: bytes) -> bool:
 
 def _region(rest: bytes) -> None:
     places = bitstream.read_contents(rest)
-    spans = places.needed_for(places.header.slices_touching(bitstream.Rectangle(0, 9, 3, 70)))
+    spans = places.needed_for(places.header.slices_touching(Rectangle(0, 9, 3, 70)))
     assert all(span.offset >= 0 and span.length >= 0 for span in spans)
 
 
