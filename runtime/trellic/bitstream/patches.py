@@ -57,12 +57,8 @@ def mask_shape(height: int, width: int) -> tuple[int, int]:
 
 def slice_areas(header: Header) -> list[Rectangle]:
     """Return the area of each slice, in blocks of patches."""
-    return areas(header.height, header.width, header.slice_side)
-
-
-def areas(height: int, width: int, slice_side: int) -> list[Rectangle]:
-    """Return the area of each slice of a picture, in blocks of patches."""
-    return slice_grid(*mask_shape(height, width), slice_side * BLOCK // PATCH_SIDE)
+    shape = mask_shape(header.height, header.width)
+    return slice_grid(*shape, header.slice_side * BLOCK // PATCH_SIDE)
 
 
 def in_pixels(area: Rectangle, height: int, width: int) -> Rectangle:
