@@ -38,7 +38,8 @@ def photograph(page_file: Path, target: Path, left: str, zooms: int, colours: st
         page.get_by_role("button", name="Fit").click()
         for _ in range(zooms):
             page.get_by_role("button", name="Zoom in").click()
-        page.wait_for_function("[...document.images].every(image => image.complete)")
+        # Not wait_for_function, which needs eval inside of the page; its policy forbids that.
+        page.evaluate("Promise.all([...document.images].map(image => image.decode()))")
         page.wait_for_timeout(300)  # until the pictures are painted
         page.screenshot(path=target)
         browser.close()
