@@ -64,7 +64,11 @@ def watched(code: str, folder: Path) -> tuple[list[int], set[str]]:
 
 @pytest.mark.slow("processes that load everything anew, and one that waits")
 @pytest.mark.parametrize(
-    "code", [THERE_AND_BACK + AND_A_WHILE, COMMANDS], ids=["Python", "commands"]
+    "code",
+    [
+        pytest.param(THERE_AND_BACK + AND_A_WHILE, id="Python", marks=pytest.mark.long),
+        pytest.param(COMMANDS, id="commands"),
+    ],
 )
 def test_a_picture_there_and_back(tmp_path, code):
     assert watched(code, tmp_path) == ([], set())
