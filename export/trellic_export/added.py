@@ -17,7 +17,7 @@ from trellic_training.models.attention import SIDE, NeighbourAttention
 from trellic_training.models.coupling import LIMIT, Coupling, Denoising, Inverse
 
 if TYPE_CHECKING:
-    from trellic_export.graphs import GraphBuilder
+    from trellic_export.builder import GraphBuilder
 
 Write = Callable[["GraphBuilder", str, nn.Module], str]  # a module that sees no quality
 Modulate = Callable[["GraphBuilder", str, Any], str]

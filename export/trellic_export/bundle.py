@@ -25,6 +25,7 @@ from trellic.model.manifest import BUNDLE_VERSION, Manifest, Search
 from trellic.pipeline import transforms
 from trellic_export import graphs
 from trellic_export.calibrate import Calibration, Encoder, Photo
+from trellic_export.macs import integer_macs_per_pixel, macs_per_pixel
 from trellic_export.parity import check_exact, check_free
 from trellic_export.proof import prove
 from trellic_training.data.photos import PackedPhotos, Pixels
@@ -147,7 +148,7 @@ def _exact_graphs(
         file = f"graphs/{name}.onnx"
         files[file] = graphs.integer_graph(network)
         stride = config.hyper_stride if name == "h_s" else config.stride
-        macs = graphs.integer_macs_per_pixel(network, stride)
+        macs = integer_macs_per_pixel(network, stride)
         made[name] = Graph(file=file, kmac_per_pixel=round(macs / 1000, 3))
     return made
 
@@ -169,7 +170,7 @@ def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]
     for name, (data, module, stride_in, halo) in parts.items():
         file = f"graphs/{name}.onnx"
         files[file] = data
-        macs = graphs.macs_per_pixel(module, stride_in)
+        macs = macs_per_pixel(module, stride_in)
         made[name] = Graph(
             file=file,
             kmac_per_pixel=round(macs / 1000, 3),

@@ -18,6 +18,7 @@ from trellic.model.manifest import Manifest
 from trellic_export import graphs
 from trellic_export.bundle import digests, members, purpose_of, write_bundle
 from trellic_export.halves import whole
+from trellic_export.macs import macs_per_pixel
 from trellic_export.parity import check_decoder
 from trellic_training.models.decoder_weights import TrainedDecoder
 from trellic_training.models.decoders import SynthesisSizes
@@ -46,7 +47,7 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
     _check_free(bundle, name, file)
     data = _graph(decoder)
     check_decoder(name, decoder.network, OrtEngine(data), _channels(decoder))
-    macs = graphs.macs_per_pixel(decoder.network, decoder.layout.stride)
+    macs = macs_per_pixel(decoder.network, decoder.layout.stride)
     info = DecoderInfo(
         graph=Graph(
             file=file,

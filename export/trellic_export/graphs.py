@@ -9,17 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 from torch import nn
 
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
 from trellic_export.added import attended, coupled, denoised, uncoupled
+from trellic_export.builder import GraphBuilder, tensor
 from trellic_export.halves import halved
 from trellic_training.models.attention import NeighbourAttention
 from trellic_training.models.coupling import Coupling, Denoising, Inverse
-from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
     DepthBlock,
@@ -27,78 +26,6 @@ from trellic_training.models.transforms import (
     DetailSynthesis,
     Modulation,
 )
-
-OPSET = 17
-IR_VERSION = 8
-
-
-class GraphBuilder:
-    """Collects nodes and constants; every method returns the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self._nearness: dict[int, str] = {}
-
-    def constant(self, value: Any) -> str:
-        """Add a constant tensor."""
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def add(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Add a node."""
-        name = output or f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
-        return name
-
-    def split(self, x: str, sizes: list[int]) -> list[str]:
-        """Cut channels into parts."""
-        parts = [f"v{len(self.nodes)}_{i}" for i in range(len(sizes))]
-        counts = self.constant(np.array(sizes, np.int64))
-        self.nodes.append(helper.make_node("Split", [x, counts], parts, axis=1))
-        return parts
-
-    def nearness(self, anchors: int) -> str:
-        """How near the input "quality" is to each of some evenly spaced ones: (n, anchors)."""
-        if anchors not in self._nearness:
-            limits = (self.constant(np.float32(q)) for q in (QUALITY_MIN, QUALITY_MAX))
-            clipped = self.add("Clip", "quality", *limits)
-            distance = np.float32((anchors - 1) / (QUALITY_MAX - QUALITY_MIN))
-            shifted = self.add("Sub", clipped, self.constant(np.float32(QUALITY_MIN)))
-            place = self.add("Mul", shifted, self.constant(distance))
-            column = self.add("Unsqueeze", place, self.constant(np.array([1], np.int64)))
-            at = self.constant(np.arange(anchors, dtype=np.float32))
-            apart = self.add("Abs", self.add("Sub", column, at))
-            near = self.add("Sub", self.constant(np.float32(1)), apart)
-            self._nearness[anchors] = self.add("Relu", near)
-        return self._nearness[anchors]
-
-    def rename(self, old: str, new: str) -> None:
-        """Give the output of the last node that makes ``old`` another name."""
-        for node in self.nodes:
-            node.output[:] = [new if name == old else name for name in node.output]
-            node.input[:] = [new if name == old else name for name in node.input]
-
-    def finish(
-        self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
-    ) -> bytes:
-        """Check and serialise; the input "quality" is added where it is needed."""
-        if self._nearness:
-            inputs = [*inputs, tensor("quality", TensorProto.FLOAT, "n")]
-        graph = helper.make_graph(self.nodes, "trellic", inputs, outputs, self.constants)
-        opset = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
-        model.producer_name = "trellic"
-        onnx.checker.check_model(model, full_check=True)
-        data: bytes = model.SerializeToString()
-        return data
-
-
-def tensor(name: str, kind: int, *shape: int | str) -> onnx.ValueInfoProto:
-    """Describe an input or output; strings are dynamic sizes."""
-    return helper.make_tensor_value_info(name, kind, shape)
-
 
 # ---- integer networks ----
 
@@ -338,55 +265,6 @@ def _numpy(parameter: torch.Tensor | None) -> np.ndarray[Any, Any]:
     return parameter.detach().float().cpu().numpy()
 
 
-# ---- what the manifest says of a graph ----
-
-
 def sees_quality(network: nn.Module) -> bool:
     """Whether the graph of a network has the input "quality"."""
     return any(isinstance(module, Modulation) for module in network.modules())
-
-
-def macs_per_pixel(modules: nn.Module, stride_in: int) -> float:
-    """Multiplications per pixel of the picture.
-
-    Parameters
-    ----------
-    stride_in : pixels per input position (a pixel-unshuffle stem changes it by itself)
-    """
-    return _macs(modules, float(stride_in))[0]
-
-
-def _macs(module: nn.Module, stride: float) -> tuple[float, float]:
-    """Multiplications per pixel of a module, and pixels per position of its output."""
-    if isinstance(module, nn.PixelUnshuffle):
-        return 0.0, stride * module.downscale_factor
-    if isinstance(module, nn.PixelShuffle):
-        return 0.0, stride / module.upscale_factor
-    if isinstance(module, nn.Conv2d):
-        stride *= int(module.stride[0])
-        return module.weight.numel() / stride**2, stride
-    if isinstance(module, nn.ConvTranspose2d):
-        return module.weight.numel() / stride**2, stride / int(module.stride[0])
-    if isinstance(module, GDN):
-        return module.gamma.numel() / stride**2, stride
-    if isinstance(module, DetailAnalysis | DetailSynthesis):
-        beside = _macs(module.detail, stride)[0]
-        total, stride = _macs(module.trunk, stride)
-        return total + beside, stride
-    total = 0.0
-    for part in module.children():
-        macs, stride = _macs(part, stride)
-        total += macs
-    if isinstance(module, NeighbourAttention):  # products, and sums of values
-        channels = module.key.out_channels + module.value.out_channels
-        total += channels * len(module.place) / stride**2
-    return total, stride
-
-
-def integer_macs_per_pixel(network: IntegerNetwork, stride_in: int) -> float:
-    """Multiplications per pixel of the picture of an integer network."""
-    total, stride = 0.0, float(stride_in)
-    for layer in network.layers:
-        stride /= 2 if layer.kind == "shuffle" else 1
-        total += layer.weight.size / stride**2
-    return total

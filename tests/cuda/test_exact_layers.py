@@ -15,7 +15,7 @@ from trellic.gpu.exact import requantize
 from trellic.integer.networks import IntegerLayer, evaluate
 from trellic.limits import ACCUMULATOR_LIMIT
 from trellic.model.bundle import Bundle
-from trellic_export.torch_engine import LAYER, TorchGraph
+from trellic_export.torch_graph import LAYER, TorchGraph
 
 TINY = Path(__file__).parent.parent / "data" / "tiny.zip"
 

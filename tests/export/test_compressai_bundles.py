@@ -18,7 +18,8 @@ from trellic.model.bundle import Bundle
 from trellic.pipeline import transforms
 from trellic_export import bundle as export
 from trellic_export import calibrate, cli
-from trellic_export.graphs import integer_graph, integer_macs_per_pixel
+from trellic_export.graphs import integer_graph
+from trellic_export.macs import integer_macs_per_pixel
 from trellic_export.proof import prove
 from trellic_training.models.compressai import ARCHITECTURES
 

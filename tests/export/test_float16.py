@@ -13,6 +13,7 @@ from trellic.engines.precision import choose
 from trellic.errors import BadParameter, EngineError
 from trellic.model.bundle import Bundle, find
 from trellic_export import cli, graphs
+from trellic_export.builder import GraphBuilder, tensor
 from trellic_export.float16 import PRODUCTS, add_float16, in_float16
 
 from .conftest import DETAILED, shaken
@@ -67,16 +68,16 @@ def test_types_and_outputs(modulated):
 
 
 def test_what_float16_cannot_hold_is_refused():
-    build = graphs.GraphBuilder()
+    build = GraphBuilder()
     squares = build.add("Mul", "x", "x")
     build.add("Sqrt", squares, output="y")
-    ends = [graphs.tensor(name, TensorProto.FLOAT, 4) for name in "xy"]
+    ends = [tensor(name, TensorProto.FLOAT, 4) for name in "xy"]
     with pytest.raises(BadParameter, match="squares"):
         in_float16(build.finish(ends[:1], ends[1:]))
-    build = graphs.GraphBuilder()
+    build = GraphBuilder()
     weight = build.constant(np.full((1, 1, 1, 1), 1e6, np.float32))
     build.nodes.append(helper.make_node("Conv", ["x", weight], ["y"]))
-    ends = [graphs.tensor(name, TensorProto.FLOAT, 1, 1, 4, 4) for name in "xy"]
+    ends = [tensor(name, TensorProto.FLOAT, 1, 1, 4, 4) for name in "xy"]
     with pytest.raises(BadParameter, match="a weight beyond float16"):
         in_float16(build.finish(ends[:1], ends[1:]))
 

@@ -14,7 +14,7 @@ from trellic.errors import EngineError
 from trellic.geometry import Plane, Rectangle
 from trellic.model.guard import check_graph
 from trellic.pipeline import transforms
-from trellic_export import graphs, parity
+from trellic_export import builder, graphs, macs, parity
 from trellic_export.bundle import _exact_graphs, _free_graphs
 from trellic_export.proof import prove
 from trellic_training.models.integers import integer_networks
@@ -230,7 +230,7 @@ def test_graphs_are_plain(model):
     assert len(files) == 7
     for data in files.values():
         graph = onnx.load_from_string(data)
-        assert graph.opset_import[0].version == graphs.OPSET
+        assert graph.opset_import[0].version == builder.OPSET
         assert {node.domain for node in graph.graph.node} == {""}
         assert not graph.metadata_props
 
@@ -240,20 +240,20 @@ def test_multiplications_by_hand():
     g_a = analysis(8, 16, 4, (1, 0))
     block = 8 * 8 + 8 * 9 + 8 * 8 + 8 * 16 + 16 * 8
     expected = (192 * 8 + block) / 64 + (8 * 16 * 4 + 16 * 4) / 256
-    assert graphs.macs_per_pixel(g_a, 1) == pytest.approx(expected)
+    assert macs.macs_per_pixel(g_a, 1) == pytest.approx(expected)
     # at 1/16: 4 -> 16, 16 -> 32; at 1/8 a block of 8, 8 -> 192
     g_s = synthesis(8, 16, 4, (1, 0))
     expected = (4 * 16 + 16 * 32) / 256 + (block + 8 * 192) / 64
-    assert graphs.macs_per_pixel(g_s, 16) == pytest.approx(expected)
-    assert graphs.macs_per_pixel(DepthBlock(8), 1) == block
+    assert macs.macs_per_pixel(g_s, 16) == pytest.approx(expected)
+    assert macs.macs_per_pixel(DepthBlock(8), 1) == block
 
 
 def test_multiplications_of_details_by_hand():
     plain, details = (analysis(8, 16, n, (1, 0), n - 4) for n in (4, 7))
-    more = graphs.macs_per_pixel(details, 1) - graphs.macs_per_pixel(plain, 1)
+    more = macs.macs_per_pixel(details, 1) - macs.macs_per_pixel(plain, 1)
     assert more == pytest.approx(8 * 3 * 4 / 256)
     plain, details = (synthesis(8, 16, n, (1, 0), n - 4) for n in (4, 7))
-    more = graphs.macs_per_pixel(details, 16) - graphs.macs_per_pixel(plain, 16)
+    more = macs.macs_per_pixel(details, 16) - macs.macs_per_pixel(plain, 16)
     assert more == pytest.approx(3 * 32 / 256)
 
 
@@ -263,4 +263,4 @@ def test_integer_multiplications_by_hand(model):
     at32 = 4 * 8 + 8 * 9 + 8 * 32
     at16 = 8 * 9 + 8 * 8
     expected = at64 / 64**2 + at32 / 32**2 + at16 / 16**2
-    assert graphs.integer_macs_per_pixel(network, 64) == pytest.approx(expected)
+    assert macs.integer_macs_per_pixel(network, 64) == pytest.approx(expected)

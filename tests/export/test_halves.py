@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto
 
 from trellic.engines.ort import OrtEngine
-from trellic_export import graphs
+from trellic_export import builder, graphs
 from trellic_export.halves import LEAST, halved, whole
 
 from .conftest import DETAILED, shaken
@@ -61,8 +61,8 @@ def test_values_beyond_float16_are_left():
     for spoiled in (1e6, 1 + 2.0**-12, np.float32(2.0**-30)):
         values[:] = 0.5
         values[3] = spoiled
-        build = graphs.GraphBuilder()
+        build = builder.GraphBuilder()
         build.add("Add", "x", build.constant(values), output="y")
-        ends = [graphs.tensor(name, TensorProto.FLOAT, LEAST) for name in "xy"]
+        ends = [builder.tensor(name, TensorProto.FLOAT, LEAST) for name in "xy"]
         data = build.finish(ends[:1], ends[1:])
         assert halved(data) == data

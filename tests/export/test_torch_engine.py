@@ -18,7 +18,8 @@ from trellic.engines.exact import digest, probe_input
 from trellic.engines.ort import OrtEngine
 from trellic.model.bundle import Bundle, find
 from trellic_export import graphs, torch_engine
-from trellic_export.torch_engine import Replays, TorchGraph, precision
+from trellic_export.torch_engine import Replays, precision
+from trellic_export.torch_graph import TorchGraph
 
 from .conftest import ATTENDING, COUPLED, DETAILED, shaken
 

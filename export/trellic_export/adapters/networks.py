@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trellic.model import weights
 from trellic.model.adapter import Part, Place
 from trellic.model.weights import Constant
-from trellic_export.torch_engine import TorchGraph
+from trellic_export.torch_graph import TorchGraph
 
 LEAST_BIAS = 16  # numbers of a vector at least to be biases; shorter ones are other constants
 SPREAD = 0.1  # standard deviation of A at the beginning; B is 0

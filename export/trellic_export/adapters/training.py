@@ -38,7 +38,7 @@ from trellic.quantize.cpu import reconstruct
 from trellic_export.adapters.networks import AdaptedGraph, places_of, size_of
 from trellic_export.adapters.pictures import Pictures
 from trellic_export.adapters.settings import Objective, Settings
-from trellic_export.torch_engine import TorchGraph
+from trellic_export.torch_graph import TorchGraph
 from trellic_training.losses.eye import Distortion
 from trellic_training.losses.reference import read_reference
 from trellic_training.pixels import PIXEL_RANGE

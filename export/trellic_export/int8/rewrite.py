@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trellic_export.graphs import GraphBuilder
+from trellic_export.builder import GraphBuilder
 from trellic_export.int8.flow import Chain, Flow, Layer, attributes_of, channel_peaks
 from trellic_export.int8.ranges import Range
 

@@ -23,7 +23,7 @@ class _Torch:
     """PyTorch on the host as an engine of the device: it works when the stream gets there."""
 
     def __init__(self, graph: bytes) -> None:
-        from trellic_export.torch_engine import TorchGraph
+        from trellic_export.torch_graph import TorchGraph
 
         self._graph = TorchGraph(graph)
 
