@@ -15,7 +15,7 @@ import onnxruntime
 import torch
 from torch.nn import functional
 
-from trellic.integer import vnni
+from trellic.integer import vectors
 from trellic.integer.compiled import CompiledNetwork, runs_compiled
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
 
@@ -85,7 +85,8 @@ def _compiled_variants() -> list[Variant]:
         engine = CompiledNetwork(network, 2)
         return lambda x: [y[0] for y in engine({"x": x[None]})]
 
-    return [Variant("trellic, AVX-512 VNNI", load)] if vnni.available() else []
+    kind = vectors.found()
+    return [Variant(f"trellic, {kind.name}", load)] if kind else []
 
 
 # ---- onnxruntime ----

@@ -14,13 +14,13 @@ from trellic.codec import Codec
 from trellic.engines import pool
 from trellic.engines.ort import OrtEngine
 from trellic.errors import EngineError
-from trellic.integer import vnni
+from trellic.integer import vectors
 from trellic.integer.compiled import CompiledNetwork, gives_bytes, runs_compiled
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
 from trellic.latents import cpu, reference
 
 SEEDS = st.integers(0, 2**32 - 1)
-needs_vnni = pytest.mark.skipif(not vnni.available(), reason="needs a processor with AVX-512 VNNI")
+needs_vectors = pytest.mark.skipif(vectors.found() is None, reason="needs a processor with AVX-512 VNNI or AVX2")
 
 
 def layer(rng, kind, channels, low, high):
@@ -56,7 +56,7 @@ def network(rng, heads):
     return IntegerNetwork((*layers, *ends)), first
 
 
-@needs_vnni
+@needs_vectors
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.integers(0, 2), st.integers(1, 40), st.integers(1, 20), st.integers(1, 4))
 def test_integers_are_those_of_the_plain_network(seed, heads, height, width, threads):
@@ -79,7 +79,7 @@ def test_what_does_not_fit_bytes_is_refused():
     inner, end = layer(rng, "pointwise", 3, 0, 127), layer(rng, "pointwise", 8, -9999, 9999)
     inner = dataclasses.replace(inner, weight=inner.weight[:8], bias=inner.bias[:8])
     good = IntegerNetwork((inner, end))
-    assert runs_compiled(good) is vnni.available()
+    assert runs_compiled(good) is (vectors.found() is not None)
     table = np.zeros(128, np.int32)
     for change in ({"high": 128}, {"low": -129}, {"table": table}, {"kind": "conv"}):
         assert not runs_compiled(IntegerNetwork((dataclasses.replace(inner, **change), end)))
@@ -95,7 +95,7 @@ def test_what_does_not_fit_bytes_is_refused():
     assert not gives_bytes(IntegerNetwork((inner,), (inner, end)))
 
 
-@needs_vnni
+@needs_vectors
 def test_features_beyond_bytes_take_the_other_engine(tiny_path, monkeypatch):
     codec = Codec(tiny_path, "cpu", 1)
     h_s = codec.bundle.networks["h_s"]
@@ -108,14 +108,14 @@ def test_features_beyond_bytes_take_the_other_engine(tiny_path, monkeypatch):
     assert isinstance(engines["context_0"]._engine, OrtEngine)
 
 
-@needs_vnni
+@needs_vectors
 def test_a_failure_is_our_error():
     network = IntegerNetwork((layer(np.random.default_rng(0), "pointwise", 3, 0, 127),))
     with pytest.raises(EngineError, match="an integer network failed"):
         CompiledNetwork(network)({"x": np.zeros((1, 3), np.float32)})
 
 
-@needs_vnni
+@needs_vectors
 def test_streams_are_the_same_with_and_without(tiny, tiny_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (150, 90, 3), dtype=np.uint8)
     used = []
@@ -129,7 +129,7 @@ def test_streams_are_the_same_with_and_without(tiny, tiny_path, monkeypatch):
     data = Codec(tiny_path, "cpu", 2).encode(pixels)
     assert used
     used.clear()
-    monkeypatch.setattr(vnni, "available", lambda: False)
+    monkeypatch.setattr(vectors, "found", lambda: None)
     other = Codec(tiny_path, "cpu", 1)
     assert other.encode(pixels) == data
     assert not used
@@ -140,10 +140,10 @@ def test_streams_are_the_same_with_and_without(tiny, tiny_path, monkeypatch):
     [("CPU_NAME", "generic"), ("CPU_FEATURES", "+avx2"), ("ENABLE_AVX", 0), ("DISABLE_JIT", 1)],
 )
 def test_another_target_of_numba_has_no_such_instruction(monkeypatch, setting, value):
-    vnni.available.cache_clear()
+    vectors.found.cache_clear()
     monkeypatch.setattr(f"numba.config.{setting}", value)
-    assert not vnni.available()
-    vnni.available.cache_clear()
+    assert vectors.found() is None
+    vectors.found.cache_clear()
 
 
 # ---- latents in fixed point ----

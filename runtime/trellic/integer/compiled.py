@@ -1,7 +1,7 @@
-"""Integer networks on bytes, compiled: an engine for processors with AVX-512 VNNI.
+"""Integer networks on bytes, compiled: an engine for processors with AVX-512 VNNI or AVX2.
 
 Values are bytes, those of layers whose results may be negative with 128 added. Four channels are a
-word, and the words of a plane lie position by position, as `vnni` reads them. The integers are the
+word, and the words of a plane lie position by position, as `vectors` reads them. The integers are the
 same as those of `networks.IntegerNetwork`.
 """
 
@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.errors import EngineError
-from trellic.integer import kernels, vnni
+from trellic.integer import kernels, vectors
 from trellic.integer.kernels import OFFSET, TILE, WORD, Float32, Int32, Words
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
 from trellic.support.cores import usable_cores
 
 LEAST_BAND = 8  # rows at least for each thread
 LINE = 16  # words of a line of cache
+Weight = npt.NDArray[np.integer[Any]]
 
 
 def runs_compiled(network: IntegerNetwork) -> bool:
@@ -33,7 +34,7 @@ def runs_compiled(network: IntegerNetwork) -> bool:
     """
     inner, ends = _split(network)
     return (
-        vnni.available()
+        vectors.found() is not None
         and all(_fits(layer) and _in_bytes(layer) for layer in inner)
         and all(_fits(layer) and layer.kind == "pointwise" for layer in ends)
     )
@@ -74,7 +75,7 @@ class _Layer:
     Attributes
     ----------
     side : of its kernel
-    weight : int8 (results / 4, steps, 4, 4), as `vnni` reads it; a step is a word of inputs of a
+    weight : (results / 4, steps, 4, 4), as `vectors.packed` makes it; a step is a word of inputs of a
         pointwise layer, or a tap of a depthwise one
     bias : int32 (results,), with the half for rounding, and without the effect of the input's
         offset
@@ -84,7 +85,7 @@ class _Layer:
 
     kind: str
     side: int
-    weight: npt.NDArray[np.int8]
+    weight: Weight
     bias: Int32
     shift: Int32
     low: int
@@ -172,7 +173,7 @@ def _evaluate(layer: _Layer, x: Words, height: int, width: int) -> tuple[Words, 
     return out, height, width
 
 
-def _arguments(layer: _Layer) -> tuple[Any, Int32, Int32, Any, Any]:
+def _arguments(layer: _Layer) -> tuple[Weight, Int32, Int32, Any, Any]:
     return layer.weight, layer.bias, layer.shift, np.int32(layer.low), np.int32(layer.high)
 
 
@@ -210,14 +211,14 @@ def _pack(layer: IntegerLayer, offset_in: int) -> _Layer:
     )
 
 
-def _by_word(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+def _by_word(weight: npt.NDArray[np.int8]) -> Weight:
     """Order (results, inputs) by four results, then by four inputs."""
     full = np.pad(weight, ((0, 0), (0, -weight.shape[1] % WORD)))
     parts = full.reshape(-1, WORD, full.shape[1] // WORD, WORD)
-    return np.ascontiguousarray(parts.transpose(0, 2, 1, 3))
+    return vectors.packed(parts.transpose(0, 2, 1, 3))
 
 
-def _by_tap(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+def _by_tap(weight: npt.NDArray[np.int8]) -> Weight:
     """Order (channels, taps) by four channels, then by taps; each channel reads only itself."""
     parts = weight.reshape(-1, WORD, weight.shape[1]).transpose(0, 2, 1)
-    return np.ascontiguousarray(parts[..., None] * np.eye(WORD, dtype=np.int8))
+    return vectors.packed(parts[..., None] * np.eye(WORD, dtype=np.int8))

@@ -1,8 +1,8 @@
 """Layers of `compiled` networks on planes of words; every function writes its last argument.
 
 ``x`` and ``out`` : uint32 (channels / 4, room), four channels a word, positions side by side; a
-plane has room for a tile of `vnni` at least. ``weight``, ``bias``, ``shift``, ``low``, ``high``:
-as in `vnni`, for all results; ``added`` and ``fill`` make bytes of what may be negative.
+plane has room for a tile of `vectors` at least. ``weight``, ``bias``, ``shift``, ``low``, ``high``:
+as in `vectors`, for all results; ``added`` and ``fill`` make bytes of what may be negative.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trellic.integer import vnni
+from trellic.integer import vectors
 from trellic.support.numba import njit
 
 OFFSET = 128  # added to values that may be negative
-TILE, WORD = vnni.TILE, vnni.WORD
+TILE, WORD, STEP = vectors.TILE, vectors.WORD, vectors.STEP
 Words = npt.NDArray[np.uint32]
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
-dot_words, dot_floats = vnni.dot_words, vnni.dot_floats
+dot_words, dot_floats = vectors.dot_words, vectors.dot_floats
 
 
 @njit
@@ -69,7 +69,7 @@ def _words(
     dot_words(
         x,
         offsets.ctypes.data,
-        weight.ctypes.data + q * len(offsets) * 16,
+        weight.ctypes.data + q * len(offsets) * STEP,
         len(offsets),
         bias.ctypes.data + 16 * q,
         shift.ctypes.data + 16 * q,
@@ -122,7 +122,7 @@ def pointwise_end(
             dot_floats(
                 x.ctypes.data + 4 * first,
                 offsets.ctypes.data,
-                weight.ctypes.data + q * steps * 16,
+                weight.ctypes.data + q * steps * STEP,
                 steps,
                 bias.ctypes.data + 16 * q,
                 shift.ctypes.data + 16 * q,

@@ -86,6 +86,7 @@ class PreviewSizes(_Sizes):
     scale: Literal[2, 4, 8, 16]
     hidden: Width
     blocks: Blocks = 1
+    modulated: bool = Field(default=False, description="its blocks see the quality")
 
     @property
     def halo(self) -> int:
@@ -95,9 +96,10 @@ class PreviewSizes(_Sizes):
     def make(self, layout: Layout, labels: int = 0) -> Chain:
         """Return a new decoder."""
         side = layout.stride // self.scale
+        anchors = ANCHORS if self.modulated else 0
         return Chain(
             nn.Conv2d(self.channels, self.hidden, 1),
-            *(DepthBlock(self.hidden) for _ in range(self.blocks)),
+            *(DepthBlock(self.hidden, anchors=anchors) for _ in range(self.blocks)),
             nn.Conv2d(self.hidden, 3 * side**2, 1),
             nn.PixelShuffle(side),
         )

@@ -1,16 +1,18 @@
-"""Dot products of bytes on processors with AVX-512 VNNI: the inner loop of `compiled`.
+"""Dot products of bytes in vectors: the inner loop of `compiled`.
 
-One instruction adds 64 products of an unsigned and a signed byte to 16 sums of 32 bits, without
-saturating (Intel 64 and IA-32 Architectures Software Developer's Manual, VPDPBUSD). numba knows no
-vectors, so the loop is written in LLVM's language and called from numba like a function. (After a
-change here touch ``kernels.py``, whose compiled code numba keeps.)
+With AVX-512 VNNI one instruction adds 64 products of an unsigned and a signed byte to 16 sums of 32
+bits, without saturating (Intel 64 and IA-32 Architectures Software Developer's Manual, VPDPBUSD).
+AVX2 multiplies bytes only with saturation, but numbers of 16 bits exactly (VPMADDWD, 16 products to
+8 sums). There a word is split into its even and its odd bytes, and weights have 16 bits. numba
+knows no vectors, so the loop is written in LLVM's language and called from numba like a function.
+(After a change here touch ``kernels.py``, whose compiled code numba keeps.)
 
-A tile is 96 positions by 4 channels of results. Four channels of a position are a word; positions
-of a word lie beside each other. Parameters of both functions:
+A tile is ``TILE`` positions by 4 channels of results. Four channels of a position are a word; the
+positions of a word lie beside each other. Parameters of both functions:
 
 x : address of the words of the first position
 offsets : address of int64 (depth,), in bytes from ``x``: what each step reads
-weight : address of int8 (depth, 4, 4): for each step and result the weights of a word's channels
+weight : address of ``STEP`` bytes for each step, as `packed` makes them
 depth : number of steps, at least 1
 bias, shift : address of int32 (4,); results are ``(sum + bias) >> shift`` from ``low`` to ``high``
 low, high : int32
@@ -20,38 +22,74 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding
 import numba
+import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-LANES = 16  # sums of 32 bits in a vector
-VECTORS = 6  # of positions that one call makes
-WORD = 4  # channels of a word, and of the results
-TILE = LANES * VECTORS  # sums take 24, words and weights 10 of the 32 registers
-DOT = "llvm.x86.avx512.vpdpbusd.512"
-NEEDED = ("avx512f", "avx512bw", "avx512vnni")
-I32, I64 = ir.IntType(32), ir.IntType(64)
-VECTOR, FLOATS = ir.VectorType(I32, LANES), ir.VectorType(ir.FloatType(), LANES)
-Vectors = list[list[Any]]  # by result, then by vector of positions
+
+@dataclass(frozen=True)
+class Instructions:
+    """What a processor has, and what fits its registers.
+
+    Attributes
+    ----------
+    needed : LLVM's names of features
+    lanes : sums of 32 bits in a vector
+    vectors : of positions that one call makes
+    parts : into which a word is split for multiplying
+    """
+
+    name: str
+    needed: tuple[str, ...]
+    lanes: int
+    vectors: int
+    parts: int
+
+
+# Sums take 24, words and weights 10 of 32 registers; with AVX2 8 and 6 of 16.
+VNNI = Instructions("AVX-512 VNNI", ("avx512f", "avx512bw", "avx512vnni"), 16, 6, 1)
+AVX2 = Instructions("AVX2", ("avx2",), 8, 2, 2)
 
 
 @functools.cache
-def available() -> bool:
-    """Whether numba compiles for a processor that has the instruction."""
+def found() -> Instructions | None:
+    """Return the best that numba compiles for on this processor; None if there is nothing."""
     settings = numba.config
     if settings.CPU_NAME or settings.CPU_FEATURES:  # compiles for another one than this
-        return False
+        return None
     if settings.DISABLE_JIT or not settings.ENABLE_AVX:
-        return False
+        return None
     try:
         features = llvmlite.binding.get_host_cpu_features()
     except RuntimeError:  # LLVM cannot say
-        return False
-    return all(features.get(name, False) for name in NEEDED)
+        return None
+    known = (kind for kind in (VNNI, AVX2) if all(features.get(n, False) for n in kind.needed))
+    return next(known, None)
+
+
+USED = found() or AVX2  # AVX2 runs wherever `found` has an answer later
+LANES, VECTORS, PARTS = USED.lanes, USED.vectors, USED.parts
+WORD = 4  # channels of a word, and of the results
+TILE = LANES * VECTORS
+STEP = 4 * WORD * PARTS  # bytes of weights
+I32, I64 = ir.IntType(32), ir.IntType(64)
+VECTOR, FLOATS = ir.VectorType(I32, LANES), ir.VectorType(ir.FloatType(), LANES)
+SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
+Vectors = list[list[Any]]  # by result, then by vector of positions
+
+
+def packed(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.integer[Any]]:
+    """Bring weights (..., steps, 4 results, 4 channels of a word) into the form that is read."""
+    if PARTS == 1:
+        return np.ascontiguousarray(weight)
+    return np.ascontiguousarray(weight[..., [0, 2, 1, 3]].astype(np.int16))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -64,7 +102,7 @@ def dot_words(
     Parameters
     ----------
     added : int32, to each result, which then is one of 0 to 255
-    out : address of uint32 (96,)
+    out : address of uint32 (TILE,)
     """
     return _signature(2, 3, 1), _generator(_store_words)
 
@@ -100,8 +138,7 @@ def _generator(store: Callable[..., None]) -> Callable[..., Any]:
 
 
 def _sum(build: Any, x: Any, offsets: Any, weight: Any, depth: Any) -> Vectors:
-    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    dot = build.module.globals.get(DOT) or ir.Function(build.module, kind, DOT)
+    dot = _dot(build)
     before, loop = build.block, build.append_basic_block("dot")
     after = build.append_basic_block("dot_end")
     build.branch(loop)
@@ -110,13 +147,19 @@ def _sum(build: Any, x: Any, offsets: Any, weight: Any, depth: Any) -> Vectors:
     step = build.phi(I64)
     sums = [[build.phi(VECTOR) for _ in range(VECTORS)] for _ in range(WORD)]
     place = build.add(x, _load(build, _at(build, offsets, step, 8), I64))
-    words = [_load(build, build.add(place, I64(4 * LANES * v)), VECTOR) for v in range(VECTORS)]
-    weights = _at(build, weight, step, WORD * WORD)
+    places = [build.add(place, I64(4 * LANES * v)) for v in range(VECTORS)]
+    words = [_split(build, _load(build, address, VECTOR)) for address in places]
+    weights = _at(build, weight, step, STEP)
     results = []
     for channel in range(WORD):
-        of_word = _spread(build, _load(build, build.add(weights, I64(WORD * channel)), I32))
-        row = zip(sums[channel], words, strict=True)
-        results.append([build.call(dot, [total, word, of_word]) for total, word in row])
+        bytes_of_word = [I64(4 * (PARTS * channel + part)) for part in range(PARTS)]
+        loaded = [_load(build, build.add(weights, place), I32) for place in bytes_of_word]
+        of_word = [_spread(build, value) for value in loaded]
+        row = list(sums[channel])
+        for v, parts in enumerate(words):
+            for part, factor in zip(parts, of_word, strict=True):
+                row[v] = dot(row[v], part, factor)
+        results.append(row)
     for totals, row_of_results in zip(sums, results, strict=True):
         for total, result in zip(totals, row_of_results, strict=True):
             total.add_incoming(ir.Constant(VECTOR, None), before)
@@ -128,6 +171,33 @@ def _sum(build: Any, x: Any, offsets: Any, weight: Any, depth: Any) -> Vectors:
 
     build.position_at_end(after)
     return results
+
+
+def _dot(build: Any) -> Callable[[Any, Any, Any], Any]:
+    """Return what adds products of a part of words and of weights to sums."""
+    if PARTS == 1:
+        dot = _instruction(build, "llvm.x86.avx512.vpdpbusd.512", [VECTOR] * 3)
+        return lambda total, word, weight: build.call(dot, [total, word, weight])
+    pairs = _instruction(build, "llvm.x86.avx2.pmadd.wd", [SHORTS] * 2)
+
+    def add(total: Any, part: Any, weight: Any) -> Any:
+        factors = [build.bitcast(value, SHORTS) for value in (part, weight)]
+        return build.add(total, build.call(pairs, factors))
+
+    return add
+
+
+def _instruction(build: Any, name: str, inputs: list[Any]) -> Any:
+    kind = ir.FunctionType(VECTOR, inputs)
+    return build.module.globals.get(name) or ir.Function(build.module, kind, name)
+
+
+def _split(build: Any, words: Any) -> list[Any]:
+    """Return words as they are multiplied: as a whole, or their even and odd bytes in 16 bits."""
+    if PARTS == 1:
+        return [words]
+    even, eight = (ir.Constant(VECTOR, [value] * LANES) for value in (0x00FF00FF, 8))
+    return [build.and_(words, even), build.and_(build.lshr(words, eight), even)]
 
 
 def _clip(build: Any, sums: Vectors, bias: Any, shift: Any, low: Any, high: Any) -> Vectors:
