@@ -16,6 +16,7 @@ from trellic.integer.compiled import CompiledNetwork, gives_bytes, runs_compiled
 from trellic.model import choice
 from trellic.model.bundle import Bundle
 from trellic.model.decoders import Graph
+from trellic.support import heap
 
 
 def find_decoder(bundle: Bundle, name: str) -> Graph:
@@ -70,6 +71,7 @@ class EnginePool:
         self._engines: dict[str, Engine] = {}
         self._exact: dict[str, ExactNetwork] = {}
         self._lock = threading.RLock()
+        heap.keep_freed()
 
     def encoder(self) -> Engine:
         """Return g_a: "image", and "quality" if it sees that, to "latents"."""

@@ -152,7 +152,7 @@ class CompiledNetwork:
             value, height, width = _evaluate(layer, value, height, width)
         results = []
         for count, end in self._ends:
-            out = np.empty((len(end.bias), value.shape[1]), np.float32)
+            out = np.empty((len(end.bias), max(height * width, TILE)), np.float32)
             kernels.pointwise_end(value, height * width, *_arguments(end), out)
             results.append(out[:count, : height * width].reshape(count, height, width))
         return results

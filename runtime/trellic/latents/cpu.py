@@ -27,11 +27,9 @@ def log_sum(y32: Int64) -> int:
     return int(_log_sum(np.ascontiguousarray(y32, np.int64).ravel()))
 
 
-def context_input(v32: Int32, context_scale: Int64) -> Float32:
-    """See `reference.context_input`."""
-    out = np.empty(v32.shape, np.float32)
+def context_input(v32: Int32, context_scale: Int64, out: Float32) -> None:
+    """See `reference.context_input`; ``out`` is contiguous."""
     _context_input(v32.reshape(len(v32), -1), context_scale, out.reshape(len(v32), -1))
-    return out
 
 
 def predict(
@@ -96,8 +94,9 @@ def _predict(
     mean32: Int32,
     index: Any,
 ) -> Any:
-    rows, columns, skip, scales = limits[0], limits[1], limits[2], limits[3]
+    rows, columns, skip = limits[0], limits[1], limits[2]
     channels, height, width = mu.shape
+    limit, last = float(MEAN_LIMIT), float(limits[3] - 1)
     means, indices = np.empty(width, np.int32), np.empty(width, np.uint8)
     n = np.uint64(0)
     for c in range(channels):
@@ -105,12 +104,17 @@ def _predict(
         if not even and not odd:
             continue
         stride = 1 if even and odd else 2
+        # float64 holds all of these integers, and processors have vectors for it
+        times, added = float(gain[c]), float(shift[c] + 64)
         for y in range(height):
             for x in range(width):
-                mean = (np.int64(mu[c, y, x]) * gain[c] + 32768) >> 16
-                means[x] = min(max(mean, -MEAN_LIMIT), MEAN_LIMIT)
-                i = (np.int64(scale[c, y, x]) * 16 + shift[c] + 64) >> 7
-                indices[x] = min(max(i, 0), scales - 1)
+                mean = np.floor((np.float64(mu[c, y, x]) * times + 32768.0) * 2.0**-16)
+                mean = -limit if mean < -limit else mean
+                means[x] = np.int32(limit if mean > limit else mean)
+            for x in range(width):
+                i = np.floor((np.float64(scale[c, y, x]) * 16.0 + added) * 2.0**-7)
+                i = 0.0 if i < 0.0 else i
+                indices[x] = np.int32(last if i > last else i)
             start = 0 if stride == 1 else (y & 1 if even else 1 - (y & 1))
             row, base = v32[c, y], (c * height + y) * width
             for j in range((width - start + stride - 1) // stride):

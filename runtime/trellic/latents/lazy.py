@@ -58,7 +58,8 @@ class LazyLatents:
                 self._held[i] = self._decode(i)[: len(self._unit)]
             shared = self._grid[i].within(wanted)
             v32 = self._held[i][(slice(None), *shared.index(self._grid[i]))]
-            out[(slice(None), *shared.index(wanted))] = v32 * self._unit
+            to = out[(slice(None), *shared.index(wanted))]
+            np.multiply(v32, self._unit, out=to, dtype=np.float32)  # float32 holds latents exactly
         self._clock.mark("latents")
         return out
 

@@ -145,7 +145,8 @@ class Predictor:
             return (mu if len(features) > len(mu) else np.zeros_like(s)), s
         x = features
         if step.context:
-            scale = context.level.context_scale[: step.context]
-            seen = arithmetic.context_input(context.v32[: step.context], scale)
-            x = np.concatenate([features, seen])
+            scale, count = context.level.context_scale[: step.context], len(features)
+            x = np.empty((count + step.context, *features.shape[1:]), np.float32)
+            x[:count] = features
+            arithmetic.context_input(context.v32[: step.context], scale, x[count:])
         return self.networks[f"context_{k}"](x)

@@ -39,21 +39,17 @@ def log_sum(y32: Int64) -> int:
     return int(logs.sum(dtype=np.int64))
 
 
-def context_input(v32: Int32, context_scale: Int64) -> Float32:
+def context_input(v32: Int32, context_scale: Int64, out: Float32) -> None:
     """Turn decoded latents into activations of a context network.
 
     Parameters
     ----------
     v32 : int32 (channels, h, w), latents in 1/32 step, 0 where not decoded yet
     context_scale : int64 (channels,)
-
-    Returns
-    -------
-    float32 (channels, h, w), integers in [-127, 127]
+    out : float32 (channels, h, w), changed in place to integers in [-127, 127]
     """
     scaled: Int64 = (v32.astype(np.int64) * context_scale[:, None, None] + (1 << 15)) >> 16
-    activation: Float32 = np.clip(scaled, -127, 127).astype(np.float32)
-    return activation
+    out[:] = np.clip(scaled, -127, 127)
 
 
 def predict(
