@@ -767,9 +767,9 @@ class Codec:
 
     def _batches_on_gpu(self) -> bool:
         """Whether pictures of the host can be coded in batches on a GPU."""
-        has_contexts = "context_0" in self.bundle.networks
-        installed = importlib.util.find_spec("numba_cuda") is not None
-        return self.device != "cpu" and has_contexts and installed
+        if self.device == "cpu" or "context_0" not in self.bundle.networks:
+            return False
+        return importlib.util.find_spec("numba_cuda") is not None
 
     def on_gpu(self) -> GpuCodec:
         """Return this model on the codec's GPU, for the calling thread.

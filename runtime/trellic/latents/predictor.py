@@ -88,7 +88,10 @@ class Predictor:
         self.clock = clock or Clock()
         self.steps = layout.steps[:steps]
         self.channels = max(step.last for step in self.steps)
-        self._member = [layout.step_of == k for k in range(len(self.steps))]
+        self._member = [
+            np.ascontiguousarray(layout.step_of[step.first : step.last] == k)
+            for k, step in enumerate(self.steps)
+        ]
         self._h_s_reach = networks["h_s"].reach
 
     def start(
@@ -128,7 +131,7 @@ class Predictor:
         predicted = arithmetic.predict(
             np.ascontiguousarray(mu, np.float32),
             np.ascontiguousarray(log_scale, np.float32),
-            np.ascontiguousarray(self._member[k][coded]),
+            self._member[k],
             level.gain[coded],
             level.scale_shift[coded],
             limits,
