@@ -20,7 +20,7 @@ TILE, WORD, STEP = vectors.TILE, vectors.WORD, vectors.STEP
 Words = npt.NDArray[np.uint32]
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
-dot_words, dot_floats = vectors.dot_words, vectors.dot_floats
+dot_words, dot_floats, dot_apart = vectors.dot_words, vectors.dot_floats, vectors.dot_apart
 
 
 @njit
@@ -53,34 +53,6 @@ def shuffle(x: Words, height: int, width: int, out: Words) -> None:
 
 
 @njit
-def _words(
-    x: int,
-    offsets: Any,
-    q: int,
-    weight: Any,
-    bias: Int32,
-    shift: Int32,
-    low: int,
-    high: int,
-    added: int,
-    out: int,
-) -> None:
-    """Compute a tile of plane q: from the address of its first word to that of its results."""
-    dot_words(
-        x,
-        offsets.ctypes.data,
-        weight.ctypes.data + q * len(offsets) * STEP,
-        len(offsets),
-        bias.ctypes.data + 16 * q,
-        shift.ctypes.data + 16 * q,
-        low,
-        high,
-        added,
-        out,
-    )
-
-
-@njit
 def pointwise(
     x: Words,
     count: int,
@@ -98,8 +70,18 @@ def pointwise(
         first = min(start, max(count - TILE, 0))  # the last tile overlaps the one before it
         place = x.ctypes.data + 4 * first
         for q in range(len(out)):
-            results = out.ctypes.data + 4 * (q * out.shape[1] + first)
-            _words(place, offsets, q, weight, bias, shift, low, high, added, results)
+            dot_words(
+                place,
+                offsets.ctypes.data,
+                weight.ctypes.data + q * len(offsets) * STEP,
+                len(offsets),
+                bias.ctypes.data + 16 * q,
+                shift.ctypes.data + 16 * q,
+                low,
+                high,
+                added,
+                out.ctypes.data + 4 * (q * out.shape[1] + first),
+            )
 
 
 @njit
@@ -167,8 +149,18 @@ def depthwise(
                 around[start + i] = x[q, y * width + i]
         for start in range(0, count, TILE):
             first = min(start, max(count - TILE, 0))
-            place, sums = around.ctypes.data + 4 * first, results.ctypes.data + 4 * first
-            _words(place, offsets, q, weight, bias, shift, low, high, added, sums)
+            dot_apart(
+                around.ctypes.data + 4 * first,
+                offsets.ctypes.data,
+                weight.ctypes.data + q * taps * STEP,
+                taps,
+                bias.ctypes.data + 16 * q,
+                shift.ctypes.data + 16 * q,
+                low,
+                high,
+                added,
+                results.ctypes.data + 4 * first,
+            )
         for y in range(height):
             for i in range(width):
                 out[q, y * width + i] = results[y * wide + i]

@@ -108,6 +108,15 @@ def dot_words(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def dot_apart(
+    _typing: Any, _x: Any, _offsets: Any, _weight: Any, _depth: Any, _bias: Any, _shift: Any,
+    _low: Any, _high: Any, _added: Any, _out: Any,
+) -> Any:  # fmt: skip
+    """Like `dot_words`, for weights by which each result reads its own channel alone."""
+    return _signature(2, 3, 1), _generator(_store_words, apart=True)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def dot_floats(
     _typing: Any, _x: Any, _offsets: Any, _weight: Any, _depth: Any, _bias: Any, _shift: Any,
     _low: Any, _high: Any, _out: Any, _stride: Any,
@@ -127,17 +136,17 @@ def _signature(before: int, narrow: int, after: int) -> Any:
     return types.void(*wide, *[types.int32] * narrow, *[types.int64] * after)
 
 
-def _generator(store: Callable[..., None]) -> Callable[..., Any]:
+def _generator(store: Callable[..., None], *, apart: bool = False) -> Callable[..., Any]:
     def generate(context: Any, build: Any, _: Any, arguments: Any) -> Any:
         x, offsets, weight, depth, bias, shift, low, high, *rest = arguments
-        sums = _sum(build, x, offsets, weight, depth)
+        sums = _sum(build, x, offsets, weight, depth, apart)
         store(build, _clip(build, sums, bias, shift, low, high), *rest)
         return context.get_dummy_value()
 
     return generate
 
 
-def _sum(build: Any, x: Any, offsets: Any, weight: Any, depth: Any) -> Vectors:
+def _sum(build: Any, x: Any, offsets: Any, weight: Any, depth: Any, apart: bool) -> Vectors:
     dot = _dot(build)
     before, loop = build.block, build.append_basic_block("dot")
     after = build.append_basic_block("dot_end")
@@ -152,13 +161,11 @@ def _sum(build: Any, x: Any, offsets: Any, weight: Any, depth: Any) -> Vectors:
     weights = _at(build, weight, step, STEP)
     results = []
     for channel in range(WORD):
-        bytes_of_word = [I64(4 * (PARTS * channel + part)) for part in range(PARTS)]
-        loaded = [_load(build, build.add(weights, place), I32) for place in bytes_of_word]
-        of_word = [_spread(build, value) for value in loaded]
         row = list(sums[channel])
-        for v, parts in enumerate(words):
-            for part, factor in zip(parts, of_word, strict=True):
-                row[v] = dot(row[v], part, factor)
+        for part in [channel % PARTS] if apart else range(PARTS):
+            place = build.add(weights, I64(4 * (PARTS * channel + part)))
+            factor = _spread(build, _load(build, place, I32))
+            row = [dot(row[v], parts[part], factor) for v, parts in enumerate(words)]
         results.append(row)
     for totals, row_of_results in zip(sums, results, strict=True):
         for total, result in zip(totals, row_of_results, strict=True):
