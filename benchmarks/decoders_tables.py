@@ -82,4 +82,27 @@ def _interval(one: dict[str, Any], digits: int) -> str:
     return f"{one['mean']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
-TABLES: Final[dict[str, Callable[[Path], str]]] = {"decoders-photo": photo, "decoders-gains": gains}
+def small(results: Path) -> str:
+    """Draw how close small pictures come to the photo at the same size."""
+    run = json.loads((results / "small.json").read_text(encoding="utf-8"))
+    lines = []
+    for quality, means in run["means"].items():
+        for size in max(means.values(), key=len):
+            cells = [f"{row[size]['psnr']:.1f}" if size in row else "" for row in means.values()]
+            lines.append([quality, f"1/{size}", *cells])
+    means = run["means"]["60"]
+    head = ["quality", "size", *(f"`{name}`, dB" for name in means)]
+    halves = [
+        f"{row['2']['ssimulacra2']:.1f} with `{name}`" for name, row in means.items() if "2" in row
+    ]
+    return (
+        f"{table(head, lines)}\n\nMeans of PSNR over {len(run['photos'])} Kodak photos. "
+        f"SSIMULACRA 2 at quality 60 and 1/2: {', '.join(halves)}."
+    )
+
+
+TABLES: Final[dict[str, Callable[[Path], str]]] = {
+    "decoders-photo": photo,
+    "decoders-gains": gains,
+    "small-pictures": small,
+}

@@ -20,7 +20,9 @@ from trellic.integer.networks import IntegerLayer, IntegerNetwork
 from trellic.latents import cpu, reference
 
 SEEDS = st.integers(0, 2**32 - 1)
-needs_vectors = pytest.mark.skipif(vectors.found() is None, reason="needs a processor with AVX-512 VNNI or AVX2")
+needs_vectors = pytest.mark.skipif(
+    vectors.found() is None, reason="needs a processor with AVX-512 VNNI or AVX2"
+)
 
 
 def layer(rng, kind, channels, low, high):

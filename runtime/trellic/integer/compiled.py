@@ -1,8 +1,8 @@
 """Integer networks on bytes, compiled: an engine for processors with AVX-512 VNNI or AVX2.
 
 Values are bytes, those of layers whose results may be negative with 128 added. Four channels are a
-word, and the words of a plane lie position by position, as `vectors` reads them. The integers are the
-same as those of `networks.IntegerNetwork`.
+word, and the words of a plane lie position by position, as `vectors` reads them. The integers are
+the same as those of `networks.IntegerNetwork`.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class _Layer:
     Attributes
     ----------
     side : of its kernel
-    weight : (results / 4, steps, 4, 4), as `vectors.packed` makes it; a step is a word of inputs of a
-        pointwise layer, or a tap of a depthwise one
+    weight : (results / 4, steps, 4, 4), as `vectors.packed` makes it; a step is a word of inputs
+        of a pointwise layer, or a tap of a depthwise one
     bias : int32 (results,), with the half for rounding, and without the effect of the input's
         offset
     shift : int32 (results,)
