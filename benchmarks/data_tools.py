@@ -8,7 +8,9 @@ Every photo is encoded by Trellic at quality 60, and by JPEG and AVIF at the low
 reaches its SSIMULACRA 2. `torch.utils.data.DataLoader` with two worker processes then goes over
 copies of the files, once by cutting 256x256 out and once by scaling to it, formats in turns, and
 the best of the rounds counts. Processor time of a picture is measured in one process, since other
-programs disturb it less. Writes ``benchmarks/results/data-tools.json``.
+programs disturb it less. Scaled views are also compared with those of the photo, which is scaled as
+each format's are: by means over squares for Trellic's decoders of small pictures, by Pillow for
+others. Writes ``benchmarks/results/data-tools.json``.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +38,7 @@ from trellic import Codec
 from trellic.scored import ssimulacra2
 from trellic.support.cores import usable_cores
 from trellic_data.torch import TlcDataset, collate
-from trellic_data.views import View, resized
+from trellic_data.views import View, choose, resized
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "data-tools.json"
 SIDE = 256
@@ -123,6 +125,28 @@ def processor_ms(dataset: Dataset[torch.Tensor], count: int) -> float:
     return round(1e3 * statistics.median(times[1:]), 2)
 
 
+def view_scores(images: list[Path], root: Path, names: Iterable[str]) -> dict[str, float]:
+    """Return the mean SSIMULACRA 2 of scaled views of each format."""
+    view, codec = View(SIDE, SIDE, "scale"), Codec.load("photo", "cpu", 1)
+    scores: dict[str, list[float]] = {name: [] for name in names}
+    for number, path in enumerate(images):
+        image = Image.open(path).convert("RGB")
+        x, y, width, height = view.region(image.height, image.width, (0.5, 0.5))
+        seen = image.crop((x, y, x + width, y + height))
+        decoder = choose(codec, min(width, height) / SIDE)
+        for name, found in scores.items():
+            by = codec.decoders[decoder].scale if name == "tlc" else 1
+            expected = resized(np.asarray(seen.reduce(by)), SIDE, SIDE)
+            shown = dataset_of(root / name, view)[number]
+            found.append(ssimulacra2(expected, shown.numpy().transpose(1, 2, 0)))
+    return {name: round(statistics.mean(found), 2) for name, found in scores.items()}
+
+
+def dataset_of(folder: Path, view: View) -> Dataset[torch.Tensor]:
+    """Return the files of a folder, which is called as their format is."""
+    return TlcDataset(folder, view) if folder.name == "tlc" else PillowFiles(folder, view)
+
+
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="A DataLoader on three formats.")
@@ -136,14 +160,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         sizes = write_all(images, root, options.count)
+        scores = view_scores(images, root, sizes)
         rates: dict[str, dict[str, float]] = {"random": {}, "scale": {}}
         spent: dict[str, dict[str, float]] = {"random": {}, "scale": {}}
         for turn in range(ROUNDS):
             for how, found in rates.items():
                 view = View(SIDE, SIDE, how)  # type: ignore[arg-type]
                 for name in sizes:
-                    tlc = name == "tlc"
-                    made = TlcDataset(root / name, view) if tlc else PillowFiles(root / name, view)
+                    made = dataset_of(root / name, view)
                     found[name] = max(found.get(name, 0), round(rate(made, options.workers), 2))
                     if turn == 0:
                         spent[how][name] = processor_ms(made, min(options.count, 12))
@@ -154,6 +178,7 @@ def main() -> int:
         "workers": options.workers,
         "photos": [path.name for path in images],
         "bytes": sizes,
+        "view_ssimulacra2": scores,
         "pictures_per_s": rates,
         "processor_ms": spent,
     }

@@ -41,8 +41,8 @@ def loaders(results: Path) -> str:
     run = _read(results / "data-tools.json")
     lines = [
         "| | cut, pictures/s | scaled, pictures/s | cut, ms of a core | scaled, ms of a core "
-        "| bytes a photo |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| SSIMULACRA 2 of a scaled view | bytes a photo |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, label in LOADERS.items():
         cells = [
@@ -50,6 +50,7 @@ def loaders(results: Path) -> str:
             for figure in ("pictures_per_s", "processor_ms")
             for how in ("random", "scale")
         ]
+        cells.append(f"{run['view_ssimulacra2'][name]:.1f}")
         size = run["bytes"][name] // len(run["photos"])
         lines.append(f"| {label} | {' | '.join(cells)} | {size:,} |")
     return "\n".join([*lines, "", _made(run)])

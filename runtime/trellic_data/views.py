@@ -103,7 +103,7 @@ def see(
     header = bitstream.read_header(data)
     region = view.region(header.height, header.width, at)
     shrink = min(region[2] / view.width, region[3] / view.height)
-    part = codec.decode(data, decoder=decoder or _enough(codec, shrink), region=region)
+    part = codec.decode(data, decoder=decoder or choose(codec, shrink), region=region)
     return resized(rgb(part), view.height, view.width)
 
 
@@ -129,8 +129,14 @@ def _ordinary(codec: Codec) -> str:
     return "fast" if "fast" in codec.decoders else DEFAULT_DECODER
 
 
-def _enough(codec: Codec, shrink: float) -> str:
-    """Choose the decoder of the smallest picture that is not smaller than the view."""
+def choose(codec: Codec, shrink: float) -> str:
+    """Name the decoder of the smallest picture that is not smaller than the view.
+
+    Parameters
+    ----------
+    codec : of any model
+    shrink : by how much the view is smaller than the part of the picture that it shows
+    """
     smaller = [
         (info.scale, name)
         for name, info in codec.decoders.items()
