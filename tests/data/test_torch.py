@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from tests.runtime.family import make_family
 
 from trellic.codec import Codec
 from trellic.errors import BadParameter
+from trellic.model.bundle import Bundle, find
+from trellic.model.choice import cheapest
 from trellic_data import views
 from trellic_data.torch import TlcDataset, collate
-from trellic_data.views import View, see
+from trellic_data.views import View, choose, see
 
 RNG = np.random.default_rng(4)
 
@@ -149,3 +152,12 @@ def test_workers(folder, tiny_path, start, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "good\n"
+
+
+@pytest.mark.parametrize(
+    ("shrink", "decoder"), [(1, "fast"), (1.9, "fast"), (2, "half"), (7.9, "half"), (8, "preview")]
+)
+def test_small_views_of_photos_come_from_small_pictures(shrink, decoder):
+    decoders = Bundle(find("photo")).manifest.decoders
+    assert choose(SimpleNamespace(decoders=decoders), shrink) == decoder
+    assert cheapest(decoders, shrink) == decoder  # the rule of trellic decode and Pillow

@@ -23,7 +23,7 @@ from trellic.model.bundle import Bundle
 from trellic_export import cli, family, family_cli
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
-from trellic_training.models.decoders import SynthesisSizes, start_from
+from trellic_training.models.decoders import PreviewSizes, SynthesisSizes, start_from
 from trellic_training.models.transforms import synthesis
 from trellic_training.recipes import codec as recipe
 from trellic_training.recipes.decoder import load_decoder_recipe
@@ -313,6 +313,22 @@ def test_a_preview_learns_from_what_it_will_see(bundle, packed, tmp_path):
     seen = codec.decode(data, decoder="preview")
     assert seen.shape == made.shape == (16, 16, 3)
     assert np.abs(seen.astype(int) - made).max() <= 1  # latents were rounded to float16
+
+
+def test_a_small_picture_may_depend_on_the_quality(bundle, tmp_path):
+    sizes = PreviewSizes(kind="preview", channels=8, scale=2, hidden=8, modulated=True)
+    network = sizes.make(bundle.manifest.layout)
+    decoder = dataclasses.replace(trained("preview", bundle, network), sizes=sizes)
+    out, data = tmp_path / "new.zip", Codec(TINY, "cpu", 1).encode(synthetic(5)[:50, :61])
+    seen = []
+    for change in (0.0, 0.5):  # of the blocks' shifts
+        network.state_dict()[_table(network)][:] = change
+        info = family.add_decoder(bundle, "preview", decoder, out).decoders["preview"]
+        assert info.graph.sees_quality
+        assert info.scale == 2
+        seen.append(Codec(out, "cpu", 1).decode(data, decoder="preview"))
+        assert seen[-1].shape == (25, 31, 3)
+    assert (seen[0] != seen[1]).any()
 
 
 @pytest.mark.slow("the command trains a decoder and adds it to a bundle")

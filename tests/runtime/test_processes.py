@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -138,3 +139,31 @@ def test_a_stream_is_a_file_only_when_it_is_whole(tmp_path):
             time.sleep(0.0005)
         done.result()
     assert seen == {data}
+
+
+FAULTS = """
+import resource
+import numpy as np
+from trellic.support import heap
+
+def touch():
+    [np.ones(3 << 20, np.uint8) for _ in range(4)]  # 3,072 pages
+
+if KEEP:
+    heap.keep_freed()
+for _ in range(3):
+    touch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+touch()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back")
+def test_freed_memory_is_not_asked_for_again():
+    def faults(keep: bool) -> int:
+        script = FAULTS.replace("KEEP", str(keep))
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+        return int(done.stdout)
+
+    assert faults(keep=True) < 100 < 1000 < faults(keep=False)

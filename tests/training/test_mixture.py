@@ -235,8 +235,9 @@ def test_decoders_train_by_it():
         load_quantized_recipe(RECIPES / "finetune-eye.yaml"),
         load_decoder_recipe(RECIPES / "decoders-eye.yaml", "fast"),
         load_decoder_recipe(RECIPES / "decoders-eye.yaml", "preview"),
+        load_decoder_recipe(RECIPES / "decoders-eye.yaml", "half"),
     ],
-    ids=["photo-eye", "finetune-eye", "fast", "preview"],
+    ids=["photo-eye", "finetune-eye", "fast", "preview", "half"],
 )
 def test_shipped_recipes_for_the_eye_name_a_shipped_curve(recipe):
     assert recipe.distortion.needs_reference
