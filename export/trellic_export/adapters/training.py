@@ -171,11 +171,14 @@ class Trainer:
 
 
 def whole(bundle: Bundle) -> dict[str, DecoderInfo]:
-    """Return the decoders that an adapter changes: of pictures at full size, from all latents."""
+    """Return the decoders that an adapter changes: of pictures at full size, from all latents.
+
+    Decoders that are mixed with another one were trained for another aim than an adapter is.
+    """
     found = {
         name: info
         for name, info in bundle.manifest.decoders.items()
-        if info.kind == "picture" and info.scale == 1 and info.channels is None
+        if info.kind == "picture" and (info.scale, info.channels, info.base) == (1, None, None)
     }
     if MAIN not in found:
         name = bundle.manifest.name
