@@ -416,6 +416,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "big": big,
     "labels-rate": labels_rate,
     "perception": _whole("perception", perception.markdown),
+    "texture": _whole("texture", perception.markdown),
     "laplacian": _whole("laplacian", laplacian.markdown),
     "drift": _whole("drift", drift.markdown),
     "recognition": _whole("recognition", recognition.markdown),

@@ -283,3 +283,15 @@ def test_pages_of_the_experiments_are_listed():
         if page.name != "README.md":
             assert re.search(rf"\({page.name}\)", listed), page.name
             assert f"experiments/{page.name}" in nav
+
+
+def test_what_the_page_of_decoders_says_of_texture():
+    found = means(result("texture"))
+    for rate in (0.15, 0.5):
+        base, half, whole = (
+            found[rate, f"photo:{name}"] for name in ("quality", "texture:0.5", "texture")
+        )
+        assert half["sliced_wasserstein"] < 0.8 * base["sliced_wasserstein"]
+        assert abs(half["ssimulacra2"] - base["ssimulacra2"]) < 0.1
+        assert 0 < base["psnr"] - half["psnr"] < 0.2
+        assert base["psnr"] - whole["psnr"] < 1
