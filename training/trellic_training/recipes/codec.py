@@ -172,6 +172,7 @@ COMMANDS = {  # by the class of a recipe
     "Recipe": "trellic train",
     "QuantizedRecipe": "trellic finetune",
     "Family": "trellic finetune --add-decoder",
+    "ClassifierRecipe": "trellic train",
 }
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
