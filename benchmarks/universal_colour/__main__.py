@@ -30,7 +30,7 @@ from benchmarks import _machine
 from benchmarks.picture_labels import LabelledSet, read_set
 from benchmarks.runs import lines
 from benchmarks.universal_colour.measure import file_rows, measures, model_rows
-from benchmarks.universal_colour.plan import BUNDLE_DECODERS, RUNS, SHIPPED, Run
+from benchmarks.universal_colour.plan import BUNDLE_DECODERS, CLASSIFIER, RUNS, SHIPPED, Run
 from benchmarks.universal_colour.report import markdown, plot, summary
 from benchmarks.universal_colour.training import Work
 from trellic.errors import TrellicError
@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "universal-colour.json"
 PLOTS = ROOT / "docs" / "universal"
 SIDE = 32
+FILES_AFTER = 3  # models: those for classification, which the bundle's decoders belong to
 
 
 class Bench:
@@ -56,7 +57,7 @@ class Bench:
             name: load_classifier(path).network
             for name, path in (
                 ("judge", self.work.judge()),
-                ("known", self.work.classifier("classifier-cifar")),
+                ("known", self.work.classifier(CLASSIFIER)),
             )
         }
         self.test: LabelledSet = read_set(options.data / "test", options.count)
@@ -155,8 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(markdown(record))
     return 0
 
-
-FILES_AFTER = 3  # models: those for classification, which the bundle's decoders belong to
 
 if __name__ == "__main__":
     torch.set_num_interop_threads(1)

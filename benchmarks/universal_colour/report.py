@@ -30,10 +30,10 @@ def summary(
     """Return rows of means; hits of single pictures are left out."""
     rows = []
     for run, found in models.items():
-        twins = models.get(Run(run.target), found)
-        for row, twin in zip(found, twins, strict=True):
+        twins = models.get(Run(run.target))
+        for i, row in enumerate(found):
             head = {"encoder": run.encoder or ALONE, "target": run.target}
-            extra = against(row, twin) if run.encoder else {}
+            extra = against(row, twins[i]) if run.encoder and twins else {}
             rows.append(head | _means(row) | extra)
     return {
         "targets": {name: vars(weights) for name, weights in TARGETS.items()},

@@ -150,7 +150,8 @@ def test_a_classifier_learns_and_its_file_lasts(kind, labelled, tmp_path):
 
 def test_the_command_trains_a_classifier(labelled, tmp_path, capsys):
     recipe = tmp_path / "two.yaml"
-    recipe.write_text("{kind: classifier, name: two, steps: 1, network: {hidden: [4], blocks: [0]}}")
+    head = "{kind: classifier, name: two, steps: 1, "
+    recipe.write_text(head + "network: {hidden: [4], blocks: [0]}}")
     out = tmp_path / "out"
     arguments = [recipe, "--photos", labelled, "--out", out, "--seed", "5"]
     assert cli.main([*map(str, arguments)]) == 0
@@ -158,7 +159,7 @@ def test_the_command_trains_a_classifier(labelled, tmp_path, capsys):
     assert load_classifier(out / "classifier.pt").facts["recipe"]["seed"] == 5
     with pytest.raises(BadParameter, match="--resume with a recipe of the kind classifier"):
         cli.main([*map(str, arguments), "--resume", str(out / "classifier.pt")])
-    recipe.write_text("{kind: classifier, name: two, network: {hidden: [4], blocks: [0, 1]}}")
+    recipe.write_text(head + "network: {hidden: [4], blocks: [0, 1]}}")
     with pytest.raises(BadParameter, match="2 numbers of blocks for 1 groups"):
         cli.main([*map(str, arguments)])
 
@@ -267,7 +268,9 @@ def given_batch():
     return batch | {"teacher": teacher, "latents": torch.zeros(3, 1, 1, 1), "level": None}
 
 
-@pytest.mark.parametrize(("name", "kind"), [("fast", DecoderStage), ("perceptual", PerceptualStage)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("fast", DecoderStage), ("perceptual", PerceptualStage)]
+)
 def test_a_decoder_learns_what_the_classifier_wants(name, kind, classifier):
     batch, losses = given_batch(), []
     picture = torch.rand(3, 3, SIDE, SIDE) * 0.8 - 0.4

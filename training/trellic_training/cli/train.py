@@ -174,9 +174,7 @@ def _train_classifier(recipe: Path, photos: Path, out: Path, seed: int | None) -
     )
 
 
-def _train_universal(
-    recipe: Path, data: Path, out: Path, minutes: float, seed: int | None
-) -> None:
+def _train_universal(recipe: Path, data: Path, out: Path, minutes: float, seed: int | None) -> None:
     from trellic_training.universal.run import run_universal
     from trellic_training.universal.settings import load_universal_recipe
 

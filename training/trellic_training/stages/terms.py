@@ -59,9 +59,7 @@ class ClassificationTerm(nn.Module):
                 expected=f"{self.side}, as the pictures that {self.file} was trained on",
             )
 
-    def forward(
-        self, x_hat: Tensor, label: Tensor, show: Callable[[str, Tensor], None]
-    ) -> Tensor:
+    def forward(self, x_hat: Tensor, label: Tensor, show: Callable[[str, Tensor], None]) -> Tensor:
         """Return ``lambda_c`` times the cross entropy, in nats, of each picture: (N,).
 
         Parameters
