@@ -30,7 +30,7 @@ from benchmarks import _machine
 from benchmarks.picture_labels import LabelledSet, read_set
 from benchmarks.runs import lines
 from benchmarks.universal_colour.measure import file_rows, measures, model_rows
-from benchmarks.universal_colour.plan import BUNDLE_DECODERS, CLASSIFIER, RUNS, SHIPPED, Run
+from benchmarks.universal_colour.plan import BUNDLE_DECODERS, RUNS, SHIPPED, Run
 from benchmarks.universal_colour.report import markdown, plot, summary
 from benchmarks.universal_colour.training import Work
 from trellic.errors import TrellicError
@@ -53,13 +53,7 @@ class Bench:
         self.options, self.console = options, console
         photos = packed_photos(options.data / "train", options.work, SIDE)
         self.work = Work(options.work, photos, options.weights, options.steps)
-        self.judges = {
-            name: load_classifier(path).network
-            for name, path in (
-                ("judge", self.work.judge()),
-                ("known", self.work.classifier(CLASSIFIER)),
-            )
-        }
+        self.judge = load_classifier(self.work.judge()).network
         self.test: LabelledSet = read_set(options.data / "test", options.count)
 
     def say(self, text: str) -> None:
@@ -84,7 +78,7 @@ class Bench:
 
         def make() -> Any:
             model = load_weights(path)[0].eval()
-            return model_rows(model, self.test, self.judges, self.say)
+            return model_rows(model, self.test, self.judge, self.say)
 
         return self.measured(run.name, sha256_of(path), make)
 
@@ -99,13 +93,13 @@ class Bench:
         return self.measured(
             "files",
             "".join(map(sha256_of, made)),
-            lambda: file_rows(bundle, decoders, self.test, self.judges),
+            lambda: file_rows(bundle, decoders, self.test, self.judge),
         )
 
     def untouched(self) -> Any:
         """Judge the test pictures themselves."""
         return self.measured(
-            "untouched", "", lambda: [measures(self.test.pixels, self.test, self.judges)]
+            "untouched", "", lambda: [measures(self.test.pixels, self.test, self.judge)]
         )[0]
 
     def write(self, models: dict[Run, Any], files: Any) -> dict[str, Any]:
@@ -132,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="folder with train/ and test/")
     add("--weights", type=Path, default=SHIPPED, help="of cifar, to start from")
-    add("--steps", type=int, default=400, help="of each model")
+    add("--steps", type=int, default=200, help="of each model")
     add("--count", type=int, default=2000, help="test pictures to use")
     add("--work", type=Path, default=Path("runs/universal-colour"), help="what is finished")
     add("--out", type=Path, default=RESULT)

@@ -23,10 +23,10 @@ from trellic_training.models.photo import PhotoModel
 from trellic_training.pixels import PIXEL_RANGE, to_network
 
 RATES = (0.25, 0.4, 0.65)  # bit/pixel, estimated
-QUALITIES = (1, 12, 25, 40)  # of real files
-GRID = (1.0, 7.0, 13.0, 20.0, 27.0, 34.0, 42.0, 51.0, 62.0)  # where bits are looked up
-LOOKED_UP = 150  # pictures
-PATCHED = 250  # pictures whose patches are compared, which takes longest
+QUALITIES = (1, 15, 40)  # of real files
+GRID = (1.0, 9.0, 18.0, 27.0, 36.0, 47.0, 60.0)  # where bits are looked up
+LOOKED_UP = 100  # pictures
+PATCHED = 200  # pictures whose patches are compared, which takes longest
 AT_ONCE = 100
 Row = dict[str, Any]
 Float64 = npt.NDArray[np.float64]
@@ -79,25 +79,18 @@ def spread(values: Any, count: int) -> Any:
     return values[chosen]
 
 
-def measures(pixels: Pixels, test: LabelledSet, judges: dict[str, nn.Module]) -> Row:
-    """Return means over decoded pictures; "hits" of the judges are one a picture.
-
-    Parameters
-    ----------
-    pixels : decoded, as many as the test pictures
-    judges : classifiers of pictures, by name
-    """
+def measures(pixels: Pixels, test: LabelledSet, judge: nn.Module) -> Row:
+    """Return means over decoded pictures, as many as the test's; "hits" are one a picture."""
     apart = (pixels.astype(np.float64) - test.pixels) / PIXEL_RANGE
     pairs = zip(spread(test.pixels, PATCHED), spread(pixels, PATCHED), strict=True)
-    row: Row = {
+    hits, entropy = verdicts(judge, pixels, test.labels)
+    return {
         "mse": float((apart**2).mean()),
         "sliced_wasserstein": float(np.mean([sliced_wasserstein(a, b) for a, b in pairs])),
+        "accuracy": float(hits.mean()),
+        "cross_entropy": entropy,
+        "hits": [int(hit) for hit in hits],
     }
-    for name, judge in judges.items():
-        hits, entropy = verdicts(judge, pixels, test.labels)
-        row[name] = {"accuracy": float(hits.mean()), "cross_entropy": entropy}
-        row[name]["hits"] = [int(hit) for hit in hits]
-    return row
 
 
 @torch.no_grad()
@@ -114,7 +107,7 @@ def verdicts(
 def model_rows(
     model: PhotoModel,
     test: LabelledSet,
-    judges: dict[str, nn.Module],
+    judge: nn.Module,
     say: Callable[[str], None],
     rates: Sequence[float] = RATES,
 ) -> list[Row]:
@@ -124,7 +117,7 @@ def model_rows(
     for rate, quality in zip(rates, qualities, strict=True):
         say(f"{rate:g} bit/pixel: quality {quality:.1f}")
         made = coded(model, test.pixels, quality)
-        found = measures(made.pixels, test, judges)
+        found = measures(made.pixels, test, judge)
         rows.append({"rate": rate, "quality": quality, "bpp": made.bpp, **found})
     return rows
 
@@ -133,7 +126,7 @@ def file_rows(
     bundle: Path,
     decoders: Sequence[str],
     test: LabelledSet,
-    judges: dict[str, nn.Module],
+    judge: nn.Module,
     qualities: Sequence[int] = QUALITIES,
 ) -> list[Row]:
     """Return a row for each quality of real files: what every decoder makes of the same ones."""
@@ -151,6 +144,6 @@ def file_rows(
         for name in decoders:
             bar = track(files, f"decoder {name}", transient=True)
             made = np.stack([codec.decode(data, decoder=name) for data in bar])
-            row["decoders"][name] = measures(made, test, judges)
+            row["decoders"][name] = measures(made, test, judge)
         rows.append(row)
     return rows

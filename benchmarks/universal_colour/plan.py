@@ -14,7 +14,7 @@ BUNDLE = "cifar"
 SHIPPED = Path("training") / "checkpoints" / f"{BUNDLE}.pt"
 CLASSIFIER, JUDGE = "classifier-cifar", "judge-cifar"  # recipes, and names of files
 ERROR, PERCEPTION, CLASSIFICATION = "squared error", "perception", "classification"
-LEARNING_RATE = 5e-4
+LEARNING_RATE = 1e-3
 LMBDA = (0.0001, 0.03)  # an eighth of the recipe's: labels are lost at low rates
 WARM_UP, DECAY_FROM = 0.1, 0.3  # shares of the steps
 

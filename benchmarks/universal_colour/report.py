@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def summary(
 
 def against(row: Row, twin: Row) -> Row:
     """Return how far a row is from another of the same rate: shares, and right labels more."""
-    gains = np.subtract(row["judge"]["hits"], twin["judge"]["hits"]).astype(np.float64)
+    gains = np.subtract(row["hits"], twin["hits"]).astype(np.float64)
     low, high = mean_interval(list(gains)) or (0.0, 0.0)
     return {
         "extra_mse": row["mse"] / twin["mse"] - 1,
@@ -55,10 +54,7 @@ def against(row: Row, twin: Row) -> Row:
 
 
 def _means(row: Row) -> Row:
-    plain = {k: v for k, v in row.items() if k not in ("judge", "known", "decoders")}
-    for name in ("judge", "known"):
-        plain[name] = {k: v for k, v in row[name].items() if k != "hits"}
-    return plain
+    return {name: value for name, value in row.items() if name != "hits"}
 
 
 def _decoders(row: Row) -> list[Row]:
@@ -73,46 +69,57 @@ def _decoders(row: Row) -> list[Row]:
     return rows
 
 
-def models_table(run: Mapping[str, Any]) -> str:
-    """Draw models and decoders at each rate."""
-    head = ("bit/pixel", "encoder of", "decoder for", "MSE", "accuracy", "cross entropy")
-    head += ("sliced W", "extra MSE", "extra sliced W", "labels more, points")
-    rates = sorted({row["rate"] for row in run["models"]})
-    rows = [row for rate in rates for row in run["models"] if row["rate"] == rate]
-    return table(head, [_model_cells(row) for row in rows])
+MEASURES = ("MSE, thousandths", "accuracy", "cross entropy", "sliced W")
 
 
-def _model_cells(row: Row) -> tuple[str, ...]:
+def alone_table(run: Mapping[str, Any]) -> str:
+    """Draw the end-to-end models at each rate."""
+    rows = [row for row in by_rate(run) if row["encoder"] == ALONE]
+    cells = [(f"{row['bpp']:.2f}", row["target"], *_measured(row)) for row in rows]
+    return table(("bit/pixel", "trained for", *MEASURES), cells)
+
+
+def reuse_table(run: Mapping[str, Any]) -> str:
+    """Draw decoders on frozen encoders, against end-to-end models of the same target."""
+    head = ("bit/pixel", "encoder trained for", "decoder trained for", *MEASURES)
+    head += ("extra MSE", "extra sliced W", "labels more, points")
+    rows = [row for row in by_rate(run) if row["encoder"] != ALONE]
+    return table(head, [_reused(row) for row in rows])
+
+
+def by_rate(run: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of models, from the lowest rate on."""
+    return sorted(run["models"], key=lambda row: float(row["rate"]))
+
+
+def _reused(row: Row) -> tuple[str, ...]:
     extra = ("", "", "")
     if "extra_mse" in row:
         more = points(row["accuracy_more"])
         extra = (f"{row['extra_mse']:+.1%}", f"{row['extra_sliced']:+.1%}", more)
+    return (f"{row['bpp']:.2f}", row["encoder"], row["target"], *_measured(row), *extra)
+
+
+def _measured(row: Row) -> tuple[str, ...]:
     return (
-        f"{row['bpp']:.2f}",
-        "end to end" if row["encoder"] == ALONE else row["encoder"],
-        row["target"],
-        f"{1000 * row['mse']:.3f}e-3",
-        f"{row['judge']['accuracy']:.1%}",
-        f"{row['judge']['cross_entropy']:.3f}",
+        f"{1000 * row['mse']:.3f}",
+        f"{row['accuracy']:.1%}",
+        f"{row['cross_entropy']:.3f}",
         f"{row['sliced_wasserstein']:.1f}",
-        *extra,
     )
 
 
 def files_table(run: Mapping[str, Any]) -> str:
     """Draw the decoders of the bundle on real files."""
-    head = ("quality", "bit/pixel, files", "payloads", "decoder", "PSNR of the mean", "accuracy")
-    head += ("cross entropy", "sliced W", "labels more than `quality`", "than `control`")
+    head = ("quality", "bit/pixel, files", "payloads", "decoder", *MEASURES)
+    head += ("labels more than `quality`, points", "than `control`, points")
     cells = [
         (
             f"{row['quality']:g}",
             f"{row['file_bpp']:.2f}",
             f"{row['payload_bpp']:.2f}",
             f"`{row['decoder']}`",
-            f"{-10 * math.log10(row['mse']):.2f} dB",
-            f"{row['judge']['accuracy']:.1%}",
-            f"{row['judge']['cross_entropy']:.3f}",
-            f"{row['sliced_wasserstein']:.1f}",
+            *_measured(row),
             *(
                 points(row["against"][name]["accuracy_more"]) if name in row["against"] else ""
                 for name in (BASE, "control")
@@ -130,8 +137,8 @@ def points(interval: Sequence[float]) -> str:
 
 
 def markdown(run: Mapping[str, Any]) -> str:
-    """Draw both tables."""
-    return f"{models_table(run)}\n\n{files_table(run)}"
+    """Draw all tables."""
+    return "\n\n".join(draw(run) for draw in (alone_table, reuse_table, files_table))
 
 
 def plot(run: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -165,7 +172,7 @@ def _models(rows: Sequence[Row]) -> Figure:
 
 
 VALUES = {
-    "labels that are right, %": lambda row: 100 * row["judge"]["accuracy"],
+    "labels that are right, %": lambda row: 100 * row["accuracy"],
     "sliced Wasserstein distance": lambda row: row["sliced_wasserstein"],
 }
 
@@ -191,9 +198,9 @@ def _files(run: Mapping[str, Any]) -> Figure:
     for name, colour in zip(names, ("#6e7781", "#d55e00", "#0072b2"), strict=False):
         own = [row for row in run["files"] if row["decoder"] == name]
         bits = [row["file_bpp"] for row in own]
-        right = [100 * row["judge"]["accuracy"] for row in own]
+        right = [100 * row["accuracy"] for row in own]
         axes.plot(bits, right, color=colour, marker="o", ms=4, label=name)
-    untouched = 100 * run["untouched"]["judge"]["accuracy"]
+    untouched = 100 * run["untouched"]["accuracy"]
     axes.axhline(untouched, color="#1f2328", lw=0.8, ls=":", label="untouched pictures")
     axes.set_xlabel("bit/pixel (whole files)")
     axes.set_ylabel("labels that are right, % (second classifier)")

@@ -75,7 +75,7 @@ class Work:
     folder: Path
     photos: Path
     shipped: Path = SHIPPED
-    steps: int = 400
+    steps: int = 200
 
     def file(self, name: str) -> Path:
         """Where a model is kept."""
