@@ -44,7 +44,7 @@ class Coded:
 def coded(model: PhotoModel, pixels: Pixels, quality: float) -> Coded:
     """Code pictures (N, H, W, 3) with plain rounding; the bits are the model's own estimate."""
     made, bits = [], []
-    for part in torch.from_numpy(pixels).split(AT_ONCE):
+    for part in torch.split(torch.from_numpy(pixels), AT_ONCE):
         output = model(to_network(part), torch.full((len(part),), quality))
         bits.append(output.y_bits + output.z_bits)
         made.append(as_pixels(output.x_hat))
@@ -98,7 +98,7 @@ def verdicts(
     judge: nn.Module, pixels: Pixels, labels: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.bool_], float]:
     """Return which pictures get their label, and the mean cross entropy in nats."""
-    parts = torch.from_numpy(pixels).split(AT_ONCE)
+    parts = torch.split(torch.from_numpy(pixels), AT_ONCE)
     logits = torch.cat([judge(to_network(part)) for part in parts])
     entropy = functional.cross_entropy(logits, torch.from_numpy(labels))
     return logits.argmax(1).numpy() == labels, float(entropy)

@@ -81,8 +81,8 @@ def alone_table(run: Mapping[str, Any]) -> str:
 
 def reuse_table(run: Mapping[str, Any]) -> str:
     """Draw decoders on frozen encoders, against end-to-end models of the same target."""
-    head = ("bit/pixel", "encoder trained for", "decoder trained for", *MEASURES)
-    head += ("extra MSE", "extra sliced W", "labels more, points")
+    head = ["bit/pixel", "encoder trained for", "decoder trained for", *MEASURES]
+    head += ["extra MSE", "extra sliced W", "labels more, points"]
     rows = [row for row in by_rate(run) if row["encoder"] != ALONE]
     return table(head, [_reused(row) for row in rows])
 
@@ -111,8 +111,8 @@ def _measured(row: Row) -> tuple[str, ...]:
 
 def files_table(run: Mapping[str, Any]) -> str:
     """Draw the decoders of the bundle on real files."""
-    head = ("quality", "bit/pixel, files", "payloads", "decoder", *MEASURES)
-    head += ("labels more than `quality`, points", "than `control`, points")
+    head = ["quality", "bit/pixel, files", "payloads", "decoder", *MEASURES]
+    head += ["labels more than `quality`, points", "than `control`, points"]
     cells = [
         (
             f"{row['quality']:g}",

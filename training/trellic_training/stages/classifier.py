@@ -48,7 +48,7 @@ def fit(
             logits = classifier(to_network(pixels)).float()
         loss = functional.cross_entropy(logits, label, label_smoothing=SMOOTHING)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
 
@@ -89,6 +89,6 @@ def accuracy(
     classifier: nn.Module, pictures: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
 ) -> float:
     """Share of pictures (N, H, W, 3) whose label is the likeliest one."""
-    parts = torch.from_numpy(pictures).split(AT_ONCE)
+    parts = torch.split(torch.from_numpy(pictures), AT_ONCE)
     guesses = torch.cat([classifier(to_network(part)).argmax(1) for part in parts])
     return float((guesses.numpy() == labels).mean())
