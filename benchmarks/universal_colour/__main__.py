@@ -29,8 +29,8 @@ from rich.console import Console
 from benchmarks import _machine
 from benchmarks.picture_labels import LabelledSet, read_set
 from benchmarks.runs import lines
-from benchmarks.universal_colour.measure import file_rows, measures, model_rows
-from benchmarks.universal_colour.plan import BUNDLE_DECODERS, RUNS, SHIPPED, Run
+from benchmarks.universal_colour.measure import Judges, file_rows, measures, model_rows
+from benchmarks.universal_colour.plan import BUNDLE_DECODERS, CLASSIFIER, JUDGE, RUNS, SHIPPED, Run
 from benchmarks.universal_colour.report import markdown, plot, summary
 from benchmarks.universal_colour.training import Work
 from trellic.errors import TrellicError
@@ -53,7 +53,10 @@ class Bench:
         self.options, self.console = options, console
         photos = packed_photos(options.data / "train", options.work, SIDE)
         self.work = Work(options.work, photos, options.weights, options.steps)
-        self.judge = load_classifier(self.work.judge()).network
+        self.judges = Judges(
+            load_classifier(self.work.judge()).network,
+            load_classifier(self.work.classifier(CLASSIFIER)).network,
+        )
         self.test: LabelledSet = read_set(options.data / "test", options.count)
 
     def say(self, text: str) -> None:
@@ -63,7 +66,8 @@ class Bench:
     def measured(self, name: str, of: str, make: Any) -> Any:
         """Return measures that were made of the same file, or make them."""
         path = self.options.work / f"{name}.json"
-        key = {"of": of, "count": len(self.test.labels), "judge": sha256_of(self.work.judge())}
+        judges = [sha256_of(self.work.file(name)) for name in (JUDGE, CLASSIFIER)]
+        key = {"of": of, "count": len(self.test.labels), "judges": judges}
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if known.get("key") != key:
             self.say(f"measuring {name}")
@@ -78,7 +82,7 @@ class Bench:
 
         def make() -> Any:
             model = load_weights(path)[0].eval()
-            return model_rows(model, self.test, self.judge, self.say)
+            return model_rows(model, self.test, self.judges, self.say)
 
         return self.measured(run.name, sha256_of(path), make)
 
@@ -93,13 +97,13 @@ class Bench:
         return self.measured(
             "files",
             "".join(map(sha256_of, made)),
-            lambda: file_rows(bundle, decoders, self.test, self.judge),
+            lambda: file_rows(bundle, decoders, self.test, self.judges),
         )
 
     def untouched(self) -> Any:
         """Judge the test pictures themselves."""
         return self.measured(
-            "untouched", "", lambda: [measures(self.test.pixels, self.test, self.judge)]
+            "untouched", "", lambda: [measures(self.test.pixels, self.test, self.judges)]
         )[0]
 
     def write(self, models: dict[Run, Any], files: Any) -> dict[str, Any]:

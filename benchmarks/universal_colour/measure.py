@@ -40,6 +40,14 @@ class Coded:
     pixels: Pixels
 
 
+@dataclass(frozen=True)
+class Judges:
+    """Classifiers of pictures: one that no codec was trained by, and the one that they were."""
+
+    judge: nn.Module
+    known: nn.Module
+
+
 @torch.no_grad()
 def coded(model: PhotoModel, pixels: Pixels, quality: float) -> Coded:
     """Code pictures (N, H, W, 3) with plain rounding; the bits are the model's own estimate."""
@@ -79,17 +87,19 @@ def spread(values: Any, count: int) -> Any:
     return values[chosen]
 
 
-def measures(pixels: Pixels, test: LabelledSet, judge: nn.Module) -> Row:
+def measures(pixels: Pixels, test: LabelledSet, judges: Judges) -> Row:
     """Return means over decoded pictures, as many as the test's; "hits" are one a picture."""
     apart = (pixels.astype(np.float64) - test.pixels) / PIXEL_RANGE
     pairs = zip(spread(test.pixels, PATCHED), spread(pixels, PATCHED), strict=True)
-    hits, entropy = verdicts(judge, pixels, test.labels)
+    hits, entropy = verdicts(judges.judge, pixels, test.labels)
+    known = verdicts(judges.known, pixels, test.labels)
     return {
         "mse": float((apart**2).mean()),
         "sliced_wasserstein": float(np.mean([sliced_wasserstein(a, b) for a, b in pairs])),
         "accuracy": float(hits.mean()),
         "cross_entropy": entropy,
         "hits": [int(hit) for hit in hits],
+        "known": {"accuracy": float(known[0].mean()), "cross_entropy": known[1]},
     }
 
 
@@ -107,7 +117,7 @@ def verdicts(
 def model_rows(
     model: PhotoModel,
     test: LabelledSet,
-    judge: nn.Module,
+    judges: Judges,
     say: Callable[[str], None],
     rates: Sequence[float] = RATES,
 ) -> list[Row]:
@@ -117,7 +127,7 @@ def model_rows(
     for rate, quality in zip(rates, qualities, strict=True):
         say(f"{rate:g} bit/pixel: quality {quality:.1f}")
         made = coded(model, test.pixels, quality)
-        found = measures(made.pixels, test, judge)
+        found = measures(made.pixels, test, judges)
         rows.append({"rate": rate, "quality": quality, "bpp": made.bpp, **found})
     return rows
 
@@ -126,7 +136,7 @@ def file_rows(
     bundle: Path,
     decoders: Sequence[str],
     test: LabelledSet,
-    judge: nn.Module,
+    judges: Judges,
     qualities: Sequence[int] = QUALITIES,
 ) -> list[Row]:
     """Return a row for each quality of real files: what every decoder makes of the same ones."""
@@ -144,6 +154,6 @@ def file_rows(
         for name in decoders:
             bar = track(files, f"decoder {name}", transient=True)
             made = np.stack([codec.decode(data, decoder=name) for data in bar])
-            row["decoders"][name] = measures(made, test, judge)
+            row["decoders"][name] = measures(made, test, judges)
         rows.append(row)
     return rows

@@ -69,7 +69,7 @@ def _decoders(row: Row) -> list[Row]:
     return rows
 
 
-MEASURES = ("MSE, thousandths", "accuracy", "cross entropy", "sliced W")
+MEASURES = ("MSE, thousandths", "accuracy", "cross entropy", "accuracy, known", "sliced W")
 
 
 def alone_table(run: Mapping[str, Any]) -> str:
@@ -105,6 +105,7 @@ def _measured(row: Row) -> tuple[str, ...]:
         f"{1000 * row['mse']:.3f}",
         f"{row['accuracy']:.1%}",
         f"{row['cross_entropy']:.3f}",
+        f"{row['known']['accuracy']:.1%}",
         f"{row['sliced_wasserstein']:.1f}",
     )
 

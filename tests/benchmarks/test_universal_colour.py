@@ -156,6 +156,13 @@ class Warm(nn.Module):
         return torch.stack([-red, red], 1)
 
 
+class Cold(Warm):
+    """Says the opposite."""
+
+    def forward(self, x):
+        return -super().forward(x)
+
+
 @pytest.fixture
 def test_set():
     pixels = RNG.integers(1, 100, (6, 32, 32, 3)).astype(np.uint8)
@@ -165,15 +172,20 @@ def test_set():
 
 
 def test_rows_have_bits_errors_and_verdicts(test_set):
-    rows = measure.model_rows(Model(), test_set, Warm(), lambda _: None, (0.5, 2.0))
+    rows = measure.model_rows(
+        Model(), test_set, measure.Judges(Warm(), Cold()), lambda _: None, (0.5, 2.0)
+    )
     assert [row["bpp"] for row in rows] == pytest.approx([0.5, 2.0])
     assert [row["quality"] for row in rows] == pytest.approx([5, 20])
     assert rows[0]["mse"] == pytest.approx(1 / 255**2)
     assert rows[0]["hits"] == [1, 1, 1, 1, 1, 0]
     assert rows[0]["accuracy"] == pytest.approx(5 / 6)
+    assert rows[0]["known"]["accuracy"] == pytest.approx(1 / 6)
     assert rows[0]["sliced_wasserstein"] > 0
     with pytest.raises(ValueError, match=r"the model spends 0\.10 to"):
-        measure.model_rows(Model(), test_set, Warm(), lambda _: None, (0.01,))
+        measure.model_rows(
+            Model(), test_set, measure.Judges(Warm(), Cold()), lambda _: None, (0.01,)
+        )
 
 
 def test_pixels_are_rounded_and_clipped():
@@ -194,7 +206,8 @@ def test_verdicts_are_cross_entropies_in_nats(test_set):
 
 def row(mse=0.004, hits=(1, 0, 1, 1), sliced=50.0, **more):
     verdict = {"accuracy": float(np.mean(hits)), "cross_entropy": 1.25, "hits": list(hits)}
-    return {"mse": mse, "sliced_wasserstein": sliced, **verdict, **more}
+    known = {"accuracy": 0.875, "cross_entropy": 0.5}
+    return {"mse": mse, "sliced_wasserstein": sliced, "known": known, **verdict, **more}
 
 
 @pytest.fixture
@@ -232,7 +245,7 @@ def test_differences_are_of_the_same_pictures():
 
 def test_tables_show_what_is_finished(record):
     text = markdown(record)
-    assert "| 0.65 | classification | 5.000 | 100.0% | 1.250 | 50.0 |" in text
+    assert "| 0.65 | classification | 5.000 | 100.0% | 1.250 | 87.5% | 50.0 |" in text
     assert "| 0.25 | classification | squared error | 4.200 | 75.0% |" in text
     assert "| +5.0% | +0.0% | +0.0 (+0.0 to +0.0) |" in text
     assert "| 12 | 0.60 | 0.40 | `classified` | 4.100 | 100.0% |" in text
