@@ -14,6 +14,7 @@ BUNDLE = "cifar"
 SHIPPED = Path("training") / "checkpoints" / f"{BUNDLE}.pt"
 CLASSIFIER, JUDGE = "classifier-cifar", "judge-cifar"  # recipes, and names of files
 ERROR, PERCEPTION, CLASSIFICATION = "squared error", "perception", "classification"
+STRONG = "strong classification"  # ten times the weight
 LEARNING_RATE = 1e-3
 LMBDA = (0.0001, 0.03)  # an eighth of the recipe's: labels are lost at low rates
 WARM_UP, DECAY_FROM = 0.1, 0.3  # shares of the steps
@@ -31,8 +32,9 @@ TARGETS = {
     ERROR: Weights(),
     PERCEPTION: Weights(lambda_p=0.1),
     CLASSIFICATION: Weights(lambda_c=0.1),
+    STRONG: Weights(lambda_c=1.0),
 }
-BUNDLE_DECODERS = {"classified": 0.3, "control": 0.0}  # lambda_c
+BUNDLE_DECODERS = {"classified": 0.3, "classified-strong": 3.0, "control": 0.0}  # lambda_c
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,11 @@ RUNS = (
     Run(PERCEPTION),
     Run(PERCEPTION, ERROR),
     Run(ERROR, PERCEPTION),
+    Run(STRONG),
+    Run(STRONG, ERROR),
+    Run(ERROR, STRONG),
     Run(ERROR, ERROR),
+    Run(STRONG, STRONG),
     Run(CLASSIFICATION, CLASSIFICATION),
     Run(PERCEPTION, PERCEPTION),
 )

@@ -17,8 +17,8 @@ from benchmarks.universal_colour.measure import Row
 from benchmarks.universal_colour.plan import TARGETS, Run
 
 # Okabe and Ito's palette, which also colour-blind people can tell apart.
-COLOURS = dict(zip(TARGETS, ("#0072b2", "#009e73", "#d55e00"), strict=True))
-MARKERS = dict(zip(TARGETS, ("o", "s", "^"), strict=True))
+COLOURS = dict(zip(TARGETS, ("#0072b2", "#009e73", "#d55e00", "#cc79a7"), strict=True))
+MARKERS = dict(zip(TARGETS, ("o", "s", "^", "v"), strict=True))
 ALONE = "its own"
 BASE = "quality"
 
@@ -196,7 +196,7 @@ def _files(run: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     names = dict.fromkeys(row["decoder"] for row in run["files"])
-    for name, colour in zip(names, ("#6e7781", "#d55e00", "#0072b2"), strict=False):
+    for name, colour in zip(names, ("#6e7781", "#d55e00", "#cc79a7", "#0072b2"), strict=False):
         own = [row for row in run["files"] if row["decoder"] == name]
         bits = [row["file_bpp"] for row in own]
         right = [100 * row["accuracy"] for row in own]
