@@ -63,6 +63,10 @@ class Bench:
         """Print a line of progress."""
         self.console.print(text)
 
+    def wanted(self, name: str) -> bool:
+        """Whether a model is to be in the record: with ``--finished``, if it lies in the folder."""
+        return not self.options.finished or self.work.file(name).is_file()
+
     def measured(self, name: str, of: str, make: Any) -> Any:
         """Return measures that were made of the same file, or make them."""
         path = self.options.work / f"{name}.json"
@@ -88,12 +92,13 @@ class Bench:
 
     def files(self) -> Any:
         """Train the bundle's decoders, and measure them on real files."""
+        named = [name for name in BUNDLE_DECODERS if self.wanted(name)]
         made = []
-        for name in BUNDLE_DECODERS:
+        for name in named:
             self.say(f"decoder {name}")
             made.append(self.work.decoder(name))
         bundle = self.work.bundle()
-        decoders = ("quality", *BUNDLE_DECODERS)
+        decoders = ("quality", *named)
         return self.measured(
             "files",
             "".join(map(sha256_of, made)),
@@ -133,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--steps", type=int, default=200, help="of each model")
     add("--count", type=int, default=2000, help="test pictures to use")
     add("--work", type=Path, default=Path("runs/universal-colour"), help="what is finished")
+    add("--finished", action="store_true", help="start no model: write those that are finished")
     add("--out", type=Path, default=RESULT)
     add("--plots", type=Path, default=PLOTS)
     add("--threads", type=int, default=0, help="of torch; 0 lets torch choose")
@@ -144,11 +150,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models: dict[Run, Any] = {}
         files = None
         for i, run in enumerate(RUNS):
-            models[run] = bench.model(run)
+            if bench.wanted(run.name):
+                models[run] = bench.model(run)
             if i == FILES_AFTER:
                 files = bench.files()
-            record = bench.write(models, files)
-    except TrellicError as error:
+            if not options.finished or i == len(RUNS) - 1:
+                record = bench.write(models, files)
+    except (TrellicError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(markdown(record))
