@@ -1,11 +1,12 @@
 """Tables of docs/universal.md, from the report that `trellic train mnist_universal` left."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed_tables import table
+from benchmarks.universal_colour import report as colour_report
 
 Row = Mapping[str, Any]
 
@@ -135,10 +136,27 @@ def cost(results: Path) -> str:
     return f"{table(head, cells)}\n\n{where} *Made on {machine['date'][:10]}.*"
 
 
+def colour(draw: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
+    """Return what draws a table of the colour pictures' experiment, and says how it was made."""
+
+    def drawn(results: Path) -> str:
+        run = json.loads((results / "universal-colour.json").read_text(encoding="utf-8"))
+        machine = run["machine"]
+        made = f"{machine['date'][:10]} from commit {machine['commit']}"
+        where = f"{machine['processor']}, {machine['cores']} cores"
+        told = f"{run['test_pictures']:,} test pictures; {run['steps']} steps of each model."
+        return f"{draw(run)}\n\n{told} *Made on {made}, {where}.*"
+
+    return drawn
+
+
 TABLES = {
     "universal-rates": rates,
     "universal-reuse": reuse,
     "universal-perception": perception,
     "universal-cost": cost,
     "universal-seeds": seeds,
+    "universal-colour": colour(colour_report.alone_table),
+    "universal-colour-reuse": colour(colour_report.reuse_table),
+    "universal-colour-files": colour(colour_report.files_table),
 }

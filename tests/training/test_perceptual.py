@@ -10,9 +10,11 @@ import torch
 from trellic_training.losses.eye import squared_error
 from trellic_training.losses.structure import contrast_error, structural_error
 from trellic_training.recipes.decoder import Adversary, load_decoder_recipe
+from trellic_training.recipes.terms import CriticSettings
 from trellic_training.stages.decoder import LabelStage
 from trellic_training.stages.perceptual import PerceptualStage
 from trellic_training.stages.stage import Clock
+from trellic_training.stages.terms import LearningCritic
 
 from .conftest import RECIPES
 
@@ -55,8 +57,8 @@ def test_errors_count_relative_to_the_teachers(stage):
 def test_the_critic_counts_from_its_share_of_the_run_on(stage, monkeypatch):
     batch = pictures()
     verdict = torch.full((3, 1, 8, 8), 3.0)
-    monkeypatch.setattr(stage, "_verdict", lambda picture, teacher: verdict)
-    monkeypatch.setattr(stage, "_train_critic", lambda *_: torch.zeros(()))
+    monkeypatch.setattr(stage.critic, "verdict", lambda picture, teacher: verdict)
+    monkeypatch.setattr(stage.critic, "learn", lambda *_: torch.zeros(()))
     without = float(stage.lost(batch))
     for share, expected in ((0.29, without), (0.3, without - 0.25 * 3)):
         stage.clock = SimpleNamespace(share=lambda share=share: share)
@@ -67,28 +69,41 @@ def test_the_critic_counts_from_its_share_of_the_run_on(stage, monkeypatch):
 def test_the_critic_learns_to_keep_photos_from_pictures(stage):
     batch = pictures()
     apart = [
-        float(stage._train_critic(batch["x"], batch["made"], batch["teacher"])) for _ in range(20)
+        float(stage.critic.learn(batch["x"], batch["made"], batch["teacher"])) for _ in range(20)
     ]
     assert apart[-1] > apart[0] + 0.01
 
 
-def test_the_critic_takes_a_step_of_the_hinge_loss(stage, monkeypatch):
+def test_the_critic_takes_a_step_of_the_hinge_loss():
     """Of a score w times the mean, from w = 0 on: the slope is the means' difference."""
 
-    class Mean(torch.nn.Module):
+    class Mean(LearningCritic):
         def __init__(self):
-            super().__init__()
+            super().__init__(CriticSettings(hidden=1), 1, autocast=False)
             self.weight = torch.nn.Parameter(torch.zeros(()))
+            self.optimizer = torch.optim.SGD([self.weight], 1.0)
 
-        def forward(self, picture, teacher):
+        def forward(self, picture, other):
             return self.weight * picture.mean((1, 2, 3))
 
-    stage.critic = Mean()
-    stage.critic_optimizer = torch.optim.SGD(stage.critic.parameters(), 1.0)
+    critic = Mean()
     real, made = torch.full((2, 3, 8, 8), 0.3), torch.full((2, 3, 8, 8), 0.1)
-    assert float(stage._train_critic(real, made, made)) == 0
-    assert float(stage.critic.weight.detach()) == pytest.approx(0.2)
-    assert float(stage._train_critic(real, made, made)) == pytest.approx(0.2 * 0.2)
+    assert float(critic.learn(real, made, made)) == 0
+    assert float(critic.weight.detach()) == pytest.approx(0.2)
+    assert float(critic.learn(real, made, made)) == pytest.approx(0.2 * 0.2)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_belief_teaches_the_picture_and_not_the_critic(count):
+    torch.manual_seed(0)
+    critic = LearningCritic(CriticSettings(hidden=4), count, autocast=False)
+    x_hat = (torch.rand(2, 3, 32, 32) - 0.5).requires_grad_()
+    beside = [torch.zeros(2, 3, 32, 32)] * (count - 1)
+    before = critic.belief(x_hat, *beside)
+    before.sum().backward()
+    assert all(p.grad is None and p.requires_grad for p in critic.parameters())
+    after = critic.eval().belief(x_hat + 0.1 * x_hat.grad.sign(), *beside)
+    assert bool((after > critic.belief(x_hat, *beside)).all())
 
 
 def test_a_decoder_of_labels_learns_by_softened_cross_entropy(monkeypatch):

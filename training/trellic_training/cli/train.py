@@ -115,6 +115,9 @@ def train_command(
 
     A recipe of the kind "universal" trains many small models and writes a report.
     The same command continues such a run, in the middle of a model too.
+
+    A recipe of the kind "classifier" trains a classifier of small pictures, for its number of
+    steps whatever --minutes says. Recipes of codecs and decoders can name it.
     """
     out = out or Path("runs") / (recipe.resolve().stem + ("" if seed is None else f"-seed-{seed}"))
     if recipe.is_dir() and photos is None:
@@ -134,8 +137,17 @@ def train_command(
     from trellic_training.stages.learning_curve import LearningCurve
 
     use_threads(threads)
-    if kind_of(path) == "universal":
-        _train_universal(path, photos, out, minutes, resume, seed)
+    kind = kind_of(path)
+    if kind in ("universal", "classifier") and resume is not None:
+        remedy = "leave it out"
+        if kind == "universal":
+            remedy += "; the run continues from the results in --out"
+        raise BadParameter(f"--resume with a recipe of the kind {kind}", remedy=remedy)
+    if kind == "universal":
+        _train_universal(path, photos, out, minutes, seed)
+        return
+    if kind == "classifier":
+        _train_classifier(path, photos, out, seed)
         return
     settings = seeded(load_recipe(path), seed)
     packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
@@ -146,17 +158,26 @@ def train_command(
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
 
 
-def _train_universal(
-    recipe: Path, data: Path, out: Path, minutes: float, resume: Path | None, seed: int | None
-) -> None:
+def _train_classifier(recipe: Path, photos: Path, out: Path, seed: int | None) -> None:
+    from trellic_training.models.picture_classifier import save_classifier
+    from trellic_training.recipes.classifier import load_classifier_recipe
+    from trellic_training.stages.classifier import train_classifier
+
+    settings = seeded(load_classifier_recipe(recipe), seed)
+    made = train_classifier(settings, packed_photos(photos, out, 1))
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "classifier.pt"
+    save_classifier(made, path)
+    typer.echo(
+        f"{path}: right for {made.facts['accuracy']:.1%} of the pictures that were set aside; "
+        "recipes can name it under classification"
+    )
+
+
+def _train_universal(recipe: Path, data: Path, out: Path, minutes: float, seed: int | None) -> None:
     from trellic_training.universal.run import run_universal
     from trellic_training.universal.settings import load_universal_recipe
 
-    if resume is not None:
-        raise BadParameter(
-            "--resume with a recipe of the kind universal",
-            remedy="leave it out; the run continues from the results in --out",
-        )
     typer.echo(run_universal(seeded(load_universal_recipe(recipe), seed), data, out, minutes))
 
 

@@ -14,6 +14,7 @@ from trellic.errors import BadParameter
 from trellic_training.models.photo import ModelConfig
 from trellic_training.models.proxies import ProxyName
 from trellic_training.recipes.distortion import Mixture
+from trellic_training.recipes.terms import Classification, Perception
 
 
 class Phase(BaseModel):
@@ -72,11 +73,16 @@ class Schedule(BaseModel):
 
 
 class Recipe(Schedule):
-    """Everything that decides a first-stage run, except the photos and the time."""
+    """Everything that decides a first-stage run, except the photos and the time.
+
+    Both terms count in bits per pixel, as the distortion does.
+    """
 
     name: str
     model: ModelConfig = ModelConfig()
     proxy: ProxyName = "mixed"
+    classification: Classification | None = None
+    perception: Perception | None = None
     phases: tuple[Phase, ...] = (
         Phase(until=0.5, crop=128, batch=16),
         Phase(until=1.0, crop=256, batch=4),
@@ -166,6 +172,7 @@ COMMANDS = {  # by the class of a recipe
     "Recipe": "trellic train",
     "QuantizedRecipe": "trellic finetune",
     "Family": "trellic finetune --add-decoder",
+    "ClassifierRecipe": "trellic train",
 }
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 

@@ -10,22 +10,19 @@ from trellic.errors import BadParameter
 from trellic_training.models.decoders import ClassifierSizes, Sizes
 from trellic_training.recipes.codec import Kind, QuantizedPhase, Schedule, load_as
 from trellic_training.recipes.distortion import Mixture
+from trellic_training.recipes.terms import Classification, CriticSettings
 
 
-class Adversary(BaseModel):
+class Adversary(CriticSettings):
     """The critic of a perceptual decoder, and the weights of the other errors.
 
     Squared error (weight 1), structure and contrast are divided by the same errors of the teacher's
     pictures of the same latents.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    hidden: int = Field(32, ge=1, description="channels of the critic's first layer")
-    learning_rate: float = 4e-4
     critic: float = Field(0.05, ge=0, description="weight of the critic's verdict")
     structure: float = Field(1.0, ge=0, description="weight of `structure.structural_error`")
     contrast: float = Field(1.0, ge=0, description="weight of `structure.contrast_error`")
-    from_share: float = Field(0.1, ge=0, le=1, description="when in the run the critic sets in")
 
 
 class DecoderRecipe(Schedule):
@@ -41,6 +38,11 @@ class DecoderRecipe(Schedule):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="of a decoder of labels")
     distill: float = Field(0.0, ge=0, description="weight of the error against the teacher")
     adversary: Adversary | None = None
+    classification: Classification | None = Field(
+        None,
+        description="in bits per pixel, as the distortion; with an adversary, relative to the "
+        "teacher's squared error",
+    )
     stay: float = Field(0.0, ge=0, lt=1, description="share of the start in the final weights")
     quantizers: tuple[Kind, ...] = (8, 8, 32, 0)
     cut: float = Field(
@@ -61,6 +63,8 @@ class DecoderRecipe(Schedule):
         self.distortion.check_sides(phase.crop // self.network.scale for phase in self.phases)
         if self.distortion != Mixture() and (self.adversary or self.labels):
             raise ValueError("a decoder with an adversary, or of labels, has no distortion")
+        if self.classification and (self.labels or self.network.scale > 1):
+            raise ValueError("classification needs a decoder of pictures at their full size")
         if self.cut and (self.compares or self.labels):
             raise ValueError("cut needs a decoder of pictures without distill and adversary")
         return self

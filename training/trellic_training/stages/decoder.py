@@ -13,7 +13,8 @@ from trellic_training.models.precision import bfloat16
 from trellic_training.models.transforms import Chain
 from trellic_training.pixels import to_network
 from trellic_training.recipes.decoder import DecoderRecipe
-from trellic_training.stages.stage import Stage
+from trellic_training.stages.stage import Clock, Stage
+from trellic_training.stages.terms import ClassificationTerm
 
 
 class DecoderStage(Stage[DecoderRecipe, Chain]):
@@ -24,6 +25,11 @@ class DecoderStage(Stage[DecoderRecipe, Chain]):
     """
 
     validation: list[Batch]
+
+    def __init__(self, recipe: DecoderRecipe, clock: Clock, model: Chain) -> None:
+        super().__init__(recipe, clock, model)
+        named = recipe.classification
+        self.classification = None if named is None else ClassificationTerm(named)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of `Samples`."""
@@ -39,9 +45,17 @@ class DecoderStage(Stage[DecoderRecipe, Chain]):
         if "teacher" in batch:
             teacher = self.target(batch["teacher"])
             lost = lost + self.recipe.distill * self.distortion(x_hat, teacher, quality, lmbda)
+        lost = lost + self.classified(x_hat, batch)
         self.show("psnr", decibels(squared_error(x_hat.detach(), x)))
         loss: Tensor = (weight * lost).mean()
         return loss
+
+    def classified(self, x_hat: Tensor, batch: Batch) -> Tensor:
+        """Weighted cross entropy of each picture (N,); 0 without a classifier."""
+        if self.classification is None:
+            return x_hat.new_zeros(len(x_hat))
+        weighted: Tensor = self.classification(x_hat, batch["label"], self.show)
+        return weighted
 
     def decode(self, batch: Batch) -> Tensor:
         """Pictures (or logits), float32, of a batch."""

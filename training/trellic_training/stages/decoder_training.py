@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +36,8 @@ def train_decoder(
     resume: Path | None = None,
     steps: int | None = None,
     progress: bool = True,
+    now: Callable[[], float] = time.monotonic,
+    watchers: Sequence[lightning.Callback] = (),
 ) -> tuple[Chain, int]:
     """Train a decoder for a time; returns its averaged weights and the number of steps.
 
@@ -50,31 +54,38 @@ def train_decoder(
     minutes : time budget; learning rate and phases follow it
     resume : checkpoint (``.ckpt``) of an earlier run
     steps : stop at this step, if the time is not up before
+    now : the clock that counts the minutes, in seconds
+    watchers : additional callbacks
 
     Raises
     ------
     BadParameter
         When crops do not fit the model's strides, or the photos of a decoder of labels are not a
-        labelled set of one size, or the recipe's distortion names no reference curve.
+        labelled set of one size, or not of the labels of the recipe's classifier, or the recipe's
+        distortion names no reference curve.
     """
     plane, pack = bundle.manifest.layout.plane(1, 1), PackedPhotos(photos)
     check_crops(recipe.phases, plane.hyper_stride)
     if recipe.labels:
         pack.check_labelled(plane.hyper_stride)
     lightning.seed_everything(recipe.seed, verbose=False)
-    clock = Clock(minutes)
+    clock = Clock(minutes, now)
     quantizer = BundleQuantizer(bundle, torch.get_num_threads())
     source = LabelledSamples if recipe.labels else Samples
     samples = source(quantizer, pack, recipe)
     start = {name: value.clone() for name, value in decoder.state_dict().items()}
     model = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = stage_of(recipe)(recipe, clock, model)
+    if stage.classification is not None:
+        stage.classification.check(pack, (phase.crop for phase in recipe.phases))
     if recipe.distortion.needs_reference:
         measured = partial(measured_reference, None, None, torch.empty(0))
         stage.distortion.follow(reference_of(recipe.distortion, out, resume, measured))
     stage.validation = samples.validation(recipe.phases[-1].crop)
     stream = SampleStream(samples, clock, lambda: stage.global_step, progress=progress)
-    trainer = make_trainer(out, steps=steps, progress=progress, accelerator="cpu")
+    trainer = make_trainer(
+        out, steps=steps, progress=progress, accelerator="cpu", watchers=watchers
+    )
     run(trainer, stage, DataLoader(stream, batch_size=None), out, resume)
     draw_back(stage.average, start, recipe.stay)
     return stage.average.eval(), stage.global_step

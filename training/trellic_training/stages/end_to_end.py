@@ -25,15 +25,19 @@ from trellic_training.recipes.codec import QuantizedRecipe, Recipe
 from trellic_training.recipes.lmbda import same_lmbda
 from trellic_training.stages.reference import measured_reference, reference_of
 from trellic_training.stages.stage import Clock, Stage
+from trellic_training.stages.terms import ClassificationTerm, LearningCritic
 from trellic_training.stages.trainer import make_trainer, run
 from trellic_training.stages.validation import PHOTOS, validation_crops
 
 START_CROPS, START_SIZE = 400, 128  # at most: what the principal components are taken from
+Crops = Tensor | tuple[Tensor, Tensor]
 
 
-class CropStream(IterableDataset[Tensor]):
+class CropStream(IterableDataset[Crops]):
     """Endless batches of random crops, uint8 (batch, size, size, 3), as the clock's phase asks.
 
+    With ``labelled``, the crops are pictures of a labelled set, shifted and flipped, and their
+    labels (batch,) come with them.
     ``seed`` is called when the first batch is wanted. A resumed run knows its step by then, and so
     sees other crops than the run that it continues. With a GPU as ``device`` the photos move there.
     """
@@ -45,12 +49,23 @@ class CropStream(IterableDataset[Tensor]):
         clock: Clock,
         seed: Callable[[], list[int]],
         device: torch.device,
+        *,
+        labelled: bool = False,
     ) -> None:
         self.photos, self.recipe, self.clock, self.seed = photos, recipe, clock, seed
-        self.device = device
+        self.device, self.labelled = device, labelled
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Crops]:
         rng = np.random.default_rng(self.seed())
+        yield from self._with_labels(rng) if self.labelled else self._crops(rng)
+
+    def _with_labels(self, rng: np.random.Generator) -> Iterator[Crops]:
+        while True:
+            phase = self.recipe.phase_at(self.clock.share())
+            x, label = self.photos.labelled(rng, phase.batch, phase.crop)
+            yield cut_out(x, self.recipe.cutouts), label
+
+    def _crops(self, rng: np.random.Generator) -> Iterator[Crops]:
         if self.device.type == "cpu":
             crops: Callable[[int, int], Tensor] = partial(self.photos.crops, rng)
         else:
@@ -61,31 +76,48 @@ class CropStream(IterableDataset[Tensor]):
 
 
 class EndToEnd(Stage[Recipe, PhotoModel]):
-    """Minimise bits per pixel plus the recipe's distortion, at random qualities."""
+    """Minimise bits per pixel plus the recipe's distortion and terms, at random qualities."""
 
     def __init__(self, recipe: Recipe, clock: Clock) -> None:
         model = PhotoModel(recipe.model)
         model.proxy = recipe.proxy
         super().__init__(recipe, clock, model)
+        named, seen = recipe.classification, recipe.perception
+        self.classification = None if named is None else ClassificationTerm(named)
+        self.critic = None if seen is None else LearningCritic(seen, 1, recipe.autocast)
 
     def started(self) -> None:
         """Do nothing: variants of a model change their initial weights here."""
 
-    def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
-        """Weighted rate-distortion loss of one batch of uint8 crops."""
-        x = to_network(batch)
+    def training_step(self, batch: Crops, batch_index: int) -> Tensor:
+        """Weighted rate-distortion loss of one batch of uint8 crops; the critic takes a step."""
+        crops, label = (batch, None) if isinstance(batch, Tensor) else batch
+        x = to_network(crops)
         quality = sample_quality(len(x), x.device)
         output = self.model(x, quality, autocast=self.recipe.autocast)
         pixels = x.shape[2] * x.shape[3]
         bpp = (output.y_bits + output.z_bits) / pixels
         lmbda, weight = self.weights_of_quality(quality)
         distortion = self.distortion(output.x_hat, x, quality, lmbda)
-        loss: Tensor = (weight * (bpp + distortion)).mean()
+        lost = bpp + distortion + self._perceived(output.x_hat, x)
+        if self.classification is not None and label is not None:
+            lost = lost + self.classification(output.x_hat, label, self.show)
+        loss: Tensor = (weight * lost).mean()
         self.show("loss", loss)
         self.show("bpp", bpp.mean())
         self.show("psnr", decibels(squared_error(output.x_hat.detach(), x)))
         self.log("z_share", output.z_bits.sum() / (output.y_bits + output.z_bits).sum())
         return loss
+
+    def _perceived(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Weighted disbelief of the critic in each picture (N,); the critic learns before."""
+        settings = self.recipe.perception
+        if self.critic is None or settings is None or not settings.lambda_p:
+            return x_hat.new_zeros(len(x_hat))
+        self.show("critic_apart", self.critic.learn(x, x_hat))
+        if self.clock.share() < settings.from_share:
+            return x_hat.new_zeros(len(x_hat))
+        return -settings.lambda_p * self.critic.belief(x_hat)
 
 
 def sample_quality(count: int, device: torch.device) -> Tensor:
@@ -165,11 +197,20 @@ def train(
     clock = Clock(minutes, now)
     module = stage(recipe, clock)
     pack = PackedPhotos(photos)
+    if module.classification is not None:
+        module.classification.check(pack, (phase.crop for phase in recipe.phases))
     checkpoint = _start(module, pack, out, resume)
     module.started()
     module.to(memory_format=torch.channels_last)
     trainer = make_trainer(out, steps=steps, progress=progress, watchers=watchers)
     device = trainer.strategy.root_device
-    stream = CropStream(pack, recipe, clock, lambda: [recipe.seed, module.global_step], device)
+    stream = CropStream(
+        pack,
+        recipe,
+        clock,
+        lambda: [recipe.seed, module.global_step],
+        device,
+        labelled=module.classification is not None,
+    )
     loader = DataLoader(stream, batch_size=None)
     return run(trainer, module, loader, out, checkpoint)

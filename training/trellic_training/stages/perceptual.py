@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trellic_training.data.pool import Batch
 from trellic_training.losses.eye import squared_error
 from trellic_training.losses.structure import contrast_error, structural_error
-from trellic_training.models.critic import Critic
-from trellic_training.models.precision import bfloat16
 from trellic_training.models.transforms import Chain
 from trellic_training.recipes.decoder import Adversary, DecoderRecipe
 from trellic_training.stages.decoder import DecoderStage
 from trellic_training.stages.stage import Clock
+from trellic_training.stages.terms import LearningCritic
 
 FLOORS = {"mse": 4e-6, "structure": 1.0, "contrast": 1e-4}  # of the teacher's errors
 
@@ -30,29 +28,25 @@ class PerceptualStage(DecoderStage):
         if recipe.adversary is None:
             raise ValueError("a perceptual stage needs an adversary")
         self.terms: Adversary = recipe.adversary
-        self.critic = Critic(self.terms.hidden)
-        self.critic_optimizer = torch.optim.Adam(
-            self.critic.parameters(), self.terms.learning_rate, betas=(0.5, 0.9)
-        )
+        self.critic = LearningCritic(self.terms, 2, recipe.autocast)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of `Samples`; the critic takes its own step before."""
         x, teacher = self.target(batch["x"]), self.target(batch["teacher"])
         x_hat = self.decode(batch)
-        loss = self._weighed(x_hat, teacher, x)
-        apart = self._train_critic(x, x_hat.detach(), teacher)
+        loss = self._weighed(x_hat, teacher, x) + self.classified(x_hat, batch).mean()
+        apart = self.critic.learn(x, x_hat, teacher)
         if self.clock.share() >= self.terms.from_share:
-            self.critic.requires_grad_(False)
-            loss = loss - self.terms.critic * self._verdict(x_hat, teacher).mean()
-            self.critic.requires_grad_(True)
+            loss = loss - self.terms.critic * self.critic.belief(x_hat, teacher).mean()
         self.show("loss", loss)
         self.show("critic_apart", apart)
         return loss
 
     def lost(self, batch: Batch) -> Tensor:
-        """Weighted sum of the relative errors of a batch."""
+        """Weighted sum of the relative errors of a batch, and its classification."""
         x_hat = self.decode(batch)
-        return self._weighed(x_hat, self.target(batch["teacher"]), self.target(batch["x"]))
+        weighed = self._weighed(x_hat, self.target(batch["teacher"]), self.target(batch["x"]))
+        return weighed + self.classified(x_hat, batch).mean()
 
     def _weighed(self, x_hat: Tensor, teacher: Tensor, x: Tensor) -> Tensor:
         mse, structure, contrast = self._relative(x_hat, teacher, x)
@@ -71,20 +65,6 @@ class PerceptualStage(DecoderStage):
                 unit = measure(teacher, x).clamp_min(floor)
             relative.append(measure(x_hat, x) / unit)
         return relative
-
-    def _verdict(self, picture: Tensor, teacher: Tensor) -> Tensor:
-        with bfloat16(picture.device.type, self.recipe.autocast):
-            verdict: Tensor = self.critic(picture, teacher).float()
-        return verdict
-
-    def _train_critic(self, x: Tensor, x_hat: Tensor, teacher: Tensor) -> Tensor:
-        """Make one step of the hinge loss; returns how far apart the critic's verdicts are."""
-        real, made = self._verdict(x, teacher), self._verdict(x_hat, teacher)
-        loss = functional.relu(1 - real).mean() + functional.relu(1 + made).mean()
-        self.critic_optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.critic_optimizer.step()
-        return (real.mean() - made.mean()).detach()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

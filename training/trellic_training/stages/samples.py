@@ -131,7 +131,8 @@ class Samples:
 
     A batch has "x", uint8 (N, H, W, 3), "quality" (N,), "latents", float16 (N, channels, h, w),
     "level" (N,), the quality that decoders are told, and, where the recipe compares with another
-    decoder, that decoder's pictures as "teacher".
+    decoder, that decoder's pictures as "teacher". Where it names a classifier, crops are shifted
+    and flipped pictures of a labelled set, and "label", int64 (N,), is what they show.
 
     Parameters
     ----------
@@ -147,8 +148,15 @@ class Samples:
 
     def __call__(self, rng: np.random.Generator, count: int, size: int) -> Batch:
         """Make a batch of random crops at random qualities, by random quantizers."""
-        x = cut_out(self.pack.crops(rng, count, size), self.recipe.cutouts)
+        label = None
+        if self.recipe.classification is None:
+            x = self.pack.crops(rng, count, size)
+        else:
+            x, label = self.pack.labelled(rng, count, size)
+        x = cut_out(x, self.recipe.cutouts)
         batch = self.of(x, sixteenths(count), self.kinds(rng, count))
+        if label is not None:
+            batch["label"] = label
         for i in np.flatnonzero(rng.random(count) < self.recipe.cut):
             quality, (kind,) = float(batch["quality"][i]), self.kinds(rng, 1)
             latents, level, reached = self.quantizer.cut(x[i].numpy(), quality, kind, rng)

@@ -1,0 +1,1 @@
+"""Universal representations on colour pictures; see ``__main__``."""
