@@ -53,7 +53,7 @@ def test_help_of_commands_with_extras_works_without_them():
     assert re.findall(r"exit (\w+)", out) == ["0", "0", "0", "0", "2", "1"]
     assert out.count("[training]'") == 2
     assert out.count("[export]'") == 2
-    assert "one of: cifar, mnist_universal, mnist_universal_paper, mnist_universal_seeds" in out
+    assert "one of: cifar, classifier-cifar, judge-cifar, mnist_universal, mnist_univ" in out
     assert "one of: decoders, decoders-cifar, decoders-eye" in out
     for name in ("train", "finetune", "add-decoder", "export"):
         assert topics.EXAMPLES[name][0] in out

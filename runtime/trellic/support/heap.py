@@ -8,6 +8,7 @@ Other C libraries are not concerned.
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 LARGE: Final = 16 << 20  # bytes; glibc keeps up to twice as much free memory
 
 
+@functools.cache  # once is enough
 def keep_freed() -> None:
     """Free a block whose pages were never touched, which costs nothing."""
     np.empty(LARGE, np.uint8)
