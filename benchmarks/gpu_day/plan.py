@@ -14,6 +14,7 @@ FILES = ["--skip", "kernels", "others", "--batches", "1", "4", "16"]
 PLAIN_SIZE = "1080p"  # for which fused layers are compared with single operators, and with a graph
 ENGINES = ("torch", "torch-plain", "torch-graph", "onnxruntime")  # commands that take --rehearse
 RECIPE = "photo-eye-gpu"
+STARTS_FROM = "training/checkpoints/photo.pt"  # of the repository
 
 
 @dataclass(frozen=True)

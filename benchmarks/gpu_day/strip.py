@@ -11,12 +11,13 @@ import argparse
 import subprocess
 
 from benchmarks._machine import REPOSITORY
+from benchmarks.gpu_day.plan import STARTS_FROM
 
 LEFT_OUT = (
     *("/docs/", "/benchmarks/results/", "/constraints/", "/tests/conformance/", "/tests/attacks/"),
     *("/tests/fuzz/", "/tests/serve/", "/tests/data/compressai/", "/training/checkpoints/*"),
 )
-KEPT = ("/training/checkpoints/photo-eye.pt",)  # what the day trains on from
+KEPT = (f"/{STARTS_FROM}",)
 
 
 def patterns() -> list[str]:

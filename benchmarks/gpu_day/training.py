@@ -18,10 +18,10 @@ from pathlib import Path
 import yaml
 
 from benchmarks._machine import REPOSITORY
-from benchmarks.gpu_day.plan import RECIPE
+from benchmarks.gpu_day.plan import RECIPE, STARTS_FROM
 
 RECIPES = REPOSITORY / "training" / "trellic_training" / "recipes"
-WEIGHTS = REPOSITORY / "training" / "checkpoints" / "photo-eye.pt"
+WEIGHTS = REPOSITORY / STARTS_FROM
 POLLED = 500  # seconds of a call
 MOST_BYTES = 16 << 20  # of a file that comes home
 COMES_HOME = ("weights.pt", "curve.csv", "train.log")

@@ -14,6 +14,9 @@ from benchmarks.gpu_day import __main__ as day
 from benchmarks.gpu_day import arrive, pack, plan, prune, strip, training
 from PIL import Image
 
+from trellic_training.models.weights import load_weights
+from trellic_training.recipes.codec import load_recipe
+
 
 def test_each_call_ends_before_its_machine_goes(tmp_path):
     for name, commands in plan.calls(plan.Place(tmp_path, tmp_path, tmp_path)).items():
@@ -185,11 +188,16 @@ def test_code_that_is_not_needed_becomes_zeros():
         prune.section(data, b".absent")
 
 
+def test_the_weights_that_the_day_trains_on_from_are_there_and_fit_its_recipe():
+    model, _ = load_weights(training.WEIGHTS)
+    assert model.config == load_recipe(training.RECIPES / f"{plan.RECIPE}.yaml").model
+
+
 def test_the_checkout_becomes_smaller_and_comes_back(tmp_path, monkeypatch):
     def git(*arguments):
         subprocess.run(["git", "-C", tmp_path, *arguments], check=True, capture_output=True)
 
-    for name in ("docs/a.md", "runtime/b.py", "training/checkpoints/photo.pt", strip.KEPT[0][1:]):
+    for name in ("docs/a.md", "runtime/b.py", "training/checkpoints/cifar.pt", plan.STARTS_FROM):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("1234", "utf-8")
@@ -201,7 +209,7 @@ def test_the_checkout_becomes_smaller_and_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["strip"])
     strip.main()
     assert strip.tree_bytes() == 8
-    assert (tmp_path / strip.KEPT[0][1:]).is_file()
+    assert (tmp_path / plan.STARTS_FROM).is_file()
     monkeypatch.setattr(sys, "argv", ["strip", "--undo"])
     strip.main()
     assert strip.tree_bytes() == 16
