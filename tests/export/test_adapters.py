@@ -85,6 +85,7 @@ def test_what_trains_is_what_an_adapter_holds(bundle, trainer):
 
 def test_the_shipped_model_gets_less_than_2_percent():
     photo = Codec.load("photo", "cpu").bundle
+    assert set(training.whole(photo)) == {"quality", "fast"}  # and none that is mixed with another
     total = training.parameters(photo)
     graphs = [photo.manifest.encoder, *(i.graph for i in training.whole(photo).values())]
     files = {str(i): photo.graph(graph) for i, graph in enumerate(graphs)}
