@@ -69,6 +69,7 @@ PAGES = (
             "experiments/a-inn",
             "experiments/attention",
             "experiments/coarse-stage",
+            "experiments/drawn-screens",
             "experiments/drift",
             "experiments/eye",
             "experiments/latent-labels",

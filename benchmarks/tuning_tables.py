@@ -1,7 +1,7 @@
 """Tables of what fine-tuning and training for the eye gave, from real files.
 
-They stand in docs/fine-tuning.md and docs/experiments/eye.md, and come from quantizers-kodak.json,
-rd-validation-*.json and finetuning.json.
+They stand in docs/fine-tuning.md and in docs/experiments (eye.md, drawn-screens.md), and come from
+quantizers-kodak.json, rd-validation-*.json, rd-drawn-*.json and finetuning.json.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ RUNS: Final = {
     "fine-tuned": "second run, fine-tuned: `photo`",
 }
 """Names of rd-validation-NAME.json, and what the rows are called."""
+DRAWN: Final = {"first": "as they ship", "mixed": "859 steps", "mixed2": "507 more"}
+DRAWN_ON: Final = {"validation": "photos", "screens": "screens"}
+"""Names of rd-drawn-RUN-IMAGES.json, and what rows and columns are called."""
 PAPER: Final = (
     ("*Borzechowski et al. 2024, Kodak*", "", "", "*-1 to -2*"),
     ("*the same, TecNick*", "", "", "*up to -2.2*"),
@@ -81,6 +84,21 @@ def eye_runs(*names: str) -> Callable[[Path], str]:
     return lambda results: against(results, pairs)
 
 
+def drawn(results: Path) -> str:
+    """Draw what a quarter of drawn screens in training does, against AVIF, on the mean curves."""
+    places = [(images, score) for images in DRAWN_ON for score in ("psnr", "ssimulacra2")]
+    rows = []
+    for run, name in DRAWN.items():
+        percent = {}
+        for images in DRAWN_ON:
+            path = results / f"rd-drawn-{run}-{images}.json"
+            for row in json.loads(path.read_text(encoding="utf-8"))["bd_rates"]:
+                percent[images, row["score"]] = row["mean_curve"]["percent"]
+        rows.append([name, *(f"{percent[place]:+.1f}" for place in places)])
+    head = [f"{DRAWN_ON[images]}, {SCORES[score].label}" for images, score in places]
+    return table(["weights", *head], rows)
+
+
 def control(results: Path) -> str:
     """Draw what each arm of the control gains, on latents of 8 states and on rounded ones."""
     found = json.loads((results / "finetuning.json").read_text(encoding="utf-8"))
@@ -108,4 +126,5 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "control": control,
     "eye-first": eye_runs("photo", "eye"),
     "eye-runs": eye_runs(*RUNS),
+    "drawn-screens": drawn,
 }

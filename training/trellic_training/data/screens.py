@@ -5,8 +5,8 @@
     python -m trellic_training.data.screens OUT --count 480 --fonts /usr/share/fonts --photos DIR
 
 A model that has only seen photos is poor at flat areas, thin lines and text. Few screenshots are
-free to use, so these are made up: nothing in them is anybody's. The same seed, fonts and photos
-give the same pictures.
+free to use, so these are made up: apart from the photos, nothing in them is anybody's. The same
+seed, fonts and photos give the same pictures. Name no folder of photos that are to be tested on.
 """
 
 from __future__ import annotations
