@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._machine import REPOSITORY, describe
-from benchmarks.measure import find_images
+from benchmarks.measure import find_images, read_pixels
+from benchmarks.metrics import Pixels, psnr
 from trellic import Codec
 from trellic.scored import ssimulacra2
 
@@ -29,18 +30,12 @@ MEASURES = ("psnr", "ssimulacra2")
 Scores = dict[str, dict[int, list[float]]]  # by decoder and size
 
 
-def reduced(pixels: np.ndarray, by: int) -> np.ndarray:
+def reduced(pixels: Pixels, by: int) -> Pixels:
     """Return means over squares of ``by`` pixels a side."""
-    return pixels if by == 1 else np.asarray(Image.fromarray(pixels).reduce(by))
+    return np.asarray(Image.fromarray(pixels).reduce(by))
 
 
-def psnr(seen: np.ndarray, expected: np.ndarray) -> float:
-    """Return the PSNR of 8-bit pictures, in dB."""
-    error = np.mean((seen.astype(np.float64) - expected) ** 2)
-    return float(10 * np.log10(255**2 / error))
-
-
-def scores(codec: Codec, pixels: np.ndarray, quality: float) -> Scores:
+def scores(codec: Codec, pixels: Pixels, quality: float) -> Scores:
     """Return PSNR and SSIMULACRA 2 of one photo, by decoder and size."""
     data = codec.encode(pixels, quality=quality)
     found: Scores = {}
@@ -50,7 +45,7 @@ def scores(codec: Codec, pixels: np.ndarray, quality: float) -> Scores:
         for size in SIZES:
             if info.scale <= size:
                 small, expected = reduced(shown, size // info.scale), reduced(pixels, size)
-                found[name][size] = [psnr(small, expected), ssimulacra2(expected, small)]
+                found[name][size] = [psnr(expected, small), ssimulacra2(expected, small)]
     return found
 
 
@@ -77,7 +72,7 @@ def main() -> int:
     qualities = [float(text) for text in options.quality.split(",")]
     every: dict[str, list[Scores]] = {f"{quality:g}": [] for quality in qualities}
     for path in images:
-        pixels = np.asarray(Image.open(path).convert("RGB"))
+        pixels = read_pixels(path)
         rows, columns = (side // max(SIZES) * max(SIZES) for side in pixels.shape[:2])
         pixels = np.ascontiguousarray(pixels[:rows, :columns])
         for quality in qualities:

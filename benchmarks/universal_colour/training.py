@@ -22,10 +22,10 @@ from benchmarks.universal_colour.plan import (
     recipe_of,
 )
 from trellic.model.bundle import Bundle, find
-from trellic_export.family import add_decoder, encoder_digest
+from trellic_export.family import add_decoder, decoder_by
 from trellic_training.cli.train import shipped_recipe
 from trellic_training.data.files import sha256_of
-from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
+from trellic_training.models.decoder_weights import load_decoder, save_decoder
 from trellic_training.models.picture_classifier import load_classifier, save_classifier
 from trellic_training.models.weights import average_of, load_weights, save_weights
 from trellic_training.recipes.classifier import load_classifier_recipe
@@ -144,17 +144,8 @@ class Work:
                 recipe, network, bundle, self.photos, Path(out), self.steps / 60,
                 steps=self.steps, now=clock, watchers=[clock],
             )  # fmt: skip
-        trained = TrainedDecoder(
-            sizes=recipe.network,
-            network=network,
-            purpose=recipe.purpose,
-            base=recipe.base,
-            labels=None,
-            layout=bundle.manifest.layout,
-            encoder=encoder_digest(bundle),
-            facts={"setting": setting, "steps": steps},
-        )
-        save_decoder(trained, path)
+        facts = {"setting": setting, "steps": steps}
+        save_decoder(decoder_by(recipe, network, bundle, facts), path)
         return path
 
     def bundle(self) -> Path:

@@ -23,6 +23,8 @@ from trellic_export.parity import check_decoder
 from trellic_training.models.decoder_weights import TrainedDecoder
 from trellic_training.models.decoders import SynthesisSizes
 from trellic_training.models.photo import PhotoModel
+from trellic_training.models.transforms import Chain
+from trellic_training.recipes.decoder import DecoderRecipe
 
 
 def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -> Manifest:
@@ -107,6 +109,33 @@ def decoder_of(model: PhotoModel, facts: dict[str, Any]) -> TrainedDecoder:
         layout=c.layout(),
         encoder=model_digest(model),
         facts=facts.get("finetuning", facts),
+    )
+
+
+def decoder_by(
+    recipe: DecoderRecipe,
+    network: Chain,
+    bundle: Bundle,
+    facts: dict[str, Any],
+    labels: list[str] | None = None,
+) -> TrainedDecoder:
+    """Return a decoder that was trained by a recipe on the latents of a bundle.
+
+    Parameters
+    ----------
+    network : its weights
+    facts : of its training
+    labels : names, of a decoder of labels
+    """
+    return TrainedDecoder(
+        sizes=recipe.network,
+        network=network,
+        purpose=recipe.purpose,
+        base=recipe.base,
+        labels=labels,
+        layout=bundle.manifest.layout,
+        encoder=encoder_digest(bundle),
+        facts=facts,
     )
 
 

@@ -68,7 +68,7 @@ def add_decoder_command(
     from trellic.model.bundle import Bundle, find
     from trellic_export import family
     from trellic_training.data.photos import PackedPhotos
-    from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
+    from trellic_training.models.decoder_weights import load_decoder, save_decoder
     from trellic_training.recipes.decoder import load_decoder_recipe
     from trellic_training.stages.decoder_training import train_decoder
 
@@ -86,16 +86,7 @@ def add_decoder_command(
     facts = {"recipe": settings.model_dump(mode="json"), "steps": steps, "minutes": minutes}
     if weights is not None:
         facts["started_from"] = shared.named(weights)
-    trained = TrainedDecoder(
-        sizes=settings.network,
-        network=network,
-        purpose=settings.purpose,
-        base=settings.base,
-        labels=labels,
-        layout=opened.manifest.layout,
-        encoder=family.encoder_digest(opened),
-        facts=facts,
-    )
+    trained = family.decoder_by(settings, network, opened, facts, labels)
     kept = out.with_name(f"{folder.name}.pt")
     save_decoder(trained, kept)
     manifest = family.add_decoder(opened, add_decoder, load_decoder(kept), out)

@@ -164,8 +164,9 @@ def _train_classifier(recipe: Path, photos: Path, out: Path, seed: int | None) -
     from trellic_training.stages.classifier import train_classifier
 
     settings = seeded(load_classifier_recipe(recipe), seed)
-    made = train_classifier(settings, packed_photos(photos, out, 1))
-    out.mkdir(parents=True, exist_ok=True)
+    packed = packed_photos(photos, out, 1)
+    out.mkdir(parents=True, exist_ok=True)  # fails now and not after the training
+    made = train_classifier(settings, packed)
     path = out / "classifier.pt"
     save_classifier(made, path)
     typer.echo(

@@ -53,6 +53,25 @@ def load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def load_marked(path: Path, mark: str, version: int, kind: str) -> dict[str, Any]:
+    """Read a file of ours, whose content names its version; use it within `reading`.
+
+    Parameters
+    ----------
+    mark : key of the version, which no other kind of file has
+    kind : what the file should be, such as "decoder"
+
+    Raises
+    ------
+    ValueError
+        When the file is of another kind or version.
+    """
+    content = load(path)
+    if not isinstance(content, dict) or content.get(mark) != version:
+        raise ValueError(f"no {kind} of version {version}")
+    return content
+
+
 def save(content: dict[str, Any], path: Path) -> None:
     """Write tensors and plain values; a reader sees the whole old file or the whole new one."""
     part = path.with_name(f"{path.name}.part")

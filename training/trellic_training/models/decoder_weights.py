@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from trellic.model.channels import Layout
-from trellic_training.data.files import load, reading, save
+from trellic_training.data.files import load_marked, reading, save
 from trellic_training.models.decoders import Sizes
 from trellic_training.models.transforms import Chain
 
@@ -66,9 +66,7 @@ def load_decoder(path: Path) -> TrainedDecoder:
         When the file is something else, or of another version.
     """
     with reading(path, "holds no decoder"):
-        content = load(path)
-        if not isinstance(content, dict) or content.get("trellic_decoder") != VERSION:
-            raise ValueError(f"no decoder of version {VERSION}")
+        content = load_marked(path, "trellic_decoder", VERSION, "decoder")
         sizes = SIZES.validate_python(content["sizes"])
         layout = Layout.model_validate(content["layout"])
         network = sizes.make(layout, len(content["labels"] or []))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
-from trellic_training.data.files import load, reading, save
+from trellic_training.data.files import load_marked, reading, save
 from trellic_training.models.transforms import DepthBlock
 
 VERSION = 1
@@ -108,9 +108,7 @@ def load_classifier(path: Path) -> TrainedClassifier:
         When the file is something else, or of another version.
     """
     with reading(path, "holds no classifier of pictures"):
-        content = load(path)
-        if not isinstance(content, dict) or content.get("trellic_classifier") != VERSION:
-            raise ValueError(f"no classifier of version {VERSION}")
+        content = load_marked(path, "trellic_classifier", VERSION, "classifier")
         sizes = PictureClassifierSizes.model_validate(content["sizes"])
         network = sizes.make(len(content["labels"]))
         network.load_state_dict(content["state"])

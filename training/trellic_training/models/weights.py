@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trellic_training.data.files import load, reading, save
+from trellic_training.data.files import load, load_marked, reading, save
 from trellic_training.models.hyperprior import HyperpriorConfig, HyperpriorModel
 from trellic_training.models.photo import ModelConfig, PhotoModel
 
@@ -48,9 +48,7 @@ def load_weights(path: Path) -> tuple[PhotoModel, dict[str, Any]]:
         When the file is something else, or of another version.
     """
     with reading(path, "is not a Trellic checkpoint"):
-        content = load(path)
-        if not isinstance(content, dict) or content.get("trellic_weights") != VERSION:
-            raise ValueError(f"no weights of version {VERSION}")
+        content = load_marked(path, "trellic_weights", VERSION, "weights")
         model = _make(_config(content["config"]))
         model.load_state_dict(content["state"])
         facts: dict[str, Any] = content["facts"]
