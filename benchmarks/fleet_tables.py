@@ -74,6 +74,22 @@ def service_load(results: Path) -> str:
     return "\n".join([*lines, "", _made(part)])
 
 
+def triton_load(results: Path) -> str:
+    """Draw throughput and latencies of a Triton server, by direction."""
+    run = _read(results / "triton.json")
+    lines = [
+        "| | of the library's throughput | pictures/s | p50, ms | p99, ms | p99 / p50 |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name in ("encode", "decode"):
+        row = run[name]
+        p50, p99 = (row["at_80_percent_evenly"][one] for one in ("p50_ms", "p99_ms"))
+        cells = [f"{row['share']:.1%}".replace("%", " %"), f"{row['server_per_s']:.1f}"]
+        cells += [f"{p50:,.0f}", f"{p99:,.0f}", f"{p99 / p50:.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _made(run)])
+
+
 def service_formats(results: Path) -> str:
     """Draw what the same service sends in other formats, at equal score."""
     part = _read(results / "serve.json")["formats"]
@@ -113,4 +129,5 @@ TABLES = {
     "data-loaders": loaders,
     "service-load": service_load,
     "service-formats": service_formats,
+    "triton-load": triton_load,
 }

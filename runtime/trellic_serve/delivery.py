@@ -57,12 +57,17 @@ class Options:
 
 
 class Answer(NamedTuple):
-    """A picture to send; without bytes if the client has it already."""
+    """A picture to send; without bytes if the client has it already.
+
+    ``stored`` says that the bytes are those of the source: only then are they the same on each
+    machine, so that parts of them may be sent.
+    """
 
     etag: str
     kind: Format
     data: bytes | None
     stages: Stages
+    stored: bool = False
 
 
 def _side(text: str) -> int:
@@ -158,7 +163,7 @@ def answer(
     stages: Stages = {}
     if is_tlc(data):
         if kind is TLC and (options.box, options.region, options.quality) == (None,) * 3:
-            return Answer(etag, kind, data, stages)  # as it is
+            return Answer(etag, kind, data, stages, stored=True)
         picture, stages = coder.decode(
             data, decoder=options.decoder, region=options.region, box=options.box
         )

@@ -80,6 +80,22 @@ class Busy(ServiceError):
         self.retry_after = retry_after
 
 
+class BadRange(ServiceError):
+    """The client asks for a part of a file behind its end.
+
+    Parameters
+    ----------
+    seen : str
+    size : of the file, in bytes
+    """
+
+    status = 416
+
+    def __init__(self, seen: str, size: int) -> None:
+        super().__init__(seen, expected=f"one below {size}, the size of the file")
+        self.size = size
+
+
 class SourceFailed(ServiceError):
     """The place that sources come from does not answer as it should."""
 

@@ -17,7 +17,7 @@ from trellic.constants import DEFAULT_TRELLIS, MAX_SIDE, TRELLIS_STATES, Trellis
 from trellic.errors import BadImage, BadParameter
 from trellic.images.sniff import picture_format
 from trellic.pipeline.region import Region
-from trellic_serve import bodies, delivery, formats, metrics, page, problems, telemetry
+from trellic_serve import bodies, delivery, formats, metrics, page, problems, ranges, telemetry
 from trellic_serve.codecs import Encoding, Stages
 from trellic_serve.errors import NotFound, NotReady
 from trellic_serve.pool import Ticket
@@ -228,7 +228,12 @@ async def info(request: Request) -> JSONResponse:
 
 @router.get(
     "/i/{signature}/{options}/{path:path}",
-    responses=_REFUSALS | {403: {"model": Problem, "description": "not signed, or expired"}},
+    responses=_REFUSALS
+    | {
+        206: {"description": "the part that Range asked for, of a .tlc file that is stored"},
+        403: {"model": Problem, "description": "not signed, or expired"},
+        416: {"model": Problem, "description": "a part behind the end of the file"},
+    },
 )
 async def picture(request: Request, signature: str, options: str, path: str) -> Response:
     """Send a picture of the source as .tlc, AVIF, WebP, JPEG or PNG, as ``Accept`` says."""
@@ -258,7 +263,11 @@ async def picture(request: Request, signature: str, options: str, path: str) -> 
     }
     if made.data is None:
         return Response(status_code=304, headers=headers)
-    return Response(made.data, media_type=made.kind.mime_type, headers=headers | _timing(stages))
+    headers |= _timing(stages)
+    sent = ranges.Part(200, made.data, {})
+    if made.stored:
+        sent = ranges.part(made.data, made.etag, request.headers)
+    return Response(sent.data, sent.status, headers | sent.headers, made.kind.mime_type)
 
 
 def _signed_path(request: Request, signature: str) -> str:

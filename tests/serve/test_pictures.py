@@ -74,6 +74,62 @@ def test_a_tlc_source_is_sent_as_it_is_or_decoded(client, stream, tiny):
     assert opened(answer.content).size == (30, 20)
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("bytes=0-9", slice(0, 10)),
+        ("bytes=10-", slice(10, None)),
+        ("bytes=-7", slice(-7, None)),
+        ("bytes=5-999999999", slice(5, None)),
+        ("bytes=-999999999", slice(0, None)),
+        ("bytes=3-3", slice(3, 4)),
+    ],
+)
+def test_parts_of_a_stored_file(client, stream, asked, expected):
+    url = "/i/_/_/a/photo.tlc"
+    answer = client.get(url, headers={"Accept": TLC, "Range": asked})
+    begin, end, _ = expected.indices(len(stream))
+    assert (answer.status_code, answer.content) == (206, stream[expected])
+    assert answer.headers["content-range"] == f"bytes {begin}-{end - 1}/{len(stream)}"
+    assert answer.headers["content-length"] == str(end - begin)
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=9-3", "bytes=0-1,4-5", "lines=0-1", "bytes=-", "bytes=x-"]
+)
+def test_other_parts_are_the_whole(client, stream, asked):
+    answer = client.get("/i/_/_/a/photo.tlc", headers={"Accept": TLC, "Range": asked})
+    assert (answer.status_code, answer.content) == (200, stream)
+    assert answer.headers["accept-ranges"] == "bytes"
+
+
+def test_parts_of_the_file_that_the_client_knows(client, stream):
+    url, begin = "/i/_/_/a/photo.tlc", {"Accept": TLC, "Range": "bytes=0-9"}
+    etag = client.get(url, headers=begin).headers["etag"]
+    assert client.get(url, headers=begin | {"If-Range": etag}).status_code == 206
+    assert client.get(url, headers=begin | {"If-Range": '"older"'}).content == stream
+
+
+def test_no_parts_behind_the_end_or_of_what_is_made(client, stream):
+    for asked in (f"bytes={len(stream)}-", "bytes=-0"):
+        answer = client.get("/i/_/_/a/photo.tlc", headers={"Accept": TLC, "Range": asked})
+        problem(answer, 416, "BadRange")
+        assert answer.headers["content-range"] == f"bytes */{len(stream)}"
+    answer = client.get("/i/_/_/a/photo.png", headers={"Accept": TLC, "Range": "bytes=0-9"})
+    assert answer.status_code == 200
+    assert len(answer.content) > 10
+    assert "accept-ranges" not in answer.headers
+
+
+def test_the_beginning_of_a_progressive_file_is_a_picture(client, source, tiny):
+    data = tiny.encode(np.zeros((64, 64, 3), np.uint8), progressive=True)
+    (source / "a" / "layers.tlc").write_bytes(data)
+    begin = {"Accept": TLC, "Range": f"bytes=0-{len(data) - 2}"}
+    answer = client.get("/i/_/_/a/layers.tlc", headers=begin)
+    assert answer.status_code == 206
+    assert next(iter(tiny.decode_progressive([answer.content]))).shape == (64, 64, 3)
+
+
 def test_quality_is_that_of_the_format(client):
     sizes = [len(client.get(f"/i/_/f:webp,q:{q}/a/photo.png").content) for q in (5, 60, 95)]
     assert sizes == sorted(sizes)
