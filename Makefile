@@ -87,15 +87,13 @@ endif
 demo: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.demo
 
-# The checks run two at a time, each with what it prints in one piece. ALSO: others beside them (CI).
-# mypy takes longest, so it starts first.
-CHECKS := types lint layers rooms $(ALSO)
+# The checks run two at a time, each with what it prints in one piece; mypy takes longest, so first.
+CHECKS := types lint layers rooms
 TOGETHER := $(MAKE) --no-print-directory --jobs 2 --output-sync=target
 
 test: $(VENV)/.test
 	@$(TOGETHER) $(CHECKS)
 	@$(MAKE) --no-print-directory unit
-	@echo "left out: the tests that are marked $(LEAVE_OUT); make test-all runs them too"
 
 test-all: $(VENV)/.test
 	@$(TOGETHER) $(CHECKS)
@@ -113,6 +111,7 @@ layers: $(VENV)/.test
 
 unit: $(VENV)/.test
 	$(BIN)/python $(PYTEST) -m "not network and not $(LEAVE_OUT)" --durations=10
+	@echo "left out: the tests that are marked $(LEAVE_OUT); make test-all runs them too"
 
 coverage: $(VENV)/.test
 	$(BIN)/python $(PYTEST) --durations=10 --cov --cov-report=term:skip-covered
