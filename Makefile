@@ -9,18 +9,21 @@ MINUTES ?= 5
 # What the tests leave out: slow (over two seconds) or long (over five, and CI can do without).
 LEAVE_OUT ?= slow
 WORKERS ?= 2
+# No registry is named: the settings of uv and pip say where files come from.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := -m pip --disable-pip-version-check install --quiet
 PIP := $(BIN)/python $(INSTALL) --constraint constraints/tested.txt
 PACKAGES := runtime export training
 VERSIONS := lowest newest gpu-machine
-# $(call locked,PYTHON,FILE): what the file names, by hash, and this folder. Python compiles a module
-# when it is first imported: most of 17,000 never are.
+# $(call locked,PYTHON,FILE): what the file names, by hash, and this folder. uv takes a third of pip's
+# time. Python compiles a module when it is first imported: most of 17,000 never are.
+UV := $(BIN)/uv
 define locked
-	$(1) $(INSTALL) --no-compile --require-hashes --no-deps --requirement $(2)
-	$(1) $(INSTALL) --no-deps --no-build-isolation --editable .
-	$(1) -m pip check
+	$(UV) pip install --quiet --python $(1) --require-hashes --no-deps --requirement $(2)
+	$(UV) pip install --quiet --python $(1) --no-deps --no-build-isolation --editable .
+	$(UV) pip check --python $(1)
 endef
 PYTEST := -m pytest -m "not network" --numprocesses $(WORKERS) --dist worksteal
 # Workers share the cores; with several threads each they would mostly wait for one another.
@@ -69,12 +72,16 @@ ifndef LOCKED
 	$(BIN)/python $(INSTALL) --upgrade 'pip>=25.1'
 endif
 
+$(VENV)/.uv: constraints/uv.txt $(BIN)/python
+	$(BIN)/python $(INSTALL) --no-compile --require-hashes --no-deps --requirement $<
+	@touch $@
+
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints/tested.txt
 	$(PIP) --editable '.[cpu]'
 	@touch $@
 
 # LOCKED=1 (CI) installs what constraints/ci.txt names and nothing else, each file by its hash.
-$(VENV)/.test: $(BIN)/python pyproject.toml constraints/tested.txt constraints/ci.txt
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints/tested.txt constraints/ci.txt $(if $(LOCKED),$(VENV)/.uv)
 ifdef LOCKED
 	$(call locked,$(BIN)/python,constraints/ci.txt)
 else
@@ -174,10 +181,10 @@ gpu-machine_python = $(call python3,12)
 $(VERSIONS:%=have-%): have-%:
 	@test -n "$($*_python)"
 
-$(VERSIONS:%=build/%/.ready): build/%/.ready: constraints/%.txt pyproject.toml
+$(VERSIONS:%=build/%/.ready): build/%/.ready: constraints/%.txt pyproject.toml $(VENV)/.uv
 	@test -n "$($*_python)" || { echo "error: the Python of constraints/$*.txt is not here; \
 	name it: make $*_python=/path/to/python"; exit 1; }
-	$($*_python) -m venv --clear build/$*
+	$($*_python) -m venv --clear --without-pip build/$*
 	$(call locked,build/$*/bin/python,$<)
 	@touch $@
 
@@ -282,18 +289,17 @@ sbom: build/clean/.ready
 		--output-file dist/licences.md
 	cat dist/licences.md
 
-# For Linux on x86-64. Names no registry: the settings of uv and pip say where files come from.
-# The floors of pyproject.toml are what lowest.txt installs; tested.txt is what ci.txt goes by.
-export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-UV_LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header \
-	--no-emit-index-url --no-emit-find-links --python-platform x86_64-manylinux_2_28 --extra cpu
+# For Linux on x86-64. The floors of pyproject.toml are what lowest.txt installs; tested.txt is what
+# ci.txt goes by.
+UV_COMPILE := $(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links --python-platform x86_64-manylinux_2_28
+UV_LOCK = $(UV_COMPILE) pyproject.toml --extra cpu
 lock: $(VENV)/.demo
 	$(PIP) --group lock
+	$(UV_COMPILE) --python-version 3.11 --group lock --output-file constraints/uv.txt
 	$(UV_LOCK) --python-version 3.11 --extra export --extra training --extra serve --extra data --group dev \
 		--constraint constraints/tested.txt --output-file constraints/ci.txt
-	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
-		--no-emit-find-links --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
-		--group browser --output-file constraints/browser.txt
+	$(UV_COMPILE) --python-version 3.11 --group browser --output-file constraints/browser.txt
 	$(UV_LOCK) --python-version 3.11 --resolution lowest-direct --group versions --output-file constraints/lowest.txt
 	$(UV_LOCK) --python-version 3.13 --group versions --output-file constraints/newest.txt
 	$(UV_LOCK) --python-version 3.12 --group gpu-machine --constraint constraints/gpu-machine.in \
