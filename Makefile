@@ -17,11 +17,13 @@ INSTALL := -m pip --disable-pip-version-check install --quiet
 PIP := $(BIN)/python $(INSTALL) --constraint constraints/tested.txt
 PACKAGES := runtime export training
 VERSIONS := lowest newest gpu-machine
-# $(call locked,PYTHON,FILE): what the file names, by hash, and this folder. uv takes a third of pip's
-# time. Python compiles a module when it is first imported: most of 17,000 never are.
+# $(call exactly,PYTHON,FILE): what the file names, by hash. uv takes a quarter of pip's time. Python
+# compiles a module when it is first imported: most of 17,000 never are.
 UV := $(BIN)/uv
+exactly = $(UV) pip install --quiet --python $(1) --require-hashes --no-deps --requirement $(2)
+# $(call locked,PYTHON,FILE): the same, and this folder.
 define locked
-	$(UV) pip install --quiet --python $(1) --require-hashes --no-deps --requirement $(2)
+	$(call exactly,$(1),$(2))
 	$(UV) pip install --quiet --python $(1) --no-deps --no-build-isolation --editable .
 	$(UV) pip check --python $(1)
 endef
@@ -198,8 +200,8 @@ test-lowest test-newest test-gpu-versions:
 
 # ---- what tests of the web decoder need; without it they are skipped, and say so ----
 
-$(VENV)/.browser: $(VENV)/.test constraints/browser.txt
-	$(BIN)/python $(INSTALL) --require-hashes --no-deps --requirement constraints/browser.txt
+$(VENV)/.browser: $(VENV)/.test $(VENV)/.uv constraints/browser.txt
+	$(call exactly,$(BIN)/python,constraints/browser.txt)
 	@touch $@
 
 web-tools: $(VENV)/.browser
