@@ -13,14 +13,18 @@ WORKERS ?= 2
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := -m pip --disable-pip-version-check install --quiet
+QUIETLY := --disable-pip-version-check install --quiet
+INSTALL := -m pip $(QUIETLY)
 PIP := $(BIN)/python $(INSTALL) --constraint constraints/tested.txt
 PACKAGES := runtime export training
 VERSIONS := lowest newest gpu-machine
-# $(call exactly,PYTHON,FILE): what the file names, by hash. uv takes a quarter of pip's time. Python
-# compiles a module when it is first imported: most of 17,000 never are.
+# $(call exactly,PYTHON,FILE): what the file names, by hash. uv takes a quarter of pip's time; it reads
+# no pip.conf, so pip goes on where only that names an index. Python compiles a module when it is
+# first imported: most of 17,000 never are.
 UV := $(BIN)/uv
-exactly = $(UV) pip install --quiet --python $(1) --require-hashes --no-deps --requirement $(2)
+BY_HASH := --require-hashes --no-deps --requirement
+exactly = $(UV) pip install --quiet --python $(1) $(BY_HASH) $(2) \
+	|| $(BIN)/python -m pip --python $(1) $(QUIETLY) --no-compile $(BY_HASH) $(2)
 # $(call locked,PYTHON,FILE): the same, and this folder.
 define locked
 	$(call exactly,$(1),$(2))
@@ -96,8 +100,9 @@ endif
 demo: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.demo
 
-# The checks run two at a time, each with what it prints in one piece; mypy takes longest, so first.
-CHECKS := types lint layers rooms
+# The checks run two at a time, each with what it prints in one piece. ALSO: others beside them (CI).
+# mypy takes longest, so it starts first.
+CHECKS := types lint layers rooms $(ALSO)
 TOGETHER := $(MAKE) --no-print-directory --jobs 2 --output-sync=target
 
 test: $(VENV)/.test
