@@ -16,7 +16,8 @@ from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.codec import Codec
 from trellic.images import Picture
-from trellic.latents.quantizer import Quantizer
+from trellic.latents.quantizer import Quantizer, lattice_of
+from trellic.pipeline.header import level_of
 from trellic.support.clock import Clock
 
 CHANNELS = 24  # of the tiny model's latents: groups of 8 and 16, in steps (0, 1) and (1, 2)
@@ -163,11 +164,12 @@ def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
     stream = bitstream.read(data)
     header = stream.header
     plane = codec.bundle.manifest.layout.plane(header.width, header.height)
-    seed = header.dither
-    level = codec.bundle.levels.at(header.quality16, header.trellis, dithered=seed is not None)
+    level = level_of(codec.bundle, header)
     sizes = header.lanes, plane, level, header.trellis, header.slice_side
-    v32 = codec._decoding.latents().decode(stream.segments, *sizes, dither=seed).astype(np.float32)
-    latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+    v32 = codec._decoding.latents().decode(stream.segments, *sizes, lattice=lattice_of(header))
+    latents = (
+        v32.astype(np.float32) * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+    )
     info, layout = codec.decoders[name], codec.bundle.manifest.layout
     rows, columns = np.indices(plane.latents)
     latents[layout.step_of[:, (rows + columns) & 1] >= info.steps_in(layout)] = 0

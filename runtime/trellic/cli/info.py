@@ -63,6 +63,7 @@ def fields_of(data: bytes) -> dict[str, object]:
         "quality": header.quality,
         "trellis": header.trellis,
         "dither": header.dither,
+        "steady": header.still,
         "lanes": header.lanes[0],
         "slices": header.slices,
         "steps": header.steps,
@@ -117,7 +118,7 @@ def _parts(layout: bitstream.Contents, size: int) -> dict[str, int]:
 
 def _lengths(data: bytes, header: bitstream.Header) -> list[dict[str, object]] | None:
     """Describe each length of the file: its passes, and the quality of their layer."""
-    if header.dither is not None:
+    if header.dither is not None or header.still:
         return None
     layering = layering_of(header)
     qualities16 = (*layering.below, header.quality16)

@@ -73,7 +73,7 @@ def _ends(contents: Contents) -> list[int]:
     """Return the offsets, with checks, after each pass that can be trusted before the end."""
     header = contents.header
     passes = header.passes - (header.slices == 1)
-    if header.dither is not None:  # such a stream cannot be cut
+    if header.dither is not None or header.still:  # such a stream cannot be cut
         return [2**62]
     last = (header.segment_index(number, header.slices - 1) for number in range(passes))
     return [contents.segment(index).end + 2 for index in last] or [2**62]
