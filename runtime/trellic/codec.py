@@ -331,8 +331,9 @@ class Codec:
             numba) or DLPack, and need ``device="cuda"`` or ``"tensorrt"``. With such a device
             and numba-cuda, all pictures are encoded together on the GPU
         quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive, patches,
-        steady, refine : see `encode_picture`. Arrays on a GPU support only ``quality``, ``trellis`` and
-            ``strip``. With other options, pictures in host memory are encoded one by one
+        steady, refine : see `encode_picture`. Arrays on a GPU support only ``quality``,
+            ``trellis`` and ``strip``. With other options, pictures in host memory are encoded one
+            by one
 
         Returns
         -------
