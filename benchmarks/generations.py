@@ -62,7 +62,7 @@ WAYS: Final[dict[str, Way]] = {
     "cropped": Way(10, kept=CROP),
 }
 NAMES: Final[dict[str, str]] = {
-    "trellic": "Trellic, 8 states",
+    "trellic": "Trellic",
     "again": "Trellic, `--like`",
     "trellic:trellis=0": "Trellic, RDOQ",
     "trellic:steady=1": "Trellic, `--steady`",
