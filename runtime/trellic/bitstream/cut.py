@@ -125,7 +125,7 @@ def lengths_of(data: bytes | memoryview) -> list[int]:
 
 
 def _check(header: Header, max_bytes: int | None, layers: int | None, passes: int | None) -> None:
-    if header.dither is not None or header.still:
+    if not header.cuttable:
         kind = "a stream with a still lattice" if header.dither is None else "a dithered stream"
         raise BadParameter(kind, expected="an ordinary one, to be cut")
     for name, value in (("max_bytes", max_bytes), ("layers", layers), ("passes", passes)):

@@ -112,7 +112,7 @@ class Header:
                 raise BadParameter("layers with dither", expected="one of the two")
         if self.still and (self.trellis or self.dither is not None or self.layering is not None):
             raise BadParameter(
-                "a still lattice with a trellis, dither or layers", expected="trellis 0 alone"
+                "still lattice with a trellis, dither or layers", expected="trellis 0 alone"
             )
 
     @property
@@ -145,6 +145,11 @@ class Header:
     def segments(self) -> int:
         """Number of segments: z, then one for each pass and slice."""
         return 1 + self.passes * self.slices
+
+    @property
+    def cuttable(self) -> bool:
+        """Whether a file may be cut after a pass; each latent is then around its mean."""
+        return self.dither is None and not self.still
 
     def segment_index(self, number: int, slice_: int) -> int:
         """Index in the file of the segment of a pass (or context step) and slice, from 0."""

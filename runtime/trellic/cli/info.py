@@ -118,7 +118,7 @@ def _parts(layout: bitstream.Contents, size: int) -> dict[str, int]:
 
 def _lengths(data: bytes, header: bitstream.Header) -> list[dict[str, object]] | None:
     """Describe each length of the file: its passes, and the quality of their layer."""
-    if header.dither is not None or header.still:
+    if not header.cuttable:
         return None
     layering = layering_of(header)
     qualities16 = (*layering.below, header.quality16)

@@ -54,6 +54,7 @@ class Quantizer:
     mode : "round" rounds plainly, with 0 states
     dither : seed of subtractive dither, with 0 states; `lam` and `mode` are then not used
     still : the levels do not move with the means; with 0 states
+    keep : of a still lattice: a latent that lies exactly on a level keeps it, whatever it costs
     """
 
     states: int
@@ -61,6 +62,7 @@ class Quantizer:
     mode: Mode = "search"
     dither: int | None = None
     still: bool = False
+    keep: bool = False
 
     @property
     def lattice(self) -> Lattice:
@@ -113,6 +115,8 @@ def quantize(
     if quantizer.still:
         offset = still_lattice.offsets(mean32)
         k = still_lattice.search(t32, index, offset, tables, quantizer.lam)
+        if quantizer.keep:
+            k = still_lattice.kept(t32, offset, k)
         return Symbols(k, still_lattice.classes(offset), still_lattice.reconstruct(k, offset))
     if quantizer.mode == "round":
         k = round_to_step(t32)

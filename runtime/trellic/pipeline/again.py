@@ -113,7 +113,7 @@ class Resaver:
         kept = z.astype(np.float32) / level.hyper_gain_float[:, None, None]
         h = np.where(cells, self._encoder.hyper(f, plane), kept)
         own = EncodeOptions(trellis=header.trellis, dither=lattice.dither, steady=lattice.still)
-        quantizer = own.quantizer(self._bundle)
+        quantizer = replace(own.quantizer(self._bundle), keep=lattice.still)
         encoder = self._encoder.latents(clock)
         coded = encoder.encode(f, h, plane, level, quantizer, slice_side=side)
         written = replace(header, lanes=tuple(coded.lanes))

@@ -120,7 +120,7 @@ class StreamEncoder:
         picture, options, quantizer = whole.picture, whole.options, whole.quantizer
         size = picture.width, picture.height
         plane, latents = self._layout.plane(*size), self.latents(whole.clock)
-        sees = self._bundle.manifest.encoder.sees_quality
+        sees = self._sees(options)
 
         @lru_cache(maxsize=2 if whole.drawn else 1)
         def analysed(blocks: bytes | None, told: float | None) -> Analysed:
@@ -135,7 +135,7 @@ class StreamEncoder:
         def stream(mask: Mask | None, quality16: int) -> bitstream.Stream:
             def at_level(level: Level) -> Analysed:
                 blocks = None if mask is None else mask.tobytes()
-                return analysed(blocks, level.quality if sees or options.settled else None)
+                return analysed(blocks, level.quality if sees else None)
 
             layering = None
             if options.progressive:
@@ -154,6 +154,14 @@ class StreamEncoder:
             return bitstream.Stream(header, coded.segments, whole.chunks, self._bundle.embedded)
 
         return stream
+
+    def _sees(self, options: EncodeOptions) -> bool:
+        """Return whether latents before their gains depend on the quality."""
+        manifest = self._bundle.manifest
+        if manifest.encoder.sees_quality or not options.settled:
+            return manifest.encoder.sees_quality
+        decoder = choose_decoder(manifest.decoders, DEFAULT_DECODER, manifest.name)
+        return any(part.info.graph.sees_quality for part in decoder.parts)
 
     def _coded(
         self,

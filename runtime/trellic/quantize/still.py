@@ -123,6 +123,17 @@ def _best(t: int, index: int, offset: int, rates: Rates, lam: int) -> int:
     return min((cost(k), abs(k), k < 0, k) for k in range(low, high + 1))[3]
 
 
+def kept(t32: Int32s, offset: Int8s, k: Int32s) -> Int32s:
+    """Return indices in which latents that lie exactly on a level have that one; others keep k.
+
+    The search may leave such a level if it is much more expensive than the next one. So it would
+    move latents that were decoded from a file, though they lie where it had put them.
+    """
+    target = t32 + offset
+    on_level = (target % STEP32 == 0) & (np.abs(target) <= STEP32 * MAX_INDEX)
+    return np.where(on_level, target // STEP32, k).astype(np.int32)
+
+
 def reconstruct(k: Int32s, offset: Int8s) -> Int32s:
     """Return what a decoder adds to the means, in 1/32 step: int32, shape (n,)."""
     return STEP32 * k.astype(np.int32) - offset.astype(np.int32)

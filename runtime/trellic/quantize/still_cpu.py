@@ -8,13 +8,13 @@ from trellic.limits import MAX_INDEX, STEP32
 from trellic.quantize.cpu_branches import rate_of
 from trellic.quantize.dither import FIRST_CLASS, Int8s
 from trellic.quantize.search_tables import Int32s, Uint8s, clamp_limit
-from trellic.quantize.still import HALF32, classes, offsets, rates_of, reconstruct
+from trellic.quantize.still import HALF32, classes, kept, offsets, rates_of, reconstruct
 from trellic.support.numba import njit
 
 if TYPE_CHECKING:
     from trellic.entropy.tables import Tables
 
-__all__ = ["classes", "offsets", "reconstruct", "search"]  # numpy is fast enough for the others
+__all__ = ["classes", "kept", "offsets", "reconstruct", "search"]  # others: fast enough in numpy
 
 LIMIT = clamp_limit(0, 1)
 
