@@ -154,6 +154,7 @@ def _print(fields: dict[str, object]) -> None:
     lengths = fields.pop("lengths")
     fields["bpp"] = f"{fields['bpp']:.4f}"
     fields["model"] = fields["model"] or "not installed"
+    fields["steady"] = "yes" if fields["steady"] else None
     fields = {name: value for name, value in fields.items() if value is not None}
     if isinstance(blocks := fields.get("patches"), int):
         fields["patches"] = f"{blocks} blocks of {PATCH_SIDE}x{PATCH_SIDE} pixels"
