@@ -276,7 +276,7 @@ class Codec:
         steady : make a file that loses next to nothing each time that its picture is decoded and
             encoded again (docs/saving-again.md). It has no trellis, and is about a tenth larger
         refine : correct the latents once by their own picture, which ``steady`` always does. From
-            quality 80 on the file is then about a tenth smaller at equal quality; encoding runs
+            quality 85 on the file is then smaller by some percent at equal quality; encoding runs
             the networks of encoder and decoder again
 
         Raises

@@ -240,8 +240,8 @@ Refine = Annotated[
     bool,
     typer.Option(
         "--refine",
-        help="Decode once while encoding, and correct what was lost: about a tenth fewer bytes at "
-        "equal quality from 80 on, for more time.",
+        help="Decode once while encoding, and correct what was lost: fewer bytes at equal "
+        "quality from 85 on, for more time.",
     ),
 ]
 Progressive = Annotated[
