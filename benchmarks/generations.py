@@ -62,9 +62,10 @@ WAYS: Final[dict[str, Way]] = {
     "cropped": Way(10, kept=CROP),
 }
 NAMES: Final[dict[str, str]] = {
-    "trellic": "Trellic, 8 states",
+    "trellic": "Trellic",
     "again": "Trellic, `--like`",
     "trellic:trellis=0": "Trellic, RDOQ",
+    "trellic:steady=1": "Trellic, `--steady`",
     "jpeg": "mozjpeg",
     "webp": "WebP",
     "avif": "AVIF, speed 6",
@@ -166,7 +167,8 @@ def measure(name: str, photos: list[Pixels], rounds: int, progress: Progress) ->
 
 
 def _is_ours(name: str) -> bool:
-    return name.partition(":")[0] in ("trellic", "again")
+    """Whether a codec is Trellic with the same quality scale; steady files have another."""
+    return name.partition(":")[0] in ("trellic", "again") and "steady" not in name
 
 
 def markdown(record: Mapping[str, Any], way: str) -> str:

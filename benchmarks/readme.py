@@ -36,6 +36,7 @@ from benchmarks import (
     quality_scale,
     rd_tables,
     recognition,
+    refined_tables,
     screens_tables,
     speed_tables,
     tables,
@@ -437,6 +438,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     **decoders_tables.TABLES,
     **web_tables.TABLES,
     **screens_tables.TABLES,
+    **refined_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 

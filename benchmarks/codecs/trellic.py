@@ -37,6 +37,10 @@ class Trellic:
         Of encoder and decoder: ``fp32``, ``bf16`` or ``int8``.
     patches
         ``off`` or ``auto``, for patches; empty: the codec's default.
+    steady
+        ``1`` for a lattice that stands still, and latents that are corrected once.
+    refine
+        ``1`` for latents that are corrected once.
     """
 
     ladder = (1, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 94, 100)
@@ -52,6 +56,8 @@ class Trellic:
         dither: str = "",
         precision: str = "fp32",
         patches: str = "",
+        steady: str = "",
+        refine: str = "",
     ) -> None:
         self.codec = Codec.load(model, device, int(threads) if threads else None, precision)
         manifest = self.codec.bundle.manifest
@@ -72,6 +78,9 @@ class Trellic:
             self.settings["patches"] = self._encode_options["patches"] = patches
         if dither:
             self.settings["dither"] = self._encode_options["dither"] = int(dither)
+        for name, given in (("steady", steady), ("refine", refine)):
+            if given:
+                self.settings[name] = self._encode_options[name] = bool(int(given))
         self._decoder = decoder
 
     @property

@@ -69,6 +69,8 @@ def encode(
     dither: int | None = None,
     progressive: bool = False,
     patches: Patching = DEFAULT_PATCHES,
+    steady: bool = False,
+    refine: bool = False,
 ) -> bytes:
     """Encode a picture.
 
@@ -80,7 +82,8 @@ def encode(
     quality : in [1, 100], used in steps of 1/16; the default is 75
     bpp : find the best quality with at most so many bits per pixel, instead of ``quality``
     max_bytes : find the best quality with at most so many bytes, instead of ``quality``
-    trellis, search, strip, max_memory, dither, progressive, patches : see `Codec.encode_picture`
+    trellis, search, strip, max_memory, dither, progressive, patches, steady, refine : see
+        `Codec.encode_picture`
 
     Returns
     -------
@@ -109,6 +112,8 @@ def encode(
         dither=dither,
         progressive=progressive,
         patches=patches,
+        steady=steady,
+        refine=refine,
     )
 
 

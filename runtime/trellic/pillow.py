@@ -15,9 +15,10 @@ Examples
 Opening reads and checks the file. The pixels are decoded when they are first needed, with the
 decoder that the attribute ``decoder`` names at that time.
 
-Saving takes ``quality``, ``bpp``, ``max_bytes``, ``trellis``, ``search``, ``strip`` and ``dither``
-as `trellic.encode` does, ``model`` (a name or path), ``device``, and ``exif``, ``icc_profile``,
-``xmp`` and ``dpi`` instead of those that the image carries; None leaves them out.
+Saving takes ``quality``, ``bpp``, ``max_bytes``, ``trellis``, ``search``, ``strip``, ``dither``,
+``patches``, ``steady`` and ``refine`` as `trellic.encode` does, ``model`` (a name or path),
+``device``, and ``exif``, ``icc_profile``, ``xmp`` and ``dpi`` instead of those that the image
+carries; None leaves them out.
 
 Pillow empties an existing file before it asks for the new content, so a save that fails loses it.
 To replace a file safely, write the bytes of `trellic.encode` yourself.
@@ -58,6 +59,8 @@ _ENCODER_OPTIONS = (
     "strip",
     "dither",
     "patches",
+    "steady",
+    "refine",
 )
 
 

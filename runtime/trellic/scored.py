@@ -79,6 +79,8 @@ def encode_scored(
     dither: int | None = None,
     progressive: bool = False,
     patches: Patching = DEFAULT_PATCHES,
+    steady: bool = False,
+    refine: bool = False,
 ) -> Scored:
     """Encode with the quality whose decoded picture has a score, within one point.
 
@@ -87,7 +89,8 @@ def encode_scored(
     Parameters
     ----------
     wanted : SSIMULACRA 2, below 100
-    trellis, strip, max_memory, dither, progressive, patches : as of `Codec.encode_picture`
+    trellis, strip, max_memory, dither, progressive, patches, steady, refine : as of
+        `Codec.encode_picture`
 
     Raises
     ------
@@ -112,6 +115,8 @@ def encode_scored(
             dither=dither,
             progressive=progressive,
             patches=patches,
+            steady=steady,
+            refine=refine,
         )
         decoded = codec.decode_picture(encoded.data, max_pixels=original.size).pixels
         made[quality] = Scored(encoded, ssimulacra2(original, decoded), len(made) + 1)

@@ -146,7 +146,7 @@ class Model(nn.Module):
 
     def forward(self, x, quality):
         bits = quality / 10 * x[0, 0].numel()
-        return Output(x + 1 / 255, bits * 0.9, bits * 0.1)
+        return Output(x + 1 / 255, x, bits * 0.9, bits * 0.1)
 
 
 class Warm(nn.Module):

@@ -1,4 +1,4 @@
-"""Make what turns the tiny bundle into one with tables for dither, and a golden stream of it.
+"""Make what turns the tiny bundle into one with tables for dither, that one, and a golden stream.
 
 Run once, from the repository's root: ``python -m tests.data.make_dither``. It writes no file that
 is there: what is stored decides what the golden stream decodes to, for ever.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tempfile
 import zipfile
 from pathlib import Path
 from unittest import mock
@@ -24,6 +23,7 @@ from trellic_training.quantization.fit_dither import parametric_dither
 
 FOLDER = Path(__file__).parent
 ARRAYS = FOLDER / "dither.npz"
+BUNDLE = FOLDER / "tiny-dither.zip"  # of the conformance kit's streams that need such tables
 GOLDEN = FOLDER / "golden" / "dither-three-slices.tlc"
 SEED = 20261121
 SIGMAS = np.geomspace(0.11, 64, 48)  # of the tiny model's scale indices
@@ -68,9 +68,10 @@ def main() -> None:
         with np.load(normative) as tiny:
             offset = np.append(tiny["levels.level_offset"], np.int16(OFFSET))
         np.savez_compressed(ARRAYS, **arrays, **{"levels.level_offset": offset})
+    if not BUNDLE.exists():
+        dithered_bundle(BUNDLE)
     if not GOLDEN.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            codec = Codec.load(str(dithered_bundle(Path(folder) / "dither.zip")), device="cpu")
+        codec = Codec.load(str(BUNDLE), device="cpu")
         with mock.patch.object(geometry, "MOST_CHOSEN", geometry.DEFAULT_SLICE_SIDE):
             data = codec.encode(scene(40, 2060), quality=50, trellis=0, dither=SEED)
         GOLDEN.write_bytes(data)

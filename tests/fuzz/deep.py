@@ -17,6 +17,8 @@ from tests.runtime.family import DECODERS, LABELS, make_family
 from trellic import bitstream
 from trellic.codec import Codec
 from trellic.errors import TrellicError
+from trellic.latents.quantizer import lattice_of
+from trellic.pipeline.header import level_of
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
 PICTURES = ["quality", *(name for name, one in DECODERS.items() if "labels" not in one)]
@@ -37,13 +39,10 @@ def deep(data: bytes) -> bool:
     header = stream.header
     codec, layout = _codec(), _codec().bundle.manifest.layout
     plane = layout.plane(header.width, header.height)
-    level = codec.bundle.levels.at(
-        header.quality16, header.trellis, dithered=header.dither is not None
-    )
+    level = level_of(codec.bundle, header)
     side = header.slice_side * plane.block
-    found = codec._decoding.latents().decode(
-        stream.segments, header.lanes, plane, level, header.trellis, side, dither=header.dither
-    )
+    sizes = header.lanes, plane, level, header.trellis, side
+    found = codec._decoding.latents().decode(stream.segments, *sizes, lattice=lattice_of(header))
     assert np.array_equal(found, made.v32)
     if steer % 4 == 0:
         name = PICTURES[steer // 4 % len(PICTURES)]

@@ -18,7 +18,7 @@ from trellic.codec import Codec
 from trellic.geometry import Plane, Rectangle
 from trellic.latents.order import grid_of, in_file_order
 from trellic.latents.predictor import Predictor, SliceContext
-from trellic.latents.quantizer import Noise, book_of
+from trellic.latents.quantizer import Noise, book_of, lattice_of
 from trellic.limits import MAX_INDEX
 from trellic.model.channels import Layout
 from trellic.model.quality import Level
@@ -99,7 +99,7 @@ def recoded(data: bytes, codec: Codec) -> Recoded:
         coded = [first] if i == 0 else []
         steps = range(len(predictor.steps))
         coded += [_step(k, context, predictor, symbols, header, codec) for k in steps]
-        slices.append(entropy.encode(coded, book_of(tables, header.dither), header.lanes[i]))
+        slices.append(entropy.encode(coded, book_of(tables, lattice_of(header)), header.lanes[i]))
         v32[_window(part)] = context.v32
     alpha = None
     if len(data) > HEAD and data[-1] % 5 == 4:

@@ -96,6 +96,17 @@ def fake_codec(monkeypatch):
     return loaded
 
 
+# ---- a model with tables for dither ----
+
+
+@pytest.fixture(scope="session")
+def dithered():
+    """The tiny model with tables for dither, which still lattices need too."""
+    from tests.data import make_dither
+
+    return Codec.load(str(make_dither.BUNDLE), device="cpu", threads=1)
+
+
 # ---- a model with several decoders ----
 
 

@@ -16,7 +16,8 @@ from trellic import bitstream
 from trellic.bitstream import Chunks, Stream
 from trellic.codec import Codec
 from trellic.images import Picture
-from trellic.latents.quantizer import Quantizer
+from trellic.latents.quantizer import Quantizer, lattice_of
+from trellic.pipeline.header import level_of
 from trellic.support.clock import Clock
 
 CHANNELS = 24  # of the tiny model's latents: groups of 8 and 16, in steps (0, 1) and (1, 2)
@@ -147,27 +148,42 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return coarse.repeat(8, 0).repeat(8, 1)[:height, :width]
 
 
-def in_slices(codec: Codec, pixels: np.ndarray, chunks: Chunks) -> bytes:
+TRELLIS = Quantizer(8, 28)
+
+
+def in_slices(
+    codec: Codec, pixels: np.ndarray, chunks: Chunks, quantizer: Quantizer = TRELLIS
+) -> bytes:
     """A stream of several slices of 256 x 256 pixels."""
     height, width = pixels.shape[:2]
-    plane, level = codec.bundle.manifest.layout.plane(width, height), codec.bundle.levels.at(960, 8)
+    plane, states = codec.bundle.manifest.layout.plane(width, height), quantizer.states
+    level = codec.bundle.levels.at(960, states)
     f, h = codec._encoding.analyse(Picture(pixels), plane, Clock(), None, level.quality)
-    coded = codec._encoding.latents().encode(f, h, plane, level, Quantizer(8, 28), slice_side=16)
-    usual = bitstream.read_header(codec.encode(pixels, quality=60, trellis=8))
-    header = dataclasses.replace(usual, slice_side=16, lanes=tuple(coded.lanes))
+    coded = codec._encoding.latents().encode(f, h, plane, level, quantizer, slice_side=16)
+    usual = bitstream.read_header(codec.encode(pixels, quality=60, trellis=states))
+    header = dataclasses.replace(
+        usual, slice_side=16, lanes=tuple(coded.lanes), still=quantizer.still
+    )
     return bitstream.write(Stream(header, coded.segments, chunks))
+
+
+def latents_of(codec: Codec, data: bytes) -> np.ndarray:
+    """Decode the latents of a stream without layers, in 1/32 step."""
+    stream = bitstream.read(data)
+    header = stream.header
+    plane = codec.bundle.manifest.layout.plane(header.width, header.height)
+    level = level_of(codec.bundle, header)
+    sizes = header.lanes, plane, level, header.trellis, header.slice_side
+    return codec._decoding.latents().decode(stream.segments, *sizes, lattice=lattice_of(header))
 
 
 def graph_output(codec: Codec, data: bytes, name: str) -> np.ndarray:
     """What a decoder's graph makes of the latents: all decoded, later steps' then taken away."""
-    stream = bitstream.read(data)
-    header = stream.header
+    header = bitstream.read_header(data)
+    level = level_of(codec.bundle, header)
+    unit = np.float32(128) / level.gain.astype(np.float32)
+    latents = latents_of(codec, data).astype(np.float32) * unit[:, None, None]
     plane = codec.bundle.manifest.layout.plane(header.width, header.height)
-    seed = header.dither
-    level = codec.bundle.levels.at(header.quality16, header.trellis, dithered=seed is not None)
-    sizes = header.lanes, plane, level, header.trellis, header.slice_side
-    v32 = codec._decoding.latents().decode(stream.segments, *sizes, dither=seed).astype(np.float32)
-    latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
     info, layout = codec.decoders[name], codec.bundle.manifest.layout
     rows, columns = np.indices(plane.latents)
     latents[layout.step_of[:, (rows + columns) & 1] >= info.steps_in(layout)] = 0

@@ -29,6 +29,7 @@ from trellic.latents import decoder, predictor, quantizer
 from trellic.latents.encoder import NOT_CODED
 from trellic.latents.predictor import SliceContext
 from trellic.latents.quantizer import Quantizer
+from trellic.pipeline.header import level_of
 from trellic.quantize import dither, dither_cpu
 from trellic_training.quantization.fit_dither import (
     bucket_shifts,
@@ -358,10 +359,9 @@ def latents(codec, data):
     stream = bitstream.read(data)
     head = stream.header
     plane = Plane(head.width, head.height)
-    dithered = head.dither is not None
-    level = codec.bundle.levels.at(head.quality16, head.trellis, dithered=dithered)
-    sizes = head.lanes, plane, level, head.trellis, head.slice_side
-    return codec._decoding.latents().decode(stream.segments, *sizes, dither=head.dither)
+    sizes = head.lanes, plane, level_of(codec.bundle, head), head.trellis, head.slice_side
+    lattice = quantizer.lattice_of(head)
+    return codec._decoding.latents().decode(stream.segments, *sizes, lattice=lattice)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (65, 130), (20, 1300)])
@@ -402,7 +402,8 @@ def test_every_latent_has_its_own_noise(codec, monkeypatch, lanes, side):
     expected = np.zeros((len(f), *plane.latents), np.int32)
     for part, v32 in zip(grid, planes, strict=True):
         expected[(slice(None), *part.index())] = v32
-    v32 = decoder.decode(coded.segments, coded.lanes, plane, level, 0, side, dither=SEED)
+    sizes = coded.lanes, plane, level, 0, side
+    v32 = decoder.decode(coded.segments, *sizes, lattice=quantizer.Lattice(SEED))
     np.testing.assert_array_equal(v32, expected)
     y32 = np.floor(f * (level.gain_float * 32)[:, None, None] + 0.5)
     classes = np.concatenate([cls for _, _, _, cls in shown])

@@ -26,6 +26,7 @@ from trellic_training.pixels import to_network
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.loop import LoopQuantizer, latents_for_synthesis, sigmas_of
 from trellic_training.recipes.codec import QuantizedPhase, load_quantized_recipe
+from trellic_training.stages.identity import moved
 from trellic_training.stages.learning_curve import LearningCurve
 from trellic_training.stages.quantized import QuantizedStage, finetune
 from trellic_training.stages.stage import Clock
@@ -219,12 +220,12 @@ def test_moved_is_nothing_for_a_picture_of_its_own_latents(recipe, started, pack
     quality = torch.tensor([20.0, 80.0])
     with torch.no_grad():
         latents = stage.model.g_a(x)
-    assert stage._moved(x, latents, quality).max() < 1e-6
+    assert moved(stage.model, x, latents, quality, autocast=False).max() < 1e-6
     decoded = (x + 0.05 * torch.randn(x.shape)).requires_grad_()
-    moved = stage._moved(decoded, latents, quality)
-    assert moved.min() > 1e-3
-    assert moved[1] > moved[0]  # steps are finer
-    moved.sum().backward()
+    found = moved(stage.model, decoded, latents, quality, autocast=False)
+    assert found.min() > 1e-3
+    assert found[1] > found[0]  # steps are finer
+    found.sum().backward()
     assert decoded.grad.abs().sum() > 0
 
 

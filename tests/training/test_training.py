@@ -156,7 +156,7 @@ def test_unknown_recipes_are_refused(tmp_path):
     arguments = ["no-such-recipe", "--photos", tmp_path, "--out", tmp_path]
     with pytest.raises(
         BadParameter,
-        match=r"shipped recipes: cifar, .*finetune, .*photo, photo-eye, photo-eye-gpu, tiny",
+        match=r"shipped recipes: cifar, .*finetune, .*photo, photo-encoder, photo-eye, .*tiny",
     ):
         cli.main([*map(str, arguments)])
 

@@ -15,6 +15,7 @@ from trellic import bitstream, images
 from trellic.codec import Codec
 from trellic.errors import StreamError
 from trellic.geometry import Plane
+from trellic.latents.quantizer import Lattice
 from trellic.latents.refine import variances
 from trellic_export.web import WebOptions, export_web
 
@@ -93,7 +94,7 @@ def test_a_dithered_stream_of_a_real_model(node, tmp_path):
     head = read.header
     level = codec.bundle.levels.at(head.quality16, 0, dithered=True)
     sizes = head.lanes, Plane(head.width, head.height), level, 0, head.slice_side
-    latents = codec._decoding.latents().decode(read.segments, *sizes, dither=7)
+    latents = codec._decoding.latents().decode(read.segments, *sizes, lattice=Lattice(dither=7))
     assert found[str(stream)]["y"] == kit.digest(latents)
 
 

@@ -232,6 +232,7 @@ def _header(front: Front, log2_lanes: Int64) -> Header:
             dither=front.extension.dither,
             layering=front.extension.layering,
             adapter=front.extension.adapter,
+            still=front.extension.still,
         )
     except BadParameter as error:
         raise CorruptStream(f"the header names a {error}") from None

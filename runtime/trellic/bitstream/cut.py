@@ -59,7 +59,7 @@ def cut(
     Raises
     ------
     BadParameter
-        When nothing would be kept, or the stream is dithered.
+        When nothing would be kept, or the stream is dithered or has a still lattice.
     StreamError
         When a part to keep is damaged or missing.
     """
@@ -125,8 +125,9 @@ def lengths_of(data: bytes | memoryview) -> list[int]:
 
 
 def _check(header: Header, max_bytes: int | None, layers: int | None, passes: int | None) -> None:
-    if header.dither is not None:
-        raise BadParameter("a dithered stream", expected="one without dither, to be cut")
+    if not header.cuttable:
+        kind = "a stream with a still lattice" if header.dither is None else "a dithered stream"
+        raise BadParameter(kind, expected="an ordinary one, to be cut")
     for name, value in (("max_bytes", max_bytes), ("layers", layers), ("passes", passes)):
         if value is not None and value < 1:
             raise BadParameter(f"{name} {value}", expected="at least 1")

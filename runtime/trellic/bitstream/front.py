@@ -30,7 +30,8 @@ _MORE_FLAG = 1 << 7
 _ADAPTER_FLAG = 1 << 0
 _EMBEDDED_FLAG = 1 << 1
 _PATCHES_FLAG = 1 << 2
-_KNOWN_FLAGS = _ADAPTER_FLAG | _EMBEDDED_FLAG | _PATCHES_FLAG
+_STILL_FLAG = 1 << 3
+_KNOWN_FLAGS = _ADAPTER_FLAG | _EMBEDDED_FLAG | _PATCHES_FLAG | _STILL_FLAG
 EMBEDDED = "adapter"  # the chunk that holds one
 PATCHES = "patches"  # the chunk of blocks that are stored as they are
 _CHUNK_VARINT_BYTES = 4
@@ -46,6 +47,7 @@ class Extension:
     dither: int | None = None
     layering: Layering | None = None
     adapter: bytes | None = None
+    still: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,14 @@ def pack_front(header: Header, chunks: dict[str, int]) -> bytes:
         Stored length of each chunk in bytes, by name.
     """
     extension = _pack_extension(
-        Extension(chunks, header.slice_side, header.dither, header.layering, header.adapter)
+        Extension(
+            chunks,
+            header.slice_side,
+            header.dither,
+            header.layering,
+            header.adapter,
+            header.still,
+        )
     )
     fields = (
         header.quality16
@@ -160,26 +169,28 @@ def _pack_extension(extension: Extension) -> bytes:
     if extension.layering is not None:
         flags |= _LAYERS_FLAG
         out += pack_layering(extension.layering)
-    if more := _pack_more(extension.adapter, chunks):
+    if more := _pack_more(extension):
         flags |= _MORE_FLAG
         out += more
     return bytes([flags]) + out if flags else b""
 
 
-def _pack_more(adapter: bytes | None, chunks: dict[str, int]) -> bytes:
+def _pack_more(extension: Extension) -> bytes:
     """Return the second byte of flags and the fields that it announces; nothing if there are none.
 
     Only a file that names an adapter can hold one (`bitstream.write` sees to that).
     """
-    flags, out = 0, b""
-    if adapter is not None:
-        flags, out = _ADAPTER_FLAG, adapter
+    flags, out, chunks = 0, b"", extension.chunks
+    if extension.adapter is not None:
+        flags, out = _ADAPTER_FLAG, extension.adapter
         if EMBEDDED in chunks:
             flags |= _EMBEDDED_FLAG
             out += pack_varint(chunks[EMBEDDED])
     if PATCHES in chunks:
         flags |= _PATCHES_FLAG
         out += pack_varint(chunks[PATCHES])
+    if extension.still:
+        flags |= _STILL_FLAG
     return bytes([flags]) + out if flags else b""
 
 
@@ -199,8 +210,8 @@ def _read_extension(cursor: Cursor) -> Extension:
     if flags & _DITHER_FLAG:
         seed = int.from_bytes(cursor.take(_SEED_BYTES, "seed of dither"), "little")
     layering = read_layering(cursor) if flags & _LAYERS_FLAG else None
-    adapter = _read_more(cursor, chunks) if flags & _MORE_FLAG else None
-    return Extension(chunks, side, seed, layering, adapter)
+    adapter, still = _read_more(cursor, chunks) if flags & _MORE_FLAG else (None, False)
+    return Extension(chunks, side, seed, layering, adapter, still)
 
 
 def _read_length(cursor: Cursor, name: str) -> int:
@@ -210,8 +221,13 @@ def _read_length(cursor: Cursor, name: str) -> int:
     return length
 
 
-def _read_more(cursor: Cursor, chunks: dict[str, int]) -> bytes | None:
-    """Read the second byte of flags and the fields that it announces; adds to the chunks."""
+def _read_more(cursor: Cursor, chunks: dict[str, int]) -> tuple[bytes | None, bool]:
+    """Read the second byte of flags and its fields; adds to the chunks.
+
+    Returns
+    -------
+    the adapter's id, and whether the lattice stands still
+    """
     flags = cursor.byte("header extension")
     if flags & ~_KNOWN_FLAGS:
         raise Unsupported(
@@ -230,4 +246,4 @@ def _read_more(cursor: Cursor, chunks: dict[str, int]) -> bytes | None:
         chunks[EMBEDDED] = _read_length(cursor, EMBEDDED)
     if flags & _PATCHES_FLAG:
         chunks[PATCHES] = _read_length(cursor, PATCHES)
-    return adapter
+    return adapter, bool(flags & _STILL_FLAG)

@@ -51,6 +51,8 @@ class Header:
         to 1020.
     dither : int, optional
         Seed of dithered quantization, 0 to 2**32 - 1; only of a scalar stream.
+    still : bool
+        The lattice of the latents stands still; only of a scalar stream without dither and layers.
     layering : Layering, optional
         The passes of a layered stream; not of a dithered one.
     adapter : bytes, optional
@@ -74,6 +76,7 @@ class Header:
     dither: int | None = None
     layering: Layering | None = None
     adapter: bytes | None = None
+    still: bool = False
 
     def __post_init__(self) -> None:
         check_side(self.width, "width")
@@ -87,14 +90,7 @@ class Header:
             )
         if self.trellis not in TRELLIS_STATES:
             raise BadParameter(f"trellis of {self.trellis} states", expected=f"{TRELLIS_STATES}")
-        if self.dither is not None:
-            _check_range(self.dither, 0, MAX_SEED, "seed of dither")
-            if self.trellis:
-                raise BadParameter(f"dither with {self.trellis} states", expected="trellis 0")
-        if self.layering is not None:
-            self.layering.check(self.quality16, self.steps)
-            if self.dither is not None:
-                raise BadParameter("layers with dither", expected="one of the two")
+        self._check_lattice()
         _check_id(self.stream_id, STREAM_ID_BYTES, "stream id")
         if self.adapter is not None:
             _check_id(self.adapter, ADAPTER_ID_BYTES, "adapter id")
@@ -103,6 +99,20 @@ class Header:
         if not all(1 <= n <= MAX_LANES and n & (n - 1) == 0 for n in set(self.lanes)):
             raise BadParameter(
                 f"lane counts {sorted(set(self.lanes))}", expected=f"powers of two to {MAX_LANES}"
+            )
+
+    def _check_lattice(self) -> None:
+        if self.dither is not None:
+            _check_range(self.dither, 0, MAX_SEED, "seed of dither")
+            if self.trellis:
+                raise BadParameter(f"dither with {self.trellis} states", expected="trellis 0")
+        if self.layering is not None:
+            self.layering.check(self.quality16, self.steps)
+            if self.dither is not None:
+                raise BadParameter("layers with dither", expected="one of the two")
+        if self.still and (self.trellis or self.dither is not None or self.layering is not None):
+            raise BadParameter(
+                "still lattice with a trellis, dither or layers", expected="trellis 0 alone"
             )
 
     @property
@@ -135,6 +145,11 @@ class Header:
     def segments(self) -> int:
         """Number of segments: z, then one for each pass and slice."""
         return 1 + self.passes * self.slices
+
+    @property
+    def cuttable(self) -> bool:
+        """Whether a file may be cut after a pass; each latent is then around its mean."""
+        return self.dither is None and not self.still
 
     def segment_index(self, number: int, slice_: int) -> int:
         """Index in the file of the segment of a pass (or context step) and slice, from 0."""

@@ -73,6 +73,8 @@ def encode(
     trellis: opt.Trellis = DEFAULT_TRELLIS,
     dither: opt.Dither = None,
     progressive: opt.Progressive = False,
+    steady: opt.Steady = False,
+    refine: opt.Refine = False,
     patches: opt.Patches = opt.Patching.off,
     like: Annotated[
         str | None,
@@ -109,9 +111,11 @@ def encode(
         raise typer.BadParameter("--dither needs --trellis 0")
     if dither is not None and progressive:
         raise typer.BadParameter("give only one of --dither and --progressive")
+    if steady and (dither is not None or progressive or trellis not in (0, DEFAULT_TRELLIS)):
+        raise typer.BadParameter("--steady excludes --dither, --progressive and --trellis")
     given = (quality, bpp, max_bytes, ssimulacra2, dither)
     patched = patches is not opt.Patching.off
-    other = strip or progressive or patched or trellis != DEFAULT_TRELLIS
+    other = strip or progressive or steady or refine or patched or trellis != DEFAULT_TRELLIS
     other = other or any(value is not None for value in given)
     if like is not None and (other or len(inputs) > 1):
         raise typer.BadParameter(
@@ -138,6 +142,8 @@ def encode(
         progressive or None,
         like,
         patches.value if patched else None,
+        steady or None,
+        refine or None,
     )
     engines = Engines(device.value, precision.value, adapter, embed_adapter)
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))

@@ -44,6 +44,8 @@ class Target(NamedTuple):
     progressive: bool | None = None
     like: str | None = None
     patches: str | None = None
+    steady: bool | None = None
+    refine: bool | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, which has defaults for the others."""

@@ -63,6 +63,7 @@ def fields_of(data: bytes) -> dict[str, object]:
         "quality": header.quality,
         "trellis": header.trellis,
         "dither": header.dither,
+        "steady": header.still,
         "lanes": header.lanes[0],
         "slices": header.slices,
         "steps": header.steps,
@@ -117,7 +118,7 @@ def _parts(layout: bitstream.Contents, size: int) -> dict[str, int]:
 
 def _lengths(data: bytes, header: bitstream.Header) -> list[dict[str, object]] | None:
     """Describe each length of the file: its passes, and the quality of their layer."""
-    if header.dither is not None:
+    if not header.cuttable:
         return None
     layering = layering_of(header)
     qualities16 = (*layering.below, header.quality16)
@@ -153,6 +154,7 @@ def _print(fields: dict[str, object]) -> None:
     lengths = fields.pop("lengths")
     fields["bpp"] = f"{fields['bpp']:.4f}"
     fields["model"] = fields["model"] or "not installed"
+    fields["steady"] = "yes" if fields["steady"] else None
     fields = {name: value for name, value in fields.items() if value is not None}
     if isinstance(blocks := fields.get("patches"), int):
         fields["patches"] = f"{blocks} blocks of {PATCH_SIDE}x{PATCH_SIDE} pixels"

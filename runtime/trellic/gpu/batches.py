@@ -97,6 +97,7 @@ def decode(
             if header.stream_id.hex() == wanted
             and header.adapter == gpu.bundle.adapter_id
             and header.dither is None
+            and not header.still
             and header.layering is None
             and PATCHES not in contents[i].chunks
         ]
@@ -142,6 +143,8 @@ def _not_for_arrays(options: EncodeOptions) -> str:
         "search='round'": options.search == "round",
         "max_memory": options.max_memory is not None,
         "dither": options.dither is not None,
+        "steady": options.steady,
+        "refine": options.refine,
         "progressive": options.progressive,
         "patches": options.patches != "off",
     }

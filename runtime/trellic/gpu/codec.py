@@ -272,9 +272,10 @@ class GpuCodec:
                 "a stream with an adapter in a batch on the GPU that has another one, or none",
                 remedy="decode it with out='host'",
             )
-        if header.dither is not None:
+        if header.dither is not None or header.still:
+            kind = "a dithered stream" if not header.still else "a stream with a still lattice"
             raise EngineError(
-                "a dithered stream in a batch on the GPU, which has no dither",
+                f"{kind} in a batch on the GPU, which has none of them",
                 remedy="decode it with out='host'",
             )
         if stream.patches is not None:

@@ -21,11 +21,12 @@ from trellic.entropy.tables import Tables
 from trellic.errors import CorruptStream, StreamError
 from trellic.geometry import Plane
 from trellic.latents.order import check_count, grid_of, numbers_of
-from trellic.latents.predictor import Predictor, SliceContext
-from trellic.latents.quantizer import Noise, book_of
+from trellic.latents.predictor import Predicted, Predictor, SliceContext
+from trellic.latents.quantizer import AROUND_MEANS, Lattice, Noise, book_of
 from trellic.model.channels import Layout
 from trellic.model.quality import Level
 from trellic.quantize import dither_cpu as dithering
+from trellic.quantize import still_cpu as still_lattice
 from trellic.quantize.cpu import reconstruct
 from trellic.quantize.trellis import next_state
 from trellic.support.clock import Clock
@@ -69,13 +70,13 @@ class LatentDecoder:
         states: int,
         slice_side: int | None = None,
         lost: set[int] | None = None,
-        dither: int | None = None,
+        lattice: Lattice = AROUND_MEANS,
     ) -> Int32:
         """Decode all latents: int32 (channels, rows, columns), in 1/32 step.
 
         Parameters and errors are those of `slices`.
         """
-        decoded = self.slices(segments, lanes, plane, level, states, slice_side, lost, dither)
+        decoded = self.slices(segments, lanes, plane, level, states, slice_side, lost, lattice)
         v32 = np.empty((self.channels, *plane.latents), np.int32)
         for i, part in enumerate(grid_of(plane, slice_side)):
             v32[(slice(None), *part.index())] = decoded(i)
@@ -90,7 +91,7 @@ class LatentDecoder:
         states: int,
         slice_side: int | None = None,
         lost: set[int] | None = None,
-        dither: int | None = None,
+        lattice: Lattice = AROUND_MEANS,
     ) -> Callable[[int], Int32]:
         """Decode the hyper-latents, and return a function that decodes the latents of a slice.
 
@@ -103,7 +104,7 @@ class LatentDecoder:
         lost : if given, segments may be None. The numbers of segments that are None, that follow
             such a segment in their slice, or that do not decode are added; their latents become
             their means
-        dither : seed of a dithered stream
+        lattice : of a scalar stream
 
         Returns
         -------
@@ -118,7 +119,7 @@ class LatentDecoder:
         """
         grid = grid_of(plane, slice_side)
         check_count(len(segments), self._steps, len(grid))
-        book = book_of(self.tables, dither)
+        book = book_of(self.tables, lattice)
         if segments[0] is None:
             raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
         first = entropy.Decoder(segments[0], book, lanes[0])  # it continues with slice 0
@@ -131,16 +132,17 @@ class LatentDecoder:
             good = before_the_gap(own)
             if len(good) < len(own) and lost is None:
                 raise CorruptStream("a segment is missing", remedy="fetch the file again")
-            key = None if dither is None else dithering.slice_key(dither, i)
+            seed = lattice.dither
+            key = None if seed is None else dithering.slice_key(seed, i)
             start = partial(self.predictor.start, z, grid[i], plane, level, key)
             try:
                 fresh = entropy.Decoder(good[0], book, lanes[i]) if i and good else first
-                v32 = self._decode_slice(fresh, good, start(), states)
+                v32 = self._decode_slice(fresh, good, start(), states, lattice.still)
             except StreamError:
                 if lost is None:
                     raise
                 good = []  # a CRC passed by chance; the bad segment is unknown: drop the slice
-                v32 = self._decode_slice(first, good, start(), states)
+                v32 = self._decode_slice(first, good, start(), states, lattice.still)
             if lost is not None:
                 lost.update(numbers[len(good) :])
             return v32
@@ -153,12 +155,12 @@ class LatentDecoder:
         lanes: Sequence[int],
         plane: Plane,
         level: Level,
-        dither: int | None = None,
+        lattice: Lattice = AROUND_MEANS,
     ) -> Int64:
         """Decode hyper-latents alone: int64 (hyper, rows, columns); parameters as of `slices`."""
         if segments[0] is None:
             raise CorruptStream("the hyper-latents are missing", remedy="fetch the file again")
-        first = entropy.Decoder(segments[0], book_of(self.tables, dither), lanes[0])
+        first = entropy.Decoder(segments[0], book_of(self.tables, lattice), lanes[0])
         z = decode_hyper_latents(first, segments[0], self.layout, plane, level)
         self._clock.mark("rans")
         return z
@@ -169,19 +171,21 @@ class LatentDecoder:
         segments: Sequence[bytes],
         context: SliceContext,
         states: int,
+        still: bool,
     ) -> Int32:
         """Decode the first steps of a slice; latents of steps without a segment are their means.
 
         The lanes reach their end state only after all steps.
         """
         for k, step in enumerate(self.predictor.steps):
-            position, _, index = self.predictor.predict(k, context)
+            predicted = self.predictor.predict(k, context)
             if k >= len(segments):
                 continue
-            noise = context.noise(step, position)
-            recon32 = self._decode_step(decoder, segments[k], index, states, noise)
+            noise = context.noise(step, predicted.position)
+            how = predicted, states, noise, still
+            recon32 = self._decode_step(decoder, segments[k], *how)
             self._clock.mark("rans")
-            context.add(step, position, recon32)
+            context.add(step, predicted.position, recon32)
         if len(segments) == len(self.layout.steps):
             decoder.finish()
         return context.v32
@@ -190,15 +194,21 @@ class LatentDecoder:
         self,
         decoder: entropy.Decoder,
         segment: bytes,
-        index: Uint8,
+        predicted: Predicted,
         states: int,
         noise: Noise | None,
+        still: bool,
     ) -> Int32:
         """Decode a segment to the values that are added to its means."""
+        index = predicted.scale_index
         if noise is not None:
             return dithering.reconstruct(
                 decoder.known(segment, index, dithering.classes(noise)), noise
             )
+        if still:
+            offset = still_lattice.offsets(predicted.mean32)
+            k = decoder.known(segment, index, still_lattice.classes(offset))
+            return still_lattice.reconstruct(k, offset)
         return decode_symbols(decoder, segment, index, states, self.tables)[1]
 
 

@@ -58,7 +58,8 @@ class QuantizedLatents:
     ----------
     v32 : int32 (latents, rows, columns), reconstruction in 1/32 step, as a decoder will have it
     k : int32, same shape; indices, 0 where not coded
-    cls : uint8, same shape; class of each latent (0 scalar, 1 Q0, 2 Q1, 3 to 18 dithered),
+    cls : uint8, same shape; class of each latent (0 scalar, 1 Q0, 2 Q1, 3 to 18 dithered or
+        still),
         `NOT_CODED` elsewhere
     scale_index : uint8, same shape; 0 where not coded
     """
@@ -192,7 +193,7 @@ class LatentEncoder:
             table = chosen.symbols.cls.astype(np.uint16) * self.layout.scales
             table += chosen.scale_index
             segments.append(entropy.Segment(chosen.symbols.k, table))
-        parts = entropy.encode(segments, book_of(self.tables, quantizer.dither), lanes)
+        parts = entropy.encode(segments, book_of(self.tables, quantizer.lattice), lanes)
         self._clock.mark("rans")
         return parts
 
@@ -210,7 +211,7 @@ class LatentEncoder:
             target = y32[step.first : step.last].ravel()[position]
             t32 = np.clip(target - mean32, -TARGET_LIMIT, TARGET_LIMIT).astype(np.int32)
             noise = context.noise(step, position)
-            symbols = quantize(t32, index, lanes, quantizer, self.tables, noise)
+            symbols = quantize(t32, index, lanes, quantizer, self.tables, noise, mean32)
             context.add(step, position, symbols.recon32)
             self._clock.mark("search")
             if observe:

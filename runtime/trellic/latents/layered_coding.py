@@ -142,7 +142,8 @@ class LayeredEncoder:
         for own in way.passes():
             target = y32[own.layer][own.step.first : own.step.last].ravel()[own.position]
             t32 = np.clip(target - own.mean32, -TARGET_LIMIT, TARGET_LIMIT).astype(np.int32)
-            symbols = quantize(t32, own.scale_index, lanes, quantizer, self.tables, None)
+            how = lanes, quantizer, self.tables, None
+            symbols = quantize(t32, own.scale_index, *how, own.mean32)
             way.add(own, symbols.k, symbols.recon32)
             self.predictor.clock.mark("search")
             yield own, symbols

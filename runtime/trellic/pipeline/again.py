@@ -5,9 +5,9 @@
     where pixels are those of the stream:   its latents and hyper-latents, as they are
     elsewhere:                              g_a, h_a
 
-A picture without changes gives the same bytes. After an edit the search may choose other levels for
-kept latents, since paths of a trellis run through the whole slice. Kept hyper-latents do not
-change.
+A picture without changes gives the same bytes. Kept hyper-latents do not change after an edit. Kept
+latents of a steady file do not either; a trellis may choose other levels for them, since its paths
+run through the whole slice.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from trellic.bitstream import Header, Patches, Stream
 from trellic.constants import DEFAULT_DECODER
 from trellic.errors import BadParameter
 from trellic.images import Picture
+from trellic.latents.quantizer import lattice_of
 from trellic.pipeline.decoder import StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder, prepared
-from trellic.pipeline.header import refuse_layers
+from trellic.pipeline.header import level_of, refuse_layers
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
 from trellic.pipeline.patching import on_pixels, repack, without
 from trellic.pipeline.results import Encoded
@@ -95,25 +96,24 @@ class Resaver:
         max_memory: int | None,
     ) -> Stream:
         """Code a picture with some pixels that differ from the stream."""
-        header, levels = stream.header, self._bundle.levels
-        dithered = header.dither is not None
-        level = levels.at(header.quality16, header.trellis, dithered=dithered)
+        header, lattice = stream.header, lattice_of(stream.header)
+        level = level_of(self._bundle, header)
         plane = self._layout.plane(header.width, header.height)
         coder = self._decoder.latents(clock=clock)
         side = header.slice_side * plane.block
         sizes = header.lanes, plane, level, header.trellis, side
-        v32 = coder.decode(stream.segments, *sizes, dither=header.dither)
+        v32 = coder.decode(stream.segments, *sizes, lattice=lattice)
         told = level.quality if self._bundle.manifest.encoder.sees_quality else None
         f, _ = self._encoder.analyse(picture, plane, clock, max_memory, told)
         fresh = _touched(changed, plane.latents, plane.stride)
         unit = (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
         f = np.where(fresh, f, v32.astype(np.float32) * unit)
-        z = coder.hyper_latents(stream.segments, header.lanes, plane, level, header.dither)
+        z = coder.hyper_latents(stream.segments, header.lanes, plane, level, lattice)
         cells = _blocks(fresh, plane.hyper, plane.cell)
         kept = z.astype(np.float32) / level.hyper_gain_float[:, None, None]
         h = np.where(cells, self._encoder.hyper(f, plane), kept)
-        own = EncodeOptions(trellis=header.trellis, dither=header.dither)
-        quantizer = own.quantizer(self._bundle)
+        own = EncodeOptions(trellis=header.trellis, dither=lattice.dither, steady=lattice.still)
+        quantizer = replace(own.quantizer(self._bundle), keep=lattice.still)
         encoder = self._encoder.latents(clock)
         coded = encoder.encode(f, h, plane, level, quantizer, slice_side=side)
         written = replace(header, lanes=tuple(coded.lanes))

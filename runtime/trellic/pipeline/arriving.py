@@ -45,6 +45,9 @@ def files_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _last(data: bytes, shown: int) -> Iterator[bytes]:
     """Yield the rest once all bytes have arrived."""
     header = read_contents(data).header
+    if not header.cuttable:
+        yield data
+        return
     try:
         last = cut(data)
     except TruncatedStream:
@@ -73,7 +76,7 @@ def _ends(contents: Contents) -> list[int]:
     """Return the offsets, with checks, after each pass that can be trusted before the end."""
     header = contents.header
     passes = header.passes - (header.slices == 1)
-    if header.dither is not None:  # such a stream cannot be cut
+    if not header.cuttable:
         return [2**62]
     last = (header.segment_index(number, header.slices - 1) for number in range(passes))
     return [contents.segment(index).end + 2 for index in last] or [2**62]

@@ -24,12 +24,12 @@ from trellic.latents.encoder import LatentEncoder
 from trellic.latents.layered_coding import LayeredDecoder, levels_of, reached
 from trellic.latents.lazy import LazyLatents
 from trellic.latents.order import check_count
-from trellic.latents.quantizer import Quantizer
+from trellic.latents.quantizer import Quantizer, lattice_of
 from trellic.model.bundle import Bundle
 from trellic.model.choice import Choice, choose
 from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
-from trellic.pipeline.header import header_of
+from trellic.pipeline.header import header_of, level_of
 from trellic.pipeline.options import DecodeOptions
 from trellic.pipeline.patches import paste
 from trellic.pipeline.rate_control import QUALITY16_MAX
@@ -216,11 +216,7 @@ class StreamDecoder:
         header = stream.header
         if header.layering is not None:
             return self._levels(stream)[-1]
-        dithered = header.dither is not None
-        if dithered and self._bundle.tables.dither is None:
-            name = self._bundle.manifest.name
-            raise CorruptStream(f"a dithered stream, but model {name!r} has no tables for it")
-        return self._bundle.levels.at(header.quality16, header.trellis, dithered=dithered)
+        return level_of(self._bundle, header)
 
     def _levels(self, stream: Parts) -> list[Level]:
         """Return the levels of a stream's layers, up to the last that it has a part of."""
@@ -246,7 +242,7 @@ class StreamDecoder:
             coder = self.latents(steps, clock)
             segments = stream.segments[: 1 + steps * header.slices]
             sizes = header.lanes, plane, level, header.trellis, header.slice_side * plane.block
-            decode = coder.slices(segments, *sizes, lost, header.dither)
+            decode = coder.slices(segments, *sizes, lost, lattice_of(header))
         else:
             layered = LayeredDecoder(self._layout, self._bundle.tables, self._pool.exact(), clock)
             levels = self._levels(stream)

@@ -24,6 +24,7 @@ from trellic.latents.layered_coding import LayeredEncoder, levels_of
 from trellic.latents.quantizer import Quantizer
 from trellic.limits import PATCH_SIDE
 from trellic.model.bundle import Bundle
+from trellic.model.choice import choose as choose_decoder
 from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
 from trellic.pipeline.decoder import StreamDecoder
@@ -119,7 +120,7 @@ class StreamEncoder:
         picture, options, quantizer = whole.picture, whole.options, whole.quantizer
         size = picture.width, picture.height
         plane, latents = self._layout.plane(*size), self.latents(whole.clock)
-        sees = self._bundle.manifest.encoder.sees_quality
+        sees = self._sees(options)
 
         @lru_cache(maxsize=2 if whole.drawn else 1)
         def analysed(blocks: bytes | None, told: float | None) -> Analysed:
@@ -128,7 +129,7 @@ class StreamEncoder:
             if blocks is not None:
                 shape = mask_shape(picture.height, picture.width)
                 shown = without(picture, np.frombuffer(blocks, bool).reshape(shape))
-            how = layers, whole.drawn
+            how = layers, whole.drawn, options.settled
             return self.analyse(shown, plane, whole.clock, options.max_memory, told, *how)
 
         def stream(mask: Mask | None, quality16: int) -> bitstream.Stream:
@@ -147,12 +148,20 @@ class StreamEncoder:
                 quantizer.states,
                 coded.lanes,
                 grey=picture.grey,
-                dither=quantizer.dither,
+                lattice=quantizer.lattice,
                 layering=layering,
             )
             return bitstream.Stream(header, coded.segments, whole.chunks, self._bundle.embedded)
 
         return stream
+
+    def _sees(self, options: EncodeOptions) -> bool:
+        """Return whether latents before their gains depend on the quality."""
+        manifest = self._bundle.manifest
+        if manifest.encoder.sees_quality or not options.settled:
+            return manifest.encoder.sees_quality
+        decoder = choose_decoder(manifest.decoders, DEFAULT_DECODER, manifest.name)
+        return any(part.info.graph.sees_quality for part in decoder.parts)
 
     def _coded(
         self,
@@ -188,17 +197,19 @@ class StreamEncoder:
         quality: float | None = None,
         layers: int = 1,
         drawn: bool = False,
+        settled: bool = False,
     ) -> Analysed:
         """Latents and hyper-latents before their gains: g_a, then h_a.
 
         Parameters
         ----------
         plane : of the picture
-        clock : told when a stage ends: "prepare", "g_a", "h_a"
+        clock : told when a stage ends: "prepare", "g_a", "g_s" if settled, "h_a"
         max_memory : bytes that the process may use; None for no limit
         quality : of the level, for an encoder that sees it
         layers : whose latents are held at once
         drawn : whether patches are tried
+        settled : correct the latents once by what g_a finds in their own picture
 
         Raises
         ------
@@ -214,19 +225,54 @@ class StreamEncoder:
             tiled_h_a=h_a_halo > 0,
             layers=layers,
             drawn=drawn,
+            settled=settled,
         )
         purpose = f"encoding {picture.width}x{picture.height} pixels"
         tile = memory.tile_side(need, max_memory, purpose)
         clock.mark("prepare")
-        channels = self._layout.latents
-        g_a = self._pool.encoder()
-        if quality is not None:
-            g_a = transforms.told(g_a, quality)
-        f = transforms.analysis(g_a, picture.pixels, plane, channels, halo, tile)
+        f = self._g_a(picture.pixels, plane, quality, tile)
         clock.mark("g_a")
+        if settled:
+            f = self._settled(f, plane, quality, tile, picture.grey)
+            clock.mark("g_s")
         h = self.hyper(f, plane, tile)
         clock.mark("h_a")
         return f, h
+
+    def _g_a(
+        self, pixels: npt.NDArray[np.uint8], plane: Plane, quality: float | None, tile: int
+    ) -> npt.NDArray[np.float32]:
+        g_a = self._pool.encoder()
+        if quality is not None:
+            g_a = transforms.told(g_a, quality)
+        halo = self._bundle.manifest.encoder.halo
+        return transforms.analysis(g_a, pixels, plane, self._layout.latents, halo, tile)
+
+    def _settled(
+        self,
+        f: npt.NDArray[np.float32],
+        plane: Plane,
+        quality: float | None,
+        tile: int,
+        grey: bool,
+    ) -> npt.NDArray[np.float32]:
+        """Take one step towards the latents that g_s makes the picture of.
+
+        With ``f = g_a(x)`` it is ``f + g_a(x) - g_a(g_s(f))``. g_a and g_s do not quite undo each
+        other, and the step takes back most of what a picture loses by that, once or each time that
+        it is encoded again (docs/saving-again.md).
+        """
+        manifest = self._bundle.manifest
+        choice = choose_decoder(manifest.decoders, DEFAULT_DECODER, manifest.name)
+        g_s = self._pool.decoder(DEFAULT_DECODER)
+        if quality is not None:
+            g_s = transforms.told(g_s, quality)
+        seen = f[: choice.channels(self._layout)]
+        shown = transforms.synthesis(g_s, seen, plane, choice.halo, grey=grey, tile=tile)
+        moved = self._g_a(shown, plane, quality, tile)
+        np.subtract(f, moved, out=moved)
+        moved += f
+        return moved
 
     def hyper(
         self, f: npt.NDArray[np.float32], plane: Plane, tile: int = transforms.TILE

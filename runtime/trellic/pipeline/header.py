@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trellic.bitstream import Header, Layering
-from trellic.errors import BadParameter
+from trellic.errors import BadParameter, CorruptStream
 from trellic.geometry import choose_slice_side
+from trellic.latents.quantizer import AROUND_MEANS, Lattice, lattice_of
 from trellic.model.bundle import Bundle
+from trellic.model.quality import Level
 
 
 def header_of(
@@ -18,7 +20,7 @@ def header_of(
     lanes: Sequence[int],
     *,
     grey: bool = False,
-    dither: int | None = None,
+    lattice: Lattice = AROUND_MEANS,
     layering: Layering | None = None,
 ) -> Header:
     """Return the header of a stream.
@@ -31,7 +33,7 @@ def header_of(
     trellis : states of the trellis, 0 for scalar
     lanes : of each slice, whose side is chosen by the size
     grey : whether the picture has one channel
-    dither : seed of a dithered stream
+    lattice : of a scalar stream
     layering : of a layered stream
     """
     width, height = size
@@ -45,10 +47,27 @@ def header_of(
         lanes=tuple(lanes),
         grey=grey,
         slice_side=choose_slice_side(width, height),
-        dither=dither,
+        dither=lattice.dither,
+        still=lattice.still,
         layering=layering,
         adapter=model.adapter_id,
     )
+
+
+def level_of(model: Bundle, header: Header) -> Level:
+    """Return the level whose steps the latents of a stream without layers are in.
+
+    Raises
+    ------
+    CorruptStream
+        When the stream needs tables that the model does not have.
+    """
+    lattice = lattice_of(header)
+    if lattice != AROUND_MEANS and model.tables.dither is None:
+        kind = "dithered stream" if not lattice.still else "stream with a still lattice"
+        raise CorruptStream(f"a {kind}, but model {model.manifest.name!r} has no tables for it")
+    dithered = lattice.dither is not None
+    return model.levels.at(header.quality16, header.trellis, dithered=dithered)
 
 
 def refuse_layers(header: Header, what: str) -> None:

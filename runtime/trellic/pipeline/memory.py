@@ -62,6 +62,7 @@ def encoding(
     tiled_h_a: bool,
     layers: int = 1,
     drawn: bool = False,
+    settled: bool = False,
 ) -> Callable[[int], int]:
     """Return how many bytes encoding takes, as a function of the side of its tiles.
 
@@ -72,6 +73,7 @@ def encoding(
     tiled_h_a : whether h_a can be run in tiles
     layers : of a progressive file; each has its latents
     drawn : whether patches are tried, which takes latents twice
+    settled : whether a picture is made of the latents and analysed again
     """
     plane = layout.plane(picture.width, picture.height)
     stride, pixels = plane.stride, plane.padded[0] * plane.padded[1]
@@ -80,10 +82,12 @@ def encoding(
     a_pixel += HYPER * layout.hyper / plane.hyper_stride**2
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
     a_pixel += PATCH_ENCODING + LATENT_BYTES * layout.latents / stride**2 if drawn else 0
+    a_pixel += 3 + LATENT_BYTES * layout.latents / stride**2 if settled else 0
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + int(a_pixel * pixels)
     slice_bytes = SLICE_ENCODING + (LAYERED if layers > 1 else 0)
     fixed += slice_bytes * layout.latents * _slice(plane, plane.slice_side)
-    return lambda side: fixed + NETWORK * stride**2 * _tile_latents(plane.latents, side, halo)
+    network = NETWORK * (2 if settled else 1)  # g_s keeps what it has used
+    return lambda side: fixed + network * stride**2 * _tile_latents(plane.latents, side, halo)
 
 
 def decoding(

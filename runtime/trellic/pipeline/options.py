@@ -16,7 +16,7 @@ from trellic.constants import (
     TRELLIS_STATES,
 )
 from trellic.errors import BadParameter
-from trellic.latents.quantizer import Quantizer
+from trellic.latents.quantizer import Mode, Quantizer
 from trellic.model.bundle import Bundle
 from trellic.pipeline.rate_control import to_quality16
 from trellic.pipeline.region import Region
@@ -42,6 +42,8 @@ class EncodeOptions:
     dither: int | None = None
     progressive: bool = False
     patches: str = DEFAULT_PATCHES
+    steady: bool = False
+    refine: bool = False
 
     def __post_init__(self) -> None:
         targets = (self.quality, self.bpp, self.max_bytes)
@@ -63,6 +65,8 @@ class EncodeOptions:
             raise BadParameter(f"patches {self.patches!r}", expected="'auto' or 'off'")
         if self.dither is not None:
             self._check_dither(self.dither)
+        if self.steady:
+            self._check_steady()
         if self.progressive and (self.dither is not None or self.search == "round"):
             raise BadParameter("progressive with dither or plain rounding", expected="neither")
 
@@ -75,6 +79,22 @@ class EncodeOptions:
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
             raise BadParameter(f"dither {seed!r}", expected=f"a seed, 0 to {MAX_SEED}")
 
+    def _check_steady(self) -> None:
+        others = {
+            f"trellis {self.trellis}": self.trellis not in (0, DEFAULT_TRELLIS),
+            "search='round'": self.search == "round",
+            "dither": self.dither is not None,
+            "progressive": self.progressive,
+        }
+        for name, given in others.items():
+            if given:
+                raise BadParameter(f"steady with {name}", expected="one of the two")
+
+    @property
+    def settled(self) -> bool:
+        """Whether latents are corrected by their own picture."""
+        return self.steady or self.refine
+
     @property
     def quality16(self) -> int:
         """Quality in sixteenths, if no size is requested."""
@@ -86,16 +106,18 @@ class EncodeOptions:
         Raises
         ------
         BadParameter
-            When the model has no tables for dither.
+            When the model has no tables for dither, which steady files need too.
         """
-        if self.dither is not None and bundle.tables.dither is None:
+        if (self.dither is not None or self.steady) and bundle.tables.dither is None:
             raise BadParameter(
                 f"model {bundle.manifest.name!r} has no tables for dither",
                 remedy="encode without it, or with a model exported since it was added",
             )
-        lam = bundle.manifest.search["trellis" if self.trellis else "scalar"].lam
+        states = 0 if self.steady else self.trellis
+        lam = bundle.manifest.search["trellis" if states else "scalar"].lam
         dither = None if self.dither is None else int(self.dither)
-        return Quantizer(self.trellis, lam, "round" if self.search == "round" else "search", dither)
+        mode: Mode = "round" if self.search == "round" else "search"
+        return Quantizer(states, lam, mode, dither, still=self.steady)
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ from trellic import bitstream
 from trellic.bitstream import Header
 from trellic.constants import MAX_PIXELS
 from trellic.engines.pool import EnginePool
-from trellic.errors import BadParameter, CorruptStream, TrellicWarning
+from trellic.errors import BadParameter, TrellicWarning
 from trellic.latents.decoder import LatentDecoder
 from trellic.latents.order import check_count
+from trellic.latents.quantizer import lattice_of
 from trellic.model.bundle import Bundle
 from trellic.pipeline import memory
 from trellic.pipeline.encoder import StreamEncoder
-from trellic.pipeline.header import refuse_layers
+from trellic.pipeline.header import level_of, refuse_layers
 from trellic.pipeline.matching import Matcher
 from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.rate_control import fill, to_budget, to_quality16
@@ -63,10 +64,15 @@ class TranscodeOptions:
             )
         self.encoding(0)
 
-    def encoding(self, trellis: int) -> EncodeOptions:
-        """Return the options of an encoder; ``trellis`` is that of the stream."""
-        states = trellis if self.trellis is None else self.trellis
-        return EncodeOptions(quality=self.quality, max_bytes=self.max_bytes, trellis=states)
+    def encoding(self, trellis: int, *, steady: bool = False) -> EncodeOptions:
+        """Return the options of an encoder; ``trellis`` and ``steady`` are those of the stream."""
+        kept = self.trellis is None
+        return EncodeOptions(
+            quality=self.quality,
+            max_bytes=self.max_bytes,
+            trellis=trellis if self.trellis is None else self.trellis,
+            steady=steady and kept,
+        )
 
 
 class Transcoder:
@@ -87,7 +93,10 @@ class Transcoder:
         """Transcode a stream; see `Codec.transcode_timed`."""
         start, clock = time.perf_counter(), Clock()
         stream = bitstream.read(data, options.max_pixels)
-        header, encoding = stream.header, options.encoding(stream.header.trellis)
+        header, encoding = (
+            stream.header,
+            options.encoding(stream.header.trellis, steady=stream.header.still),
+        )
         refuse_layers(header, "transcoding a progressive file")
         check_count(header.segments, len(self._layout.steps), header.slices)
         plane = self._layout.plane(header.width, header.height)
@@ -108,6 +117,7 @@ class Transcoder:
                 trellis=quantizer.states,
                 lanes=tuple(coded.lanes),
                 dither=None,
+                still=quantizer.still,
             )
             return bitstream.write(replace(stream, header=fresh, segments=coded.segments))
 
@@ -128,11 +138,7 @@ class Transcoder:
     def _matcher(self, stream: bitstream.Stream, clock: Clock) -> Matcher:
         """Decode all latents, gains divided out."""
         header = stream.header
-        dithered = header.dither is not None
-        if dithered and self._bundle.tables.dither is None:
-            name = self._bundle.manifest.name
-            raise CorruptStream(f"a dithered stream, but model {name!r} has no tables for it")
-        level = self._bundle.levels.at(header.quality16, header.trellis, dithered=dithered)
+        level = level_of(self._bundle, header)
         plane = self._layout.plane(header.width, header.height)
         coder = LatentDecoder(self._layout, self._bundle.tables, self._pool.exact(), clock=clock)
         v32 = coder.decode(
@@ -142,7 +148,7 @@ class Transcoder:
             level,
             header.trellis,
             header.slice_side * plane.block,
-            dither=header.dither,
+            lattice=lattice_of(header),
         )
         unit = np.float32(128) / level.gain.astype(np.float32)
         f = v32.astype(np.float32) * unit[:, None, None]

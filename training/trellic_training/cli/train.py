@@ -132,7 +132,8 @@ def train_command(
         raise typer.BadParameter("a recipe needs a folder of photos", param_hint="--photos")
     from trellic_training.data.photos import PackedPhotos
     from trellic_training.recipes.codec import kind_of, load_recipe
-    from trellic_training.stages.end_to_end import train
+    from trellic_training.stages.encoder_alone import EncoderAlone
+    from trellic_training.stages.end_to_end import EndToEnd, train
     from trellic_training.stages.keeping import WeightsFile
     from trellic_training.stages.learning_curve import LearningCurve
 
@@ -154,7 +155,8 @@ def train_command(
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", CURVE_EVERY)
     origin = {} if resume is None else {"started_from": named(resume)}
     kept = WeightsFile(out / "weights.pt", lambda run: run | origin)
-    train(settings, packed, out, minutes, resume=resume, watchers=[curve, kept])
+    stage = EndToEnd if settings.train == "all" else EncoderAlone
+    train(settings, packed, out, minutes, resume=resume, watchers=[curve, kept], stage=stage)
     typer.echo(f"{out / 'weights.pt'}: export it with trellic export")
 
 

@@ -131,10 +131,12 @@ class Output:
     Attributes
     ----------
     x_hat : (N, 3, H, W), reconstruction, nominally in [-1/2, 1/2]
+    f_hat : (N, C, h, w), the latents that it was made of, before the gain
     y_bits, z_bits : (N,), code lengths in bits
     """
 
     x_hat: Tensor
+    f_hat: Tensor
     y_bits: Tensor
     z_bits: Tensor
 
@@ -280,9 +282,10 @@ class PhotoModel(nn.Module):
         gain = self.gains(quality)
         features, z_bits = self.hyper(f, quality)
         y_hat, y_bits = self.code_latents(f * gain, features, quality)
+        f_hat = y_hat / gain
         with bfloat16(kind, autocast):
-            x_hat = self.g_s(y_hat / gain, quality).float()
-        return Output(x_hat, y_bits, z_bits)
+            x_hat = self.g_s(f_hat, quality).float()
+        return Output(x_hat, f_hat, y_bits, z_bits)
 
 
 def to_activation(x: Tensor) -> Tensor:

@@ -81,6 +81,17 @@ class Recipe(Schedule):
     name: str
     model: ModelConfig = ModelConfig()
     proxy: ProxyName = "mixed"
+    train: Literal["all", "encoder"] = Field(
+        default="all", description="encoder: g_a and h_a alone, for a decoder that stays as it is"
+    )
+    decoder: Path | None = Field(
+        default=None, description="file of a decoder that g_s becomes before an encoder is trained"
+    )
+    identity: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of how far encoding the decoded picture again moves latents, in steps",
+    )
     classification: Classification | None = None
     perception: Perception | None = None
     phases: tuple[Phase, ...] = (
@@ -92,6 +103,12 @@ class Recipe(Schedule):
     def _crops_fit_the_model(self) -> Recipe:
         check_crops(self.phases, self.model.hyper_stride)
         self.distortion.check_sides(phase.crop for phase in self.phases)
+        return self
+
+    @model_validator(mode="after")
+    def _decoders_are_for_encoders(self) -> Recipe:
+        if self.train == "all" and (self.decoder is not None or self.identity):
+            raise ValueError("decoder and identity need train: encoder")
         return self
 
     def phase_at(self, share: float) -> Phase:

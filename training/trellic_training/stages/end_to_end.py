@@ -17,7 +17,7 @@ from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import DeviceCrops, PackedPhotos
 from trellic_training.losses.eye import decibels, squared_error
 from trellic_training.models.grow import grown
-from trellic_training.models.photo import PhotoModel
+from trellic_training.models.photo import Output, PhotoModel
 from trellic_training.models.stretch import stretched
 from trellic_training.models.weights import load_weights
 from trellic_training.pixels import to_network
@@ -99,7 +99,7 @@ class EndToEnd(Stage[Recipe, PhotoModel]):
         bpp = (output.y_bits + output.z_bits) / pixels
         lmbda, weight = self.weights_of_quality(quality)
         distortion = self.distortion(output.x_hat, x, quality, lmbda)
-        lost = bpp + distortion + self._perceived(output.x_hat, x)
+        lost = bpp + distortion + self._perceived(output.x_hat, x) + self.beside(output, quality)
         if self.classification is not None and label is not None:
             lost = lost + self.classification(output.x_hat, label, self.show)
         loss: Tensor = (weight * lost).mean()
@@ -108,6 +108,10 @@ class EndToEnd(Stage[Recipe, PhotoModel]):
         self.show("psnr", decibels(squared_error(output.x_hat.detach(), x)))
         self.log("z_share", output.z_bits.sum() / (output.y_bits + output.z_bits).sum())
         return loss
+
+    def beside(self, output: Output, quality: Tensor) -> Tensor:
+        """Return what variants add to the loss of each picture: (N,)."""
+        return torch.zeros_like(output.y_bits)
 
     def _perceived(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Weighted disbelief of the critic in each picture (N,); the critic learns before."""

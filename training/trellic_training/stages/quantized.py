@@ -30,7 +30,7 @@ from trellic_training.data.pool import Pool
 from trellic_training.losses.eye import decibels, squared_error
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.precision import bfloat16
-from trellic_training.pixels import PIXEL_RANGE, to_network
+from trellic_training.pixels import to_network
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.loop import (
     LoopQuantizer,
@@ -47,6 +47,7 @@ from trellic_training.recipes.codec import (
     check_crops,
 )
 from trellic_training.stages.end_to_end import CropStream, sample_quality
+from trellic_training.stages.identity import moved
 from trellic_training.stages.reference import measured_reference, reference_of
 from trellic_training.stages.stage import Clock, Stage
 from trellic_training.stages.trainer import make_trainer, run
@@ -158,26 +159,11 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         lmbda, weight = self.weights_of_quality(quality)
         loss: Tensor = (weight * self.distortion(x_hat, x, quality, lmbda)).mean()
         if self.recipe.identity:
-            loss = (
-                loss + self.recipe.identity * (weight * self._moved(x_hat, latents, quality)).mean()
-            )
+            autocast = self.recipe.autocast
+            again = moved(self.model, x_hat, latents, quality, autocast=autocast)
+            loss = loss + self.recipe.identity * (weight * again).mean()
         self._log(loss, x_hat, x)
         return loss
-
-    def _moved(self, x_hat: Tensor, latents: Tensor, quality: Tensor) -> Tensor:
-        """How far latents of the decoded picture lie from those that made it: (N,).
-
-        Squared, in steps, summed over channels, per pixel. If it is small, encoding a picture again
-        loses little (Kim et al., "Instability of successive deep image compression").
-        """
-        shown = (x_hat.clamp(-0.5, 0.5) * PIXEL_RANGE + PIXEL_RANGE / 2).round() / PIXEL_RANGE - 0.5
-        seen = x_hat.clamp(-0.5, 0.5)
-        seen = seen + (shown - seen).detach()
-        with bfloat16(seen.device.type, self.recipe.autocast):
-            again = self.model.g_a(seen, quality).float()
-        moved: Tensor = (again - latents) * self.model.gains(quality)
-        pixels = x_hat.shape[2] * x_hat.shape[3]
-        return moved.square().sum((1, 2, 3)) / pixels
 
     def _fresh(self, count: int, size: int) -> Tensor:
         """Random crops, uint8, as the stream has them."""
