@@ -168,7 +168,7 @@ class Calibration:
                 photo.plane,
                 level,
                 quantizer.states,
-                dither=quantizer.dither,
+                lattice=quantizer.lattice,
             )
             latents = v32 * (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
             picture = synthesis(latents.astype(np.float32), photo.plane, level.quality)

@@ -44,7 +44,8 @@ def streams(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
         "bad-flag": ("an unknown flag of the extension", extended(b"\x80")),
         "bad-more-flag": ("an unknown flag of the second byte", extended(b"\x80\x05abcd")),
         "bad-more-empty": ("a second byte of flags without flags", extended(b"\x80\0")),
-        "bad-further-flag": ("another unknown flag of that byte", extended(b"\x80\x08\x04")),
+        "bad-further-flag": ("a still lattice, and a stray byte", extended(b"\x80\x08\x04")),
+        "bad-unknown-flag": ("another unknown flag of that byte", extended(b"\x80\x10")),
         "bad-no-adapter": ("an adapter that is held and not named", extended(b"\x80\x02")),
         "bad-empty-extension": ("an extension without flags", extended(b"\0")),
         "bad-default-side": ("the default slice side spelled out", extended(b"\x10\x10")),
@@ -62,6 +63,15 @@ def streams(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
         "bad-final-state": ("a final state that is not 2^16", _final(codec, parts, changed)),
         "bad-steps": ("another number of context steps", changed(parts[:-1], steps=2)),
         "bad-zlib": ("a chunk that is no zlib stream", _chunk(good, head)),
+        "bad-still": ("a still lattice with 8 states", extended(b"\x80\x08")),
+        "bad-still-dither": (
+            "a still lattice and a dither seed",
+            _forged(stream, trellis=0, still=True, dither=7),
+        ),
+        "bad-still-model": (
+            "a still lattice, of a model without tables for it",
+            _forged(stream, trellis=0, still=True),
+        ),
     }
 
 
@@ -87,8 +97,6 @@ def layers(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
 
     unknown = good[:at] + bytes([good[at] | 0x10]) + good[at + 1 : front]
     body = unknown + crc16(unknown) + good[contents.head.end : -4]
-    dithered = dataclasses.replace(header, trellis=0)
-    object.__setattr__(dithered, "dither", 7)
     inside = contents.segment(header.passes // 2)
     end = short.segments[-1]
     return {
@@ -98,10 +106,8 @@ def layers(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
         "bad-layers-low": ("a layer below quality 1", forged(parts, below=(15, 848))),
         "bad-layers-last": ("a layer as good as the last", forged(parts, below=(480, 1200))),
         "bad-layers-passes": ("more passes than layers have", forged([*parts, b""], kept=37)),
-        "bad-layers-dither": (
-            "layers with dither",
-            bitstream.write(bitstream.Stream(dithered, parts)),
-        ),
+        "bad-layers-dither": ("layers with dither", _forged(stream, trellis=0, dither=7)),
+        "bad-still-layers": ("a still lattice with layers", _forged(stream, trellis=0, still=True)),
         "bad-layers-cut": ("cut in the middle of a segment", good[: inside.offset + 3]),
         "bad-layers-cut-pass": ("cut between two passes", good[: inside.end + 2]),
         "bad-layers-segment": ("a flipped bit of a pass", _flip(good, inside.offset + 1)),
@@ -118,6 +124,14 @@ def layers(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
             changed([*short.segments[:-1], end[:-2]], short),
         ),
     }
+
+
+def _forged(stream: bitstream.Stream, **fields: object) -> bytes:
+    """With a header that its own class may refuse."""
+    header = dataclasses.replace(stream.header)
+    for name, value in fields.items():
+        object.__setattr__(header, name, value)
+    return bitstream.write(bitstream.Stream(header, stream.segments))
 
 
 def _flip(data: bytes, at: int) -> bytes:

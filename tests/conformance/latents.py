@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from trellic.codec import Codec
+from trellic import bitstream
 
 from . import kit
 
 
 def main(source: str, target: str) -> None:
     """Write z and y of a stream as int32, little endian, in C order."""
-    z, y = kit.latents(Codec(kit.MODEL, "cpu", 1), Path(source).read_bytes())
+    data = Path(source).read_bytes()
+    bundle = kit.DITHER_MODEL if bitstream.read_header(data).still else kit.MODEL
+    z, y = kit.latents(kit.codec(bundle), data)
     Path(target).write_bytes(z.tobytes() + y.tobytes())
 
 

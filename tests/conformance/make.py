@@ -10,6 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 from unittest import mock
 
@@ -27,6 +28,7 @@ from trellic.latents import encoder, layered_coding
 from trellic.latents.quantizer import Quantizer, Symbols
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import EncodeOptions
+from trellic.quantize import still
 from trellic.quantize.cpu import reconstruct
 from trellic.quantize.trellis import next_state
 from trellic.support.clock import Clock
@@ -88,8 +90,15 @@ def forced(rule: Rule) -> Callable[..., Symbols]:
         quantizer: Quantizer,
         tables: Tables,
         _: object,
+        mean32: Int32,
     ) -> Symbols:
         number = np.arange(len(t32))
+        if quantizer.still:
+            offset = still.offsets(mean32)
+            cls = still.classes(offset)
+            half_width = tables.dithered.half_width[cls, index].astype(np.int64)
+            k = np.clip(rule(number, half_width), -MOST, MOST).astype(np.int32)
+            return Symbols(k, cls, still.reconstruct(k, offset))
         states = np.zeros(lanes, np.int64)
         k, cls = np.zeros(len(t32), np.int32), np.zeros(len(t32), np.uint8)
         for start in range(0, len(t32), lanes):
@@ -111,13 +120,17 @@ def coded(
     width: int,
     *,
     quality: float = 60,
-    trellis: int = 8,
+    trellis: int | None = 8,
     lanes: Sequence[int] | None = None,
     side: int = 64,
     rule: Rule | None = None,
     hyper: float | None = None,
 ) -> Build:
-    """Code the scene with lanes, slices, symbols (`rule`) or hyper-latents of one's own choice."""
+    """Code the scene with lanes, slices, symbols (`rule`) or hyper-latents of one's own choice.
+
+    A trellis of None is a still lattice.
+    """
+    states = trellis or 0
 
     def build(codec: Codec) -> bytes:
         plane, quality16 = Plane(width, height), round(16 * quality)
@@ -125,8 +138,9 @@ def coded(
         if hyper is not None:
             h = np.where(np.indices(h.shape).sum(0) % 2, hyper, -hyper).astype(np.float32)
         coder = codec._encoding.latents()
-        level = codec.bundle.levels.at(quality16, trellis)
-        quantizer = Quantizer(trellis, codec.bundle.manifest.search["trellis"].lam)
+        level = codec.bundle.levels.at(quality16, states)
+        lam = codec.bundle.manifest.search["trellis"].lam
+        quantizer = Quantizer(states, lam, still=trellis is None)
         with mock.patch.object(encoder, "quantize", forced(rule) if rule else encoder.quantize):
             parts = coder.encode(f, h, plane, level, quantizer, lanes=lanes, slice_side=side)
         known = bitstream.read_header(codec.encode(scene(8, 8)))
@@ -135,9 +149,10 @@ def coded(
             width=width,
             height=height,
             quality16=quality16,
-            trellis=trellis,
+            trellis=states,
             slice_side=side,
             lanes=tuple(parts.lanes),
+            still=trellis is None,
         )
         return bitstream.write(bitstream.Stream(header, parts.segments, Chunks()))
 
@@ -298,6 +313,25 @@ def _layers() -> Iterator[tuple[str, list[str], Build]]:
         yield name, ["escapes in layers"], extreme(quality=90, rule=escapes)
 
 
+def still_streams() -> Iterator[tuple[str, list[str], Build]]:
+    """Yield those with a still lattice, which are of the model with tables for dither."""
+    name = "still lattice"
+    yield "still", [name], usual(50, 70, steady=True)
+    grey = Picture(scene(40, 60)[..., 1], alpha_planes(40, 60)["gradient"])
+    yield "still-grey", [name, "grey", "alpha"], encoded(grey, steady=True, quality=95)
+    made = partial(coded, trellis=None)
+    yield "still-lanes", [name, "64 lanes"], made(64, 96, lanes=[64], quality=85)
+    several = [1, 64, 2, 1024]
+    yield "still-slices", [name, "slices"], made(280, 280, side=16, lanes=several)
+    flat = encoded(Picture(np.full((90, 120, 3), 128, np.uint8)), steady=True, quality=1)
+    yield "still-flat", [name, "skipped latents", "empty segments"], flat
+    yield "still-1x1", [name, "1 x 1 pixels"], usual(1, 1, steady=True)
+    far = made(64, 96, lanes=[2], quality=90, rule=escapes)
+    yield "still-escapes", [name, "escapes of 1 to 15 digits"], far
+    ends = made(64, 96, lanes=[2], quality=90, rule=edges)
+    yield "still-edges", [name, "first and last index of tables"], ends
+
+
 def _cut(data: bytes, passes: int) -> bytes:
     return bitstream.cut(data, passes=passes).data
 
@@ -305,15 +339,16 @@ def _cut(data: bytes, passes: int) -> bytes:
 # ---- into the kit ----
 
 
-def add(codec: Codec, known: list[kit.Case]) -> list[kit.Case]:
+def add(known: list[kit.Case]) -> list[kit.Case]:
     """Make what is missing, and return all cases."""
-    names = {case.name for case in known}
+    names, codec = {case.name for case in known}, kit.codec(kit.MODEL)
     made = [*known]
-    for name, features, build in streams():
-        if name not in names:
-            with mock.patch.object(geometry, "MOST_CHOSEN", geometry.DEFAULT_SLICE_SIDE):
-                data = build(codec)  # slices of 1024 pixels, where nothing else is asked for
-            made.append(_good(codec, name, features, data))
+    for bundle, every in ((kit.MODEL, streams()), (kit.DITHER_MODEL, still_streams())):
+        for name, features, build in every:
+            if name not in names:
+                with mock.patch.object(geometry, "MOST_CHOSEN", geometry.DEFAULT_SLICE_SIDE):
+                    data = build(kit.codec(bundle))  # slices of 1024 pixels, if no others are asked
+                made.append(_good(bundle, name, features, data))
     bad = broken.streams(codec, usual(50, 70)(codec))
     bad |= broken.layers(codec, usual(50, 70, quality=75, progressive=True)(codec))
     for name, (reason, data) in bad.items():
@@ -323,7 +358,8 @@ def add(codec: Codec, known: list[kit.Case]) -> list[kit.Case]:
     return made
 
 
-def _good(codec: Codec, name: str, features: list[str], data: bytes) -> kit.Case:
+def _good(bundle: str, name: str, features: list[str], data: bytes) -> kit.Case:
+    codec = kit.codec(bundle)
     z, y = kit.latents(codec, data)
     picture = codec.decode_picture(data)
     metadata = {part: getattr(picture, part) for part in ("icc", "exif", "xmp")}
@@ -331,6 +367,7 @@ def _good(codec: Codec, name: str, features: list[str], data: bytes) -> kit.Case
         name,
         features,
         kit.digest(data),
+        bundle=bundle,
         z=kit.described(z),
         y=kit.described(y),
         pictures=dict.fromkeys(codec.decoders, kit.LEAST_PSNR),
@@ -358,11 +395,11 @@ def main() -> int:
     options = parser.parse_args()
     known = kit.load() if kit.MANIFEST.exists() else []
     if not options.add:
-        missing = {name for name, _, _ in streams()} - {case.name for case in known}
+        names = {name for name, _, _ in chain(streams(), still_streams())}
+        missing = names - {case.name for case in known}
         print("missing:", ", ".join(sorted(missing)) or "nothing", "(--add makes what is missing)")
         return int(bool(missing))
-    codec = Codec(kit.MODEL, "cpu", 1)
-    cases = add(codec, known)
+    cases = add(known)
     kit.save(cases)
     print(f"{len(cases)} cases, {len(cases) - len(known)} of them new")
     return 0

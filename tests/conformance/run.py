@@ -131,7 +131,7 @@ class Runner:
     def check(self, case: kit.Case) -> Verdict:
         """Run what there is to run on one stream."""
         output = self.folder / f"{case.name}.png"
-        code, message = self._run("decode", case.stream, output)
+        code, message = self._run("decode", case, output)
         if case.refuse:
             return Verdict(case, self._refused(case, code, output))
         if code != 0 or not output.exists():
@@ -152,7 +152,7 @@ class Runner:
 
     def _check_latents(self, case: kit.Case, verdict: Verdict) -> None:
         output = self.folder / f"{case.name}.latents"
-        code, message = self._run("latents", case.stream, output)
+        code, message = self._run("latents", case, output)
         if code != 0 or not output.exists():
             verdict.faults.append(f"latents: exit code {code}: {message}")
             return
@@ -160,10 +160,11 @@ class Runner:
         verdict.faults += faults
         verdict.latents = not faults
 
-    def _run(self, what: str, stream: Path, output: Path) -> tuple[int, str]:
-        values = {"{input}": str(stream), "{output}": str(output), "{model}": str(kit.MODEL)}
+    def _run(self, what: str, case: kit.Case, output: Path) -> tuple[int, str]:
+        paths = {"{input}": case.stream, "{output}": output, "{model}": case.model}
+        values = {name: str(path) for name, path in paths.items()}
         words = [_fill(word, values) for word in shlex.split(self.commands[what] or "")]
-        environment = os.environ | {"TRELLIC_MODELS": str(kit.MODEL.parent)}
+        environment = os.environ | {"TRELLIC_MODELS": str(kit.DATA)}
         try:
             done = subprocess.run(
                 words, capture_output=True, text=True, timeout=self.timeout, env=environment
@@ -219,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--decoder",
         required=True,
         metavar="COMMAND",
-        help="with {input} and {output}.png; {model} is the path of the streams' bundle",
+        help="with {input} and {output}.png; {model} is the path of the stream's bundle",
     )
     parser.add_argument(
         "--latents", metavar="COMMAND", help="the same, writing z and y as int32 (see README.md)"

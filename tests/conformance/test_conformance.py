@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conformance import kit, make, run
+from tests.data import make_dither
 
+import trellic.entropy
 import trellic.latents.decoder
 from trellic import bitstream, images
 from trellic.constants import TRELLIS_STATES
 from trellic.entropy.lanes import LONG_COUNT
 from trellic.errors import StreamError
 from trellic.images import Picture
+from trellic.model.bundle import Bundle
 
 CASES = kit.load()
 GOOD = [case for case in CASES if not case.refuse]
@@ -33,12 +36,12 @@ def named(cases):
 
 
 @named(GOOD)
-def test_good_streams(tiny, case):
-    data = case.stream.read_bytes()
-    z, y = kit.latents(tiny, data)
+def test_good_streams(case):
+    data, codec = case.stream.read_bytes(), kit.codec(case.bundle)
+    z, y = kit.latents(codec, data)
     assert (kit.described(z), kit.described(y)) == (case.z, case.y)
-    for decoder in tiny.decoders:
-        verdict = run.check_picture(case, decoder, tiny.decode_picture(data, decoder=decoder))
+    for decoder in codec.decoders:
+        verdict = run.check_picture(case, decoder, codec.decode_picture(data, decoder=decoder))
         assert verdict.faults == []
         assert verdict.dropped == ()
 
@@ -53,7 +56,8 @@ REASONS = {
     "bad-dither": "dither with 8 states",
     "bad-flag": "unknown further flags 0x30",
     "bad-more-flag": "not in its shortest form",
-    "bad-further-flag": "unknown further flags 0x08",
+    "bad-further-flag": "segment table has entries of 0 bits",
+    "bad-unknown-flag": "unknown further flags 0x10",
     "bad-more-empty": "announces further flags and has none",
     "bad-no-adapter": "names no adapter",
     "bad-empty-extension": "extension is empty",
@@ -72,6 +76,10 @@ REASONS = {
     "bad-final-state": "ended in state",
     "bad-steps": "3 segments",
     "bad-zlib": "does not inflate",
+    "bad-still": "still lattice with a trellis, dither or layers",
+    "bad-still-dither": "still lattice with a trellis, dither or layers",
+    "bad-still-layers": "still lattice with a trellis, dither or layers",
+    "bad-still-model": "a stream with a still lattice, but model 'tiny' has no tables for it",
     "bad-layers-bits": "unknown bits 0x10",
     "bad-layers-equal": "qualities (480, 480)",
     "bad-layers-falling": "qualities (848, 480)",
@@ -117,7 +125,16 @@ def test_nothing_was_changed_or_lost():
         assert kit.digest(case.stream.read_bytes()) == case.sha256, case.name
     stored = {path.stem for path in (kit.FOLDER / "streams").iterdir()}
     assert stored == set(BY_NAME)
-    assert set(BY_NAME) == {name for name, _, _ in make.streams()} | set(REASONS)
+    made = {name: kit.MODEL for name, _, _ in make.streams()}
+    made |= {name: kit.DITHER_MODEL for name, _, _ in make.still_streams()}
+    assert {case.name: case.bundle for case in GOOD} == made
+    assert {case.name for case in BAD} == set(REASONS)
+
+
+def test_the_second_bundle_is_the_first_one_with_tables_for_dither(tmp_path):
+    made = Bundle(make_dither.dithered_bundle(tmp_path / "made.zip")).manifest
+    kept = Bundle(kit.DATA / kit.DITHER_MODEL).manifest
+    assert (kept.stream_id, kept.name) == (made.stream_id, made.name)
 
 
 def test_files_that_exist_are_never_written_again():
@@ -142,6 +159,35 @@ def test_every_field_of_the_header_is_covered(headers):
     assert {16, 20, 64, 1020} <= {head.slice_side for head in found}
     assert {(head.width, head.height) for head in found} >= {(w, h) for h, w in make.SIZES}
     assert {head.slices == 1 for head in found} == {False, True}
+
+
+def test_still_lattices_are_covered(headers):
+    """Grey and colour, one slice and several, all classes, escapes of every length."""
+    found = [head for head in headers.values() if head.still]
+    assert {head.grey for head in found} == {False, True}
+    assert {head.slices > 1 for head in found} == {False, True}
+    assert {1, 2, 64, 1024} <= {lanes for head in found for lanes in head.lanes}
+    codec = kit.codec(kit.DITHER_MODEL)
+    book, classes, digits, edges = codec.bundle.tables.dithered, set(), set(), 0
+    real = trellic.entropy.Decoder.known
+
+    def spy(self, segment, index, cls):
+        nonlocal edges
+        k = real(self, segment, index, cls)
+        beyond = np.abs(k) - book.half_width[cls, index].astype(int)
+        classes.update(cls.tolist())
+        digits.update(one.bit_length() for one in beyond[beyond > 0].tolist())
+        edges += int((beyond == 0).sum())
+        return k
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trellic.entropy.Decoder, "known", spy)
+        for name in ("still-escapes", "still-edges"):
+            kit.latents(codec, BY_NAME[name].stream.read_bytes())
+    assert classes == set(range(3, 19))
+    assert digits == set(range(1, 16))
+    assert edges > 0
+    assert b"" in bitstream.read(BY_NAME["still-flat"].stream.read_bytes()).segments
 
 
 def test_layers_are_covered(headers):

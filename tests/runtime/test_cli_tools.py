@@ -46,6 +46,7 @@ def test_info_as_json(stream, trellic):
         "quality": 70.0,
         "trellis": 32,
         "dither": None,
+        "steady": False,
         "lanes": 1,
         "slices": 1,
         "steps": 1,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conformance import kit
 
 from trellic.model.bundle import Bundle
 from trellic_export.web import export_web
@@ -38,3 +39,11 @@ def folder(tmp_path_factory, tiny_path) -> Path:
     out = tmp_path_factory.mktemp("web") / "tiny"
     export_web(Bundle(tiny_path), out)
     return out
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory, folder) -> dict[str, Path]:
+    """Both models of the conformance kit for pages, by the names of their bundles."""
+    out = tmp_path_factory.mktemp("web") / "tiny-dither"
+    export_web(Bundle(kit.DATA / kit.DITHER_MODEL), out)
+    return {kit.MODEL: folder, kit.DITHER_MODEL: out}

@@ -23,10 +23,12 @@ HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "data" / "golden"
 
 
-def test_the_conformance_kit(node, folder, tiny):
+@pytest.mark.parametrize("bundle", [kit.MODEL, kit.DITHER_MODEL])
+def test_the_conformance_kit(node, folders, tiny, bundle):
     """Latents by hash; what must be refused is, with the same kind of error as in Python."""
-    cases = kit.load()
-    found = json.loads(node(HERE / "conformance.mjs", folder, *(case.stream for case in cases)))
+    cases = [case for case in kit.load() if case.bundle == bundle]
+    streams = [case.stream for case in cases]
+    found = json.loads(node(HERE / "conformance.mjs", folders[bundle], *streams))
     for case in cases:
         seen = found[str(case.stream)]
         if case.refuse:
@@ -54,10 +56,12 @@ def test_patches_are_refused(node, folder, tmp_path):
         node(HERE / "pictures.mjs", folder, tmp_path, "quality", path)
 
 
-def test_pictures_of_the_kit(node, folder, tmp_path):
+@pytest.mark.parametrize("bundle", [kit.MODEL, kit.DITHER_MODEL])
+def test_pictures_of_the_kit(node, folders, tmp_path, bundle):
     """By the kernels that pages have; each picture as close as the kit asks."""
-    cases = [case for case in kit.load() if not case.refuse]
-    node(HERE / "pictures.mjs", folder, tmp_path, "quality", *(case.stream for case in cases))
+    cases = [case for case in kit.load() if not case.refuse and case.bundle == bundle]
+    streams = [case.stream for case in cases]
+    node(HERE / "pictures.mjs", folders[bundle], tmp_path, "quality", *streams)
     for case in cases:
         picture = images.from_bytes((tmp_path / f"{case.stream.stem}.png").read_bytes())
         assert run.check_picture(case, "quality", picture).faults == [], case.name

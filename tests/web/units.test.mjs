@@ -36,6 +36,15 @@ test('the trellis of four states and the noise are those of the specification', 
   assert.deepEqual([...noise(sliceKey(1, 0), 999_999, Int32Array.of(1))], [8]);
 });
 
+test('a still lattice has levels at whole steps', async () => {
+  const { ditherClasses, stillNoise, undither } = await load('quantize.js');
+  const means = Int32Array.of(70, 0, 5, -17, 16, -16);
+  const u = stillNoise(means, Int32Array.of(0, 2, 3, 4, 5));
+  assert.deepEqual([...u], [12, 10, 30, -32, -32]);
+  assert.deepEqual([...ditherClasses(u)], [14, 13, 18, 3, 3]);
+  assert.deepEqual([...undither(Int32Array.of(0, 1, 0, 0, -1), u)], [-6, 27, -15, 16, -16]);
+});
+
 test('a varint has to be in its shortest form', async () => {
   const { Cursor } = await load('fields.js');
   assert.equal(new Cursor(bytes(0xac, 0x02)).varint(3, 'size'), 300);

@@ -23,6 +23,7 @@ import { checkLayering, readLayering } from './layering.js';
  * @property {boolean} grey
  * @property {number} sliceSide in blocks of 16 pixels
  * @property {number | null} dither seed
+ * @property {boolean} still levels of latents do not move with the means
  * @property {import('./layering.js').Layering | null} layering
  * @property {number} passes over the picture: context steps, or what is kept of those of layers
  * @property {number} slices how many
@@ -41,7 +42,8 @@ const DITHER_FLAG = 1 << 5;
 const LAYERS_FLAG = 1 << 6;
 const MORE_FLAG = 1 << 7; // a second byte of flags follows
 const [ADAPTER_FLAG, EMBEDDED_FLAG, PATCHES_FLAG] = [1 << 0, 1 << 1, 1 << 2]; // of the second byte
-const KNOWN_MORE = ADAPTER_FLAG | EMBEDDED_FLAG | PATCHES_FLAG;
+const STILL_FLAG = 1 << 3;
+const KNOWN_MORE = ADAPTER_FLAG | EMBEDDED_FLAG | PATCHES_FLAG | STILL_FLAG;
 const ADAPTER_ID_BYTES = 4;
 const SIDE_MULTIPLE = 4; // blocks
 const MIN_SLICE_SIDE = 16;
@@ -98,7 +100,7 @@ export function readFront(cursor) {
  * @throws {CorruptStream}
  */
 export function checkHeader(header) {
-  const { quality16, dither, trellisCode } = header;
+  const { quality16, dither, trellisCode, still, layering } = header;
   if (quality16 < MIN_QUALITY16 || quality16 > MAX_QUALITY16) {
     throw new CorruptStream(`the header names a quality in sixteenths of ${quality16}`, {
       expected: `${MIN_QUALITY16} to ${MAX_QUALITY16}`,
@@ -110,6 +112,11 @@ export function checkHeader(header) {
     });
   }
   checkLayering(header);
+  if (still && (trellisCode || dither !== null || layering)) {
+    throw new CorruptStream('the header names a still lattice with a trellis, dither or layers', {
+      expected: 'trellis 0 alone',
+    });
+  }
 }
 
 /**
@@ -130,6 +137,7 @@ const NO_EXTENSION = {
   dither: null,
   layering: null,
   adapter: null,
+  still: false,
 };
 
 /** @param {Cursor} cursor */
@@ -179,8 +187,8 @@ function readExtension(cursor) {
   }
   const dither = flags & DITHER_FLAG ? littleEndian(cursor.take(4, 'seed of dither')) : null;
   const layering = flags & LAYERS_FLAG ? readLayering(cursor) : null;
-  const adapter = flags & MORE_FLAG ? readMore(cursor, chunks) : null;
-  return { chunks, sliceSide, dither, layering, adapter };
+  const more = flags & MORE_FLAG ? readMore(cursor, chunks) : { adapter: null, still: false };
+  return { chunks, sliceSide, dither, layering, ...more };
 }
 
 /**
@@ -204,10 +212,10 @@ function readMore(cursor, chunks) {
   if (flags & EMBEDDED_FLAG && !(flags & ADAPTER_FLAG)) {
     throw new CorruptStream('the header extension holds an adapter but names no adapter');
   }
-  const id = flags & ADAPTER_FLAG ? hex(cursor.take(ADAPTER_ID_BYTES, 'adapter id')) : null;
+  const adapter = flags & ADAPTER_FLAG ? hex(cursor.take(ADAPTER_ID_BYTES, 'adapter id')) : null;
   if (flags & EMBEDDED_FLAG) chunks.adapter = readLength(cursor, 'adapter');
   if (flags & PATCHES_FLAG) chunks.patches = readLength(cursor, 'patches');
-  return id;
+  return { adapter, still: Boolean(flags & STILL_FLAG) };
 }
 
 /**

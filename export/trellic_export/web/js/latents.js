@@ -10,7 +10,15 @@ import { segmentIndex } from './header.js';
 import { LayeredSlice } from './layered.js';
 import { passesOf } from './layering.js';
 import { Predictor } from './predictor.js';
-import { ditherClasses, nextState, noise, reconstruct, sliceKey, undither } from './quantize.js';
+import {
+  ditherClasses,
+  nextState,
+  noise,
+  reconstruct,
+  sliceKey,
+  stillNoise,
+  undither,
+} from './quantize.js';
 import { RansDecoder } from './rans.js';
 
 /** @typedef {import('./geometry.js').Rectangle} Rectangle */
@@ -35,10 +43,12 @@ export class LatentDecoder {
         expected: `${1 + layout.steps.length * header.slices} for its size and model`,
       });
     }
-    const tables = header.dither === null ? model.tables.plain : model.tables.dithered;
+    const moved = header.still || header.dither !== null;
+    const tables = moved ? model.tables.dithered : model.tables.plain;
     if (!tables) {
+      const kind = header.still ? 'stream with a still lattice' : 'dithered stream';
       throw new CorruptStream(
-        `a dithered stream, but model '${model.manifest.name}' has no tables for it`,
+        `a ${kind}, but model '${model.manifest.name}' has no tables for it`,
       );
     }
     this.model = model;
@@ -95,7 +105,7 @@ export class LatentDecoder {
    * @param {RansDecoder} lanes
    */
   async #plain(slice, lanes) {
-    const { dither } = this.stream.header;
+    const { dither, still } = this.stream.header;
     const part = this.grid[slice];
     const [rows, columns] = shapeOf(part);
     const key = dither === null ? null : sliceKey(dither, slice);
@@ -106,7 +116,8 @@ export class LatentDecoder {
       const own = v32.subarray(step.first * rows * columns, step.last * rows * columns);
       const outputs = await this.predictor.outputs(k, features, v32, this.level);
       const { position, scaleIndex } = this.predictor.predict(k, part, outputs, own, this.level);
-      const u = key === null ? null : noise(key, step.first * rows * columns, position);
+      let u = key === null ? null : noise(key, step.first * rows * columns, position);
+      if (still) u = stillNoise(own, position);
       const { recon32 } = this.#symbols(lanes, this.#segment(k, slice), scaleIndex, u);
       for (let i = 0; i < position.length; i++) own[position[i]] += recon32[i];
     }
@@ -167,7 +178,7 @@ export class LatentDecoder {
    * @param {RansDecoder} lanes
    * @param {Uint8Array} segment
    * @param {Uint8Array} scaleIndex
-   * @param {Int8Array | null} u noise
+   * @param {Int8Array | null} u noise, of a dithered stream or one with a still lattice
    */
   #symbols(lanes, segment, scaleIndex, u) {
     const cls = u ? ditherClasses(u) : new Uint8Array(scaleIndex.length);

@@ -1,5 +1,5 @@
 /**
- * Quantizers: reconstruction of indices, the trellis, and dither.
+ * Quantizers: reconstruction of indices, the trellis, dither, and the still lattice.
  *
  * Specification: docs/format.md, section 8. Reconstructions are in 1/32 step.
  */
@@ -89,6 +89,17 @@ export function noise(key, first, position) {
 }
 
 /**
+ * Noise, in 1/64 step, that moves levels around means to whole steps: that of a still lattice.
+ *
+ * @param {Int32Array} means in 1/32 step
+ * @param {Int32Array} position of the latents in question
+ * @returns {Int8Array} even, -32 to 30: twice as far as each mean lies above its nearest level
+ */
+export function stillNoise(means, position) {
+  return Int8Array.from(position, (i) => 2 * (((means[i] + 16) & 31) - 16));
+}
+
+/**
  * Classes whose tables belong to some noise.
  *
  * @param {Int8Array} u
@@ -99,7 +110,7 @@ export function ditherClasses(u) {
 }
 
 /**
- * Reconstructions of the indices of a dithered stream.
+ * Reconstructions of the indices of a dithered stream, or of one with a still lattice.
  *
  * @param {Int32Array} k
  * @param {Int8Array} u their noise

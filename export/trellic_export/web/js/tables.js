@@ -69,7 +69,8 @@ export class FrequencyTables {
 /**
  * @typedef {object} Tables
  * @property {FrequencyTables} plain of the classes 0 to 2
- * @property {FrequencyTables | null} dithered of the classes 0 to 18; null in a model without them
+ * @property {FrequencyTables | null} dithered of the classes 0 to 18, which still lattices need too;
+ *   null in a model without them
  * @property {Int16Array} off centroid offsets, (3, scales, 4)
  * @property {number} step D, in 1/32
  */
