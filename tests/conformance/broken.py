@@ -63,7 +63,7 @@ def streams(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
         "bad-final-state": ("a final state that is not 2^16", _final(codec, parts, changed)),
         "bad-steps": ("another number of context steps", changed(parts[:-1], steps=2)),
         "bad-zlib": ("a chunk that is no zlib stream", _chunk(good, head)),
-        "bad-still": ("a still lattice with 8 states", extended(b"\x80\x08")),
+        "bad-still": ("a still lattice in a trellis stream", extended(b"\x80\x08")),
         "bad-still-dither": (
             "a still lattice and a dither seed",
             _forged(stream, trellis=0, still=True, dither=7),
