@@ -20,7 +20,7 @@ from trellic.errors import TrellicError
 from trellic.latents.quantizer import lattice_of
 from trellic.pipeline.header import level_of
 
-TINY = Path(__file__).parents[1] / "data" / "tiny.zip"
+TINY = Path(__file__).parents[1] / "data" / "tiny-dither.zip"  # for every kind of lattice
 PICTURES = ["quality", *(name for name, one in DECODERS.items() if "labels" not in one)]
 CLASSIFIERS = [name for name, one in DECODERS.items() if "labels" in one]
 MAX_PIXELS = 1 << 16
@@ -110,6 +110,6 @@ def deep_seeds() -> list[bytes]:
     rng = np.random.default_rng(1)
     heads = [
         bytes([4 * i, 63, 47, 40 * (i % 6), 0, kind, 9 * i % 64, 7 if i % 5 == 4 else i % 4, 0])
-        for i, kind in enumerate((*range(8), 248, 255))
+        for i, kind in enumerate((*range(8), 240, 243, 248, 255))
     ]
     return [head + rng.integers(0, 256, 80, np.uint8).tobytes() for head in heads]

@@ -33,6 +33,7 @@ Uint8 = npt.NDArray[np.uint8]
 HEAD = 8  # bytes that decide the header
 SLICE_SIDE = 16  # blocks: the smallest, so that small pictures have several slices
 WIDE = 260  # pixels more of pictures with several slices
+STILL, DITHERED = 240, 248  # the first kinds of streams with a still lattice, and with noise
 FAR = 232  # bytes from here on are symbols that need escapes
 
 
@@ -64,19 +65,20 @@ def header_of(head: bytes, codec: Codec) -> Header:
     """Return a header of a small picture that any eight bytes decide."""
     manifest = codec.bundle.manifest
     wide, high, quality, low, kind, lanes, more, _ = head.ljust(HEAD, b"\0")[:HEAD]
-    trellis = (0, *STATES)[kind % 8]
-    dithered = kind >= 248 and codec.bundle.tables.dither is not None
+    trellis, tables = (0, *STATES)[kind % 8], codec.bundle.tables.dither is not None
+    dithered, still = kind >= DITHERED and tables, STILL <= kind < DITHERED and tables
     sized = Header(
         width=1 + wide % 48 + (WIDE if more % 16 == 7 else 0),
         height=1 + high % 48,
         quality16=16 + (quality * 256 + low) % 1585,
-        trellis=0 if dithered else trellis,
+        trellis=0 if dithered or still else trellis,
         steps=len(manifest.layout.steps),
         stream_id=bytes.fromhex(manifest.stream_id),
         lanes=(1, 1) if more % 16 == 7 else (1,),
         grey=more % 4 == 2,
         slice_side=SLICE_SIDE,
         dither=lanes * 0x01010101 if dithered else None,
+        still=still,
     )
     count = sized.slices
     return Header(**vars(sized) | {"lanes": (1 << lanes % 8, 1 << lanes // 8 % 8)[:count]})
@@ -134,8 +136,10 @@ def _step(
 ) -> entropy.Segment:
     """Take the symbols of a step of a slice, and fill them into its context."""
     step = predictor.steps[k]
-    position, _, index = predictor.predict(k, context)
+    position, mean32, index = predictor.predict(k, context)
     noise = context.noise(step, position)
+    if header.still:  # as the specification has it: noise that leads from means to whole steps
+        noise = (2 * ((mean32 + 16) % 32 - 16)).astype(np.int8)
     chosen = symbols.take(len(position))
     lanes = header.lanes[_number_of(context.part)]
     cls = _classes(chosen, lanes, header.trellis, noise)

@@ -237,7 +237,7 @@ def seeds(name: str) -> list[bytes]:
     streams = [path.read_bytes() for path in sorted((DATA / "golden").glob("*.tlc"))]
     small = _small_streams()
     if name == "parser":
-        made = (*streams, *small, _dithered(small[1]), _rich_stream())
+        made = (*streams, *small, *_moved(small[1]), _rich_stream())
         return [b"\1" + data for data in made]
     if name == "decode":
         return [b"\1" + data for data in small]
@@ -261,11 +261,11 @@ def _small_streams() -> list[bytes]:
     ]
 
 
-def _dithered(data: bytes) -> bytes:
-    """Return a scalar stream with a seed of dither, for the parser alone: nothing was dithered."""
+def _moved(data: bytes) -> list[bytes]:
+    """Return a scalar stream with other lattices in its header, for the parser alone."""
     stream = bitstream.read(data)
-    header = replace(stream.header, dither=7)
-    return bitstream.write(replace(stream, header=header))
+    headers = replace(stream.header, dither=7), replace(stream.header, still=True)
+    return [bitstream.write(replace(stream, header=header)) for header in headers]
 
 
 def _rich_stream() -> bytes:

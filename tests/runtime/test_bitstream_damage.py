@@ -46,7 +46,11 @@ def small_slices():
     return Stream(head, payload(4, 0, 8, 600), Chunks(icc=b"p"))
 
 
-STREAMS = [plain, sliced, small_slices]
+def still():
+    return Stream(Header(90, 40, 700, 0, 2, ID, (2,), still=True), payload(20, 8, 6))
+
+
+STREAMS = [plain, sliced, small_slices, still]
 
 
 def flips(data):
@@ -143,6 +147,7 @@ def forge(fields, sizes, extension, table):
 
 
 FIELDS = 960 | 2 << 11  # quality 60, 8 states, 1 lane, one step
+SCALAR = 960 | 1 << 22  # the same without a trellis, and with an extension
 SIZES = b"\x13\x09"
 TABLE = bytes([0b00010_10_0])  # one entry of 2 bits: 2 words
 
@@ -179,6 +184,10 @@ def test_the_forger_can_make_a_good_stream():
         (FIELDS | 1 << 22, SIZES, b"\x40\x01\0\x40\x40", TABLE, CorruptStream, "quality 16448"),
         (FIELDS | 1 << 22, SIZES, b"\x40\0\x01", TABLE + b"\0", CorruptStream, "2 passes"),
         (FIELDS | 1 << 22, SIZES, b"\x60\0\0\0\0\0\0", TABLE, CorruptStream, "dither with 8"),
+        (FIELDS | 1 << 22, SIZES, b"\x80\x10", TABLE, UnsupportedVersion, "further flags 0x10"),
+        (FIELDS | 1 << 22, SIZES, b"\x80\x08", TABLE, CorruptStream, "still lattice with a tr"),
+        (SCALAR, SIZES, b"\xa0\1\0\0\0\x08", TABLE, CorruptStream, "still lattice with a tr"),
+        (SCALAR, SIZES, b"\xc0\0\0\x08", TABLE, CorruptStream, "still lattice with a trellis"),
         (FIELDS | 1 << 22, SIZES, b"\x82\x01", TABLE, UnsupportedVersion, "0x10"),
         (FIELDS | 1 << 22, SIZES, b"\x02\x00", TABLE, CorruptStream, "no bytes"),
         (FIELDS | 1 << 22, SIZES, b"\x02\xff\xff\xff\xff\x01", TABLE, CorruptStream, "4 bytes"),
