@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("numba_cuda")
 
 from PIL import Image
+from tests.data import make_dither
 from tests.runtime.family import make_family
 
 from trellic.codec import Codec
@@ -160,9 +161,29 @@ def test_what_a_batch_cannot_do(cpu, gpu, ways, options):
         assert files == cpu.encode_batch([host, host[::-1]], trellis=0, **options)
 
 
-def test_dither_is_not_for_batches(gpu):
-    with pytest.raises(BadParameter, match="dither for arrays on the GPU"):
-        gpu.encode_batch([there(gpu, pixels(5, 20, 30, 3))], trellis=0, dither=1)
+@pytest.mark.parametrize(
+    "options", [{"dither": 1, "trellis": 0}, {"steady": True}, {"refine": True}]
+)
+def test_other_lattices_are_not_for_batches(gpu, options):
+    with pytest.raises(BadParameter, match=f"{next(iter(options))} for arrays on the GPU"):
+        gpu.encode_batch([there(gpu, pixels(5, 20, 30, 3))], **options)
+
+
+def test_steady_files_go_one_by_one(tmp_path):
+    """The ordinary way to the host, there and back; others of the batch stay on the GPU."""
+    path = make_dither.BUNDLE
+    cpu = Codec.load(str(path), device="cpu", threads=1)
+    gpu = OnGpu(str(path), device="cpu" if SIMULATED else "cuda", threads=1)
+    one = pixels(6, 20, 30, 3)
+    files = [cpu.encode(one, steady=True), cpu.encode(one[:16], **SMALL)]
+    decoded = gpu.decode_batch(files)
+    assert [array.shape for array in decoded] == [(20, 30, 3), (16, 30, 3)]
+    assert np.abs(decoded[0].astype(int) - cpu.decode(files[0])).max() <= (0 if SIMULATED else 3)
+    (made,) = gpu.encode_batch([one], steady=True)
+    if SIMULATED:
+        assert made == files[0]
+    with pytest.raises(EngineError, match="a stream with a still lattice in a batch on the GPU"):
+        gpu.decode_batch(files, out="cuda")
 
 
 def test_large_batches_are_cut(gpu, ways, monkeypatch):

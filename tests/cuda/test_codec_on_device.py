@@ -188,11 +188,15 @@ def test_damage_is_found(gpu):
         gpu.decode_batch([data], "quality", 100)
 
 
-def test_dithered_streams_are_refused(gpu):
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [({"dither": 1}, "a dithered stream"), ({"still": True}, "a stream with a still lattice")],
+)
+def test_other_lattices_are_refused(gpu, fields, named):
     one = picture(np.random.default_rng(4), 32, 32, 3)
     stream = bitstream.read(gpu.encode_batch([one], [960], [0])[0])
-    header = dataclasses.replace(stream.header, dither=1)
-    with pytest.raises(EngineError, match="out='host'"):
+    header = dataclasses.replace(stream.header, **fields)
+    with pytest.raises(EngineError, match=f"{named} in a batch on the GPU.*out='host'"):
         gpu.decode_batch(
             [bitstream.write(bitstream.Stream(header, stream.segments))], "quality", 2**20
         )
