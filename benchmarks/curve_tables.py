@@ -64,8 +64,17 @@ def low(points: Sequence[Point]) -> list[Point]:
 
 def coarse_stage(results: Path) -> str:
     """Draw what a stage at 1/32 changed while it was trained."""
-    start, *later = curve(results, "coarse-stage-curve")
-    shown = [step for step in later if step.step in (200, 600, 1171)]
+    return _changes(results, "coarse-stage-curve", (200, 600, 1171))
+
+
+def encoder(results: Path) -> str:
+    """Draw what training an encoder alone changed."""
+    return _changes(results, "encoder-curve", (500, 1179))
+
+
+def _changes(results: Path, name: str, steps: Sequence[int]) -> str:
+    start, *later = curve(results, name)
+    shown = [step for step in later if step.step in steps]
     rows = []
     for name, part in (("all six", list), (f"{LOW:g} and lower", low)):
         for step in shown:
@@ -86,4 +95,5 @@ def learning_curve(results: Path) -> str:
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "coarse-stage": coarse_stage,
     "learning-curve": learning_curve,
+    "encoder-curve": encoder,
 }

@@ -72,6 +72,7 @@ PAGES = (
             "experiments/coarse-stage",
             "experiments/drawn-screens",
             "experiments/drift",
+            "experiments/encoder",
             "experiments/eye",
             "experiments/latent-labels",
             "experiments/learning-curve",

@@ -1,4 +1,4 @@
-"""The tables of ``--refine`` and ``--steady``, from runs of `benchmarks.rd` beside plain files."""
+"""Tables of other encoders and encoder options beside plain files, from runs of `benchmarks.rd`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 from benchmarks.runs import Measured, Point, load
 from benchmarks.speed_tables import table
 
-SETS: Final = ("kodak", "gb82")
 PLAIN: Final = "trellic"
 REFINED: Final = "trellic:refine=1"
 STEADY: Final = "trellic:steady=1"
+ENCODER: Final = "trellic:model=encoder.zip"
+OPTIONS: Final = {name: f"rd-refined-{name}.json" for name in ("kodak", "gb82")}
+ENCODERS: Final = {name: f"rd-encoder-{name}.json" for name in ("validation", "gb82")}
 SCORES: Final = ("psnr", "ssimulacra2")
 
 
@@ -32,10 +34,10 @@ def more_bytes(plain: Measured, other: Point, score: str) -> float | None:
     return float(100 * (other.bytes / least - 1))
 
 
-def _rows(results: Path, spec: str) -> list[list[str]]:
+def _rows(results: Path, files: Mapping[str, str], spec: str) -> list[list[str]]:
     rows = []
-    for name in SETS:
-        codecs = {codec.spec: codec for codec in load(results / f"rd-refined-{name}.json")[1]}
+    for name, file in files.items():
+        codecs = {codec.spec: codec for codec in load(results / file)[1]}
         plain, other = codecs[PLAIN], codecs[spec]
         for quality in sorted({point.quality for point in other.points}):
             made = [point for point in other.points if point.quality == quality]
@@ -61,13 +63,14 @@ def _percent(value: float) -> str:
     return f"{value:+.1f} %"
 
 
-def _table(spec: str) -> Callable[[Path], str]:
+def _table(files: Mapping[str, str], spec: str) -> Callable[[Path], str]:
     head = ("photos", "quality", "bytes", "PSNR, dB", "SSIMULACRA 2")
     head += ("bytes at equal PSNR", "bytes at equal SSIMULACRA 2")
-    return lambda results: table(head, _rows(results, spec))
+    return lambda results: table(head, _rows(results, files, spec))
 
 
 TABLES: Final[Mapping[str, Callable[[Path], str]]] = {
-    "refined": _table(REFINED),
-    "steady": _table(STEADY),
+    "refined": _table(OPTIONS, REFINED),
+    "steady": _table(OPTIONS, STEADY),
+    "encoder": _table(ENCODERS, ENCODER),
 }

@@ -253,3 +253,12 @@ def test_pillow_saves_it(dithered):
     assert file.getvalue() == dithered.encode(scene(20, 30), steady=True)
     with pytest.raises(BadParameter, match="steady with trellis 4"):
         Image.fromarray(scene(8, 8)).save(io.BytesIO(), "TLC", steady=True, trellis=4, **options)
+
+
+@pytest.mark.parametrize("change", [{"scale": 8}, {"kind": "labels", "labels": ["a"]}])
+def test_a_model_without_pictures_of_full_size_is_refused(tiny, monkeypatch, change):
+    manifest = tiny.bundle.manifest
+    changed = manifest.decoders["quality"].model_copy(update=change)
+    monkeypatch.setitem(manifest.decoders, "quality", changed)
+    with pytest.raises(BadParameter, match="one that makes pictures of full size"):
+        tiny.encode(scene(24, 32), refine=True)

@@ -15,6 +15,7 @@ from trellic.bitstream import Chunks, Layering
 from trellic.bitstream.patches import mask_shape
 from trellic.constants import DEFAULT_DECODER
 from trellic.engines.pool import EnginePool
+from trellic.errors import BadParameter
 from trellic.geometry import Plane
 from trellic.images import Picture
 from trellic.images.drawn import drawn_blocks
@@ -264,6 +265,11 @@ class StreamEncoder:
         """
         manifest = self._bundle.manifest
         choice = choose_decoder(manifest.decoders, DEFAULT_DECODER, manifest.name)
+        if choice.kind != "picture" or choice.scale != 1:
+            raise BadParameter(
+                f"refine or steady with the decoder {DEFAULT_DECODER!r} of {manifest.name!r}",
+                expected="one that makes pictures of full size",
+            )
         g_s = self._pool.decoder(DEFAULT_DECODER)
         if quality is not None:
             g_s = transforms.told(g_s, quality)
