@@ -19,16 +19,20 @@ def adapters(results: Path) -> str:
     """Draw BD-rates of adapted models against the model itself."""
     result = json.loads((results / "domains.json").read_text(encoding="utf-8"))
     rows = [row for rows in result["sets"].values() for row in rows]
-    few, many = (f(row["steps"] for row in rows) for f in (min, max))
-    steps = str(few) if few == many else f"{few} to {many}"
+    steps, minutes = (_range([row[name] for row in rows]) for name in ("steps", "minutes"))
     machine = result["machine"]
     return (
         f"{drawn(result)}\n\n"
-        f"*Made on {machine['date'][:10]}, {machine['processor']}; {rows[0]['minutes']:g} minutes"
+        f"*Made on {machine['date'][:10]}, {machine['processor']}; {minutes} minutes"
         f" of training a split, which made {steps} steps; adapters of"
         f" {rows[0]['parameters']:,} parameters and {rows[0]['bytes']:,} bytes"
         f" ({rows[0]['bytes_for_decoding']:,} without the encoder's side).*"
     )
+
+
+def _range(values: Sequence[float]) -> str:
+    few, many = min(values), max(values)
+    return f"{few:g}" if few == many else f"{few:g} to {many:g}"
 
 
 def by_quality(results: Path) -> str:

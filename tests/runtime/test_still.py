@@ -151,6 +151,14 @@ def test_a_latent_on_a_level_can_keep_it(dithered):
     assert still_cpu.kept(back + 1, offset, again).tolist() == [-1]
     beyond = np.array([2**21], np.int32)
     assert still_cpu.kept(beyond, np.zeros(1, np.int8), again).tolist() == [-1]
+    last, none = np.array([32 * 32767], np.int32), np.zeros(1, np.int8)
+    assert still_cpu.kept(last, none, again).tolist() == [32767]
+    assert still_cpu.kept(last, none, again).dtype == np.int32
+
+
+def test_what_a_decoder_adds_is_of_32_bits():
+    found = still.reconstruct(np.array([2, -1], np.int16), np.array([5, -16], np.int8))
+    assert (found.tolist(), found.dtype) == ([59, -16], np.int32)
 
 
 # ---- streams ----
