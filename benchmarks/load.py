@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 THREADS = 64  # that wait for answers
+CLIENTS = 8
+ROUNDS = 4  # of library and server
+LOAD = 0.8  # of the greatest throughput, for latencies
 
 
 def flood(call: Callable[[], object], clients: int, seconds: float) -> list[float]:
@@ -24,6 +27,22 @@ def flood(call: Callable[[], object], clients: int, seconds: float) -> list[floa
         for job in [threads.submit(one) for _ in range(clients)]:
             job.result()
     return took
+
+
+def in_turns(
+    own: Callable[[], object], asked: Callable[[], object], workers: int, seconds: float
+) -> tuple[float, float]:
+    """Return calls a second of a library, from as many threads as workers, and of its server.
+
+    They take turns, because other programs may use the machine, too.
+    """
+    rates: list[list[float]] = [[], []]
+    for _ in range(ROUNDS):
+        for found, call, clients in zip(rates, (own, asked), (workers, CLIENTS), strict=True):
+            start = time.monotonic()
+            count = len(flood(call, clients, seconds / ROUNDS))
+            found.append(count / (time.monotonic() - start))
+    return statistics.mean(rates[0]), statistics.mean(rates[1])
 
 
 def at_random(rate: float, seed: int = 1) -> Iterator[float]:

@@ -21,7 +21,6 @@ import os
 import random
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
@@ -36,7 +35,17 @@ from typing import Any
 from urllib.parse import quote
 
 from benchmarks._machine import REPOSITORY, describe
-from benchmarks.load import at_random, evenly, flood, ideal_ratio, paced, percentiles
+from benchmarks.load import (
+    CLIENTS,
+    LOAD,
+    at_random,
+    evenly,
+    flood,
+    ideal_ratio,
+    in_turns,
+    paced,
+    percentiles,
+)
 from trellic import Codec
 from trellic.images import from_bytes
 from trellic.scored import ssimulacra2
@@ -45,10 +54,7 @@ from trellic_serve.formats import by_name, write
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "serve.json"
 PHOTO = REPOSITORY / "samples" / "osprey.png"
-CLIENTS = 8
-ROUNDS = 4  # of library and service
 PARTS = ("throughput", "formats", "hostile", "restart", "soak")
-LOAD = 0.8  # of the greatest throughput, for latencies
 SIDE_BY_SIDE = {"tlc": "image/x-trellic", "avif": "image/avif", "webp": "image/webp"}
 
 
@@ -128,13 +134,7 @@ def throughput(service: Service, workers: int, seconds: float) -> dict[str, obje
         ),
     }
     for name, (own, asked) in calls.items():
-        rates: list[list[float]] = [[], []]
-        for _ in range(ROUNDS):  # in turns: other programs may use the machine, too
-            for found, call, clients in zip(rates, (own, asked), (workers, CLIENTS), strict=True):
-                start = time.monotonic()
-                count = len(flood(call, clients, seconds / ROUNDS))
-                found.append(count / (time.monotonic() - start))
-        library, served = map(statistics.mean, rates)
+        library, served = in_turns(own, asked, workers, seconds)
         rate = LOAD * served
         result[name] = {
             "library_per_s": round(library, 3),

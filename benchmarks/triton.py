@@ -16,11 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from tritonclient import http
 from tritonclient.utils import np_to_triton_dtype
 
 from benchmarks._machine import REPOSITORY, describe
-from benchmarks.load import at_random, evenly, flood, paced, percentiles
+from benchmarks.load import LOAD, at_random, evenly, in_turns, paced, percentiles
 from benchmarks.triton_server import serving
 from trellic.codec import Codec
 from trellic.images import from_bytes
@@ -41,9 +39,6 @@ from trellic_export.triton import export_triton
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "triton.json"
 PHOTO = REPOSITORY / "samples" / "osprey.png"
-CLIENTS = 8
-ROUNDS = 4  # of library and server
-LOAD = 0.8  # of the greatest throughput, for latencies
 
 
 class Asker:
@@ -66,13 +61,7 @@ def measured(
     own: Callable[[], object], asked: Callable[[], object], workers: int, seconds: float
 ) -> dict[str, Any]:
     """Compare calls a second; latencies of the server at 80 % of its own."""
-    rates: list[list[float]] = [[], []]
-    for _ in range(ROUNDS):  # in turns: other programs may use the machine, too
-        for found, call, clients in zip(rates, (own, asked), (workers, CLIENTS), strict=True):
-            start = time.monotonic()
-            count = len(flood(call, clients, seconds / ROUNDS))
-            found.append(count / (time.monotonic() - start))
-    library, served = map(statistics.mean, rates)
+    library, served = in_turns(own, asked, workers, seconds)
     return {
         "library_per_s": round(library, 3),
         "server_per_s": round(served, 3),

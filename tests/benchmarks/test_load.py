@@ -4,7 +4,7 @@ import itertools
 import time
 
 import pytest
-from benchmarks.load import at_random, evenly, flood, ideal_ratio, paced, percentiles
+from benchmarks.load import at_random, evenly, flood, ideal_ratio, in_turns, paced, percentiles
 
 
 def test_calls_come_at_the_rate_asked_for():
@@ -30,3 +30,21 @@ def test_an_ideal_queue():
     assert ideal_ratio(0.001, 1, 20_000) == pytest.approx(1, abs=0.01)
     assert 3 < ideal_ratio(0.8, 1) < 6
     assert ideal_ratio(0.8, 8) < ideal_ratio(0.8, 2) < ideal_ratio(0.8, 1)
+
+
+def test_library_and_server_take_turns():
+    """One worker calls the library, eight clients the server, and never both at once."""
+    running: list[str] = []
+    seen: list[tuple[str, ...]] = []
+
+    def call(name: str) -> None:
+        running.append(name)
+        seen.append(tuple(running))
+        time.sleep(0.02)
+        running.remove(name)
+
+    rates = in_turns(lambda: call("own"), lambda: call("asked"), 1, 0.4)
+    assert min(rates) > 0
+    assert all(len(set(names)) == 1 for names in seen)
+    assert max(len(names) for names in seen if names[0] == "own") == 1
+    assert 1 < max(len(names) for names in seen if names[0] == "asked") <= 8

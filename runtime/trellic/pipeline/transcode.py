@@ -93,10 +93,8 @@ class Transcoder:
         """Transcode a stream; see `Codec.transcode_timed`."""
         start, clock = time.perf_counter(), Clock()
         stream = bitstream.read(data, options.max_pixels)
-        header, encoding = (
-            stream.header,
-            options.encoding(stream.header.trellis, steady=stream.header.still),
-        )
+        header = stream.header
+        encoding = options.encoding(header.trellis, steady=header.still)
         refuse_layers(header, "transcoding a progressive file")
         check_count(header.segments, len(self._layout.steps), header.slices)
         plane = self._layout.plane(header.width, header.height)
