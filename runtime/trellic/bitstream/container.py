@@ -151,6 +151,8 @@ def read(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> Stream:
         )
     if len(segments[-1]) % WORD_BYTES:
         raise CorruptStream("the last segment has an odd number of bytes")
+    if contents.header.bare and segments[-1]:
+        raise CorruptStream("the file has patches alone, and a last segment that is not empty")
     beside = _chunks(view, contents), _adapter(view, contents), _patches(view, contents)
     return Stream(contents.header, segments, *beside)
 

@@ -87,9 +87,10 @@ class Contents:
         Parameters
         ----------
         slices : by number
-        steps : number of passes (context steps, unless there are layers) to decode; None for all
+        steps : number of passes (context steps, unless there are layers) to decode; None for all,
+            like any number above theirs
         """
-        steps = self.header.passes if steps is None else steps
+        steps = min(steps or self.header.passes, self.header.passes)
         spans = [self.head]
         for index in sorted(
             self.header.segment_index(step, slice_)
@@ -187,6 +188,8 @@ def read_contents(data: bytes | memoryview, size: int | None = None) -> Contents
     if log2_lanes.max() > _MAX_LOG2_LANES:
         raise CorruptStream(f"a slice of 2**{log2_lanes.max()} lanes", expected=f"to {MAX_LANES}")
     header = _header(front, log2_lanes)
+    if header.bare and words.any():
+        raise CorruptStream("the file has patches alone, and segments that are not empty")
     return _places(header, front.extension.chunks, words, head, len(view) if size is None else size)
 
 
@@ -233,6 +236,7 @@ def _header(front: Front, log2_lanes: Int64) -> Header:
             layering=front.extension.layering,
             adapter=front.extension.adapter,
             still=front.extension.still,
+            bare=front.extension.bare,
         )
     except BadParameter as error:
         raise CorruptStream(f"the header names a {error}") from None

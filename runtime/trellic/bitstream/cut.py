@@ -59,7 +59,7 @@ def cut(
     Raises
     ------
     BadParameter
-        When nothing would be kept, or the stream is dithered or has a still lattice.
+        When nothing would be kept, or the stream is dithered, has a still lattice or no latents.
     StreamError
         When a part to keep is damaged or missing.
     """
@@ -127,6 +127,7 @@ def lengths_of(data: bytes | memoryview) -> list[int]:
 def _check(header: Header, max_bytes: int | None, layers: int | None, passes: int | None) -> None:
     if not header.cuttable:
         kind = "a stream with a still lattice" if header.dither is None else "a dithered stream"
+        kind = "a stream of patches alone" if header.bare else kind
         raise BadParameter(kind, expected="an ordinary one, to be cut")
     for name, value in (("max_bytes", max_bytes), ("layers", layers), ("passes", passes)):
         if value is not None and value < 1:

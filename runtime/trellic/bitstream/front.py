@@ -31,7 +31,8 @@ _ADAPTER_FLAG = 1 << 0
 _EMBEDDED_FLAG = 1 << 1
 _PATCHES_FLAG = 1 << 2
 _STILL_FLAG = 1 << 3
-_KNOWN_FLAGS = _ADAPTER_FLAG | _EMBEDDED_FLAG | _PATCHES_FLAG | _STILL_FLAG
+_BARE_FLAG = 1 << 4
+_KNOWN_FLAGS = _ADAPTER_FLAG | _EMBEDDED_FLAG | _PATCHES_FLAG | _STILL_FLAG | _BARE_FLAG
 EMBEDDED = "adapter"  # the chunk that holds one
 PATCHES = "patches"  # the chunk of blocks that are stored as they are
 _CHUNK_VARINT_BYTES = 4
@@ -48,6 +49,7 @@ class Extension:
     layering: Layering | None = None
     adapter: bytes | None = None
     still: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def pack_front(header: Header, chunks: dict[str, int]) -> bytes:
             header.layering,
             header.adapter,
             header.still,
+            header.bare,
         )
     )
     fields = (
@@ -191,6 +194,8 @@ def _pack_more(extension: Extension) -> bytes:
         out += pack_varint(chunks[PATCHES])
     if extension.still:
         flags |= _STILL_FLAG
+    if extension.bare:
+        flags |= _BARE_FLAG
     return bytes([flags]) + out if flags else b""
 
 
@@ -210,8 +215,8 @@ def _read_extension(cursor: Cursor) -> Extension:
     if flags & _DITHER_FLAG:
         seed = int.from_bytes(cursor.take(_SEED_BYTES, "seed of dither"), "little")
     layering = read_layering(cursor) if flags & _LAYERS_FLAG else None
-    adapter, still = _read_more(cursor, chunks) if flags & _MORE_FLAG else (None, False)
-    return Extension(chunks, side, seed, layering, adapter, still)
+    more = _read_more(cursor, chunks) if flags & _MORE_FLAG else (None, False, False)
+    return Extension(chunks, side, seed, layering, *more)
 
 
 def _read_length(cursor: Cursor, name: str) -> int:
@@ -221,12 +226,12 @@ def _read_length(cursor: Cursor, name: str) -> int:
     return length
 
 
-def _read_more(cursor: Cursor, chunks: dict[str, int]) -> tuple[bytes | None, bool]:
+def _read_more(cursor: Cursor, chunks: dict[str, int]) -> tuple[bytes | None, bool, bool]:
     """Read the second byte of flags and its fields; adds to the chunks.
 
     Returns
     -------
-    the adapter's id, and whether the lattice stands still
+    the adapter's id, whether the lattice stands still, and whether there are no latents
     """
     flags = cursor.byte("header extension")
     if flags & ~_KNOWN_FLAGS:
@@ -246,4 +251,6 @@ def _read_more(cursor: Cursor, chunks: dict[str, int]) -> tuple[bytes | None, bo
         chunks[EMBEDDED] = _read_length(cursor, EMBEDDED)
     if flags & _PATCHES_FLAG:
         chunks[PATCHES] = _read_length(cursor, PATCHES)
-    return adapter, bool(flags & _STILL_FLAG)
+    elif flags & _BARE_FLAG:
+        raise CorruptStream("the header extension announces neither latents nor patches")
+    return adapter, bool(flags & _STILL_FLAG), bool(flags & _BARE_FLAG)

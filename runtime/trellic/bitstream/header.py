@@ -55,6 +55,9 @@ class Header:
         The lattice of the latents stands still; only of a scalar stream without dither and layers.
     layering : Layering, optional
         The passes of a layered stream; not of a dithered one.
+    bare : bool
+        There are no latents: patches cover the picture. One context step; without dither, layers,
+        adapter and a still lattice.
     adapter : bytes, optional
         4 bytes that name the adapter that the picture was encoded with.
 
@@ -77,6 +80,7 @@ class Header:
     layering: Layering | None = None
     adapter: bytes | None = None
     still: bool = False
+    bare: bool = False
 
     def __post_init__(self) -> None:
         check_side(self.width, "width")
@@ -91,6 +95,7 @@ class Header:
         if self.trellis not in TRELLIS_STATES:
             raise BadParameter(f"trellis of {self.trellis} states", expected=f"{TRELLIS_STATES}")
         self._check_lattice()
+        self._check_bare()
         _check_id(self.stream_id, STREAM_ID_BYTES, "stream id")
         if self.adapter is not None:
             _check_id(self.adapter, ADAPTER_ID_BYTES, "adapter id")
@@ -113,6 +118,14 @@ class Header:
         if self.still and (self.trellis or self.dither is not None or self.layering is not None):
             raise BadParameter(
                 "still lattice with a trellis, dither or layers", expected="trellis 0 alone"
+            )
+
+    def _check_bare(self) -> None:
+        others = self.dither, self.layering, self.adapter, self.still or None
+        if self.bare and (self.steps > 1 or set(self.lanes) != {1} or set(others) != {None}):
+            raise BadParameter(
+                "patches alone with more than one step or lane, or with what concerns latents",
+                expected="1 step, 1 lane a slice, no dither, layers, adapter and still lattice",
             )
 
     @property
@@ -149,7 +162,7 @@ class Header:
     @property
     def cuttable(self) -> bool:
         """Whether a file may be cut after a pass; each latent is then around its mean."""
-        return self.dither is None and not self.still
+        return self.dither is None and not self.still and not self.bare
 
     def segment_index(self, number: int, slice_: int) -> int:
         """Index in the file of the segment of a pass (or context step) and slice, from 0."""

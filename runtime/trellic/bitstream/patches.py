@@ -1,4 +1,4 @@
-"""Patches: blocks of the picture whose pixels the file holds as they are.
+"""Patches: blocks of the picture that the file holds beside the latents, in another coding.
 
 Specification: ``docs/format.md``, section 4.2.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from trellic.bitstream.av1 import SEQUENCE_HEADER, check_still
 from trellic.bitstream.chunks import inflate
 from trellic.bitstream.fields import Cursor, pack_varint
 from trellic.bitstream.front import MAX_STORED_CHUNK
@@ -30,15 +31,15 @@ _LEVEL = 9  # of zlib
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """Blocks of a picture whose pixels are stored.
+    """Blocks of a picture that are stored.
 
     Attributes
     ----------
     mask : bool, shape (ceil(height / 32), ceil(width / 32))
         The blocks of 32 x 32 pixels that are stored.
     data : tuple of bytes or None, one for each slice
-        VP8L data (lossless WebP, without its RIFF container) of the area of each slice that has
-        such blocks; None for the others.
+        The area of each slice that has such blocks; None for the others. An area is VP8L data
+        (lossless WebP, without its RIFF container) or AV1 data (a still picture, without AVIF's).
     """
 
     mask: Mask
@@ -48,6 +49,16 @@ class Patches:
     def blocks(self) -> int:
         """Number of stored blocks."""
         return int(self.mask.sum())
+
+    @property
+    def av1(self) -> int:
+        """Number of areas that are AV1 data."""
+        return sum(data is not None and is_av1(data) for data in self.data)
+
+
+def is_av1(data: bytes) -> bool:
+    """Whether a checked area is AV1 data, and not VP8L."""
+    return data[0] == SEQUENCE_HEADER
 
 
 def mask_shape(height: int, width: int) -> tuple[int, int]:
@@ -95,6 +106,8 @@ def pack_patches(patches: Patches, header: Header) -> bytes:
             f"patches of {patches.mask.shape} blocks and {len(patches.data)} slices",
             expected=f"{shape} blocks, at least one of them stored, and {len(own)} slices",
         )
+    if header.bare and not patches.mask.all():
+        raise BadParameter("patches alone that leave a part of the picture out")
     used = [bool(patches.mask[area.index()].any()) for area in own]
     if used != [data is not None for data in patches.data]:
         raise BadParameter("data of other slices than those that have patches")
@@ -129,7 +142,7 @@ def read_patches(stored: bytes | memoryview, header: Header) -> Patches:
     data = tuple(next(parts) if there else None for there in used)
     for area, part in zip(own, data, strict=True):
         if part is not None:
-            _check_size(part, in_pixels(area, header.height, header.width))
+            _check(part, in_pixels(area, header.height, header.width), grey=header.grey)
     return Patches(mask, data)
 
 
@@ -143,13 +156,18 @@ def _read_mask(cursor: Cursor, header: Header) -> Mask:
     bits = np.unpackbits(np.frombuffer(content, np.uint8))
     if bits[rows * columns :].any() or not bits.any():
         raise CorruptStream("the mask of patches has bits outside of the picture, or none")
+    if header.bare and not bits[: rows * columns].all():
+        raise CorruptStream("the file has no latents, and its patches leave a part out")
     return bits[: rows * columns].reshape(rows, columns).astype(bool)
 
 
-def _check_size(data: bytes, area: Rectangle) -> None:
-    """Refuse VP8L data of another size than its area, before anything decodes it."""
+def _check(data: bytes, area: Rectangle, *, grey: bool) -> None:
+    """Refuse data of another size than their area, before anything decodes them."""
+    if data and is_av1(data):
+        check_still(data, *area.shape, grey=grey)
+        return
     if len(data) < VP8L_HEADER or data[0] != VP8L_SIGNATURE:
-        raise CorruptStream("a patch is not VP8L data")
+        raise CorruptStream("a patch is not VP8L or AV1 data")
     bits = int.from_bytes(data[1:VP8L_HEADER], "little")
     low = (1 << _SIZE_BITS) - 1
     width, height = 1 + (bits & low), 1 + (bits >> _SIZE_BITS & low)

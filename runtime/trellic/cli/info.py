@@ -72,6 +72,8 @@ def fields_of(data: bytes) -> dict[str, object]:
         "adapter": _adapter(header),
         "layers": layering_of(header).layers,
         "patches": None if patches is None else patches.blocks,
+        "latents": not header.bare,
+        "av1_patches": None if patches is None else patches.av1,
         "lengths": _lengths(data, header),
         "parts": _parts(layout, len(data)),
         "decoders": _decoders(layout, len(data), manifest),
@@ -155,9 +157,12 @@ def _print(fields: dict[str, object]) -> None:
     fields["bpp"] = f"{fields['bpp']:.4f}"
     fields["model"] = fields["model"] or "not installed"
     fields["steady"] = "yes" if fields["steady"] else None
+    still, latents = fields.pop("av1_patches"), fields.pop("latents")
     fields = {name: value for name, value in fields.items() if value is not None}
     if isinstance(blocks := fields.get("patches"), int):
-        fields["patches"] = f"{blocks} blocks of {PATCH_SIDE}x{PATCH_SIDE} pixels"
+        coded = f", {still} slice{'s' * (still != 1)} in AV1" if still else ""
+        coded += "" if latents else ", no latents"
+        fields["patches"] = f"{blocks} blocks of {PATCH_SIDE}x{PATCH_SIDE} pixels{coded}"
     if isinstance(adapter := fields.get("adapter"), dict):
         fields["adapter"] = f"{adapter['id']} ({adapter['name'] or 'not installed'})"
     for name, value in fields.items():

@@ -99,6 +99,12 @@ class StreamDecoder:
         choice = self._choose(decoder, "labels")
         stream = self._read(data, bitstream.read_header(data), choice, max_pixels)
         header, channels = stream.header, choice.channels(self._layout)
+        if header.bare:
+            raise BadParameter(
+                "labels of a file without latents",
+                expected="a file that holds more than patches",
+                remedy="decode the picture and encode it with patches='off'",
+            )
         need = memory.classifying(header, channels, stride=self._layout.stride)
         memory.check(need, max_memory, f"classifying {header.width}x{header.height} pixels")
         return self._labels(stream, choice)
@@ -175,6 +181,8 @@ class StreamDecoder:
     ) -> Picture:
         header, stride = stream.header, self._layout.stride
         tile = self._tile(stream, choice, part, max_memory)
+        if header.bare:
+            return _blank_picture(stream, choice, part)
         plane = self._layout.plane(header.width, header.height)
         engine = self._engine(choice)
         by_rows = transforms.by_rows(part.coarser(stride))
@@ -289,6 +297,21 @@ class StreamDecoder:
         size = WARM_SIDE, WARM_SIDE
         header = header_of(self._bundle, size, QUALITY16_MAX, WARM_TRELLIS, coded.lanes)
         return Stream(header, coded.segments)
+
+
+def _blank_picture(stream: Parts, choice: Choice, part: Rectangle) -> Picture:
+    """Return what the patches of a file without latents will cover.
+
+    Raises
+    ------
+    CorruptStream
+        When they are lost.
+    """
+    if stream.patches is None:
+        raise CorruptStream("the patches are damaged or missing, and the file has no latents")
+    shape = part.coarser(choice.scale).shape
+    pixels = np.zeros(shape if stream.header.grey else (*shape, 3), np.uint8)
+    return Picture(pixels, **vars(crop(stream.chunks, part, choice.scale)))
 
 
 _GIVES = {"picture": "a picture", "labels": "labels, no picture"}

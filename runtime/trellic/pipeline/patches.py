@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.bitstream import Header, Patches
-from trellic.bitstream.patches import in_pixels, slice_areas
+from trellic.bitstream.patches import in_pixels, is_av1, slice_areas
 from trellic.errors import EngineError
 from trellic.geometry import Rectangle
+from trellic.images.av1 import unpack_still
 from trellic.images.lossless import unpack_pixels
 from trellic.limits import PATCH_SIDE
 from trellic.pipeline.region import shrunk
@@ -46,14 +47,29 @@ def paste(
         if data is None or min(seen.shape) <= 0:
             continue
         bounds.check()
-        patch = unpack_pixels(data, *whole.shape)
-        if header.grey:
-            patch = patch[..., 1]
+        patch = unpacked(data, whole, grey=header.grey)
         mask = spread(patches.mask[area.index()], PATCH_SIDE // scale)
         here = mask[seen.index(whole.coarser(scale))]
         small = _smaller(patch, scale)[seen.index(whole.coarser(scale))]
         pixels[seen.index(target)][here] = small[here]
     return pixels
+
+
+def unpacked(data: bytes, area: Rectangle, *, grey: bool) -> Pixels:
+    """Return the pixels of an area: uint8 (height, width, 3), or (height, width) if it is grey.
+
+    Raises
+    ------
+    CorruptStream
+        When it is damaged.
+    EngineError
+        When Pillow lacks the library for it.
+    """
+    if is_av1(data):
+        patch = unpack_still(data, *area.shape, grey=grey)
+    else:
+        patch = unpack_pixels(data, *area.shape)
+    return patch[..., 1] if grey else patch
 
 
 def spread(mask: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:

@@ -32,6 +32,7 @@ from trellic.pipeline import memory
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.header import level_of, refuse_layers
 from trellic.pipeline.matching import Matcher
+from trellic.pipeline.patching import recoded
 from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.rate_control import fill, to_budget, to_quality16
 from trellic.pipeline.results import Encoded
@@ -94,6 +95,8 @@ class Transcoder:
         start, clock = time.perf_counter(), Clock()
         stream = bitstream.read(data, options.max_pixels)
         header = stream.header
+        if header.bare:
+            return self._bare(stream, data, options, start)
         encoding = options.encoding(header.trellis, steady=header.still)
         refuse_layers(header, "transcoding a progressive file")
         check_count(header.segments, len(self._layout.steps), header.slices)
@@ -129,6 +132,34 @@ class Transcoder:
             quality=quality16 / 16,
             trellis=written.trellis,
             lanes=written.lanes[0],
+            seconds=time.perf_counter() - start,
+            stages=clock.stages,
+        )
+
+    def _bare(
+        self,
+        stream: bitstream.Stream,
+        data: bytes | memoryview,
+        options: TranscodeOptions,
+        start: float,
+    ) -> Encoded:
+        """Transcode a stream without latents: its AV1 patches are coded again."""
+        header, clock = stream.header, Clock()
+
+        def encode_at(quality16: int) -> bytes:
+            fresh = replace(header, quality16=quality16)
+            patches = stream.patches and recoded(stream.patches, fresh)
+            return bitstream.write(replace(stream, header=fresh, patches=patches))
+
+        quality16, result = _meet(encode_at, data, header, options)
+        clock.mark("patches")
+        return Encoded(
+            data=result,
+            width=header.width,
+            height=header.height,
+            quality=quality16 / 16,
+            trellis=header.trellis,
+            lanes=header.lanes[0],
             seconds=time.perf_counter() - start,
             stages=clock.stages,
         )

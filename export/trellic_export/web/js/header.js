@@ -43,7 +43,8 @@ const LAYERS_FLAG = 1 << 6;
 const MORE_FLAG = 1 << 7; // a second byte of flags follows
 const [ADAPTER_FLAG, EMBEDDED_FLAG, PATCHES_FLAG] = [1 << 0, 1 << 1, 1 << 2]; // of the second byte
 const STILL_FLAG = 1 << 3;
-const KNOWN_MORE = ADAPTER_FLAG | EMBEDDED_FLAG | PATCHES_FLAG | STILL_FLAG;
+const BARE_FLAG = 1 << 4; // patches alone
+const KNOWN_MORE = ADAPTER_FLAG | EMBEDDED_FLAG | PATCHES_FLAG | STILL_FLAG | BARE_FLAG;
 const ADAPTER_ID_BYTES = 4;
 const SIDE_MULTIPLE = 4; // blocks
 const MIN_SLICE_SIDE = 16;
@@ -215,6 +216,9 @@ function readMore(cursor, chunks) {
   const adapter = flags & ADAPTER_FLAG ? hex(cursor.take(ADAPTER_ID_BYTES, 'adapter id')) : null;
   if (flags & EMBEDDED_FLAG) chunks.adapter = readLength(cursor, 'adapter');
   if (flags & PATCHES_FLAG) chunks.patches = readLength(cursor, 'patches');
+  else if (flags & BARE_FLAG) {
+    throw new CorruptStream('the header extension announces neither latents nor patches');
+  }
   return { adapter, still: Boolean(flags & STILL_FLAG) };
 }
 

@@ -1,0 +1,337 @@
+"""Files of patches alone: AV1 data, the choice, and all that reads or edits such files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFilter
+from tests.data import make_patches
+
+from trellic import bitstream
+from trellic.bitstream import Header, Patches, Stream
+from trellic.bitstream.av1 import StillHeader, check_still, still_header
+from trellic.bitstream.container import assemble, stored_of
+from trellic.bitstream.front import PATCHES
+from trellic.bitstream.patches import in_pixels, is_av1, mask_shape, pack_patches, slice_areas
+from trellic.codec import Codec
+from trellic.errors import BadParameter, CorruptStream, TrellicWarning, TruncatedStream
+from trellic.images import Picture
+from trellic.images import av1 as images_av1
+from trellic.images.av1 import pack_still, unpack_still
+from trellic.pipeline import patching
+from trellic.pipeline.patching import STILL, recoded, still_quality
+
+HEIGHT, WIDTH = 210, 300
+DIGEST = "56c9847d1d4dc71a7a4e3d00e8c05a48b4bd9b4f745820568d3e2db71ad7c49f"
+
+
+def smooth_screen(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """Smoothed text on white, and a soft pattern of many colours."""
+    image = Image.new("RGB", (width * 2, height * 2), "white")
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, 2 * width, 40), fill=(30, 60, 140))
+    for line, top in enumerate(range(50, 2 * height, 28)):
+        draw.text((8, top), f"{line} The quick brown fox jumps over a dog", "black", font_size=22)
+    pixels = np.array(image.filter(ImageFilter.GaussianBlur(0.6)).resize((width, height)))
+    y, x = np.mgrid[:60, :60]
+    soft = [128 + 100 * np.sin(x / a + y * y / b) for a, b in ((7, 90), (9, 70), (12, 50))]
+    pixels[10:70, -70:-10] = np.stack(soft, 2)
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def screen() -> np.ndarray:
+    return smooth_screen()
+
+
+@pytest.fixture(scope="module")
+def data(photo, screen) -> bytes:
+    return photo.encode(screen, quality=80, trellis=8, patches="auto")
+
+
+@pytest.fixture(scope="module")
+def stream(data) -> Stream:
+    return bitstream.read(data)
+
+
+@pytest.fixture(scope="module")
+def photo() -> Codec:
+    """The model that ships: the tiny one's files are smaller and worse than any AV1 picture."""
+    return Codec.load("photo", device="cpu", threads=1)
+
+
+# ---- AV1 data ----
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 90), st.integers(1, 90), st.booleans(), st.integers(0, 2**31))
+def test_av1_data_say_what_they_are_and_come_back(height, width, grey, seed):
+    shape = (height, width) if grey else (height, width, 3)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+    data = pack_still(pixels, 100)
+    check_still(data, height, width, grey=grey)
+    found = still_header(data[2 : 2 + data[1]])
+    assert found == StillHeader(0 if grey else 1, width, height, deep=False, grey=grey)
+    shown = unpack_still(data, height, width, grey=grey)
+    assert np.abs((shown[..., 1] if grey else shown).astype(int) - pixels).max() <= 4
+
+
+def test_more_quality_is_more_bytes_and_less_error(screen):
+    made = [pack_still(screen, quality) for quality in (10, 50, 90)]
+    errors = [
+        np.square(unpack_still(one, HEIGHT, WIDTH, grey=False).astype(int) - screen).mean()
+        for one in made
+    ]
+    assert sorted(made, key=len) == made
+    assert sorted(errors, reverse=True) == errors
+
+
+def reheadered(data: bytes, *, at: int, bits: str) -> bytes:
+    """Change bits of the sequence header of AV1 data."""
+    length = data[1]
+    text = "".join(f"{byte:08b}" for byte in data[2 : 2 + length])
+    text = text[:at] + bits + text[at + len(bits) :]
+    return data[:2] + int(text, 2).to_bytes(length, "big") + data[2 + length :]
+
+
+def test_other_av1_data_is_refused_before_it_is_decoded(screen):
+    data, grey = pack_still(screen, 50), pack_still(screen[..., 1].copy(), 50)
+    body = 2 + data[1]
+    sizes = 18  # bits of profile, flags, level and the widths of both sizes
+    deep = sizes + 9 + 8 + 6  # 300 and 210 take 9 and 8 bits; then six tools
+    bad = {
+        "not a still picture": reheadered(data, at=3, bits="0"),
+        "profile 2": reheadered(data, at=0, bits="010"),
+        "300x210 pixels, profile 1, more than 8 bits": reheadered(data, at=deep, bits="1"),
+        "1x210": reheadered(data, at=sizes, bits="0" * 9),
+        "profile 0, 8 bits, grey": grey,
+        "bytes follow the frame": data + b"\x12\0",
+        "unit 0x12": b"\x12\0" + data,
+        "unit 0x0a": data[:body] * 2 + data[body:],
+        "ends too early": data[:-1],
+        "sequence header of an AV1 patch ends": b"\x0a\x02" + data[2:4] + data[body:],
+    }
+    for text, wrong in bad.items():
+        with pytest.raises(CorruptStream, match=text):
+            check_still(wrong, HEIGHT, WIDTH, grey=False)
+    for length in range(body):
+        with pytest.raises(CorruptStream):
+            check_still(data[:length], HEIGHT, WIDTH, grey=False)
+
+
+def test_damaged_av1_data_is_one_error(screen):
+    data = pack_still(screen, 50)
+    rng = np.random.default_rng(0)
+    for at in rng.integers(2 + data[1], len(data), 40):
+        broken = bytearray(data)
+        broken[at] ^= 1 << rng.integers(8)
+        with contextlib.suppress(CorruptStream):  # or a wrong picture: AV1 has no check of its own
+            check_still(bytes(broken), HEIGHT, WIDTH, grey=False)
+            assert unpack_still(bytes(broken), HEIGHT, WIDTH, grey=False).shape == screen.shape
+
+
+def test_a_pillow_without_avif(monkeypatch, photo, screen, data):
+    monkeypatch.setattr(images_av1, "has_av1", lambda: False)
+    monkeypatch.setattr(patching, "has_av1", lambda: False)
+    with pytest.raises(Exception, match="built without AVIF"):
+        photo.decode(data)
+    other = photo.encode(screen, quality=80, trellis=8, patches="auto")
+    assert not bitstream.read_header(other).bare
+
+
+# ---- the choice ----
+
+
+def test_smooth_screens_become_patches_alone(photo, screen, data, stream):
+    plain = photo.encode(screen, quality=80, trellis=8)
+    assert stream.header.bare
+    assert stream.patches.av1 == 1
+    assert stream.patches.mask.all()
+    assert set(stream.segments) == {b""}
+    assert len(data) < len(plain)
+    shown, before = photo.decode(data), photo.decode(plain)
+    assert np.square(shown.astype(int) - screen).sum() <= np.square(before.astype(int) - screen).sum()
+    assert (shown == unpack_still(stream.patches.data[0], HEIGHT, WIDTH, grey=False)).all()
+
+
+def test_pictures_without_loss_where_that_is_smaller(photo):
+    pixels = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    pixels[::7, ::3] = 0
+    found = photo.encode(pixels, quality=90, trellis=0, patches="auto")
+    assert (photo.decode(found) == pixels).all()
+
+
+@pytest.mark.parametrize("option", ["progressive", "dither"])
+def test_what_needs_latents_keeps_them(photo, screen, option):
+    value = 7 if option == "dither" else True
+    data = photo.encode(screen, quality=80, trellis=0, patches="auto", **{option: value})
+    assert not bitstream.read_header(data).bare
+
+
+def test_the_quality_of_av1_rises_with_ours():
+    found = [still_quality(16 * quality) for quality in range(1, 101)]
+    assert sorted(found) == found
+    assert [still_quality(16 * ours) for ours, _ in STILL] == [theirs for _, theirs in STILL]
+
+
+# ---- whole files ----
+
+
+def changed(stream: Stream, **fields: object) -> bytes:
+    """Return a file with another header, whose checks hold."""
+    header = replace(stream.header, **fields)
+    data = bitstream.write(stream)
+    return assemble(header, stored_of(memoryview(data), bitstream.read_contents(data)), stream.segments)
+
+
+def test_headers_of_patches_alone(stream):
+    for wrong in ({"steps": 2}, {"lanes": (2,)}, {"dither": 3}, {"adapter": b"abcd"}):
+        with pytest.raises(BadParameter, match="patches alone"):
+            replace(stream.header, **{"trellis": 0, **wrong})
+    with pytest.raises(BadParameter, match="leave a part"):
+        part = stream.patches.mask.copy()
+        part[-1, -1] = False
+        pack_patches(Patches(part, stream.patches.data), stream.header)
+
+
+def test_hostile_files_of_patches_alone(photo, data, stream):
+    latents = replace(stream, segments=[b"\0\0", *stream.segments[1:]])
+    last = replace(stream, segments=[*stream.segments[:-1], b"\0\0"])
+    with pytest.raises(CorruptStream, match="segments that are not empty"):
+        photo.decode(bitstream.write(latents))
+    with pytest.raises(CorruptStream, match="last segment that is not empty"):
+        photo.decode(bitstream.write(last))
+    with_latents = replace(stream.header, bare=False)
+    few = np.zeros_like(stream.patches.mask)
+    few[0] = True
+    stored = pack_patches(Patches(few, stream.patches.data), with_latents)
+    with pytest.raises(CorruptStream, match="leave a part out"):
+        photo.decode(assemble(stream.header, {PATCHES: stored}, stream.segments))
+    with pytest.raises(CorruptStream, match="neither latents nor patches"):
+        photo.decode(assemble(stream.header, {}, stream.segments))
+    for length in (len(data) // 2, len(data) - 1):
+        with pytest.raises((TruncatedStream, CorruptStream)):
+            photo.decode(data[:length])
+
+
+def test_nothing_is_left_of_a_file_whose_patches_are_damaged(photo, data):
+    span = bitstream.read_contents(data).chunks[PATCHES]
+    flipped = bytearray(data)
+    flipped[span.offset + 9] ^= 1
+    for best_effort in (False, True):
+        with pytest.raises(CorruptStream, match=r"patches|checksum"):
+            photo.decode(bytes(flipped), best_effort=best_effort)
+
+
+def test_regions_and_small_pictures(photo, data):
+    whole = photo.decode(data)
+    x, y, wide, high = 37, 41, 101, 77
+    part = photo.decode(data, region=(x, y, wide, high))
+    assert (part == whole[y : y + high, x : x + wide]).all()
+    for name, info in photo.decoders.items():
+        if info.kind != "picture":
+            with pytest.raises(BadParameter, match="without latents"):
+                photo.classify(data, decoder=name)
+            continue
+        small = photo.decode(data, decoder=name)
+        assert small.shape == (-(-HEIGHT // info.scale), -(-WIDTH // info.scale), 3)
+
+
+def test_several_slices(photo):
+    pixels = smooth_screen(200, 1400)
+    data = photo.encode(pixels, quality=80, trellis=8, patches="auto")
+    stream = bitstream.read(data)
+    assert stream.header.bare
+    assert stream.header.slices == 2
+    assert len(stream.patches.data) == 2
+    whole = photo.decode(data)
+    for x in (0, 1000, 1100):
+        assert (photo.decode(data, region=(x, 3, 90, 50)) == whole[3:53, x : x + 90]).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_grey_and_alpha(photo, screen, mode):
+    image = Image.fromarray(screen).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(np.tile(np.arange(WIDTH) < 200, (HEIGHT, 1))).convert("L"))
+    data = photo.encode(image, quality=80, trellis=8, patches="auto")
+    assert bitstream.read_header(data).bare
+    shown, wanted = photo.decode(data), np.asarray(image)
+    assert shown.shape == wanted.shape
+    assert mode == "L" or (shown[..., 3] == wanted[..., 3]).all()
+    seen = wanted[..., 3] > 0 if mode == "RGBA" else np.ones((HEIGHT, WIDTH), bool)
+    assert np.abs(shown.astype(int) - wanted)[seen].mean() < 3
+
+
+def test_they_arrive_as_one_picture_and_cannot_be_cut(photo, data):
+    half = len(data) // 2
+    (shown,) = photo.decode_progressive([data[:half], data[half:]])
+    assert (shown == photo.decode(data)).all()
+    with pytest.raises(BadParameter, match="patches alone"):
+        bitstream.cut(data, max_bytes=half)
+
+
+def test_sizes_are_met(photo, screen, data):
+    budget = len(data) - 300
+    found = photo.encode(screen, max_bytes=budget, trellis=0, patches="auto")
+    assert len(found) <= budget
+
+
+def test_transcoding_codes_av1_again(photo, data, stream, screen):
+    smaller = photo.transcode(data, quality=30)
+    header = bitstream.read_header(smaller)
+    assert (header.bare, header.quality) == (True, 30)
+    assert len(smaller) < len(data)
+    assert len(photo.transcode(data, max_bytes=len(data) - 500)) <= len(data) - 500
+    with pytest.warns(TrellicWarning, match="no better"):
+        assert len(photo.transcode(data, quality=95)) <= len(data) + 16
+    assert recoded(stream.patches, replace(stream.header, quality16=1600)).data == stream.patches.data
+
+
+def test_edits(photo, data):
+    picture = photo.decode_picture(data)
+    assert photo.encode_again(picture, data).data == data
+    pixels = picture.pixels.copy()
+    pixels[70:90, 70:100] = (250, 3, 7)
+    edited = photo.encode_again(Picture(pixels), data).data
+    assert is_av1(bitstream.patches_of(edited).data[0])
+    assert np.abs(photo.decode(edited).astype(int) - pixels).mean() < 2
+
+
+def test_commands(screen, trellic, tmp_path):
+    source, target, back = (tmp_path / name for name in ("a.png", "a.tlc", "b.png"))
+    Image.fromarray(screen).save(source)
+    options = ("--patches", "auto", "--trellis", "8", "-q", "80")
+    assert trellic("encode", source, target, *options).code == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert trellic("decode", target, back).code == 0
+    found = json.loads(trellic("info", target, "--json").out)
+    assert (found["av1_patches"], found["latents"], found["lengths"]) == (1, False, None)
+    assert "1 slice in AV1, no latents" in trellic("info", target).out
+
+
+def test_the_golden_file_decodes_as_ever(tiny):
+    data = make_patches.BARE.read_bytes()
+    assert hashlib.sha256(data).hexdigest() == DIGEST
+    stream = bitstream.read(data)
+    assert [is_av1(part) for part in stream.patches.data] == [True, False]
+    shown = tiny.decode(data).astype(int)
+    left, right = (in_pixels(area, *shown.shape[:2]).index() for area in slice_areas(stream.header))
+    wanted = make_patches.drawn().astype(int)
+    assert (shown[right] == wanted[right]).all()
+    kept = np.asarray(Image.open(make_patches.BARE_LEFT).convert("RGB")).astype(int)
+    assert np.abs(shown[left] - kept).max() <= 1  # colour conversion may round in another way
+
+
+def test_older_masks_have_the_same_shape():
+    assert mask_shape(HEIGHT, WIDTH) == (7, 10)
+    assert Header(8, 8, 800, 0, 1, b"abcd", (1,), bare=True).segments == 2
