@@ -205,7 +205,7 @@ def _limits(lines: Sequence[Line], bpp_high: float) -> tuple[float, float]:
         float(quality)
         for line in lines
         for bpp, quality in zip(*line.curve, strict=True)
-        if 0.05 <= bpp <= bpp_high
+        if 0.05 <= bpp <= bpp_high and math.isfinite(quality)
     ]
     return (math.floor(min(visible)), math.ceil(max(visible))) if visible else (20.0, 45.0)
 

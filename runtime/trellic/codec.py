@@ -271,8 +271,8 @@ class Codec:
             the latents are then uniform and independent of the picture, but the file is larger
         progressive : code in layers, so that any beginning of the file is a picture
             (`trellic.cut`, `Codec.decode_progressive`); the file is larger
-        patches : "auto" stores text, flat areas and the like as lossless patches where that pays
-            (docs/screens.md). Such pictures take several times as long; photos stay the same
+        patches : "auto" stores screens as AV1 pictures, or their text and flat areas without loss,
+            where that pays (docs/screens.md). They take several times as long; photos stay the same
         steady : make a file that loses next to nothing each time that its picture is decoded and
             encoded again (docs/saving-again.md). It has no trellis, and is about a tenth larger
         refine : correct the latents once by their own picture, which ``steady`` always does. From

@@ -12,6 +12,7 @@ BLOCK = 16  # pixels a side, the unit of slices, whatever the model's strides
 SIDE_MULTIPLE: Final = 4  # blocks: a slice holds whole hyper-latents of any model
 MIN_SLICE_SIDE, MAX_SLICE_SIDE = 16, 1020  # blocks, multiples of SIDE_MULTIPLE
 DEFAULT_SLICE_SIDE = 64  # blocks; of a file that does not say otherwise
+BARE_SLICE_SIDE: Final = 128  # blocks of a slice without latents: 2048 pixels
 MOST_CHOSEN: Final = 80  # blocks: encoders choose no larger side, so that slices need little memory
 
 

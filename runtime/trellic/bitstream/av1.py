@@ -94,4 +94,6 @@ def _unit(cursor: Cursor, kind: int) -> memoryview:
 def _said(header: StillHeader) -> str:
     depth = "more than 8" if header.deep else "8"
     colour = "grey" if header.grey else "colour"
-    return f"{header.width}x{header.height} pixels, profile {header.profile}, {depth} bits, {colour}"
+    return (
+        f"{header.width}x{header.height} pixels, profile {header.profile}, {depth} bits, {colour}"
+    )

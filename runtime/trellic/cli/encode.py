@@ -18,6 +18,8 @@ from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded
 from trellic.cli.work import run as work_through
 from trellic.constants import DEFAULT_DECODER, Trellis
+from trellic.images.drawn import drawn_blocks
+from trellic.limits import PATCH_SIDE
 from trellic.pipeline import memory
 from trellic.support.bounds import Limits, limited, most_memory
 
@@ -46,6 +48,11 @@ class Target(NamedTuple):
     patches: str | None = None
     steady: bool | None = None
     refine: bool | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is asked for that goes without patches."""
+        return not (self.patches or self.like or self.progressive or self.steady or self.dither)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, which has defaults for the others."""
@@ -119,6 +126,8 @@ def _encode(
         seconds += time.perf_counter() - start
     job.write(encoded.data)
     _report(job, encoded, score, codec.model, seconds, report)
+    if target.plain and drawn_blocks(picture.pixels, PATCH_SIDE).any():
+        report.note(f"{job.source} looks drawn; --patches auto makes most screens half as large")
     return Sizes(before, len(encoded.data))
 
 

@@ -263,7 +263,7 @@ Patches = Annotated[
     Patching,
     typer.Option(
         "--patches",
-        help="auto: store text and flat areas of screens as lossless patches where that pays.",
+        help="auto: store screens, or their text and flat areas, in another way where it pays.",
     ),
 ]
 Length = Annotated[

@@ -85,6 +85,7 @@ class Report:
         aside: bool = False,
     ) -> None:
         self.failed = False
+        self._noted = False
         self._as_json, self._aside = as_json, aside
         self._warnings = contextlib.ExitStack()
         self._progress: Progress | None = None
@@ -150,6 +151,12 @@ class Report:
     def warning(self, name: str, message: str) -> None:
         """Print the one line of a warning."""
         self._speak(False, f"warning: {name}: {message}")
+
+    def note(self, message: str) -> None:
+        """Print a hint for people; only the first one of a command, whatever file it is about."""
+        if not (self._as_json or self._noted):
+            self._noted = True
+            self._speak(False, f"note: {message}")
 
     def error(self, name: str, error: BaseException) -> None:
         """Print the one line of an error."""

@@ -1,7 +1,8 @@
 """Pixels to AV1 data and back: a still picture without its container, by libavif in Pillow.
 
-The container that libavif reads is written here, so it never sees one of a stranger's file. Pillow's
-wheels contain libavif. A build of Pillow without it can code all files but those with such patches.
+The container that libavif reads is written here, so it never sees one of a stranger's file.
+Pillow's wheels contain libavif. A build of Pillow without it can code all files but those with such
+patches.
 """
 
 from __future__ import annotations

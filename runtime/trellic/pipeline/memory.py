@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from trellic.bitstream import Header
 from trellic.errors import BadParameter, ImageTooLarge
-from trellic.geometry import BLOCK, STRIDE, Plane, Rectangle
+from trellic.geometry import BARE_SLICE_SIDE, BLOCK, STRIDE, Plane, Rectangle
 from trellic.pipeline.transforms import WHOLE
 from trellic.support import bounds
 
@@ -83,7 +83,7 @@ def encoding(
     a_pixel += HYPER * layout.hyper / plane.hyper_stride**2
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
     a_pixel += PATCH_ENCODING + LATENT_BYTES * layout.latents / stride**2 if drawn else 0
-    still = STILL_ENCODING * min(pixels, (plane.slice_side * stride) ** 2) if drawn else 0
+    still = STILL_ENCODING * min(pixels, (BARE_SLICE_SIDE * BLOCK) ** 2) if drawn else 0
     a_pixel += 3 + LATENT_BYTES * layout.latents / stride**2 if settled else 0
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + still + int(a_pixel * pixels)
     slice_bytes = SLICE_ENCODING + (LAYERED if layers > 1 else 0)

@@ -29,10 +29,10 @@ from trellic.latents.order import check_count
 from trellic.latents.quantizer import lattice_of
 from trellic.model.bundle import Bundle
 from trellic.pipeline import memory
+from trellic.pipeline.alone import recoded
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.header import level_of, refuse_layers
 from trellic.pipeline.matching import Matcher
-from trellic.pipeline.patching import recoded
 from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.rate_control import fill, to_budget, to_quality16
 from trellic.pipeline.results import Encoded
