@@ -7,6 +7,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,12 +24,15 @@ from trellic.bitstream.front import PATCHES
 from trellic.bitstream.patches import in_pixels, is_av1, mask_shape, pack_patches, slice_areas
 from trellic.codec import Codec
 from trellic.errors import BadParameter, CorruptStream, TrellicWarning, TruncatedStream
+from trellic.geometry import Rectangle
 from trellic.images import Picture
 from trellic.images import av1 as images_av1
 from trellic.images.av1 import pack_still, unpack_still
-from trellic.pipeline import alone
+from trellic.pipeline import alone, patching
 from trellic.pipeline.alone import STILL, recoded, still_quality
+from trellic.pipeline.patches import unpacked
 
+SAMPLE = sorted((Path(__file__).parents[2] / "samples").glob("*.png"))[0]
 HEIGHT, WIDTH = 210, 300
 DIGEST = "56c9847d1d4dc71a7a4e3d00e8c05a48b4bd9b4f745820568d3e2db71ad7c49f"
 
@@ -169,6 +173,55 @@ def test_pictures_without_loss_where_that_is_smaller(photo):
     pixels[::7, ::3] = 0
     found = photo.encode(pixels, quality=90, trellis=0, patches="auto")
     assert (photo.decode(found) == pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("share", "left", "wins"),
+    [(0.99, 1.0, True), (1.04, 0.7, True), (1.04, 0.9, False), (1.06, 0.1, False)],
+)
+def test_more_bytes_only_for_less_error(photo, screen, monkeypatch, share, left, wins):
+    plain = bitstream.read(photo.encode(screen, quality=80, trellis=8))
+    size = sum(map(len, plain.segments))
+    bare = replace(plain, segments=[bytes(round(share * size / 2) * 2)])
+
+    def fixed(*given: object) -> tuple[Stream | None, float]:
+        assert given[-1] == round(patching.MORE * size)
+        return (bare if share <= patching.MORE else None), left
+
+    monkeypatch.setattr(patching, "alone", fixed)
+    mask = np.zeros(mask_shape(HEIGHT, WIDTH), np.bool_)
+    mask[0, 0] = True
+    made = patching.choose(
+        screen, mask, lambda _, __: plain, lambda _: np.full_like(screen, 128), 1280
+    )
+    assert (made is bare) == wins
+
+
+def test_no_slice_is_worse_than_in_latents(screen):
+    header = Header(WIDTH, HEIGHT, 800, 8, 2, b"abcd", (1,), adapter=b"wxyz")
+    plain = Stream(header, [bytes(2), bytes(2), bytes(2)])
+    first = still_quality(800)
+    found = [pack_still(screen, quality) for quality in (first, first + 8, first + 16)]
+    errors = [
+        np.square(unpack_still(one, HEIGHT, WIDTH, grey=False).astype(int) - screen).sum()
+        for one in found
+    ]
+    error = np.zeros((HEIGHT, WIDTH), np.int64)
+    error[0, 0] = errors[2]  # only the third is good enough
+    made, left = alone.alone(screen, error, plain, 10**6)
+    assert made is not None
+    assert made.patches.data == (found[2],)
+    assert left == 1
+    assert made.header.adapter is None
+    assert alone.alone(screen, error, plain, len(found[2])) != (None, 1)
+    assert alone.alone(screen, error, plain, len(found[2]) - 1) == (None, 1)
+    whole, left = alone.alone(screen, np.zeros_like(error), plain, 10**6)
+    assert (unpacked(whole.patches.data[0], whole_area(), grey=False) == screen).all()
+    assert left == 0
+
+
+def whole_area() -> Rectangle:
+    return Rectangle(0, HEIGHT, 0, WIDTH)
 
 
 @pytest.mark.parametrize("option", ["progressive", "dither"])
@@ -325,6 +378,19 @@ def test_commands(screen, trellic, tmp_path):
     assert "1 slice in AV1, no latents" in trellic("info", target).out
 
 
+def test_a_note_for_screens_once(screen, trellic, tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(screen).save(tmp_path / name)
+    folder, out = tmp_path, tmp_path / "out"
+    said = trellic("encode", folder / "a.png", folder / "b.png", out).err
+    assert said.count("note: ") == 1
+    assert "looks drawn; --patches auto" in said
+    for options in (("--patches", "auto"), ("--json",), ("--progressive",)):
+        assert "note: " not in trellic("encode", folder / "a.png", folder / "c.tlc", *options).err
+    Image.fromarray(np.asarray(Image.open(SAMPLE))[:64, :64]).save(folder / "d.png")
+    assert "note: " not in trellic("encode", folder / "d.png", folder / "d.tlc").err
+
+
 def test_the_golden_file_decodes_as_ever(tiny):
     data = make_patches.BARE.read_bytes()
     assert hashlib.sha256(data).hexdigest() == DIGEST
@@ -336,8 +402,3 @@ def test_the_golden_file_decodes_as_ever(tiny):
     assert (shown[right] == wanted[right]).all()
     kept = np.asarray(Image.open(make_patches.BARE_LEFT).convert("RGB")).astype(int)
     assert np.abs(shown[left] - kept).max() <= 1  # colour conversion may round in another way
-
-
-def test_older_masks_have_the_same_shape():
-    assert mask_shape(HEIGHT, WIDTH) == (7, 10)
-    assert Header(8, 8, 800, 0, 1, b"abcd", (1,), bare=True).segments == 2

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from trellic.errors import CorruptStream, TruncatedStream
-
 from trellic.bitstream.fields import Cursor
+from trellic.errors import CorruptStream, TruncatedStream
 
 SEQUENCE_HEADER, FRAME = 0x0A, 0x32  # first bytes of the two units: type, and that a size follows
 COLOUR, GREY = 1, 0  # profiles: 4:4:4 (or grey), and 4:2:0 or grey
