@@ -19,7 +19,8 @@ def adapters(results: Path) -> str:
     """Draw BD-rates of adapted models against the model itself."""
     result = json.loads((results / "domains.json").read_text(encoding="utf-8"))
     rows = [row for rows in result["sets"].values() for row in rows]
-    steps, minutes = (_range([row[name] for row in rows]) for name in ("steps", "minutes"))
+    made = [row for row in rows if "steps" in row]  # the others were made elsewhere
+    steps, minutes = (_range([row[name] for row in made]) for name in ("steps", "minutes"))
     machine = result["machine"]
     return (
         f"{drawn(result)}\n\n"
@@ -66,7 +67,7 @@ def drawn(result: Row) -> str:
         count = sum(len(row["pictures"]) for row in rows)
         columns = ("adapted", "ssimulacra2"), ("adapted", "psnr"), ("lacking", "ssimulacra2")
         cells = [_cell(rates(rows, *column)) for column in columns]
-        own = [DOMAINS.get(name, name), str(len(rows)), str(rows[0]["adapted_to"]), str(count)]
+        own = [DOMAINS.get(name, name), str(len(rows)), str(rows[0].get("adapted_to", "-")), str(count)]
         lines.append([*own, *cells])
     return table(head, lines)
 

@@ -4,12 +4,14 @@
 
     python -m benchmarks.domains --images DIR [--images DIR ...] [--splits 5] [--share 0.5] \\
         [--minutes 10] [--threads 1]
+    python -m benchmarks.domains --images DIR --adapter FILE.tla --name "screens, by drawn ones"
 
 Each folder is a kind of pictures. In each split a share of them, drawn at random, makes an adapter
 as ``trellic adapt`` does; the others are coded with it and without it at several qualities. The
 table has BD-rates against the model without the adapter, means over the tested pictures of all
 splits, and their 95 % intervals: with the adapter, and for readers that lack it. Splits that are in
-the JSON file already are kept, so an interrupted run goes on.
+the JSON file already are kept, so an interrupted run goes on. With ``--adapter`` nothing is
+trained: all pictures of the folder test an adapter that other pictures made.
 """
 
 import argparse
@@ -31,6 +33,7 @@ from benchmarks.metrics import psnr
 from trellic.codec import Codec
 from trellic.constants import DEFAULT_MODEL
 from trellic.errors import TrellicWarning
+from trellic.model import adapters
 from trellic.model.bundle import Bundle, find
 from trellic.scored import ssimulacra2
 from trellic_export.adapters.pictures import read
@@ -96,12 +99,30 @@ def measure(bundle: Bundle, paths: Sequence[Path], split: int, asked: argparse.N
     }
 
 
+def measure_made(bundle: Bundle, asked: argparse.Namespace) -> Row:
+    """Test an adapter that was made before, on all pictures of a folder."""
+    adapter = adapters.read(asked.adapter)
+    codecs = Codec(bundle.path, "cpu", 1), Codec(bundle.path, "cpu", 1, adapter=adapter)
+    paths = [path for folder in asked.images for path in find_images(folder)]
+    return {
+        "split": 0,
+        "parameters": adapter.parameters,
+        "bytes": len(adapter.to_bytes()),
+        "bytes_for_decoding": len(adapter.for_decoding()),
+        "pictures": [tested(*codecs, path) for path in track(paths, "testing")],
+    }
+
+
 def run(asked: argparse.Namespace) -> None:
     """Measure what is missing, and write it split by split."""
     bundle, out = Bundle(find(DEFAULT_MODEL)), asked.out
     result: Row = json.loads(out.read_text()) if out.exists() else {"sets": {}}
     use_threads(asked.threads)
-    for folder in asked.images:
+    if asked.adapter is not None:
+        result["sets"][asked.name] = [measure_made(bundle, asked)]
+        result["machine"] = describe()
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    for folder in asked.images if asked.adapter is None else []:
         rows = result["sets"].setdefault(folder.name, [])
         for split in range(asked.splits):
             if any(row["split"] == split for row in rows):
@@ -124,6 +145,8 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--adapter", type=Path, help="test this one, and make none")
+    parser.add_argument("--name", default="adapted elsewhere", help="of the row of --adapter")
     parser.add_argument("--out", type=Path, default=RESULT)
     run(parser.parse_args())
 

@@ -1,5 +1,6 @@
 """The tables of docs/screens.md, from a run of `benchmarks.rd` with and without patches."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -11,14 +12,15 @@ from benchmarks.runs import Measured, load
 from benchmarks.speed_tables import table
 
 FILE: Final = "rd-screens.json"
+GAMES: Final = "rd-games.json"
 OFF, AUTO, ANCHOR = "trellic:patches=off", "trellic:patches=auto", "avif"
 WANTED: Final = (70, 80, 90)  # SSIMULACRA 2
 LIMIT = 10  # percent that a picture may be worse than AVIF
 
 
-def screens(results: Path) -> str:
+def screens(results: Path, file: str = FILE) -> str:
     """Draw BD-rates against AVIF for each picture, before and after, and their means."""
-    codecs = _codecs(results)
+    codecs = _codecs(results, file)
     head = "picture", *(f"{how}, by {what}" for what in ("SSIMULACRA 2", "PSNR") for how in HOW)
     rates = {
         name: [
@@ -36,6 +38,11 @@ def screens(results: Path) -> str:
     rows.append(["**mean**", *(_percent(float(np.mean(column))) for column in columns)])
     rows.append(["**worst**", *(_percent(max(column)) for column in columns)])
     return table(head, rows)
+
+
+def games(results: Path) -> str:
+    """Draw the same for rendered games."""
+    return screens(results, GAMES)
 
 
 def equal_scores(results: Path) -> str:
@@ -72,15 +79,25 @@ def needed(codec: Measured, image: str, score: float) -> float | None:
     return float(np.exp(np.interp(score, scores, logs)))
 
 
+def still_quality(results: Path) -> str:
+    """Draw the mean score of drawn screens in AV1, over libavif's quality."""
+    found = json.loads((results / "still-quality.json").read_text())
+    rows = found["qualities"]
+    head = "libavif's quality", *(str(row["quality"]) for row in rows)
+    return table(head, [["SSIMULACRA 2", *(f"{row['ssimulacra2']:.1f}" for row in rows)]])
+
+
 HOW: Final = {"off": OFF, "auto": AUTO}
 TABLES: Final[Mapping[str, Callable[[Path], str]]] = {
     "screens": screens,
     "screens-equal": equal_scores,
+    "games": games,
+    "still-quality": still_quality,
 }
 
 
-def _codecs(results: Path) -> dict[str, Measured]:
-    return {codec.spec: codec for codec in load(results / FILE)[1]}
+def _codecs(results: Path, file: str = FILE) -> dict[str, Measured]:
+    return {codec.spec: codec for codec in load(results / file)[1]}
 
 
 def _common(codecs: Mapping[str, Measured]) -> list[str]:
