@@ -67,8 +67,8 @@ def drawn(result: Row) -> str:
         count = sum(len(row["pictures"]) for row in rows)
         columns = ("adapted", "ssimulacra2"), ("adapted", "psnr"), ("lacking", "ssimulacra2")
         cells = [_cell(rates(rows, *column)) for column in columns]
-        own = [DOMAINS.get(name, name), str(len(rows)), str(rows[0].get("adapted_to", "-")), str(count)]
-        lines.append([*own, *cells])
+        adapted_to = str(rows[0].get("adapted_to", "-"))
+        lines.append([DOMAINS.get(name, name), str(len(rows)), adapted_to, str(count), *cells])
     return table(head, lines)
 
 

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 
 from trellic import bitstream, images
 from trellic.codec import Codec
-from trellic.constants import DEFAULT_DECODER, DEFAULT_TRELLIS, Trellis
+from trellic.constants import (
+    DEFAULT_DECODER,
+    DEFAULT_PATCHES,
+    DEFAULT_TRELLIS,
+    Patching,
+    Trellis,
+)
 from trellic.errors import BadParameter, UnknownDecoder
 from trellic.images import Picture
 from trellic.model.choice import choose
@@ -28,7 +34,8 @@ class Encoding:
     Attributes
     ----------
     model : name, None for the first of the service
-    quality, bpp, max_bytes, trellis, strip : as of `trellic.Codec.encode_picture`
+    quality, bpp, max_bytes, trellis, strip, patches, progressive, steady, refine : as of
+        `trellic.Codec.encode_picture`
     score : SSIMULACRA 2 to reach, within a point
     """
 
@@ -39,6 +46,10 @@ class Encoding:
     max_bytes: int | None = None
     trellis: Trellis = DEFAULT_TRELLIS
     strip: bool = False
+    patches: Patching = DEFAULT_PATCHES
+    progressive: bool = False
+    steady: bool = False
+    refine: bool = False
 
     def __post_init__(self) -> None:
         targets = (self.quality, self.score, self.bpp, self.max_bytes)
@@ -48,7 +59,12 @@ class Encoding:
     @property
     def options(self) -> dict[str, Any]:
         """Arguments of the codec."""
-        names = ("quality", "bpp", "max_bytes", "trellis", "strip")
+        return {"quality": self.quality, "bpp": self.bpp, "max_bytes": self.max_bytes} | self.how
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """Arguments of the codec without a target."""
+        names = ("trellis", "strip", "patches", "progressive", "steady", "refine")
         return {name: getattr(self, name) for name in names}
 
 
@@ -149,9 +165,7 @@ class Coder:
         """
         codec = self.codec(want.model)
         if want.score is not None:
-            scored = encode_scored(
-                codec, picture, want.score, trellis=want.trellis, strip=want.strip
-            )
+            scored = encode_scored(codec, picture, want.score, **want.how)
             return Stream(scored.encoded.data, {})
         if codec.model in self._encoders and want.bpp is None and want.max_bytes is None:
             return Stream(self._encoders[codec.model](replace(want, model=None), picture), {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, TypeVar, cast
 
@@ -13,7 +14,15 @@ from pydantic import BaseModel
 
 from trellic import bitstream, images
 from trellic.cli.info import fields_of
-from trellic.constants import DEFAULT_TRELLIS, MAX_SIDE, TRELLIS_STATES, Trellis
+from trellic.constants import (
+    DEFAULT_PATCHES,
+    DEFAULT_QUALITY,
+    DEFAULT_TRELLIS,
+    MAX_SIDE,
+    TRELLIS_STATES,
+    Patching,
+    Trellis,
+)
 from trellic.errors import BadImage, BadParameter
 from trellic.images.sniff import picture_format
 from trellic.pipeline.region import Region
@@ -125,23 +134,39 @@ def _timing(stages: Stages) -> dict[str, str]:
 # ---- coding ----
 
 
+@dataclass(frozen=True)
+class How:
+    """The kind of file that ``/encode`` makes."""
+
+    trellis: Annotated[
+        int, Query(description="states, 0 for none", json_schema_extra={"enum": [*TRELLIS_STATES]})
+    ] = DEFAULT_TRELLIS
+    strip: Annotated[bool, Query(description="leave metadata out")] = False
+    patches: Annotated[
+        Patching, Query(description="auto: screens are stored in another way where it pays")
+    ] = DEFAULT_PATCHES
+    progressive: Annotated[bool, Query(description="any beginning is a picture")] = False
+    steady: Annotated[bool, Query(description="to be decoded and encoded again")] = False
+    refine: Annotated[bool, Query(description="fewer bytes at high qualities")] = False
+
+
 @router.post("/encode", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
 async def encode(
     request: Request,
-    quality: Annotated[float | None, Query(ge=1, le=100, description="60 by default")] = None,
+    how: Annotated[How, Depends()],
+    quality: Annotated[
+        float | None, Query(ge=1, le=100, description=f"{DEFAULT_QUALITY:g} by default")
+    ] = None,
     score: Annotated[
         float | None, Query(gt=-100, le=100, description="SSIMULACRA 2 to reach")
     ] = None,
     bpp: Annotated[float | None, Query(gt=0, le=100, description="bits per pixel")] = None,
     max_bytes: Annotated[int | None, Query(alias="bytes", gt=0, description="at most")] = None,
-    trellis: Annotated[
-        int, Query(description="states, 0 for none", json_schema_extra={"enum": [*TRELLIS_STATES]})
-    ] = DEFAULT_TRELLIS,
     model: Annotated[str | None, Query(max_length=64)] = None,
-    strip: Annotated[bool, Query(description="leave metadata out")] = False,
 ) -> Response:
     """Make a .tlc file from a picture file."""
-    want = Encoding(model, quality, score, bpp, max_bytes, cast(Trellis, trellis), strip)
+    options = vars(how) | {"trellis": cast(Trellis, how.trellis)}
+    want = Encoding(model, quality, score, bpp, max_bytes, **options)
     coder = _service(request).coder
 
     def work(data: bytes) -> tuple[bytes, Stages]:

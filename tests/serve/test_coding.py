@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
+from tests.runtime.test_bare import smooth_screen
 from tests.serve.conftest import opened, picture_file
 
 import trellic
 from trellic import bitstream, scored
+from trellic.constants import DEFAULT_QUALITY
 from trellic.errors import MissingExtra
 from trellic_serve import codecs
 
@@ -212,4 +216,39 @@ def test_openapi_describes_bodies_and_errors(client):
     )
     assert {"400", "401", "408", "413", "415", "422", "429", "503"} <= set(encode["responses"])
     names = {parameter["name"] for parameter in encode["parameters"]}
-    assert names == {"quality", "score", "bpp", "bytes", "trellis", "model", "strip"}
+    targets = {"quality", "score", "bpp", "bytes"}
+    how = {"trellis", "model", "strip", "patches", "progressive", "steady", "refine"}
+    assert names == targets | how
+    (quality,) = (one for one in encode["parameters"] if one["name"] == "quality")
+    assert quality["description"] == f"{DEFAULT_QUALITY:g} by default"
+
+
+def test_kinds_of_files(start, photo):
+    with start(models=("photo",)) as client:
+        made = {
+            how: client.post(f"/encode?{how}&quality=70", content=photo)
+            for how in ("progressive=true", "steady=true", "refine=true", "strip=true")
+        }
+        assert {answer.status_code for answer in made.values()} == {200}
+        headers = {how: bitstream.read_header(answer.content) for how, answer in made.items()}
+        assert headers["progressive=true"].layering is not None
+        assert headers["steady=true"].still
+        assert made["refine=true"].content != made["strip=true"].content
+        both = client.post("/encode?steady=true&progressive=true", content=photo)
+        problem(both, 400, "BadParameter")
+        assert client.post("/encode?patches=on", content=photo).status_code in (400, 422)
+        screen = picture_file_of(smooth_screen())
+        plain, patched = (
+            client.post(f"/encode?patches={how}&quality=80", content=screen)
+            for how in ("off", "auto")
+        )
+        assert bitstream.read_header(patched.content).bare
+        assert len(patched.content) < len(plain.content)
+        shown = client.post("/decode", content=patched.content)
+        assert opened(shown.content).size == (300, 210)
+
+
+def picture_file_of(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import json as to_json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from trellic.cli.options import Patches, Patching
 from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_TRELLIS
 from trellic.errors import MissingExtra
@@ -67,6 +68,7 @@ def batch(
     trellis: Annotated[
         int, typer.Option(metavar="N", help="Number of trellis states; 0 turns the trellis off.")
     ] = DEFAULT_TRELLIS,
+    patches: Patches = Patching.off,
     model: Annotated[
         str,
         typer.Option(metavar="NAME|PATH", help="Name of an installed model, or path of a bundle."),
@@ -118,6 +120,7 @@ def batch(
         raise MissingExtra.of("ray", "ray", "trellic batch") from error
     items = find(source, kind.value, column)
     task = Task(kind.value, target, model, quality, trellis, decoder, suffix, threads, into.value)
+    task = replace(task, patches=patches.value)
     ray.init(address=address, log_to_driver=False, include_dashboard=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     actors = actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)

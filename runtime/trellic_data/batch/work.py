@@ -10,7 +10,14 @@ from itertools import chain
 from typing import Any, Literal
 
 from trellic import images
-from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_TRELLIS
+from trellic.constants import (
+    DEFAULT_DECODER,
+    DEFAULT_MODEL,
+    DEFAULT_PATCHES,
+    DEFAULT_QUALITY,
+    DEFAULT_TRELLIS,
+    Patching,
+)
 from trellic.pillow import SUFFIX
 from trellic.support.bounds import limited
 from trellic_data.batch.items import Item
@@ -28,7 +35,7 @@ class Task:
     ----------
     kind : "encode" or "decode"
     target : folder of the results, local or of fsspec
-    model, quality, trellis : of encoding
+    model, quality, trellis, patches : of encoding
     decoder, format : of decoding; the format by its suffix, such as ".png"
     threads : of each codec
     into : a file for each result, or a shard for the results of each batch
@@ -43,6 +50,7 @@ class Task:
     format: str = ".png"
     threads: int = 1
     into: Literal["files", "tar", "parquet"] = "files"
+    patches: Patching = DEFAULT_PATCHES
 
 
 def output_name(task: Task, name: str) -> str:
@@ -128,6 +136,7 @@ class Worker:
         task = self._task
         if task.kind == "encode":
             options: dict[str, Any] = {"quality": task.quality, "trellis": task.trellis}
+            options["patches"] = task.patches
             return self._codec.encode_picture(images.from_bytes(data), **options).data
         return images.to_bytes(self._codec.decode_picture(data, decoder=task.decoder), task.format)
 
