@@ -16,6 +16,7 @@ from trellic.errors import BadParameter
 from trellic_training.losses.eye import (
     ERRORS,
     Distortion,
+    decibels,
     flat_error,
     measures,
     ms_ssim_error,
@@ -127,22 +128,51 @@ def test_squared_error_alone_is_what_it_was(pair):
     assert torch.equal(found, LMBDA * PIXEL_RANGE**2 * (x_hat - x).square().mean((1, 2, 3)))
 
 
-def test_a_curve_that_does_not_rise_is_refused():
-    falling = ReferenceCurve("falling", ((0.1, 1, 30, 50, 10, 9), (0.2, 2, 31, 49, 11, 9.5)))
+FALLING = ((0.1, 1, 30, 50, 10, 9), (0.2, 2, 31, 49, 11, 9.5))
+LEVEL = ((0.1, 1, 30, 50, 10, 9), (0.2, 1, 31, 51, 11, 9.5))  # a point would cost no bits
+
+
+@pytest.mark.parametrize("points", [FALLING, LEVEL])
+def test_a_curve_that_does_not_rise_is_refused(points):
     with pytest.raises(BadParameter, match="falling: ssimulacra2 does not rise"):
-        falling.slopes("ssimulacra2")
+        ReferenceCurve("falling", points).slopes("ssimulacra2")
 
 
 def test_curves_are_read_by_name_or_path(curve, tmp_path):
-    curve.write(tmp_path / "own.csv")
-    again = read_reference(tmp_path / "own.csv")
+    path = tmp_path / "new" / "folders" / "own.csv"
+    curve.write(path)
+    again = read_reference(path)
     np.testing.assert_allclose(again.points, curve.points, rtol=1e-6)
+    assert (curve.name, again.name) == ("photo", str(path))
     assert len(COLUMNS) == len(curve.points[0])
     with pytest.raises(BadParameter, match="no reference curve 'none'; shipped: photo"):
         read_reference(Path("none"))
-    (tmp_path / "diary.csv").write_text("Dear diary\n")
-    with pytest.raises(BadParameter, match=r"diary.csv is not a reference curve; expected CSV"):
+
+
+def test_a_curve_has_three_points_at_least(curve, tmp_path):
+    path = tmp_path / "short.csv"
+    ReferenceCurve("three", curve.points[:3]).write(path)
+    assert len(read_reference(path).points) == 3
+    ReferenceCurve("two", curve.points[:2]).write(path)
+    with pytest.raises(BadParameter, match=r"short.csv is not a reference curve; .* 3 rows"):
+        read_reference(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ("Dear diary\n", type(None)),
+        ("lmbda,rate\n1,2\n", KeyError),
+        (f"{','.join(COLUMNS)}\n1,2\n", TypeError),
+        (f"{','.join(COLUMNS)}\n1,2,3,4,5,six\n", ValueError),
+    ],
+)
+def test_other_files_are_no_curves(content, cause, tmp_path):
+    (tmp_path / "diary.csv").write_text(content)
+    said = r"diary.csv is not a reference curve; expected CSV"
+    with pytest.raises(BadParameter, match=said) as refused:
         read_reference(tmp_path / "diary.csv")
+    assert isinstance(refused.value.__cause__, cause)
 
 
 # ---- pure white and black ----
@@ -234,3 +264,24 @@ def test_ms_ssim_has_the_window_of_the_package(pair):
     pictures = [(x.clamp(-0.5, 0.5) + 0.5) for x in pair]
     theirs = ms_ssim(*pictures, data_range=1.0, size_average=False)
     torch.testing.assert_close(ours, 10 * torch.log10(1 - theirs + 1e-6), rtol=1e-4, atol=1e-4)
+
+
+def test_what_no_display_shows_is_no_error(pair):
+    """MS-SSIM and the measures are of pictures in their range, whatever a network made."""
+    wide, x = 3 * pair[0], pair[1]
+    shown = wide.clamp(-0.5, 0.5)
+    assert torch.equal(ms_ssim_error(wide, x), ms_ssim_error(shown, x))
+    found, expected = measures(wide, x), measures(shown, x)
+    for name in ("psnr", *ERRORS):
+        assert torch.equal(found[name], expected[name]), name
+    error = (shown - x).square().mean((1, 2, 3))
+    torch.testing.assert_close(found["psnr"], -10 * error.log10())
+
+
+def test_decibels_are_the_mean_over_pictures_and_end_at_90():
+    assert float(decibels(torch.tensor([1e-2, 1e-4]))) == pytest.approx(30)
+    assert float(decibels(torch.zeros(2))) == pytest.approx(90)
+
+
+def test_the_curve_is_no_part_of_a_models_weights(curve):
+    assert not mixture(SHARES, curve).state_dict()

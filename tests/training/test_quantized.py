@@ -24,7 +24,12 @@ from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import average_of, load_weights, save_weights
 from trellic_training.pixels import to_network
 from trellic_training.quantization.fit import parametric_tables
-from trellic_training.quantization.loop import LoopQuantizer, latents_for_synthesis, sigmas_of
+from trellic_training.quantization.loop import (
+    LoopQuantizer,
+    _reach,
+    latents_for_synthesis,
+    sigmas_of,
+)
 from trellic_training.recipes.codec import QuantizedPhase, load_quantized_recipe
 from trellic_training.stages.identity import moved
 from trellic_training.stages.learning_curve import LearningCurve
@@ -119,6 +124,60 @@ def test_rates_are_those_of_the_tables_and_have_their_slopes():
     assert shift.grad[0].abs() < 1e-3
     assert shift.grad[3] == 0
     assert index.grad[0] > 0 > index.grad[1]
+
+
+def charged(tables, k: int, cls: int, index: int) -> float:
+    """Bits of one symbol: those of its frequency, and two for each digit of what escapes."""
+    t = cls * tables.scales + index
+    width = int(tables.half_width[cls, index])
+    escaped = abs(k) > width
+    freq = tables.freqs[tables.start[t] + (2 * width + 1 if escaped else k + width)]
+    digits = 2 * (abs(k) - width).bit_length() if escaped else 0
+    return 15 - math.log2(freq) + digits
+
+
+@pytest.mark.parametrize("index", [-0.25, 0, 0.25, 0.5, 20.25, 20.5, 20.75, 46.5, 47, 48.5])
+def test_a_symbol_costs_what_the_nearest_table_charges(index):
+    """Its slope is the difference of the tables on both sides, and 0 beyond the last one."""
+    sigmas = sigmas_of(48)
+    tables = parametric_tables(sigmas, 21)
+    low = min(max(math.floor(index), 0), 47)
+    high = min(low + 1, 47)
+    near = min(max(math.floor(index + 0.5), 0), 47)
+    for cls in (0, 1, 2):
+        width = int(tables.half_width[cls, near])
+        k = torch.tensor([0, 1, -1, width, -width, width + 1, -width - 2, 5 * width + 7])
+        at = torch.full(k.shape, float(index), requires_grad=True)
+        bits = SymbolRates(tables, sigmas)(k, torch.full_like(k, cls), at, torch.zeros(len(k)))
+        bits.sum().backward()
+        slopes = [charged(tables, i, cls, high) - charged(tables, i, cls, low) for i in k.tolist()]
+        assert at.grad.tolist() == pytest.approx(slopes, abs=1e-4)
+        expected = [charged(tables, i, cls, near) for i in k.tolist()]
+        assert bits.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("cls", [0, 1, 2])
+def test_the_slope_over_the_mean_is_that_of_a_normal_under_fixed_cells(cls):
+    """Cells have the symbols' frequencies, with half of the escapes beyond each end."""
+    normal = NormalDist()
+    sigmas = sigmas_of(48)
+    tables = parametric_tables(sigmas, 21)
+    index = 22
+    t = cls * 48 + index
+    width = int(tables.half_width[cls, index])
+    freqs = tables.freqs[tables.start[t] : tables.start[t] + 2 * width + 2] / 2**15
+    ends = [normal.inv_cdf(end) for end in np.cumsum([freqs[-1] / 2, *freqs[:-1]])]
+
+    def bits(k: int, moved: float) -> float:
+        below, above = (end - moved / sigmas[index] for end in ends[k + width : k + width + 2])
+        return -math.log2(normal.cdf(above) - normal.cdf(below))
+
+    k = torch.tensor([-width, -3, -1, 0, 1, 3, width])
+    shift = torch.zeros(len(k), requires_grad=True)
+    at = torch.full((len(k),), float(index))
+    SymbolRates(tables, sigmas)(k, torch.full_like(k, cls), at, shift).sum().backward()
+    expected = [(bits(i, 1e-3) - bits(i, -1e-3)) / 2e-3 for i in k.tolist()]
+    assert shift.grad.tolist() == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.long
@@ -261,6 +320,90 @@ def test_the_loop_searches_as_it_is_told(started, crops):
         cost[name] = float(loop.bits(batch, *loop.predict(batch))[0])
     assert classes == {"round": {0}, "rdoq": {0}, "trellis": {1, 2}}
     assert 0 < cost["rdoq"] < cost["round"]
+
+
+@pytest.fixture
+def looped(started, crops):
+    """A loop, two crops that it has quantized, and what it said of each step meanwhile."""
+    loop = LoopQuantizer(started, parametric_tables(sigmas_of(started.config.scales), 21), 20)
+    seen = []
+    batch = loop(
+        crops[..., :64, :64],
+        torch.tensor([30.0, 70.0625]),
+        Quantizer(0, 26),
+        lambda *step: seen.append(step),
+    )
+    coded = batch.cls != NOT_CODED
+    assert 0.1 < coded.float().mean() < 0.9
+    return loop, batch, coded, seen
+
+
+def test_the_pass_with_gradients_predicts_what_the_coder_predicted(looped):
+    loop, batch, coded, seen = looped
+    mean, index = loop.predict(batch)
+    nearest = (index + 0.5).floor()
+    assert torch.equal(nearest < 20, ~coded)
+    t32, scale_index, k, _ = (np.concatenate(column) for column in zip(*seen, strict=True))
+    assert sorted(nearest[coded].tolist()) == sorted(scale_index.tolist())
+    assert sorted(batch.k[coded].tolist()) == sorted(k.tolist())
+    assert (mean - batch.y_hat)[~coded].abs().max() <= 1 / 64 + 1e-6
+    apart = 32 * (batch.y - mean)[coded].sort().values - torch.from_numpy(np.sort(t32))
+    assert apart.abs().max() <= 1 + 1e-3  # both are rounded to 1/32
+
+
+def test_scale_indices_end_where_the_tables_end(looped):
+    loop, batch, _, _ = looped
+    for shift, end in ((-1e6, 0), (1e6, 47)):
+        batch.shift = torch.full_like(batch.shift, shift)
+        _, index = loop.predict(batch)
+        assert (index == end).all()
+
+
+def test_bits_of_a_crop_are_its_symbols_and_for_the_gradient_what_is_skipped(looped):
+    """Skipped latents are charged as if rounded, so that it does not pay to skip too much."""
+    loop, batch, coded, _ = looped
+    mean, index = (each.detach() for each in loop.predict(batch))
+    mean.requires_grad_()
+    found, charged = loop.bits(batch, mean, index)
+    (slope,) = torch.autograd.grad(charged.sum(), mean)
+    for i in range(2):
+        at = coded[i]
+        shift = torch.zeros(int(at.sum()), requires_grad=True)
+        symbols = loop.rates(batch.k[i][at], batch.cls[i][at], index[i][at], shift)
+        rounded = (batch.y - mean.detach())[i][~at].round().requires_grad_()
+        skipped = rates.bits(rounded, loop.model.sigma(index[i][~at]))
+        assert found[i].item() == pytest.approx(symbols.sum().item(), rel=1e-4)
+        assert charged[i].item() == pytest.approx((symbols.sum() + skipped.sum()).item(), rel=1e-4)
+        (symbols.sum() - skipped.sum()).backward()  # a mean that rises lowers the residual
+        torch.testing.assert_close(slope[i][at], shift.grad)
+        torch.testing.assert_close(slope[i][~at], rounded.grad)
+        assert rounded.grad.abs().max() > 0
+    assert not found.requires_grad
+
+
+def test_the_decoder_teaches_the_mean_only_where_it_is_what_is_decoded(looped):
+    loop, batch, coded, _ = looped
+    mean = loop.predict(batch)[0].detach().requires_grad_()
+    decoded = batch.y_hat / batch.gain
+    assert torch.equal(latents_for_synthesis(batch), decoded)
+    found = latents_for_synthesis(batch, mean)
+    assert torch.equal(found, decoded)
+    found.sum().backward()
+    free = batch.k == 0
+    assert free[~coded].all()
+    assert 0 < free[coded].float().mean() < 1
+    assert torch.equal(mean.grad, free / batch.gain)
+
+
+def test_the_reach_of_the_hyper_decoder_is_bounded(started):
+    reach = _reach(started.h_s)
+    assert reach == 3  # three kernels of 3x3
+    z = torch.zeros(1, started.config.hyper + 1, 9, 9)
+    touched = z.clone()
+    touched[..., 4, 4] = 9
+    with torch.no_grad():
+        changed = (started.h_s(touched) != started.h_s(z)).any(1)[0].nonzero() // 4 - 4
+    assert 1 <= changed.abs().max() <= reach
 
 
 def test_crops_that_do_not_fit_the_model_are_refused(recipe, started, packed, tmp_path):
