@@ -18,6 +18,12 @@ def test_modules_and_their_tests_are_there():
     assert [path for path in sorted(named) if not (mutants.ROOT / path).is_file()] == []
 
 
+def test_tests_that_a_copy_cannot_pass_are_there():
+    for test in mutants.LINKED:
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (mutants.ROOT / path).read_text(encoding="utf-8")
+
+
 def test_every_listed_survivor_has_a_reason():
     record = json.loads(mutants.RECORD.read_text(encoding="utf-8"))
     assert set(record) <= set(PAIRS)
