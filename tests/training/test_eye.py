@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trellic.errors import BadParameter
+from trellic_training.losses import jod
 from trellic_training.losses.eye import (
     ERRORS,
     Distortion,
@@ -52,6 +53,39 @@ RECORDED = [
 def test_jod_is_that_of_the_package(change, jod):
     lost = jod_lost(tensor(change(osprey())), tensor(osprey()))
     assert 10 - lost.item() == pytest.approx(jod, abs=1e-4)
+
+
+def test_jod_follow_a_power_of_the_error_and_a_line_near_0():
+    """The line meets the power at an error of 0.1."""
+    points = jod._points(torch.tensor([0.0, 0.05, 0.1, 0.2, 3.0])).tolist()
+    power = [0.0439569391310215 * error**0.9302042722702026 for error in (0.1, 0.2, 3.0)]
+    assert points == pytest.approx([0, power[0] / 2, *power], rel=1e-5)
+
+
+def test_sensitivities_lie_on_lines_between_those_of_the_table():
+    """Beyond its luminances those at its ends hold; one factor corrects all."""
+    luminances, bands = jod._table()
+    last = len(luminances) - 1
+    for band in (0, 3, jod.BANDS):
+        for at in (-2.0, 0.0, 0.5, 7.25, last - 0.25, float(last), last + 2.0):
+            step = (luminances[-1] - luminances[0]) / last
+            light = torch.full((1, 1, 2, 2), 10 ** (luminances[0] + step * at))
+            inside = min(max(at, 0), last)
+            expected = [
+                10 ** (np.interp(inside, range(last + 1), channel) - 0.2797423303127289 / 20)
+                for channel in bands[band]
+            ]
+            found = jod._sensitivity(light, band)
+            assert found.shape == (1, 3, 2, 2)
+            assert found[0, :, 1, 0].tolist() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("side", [16, 31])
+def test_small_pictures_have_jod_too(side):
+    x = tensor(osprey())[..., :side, :40]
+    assert jod_lost(x, x).tolist() == pytest.approx([0], abs=1e-3)
+    lost = [float(jod_lost(x * share, x)) for share in (0.9, 0.7)]
+    assert 0.1 < lost[0] < lost[1] < 10
 
 
 @pytest.fixture(scope="module")

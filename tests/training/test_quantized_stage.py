@@ -412,6 +412,7 @@ def test_a_run_hands_on_what_it_is_told(needs_curve, recipe, model, packed, tmp_
     make = lambda out, **given: trainers.append((out, given)) or "trainer"  # noqa: E731
     monkeypatch.setattr(quantized, "make_trainer", make)
     monkeypatch.setattr(quantized, "run", lambda *given: ran.append(given) or "checkpoint")
+    monkeypatch.setenv("PL_GLOBAL_SEED", "5")  # what Lightning takes if it is told no seed
     resume, watchers = tmp_path / "old.ckpt", ["watcher"]
     now = SimpleNamespace(value=0.0)
     made = finetune(
