@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import zipfile
@@ -268,6 +269,21 @@ def test_engines_of_a_file_are_found_by_its_name(fake, bundle):
     assert sorted(facts["engines"].values()) == sorted(names)
     with pytest.raises(EngineError, match="no engine of a graph of this bundle"):
         tensorrt_file.shipped(bundle, b"another graph", FakeDevice())
+
+
+def test_each_engine_is_built_of_the_graph_of_its_precision(fake, bundle, monkeypatch):
+    both = SimpleNamespace(precisions=("fp32", "fp16"))
+    monkeypatch.setattr(tensorrt_file, "graph_of", lambda bundle, name: both)
+    count = itertools.count()
+    graph = lambda self, info, precision="fp32": f"{precision} {next(count)}".encode()  # noqa: E731
+    monkeypatch.setattr(type(bundle), "graph", graph)
+    monkeypatch.setattr(tensorrt_file, "plan_of", lambda bundle, name, graph, target: graph)
+    out = bundle.path.with_suffix(".engines")
+    names = tensorrt_file.write_engines(bundle, out, SMALL)
+    assert {"encoder fp32", "encoder fp16", "hyper_encoder fp16"} <= set(names)
+    with zipfile.ZipFile(out) as file:
+        for digest, name in json.loads(file.read("engines.json"))["engines"].items():
+            assert file.read(digest).decode().split()[0] == name.split()[-1]
 
 
 def test_the_codec_takes_engines_of_the_file(fake, bundle, monkeypatch):

@@ -227,6 +227,25 @@ def test_each_optimizer_makes_steps(model, name):
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
+def test_settings_of_the_optimizers(model):
+    model.h_a.requires_grad_(False)
+    parts = nn.ModuleList([model, nn.Linear(2, 4)])  # Muon takes matrices of two inputs, too
+    trained = [p for p in parts.parameters() if p.requires_grad]
+    made = {name: make_optimizer(parts, name, 0.03) for name in ("adamw", "soap", "muon")}
+    for optimizer in made.values():
+        chosen = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        assert sorted(chosen) == sorted(map(id, trained))
+    (adamw,), (soap_,) = made["adamw"].param_groups, made["soap"].param_groups
+    assert (adamw["lr"], adamw["betas"], adamw["weight_decay"]) == (0.03, (0.9, 0.98), 0)
+    assert soap_["lr"] == 0.03
+    matrices, rest = made["muon"].param_groups
+    assert (matrices["use_muon"], matrices["lr"]) == (True, 0.03)
+    assert (rest["use_muon"], rest["lr"]) == (False, pytest.approx(0.003))
+    assert {p.ndim for p in rest["params"]} > {1}  # kernels of one input channel too
+    assert all(p.ndim >= 2 and p.shape[1] > 1 for p in matrices["params"])
+    assert not any(p.ndim >= 2 and p.shape[1] > 1 for p in rest["params"])
+
+
 def test_soap_is_what_the_library_computes_of_matrices():
     shapes = (8, 12), (8, 12), (30, 5), (7,)
     start = [torch.randn(shape) for shape in shapes]

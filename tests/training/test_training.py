@@ -262,6 +262,10 @@ def test_gradients_are_clipped_as_torch_does():
             torch.testing.assert_close(p.grad, gradient * min(1, limit / norm))
 
 
+def test_without_gradients_nothing_is_clipped():
+    assert clip_gradients([torch.nn.Parameter(torch.ones(2))], 1.0) == 0
+
+
 def test_the_average_forgets_its_start_and_what_is_frozen_stays():
     model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
     model[1].requires_grad_(False)

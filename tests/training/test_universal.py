@@ -134,6 +134,17 @@ def test_rates_are_counted_from_the_indices_that_occur():
     assert indices.max() == 2
 
 
+def test_training_decodes_what_a_receiver_has_also_of_latents_beyond_the_ends():
+    quantizer = DitheredQuantizer(3, 4)
+    u = quantizer.dither(500, torch.Generator().manual_seed(6))
+    y = 4 * torch.rand(500, 3, generator=torch.Generator().manual_seed(7)) - 2
+    indices = quantizer.indices(y, u)
+    assert sorted(indices.unique().tolist()) == [0, 1, 2, 3]
+    torch.testing.assert_close(quantizer(y, u), quantizer.received(indices, u))
+    assert (indices[y < -1.7] == 0).all()
+    assert (indices[y > 1.7] == 3).all()
+
+
 def test_the_receiver_needs_the_same_dither():
     quantizer = DitheredQuantizer(3, 3)
     one, two = (quantizer.dither(4, torch.Generator().manual_seed(s)) for s in (7, 7))
