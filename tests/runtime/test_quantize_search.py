@@ -243,6 +243,37 @@ def test_views_and_frozen_arrays_are_welcome():
     check_same(t32[::2], scale_index[::-2], 2, 8, tables, 38)
 
 
+@pytest.mark.parametrize("array", [np.arange(6), np.arange(12, dtype=np.int32)[::2]])
+def test_kernels_get_arrays_of_one_kind(array):
+    """Or they would be compiled again for each."""
+    array.flags.writeable = False
+    made = cpu._plain(array, np.int32)
+    assert made.dtype == np.int32
+    assert made.flags.c_contiguous
+    assert made.flags.writeable
+    assert made.tolist() == array.tolist()
+
+
+def test_branches_are_remembered_for_the_same_tables_and_weight():
+    tables = random_tables(np.random.default_rng(9))
+    memo = cpu._Memo()
+    costs, indices = memo.of(tables, 3, 5)
+    assert (costs.dtype, indices.dtype) == (np.int32, np.int16)
+    assert (costs == -1).all()
+    assert memo.of(tables, 3, 5)[0] is costs
+    assert memo.of(tables, 4, 5)[0] is not costs
+
+
+def test_warming_up_searches_as_many_lanes_as_are_searched_together(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cpu, "search", lambda *given: seen.append(given))
+    cpu.warm_up(8, "tables")
+    ((t32, scale_index, *rest),) = seen
+    assert rest == [cpu.NARROW, 8, "tables", 1]
+    assert (t32.dtype, scale_index.dtype) == (np.int32, np.uint8)
+    assert t32.tolist() == scale_index.tolist() == [0] * cpu.NARROW
+
+
 # ---- ties ----
 
 
@@ -348,6 +379,13 @@ def test_levels_by_hand(reconstruct):
     q0 = [0, 40 - 4, -(80 - 5), 120 - 6, 160 - 6]
     q1 = [0, 20 - 7, -(60 - 8), 100 + 9, 140 + 9]
     assert recon.tolist() == scalar + q0 + q1
+
+
+@RECONSTRUCTIONS
+def test_a_reconstruction_is_of_int32(reconstruct):
+    classes = np.zeros(3, np.uint8)
+    tables = random_tables(np.random.default_rng(10))
+    assert reconstruct(np.arange(3, dtype=np.int32), classes, classes, tables).dtype == np.int32
 
 
 @RECONSTRUCTIONS
