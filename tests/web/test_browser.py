@@ -12,12 +12,15 @@ from benchmarks.web_server import serving
 from PIL import Image
 from tests.conformance import kit, run
 
-from trellic import images
+from trellic import bitstream, images
 from trellic.codec import Codec
+from trellic.limits import PATCH_SIDE
 from trellic.model.bundle import Bundle
+from trellic.pipeline.patches import spread
 from trellic_export.web import export_web
 
 pytestmark = pytest.mark.browser
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 SHOWN = "image => image.dataset.trellic === 'shown' && image.complete && image.naturalWidth > 0"
 LATENTS = """
@@ -77,7 +80,7 @@ def tiny_site(tmp_path_factory, tiny_path):
     kept = "\n".join(line for line in script.splitlines() if not line.startswith("import "))
     (root / "load.mjs").write_text(kept)
     export_web(Bundle(tiny_path), root / "web")
-    folders = {"/": root, "/streams/": kit.FOLDER / "streams"}
+    folders = {"/": root, "/streams/": kit.FOLDER / "streams", "/golden/": GOLDEN}
     with serving(folders, compress=False) as site:
         yield site
 
@@ -105,6 +108,23 @@ def test_pictures_of_the_kit(tiny_site, browser):
         picture = images.from_bytes(base64.b64decode(found[case.name]["png"]))
         assert run.check_picture(case, "quality", picture).faults == [], case.name
     page.close()
+
+
+def test_patches(tiny_site, browser, tiny):
+    """Without loss to the bit; AV1 as Python shows it, up to rounding on the way to RGB."""
+    page = browser.new_page()
+    page.goto(f"{tiny_site.address}/index.html")
+    found = page.evaluate(PICTURES, ["/web/", "/golden/", ["patches", "bare"]])
+    page.close()
+    for name, most in (("patches", 0), ("bare", 2)):
+        data = (GOLDEN / f"{name}.tlc").read_bytes()
+        picture = images.from_bytes(base64.b64decode(found[name]["png"]))
+        patches = bitstream.patches_of(data)
+        seen = spread(patches.mask, PATCH_SIDE)[: picture.height, : picture.width]
+        wanted = tiny.decode(data)
+        errors = np.abs(picture.pixels.astype(int) - wanted)
+        assert errors[seen].max() <= most, name
+        assert run.psnr_between(picture.pixels, wanted) > 45, name
 
 
 # ---- pages ----

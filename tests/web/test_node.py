@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ import pytest
 from tests.conformance import kit, run
 
 from trellic import bitstream, images
+from trellic.bitstream.container import assemble, stored_of
+from trellic.bitstream.fields import pack_varint
+from trellic.bitstream.front import PATCHES
 from trellic.codec import Codec
 from trellic.errors import StreamError
 from trellic.geometry import Plane
+from trellic.images.av1 import contained, pack_still
 from trellic.latents.quantizer import Lattice
 from trellic.latents.refine import variances
 from trellic_export.web import WebOptions, export_web
@@ -45,6 +50,57 @@ def test_adapters_are_named_and_not_used(node, folder):
     named, held = json.loads(node(HERE / "conformance.mjs", folder, *paths)).values()
     assert named == held
     assert set(named) == {"z", "y"}
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_av1_gets_the_same_container(node, folder, tmp_path, grey):
+    pixels = np.arange(40 * 600).reshape(40, 600).astype(np.uint8)
+    data = pack_still(pixels if grey else np.stack([pixels] * 3, 2), 50)
+    (tmp_path / "data").write_bytes(data)
+    said = node(HERE / "patches.mjs", folder, tmp_path / "data", 40, 600, str(grey).lower())
+    assert bytes.fromhex(said) == contained(data, 40, 600, grey=grey)
+
+
+def test_broken_patches_are_refused_for_the_same_reasons(node, folder, tiny, tmp_path):
+    """Node decodes no pixels, but all of a file is checked before."""
+    good = (GOLDEN / "bare.tlc").read_bytes()
+    contents, stream = bitstream.read_contents(good), bitstream.read(good)
+    stored = bytes(stored_of(memoryview(good), contents)[PATCHES])
+    header, empty = stream.header, stream.segments
+    first = stored.index(stream.patches.data[0])
+    second = stored.index(stream.patches.data[1])
+    mask = pack_varint(len(packed := zlib.compress(b"\xff" * 12 + b"\0"))) + packed
+    behind = stored[1 + stored[0] :]
+
+    def flipped(at: int, bit: int = 0) -> bytes:
+        return stored[:at] + bytes([stored[at] ^ 1 << bit]) + stored[at + 1 :]
+
+    made = {
+        "cut": stored[:-1],
+        "longer": stored + b"x",
+        "mask": mask + behind,
+        "unit": flipped(first, 5),
+        "profile": flipped(first + 2, 5),
+        "still": flipped(first + 2, 4),
+        "width": flipped(first + 5, 3),
+        "neither": flipped(second, 3),
+        "webp": flipped(second + 1),
+        "alpha": flipped(second + 4, 4),
+    }
+    files = {name: assemble(header, {PATCHES: chunk}, empty) for name, chunk in made.items()}
+    files["none"] = assemble(header, {}, empty)
+    files["segment"] = assemble(header, {PATCHES: stored}, [b"ab", *empty[1:]])
+    paths = []
+    for name, data in files.items():
+        paths.append(tmp_path / f"{name}.tlc")
+        paths[-1].write_bytes(data)
+    found = json.loads(node(HERE / "conformance.mjs", folder, *paths))
+    for path in paths:
+        with pytest.raises(StreamError) as refused:
+            tiny.decode(path.read_bytes())
+        seen = found[str(path)]
+        assert seen["kind"] == type(refused.value).__name__, path.name
+        assert seen["message"][:20] == str(refused.value)[:20], path.name
 
 
 def test_patches_are_refused(node, folder, tmp_path):

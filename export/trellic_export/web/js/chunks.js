@@ -79,7 +79,7 @@ function addUp(plane, width) {
  * @param {string} name
  * @returns {Promise<Uint8Array>}
  */
-async function inflate(stored, limit, name) {
+export async function inflate(stored, limit, name) {
   const source = new Blob([/** @type {Uint8Array<ArrayBuffer>} */ (stored)]).stream();
   const reader = source.pipeThrough(new DecompressionStream('deflate')).getReader();
   const parts = [];

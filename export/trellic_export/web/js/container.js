@@ -8,6 +8,7 @@ import { readAlpha, readMetadata } from './chunks.js';
 import { CorruptStream, ImageTooLarge, TruncatedStream } from './errors.js';
 import { CRC16_BYTES, CRC32_BYTES, Cursor, bitsAt, crc16, crc32, littleEndian } from './fields.js';
 import { checkHeader, readFront, segmentIndex } from './header.js';
+import { readPatches } from './patches.js';
 
 /** @typedef {import('./header.js').Header} Header */
 
@@ -25,6 +26,7 @@ import { checkHeader, readFront, segmentIndex } from './header.js';
  * @property {(Uint8Array | null)[]} segments null where one was not asked for
  * @property {Uint8Array | null} alpha one byte a pixel
  * @property {Uint8Array | null} icc the profile as a zlib stream, whose content has been checked
+ * @property {import('./patches.js').Patches | null} patches
  */
 
 const LANE_BITS = 4;
@@ -57,6 +59,9 @@ export function readContents(data, size = data.length) {
   }
   header.lanes = log2Lanes.map((log2) => 1 << log2);
   checkHeader(header);
+  if (header.bare && words.some((length) => length > 0)) {
+    throw new CorruptStream('the file has patches alone, and segments that are not empty');
+  }
   return places(header, words, head, size);
 }
 
@@ -91,6 +96,9 @@ export async function read(data, maxPixels) {
   }
   if (segments[segments.length - 1].length % 2) {
     throw new CorruptStream('the last segment has an odd number of bytes');
+  }
+  if (contents.header.bare && segments[segments.length - 1].length) {
+    throw new CorruptStream('the file has patches alone, and a last segment that is not empty');
   }
   return { header: contents.header, segments, ...(await chunksOf(data, contents)) };
 }
@@ -235,7 +243,8 @@ async function chunksOf(data, contents) {
   for (const name of ['icc', 'exif', 'xmp']) {
     if (stored[name]) await readMetadata(stored[name], name);
   }
-  return { alpha, icc: stored.icc ?? null };
+  const patches = stored.patches ? await readPatches(stored.patches, contents.header) : null;
+  return { alpha, icc: stored.icc ?? null, patches };
 }
 
 /**

@@ -10,6 +10,7 @@ import { probed } from './exact.js';
 import { Plane, coarser, finer, grown, meet, shapeOf, sliceGrid, within } from './geometry.js';
 import { LatentDecoder } from './latents.js';
 import { run as runPlainly } from './networks.js';
+import { canDecode, paste } from './patches.js';
 import { cropAlpha, gather, mix, place, tiles } from './synthesis.js';
 
 /** @typedef {import('./geometry.js').Rectangle} Rectangle */
@@ -67,14 +68,15 @@ export class Decoder {
     const { layout } = this.model;
     const { header } = readContents(data);
     this.#checkModel(header);
-    if (header.chunks.patches) {
+    if (header.chunks.patches && !canDecode()) {
       throw new UnsupportedVersion('a file with patches', {
-        expected: 'one without',
+        expected: 'one without, where there is no createImageBitmap and OffscreenCanvas',
         remedy: 'decode it with the program trellic',
       });
     }
     if (header.adapter) console.warn(`trellic: shown without its adapter ${header.adapter}`);
     const wanted = toRectangle(region, header);
+    if (header.bare) return finished(await read(data, maxPixels), wanted, parts[0].info.scale);
     const steps = Math.max(...parts.map(({ info }) => info.steps));
     const passes = header.layering ? passesOfLayers(header, layers) : steps;
     const halo = Math.max(...parts.map(({ info }) => info.halo));
@@ -106,6 +108,7 @@ export class Decoder {
   async latents(data, maxPixels = MAX_PIXELS) {
     const stream = await read(data, maxPixels);
     this.#checkModel(stream.header);
+    if (stream.header.bare) throw new BadParameter('latents of a file that has none');
     const steps = this.model.layout.steps.length;
     const latents = new LatentDecoder(this.model, await this.networks(steps), stream, steps);
     const slices = [];
@@ -217,10 +220,29 @@ export class Decoder {
       const kept = within(finer(inner, stride), area);
       place(image, finer(window, stride), kept, { data: pixels, part: area, channels });
     }
-    const all = scale === 1 && width === header.width && height === header.height;
-    const alpha = stream.alpha && (all ? stream.alpha : cropAlpha(stream.alpha, header, wanted, scale));
-    return { width, height, channels, pixels, alpha, icc: stream.icc };
+    return finished(stream, wanted, scale, pixels);
   }
+}
+
+/**
+ * Put patches over the pixels, and alpha and profile beside them.
+ *
+ * @param {import('./container.js').Stream} stream
+ * @param {Rectangle} wanted in pixels of the full size
+ * @param {number} scale
+ * @param {Uint8Array} [pixels] what latents give; if left out, patches give all
+ * @returns {Promise<Picture>}
+ */
+async function finished(stream, wanted, scale, pixels) {
+  const { header, patches } = stream;
+  const part = coarser(wanted, scale);
+  const [height, width] = shapeOf(part);
+  const channels = header.grey ? 1 : 3;
+  const shown = pixels ?? new Uint8Array(height * width * channels);
+  if (patches) await paste({ pixels: shown, channels }, patches, part, scale);
+  const all = scale === 1 && width === header.width && height === header.height;
+  const alpha = stream.alpha && (all ? stream.alpha : cropAlpha(stream.alpha, header, wanted, scale));
+  return { width, height, channels, pixels: shown, alpha, icc: stream.icc };
 }
 
 /**

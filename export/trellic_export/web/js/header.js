@@ -24,6 +24,7 @@ import { checkLayering, readLayering } from './layering.js';
  * @property {number} sliceSide in blocks of 16 pixels
  * @property {number | null} dither seed
  * @property {boolean} still levels of latents do not move with the means
+ * @property {boolean} bare there are no latents, and patches cover the picture
  * @property {import('./layering.js').Layering | null} layering
  * @property {number} passes over the picture: context steps, or what is kept of those of layers
  * @property {number} slices how many
@@ -118,6 +119,13 @@ export function checkHeader(header) {
       expected: 'trellis 0 alone',
     });
   }
+  const { bare, steps, lanes, adapter } = header;
+  const others = steps > 1 || lanes.some((n) => n > 1) || dither !== null || layering || still;
+  if (bare && (others || adapter !== null)) {
+    throw new CorruptStream('the header names patches alone with what concerns latents', {
+      expected: '1 step, 1 lane a slice, no dither, layers, adapter and still lattice',
+    });
+  }
 }
 
 /**
@@ -132,13 +140,13 @@ export function segmentIndex(header, pass, slice) {
   return 1 + pass * header.slices + slice;
 }
 
+const NONE_MORE = { adapter: null, still: false, bare: false };
 const NO_EXTENSION = {
   chunks: {},
   sliceSide: DEFAULT_SLICE_SIDE,
   dither: null,
   layering: null,
-  adapter: null,
-  still: false,
+  ...NONE_MORE,
 };
 
 /** @param {Cursor} cursor */
@@ -188,7 +196,7 @@ function readExtension(cursor) {
   }
   const dither = flags & DITHER_FLAG ? littleEndian(cursor.take(4, 'seed of dither')) : null;
   const layering = flags & LAYERS_FLAG ? readLayering(cursor) : null;
-  const more = flags & MORE_FLAG ? readMore(cursor, chunks) : { adapter: null, still: false };
+  const more = flags & MORE_FLAG ? readMore(cursor, chunks) : NONE_MORE;
   return { chunks, sliceSide, dither, layering, ...more };
 }
 
@@ -219,7 +227,7 @@ function readMore(cursor, chunks) {
   else if (flags & BARE_FLAG) {
     throw new CorruptStream('the header extension announces neither latents nor patches');
   }
-  return { adapter, still: Boolean(flags & STILL_FLAG) };
+  return { adapter, still: Boolean(flags & STILL_FLAG), bare: Boolean(flags & BARE_FLAG) };
 }
 
 /**
