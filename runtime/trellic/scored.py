@@ -84,7 +84,8 @@ def encode_scored(
 ) -> Scored:
     """Encode with the quality whose decoded picture has a score, within one point.
 
-    The score is that of the decoder ``quality``; alpha and metadata are left out of it.
+    The score is that of the decoder ``quality``; alpha and metadata are left out of it. With
+    patches, where the score may jump over the wanted one, it is the smallest file that has more.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def encode_scored(
     BadParameter, ImageTooLarge, MissingExtra
         When the score is not a number below 100; otherwise as of `ssimulacra2`.
     TargetUnreachable
-        When no quality has it.
+        When no quality has it, or with patches, none has as much.
     """
     if not (isinstance(wanted, Real) and -1000 < wanted < BEST_SCORE):
         raise BadParameter(f"ssimulacra2 {wanted!r}", expected="a number below 100")
@@ -124,7 +125,10 @@ def encode_scored(
 
     found = search(score, float(wanted))
     best = made[found]
-    if abs(best.score - wanted) > WITHIN:
+    more = [one for one in made.values() if one.score >= wanted]
+    if abs(best.score - wanted) > WITHIN and patches != "off" and more:
+        best = min(more, key=lambda one: len(one.encoded.data))
+    elif abs(best.score - wanted) > WITHIN:
         ends = [made[at].score if at in made else score(at) for at in (LOWEST, HIGHEST)]
         raise TargetUnreachable(
             f"a score of {wanted:g} cannot be met within {WITHIN:g}",

@@ -26,10 +26,12 @@ from tests.fuzz.pictures import picture_seeds, pictures
 from trellic import bitstream, entropy
 from trellic.bitstream import container
 from trellic.bitstream import contents as layout
+from trellic.bitstream.patches import mask_shape
 from trellic.codec import Codec
 from trellic.entropy import reference
 from trellic.errors import StreamError, TrellicError
 from trellic.geometry import Rectangle
+from trellic.images.av1 import pack_still
 from trellic.integer.networks import from_arrays
 from trellic.model import archive, bundle, manifest
 from trellic.model.quality import LevelTables
@@ -240,7 +242,7 @@ def seeds(name: str) -> list[bytes]:
         made = (*streams, *small, *_moved(small[1]), _rich_stream())
         return [b"\1" + data for data in made]
     if name == "decode":
-        return [b"\1" + data for data in small]
+        return [b"\1" + data for data in (*small, _bare_stream(small[0]))]
     if name == "coder":
         return [_coder_seed(lanes, states) for lanes in (0, 2, 5, 6) for states in (0, 2, 7)]
     with zipfile.ZipFile(TINY) as archive:
@@ -259,6 +261,16 @@ def _small_streams() -> list[bytes]:
         _codec().encode(picture[:1, :1]),
         _codec().encode(picture[..., 0], quality=30),
     ]
+
+
+def _bare_stream(data: bytes) -> bytes:
+    """Return a stream of patches alone: one slice in AV1."""
+    stream = bitstream.read(data)
+    still = pack_still(_codec().decode(data), 40)
+    mask = np.ones(mask_shape(stream.header.height, stream.header.width), np.bool_)
+    header = replace(stream.header, bare=True, steps=1, lanes=(1,))
+    made = replace(stream, header=header, segments=[b"", b""])
+    return bitstream.write(replace(made, patches=bitstream.Patches(mask, (still,))))
 
 
 def _moved(data: bytes) -> list[bytes]:

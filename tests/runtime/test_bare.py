@@ -23,7 +23,13 @@ from trellic.bitstream.container import assemble, stored_of
 from trellic.bitstream.front import PATCHES
 from trellic.bitstream.patches import in_pixels, is_av1, mask_shape, pack_patches, slice_areas
 from trellic.codec import Codec
-from trellic.errors import BadParameter, CorruptStream, TrellicWarning, TruncatedStream
+from trellic.errors import (
+    BadParameter,
+    CorruptStream,
+    TargetUnreachable,
+    TrellicWarning,
+    TruncatedStream,
+)
 from trellic.geometry import Rectangle
 from trellic.images import Picture
 from trellic.images import av1 as images_av1
@@ -31,6 +37,7 @@ from trellic.images.av1 import pack_still, unpack_still
 from trellic.pipeline import alone, patching
 from trellic.pipeline.alone import STILL, recoded, still_quality
 from trellic.pipeline.patches import unpacked
+from trellic.scored import encode_scored
 
 SAMPLE = sorted((Path(__file__).parents[2] / "samples").glob("*.png"))[0]
 HEIGHT, WIDTH = 210, 300
@@ -340,6 +347,17 @@ def test_sizes_are_met(photo, screen, data):
     budget = len(data) - 300
     found = photo.encode(screen, max_bytes=budget, trellis=0, patches="auto")
     assert len(found) <= budget
+
+
+def test_scores_may_be_exceeded(photo):
+    pytest.importorskip("ssimulacra2")
+    pixels = np.full((96, 160, 3), 255, np.uint8)
+    pixels[8:90:8, ::3] = 0  # lossless in less than latents take
+    found = encode_scored(photo, Picture(pixels), 70, patches="auto")
+    assert found.score == 100
+    assert (photo.decode(found.encoded.data) == pixels).all()
+    with pytest.raises(TargetUnreachable):
+        encode_scored(photo, Picture(pixels), 99.5)
 
 
 def test_transcoding_codes_av1_again(photo, data, stream, screen):
