@@ -58,7 +58,7 @@ def desk(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home" / "data"))
     for name in ("photos/trip", "archive"):
         Path(name).mkdir(parents=True)
-    for path in ("photo.jpg", "photos/a.jpg", "photos/trip/b.png"):
+    for path in ("photo.jpg", "screen.png", "photos/a.jpg", "photos/trip/b.png"):
         photo.save(path)
     for path in ("photo.tlc", "other.tlc", "old.tlc", "archive/a.tlc"):
         Path(path).write_bytes(trellic.encode(photo))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.adapter_tables import rates
 from benchmarks.speed_tables import mean_times
 from tests.benchmarks.pages import name_of, not_stated, result
 
@@ -212,17 +213,24 @@ def scores_of_qualities() -> list[str]:
 
 
 def bytes_of_adapters() -> list[str]:
-    (one,), (other,) = (result("domains")["sets"][n] for n in ("medical_bccd", "aerial_mixed"))
+    sets = result("domains")["sets"]
+    (one,), (other,) = (sets[name] for name in ("medical_bccd", "aerial_mixed"))
+    games, (screens,) = sets["game3d_godot"], sets["screens, by an adapter of drawn ones"]
     pictures, more = (row["adapted_to"] + len(row["pictures"]) for row in (one, other))
     assert one["bytes"] < 150_000
     assert (one["adapted_to"], one["trained_on"]) == (6, 4)
-    assert (other["adapted_to"], other["trained_on"]) == (8, 6)
+    for row in (other, *games):
+        assert (row["adapted_to"], row["trained_on"]) == (8, 6)
+    assert len(games) == 2
+    gained = np.mean(rates([screens], "adapted", "ssimulacra2"))
+    all_games = games[0]["adapted_to"] + len(games[0]["pictures"])
     return [
         "less than 150 kB",
         f"some {one['bytes_for_decoding'] / 1e3:.0f} kB, so it is for large pictures",
         f"Of the {pictures} of microscopy the adapter saw six and was trained on four",
-        f"Of the {more} aerial ones it saw eight and was trained on six.",
-        f"after {other['steps']:,} steps on six pictures",
+        f"Of the {more} aerial ones, and of the {all_games} games, it saw eight and was trained on six",
+        "One split of microscopy and one of aerial pictures has run, and two of games",
+        f"and {-gained:.1f} % fewer on the ten real screens",
         f"{one['parameters']:,} parameters",
     ]
 
