@@ -228,7 +228,8 @@ def bytes_of_adapters() -> list[str]:
         "less than 150 kB",
         f"some {one['bytes_for_decoding'] / 1e3:.0f} kB, so it is for large pictures",
         f"Of the {pictures} of microscopy the adapter saw six and was trained on four",
-        f"Of the {more} aerial ones, and of the {all_games} games, it saw eight and was trained on six",
+        f"Of the {more} aerial ones, and of the {all_games} games, it saw eight and was trained on"
+        " six",
         "One split of microscopy and one of aerial pictures has run, and two of games",
         f"and {-gained:.1f} % fewer on the ten real screens",
         f"{one['parameters']:,} parameters",
