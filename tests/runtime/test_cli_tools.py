@@ -54,6 +54,8 @@ def test_info_as_json(stream, trellic):
         "stream_id": "0fa4e001",
         "adapter": None,
         "patches": None,
+        "latents": True,
+        "av1_patches": None,
         "layers": 1,
         "lengths": [{"passes": 1, "bytes": size, "layer": 1, "quality": 70.0}],
     }

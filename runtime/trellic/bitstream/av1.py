@@ -13,6 +13,7 @@ from trellic.errors import CorruptStream, TruncatedStream
 
 SEQUENCE_HEADER, FRAME = 0x0A, 0x32  # first bytes of the two units: type, and that a size follows
 COLOUR, GREY = 1, 0  # profiles: 4:4:4 (or grey), and 4:2:0 or grey
+_IDENTITY: Final = 0x010D00  # primaries, transfer and matrix of RGB, which has no range
 _VARINT_BYTES: Final = 4  # AV1's leb128 is our varint
 
 
@@ -38,6 +39,11 @@ class _Bits:
             raise CorruptStream("the sequence header of an AV1 patch ends too early")
         return self._value >> self._left & ((1 << count) - 1)
 
+    def end(self) -> bool:
+        """Whether nothing is left but a bit of 1 and zeros to the end of its byte."""
+        left = self._left
+        return 0 < left <= 8 and self._value & ((1 << left) - 1) == 1 << left - 1
+
 
 def check_still(data: bytes, height: int, width: int, *, grey: bool) -> None:
     """Refuse data that are not one still picture of this size, in 8 bits.
@@ -55,10 +61,12 @@ def check_still(data: bytes, height: int, width: int, *, grey: bool) -> None:
         raise CorruptStream(f"an AV1 patch of {len(data)} bytes ends too early") from None
     if cursor.at != len(data):
         raise CorruptStream(f"{len(data) - cursor.at} bytes follow the frame of an AV1 patch")
-    found = still_header(sequence)
+    bits = _Bits(sequence)
+    found = _still_header(bits)
     wanted = StillHeader(GREY if grey else COLOUR, width, height, deep=False, grey=grey)
     if found != wanted:
         raise CorruptStream(f"an AV1 patch of {_said(found)}", expected=_said(wanted))
+    _check_end(bits, grey=grey)
 
 
 def still_header(data: bytes | memoryview) -> StillHeader:
@@ -69,7 +77,10 @@ def still_header(data: bytes | memoryview) -> StillHeader:
     CorruptStream
         When it is cut, or announces more than one picture.
     """
-    bits = _Bits(data)
+    return _still_header(_Bits(data))
+
+
+def _still_header(bits: _Bits) -> StillHeader:
     profile, still, reduced = bits.take(3), bits.take(1), bits.take(1)
     if not (still and reduced):
         raise CorruptStream("an AV1 patch that is not a still picture")
@@ -80,6 +91,17 @@ def still_header(data: bytes | memoryview) -> StillHeader:
     deep = bool(bits.take(1))
     grey = profile != COLOUR and bool(bits.take(1))
     return StillHeader(profile, width, height, deep, grey)
+
+
+def _check_end(bits: _Bits, *, grey: bool) -> None:
+    """Check what follows in the header of a patch: no film grain, and nothing behind it."""
+    described = bits.take(24) if bits.take(1) else 0  # colour, which has no meaning here
+    bits.take(0 if described == _IDENTITY and not grey else 1)  # range, nor has that
+    bits.take(0 if grey else 1)  # whether both chroma planes have steps of their own
+    if bits.take(1):
+        raise CorruptStream("an AV1 patch with film grain", expected="none")
+    if not bits.end():
+        raise CorruptStream("the sequence header of an AV1 patch does not end where it should")
 
 
 def _unit(cursor: Cursor, kind: int) -> memoryview:

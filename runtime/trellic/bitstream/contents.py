@@ -90,7 +90,7 @@ class Contents:
         steps : number of passes (context steps, unless there are layers) to decode; None for all,
             like any number above theirs
         """
-        steps = min(steps or self.header.passes, self.header.passes)
+        steps = self.header.passes if steps is None else min(steps, self.header.passes)
         spans = [self.head]
         for index in sorted(
             self.header.segment_index(step, slice_)

@@ -164,6 +164,11 @@ class Header:
         """Whether a file may be cut after a pass; each latent is then around its mean."""
         return self.dither is None and not self.still and not self.bare
 
+    @property
+    def needs_latents(self) -> bool:
+        """Whether it says something of latents that patches alone would not keep."""
+        return self.dither is not None or self.still or self.layering is not None
+
     def segment_index(self, number: int, slice_: int) -> int:
         """Index in the file of the segment of a pass (or context step) and slice, from 0."""
         return 1 + number * self.slices + slice_

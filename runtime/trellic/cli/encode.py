@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trellic.pipeline.results import Encoded
 
 SUFFIX = ".tlc"
+_GLANCED = 2**22  # pixels of a picture at most that a note may be printed about
 _LARGE = 2**20  # bytes of a picture file that take long enough for a progress display
 
 
@@ -52,7 +53,8 @@ class Target(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether nothing is asked for that goes without patches."""
-        return not (self.patches or self.like or self.progressive or self.steady or self.dither)
+        given = self.patches, self.like, self.progressive, self.steady, self.dither
+        return all(one is None for one in given)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for the codec, which has defaults for the others."""
@@ -126,8 +128,13 @@ def _encode(
         seconds += time.perf_counter() - start
     job.write(encoded.data)
     _report(job, encoded, score, codec.model, seconds, report)
-    if target.plain and drawn_blocks(picture.pixels, PATCH_SIDE).any():
-        report.note(f"{job.source} looks drawn; --patches auto makes most screens half as large")
+    if target.plain and report.takes_notes and width * height <= _GLANCED:
+        with limited(bounds.limits):
+            drawn = drawn_blocks(picture.pixels, PATCH_SIDE).any()
+        if drawn:
+            report.note(
+                f"{job.source} looks drawn; --patches auto makes most screens half as large"
+            )
     return Sizes(before, len(encoded.data))
 
 

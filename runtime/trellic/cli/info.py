@@ -94,7 +94,7 @@ def _decoders(
 
 def _read_by(info: DecoderInfo, layout: bitstream.Contents, size: int, manifest: Manifest) -> int:
     steps = info.steps_in(manifest.layout)
-    if layout.header.layering is not None or steps == layout.header.steps:
+    if layout.header.layering is not None or steps >= layout.header.steps:
         return size
     spans = layout.needed_for(range(layout.header.slices), steps)
     chunks = (span.length + CRC16_BYTES for span in layout.chunks.values())

@@ -152,9 +152,14 @@ class Report:
         """Print the one line of a warning."""
         self._speak(False, f"warning: {name}: {message}")
 
+    @property
+    def takes_notes(self) -> bool:
+        """Whether a hint would be printed."""
+        return not (self._as_json or self._noted)
+
     def note(self, message: str) -> None:
         """Print a hint for people; only the first one of a command, whatever file it is about."""
-        if not (self._as_json or self._noted):
+        if self.takes_notes:
             self._noted = True
             self._speak(False, f"note: {message}")
 

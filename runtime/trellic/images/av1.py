@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import io
 import struct
+from functools import cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from trellic.errors import CorruptStream, EngineError
+from trellic.errors import EngineError
+from trellic.images.checked import patch_of
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -29,6 +31,15 @@ def has_av1() -> bool:
     from PIL import features
 
     return bool(features.check("avif"))
+
+
+@cache
+def can_pack() -> bool:
+    """Whether this build of Pillow can make AV1 patches: libavif may lack the encoder."""
+    try:
+        return has_av1() and bool(pack_still(np.zeros((8, 8, 3), np.uint8), 50))
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def pack_still(pixels: Pixels, quality: int) -> bytes:
@@ -59,22 +70,12 @@ def unpack_still(data: bytes, height: int, width: int, *, grey: bool) -> Pixels:
     EngineError
         When Pillow was built without AVIF.
     """
-    from PIL import Image
-
     if not has_av1():
         raise EngineError(
             "a file with AV1 patches, and a Pillow that was built without AVIF",
             remedy="install a wheel of Pillow",
         )
-    file = contained(data, height, width, grey=grey)
-    try:
-        with Image.open(io.BytesIO(file), formats=["AVIF"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, EOFError, SyntaxError, RuntimeError) as error:
-        raise CorruptStream(f"an AV1 patch does not decode ({error})") from None
-    if pixels.shape != (height, width, 3):
-        raise CorruptStream(f"a patch of {pixels.shape} samples", expected=f"{(height, width, 3)}")
-    return pixels
+    return patch_of(contained(data, height, width, grey=grey), "AVIF", height, width)
 
 
 def contained(data: bytes, height: int, width: int, *, grey: bool) -> bytes:

@@ -12,7 +12,8 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from trellic.errors import CorruptStream, EngineError
+from trellic.errors import EngineError
+from trellic.images.checked import patch_of
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -57,8 +58,6 @@ def unpack_pixels(data: bytes, height: int, width: int) -> Pixels:
     EngineError
         When Pillow was built without WebP.
     """
-    from PIL import Image
-
     if not has_lossless():
         raise EngineError(
             "a file with patches, and a Pillow that was built without WebP",
@@ -66,11 +65,4 @@ def unpack_pixels(data: bytes, height: int, width: int) -> Pixels:
         )
     padded = data + b"\0" * (len(data) % 2)
     file = _RIFF.pack(b"RIFF", _OUTER + len(padded), b"WEBP", b"VP8L", len(data)) + padded
-    try:
-        with Image.open(io.BytesIO(file), formats=["WEBP"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise CorruptStream(f"a patch does not decode ({error})") from None
-    if pixels.shape != (height, width, 3):
-        raise CorruptStream(f"a patch of {pixels.shape} samples", expected=f"{(height, width, 3)}")
-    return pixels
+    return patch_of(file, "WEBP", height, width)

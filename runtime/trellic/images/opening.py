@@ -6,7 +6,6 @@ import importlib
 import io
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage, ImageTooLarge
 from trellic.images import jpeg
+from trellic.images.checked import opened
 from trellic.images.faults import unreadable
 from trellic.images.modes import from_pil, load, raw_modes_of
 from trellic.images.picture import Picture, check_size, warn
@@ -43,7 +43,6 @@ _SUFFIXES = (
 )
 _FOREIGN = "B" if sys.byteorder == "little" else "L"
 _OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": f";16{_FOREIGN}"}
-_pillow_limit = threading.Lock()
 
 
 def readable() -> tuple[str, ...]:
@@ -165,12 +164,7 @@ def _open(data: bytes) -> Image.Image:
             remedy="pip install --upgrade pillow",
         ) from error
     try:
-        with _pillow_limit:  # max_pixels applies here, not the program's limit for Pillow
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                return Image.open(io.BytesIO(data), formats=[name])
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
+        return opened(data, name)  # max_pixels applies here, not the program's limit for Pillow
     except MemoryError:
         raise
     except Image.DecompressionBombError as error:

@@ -24,6 +24,7 @@ from trellic.constants import DEFAULT_DECODER
 from trellic.errors import BadParameter
 from trellic.images import Picture
 from trellic.latents.quantizer import lattice_of
+from trellic.pipeline import memory
 from trellic.pipeline.decoder import StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder, prepared
 from trellic.pipeline.header import level_of, refuse_layers
@@ -69,6 +70,9 @@ class Resaver:
         picture, chunks = prepared(picture, strip=False)
         clock.mark("compare")
         if stream.patches is not None and changed.any():
+            if header.bare:
+                need = memory.recoding(header, alpha=stream.chunks.alpha is not None)
+                memory.check(need, max_memory, f"encoding {header.width}x{header.height} pixels")
             picture, changed, patches = _repatched(picture, changed, stream.patches, header)
             stream = replace(stream, patches=patches)
         if changed.any():
@@ -124,7 +128,7 @@ def _repatched(
     picture: Picture, changed: Mask, patches: Patches, header: Header
 ) -> tuple[Picture, Mask, Patches]:
     """Return what the latents code of an edited picture, where it changed, and new patches."""
-    below = without(picture, patches.mask)
+    below = picture if header.bare else without(picture, patches.mask)
     patched = on_pixels(patches.mask, picture.pixels)
     patches = repack(picture.pixels, changed & patched, patches, header)
     return below, changed & ~patched, patches

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trellic.bitstream import Header, Patches, Stream
 from trellic.bitstream.patches import in_pixels, mask_shape, slice_areas
 from trellic.geometry import BARE_SLICE_SIDE, slice_counts
-from trellic.images.av1 import has_av1, pack_still, unpack_still
+from trellic.images.av1 import can_pack, pack_still, unpack_still
 from trellic.images.lossless import pack_pixels
 from trellic.pipeline.patches import unpacked
 from trellic.support import bounds
@@ -43,7 +43,7 @@ def alone(pixels: Pixels, error: Errors, plain: Stream, most: int) -> tuple[Stre
     stream, and the share of the plain stream's squared error that is left; None and 1 if there is
     none
     """
-    if not has_av1():
+    if not can_pack():
         return None, 1.0
     header = _header(plain.header)
     data, left = list[bytes](), 0
@@ -103,15 +103,15 @@ def still_quality(quality16: int) -> int:
     return round(float(np.interp(quality16 / 16, ours, theirs)))
 
 
-def recoded(patches: Patches, header: Header) -> Patches:
-    """Return patches without latents for the header's quality: in AV1, where that is smaller."""
+def recoded(patches: Patches, header: Header, quality16: int) -> Patches:
+    """Return patches without latents for a lower quality: in AV1, where that is smaller."""
     data = list[bytes]()
     own = [part for part in patches.data if part is not None]
     for area, before in zip(slice_areas(header), own, strict=True):
         bounds.check()
         whole = in_pixels(area, header.height, header.width)
         pixels = unpacked(before, whole, grey=header.grey)
-        still = pack_still(pixels, still_quality(header.quality16))
+        still = pack_still(pixels, still_quality(quality16))
         data.append(min(before, still, key=len))
     return Patches(patches.mask, tuple(data))
 

@@ -72,11 +72,11 @@ class StreamDecoder:
         passes = header.passes if header.layering else choice.steps(self._layout)
         damage = None if lost is None else _damage(stream, lost, passes)
         if stream.patches is not None:
-            try:
-                paste(picture.pixels, stream.patches, header, part, choice.scale)
-            except CorruptStream:
-                if not options.best_effort:
-                    raise
+            faults = list[CorruptStream]() if options.best_effort else None
+            pasted = paste(picture.pixels, stream.patches, header, part, choice.scale, faults)
+            if faults:
+                if header.bare and not pasted:
+                    raise faults[0]
                 damage = damage or _damage(stream, set(), passes)
                 damage = replace(damage, chunks=(*damage.chunks, PATCHES))
             clock.mark("patches")
@@ -180,9 +180,9 @@ class StreamDecoder:
         lost: set[int] | None = None,
     ) -> Picture:
         header, stride = stream.header, self._layout.stride
-        tile = self._tile(stream, choice, part, max_memory)
         if header.bare:
-            return _blank_picture(stream, choice, part)
+            return _blank_picture(stream, choice, part, max_memory)
+        tile = self._tile(stream, choice, part, max_memory)
         plane = self._layout.plane(header.width, header.height)
         engine = self._engine(choice)
         by_rows = transforms.by_rows(part.coarser(stride))
@@ -299,14 +299,21 @@ class StreamDecoder:
         return Stream(header, coded.segments)
 
 
-def _blank_picture(stream: Parts, choice: Choice, part: Rectangle) -> Picture:
+def _blank_picture(
+    stream: Parts, choice: Choice, part: Rectangle, max_memory: int | None
+) -> Picture:
     """Return what the patches of a file without latents will cover.
 
     Raises
     ------
     CorruptStream
         When they are lost.
+    ImageTooLarge
+        When ``max_memory`` is too little.
     """
+    header, alpha = stream.header, stream.chunks.alpha is not None
+    need = memory.bare(header, part, alpha=alpha, scale=choice.scale)
+    memory.check(need, max_memory, f"decoding {header.width}x{header.height} pixels")
     if stream.patches is None:
         raise CorruptStream("the patches are damaged or missing, and the file has no latents")
     shape = part.coarser(choice.scale).shape

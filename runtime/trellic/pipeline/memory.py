@@ -11,6 +11,8 @@ encoding                  the picture, the float32 outputs of g_a, `HYPER` a hyp
 decoding                  the picture or the region of it, three rows of slices of latents, and
                           `SLICE_DECODING` a latent of one slice
 mixing two decoders       `NETWORK` for the second one too, and `MIXING` a pixel of the tile
+patches                   `PATCH_DECODING` a pixel of the largest slice; in encoding,
+                          `PATCH_ENCODING` a pixel of the picture, and `STILL_ENCODING` of a slice
 reading a picture file    the file, and `READING` a pixel (`READING_DEEP` for 16-bit samples)
 writing a picture file    `WRITING` a pixel (`WRITING_ALPHA` with alpha; WebP, AVIF
                           `WRITING_CODED`), and `NETWORK` a pixel of the largest tile, for each
@@ -46,7 +48,7 @@ HYPER, SPARE = 32, 1
 READING, READING_DEEP = 12, 40
 WRITING, WRITING_ALPHA, WRITING_CODED = 11, 14, 60
 ALPHA_ENCODING, ALPHA_DECODING = 9, 3  # of the whole picture: differences, colours filled in
-PATCH_DECODING = 20  # a pixel of a slice: what libwebp or libavif holds, and copies of its result
+PATCH_DECODING = 32  # a pixel of a slice: what libwebp or libavif holds, and copies of its result
 STILL_ENCODING = 70  # a pixel of a slice: what libaom holds of an AV1 patch, and its picture
 PATCH_ENCODING = 40  # a pixel of a picture that looks drawn: trials, with their pictures
 ROWS_OF_SLICES = 3
@@ -135,6 +137,20 @@ def with_patches(need: Callable[[int], int], header: Header) -> Callable[[int], 
     """Return how many bytes decoding takes if the file has patches; one slice's are held."""
     pixels = min(header.width * header.height, (header.slice_side * BLOCK) ** 2)
     return lambda side: need(side) + PATCH_DECODING * pixels
+
+
+def bare(header: Header, region: Rectangle, *, alpha: bool, scale: int = 1) -> int:
+    """Bytes that decoding a region of a picture without latents takes."""
+    out = (1 if header.grey else 3) * region.coarser(scale).area
+    whole = ALPHA_DECODING * header.width * header.height if alpha else 0
+    return with_patches(lambda _: LIBRARIES + out + whole, header)(0)
+
+
+def recoding(header: Header, *, alpha: bool) -> int:
+    """Bytes that decoding and coding patches without latents again takes."""
+    whole = Rectangle(0, header.height, 0, header.width)
+    pixels = min(whole.area, (header.slice_side * BLOCK) ** 2)
+    return bare(header, whole, alpha=alpha) + STILL_ENCODING * pixels
 
 
 def classifying(header: Header, latents: int, *, stride: int = STRIDE) -> int:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from trellic.bitstream import Header, Patches
 from trellic.bitstream.patches import in_pixels, is_av1, slice_areas
-from trellic.errors import EngineError
+from trellic.errors import CorruptStream, EngineError
 from trellic.geometry import Rectangle
 from trellic.images.av1 import unpack_still
 from trellic.images.lossless import unpack_pixels
@@ -21,8 +21,13 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def paste(
-    pixels: Pixels, patches: Patches, header: Header, part: Rectangle, scale: int = 1
-) -> Pixels:
+    pixels: Pixels,
+    patches: Patches,
+    header: Header,
+    part: Rectangle,
+    scale: int = 1,
+    faults: list[CorruptStream] | None = None,
+) -> int:
     """Put patches over a decoded picture, slice by slice, in place.
 
     Parameters
@@ -30,6 +35,12 @@ def paste(
     pixels : uint8 (rows, columns, 3) or (rows, columns), of ``part`` at 1 / scale of its size
     part : in pixels of the full size; slices outside of it are not decoded
     scale : patches are made smaller by it, by means of blocks of pixels
+    faults : gets the errors of areas that do not decode, and the others are pasted; if left out,
+        the first one is raised
+
+    Returns
+    -------
+    number of areas that were pasted
 
     Raises
     ------
@@ -40,19 +51,26 @@ def paste(
     """
     if PATCH_SIDE % scale:
         raise EngineError(f"patches at 1/{scale} of their size", expected=f"1/{PATCH_SIDE} at most")
-    target = part.coarser(scale)
+    target, pasted = part.coarser(scale), 0
     for area, data in zip(slice_areas(header), patches.data, strict=True):
         whole = in_pixels(area, header.height, header.width)
         seen = whole.coarser(scale).within(target)
         if data is None or min(seen.shape) <= 0:
             continue
         bounds.check()
-        patch = unpacked(data, whole, grey=header.grey)
+        try:
+            patch = unpacked(data, whole, grey=header.grey)
+        except CorruptStream as error:
+            if faults is None:
+                raise
+            faults.append(error)
+            continue
         mask = spread(patches.mask[area.index()], PATCH_SIDE // scale)
         here = mask[seen.index(whole.coarser(scale))]
         small = _smaller(patch, scale)[seen.index(whole.coarser(scale))]
         pixels[seen.index(target)][here] = small[here]
-    return pixels
+        pasted += 1
+    return pasted
 
 
 def unpacked(data: bytes, area: Rectangle, *, grey: bool) -> Pixels:

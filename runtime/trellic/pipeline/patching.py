@@ -2,8 +2,8 @@
 
 Blocks that look drawn are candidates. In each slice they become patches with as few colours as make
 the squared error under them a tenth of what it is without patches, if the slice then takes no more
-bytes. If the picture has fewer bytes as patches alone, without latents, it becomes that: each slice
-is an AV1 picture with no more squared error than the latents give, or is stored without loss.
+bytes. If that is better, the picture becomes patches alone, without latents: each slice is an AV1
+picture with no more squared error than the latents give, or is stored without loss.
 Errors and bytes are those of real coding.
 """
 
@@ -24,7 +24,7 @@ from trellic.images.drawn import fewer_colours
 from trellic.images.fill import fill_unseen
 from trellic.images.lossless import pack_pixels
 from trellic.limits import PATCH_SIDE
-from trellic.pipeline.alone import Errors, alone, squared, still_quality
+from trellic.pipeline.alone import BEST, Errors, alone, squared
 from trellic.pipeline.patches import spread
 from trellic.support import bounds
 
@@ -63,8 +63,8 @@ def choose(
     plain = encode(None, quality16)
     error = squared(pixels, decode(plain))
     best = _patched(pixels, mask, encode, plain, error)
-    if plain.header.layering is not None or not plain.header.cuttable:
-        return best  # what was asked for needs latents
+    if plain.header.needs_latents:
+        return best
     bare, left = alone(pixels, error, plain, round(MORE * _size(best)))
     if bare is None or (_size(bare) >= _size(best) and (best is not plain or left > LESS)):
         return best
@@ -120,7 +120,8 @@ def _patch(pixels: Pixels, seen: Mask, allowed: float, budget: int) -> bytes | N
 def repack(pixels: Pixels, changed: Mask, patches: Patches, header: Header) -> Patches:
     """Return the patches of an edited picture: those that changed are made anew.
 
-    Patches without loss then have all colours. AV1 pictures are coded again, for the same quality.
+    Patches without loss then have all colours. AV1 pictures are coded again at AV1's best quality,
+    so that what was not edited loses next to nothing, or without loss if that is smaller.
 
     Parameters
     ----------
@@ -133,7 +134,8 @@ def repack(pixels: Pixels, changed: Mask, patches: Patches, header: Header) -> P
         if before is None or not changed[part].any():
             continue
         if is_av1(before):
-            data[number] = pack_still(pixels[part], still_quality(header.quality16))
+            ways = pack_still(pixels[part], BEST), pack_pixels(pixels[part])
+            data[number] = min(ways, key=len)
         else:
             data[number] = pack_pixels(_flat_outside(pixels[part], seen[part]))
     return Patches(patches.mask, tuple(data))

@@ -145,10 +145,15 @@ class Transcoder:
     ) -> Encoded:
         """Transcode a stream without latents: its AV1 patches are coded again."""
         header, clock = stream.header, Clock()
+        need = memory.recoding(header, alpha=stream.chunks.alpha is not None)
+        size = f"{header.width}x{header.height}"
+        memory.check(need, options.max_memory, f"transcoding {size} pixels")
 
         def encode_at(quality16: int) -> bytes:
+            if stream.patches is None or quality16 >= header.quality16:
+                return bytes(data)  # nothing is gained
             fresh = replace(header, quality16=quality16)
-            patches = stream.patches and recoded(stream.patches, fresh)
+            patches = recoded(stream.patches, header, quality16)
             return bitstream.write(replace(stream, header=fresh, patches=patches))
 
         quality16, result = _meet(encode_at, data, header, options)
@@ -157,7 +162,7 @@ class Transcoder:
             data=result,
             width=header.width,
             height=header.height,
-            quality=quality16 / 16,
+            quality=min(quality16, header.quality16) / 16,
             trellis=header.trellis,
             lanes=header.lanes[0],
             seconds=time.perf_counter() - start,

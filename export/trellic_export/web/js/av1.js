@@ -8,6 +8,7 @@ import { CorruptStream } from './errors.js';
 import { Cursor, bitsAt } from './fields.js';
 
 const [SEQUENCE_HEADER, FRAME] = [0x0a, 0x32]; // first bytes of the two units
+const IDENTITY = 0x010d00; // primaries, transfer and matrix of RGB, which has no range
 const COLOUR = 1; // profile of 4:4:4
 
 /**
@@ -54,6 +55,14 @@ export function checkStill(data, height, width, grey) {
     throw new CorruptStream(`an AV1 patch of ${wide}x${high} pixels, profile ${profile}`, {
       expected: `${width}x${height}, 8 bits, ${grey ? 'grey' : 'colour in 4:4:4'}`,
     });
+  }
+  const described = take(1) ? take(24) : 0; // colour, which has no meaning here
+  take(described === IDENTITY && !grey ? 0 : 1); // range, nor has that
+  take(grey ? 0 : 1); // whether both chroma planes have steps of their own
+  if (take(1)) throw new CorruptStream('an AV1 patch with film grain', { expected: 'none' });
+  const left = 8 * header.length - at;
+  if (left < 1 || left > 8 || take(left) !== 1 << (left - 1)) {
+    throw new CorruptStream('the sequence header of an AV1 patch does not end where it should');
   }
 }
 
