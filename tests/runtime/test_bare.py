@@ -27,15 +27,16 @@ from trellic.codec import Codec
 from trellic.errors import (
     BadParameter,
     CorruptStream,
+    EngineError,
     ImageTooLarge,
     TargetUnreachable,
     TrellicWarning,
     TruncatedStream,
 )
-from trellic.geometry import Rectangle
+from trellic.geometry import BARE_SLICE_SIDE, DEFAULT_SLICE_SIDE, Rectangle, slice_counts
 from trellic.images import Picture
 from trellic.images import av1 as images_av1
-from trellic.images.av1 import pack_still, unpack_still
+from trellic.images.av1 import _box, _inner, contained, pack_still, unpack_still
 from trellic.pipeline import alone, patching
 from trellic.pipeline.alone import STILL, recoded, still_quality
 from trellic.pipeline.patches import unpacked
@@ -44,6 +45,11 @@ from trellic.scored import encode_scored
 SAMPLE = sorted((Path(__file__).parents[2] / "samples").glob("*.png"))[0]
 HEIGHT, WIDTH = 210, 300
 DIGEST = "56c9847d1d4dc71a7a4e3d00e8c05a48b4bd9b4f745820568d3e2db71ad7c49f"
+
+CONTAINERS = {  # digests of files of AV1 data, by whether they are grey
+    False: "f461ad9629f5156fd32d42816e7a38f49f1aa78d9b19da9e42f71d78734c2860",
+    True: "86de1032ce88aa1333ce56d847d4b1b3ffed7c3adeaa81957ddaf322a43b5c0c",
+}
 
 
 def smooth_screen(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -148,7 +154,7 @@ def test_other_av1_data_is_refused_before_it_is_decoded(screen):
         "300x210 pixels, profile 1, more than 8 bits": reheadered(data, at=deep, bits="1"),
         "1x210": reheadered(data, at=sizes, bits="0" * 9),
         "profile 0, 8 bits, grey": grey,
-        "bytes follow the frame": data + b"\x12\0",
+        "2 bytes follow the frame": data + b"\x12\0",
         "unit 0x12": b"\x12\0" + data,
         "unit 0x0a": data[:body] * 2 + data[body:],
         "ends too early": data[:-1],
@@ -160,6 +166,61 @@ def test_other_av1_data_is_refused_before_it_is_decoded(screen):
     for length in range(body):
         with pytest.raises(CorruptStream):
             check_still(data[:length], HEIGHT, WIDTH, grey=False)
+
+
+def sequence_header(profile: int, width: str, height: str, last: str) -> bytes:
+    """Return a sequence header; widths in bits, and the last bits: six tools, depth and grey."""
+    sizes = f"{len(width) - 1:04b}{len(height) - 1:04b}{width}{height}"
+    bits = f"{profile:03b}1101001{sizes}{last}"
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def test_sequence_headers_are_read_to_their_last_bit():
+    """Of profile 0, the last one read is that of grey; a bit less is an error."""
+    for last, found in (("00000000", (False, False)), ("11111110", (True, False))):
+        data = sequence_header(0, "101", "011", last)
+        assert len(data) == 4
+        assert still_header(data) == StillHeader(0, 6, 4, *found)
+        with pytest.raises(CorruptStream, match=r"^the sequence header of an AV1 patch ends too e"):
+            still_header(data[:-1])
+    assert still_header(sequence_header(0, "101", "011", "00000001")).grey
+    longer = sequence_header(0, "101", "011", "00000000" + "1" * 8)  # what follows is not read
+    assert still_header(longer) == StillHeader(0, 6, 4, deep=False, grey=False)
+
+
+def test_what_is_wrong_with_av1_data_is_said():
+    header = sequence_header(0, "101", "011", "00000000")
+    data = bytes([0x0A, len(header)]) + header + b"\x32\0"
+    with pytest.raises(CorruptStream) as found:
+        check_still(data, 4, 6, grey=True)
+    assert "an AV1 patch of 6x4 pixels, profile 0, 8 bits, colour" in str(found.value)
+    assert "6x4 pixels, profile 0, 8 bits, grey" in str(found.value)
+    with pytest.raises(CorruptStream, match=r"unit 0x33.*0x32"):
+        check_still(data[:-2] + b"\x33\0", 4, 6, grey=True)
+    with pytest.raises(CorruptStream, match="size of an AV1 unit is a varint of more than 4"):
+        check_still(b"\x0a" + b"\xff" * 5, 4, 6, grey=True)
+    with pytest.raises(CorruptStream, match=r"^an AV1 patch that is not a still picture"):
+        still_header(bytes([header[0] & ~8]) + header[1:])
+
+
+@pytest.mark.parametrize(("grey", "digest"), CONTAINERS.items())
+def test_the_container_of_av1_data_is_what_it_was(grey, digest):
+    """No library needs to be here for that, and each reads other parts of it."""
+    profile = 0 if grey else 1
+    data = bytes([0x0A, 6, profile << 5 | 0x18 | 2, 0x40]) + bytes(range(30))
+    file = contained(data, 210, 300, grey=grey)
+    assert file.endswith(b"mdat" + data)
+    offset = file.index(b"iloc") + 4 + 14
+    start, length = (int.from_bytes(file[i : i + 4], "big") for i in (offset, offset + 4))
+    assert file[start : start + length] == data
+    assert hashlib.sha256(file).hexdigest() == digest
+
+
+def test_boxes_are_searched_in_order():
+    file = _box(b"free", b"abc") + _box(b"mdat", b"defg") + _box(b"mdat", b"h")
+    assert _inner(file, b"mdat") == b"defg"
+    with pytest.raises(EngineError, match="wrote no box b'meta'"):
+        _inner(file, b"meta")
 
 
 def test_damaged_av1_data_is_one_error(screen):
@@ -249,6 +310,80 @@ def test_no_slice_is_worse_than_in_latents(screen):
     whole, left = alone.alone(screen, np.zeros_like(error), plain, 10**6)
     assert (unpacked(whole.patches.data[0], whole_area(), grey=False) == screen).all()
     assert left == 0
+
+
+def without_latents(pixels: np.ndarray, quality16: int) -> Stream:
+    """Return the stream that `alone` is given, whose latents do not matter."""
+    height, width = pixels.shape[:2]
+    rows, columns = slice_counts(-(-height // 16), -(-width // 16), DEFAULT_SLICE_SIDE)
+    lanes = (2,) * (rows * columns)
+    header = Header(width, height, quality16, 8, 2, b"abcd", lanes, grey=pixels.ndim == 2)
+    return Stream(header, [bytes(2)] * header.segments, {"a": b"b"})
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_each_slice_is_the_smaller_of_both_and_has_its_own_bar(grey):
+    side = 16 * BARE_SLICE_SIDE
+    pixels = smooth_screen(100, side + 60)
+    pixels[:, side:] = 255  # the second slice
+    pixels = pixels[..., 1].copy() if grey else pixels
+    plain = without_latents(pixels, 800)
+    quality = still_quality(800)
+    first = pack_still(np.ascontiguousarray(pixels[:, :side]), quality)
+    shown = unpack_still(first, 100, side, grey=grey)
+    shown = shown[..., 1] if grey else shown
+    error = np.square(shown.astype(int) - pixels[:, :side])
+    allowed = np.zeros(pixels.shape[:2], np.int64)
+    allowed[5, 7], allowed[0, -1] = error.sum(), error.sum()
+    made, left = alone.alone(pixels, allowed, plain, 10**6)
+    assert made is not None
+    one, two = made.patches.data
+    assert (one, is_av1(two)) == (first, False)
+    assert left == 0.5
+    assert made.patches.mask.dtype == np.bool_
+    assert made.patches.mask.all()
+    assert made.patches.mask.shape == mask_shape(*pixels.shape[:2])
+    assert made.chunks == plain.chunks
+    assert made.segments == [b""] * made.header.segments
+    assert made.header == replace(
+        plain.header, bare=True, steps=1, lanes=(1, 1), slice_side=BARE_SLICE_SIDE, adapter=None
+    )
+    fits, _ = alone.alone(pixels, allowed, plain, len(one) + len(two))
+    assert fits is not None
+    assert fits.patches.data == (one, two)
+    assert alone.alone(pixels, allowed, plain, len(one) + len(two) - 1) == (None, 1)
+
+    lower = recoded(made.patches, made.header, 320)
+    again = unpacked(one, Rectangle(0, 100, 0, side), grey=grey)
+    assert lower.data == (pack_still(again, still_quality(320)), two)
+    assert len(lower.data[0]) < len(one)
+    assert (lower.mask == made.patches.mask).all()
+
+
+def test_the_best_of_av1_is_the_last_that_is_tried(screen, monkeypatch):
+    tried = []
+
+    def packed(pixels: np.ndarray, quality: int) -> bytes:
+        tried.append(quality)
+        return pack_still(pixels, quality)
+
+    monkeypatch.setattr(alone, "pack_still", packed)
+    nothing = np.zeros((HEIGHT, WIDTH), np.int64)
+    first = still_quality(1520)
+    assert alone.BEST - alone.STEP < first < alone.BEST
+    alone.alone(screen, nothing, without_latents(screen, 1520), 10**6)
+    assert tried == [first, alone.BEST]
+    tried.clear()
+    alone.alone(screen, nothing, without_latents(screen, 1600), 10**6)
+    assert tried == [alone.BEST]
+
+
+def test_squared_errors_do_not_wrap_and_are_summed_over_channels():
+    one, other = np.full((2, 3, 3), 255, np.uint8), np.zeros((2, 3, 3), np.uint8)
+    assert (alone.squared(one, other) == 3 * 255**2).all()
+    assert (alone.squared(other[..., 0], one[..., 0]) == 255**2).all()
+    assert alone.squared(one, other).dtype == np.int64
+    assert alone.squared(one, other).shape == (2, 3)
 
 
 def whole_area() -> Rectangle:

@@ -127,6 +127,38 @@ def test_sides_are_rounded_up_to_what_the_model_needs(tiny):
     assert tensorrt.check_target(Target(64, 1), layout) == (64, 1)
 
 
+def test_the_largest_targets_and_the_first_of_two_profiles(tiny):
+    layout = tiny.bundle.manifest.layout
+    assert tensorrt.check_target(Target(1 << 16, 1024), layout) == (1 << 16, 1024)
+    with pytest.raises(BadParameter, match="expected 1 to 1024 pictures, 64 to 65536 pixels"):
+        tensorrt.check_target(Target(512, 1025), layout)
+    assert [len(tensorrt.profiles_of(tiny.bundle, "encoder", Target(n))) for n in (1920, 1984)] == [
+        1,
+        2,
+    ]
+
+
+def test_shapes_are_whole_numbers_and_channels_those_of_the_decoder(tiny, monkeypatch):
+    made = {
+        name: tensorrt.profiles_of(tiny.bundle, name, Target(4096, 2))
+        for name in ("encoder", "hyper_encoder", "decoder quality")
+    }
+    shapes = [
+        shape
+        for found in made.values()
+        for one in found
+        for three in one.values()
+        for shape in three
+    ]
+    assert all(type(side) is int for shape in shapes for side in shape)
+    assert list(made["encoder"][0]) == ["image"]
+    decoders = {"quality": SimpleNamespace(channels=5)}
+    manifest = SimpleNamespace(layout=tiny.bundle.manifest.layout, decoders=decoders)
+    monkeypatch.setattr(tensorrt, "graph_of", lambda *_: SimpleNamespace(sees_quality=False))
+    (one,) = tensorrt.profiles_of(SimpleNamespace(manifest=manifest), "decoder quality", SMALL)
+    assert [shape[1] for shape in one["latents"]] == [5, 5, 5]
+
+
 def test_networks_are_strongly_typed(fake):
     tensorrt.build(b"graph", profiles([(3, 2, 8, 8)]))
     assert fake.named("network") == [(2 if fake.module.__version__[:2] == "10" else 0,)]
@@ -159,6 +191,23 @@ def test_engines_are_built_once(fake, bundle):
     assert len(fake.named("build")) == 1
     tensorrt.plan_of(bundle, "encoder", b"graph", Target(512, 4))
     assert len(fake.named("build")) == 2
+    here = b"timings of this machine"
+    assert fake.named("timing cache") == [(b"",), (here,)]  # kept for the next engine
+
+
+def test_an_engine_of_another_gpu_is_built_anew(fake, bundle, monkeypatch):
+    tensorrt.plan_of(bundle, "encoder", b"graph", SMALL)
+    monkeypatch.setattr(tensorrt, "gpu_name", lambda: "a GPU 9.0")
+    tensorrt.plan_of(bundle, "encoder", b"graph", SMALL)
+    assert len(fake.named("build")) == 2
+
+
+def test_an_engine_has_the_device_that_it_is_made_for(fake, bundle, monkeypatch):
+    monkeypatch.setattr(tensorrt, "TensorRtEngine", lambda *given: given)
+    device = FakeDevice()
+    module, plan, given = tensorrt.engine_of(bundle, "encoder", b"graph", device, SMALL)
+    assert (module, given) == (fake.module, device)
+    assert plan == tensorrt.plan_of(bundle, "encoder", b"graph", SMALL)
 
 
 # ---- what runs ----

@@ -21,10 +21,24 @@ from trellic_training.cli import train as cli
 from trellic_training.recipes.codec import kind_of
 from trellic_training.stages.interrupted import Interrupted
 from trellic_training.stages.stage import Clock
-from trellic_training.universal.digits import load_digits
+from trellic_training.universal import measure
+from trellic_training.universal.digits import Digits, load_digits
 from trellic_training.universal.jobs import Job, all_jobs, end_to_end, on_encoder
-from trellic_training.universal.measure import sliced_wasserstein
-from trellic_training.universal.networks import Classifier, Critic, Encoder, gradient_penalty
+from trellic_training.universal.measure import (
+    Measuring,
+    decode_all,
+    scores,
+    sliced_wasserstein,
+    wasserstein,
+)
+from trellic_training.universal.networks import (
+    Classifier,
+    Critic,
+    Decoder,
+    Encoder,
+    gradient_penalty,
+    scaled,
+)
 from trellic_training.universal.parts import Part
 from trellic_training.universal.quantizer import DitheredQuantizer
 from trellic_training.universal.report import write_report
@@ -36,6 +50,7 @@ from trellic_training.universal.training import (
     Classification,
     Compression,
     critic_loss,
+    critic_optimizer,
     fit,
 )
 
@@ -261,6 +276,8 @@ def test_gradient_penalty_is_zero_for_a_critic_of_slope_one():
     assert float(gradient_penalty(slope_one, x, x.flip(0)).detach()) == pytest.approx(0, abs=1e-9)
     torch.nn.init.constant_(slope_one[1].weight, 3 / 28)
     assert float(gradient_penalty(slope_one, x, x.flip(0)).detach()) == pytest.approx(4, rel=1e-4)
+    gradient_penalty(slope_one, x, x.flip(0)).backward()  # of (|w| - 1)^2
+    torch.testing.assert_close(slope_one[1].weight.grad, torch.full((1, 784), 4 / 28))
     assert Critic(0.1)(x).shape == (5, 1)
 
 
@@ -291,10 +308,10 @@ def test_the_penalty_is_taken_between_real_and_made():
             return 14 * x.flatten(1).mean(1, keepdim=True).square()
 
     torch.manual_seed(0)
-    real, made = torch.full((4000, 1, 28, 28), 1.0), torch.full((4000, 1, 28, 28), 3.0)
-    # The slope's norm is 28 m / 28 = m, uniform over [1, 3]: mean of (m - 1)^2 is 4/3.
+    real, made = torch.full((4000, 1, 28, 28), 2.0), torch.full((4000, 1, 28, 28), 4.0)
+    # The slope's norm is 28 m / 28 = m, uniform over [2, 4]: mean of (m - 1)^2 is 13/3.
     found = number(gradient_penalty(Square(), real, made))
-    assert found == pytest.approx(4 / 3, rel=0.05)
+    assert found == pytest.approx(13 / 3, rel=0.03)
 
 
 def of_targets(*targets: Target) -> Compression:
@@ -411,6 +428,100 @@ def test_sliced_distance_of_a_shift_is_its_mean_projection():
     b[:, 0, 3, 4] += 20
     assert sliced_wasserstein(a, a) == 0
     assert sliced_wasserstein(a, b) == pytest.approx(20 / 28, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("make", "convolutions", "full"),
+    [
+        (lambda: Encoder(3), [], [(784, 512), (512, 256), (256, 128), (128, 128), (128, 3)]),
+        (Critic, [(1, 64, 4), (64, 128, 4), (128, 256, 4)], [(256 * 9, 1)]),
+        (lambda: Critic(0.1), [(1, 6, 4), (6, 13, 4), (13, 26, 4)], [(26 * 9, 1)]),
+        (Classifier, [(1, 16, 5), (16, 32, 5)], [(32 * 49, 64), (64, 10)]),
+        (lambda: Decoder(3), [(32, 64, 3), (64, 128, 4), (128, 1, 4)], [(3, 128), (128, 512)]),
+        (lambda: Decoder(3, 0.1), [(32, 6, 3), (6, 13, 4), (13, 1, 4)], [(3, 128), (128, 512)]),
+    ],
+)
+def test_networks_have_the_layers_of_the_papers(make, convolutions, full):
+    net = make()
+    kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    found = [layer for layer in net if isinstance(layer, kinds)]
+    sizes = [(layer.in_channels, layer.out_channels, layer.kernel_size[0]) for layer in found]
+    assert sizes == convolutions
+    assert all(layer.stride == (2, 2) for layer in found)
+    linear = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == full
+    leaks = [layer.negative_slope for layer in net if isinstance(layer, torch.nn.LeakyReLU)]
+    last = 0 if isinstance(net, Classifier) else len(found) + len(full) - 1
+    assert leaks == [0.2] * last
+
+
+def test_networks_go_from_pixels_to_numbers_and_back():
+    x = torch.rand(2, 1, 28, 28)
+    assert isinstance(Encoder(3)[-1], torch.nn.Tanh)
+    shown = Decoder(3)(100 * torch.randn(2, 3))
+    assert shown.shape == x.shape
+    assert 0 <= shown.min() < shown.max() <= 1
+    assert (Critic()(x).shape, Classifier()(x).shape) == ((2, 1), (2, 10))
+    assert [scaled(64, width) for width in (0.01, 0.1, 1)] == [4, 6, 64]
+
+
+def test_all_is_decoded_from_the_dither_that_every_model_gets(monkeypatch):
+    """Parts of the digits take the next numbers, not the same ones again."""
+    monkeypatch.setattr(measure, "CHUNK", 3)
+    quantizer, images = DitheredQuantizer(784, 3), torch.rand(7, 1, 28, 28)
+    made = decode_all(torch.nn.Flatten(), torch.nn.Unflatten(1, (1, 28, 28)), quantizer, images)
+    generator = torch.Generator().manual_seed(measure.DITHER_SEED)
+    u = torch.cat([quantizer.dither(count, generator) for count in (3, 3, 1)])
+    expected = quantizer.received(quantizer.indices(images.flatten(1), u), u)
+    assert torch.equal(made.flatten(1), expected)
+    assert not made.requires_grad
+
+
+def test_scores_of_decoded_digits(monkeypatch):
+    monkeypatch.setattr(measure, "CHUNK", 3)
+    test = Digits(torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 2]))
+    x_hat = test.images + 0.5
+    logits = torch.tensor([[5.0, 0, 0], [0, 5, 0], [0, 0, 5], [0, 5, 0]])
+    parts = iter(logits.split(3))
+    found = scores(x_hat, test, lambda _: next(parts))
+    assert found["mse"] == pytest.approx(0.25, rel=1e-5)
+    assert found["accuracy"] == 0.75
+    surprise = -logits.log_softmax(1)[range(4), test.labels].mean()
+    assert found["cross_entropy"] == pytest.approx(float(surprise), rel=1e-5)
+    assert found["sliced"] == sliced_wasserstein(test.images, x_hat) > 0
+
+
+def test_sliced_distance_is_over_the_same_unit_directions_each_time():
+    a, b = torch.rand(2, 6, 1, 28, 28)
+    generator = torch.Generator().manual_seed(measure.PROJECTION_SEED)
+    directions = torch.nn.functional.normalize(torch.randn(784, 256, generator=generator), dim=0)
+    one, two = (np.sort((x.flatten(1) @ directions).numpy(), axis=0) for x in (a, b))
+    expected = np.sqrt(np.square(one - two).mean())
+    assert sliced_wasserstein(a, b) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_measuring_critic_is_new_and_trained_on_what_is_decoded(monkeypatch):
+    """The same steps, made here one by one."""
+    monkeypatch.setattr(measure, "CHUNK", 3)
+    torch.manual_seed(5)
+    training, test = (Digits(torch.rand(n, 1, 28, 28), torch.zeros(n).long()) for n in (8, 4))
+    quantizer = DitheredQuantizer(784, 3)
+    encoder, decoder = torch.nn.Flatten(), torch.nn.Unflatten(1, (1, 28, 28))
+    found = wasserstein(encoder, decoder, quantizer, Measuring(training, test, 0.1, 4, 5))
+
+    torch.manual_seed(measure.DITHER_SEED)
+    critic = Critic(0.1)
+    optimizer = critic_optimizer(critic, measure.RATE)
+    batches = Batches(training, 4, 5, measure.DITHER_SEED)
+    for index in range(5):
+        real = batches[index][0]
+        u = quantizer.dither(4, torch.Generator().manual_seed(index))
+        optimizer.zero_grad()
+        critic_loss(critic, real, decoder(quantizer(encoder(real), u))).backward()
+        optimizer.step()
+    made = decode_all(encoder, decoder, quantizer, test.images)
+    expected = critic(test.images).mean() - critic(made).mean()
+    assert found == pytest.approx(number(expected), rel=1e-4)
 
 
 # ---- in parts ----
