@@ -362,7 +362,8 @@ def test_extensions_that_no_writer_makes(tiny, holding):
         (b"\x80\x00", CorruptStream),
         (b"\x80\x02", CorruptStream),
         (b"\x80\x08", CorruptStream),  # a still lattice with a trellis
-        (b"\x80\x10", UnsupportedVersion),
+        (b"\x80\x10", CorruptStream),  # patches alone, and no patches
+        (b"\x80\x20", UnsupportedVersion),
         (b"\x80\x83abcd", UnsupportedVersion),
         (b"\x80\x03abcd\x00", CorruptStream),
         (b"\x80\x03abcd\xff\xff\xff\xff\x01", CorruptStream),
