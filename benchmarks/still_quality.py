@@ -1,9 +1,9 @@
-"""libavif's quality and the score that drawn screens get: what `trellic.pipeline.patching` follows.
+"""libavif's quality and the score that drawn screens get: what `trellic.pipeline.alone` follows.
 
 ::
 
-    python -m trellic_training.data.screens DIR --count 40 --fonts FONTS --photos PHOTOS --seed 11
-    python -m benchmarks.still_quality --images DIR
+    python -m trellic_training.data.screens DIR --count 320 --fonts FONTS --photos PHOTOS --seed 11
+    python -m benchmarks.still_quality --images DIR --limit 40
 
 Codes each picture in AV1 as patches alone are, and prints the mean SSIMULACRA 2 of each quality.
 """

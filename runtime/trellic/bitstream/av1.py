@@ -28,7 +28,7 @@ class StillHeader(NamedTuple):
 
 
 class _Bits:
-    """Reads bits of a unit, most significant first; past its end they are 0."""
+    """Reads bits of a unit, most significant first; refuses to read past its end."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)

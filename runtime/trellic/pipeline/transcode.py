@@ -122,19 +122,9 @@ class Transcoder:
             )
             return bitstream.write(replace(stream, header=fresh, segments=coded.segments))
 
-        quality16, result = _meet(encode_at, data, header, options)
+        result = _meet(encode_at, data, header, options)
         clock.mark("file")
-        written = bitstream.read_header(result)
-        return Encoded(
-            data=result,
-            width=header.width,
-            height=header.height,
-            quality=quality16 / 16,
-            trellis=written.trellis,
-            lanes=written.lanes[0],
-            seconds=time.perf_counter() - start,
-            stages=clock.stages,
-        )
+        return _encoded(result, start, clock)
 
     def _bare(
         self,
@@ -156,18 +146,9 @@ class Transcoder:
             patches = recoded(stream.patches, header, quality16)
             return bitstream.write(replace(stream, header=fresh, patches=patches))
 
-        quality16, result = _meet(encode_at, data, header, options)
+        result = _meet(encode_at, data, header, options)
         clock.mark("patches")
-        return Encoded(
-            data=result,
-            width=header.width,
-            height=header.height,
-            quality=min(quality16, header.quality16) / 16,
-            trellis=header.trellis,
-            lanes=header.lanes[0],
-            seconds=time.perf_counter() - start,
-            stages=clock.stages,
-        )
+        return _encoded(result, start, clock)
 
     def _matcher(self, stream: bitstream.Stream, clock: Clock) -> Matcher:
         """Decode all latents, gains divided out."""
@@ -201,12 +182,10 @@ def _meet(
     data: bytes | memoryview,
     header: Header,
     options: TranscodeOptions,
-) -> tuple[int, bytes]:
+) -> bytes:
     """Encode at the requested quality, or at the one that fills the bytes.
 
-    Returns
-    -------
-    quality16 : int; data : bytes; those of the stream itself if it is small enough
+    The result is the stream itself if it is small enough.
     """
     if options.quality is not None:
         quality16 = to_quality16(options.quality)
@@ -217,9 +196,24 @@ def _meet(
                 TrellicWarning,
                 stacklevel=2,
             )
-        return quality16, encode_at(quality16)
+        return encode_at(quality16)
     pixels = header.width * header.height
     budget = to_budget(None, options.max_bytes, pixels)
     if len(data) <= budget:
-        return header.quality16, bytes(data)
-    return fill(encode_at, budget, allow_spare=True, pixels=pixels)
+        return bytes(data)
+    return fill(encode_at, budget, allow_spare=True, pixels=pixels)[1]
+
+
+def _encoded(data: bytes, start: float, clock: Clock) -> Encoded:
+    """Describe a stream that was made, whose header says all but the time."""
+    header = bitstream.read_header(data)
+    return Encoded(
+        data=data,
+        width=header.width,
+        height=header.height,
+        quality=header.quality,
+        trellis=header.trellis,
+        lanes=header.lanes[0],
+        seconds=time.perf_counter() - start,
+        stages=clock.stages,
+    )
