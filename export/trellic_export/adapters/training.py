@@ -5,8 +5,7 @@ r"""Training an adapter on a bundle's own graphs, with its own quantizer and int
     x -> g_a + adapter -> y -> the runtime's search -> y_hat -> g_s + adapter -> x_hat
                            \-> t = y - mean, scale index -> bits of a Gaussian
 
-Gradients pass straight through the quantizer. Means and scale indices count as constants: where
-they are the best ones for a latent, the rate does not change with them at first order.
+Gradients pass straight through the quantizer (`trellic_export.coding`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +21,16 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from trellic.engines.pool import EnginePool
 from trellic.errors import BadParameter
-from trellic.latents.encoder import NOT_CODED, LatentEncoder
-from trellic.latents.quantizer import Quantizer
-from trellic.limits import SIGMA_FIRST, SIGMA_LAST, STEP32
 from trellic.model import weights
 from trellic.model.adapter import ENCODER, Adapter, Facts, Place, Side
 from trellic.model.bundle import Bundle
 from trellic.model.decoders import DecoderInfo
-from trellic.model.quality import Level
 from trellic.pipeline.rate_control import to_quality16
-from trellic.quantize.cpu import reconstruct
 from trellic_export.adapters.networks import AdaptedGraph, places_of, size_of
 from trellic_export.adapters.pictures import Pictures
 from trellic_export.adapters.settings import Objective, Settings
-from trellic_export.torch_graph import TorchGraph
+from trellic_export.coding import Coding
 from trellic_training.losses.eye import Distortion
 from trellic_training.losses.reference import read_reference
 from trellic_training.pixels import PIXEL_RANGE
@@ -46,21 +38,6 @@ from trellic_training.recipes.lmbda import lmbda_at
 
 MAIN = "quality"  # the decoder that an adapter begins with
 WARM_UP = 20  # steps
-LEAST_BITS = 1e-6  # least probability of a symbol
-
-
-@dataclass
-class Coded:
-    """Latents of a batch, quantized.
-
-    Attributes
-    ----------
-    y_hat : (N, C, h, w), as decoders read them; gradients pass to the latents
-    bits : (N,), of all latents
-    """
-
-    y_hat: Tensor
-    bits: Tensor
 
 
 class Trainer:
@@ -82,9 +59,7 @@ class Trainer:
         files = {name: bundle.graph(graph) for name, graph in self._graphs.items()}
         places = fitting(files, settings, parameters(bundle))
         self.networks = {name: AdaptedGraph(file, places[name]) for name, file in files.items()}
-        self._hyper = TorchGraph(bundle.graph(bundle.manifest.hyper_encoder))
-        exact = EnginePool(bundle, "cpu", 1).exact()
-        self._latents = LatentEncoder(bundle.manifest.layout, bundle.tables, exact)
+        self._coded = Coding(bundle, settings.states)
         self._distortion = Distortion({"squared_error": 1.0})
         if self._objective.reference is not None:
             self._distortion = Distortion(settings.shares)
@@ -127,7 +102,7 @@ class Trainer:
         settings = self.settings
         crops = pictures.crops(rng, settings.batch, settings.crop)
         quality16 = to_quality16(float(rng.uniform(*settings.qualities)))
-        level = self.bundle.levels.at(quality16, settings.states)
+        level = self._coded.level(quality16)
         quality = torch.full((settings.batch,), level.quality)
         f = self.networks[ENCODER]({"image": crops, "quality": quality})
         coded = self._coded(f, level)
@@ -140,34 +115,6 @@ class Trainer:
         bpp = coded.bits / settings.crop**2
         cost: Tensor = bpp + self._distortion(x_hat, x, quality, lmbda)
         return (lmbda**settings.weight_exponent * cost).mean()
-
-    def _coded(self, f: Tensor, level: Level) -> Coded:
-        """Quantize latents as the encoder does."""
-        plane = self.bundle.manifest.layout.plane(self.settings.crop, self.settings.crop)
-        lam = self.bundle.manifest.search["trellis" if self.settings.states else "scalar"].lam
-        quantizer = Quantizer(self.settings.states, lam)
-        with torch.no_grad():
-            h = self._hyper({"latents": f})[0].numpy()
-        planes = f.detach().numpy()
-        made = [
-            self._latents.quantize(np.ascontiguousarray(one), beside, plane, level, quantizer)
-            for one, beside in zip(planes, h, strict=True)
-        ]
-        v32 = np.stack([one.v32 for one in made])
-        is_coded = np.stack([one.cls for one in made]) != NOT_CODED
-        index = np.stack([one.scale_index for one in made])
-        cls, k = np.stack([one.cls for one in made]), np.stack([one.k for one in made])
-        recon = reconstruct(k[is_coded], cls[is_coded], index[is_coded], self.bundle.tables)
-        mean = np.zeros(v32.shape, np.float32)
-        mean[is_coded] = (v32[is_coded] - recon) / STEP32
-        gain = torch.from_numpy(level.gain_float[:, None, None])
-        coded = torch.from_numpy(is_coded)
-        sigma = torch.from_numpy(deviations(self.bundle.manifest.layout.scales)[index])
-        y = f * gain
-        bits = gaussian_bits(y - torch.from_numpy(mean), sigma) * coded
-        real = torch.from_numpy(v32.astype(np.float32) / STEP32)
-        passed = torch.where(coded, y - y.detach(), 0.0)
-        return Coded((real + passed) / gain, bits.sum((1, 2, 3)))
 
 
 def whole(bundle: Bundle) -> dict[str, DecoderInfo]:
@@ -209,24 +156,11 @@ def parameters(bundle: Bundle) -> int:
     return sum(one.size for constants in free for one in constants) + sum(exact)
 
 
-def deviations(scales: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Return the standard deviation, in steps, that each scale index stands for."""
-    return np.geomspace(SIGMA_FIRST, SIGMA_LAST, scales).astype(np.float32)
-
-
-def gaussian_bits(t: Tensor, sigma: Tensor) -> Tensor:
-    """Bits of Gaussian values in cells one step wide, with noise in place of rounding."""
-    noisy = t + torch.rand_like(t) - 0.5
-    root = sigma * math.sqrt(2)
-    upper, lower = torch.erf((noisy + 0.5) / root), torch.erf((noisy - 0.5) / root)
-    return -((upper - lower) / 2).clamp_min(LEAST_BITS).log2()
-
-
-def elapsed(seconds: float) -> Iterator[float]:
+def elapsed(seconds: float, doing: str = "adapting") -> Iterator[float]:
     """Yield the share of a time that has passed, with a progress bar, at least once."""
     start, share = time.monotonic(), 0.0
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("adapting", total=1.0)
+        task = progress.add_task(doing, total=1.0)
         while share < 1:
             yield share
             share = (time.monotonic() - start) / seconds

@@ -470,6 +470,14 @@ def adapt(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
+def distill(context: typer.Context) -> None:
+    """Make a slim model for pictures of one application, with the same streams (extra: export)."""
+    from trellic.cli.extras import dispatch
+
+    dispatch("distill", "trellic_export.distill.cli", "export", context.args)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
 def export(context: typer.Context) -> None:
     """Turn trained weights into a model that encodes and decodes (extra: export)."""
     from trellic.cli.extras import dispatch

@@ -64,6 +64,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic adapt photos --name aerial",
         "trellic adapt photos --name aerial --minutes 15 --out aerial.tla",
     ),
+    "distill": (
+        "trellic distill frames --name game",
+        "trellic distill frames --name game --width quarter --minutes 120",
+    ),
     "export": ("trellic export runs/photo/weights.pt my.zip --photos photos",),
     "serve": (
         "trellic serve",

@@ -1,0 +1,181 @@
+"""``trellic distill``: small networks for the streams of a large model, and the command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.data.make_adapter import TINY
+from tests.data.make_dither import scene
+from typer.testing import CliRunner
+
+from trellic.codec import Codec
+from trellic.errors import BadParameter
+from trellic.model.bundle import Bundle
+from trellic_export.adapters.pictures import Pictures
+from trellic_export.distill import check, cli, made
+from trellic_export.distill.settings import Settings
+from trellic_export.distill.students import WIDTHS, Students, Width, details_of
+from trellic_export.distill.training import Distiller
+
+SMALL = Settings(crop=64, batch=2, minutes=1e-9)
+NARROW = Width(8, 12, (1, 1), (1, 1))
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle(TINY)
+
+
+@pytest.fixture
+def students(bundle):
+    torch.manual_seed(1)
+    return Students(NARROW, bundle.manifest.layout, details_of(bundle))
+
+
+def fold(folder, count, size=(200, 210), shift=31):
+    """A folder of pictures, each shifted against the one before."""
+    for i in range(count):
+        Image.fromarray(np.roll(scene(*size), i * shift, 1)).save(folder / f"{i}.png")
+    return folder
+
+
+def run(*words, code=0):
+    done = CliRunner().invoke(cli.app, [str(word) for word in words])
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+# ---- training ----
+
+
+def test_steps_bring_the_encoder_nearer_and_the_picture_too(bundle, students):
+    distiller = Distiller(bundle, students, SMALL)
+    pictures = Pictures([scene(96, 96)], [])
+    crops = pictures.crops(np.random.default_rng(0), 2, 64)
+    level = distiller._coding.level(60 * 16)
+    both = [*students.encoder.parameters(), *students.decoder.parameters()]
+    optimizer = torch.optim.Adam(both, 3e-3)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = distiller.loss(crops, level, imitating=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("imitating", [True, False])
+def test_both_networks_learn_in_both_parts(bundle, students, imitating):
+    distiller = Distiller(bundle, students, SMALL)
+    crops = torch.from_numpy(scene(64, 64)[None])
+    distiller.loss(crops, distiller._coding.level(60 * 16), imitating).backward()
+    for network in (students.encoder, students.decoder):
+        reached = [p.grad is not None and bool(p.grad.any()) for p in network.parameters()]
+        assert sum(reached) > len(reached) / 2
+
+
+def test_the_decoder_does_not_move_an_encoder_that_imitates(bundle, students):
+    """It reads the latents of the large encoder then."""
+    distiller = Distiller(bundle, students, SMALL)
+    crops = torch.from_numpy(scene(64, 64)[None])
+    level = distiller._coding.level(60 * 16)
+
+    def gradient():
+        students.encoder.zero_grad()
+        distiller.loss(crops, level, imitating=True).backward()
+        return students.encoder[1].weight.grad.clone()
+
+    before = gradient()
+    with torch.no_grad():
+        students.decoder[0].trunk[0].weight.mul_(3) if hasattr(
+            students.decoder[0], "trunk"
+        ) else students.decoder[0].weight.mul_(3)
+    assert torch.equal(gradient(), before)
+
+
+def test_training_moves_both(bundle, students):
+    before = students.encoder[1].weight.detach().clone()
+    distiller = Distiller(bundle, students, replace(SMALL, minutes=0.02))
+    assert distiller.train(Pictures([scene(96, 96)], [])) > 1
+    assert not students.encoder.training
+    assert not torch.equal(students.encoder[1].weight, before)
+
+
+# ---- the bundle ----
+
+
+def test_its_files_are_those_of_the_large_model(bundle, students, tmp_path):
+    students.encoder.eval(), students.decoder.eval()
+    path = tmp_path / "slim.zip"
+    manifest = made.write(bundle, students, "slim", {"steps": 1}, path)
+    assert manifest.stream_id == bundle.manifest.stream_id
+    assert list(manifest.decoders) == ["quality"]
+    assert manifest.training["distilled"] == {"from": bundle.manifest.name, "steps": 1}
+    pixels = scene(70, 90)
+    slim, large = Codec(path, "cpu", 1), Codec(bundle.path, "cpu", 1)
+    for writer, reader in ((slim, large), (large, slim), (slim, slim)):
+        assert reader.decode(writer.encode(pixels)).shape == pixels.shape
+    assert slim.encode(pixels) != large.encode(pixels)
+
+
+def test_tiles_of_the_small_networks_fit_together(bundle, students, tmp_path):
+    """The halo in the manifest is as far as the networks reach."""
+    with torch.no_grad():
+        for network in (students.encoder, students.decoder):
+            for p in network.parameters():
+                p.copy_(torch.randn_like(p) * 0.2)
+    halo, stride = students.encoder_halo, bundle.manifest.layout.stride
+    size = 2 * (halo // stride + 2) * stride
+    x = torch.randn(1, 3, size, size)
+    changed = x.clone()
+    changed[..., : size // 2, :] += 1
+    with torch.no_grad():
+        quality = torch.tensor([50.0])
+        moved = (students.encoder(x, quality) - students.encoder(changed, quality)).abs()
+    rows = moved.amax((0, 1, 3)) > 0
+    reached = int(torch.nonzero(rows).max()) + 1 - size // 2 // stride
+    assert 0 < reached <= -(-halo // stride)
+
+
+def test_the_widths_are_half_and_a_quarter_of_fast():
+    assert [(w.wide, w.deep) for w in WIDTHS.values()] == [(112 // 2, 192 // 2), (28, 48)]
+
+
+def test_a_bundle_without_a_recipe_is_refused(bundle, monkeypatch):
+    monkeypatch.setitem(bundle.manifest.training, "recipe", {})
+    with pytest.raises(BadParameter, match="does not say what its networks are like"):
+        details_of(bundle)
+
+
+# ---- the command ----
+
+
+def test_the_command_writes_a_bundle_and_says_what_it_costs(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    out = tmp_path / "game.zip"
+    words = "--name", "game", "--model", TINY, "--minutes", "0.01", "--threads", "1"
+    done = run(fold(folder, 6), *words, "--out", out)
+    assert "kMAC a pixel" in done.output
+    assert "bits on 2 pictures" in done.output
+    assert Codec(out, "cpu", 1).bundle.manifest.name == "game"
+
+
+def test_wrong_names_are_refused_before_anything_is_read(tmp_path):
+    for words, message in (
+        (("--name", "A B"), "model name"),
+        (("--name", "game", "--out", tmp_path / "game.tla"), "ends in .zip"),
+    ):
+        done = CliRunner().invoke(cli.app, [str(tmp_path / "none"), *map(str, words)])
+        assert done.exit_code
+        assert message in str(done.exception)
+
+
+def test_what_cannot_be_compared_is_said():
+    assert check.said(float("nan"), 3, "psnr").endswith("not comparable")
+    assert check.said(12.34, 3, "ssimulacra2").endswith("+12.3 %")
