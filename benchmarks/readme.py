@@ -91,6 +91,7 @@ PAGES = (
             "saving-again",
             "scale",
             "screens",
+            "slim",
             "training",
             "universal",
         )
@@ -413,6 +414,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "rd-photos": rd_photos,
     "domains": domains,
     "adapters": adapters,
+    "slim": slim,
     "adapters-quality": by_quality,
     "coder": coder,
     "gaussian": gaussian,

@@ -21,6 +21,7 @@ import trellic.cli.engines
 import trellic_data.batch.cli
 import trellic_export.adapters.cli
 import trellic_export.cli
+import trellic_export.distill.cli
 import trellic_export.family_cli
 import trellic_serve.cli
 import trellic_training.cli.finetune
@@ -80,6 +81,7 @@ NOT_RUN = (  # they install, take minutes, or need what is not there: options ar
     "mkdocs ",
     "trellic train",
     "trellic adapt",
+    "trellic distill",
     "trellic models add",
     "trellic models remove",
     "trellic bench",
@@ -103,7 +105,7 @@ def commands_of_readme():
 
 
 def commands_of_help():
-    extras = {"train", "finetune", "add-decoder", "adapt", "export", "serve", "batch"}
+    extras = {"train", "finetune", "add-decoder", "adapt", "distill", "export", "serve", "batch"}
     lines = [line for name, of in topics.EXAMPLES.items() if name not in extras for line in of]
     texts = "\n".join(topics.TOPICS.values())
     return in_order([*lines, *re.findall(r"^  ((?:trellic|cat) .*)$", texts, re.MULTILINE)])
@@ -138,6 +140,7 @@ def test_pages_name_options_that_exist():
         "finetune": trellic_training.cli.finetune.app,
         "add-decoder": trellic_export.family_cli.app,
         "adapt": trellic_export.adapters.cli.app,
+        "distill": trellic_export.distill.cli.app,
         "export": trellic_export.cli.app,
         "serve": trellic_serve.cli.app,
         "batch": trellic_data.batch.cli.app,
