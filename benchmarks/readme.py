@@ -52,6 +52,7 @@ from benchmarks.domain_tables import domains
 from benchmarks.labels import label
 from benchmarks.runs import Comparison
 from benchmarks.scores import SCORES
+from benchmarks.slim_tables import slim
 from benchmarks.video import report as video
 
 ROOT = Path(__file__).resolve().parent.parent
