@@ -14,11 +14,12 @@ from onnx import TensorProto
 from torch import nn
 
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
-from trellic_export.added import attended, coupled, denoised, uncoupled
+from trellic_export.added import attended, attended_everywhere, coupled, denoised, uncoupled
 from trellic_export.builder import GraphBuilder, tensor
 from trellic_export.halves import halved
 from trellic_training.models.attention import NeighbourAttention
 from trellic_training.models.coupling import Coupling, Denoising, Inverse
+from trellic_training.models.everywhere import GlobalAttention
 from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
     DepthBlock,
@@ -195,6 +196,8 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
         return build.add("Add", _chain(build, main, list(module.trunk)), detail)
     if isinstance(module, NeighbourAttention):
         return attended(build, x, module, _module)
+    if isinstance(module, GlobalAttention):
+        return attended_everywhere(build, x, module, _module)
     if isinstance(module, Coupling):
         return coupled(build, x, module, _module)
     if isinstance(module, Inverse):

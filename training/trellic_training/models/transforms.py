@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trellic_training.models.attention import NeighbourAttention
+from trellic_training.models.everywhere import GlobalAttention
 from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 
 ANCHORS = 9  # qualities at which modulated blocks have scales and shifts
@@ -206,8 +207,14 @@ def synthesis(
     )
 
 
-def hyper_analysis(latents: int, hidden: int, hyper: int, cell: int = 4) -> nn.Sequential:
-    """h_a: latents (N, latents, h, w) to hyper-latents (N, hyper, h/cell, w/cell)."""
+def hyper_analysis(
+    latents: int, hidden: int, hyper: int, cell: int = 4, *, everywhere: bool = False
+) -> nn.Sequential:
+    """h_a: latents (N, latents, h, w) to hyper-latents (N, hyper, h/cell, w/cell).
+
+    With ``everywhere`` it has attention to all positions beside the convolutions (the local and the
+    non-local branch of Fu and Du 2023), at the resolution of hyper-latents.
+    """
     again: list[nn.Module] = [nn.Conv2d(hidden, hidden, 2, stride=2)] if cell == 4 else []
     return nn.Sequential(
         nn.Conv2d(latents, hidden, 1),
@@ -215,6 +222,7 @@ def hyper_analysis(latents: int, hidden: int, hyper: int, cell: int = 4) -> nn.S
         nn.Conv2d(hidden, hidden, 2, stride=2),
         DepthBlock(hidden),
         *again,
+        *([GlobalAttention(hidden)] if everywhere else []),
         nn.LeakyReLU(0.1),
         nn.Conv2d(hidden, hyper, 1),
     )

@@ -81,8 +81,9 @@ class Recipe(Schedule):
     name: str
     model: ModelConfig = ModelConfig()
     proxy: ProxyName = "mixed"
-    train: Literal["all", "encoder"] = Field(
-        default="all", description="encoder: g_a and h_a alone, for a decoder that stays as it is"
+    train: Literal["all", "encoder", "hyper"] = Field(
+        default="all",
+        description="encoder: g_a and h_a alone, for a decoder that stays as it is; hyper: h_a alone",
     )
     decoder: Path | None = Field(
         default=None, description="file of a decoder that g_s becomes before an encoder is trained"
@@ -107,7 +108,7 @@ class Recipe(Schedule):
 
     @model_validator(mode="after")
     def _decoders_are_for_encoders(self) -> Recipe:
-        if self.train == "all" and (self.decoder is not None or self.identity):
+        if self.train != "encoder" and (self.decoder is not None or self.identity):
             raise ValueError("decoder and identity need train: encoder")
         return self
 
