@@ -22,7 +22,7 @@ OURS: Final = {"trellic": "photo", "trellic:model=photo-psnr": "photo-psnr"}
 
 
 def decibels_more(ours: Measured, anchor: Measured, image: str, bpp: float) -> float | None:
-    """Return how much more PSNR a picture has than the anchor's, at a rate the anchor was asked for.
+    """Return how much more PSNR a picture has than the anchor's, at one rate of the anchor.
 
     Parameters
     ----------

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from trellic_training.models.attention import SIDE, NeighbourAttention
 from trellic_training.models import everywhere
+from trellic_training.models.attention import SIDE, NeighbourAttention
 from trellic_training.models.coupling import LIMIT, Coupling, Denoising, Inverse
 
 if TYPE_CHECKING:

@@ -78,9 +78,12 @@ def export_bundle(
     ------
     BadBundle
         When float32 might not carry a network exactly.
+    BadParameter
+        When the photos have other bands than the model.
     EngineError
         When an engine does not reproduce the torch model.
     """
+    pack.check_bands(model.config.bands)
     files: dict[str, bytes] = {}
     networks = integer_networks(model)
     bounds = {name: prove(name, network) for name, network in networks.items()}
@@ -108,7 +111,11 @@ def export_bundle(
         tables,
         options.lam,
         lambda latents, plane, quality: transforms.synthesis(
-            transforms.told(g_s, quality), latents, plane, free["quality"].halo
+            transforms.told(g_s, quality),
+            latents,
+            plane,
+            free["quality"].halo,
+            bands=config.bands,
         ),
     )
     levels = dataclasses.replace(levels, level_offset=offsets)
@@ -160,7 +167,7 @@ def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]
         "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, encoder),
         "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, stride, hyper),
         "quality": (
-            graphs.decoder_graph(model.g_s, model.config.latents),
+            graphs.decoder_graph(model.g_s, model.config.latents, model.config.bands),
             model.g_s,
             stride,
             decoder,

@@ -60,8 +60,8 @@ def check_free(model: PhotoModel, engines: Mapping[str, Engine]) -> None:
     EngineError
         When they differ by more.
     """
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
+    rng, bands = np.random.default_rng(0), model.config.bands
+    image = rng.integers(0, 256, (1, SIDE, SIDE, bands), dtype=np.uint8)
     x = torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255 - 0.5
     quality = torch.tensor([PARITY_QUALITY])
     f = model.g_a(x, quality)

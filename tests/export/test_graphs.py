@@ -56,7 +56,15 @@ def free_engines(model):
         COUPLED,
         COUPLED.model_copy(update={"modulated": True}),
     ],
-    ids=["plain", "details", "modulated", "attending", "everywhere", "coupled", "coupled-modulated"],
+    ids=[
+        "plain",
+        "details",
+        "modulated",
+        "attending",
+        "everywhere",
+        "coupled",
+        "coupled-modulated",
+    ],
 )
 def test_free_transforms(config, size, count):
     model = shaken(config)

@@ -17,7 +17,7 @@ from trellic.cli.report import Report
 from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded
 from trellic.cli.work import run as work_through
-from trellic.constants import DEFAULT_DECODER, Trellis
+from trellic.constants import COLOURS, DEFAULT_DECODER, Trellis
 from trellic.images.drawn import drawn_blocks
 from trellic.limits import PATCH_SIDE
 from trellic.pipeline import memory
@@ -128,7 +128,8 @@ def _encode(
         seconds += time.perf_counter() - start
     job.write(encoded.data)
     _report(job, encoded, score, codec.model, seconds, report)
-    if target.plain and report.takes_notes and width * height <= _GLANCED:
+    colours = picture.bands in (1, COLOURS)
+    if colours and target.plain and report.takes_notes and width * height <= _GLANCED:
         with limited(bounds.limits):
             drawn = drawn_blocks(picture.pixels, PATCH_SIDE).any()
         if drawn:

@@ -12,7 +12,7 @@ import numpy as np
 
 from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage, ImageTooLarge
-from trellic.images import jpeg
+from trellic.images import bands, jpeg
 from trellic.images.checked import opened
 from trellic.images.faults import unreadable
 from trellic.images.modes import from_pil, load, raw_modes_of
@@ -56,7 +56,8 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
     Parameters
     ----------
     path : str or path-like
-        A PNG, JPEG, WebP, TIFF, GIF, BMP, PPM, JPEG 2000, QOI or AVIF file; the suffix is ignored.
+        A PNG, JPEG, WebP, TIFF, GIF, BMP, PPM, JPEG 2000, QOI or AVIF file, or a NumPy file of
+        uint8 samples; the suffix is ignored.
     max_pixels : int
         Most pixels allowed, checked before they are decoded.
 
@@ -97,6 +98,8 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     BadImage, ImageTooLarge
         See `read`.
     """
+    if data.startswith(bands.SIGNATURE):
+        return bands.npy_picture(data, max_pixels)
     if picture_format(data) != "JPEG" or jpeg.has_end(data):
         return _decode(data, max_pixels)
     picture = _jpeg_without_end(data, max_pixels)
@@ -112,6 +115,8 @@ def size_of(data: bytes) -> tuple[int, int, bool]:
     BadImage
         See `read`.
     """
+    if data.startswith(bands.SIGNATURE):
+        return *bands.npy_size(data), False
     with _open(data) as image:
         deep = image.mode.startswith("I") or any(";16" in raw for raw in raw_modes_of(image))
         return *image.size, deep

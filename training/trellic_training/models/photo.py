@@ -24,6 +24,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from trellic.constants import COLOURS, Bands
 from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group, Layout, Step
 from trellic.model.quality import LEVEL_CENTRE
@@ -80,6 +81,7 @@ class ModelConfig(BaseModel):
     guidance: bool = Field(default=False, description="depthwise layers of h_s are dilated")
     stride: Literal[4, 8, 16] = Field(default=16, description="pixels per latent")
     cell: Literal[2, 4] = Field(default=4, description="latents per hyper-latent")
+    bands: Bands = Field(default=COLOURS, description="samples of a pixel; 3 are red, green, blue")
 
     @model_validator(mode="after")
     def _details_are_a_group(self) -> ModelConfig:
@@ -89,8 +91,10 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _couplings_keep_all_channels(self) -> ModelConfig:
-        if self.coupling and self.wide != 3 * self.stem**2:
-            raise ValueError(f"couplings need wide = {3 * self.stem**2}, not {self.wide}")
+        if self.coupling and self.wide != COLOURS * self.stem**2:
+            raise ValueError(f"couplings need wide = {COLOURS * self.stem**2}, not {self.wide}")
+        if self.coupling and self.bands != COLOURS:
+            raise ValueError(f"couplings are of pictures in colour, not of {self.bands} bands")
         return self
 
     def without_details(self) -> ModelConfig:
@@ -122,6 +126,7 @@ class ModelConfig(BaseModel):
             skip_index=skip_index,
             stride=self.stride,
             cell=self.cell,
+            bands=self.bands,
         )
 
 
@@ -131,7 +136,7 @@ class Output:
 
     Attributes
     ----------
-    x_hat : (N, 3, H, W), reconstruction, nominally in [-1/2, 1/2]
+    x_hat : (N, bands, H, W), reconstruction, nominally in [-1/2, 1/2]
     f_hat : (N, C, h, w), the latents that it was made of, before the gain
     y_bits, z_bits : (N,), code lengths in bits
     """
@@ -273,7 +278,7 @@ class PhotoModel(nn.Module):
 
         Parameters
         ----------
-        x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride
+        x : (N, bands, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride
         quality : (N,) in [1, 100]
         autocast : bool
             Run the free transforms in bfloat16, where that is faster. Rates and entropy

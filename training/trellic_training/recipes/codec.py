@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from trellic.constants import COLOURS
 from trellic.errors import BadParameter
 from trellic_training.models.photo import ModelConfig
 from trellic_training.models.proxies import ProxyName
@@ -83,7 +84,7 @@ class Recipe(Schedule):
     proxy: ProxyName = "mixed"
     train: Literal["all", "encoder", "hyper"] = Field(
         default="all",
-        description="encoder: g_a and h_a alone, for a decoder that stays as it is; hyper: h_a alone",
+        description="encoder: g_a and h_a alone, for a decoder that stays; hyper: h_a alone",
     )
     decoder: Path | None = Field(
         default=None, description="file of a decoder that g_s becomes before an encoder is trained"
@@ -104,6 +105,14 @@ class Recipe(Schedule):
     def _crops_fit_the_model(self) -> Recipe:
         check_crops(self.phases, self.model.hyper_stride)
         self.distortion.check_sides(phase.crop for phase in self.phases)
+        return self
+
+    @model_validator(mode="after")
+    def _measures_are_of_colours(self) -> Recipe:
+        self.distortion.check_bands(self.model.bands)
+        others = self.cutouts or self.classification or self.perception
+        if self.model.bands != COLOURS and others:
+            raise ValueError("cutouts, classification and perception are of pictures in colour")
         return self
 
     @model_validator(mode="after")
