@@ -16,15 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
+from trellic.geometry import Plane
 from trellic.integer.networks import IntegerNetwork, to_arrays
 from trellic.model.bundle import Bundle, stream_id
 from trellic.model.decoders import DecoderInfo, Graph
 from trellic.model.manifest import BUNDLE_VERSION, Manifest, Search
 from trellic.pipeline import transforms
 from trellic_export import graphs
-from trellic_export.calibrate import Calibration, Encoder, Photo
+from trellic_export.calibrate import Calibration, Encoder, Float32, Photo, Synthesis
 from trellic_export.macs import integer_macs_per_pixel, macs_per_pixel
 from trellic_export.parity import check_exact, check_free
 from trellic_export.proof import prove
@@ -107,17 +109,8 @@ def export_bundle(
     photos = [Photo(pixels, encode) for pixels in centres(pack, options.photos)]
     calibration = Calibration(layout, levels, engines, sigmas, photos, options.trellis_step)
     tables = calibration.fit(options.fit_lam)
-    offsets = calibration.offsets(
-        tables,
-        options.lam,
-        lambda latents, plane, quality: transforms.synthesis(
-            transforms.told(g_s, quality),
-            latents,
-            plane,
-            free["quality"].halo,
-            bands=config.bands,
-        ),
-    )
+    synthesis = _synthesis(g_s, free["quality"].halo, config.bands)
+    offsets = calibration.offsets(tables, options.lam, synthesis)
     levels = dataclasses.replace(levels, level_offset=offsets)
 
     arrays = tables.to_arrays() | levels.to_arrays()
@@ -145,6 +138,14 @@ def export_bundle(
     )
     write_bundle(out, manifest, files)
     return manifest
+
+
+def _synthesis(g_s: Engine, halo: int, bands: int) -> Synthesis:
+    def run(latents: Float32, plane: Plane, quality: float) -> Pixels:
+        engine = transforms.told(g_s, quality)
+        return transforms.synthesis(engine, latents, plane, halo, bands=bands)
+
+    return run
 
 
 def _exact_graphs(

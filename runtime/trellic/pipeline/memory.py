@@ -6,7 +6,7 @@ Peak memory of a process that does nothing else, in bytes, with constants measur
 ========================  =======================================================================
 always                    `LIBRARIES`: interpreter, engines and what they keep
 coding                    `NETWORK` a pixel of the tile that is in a network, halo included, and
-                          `BAND` for each band beyond three
+                          `BAND` for each band beyond three (computed, not measured)
 encoding                  the picture, the float32 outputs of g_a, `HYPER` a hyper-latent, `SPARE`
                           a pixel, and `SLICE_ENCODING` a latent of one slice
 decoding                  the picture or the region of it, three rows of slices of latents, and

@@ -47,14 +47,14 @@ class GlobalAttention(nn.Module):
         summary = torch.einsum("nakp,navp->nakv", key, value) / key.shape[3]
         weight = torch.einsum("nakp,nak->nap", query, key.mean(3))
         seen = torch.einsum("nakp,nakv->navp", query, summary) / weight[:, :, None]
-        mixed: Tensor = x + self.project(seen.flatten(1, 2).unflatten(2, x.shape[2:]))
+        mixed: Tensor = x + self.project(torch.unflatten(seen.flatten(1, 2), 2, x.shape[2:]))
         return mixed
 
     def _features(self, x: Tensor) -> Tensor:
         return self._by_head(x.float().clamp(-LIMIT, LIMIT).exp())
 
     def _by_head(self, x: Tensor) -> Tensor:
-        return x.flatten(2).unflatten(1, (self.heads, -1))
+        return torch.unflatten(x.flatten(2), 1, (self.heads, -1))
 
     @torch.no_grad()
     def pass_on(self) -> None:
