@@ -15,10 +15,8 @@ PLAIN: Final = "trellic"
 REFINED: Final = "trellic:refine=1"
 STEADY: Final = "trellic:steady=1"
 ENCODER: Final = "trellic:model=encoder.zip"
-ARMS: Final = ("plain", "everywhere")  # of `benchmarks.hyper`
 OPTIONS: Final = {name: f"rd-refined-{name}.json" for name in ("kodak", "gb82")}
 ENCODERS: Final = {name: f"rd-encoder-{name}.json" for name in ("validation", "gb82")}
-HYPER: Final = {"aerial": "rd-remote-sensing.json", "gb82": "rd-hyper-gb82.json"}
 SCORES: Final = ("psnr", "ssimulacra2")
 
 
@@ -75,5 +73,4 @@ TABLES: Final[Mapping[str, Callable[[Path], str]]] = {
     "refined": _table(OPTIONS, REFINED),
     "steady": _table(OPTIONS, STEADY),
     "encoder": _table(ENCODERS, ENCODER),
-    **{f"hyper-{name}": _table(HYPER, f"trellic:model={name}.zip") for name in ARMS},
 }
