@@ -381,10 +381,7 @@ class Codec:
     def _encode(self, image: ImageLike, options: EncodeOptions) -> bytes:
         bands = self.bundle.manifest.layout.bands
         with self._within():
-            if bands == COLOURS:
-                picture = images.from_any(image)
-            else:
-                picture = images.from_bands(np.asarray(image), bands)
+            picture = images.from_any(image, bands=bands)
             return self._encoding.picture(picture, options).data
 
     def encode_again(

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trellic import images
 from trellic.errors import BadImage, BadParameter, ImageTooLarge
@@ -22,15 +23,19 @@ def npy(array, **options):
     return file.getvalue()
 
 
+def read(data):
+    return images.from_bytes(data, arrays=True)
+
+
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4), (20, 30, 8)])
 def test_there_and_back(shape):
     array = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     data = npy(array)
-    assert images.size_of(data) == (30, 20, False)
-    picture = images.from_bytes(data)
+    assert images.size_of(data, arrays=True) == (30, 20, False)
+    picture = images.from_bytes(data, arrays=True)
     assert picture.bands == (shape[2] if len(shape) == 3 else 1)
     np.testing.assert_array_equal(picture.pixels, array)
-    np.testing.assert_array_equal(images.from_bytes(npy(np.asfortranarray(array))).pixels, array)
+    np.testing.assert_array_equal(read(npy(np.asfortranarray(array))).pixels, array)
     assert images.to_bytes(picture, ".npy") == data
 
 
@@ -47,20 +52,26 @@ def test_there_and_back(shape):
 )
 def test_other_arrays_are_refused(array, said):
     with pytest.raises(BadImage, match=said):
-        images.from_bytes(npy(array, allow_pickle=True))
+        read(npy(array, allow_pickle=True))
 
 
 def test_damaged_files_are_refused():
     data = npy(FOUR)
     for wrong in (data[:9], data[:60], b"\x93NUMPY\x09\x00" + data[8:], data[:-1], data + b"x"):
         with pytest.raises(BadImage, match="NumPy file"):
-            images.from_bytes(wrong)
+            images.from_bytes(wrong, arrays=True)
     huge = data.replace(b"(20, 30, 4)", b"(60000, 60000, 4)")
     with pytest.raises((ImageTooLarge, BadImage)):
-        images.from_bytes(huge)
+        images.from_bytes(huge, arrays=True)
     large = npy(np.zeros((1000, 1000), np.uint8))
     with pytest.raises(ImageTooLarge, match="1000000 pixels"):
-        images.from_bytes(large, max_pixels=999_999)
+        images.from_bytes(large, 999_999, arrays=True)
+
+
+def test_only_who_asks_gets_arrays():
+    for ask in (images.from_bytes, images.size_of):
+        with pytest.raises(BadImage, match=r"a NumPy array \(load it and use trellic\.encode\)"):
+            ask(npy(FOUR))
 
 
 def test_arrays_for_a_model():
@@ -71,6 +82,9 @@ def test_arrays_for_a_model():
         images.from_bands(FOUR, 8)
     with pytest.raises(BadImage, match=r"shape \(20, 30\)"):
         images.from_bands(FOUR[..., 0], 4)
+    np.testing.assert_array_equal(images.from_any(FOUR, bands=4).pixels, FOUR)
+    with pytest.raises(BadImage, match="a Pillow image for a model of 4 bands"):
+        images.from_any(Image.fromarray(FOUR), bands=4)
 
 
 def test_what_has_colours_refuses_bands():

@@ -56,8 +56,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
     Parameters
     ----------
     path : str or path-like
-        A PNG, JPEG, WebP, TIFF, GIF, BMP, PPM, JPEG 2000, QOI or AVIF file, or a NumPy file of
-        uint8 samples; the suffix is ignored.
+        A PNG, JPEG, WebP, TIFF, GIF, BMP, PPM, JPEG 2000, QOI or AVIF file; the suffix is ignored.
     max_pixels : int
         Most pixels allowed, checked before they are decoded.
 
@@ -78,7 +77,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
     return from_bytes(read_bytes(path), max_pixels)
 
 
-def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS, *, arrays: bool = False) -> Picture:
     """Decode a picture file in memory.
 
     Parameters
@@ -87,6 +86,8 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
         The whole file.
     max_pixels : int
         Most pixels allowed, checked before they are decoded.
+    arrays : bool
+        NumPy files will do too: a caller has to expect other bands than red, green and blue.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     BadImage, ImageTooLarge
         See `read`.
     """
-    if data.startswith(bands.SIGNATURE):
+    if arrays and data.startswith(bands.SIGNATURE):
         return bands.npy_picture(data, max_pixels)
     if picture_format(data) != "JPEG" or jpeg.has_end(data):
         return _decode(data, max_pixels)
@@ -107,15 +108,22 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     return picture
 
 
-def size_of(data: bytes) -> tuple[int, int, bool]:
+def size_of(data: bytes, *, arrays: bool = False) -> tuple[int, int, bool]:
     """Return width and height as stored, and whether samples have 16 bits, without decoding.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    arrays : bool
+        NumPy files will do too.
 
     Raises
     ------
     BadImage
         See `read`.
     """
-    if data.startswith(bands.SIGNATURE):
+    if arrays and data.startswith(bands.SIGNATURE):
         return *bands.npy_size(data), False
     with _open(data) as image:
         deep = image.mode.startswith("I") or any(";16" in raw for raw in raw_modes_of(image))

@@ -36,7 +36,7 @@ _OTHERS = (
     (0, b"%!PS", "a PostScript file"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"\x93NUMPY", "a NumPy array (load it and use trellic.encode)"),
     (0, b"\x7fELF", "a program"),
 )
 _LOOK = 512  # bytes looked at
