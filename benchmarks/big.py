@@ -182,7 +182,7 @@ def bound_of_decoding(
         choice.channels(layout),
         halo=choice.halo,
         alpha=False,
-        stride=layout.stride,
+        layout=layout,
         scale=choice.scale,
         networks=networks,
     )

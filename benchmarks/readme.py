@@ -38,6 +38,7 @@ from benchmarks import (
     recognition,
     refined_tables,
     screens_tables,
+    sensing_tables,
     speed_tables,
     tables,
     transcode,
@@ -78,6 +79,7 @@ PAGES = (
             "experiments/latent-labels",
             "experiments/learning-curve",
             "experiments/rate-perception",
+            "experiments/remote-sensing",
             "experiments/shrinkage",
             "experiments/slices",
             "experiments/video",
@@ -443,6 +445,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     **web_tables.TABLES,
     **screens_tables.TABLES,
     **refined_tables.TABLES,
+    **sensing_tables.TABLES,
     **{name: _speed(draw) for name, draw in speed_tables.TABLES.items()},
 }
 

@@ -1,4 +1,4 @@
-"""ONNX forms of layers that a recipe may add: attention to neighbours, couplings, denoising.
+"""ONNX forms of layers that a recipe may add: attention, couplings, denoising.
 
 All tensors keep four dimensions. Sums over the channels of a head are grouped 1x1 convolutions with
 ones, so sizes stay dynamic without a reshape, and engines need nothing but element-wise operations,
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from trellic_training.models import everywhere
 from trellic_training.models.attention import SIDE, NeighbourAttention
 from trellic_training.models.coupling import LIMIT, Coupling, Denoising, Inverse
 
@@ -46,6 +47,38 @@ def attended(build: GraphBuilder, x: str, module: NeighbourAttention, write: Wri
         for weight, near in zip(weights, value, strict=True)
     ]
     return build.add("Add", x, write(build, build.add("Sum", *seen), module.project))
+
+
+def attended_everywhere(
+    build: GraphBuilder, x: str, module: everywhere.GlobalAttention, write: Write
+) -> str:
+    """Attention to all positions: means over them are global pools of products of channels."""
+    heads, limit = module.heads, np.float32(everywhere.LIMIT)
+    keys = module.key.out_channels // heads
+    values = module.value.out_channels // heads
+    limits = [build.constant(-limit), build.constant(limit)]
+    query, key = (
+        build.add("Exp", build.add("Clip", write(build, x, layer), *limits))
+        for layer in (module.query, module.key)
+    )
+    value = write(build, x, module.value)
+    each = np.ones((heads * keys * values, 1, 1, 1), np.float32)  # a key beside every value
+    pairs = np.tile(np.eye(values, dtype=np.float32), (keys, 1))  # and the values beside it
+    beside = np.tile(pairs, (heads, 1))[:, :, None, None]
+    summed = np.tile(pairs.T, (heads, 1))[:, :, None, None]
+    products = build.add(
+        "Mul",
+        _grouped(build, key, each, heads * keys),
+        _grouped(build, value, beside, heads),
+    )
+    summary = build.add("GlobalAveragePool", products)
+    read = build.add("Mul", _grouped(build, query, each, heads * keys), summary)
+    seen = _grouped(build, read, summed, heads)
+    near = build.add("Mul", query, build.add("GlobalAveragePool", key))
+    weight = _grouped(build, near, np.ones((heads, keys, 1, 1), np.float32), heads)
+    apart = np.ones((heads * values, 1, 1, 1), np.float32)
+    inverse = _grouped(build, build.add("Reciprocal", weight), apart, heads)
+    return build.add("Add", x, write(build, build.add("Mul", seen, inverse), module.project))
 
 
 def coupled(build: GraphBuilder, x: str, module: Coupling, write: Write) -> str:

@@ -16,15 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork, digest, probe_input
 from trellic.engines.ort import OrtEngine
+from trellic.geometry import Plane
 from trellic.integer.networks import IntegerNetwork, to_arrays
 from trellic.model.bundle import Bundle, stream_id
 from trellic.model.decoders import DecoderInfo, Graph
 from trellic.model.manifest import BUNDLE_VERSION, Manifest, Search
 from trellic.pipeline import transforms
 from trellic_export import graphs
-from trellic_export.calibrate import Calibration, Encoder, Photo
+from trellic_export.calibrate import Calibration, Encoder, Float32, Photo, Synthesis
 from trellic_export.macs import integer_macs_per_pixel, macs_per_pixel
 from trellic_export.parity import check_exact, check_free
 from trellic_export.proof import prove
@@ -78,9 +80,12 @@ def export_bundle(
     ------
     BadBundle
         When float32 might not carry a network exactly.
+    BadParameter
+        When the photos have other bands than the model.
     EngineError
         When an engine does not reproduce the torch model.
     """
+    pack.check_bands(model.config.bands)
     files: dict[str, bytes] = {}
     networks = integer_networks(model)
     bounds = {name: prove(name, network) for name, network in networks.items()}
@@ -104,13 +109,8 @@ def export_bundle(
     photos = [Photo(pixels, encode) for pixels in centres(pack, options.photos)]
     calibration = Calibration(layout, levels, engines, sigmas, photos, options.trellis_step)
     tables = calibration.fit(options.fit_lam)
-    offsets = calibration.offsets(
-        tables,
-        options.lam,
-        lambda latents, plane, quality: transforms.synthesis(
-            transforms.told(g_s, quality), latents, plane, free["quality"].halo
-        ),
-    )
+    synthesis = _synthesis(g_s, free["quality"].halo, config.bands)
+    offsets = calibration.offsets(tables, options.lam, synthesis)
     levels = dataclasses.replace(levels, level_offset=offsets)
 
     arrays = tables.to_arrays() | levels.to_arrays()
@@ -140,6 +140,14 @@ def export_bundle(
     return manifest
 
 
+def _synthesis(g_s: Engine, halo: int, bands: int) -> Synthesis:
+    def run(latents: Float32, plane: Plane, quality: float) -> Pixels:
+        engine = transforms.told(g_s, quality)
+        return transforms.synthesis(engine, latents, plane, halo, bands=bands)
+
+    return run
+
+
 def _exact_graphs(
     networks: dict[str, IntegerNetwork], config: ModelConfig, files: dict[str, bytes]
 ) -> dict[str, Graph]:
@@ -160,7 +168,7 @@ def _free_graphs(model: PhotoModel, files: dict[str, bytes]) -> dict[str, Graph]
         "g_a": (graphs.encoder_graph(model.g_a), model.g_a, 1, encoder),
         "h_a": (graphs.hyper_encoder_graph(model.h_a), model.h_a, stride, hyper),
         "quality": (
-            graphs.decoder_graph(model.g_s, model.config.latents),
+            graphs.decoder_graph(model.g_s, model.config.latents, model.config.bands),
             model.g_s,
             stride,
             decoder,

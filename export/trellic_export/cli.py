@@ -181,7 +181,7 @@ def export_command(
         return
     decoders = _kept(decoder or [], out)
     own = None if source else load_model(weights[0])
-    packed = _packed(photos, out)
+    packed = _packed(photos, out, 3 if own is None else own[0].config.bands)
     model, facts = own or import_model(source, checkpoint or Path(), packed, count)
     if keep:
         save_weights(model, facts, keep)
@@ -280,7 +280,7 @@ def _check(
         )
 
 
-def _packed(photos: Path | None, out: Path) -> PackedPhotos:
+def _packed(photos: Path | None, out: Path, bands: int = 3) -> PackedPhotos:
     """Pack a folder of photos beside the bundle, unless it is packed already."""
     from trellic_training.data.photos import PackedPhotos, pack
 
@@ -288,7 +288,7 @@ def _packed(photos: Path | None, out: Path) -> PackedPhotos:
         raise typer.BadParameter("--photos is missing: a folder of photos to calibrate on")
     if not (photos / "photos.json").is_file():
         packed = out.parent / f"{out.stem}-photos"
-        pack(photos, packed)
+        pack(photos, packed, bands=bands)
         photos = packed
     return PackedPhotos(photos)
 

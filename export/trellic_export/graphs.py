@@ -13,12 +13,14 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
+from trellic.constants import COLOURS
 from trellic.integer.networks import IntegerLayer, IntegerNetwork
-from trellic_export.added import attended, coupled, denoised, uncoupled
+from trellic_export.added import attended, attended_everywhere, coupled, denoised, uncoupled
 from trellic_export.builder import GraphBuilder, tensor
 from trellic_export.halves import halved
 from trellic_training.models.attention import NeighbourAttention
 from trellic_training.models.coupling import Coupling, Denoising, Inverse
+from trellic_training.models.everywhere import GlobalAttention
 from trellic_training.models.hyperprior import GDN, Magnitude, Shift
 from trellic_training.models.transforms import (
     DepthBlock,
@@ -94,16 +96,17 @@ def _taps(build: GraphBuilder, x: str, weight: np.ndarray[Any, Any], bias: Any) 
 
 
 def encoder_graph(g_a: nn.Sequential) -> bytes:
-    """g_a from "image", uint8 (n, height, width, 3), to "latents", float32 before the gain."""
+    """g_a from "image", uint8 (n, height, width, bands), to "latents", float32 before the gain."""
     build = GraphBuilder()
     x = build.add("Cast", "image", to=TensorProto.FLOAT)
     x = build.add("Transpose", x, perm=[0, 3, 1, 2])
     x = build.add("Mul", x, build.constant(np.float32(1 / 255)))
     x = build.add("Sub", x, build.constant(np.float32(0.5)))
-    modules, stem = list(g_a), g_a[1]
+    modules, stem, bands = list(g_a), g_a[1], COLOURS
     if isinstance(g_a[0], nn.PixelUnshuffle) and isinstance(stem, nn.Conv2d):
         size = g_a[0].downscale_factor
-        weight = _numpy(stem.weight).reshape(len(stem.weight), 3, size, size)
+        bands = stem.in_channels // size**2
+        weight = _numpy(stem.weight).reshape(len(stem.weight), bands, size, size)
         x = _conv(build, x, weight, _numpy(stem.bias), stride=size)
         modules = modules[2:]
     elif not isinstance(g_a[0], Shift):
@@ -111,7 +114,7 @@ def encoder_graph(g_a: nn.Sequential) -> bytes:
     x = _chain(build, x, modules)
     build.rename(x, "latents")
     graph = build.finish(
-        [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
+        [tensor("image", TensorProto.UINT8, "n", "height", "width", bands)],
         [tensor("latents", TensorProto.FLOAT, "n", "channels", "rows", "columns")],
     )
     return halved(graph)
@@ -129,8 +132,8 @@ def hyper_encoder_graph(h_a: nn.Sequential) -> bytes:
     return halved(graph)
 
 
-def decoder_graph(g_s: nn.Sequential, latents: int) -> bytes:
-    """g_s from "latents", float32 with gains divided out, to "image", uint8 (n, h, w, 3)."""
+def decoder_graph(g_s: nn.Sequential, latents: int, bands: int = COLOURS) -> bytes:
+    """g_s from "latents", float32 with gains divided out, to "image", uint8 (n, h, w, bands)."""
     build = GraphBuilder()
     x = _chain(build, "latents", list(g_s))
     x = build.add("Add", x, build.constant(np.float32(0.5)))
@@ -140,7 +143,7 @@ def decoder_graph(g_s: nn.Sequential, latents: int) -> bytes:
     build.add("Transpose", x, output="image", perm=[0, 2, 3, 1])
     graph = build.finish(
         [tensor("latents", TensorProto.FLOAT, "n", latents, "rows", "columns")],
-        [tensor("image", TensorProto.UINT8, "n", "height", "width", 3)],
+        [tensor("image", TensorProto.UINT8, "n", "height", "width", bands)],
     )
     return halved(graph)
 
@@ -195,6 +198,8 @@ def _module(build: GraphBuilder, x: str, module: nn.Module) -> str:
         return build.add("Add", _chain(build, main, list(module.trunk)), detail)
     if isinstance(module, NeighbourAttention):
         return attended(build, x, module, _module)
+    if isinstance(module, GlobalAttention):
+        return attended_everywhere(build, x, module, _module)
     if isinstance(module, Coupling):
         return coupled(build, x, module, _module)
     if isinstance(module, Inverse):

@@ -6,6 +6,7 @@ from torch import nn
 
 from trellic.integer.networks import IntegerNetwork
 from trellic_training.models.attention import NeighbourAttention
+from trellic_training.models.everywhere import GlobalAttention
 from trellic_training.models.hyperprior import GDN
 from trellic_training.models.transforms import DetailAnalysis, DetailSynthesis
 
@@ -44,6 +45,9 @@ def _macs(module: nn.Module, stride: float) -> tuple[float, float]:
     if isinstance(module, NeighbourAttention):  # products, and sums of values
         channels = module.key.out_channels + module.value.out_channels
         total += channels * len(module.place) / stride**2
+    if isinstance(module, GlobalAttention):  # key by value, and query by their sum
+        key, value = module.key.out_channels, module.value.out_channels
+        total += 2 * key * value / module.heads / stride**2
     return total, stride
 
 

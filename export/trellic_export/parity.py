@@ -60,30 +60,35 @@ def check_free(model: PhotoModel, engines: Mapping[str, Engine]) -> None:
     EngineError
         When they differ by more.
     """
-    _, x, quality = _noise()
+    bands = model.config.bands
+    _, x, quality = _noise(bands)
     f = model.g_a(x, quality)
-    check_encoder(model.g_a, engines["g_a"])
+    check_encoder(model.g_a, engines["g_a"], bands)
     _close("h_a", engines["h_a"]({"latents": f.numpy()})[0], model.h_a(f).numpy())
     _same_picture("quality", engines["quality"], model.g_s, f, quality)
 
 
 @torch.no_grad()
-def check_encoder(g_a: nn.Module, engine: Engine) -> None:
+def check_encoder(g_a: nn.Module, engine: Engine, bands: int) -> None:
     """Compare the graph of g_a with torch on noise, within float tolerance.
+
+    Parameters
+    ----------
+    bands : samples of a pixel
 
     Raises
     ------
     EngineError
         When they differ by more.
     """
-    image, x, quality = _noise()
+    image, x, quality = _noise(bands)
     f = g_a(x, quality)
     _close("g_a", engine({"image": image, "quality": quality.numpy()})[0], f.numpy())
 
 
-def _noise() -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+def _noise(bands: int) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
     """Return a picture, the same as a network gets it, and a quality."""
-    image = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, bands), dtype=np.uint8)
     x = torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255 - 0.5
     return image, x, torch.tensor([PARITY_QUALITY])
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from trellic import bitstream, images
 from trellic.constants import (
+    COLOURS,
     DEFAULT_CLASSIFIER,
     DEFAULT_DECODER,
     DEFAULT_MODEL,
@@ -176,7 +177,8 @@ class Codec:
         decoder : name of the decoder; None if you will not decode
         """
         if trellis is not None:
-            blank = Picture(np.zeros((WARM_SIDE, WARM_SIDE, 3), np.uint8))
+            bands = self.bundle.manifest.layout.bands
+            blank = Picture(np.zeros((WARM_SIDE, WARM_SIDE, bands), np.uint8))
             self._encoding.picture(blank, EncodeOptions(trellis=trellis))
             warm_up_search(trellis, self.bundle.tables)
         if decoder is not None:
@@ -206,7 +208,8 @@ class Codec:
         Parameters
         ----------
         image : uint8 array of shape (H, W) for grey, (H, W, 2) for grey with alpha, (H, W, 3) for
-            RGB or (H, W, 4) for RGB with alpha; any object with ``__array__``; or a PIL image
+            RGB or (H, W, 4) for RGB with alpha; any object with ``__array__``; or a PIL image. A
+            model of other bands takes (H, W, bands) alone
         quality, bpp, max_bytes, trellis, search, strip, max_memory, dither, progressive, patches,
         steady, refine : see `encode_picture`
 
@@ -376,8 +379,10 @@ class Codec:
             return batches.encode(gpu, pictures, options, partial(self._encode, options=options))
 
     def _encode(self, image: ImageLike, options: EncodeOptions) -> bytes:
+        bands = self.bundle.manifest.layout.bands
         with self._within():
-            return self._encoding.picture(images.from_any(image), options).data
+            picture = images.from_any(image, bands=bands)
+            return self._encoding.picture(picture, options).data
 
     def encode_again(
         self,
@@ -509,7 +514,8 @@ class Codec:
 
         Returns
         -------
-        uint8 array of shape (H, W, 3), or (H, W) for grey; with alpha (H, W, 4) or (H, W, 2)
+        uint8 array of shape (H, W, 3), or (H, W) for grey; with alpha (H, W, 4) or (H, W, 2). Of a
+        model of other bands (H, W, bands)
 
         Raises
         ------
@@ -787,6 +793,8 @@ class Codec:
         """Whether pictures of the host can be coded in batches on a GPU."""
         if self.device == "cpu" or "context_0" not in self.bundle.networks:
             return False
+        if self.bundle.manifest.layout.bands != COLOURS:
+            return False
         return importlib.util.find_spec("numba_cuda") is not None
 
     def on_gpu(self) -> GpuCodec:
@@ -795,7 +803,8 @@ class Codec:
         Raises
         ------
         EngineError
-            If the codec was loaded for the CPU.
+            If the codec was loaded for the CPU, or the model is of other bands than red, green and
+            blue.
         MissingExtra
             If numba-cuda is not installed.
         """
@@ -803,6 +812,11 @@ class Codec:
             raise EngineError(
                 "arrays on a GPU with a codec that runs on the CPU",
                 remedy="load it with device='cuda', on a machine with a GPU and trellic[gpu]",
+            )
+        if self.bundle.manifest.layout.bands != COLOURS:
+            raise EngineError(
+                f"a batch on a GPU of a model of {self.bundle.manifest.layout.bands} bands",
+                remedy="encode and decode one by one",
             )
         try:
             from trellic.gpu.codec import GpuCodec

@@ -16,6 +16,8 @@ DEFAULT_PATCHES: Final = "off"
 MAX_PIXELS: Final = 2**28  # of a picture, unless the caller allows more
 LARGE_PIXELS: Final = 2**26  # from here on a warning, unless the caller chose a limit
 
+COLOURS: Final = 3  # samples of a pixel, unless the model is for other bands
+
 # docs/format.md, section 1
 MAX_SIDE: Final = 65535  # pixels
 TRELLIS_STATES: Final = (0, 4, 8, 16, 32, 64, 128, 256)  # by code; 0 is scalar
@@ -25,6 +27,7 @@ MAX_SEED: Final = 2**32 - 1  # of dither
 # What options may be
 Trellis = Literal[0, 4, 8, 16, 32, 64, 128, 256]  # those of TRELLIS_STATES
 Search = Literal["trellis", "round"]
+Bands = Literal[3, 4, 8]  # of a model; 3 are red, green and blue
 Patching = Literal["auto", "off"]
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 Precision = Literal["auto", "fp32", "bf16", "int8", "fp16"]

@@ -156,9 +156,9 @@ class TlcImageFile(ImageFile.ImageFile):
             try:
                 codec = _codec(str(bundle.find_stream(self._stream_id)), "auto")
                 picture = codec.decode_picture(self._data, decoder=self.decoder)
+                self.im = images.to_pil(picture).im
             except TrellicError as error:
                 raise OSError(str(error)) from error
-            self.im = images.to_pil(picture).im
             self._size = (picture.width, picture.height)
             self._data = b""
             if self.fp is not None and self._exclusive_fp:

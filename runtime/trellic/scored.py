@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from trellic.codec import Codec
-from trellic.constants import DEFAULT_PATCHES, DEFAULT_TRELLIS, Patching, Trellis
+from trellic.constants import COLOURS, DEFAULT_PATCHES, DEFAULT_TRELLIS, Patching, Trellis
 from trellic.errors import BadParameter, ImageTooLarge, MissingExtra, TargetUnreachable
 from trellic.images import Picture
 from trellic.pipeline.encoder import prepared
@@ -102,6 +102,8 @@ def encode_scored(
     """
     if not (isinstance(wanted, Real) and -1000 < wanted < BEST_SCORE):
         raise BadParameter(f"ssimulacra2 {wanted!r}", expected="a number below 100")
+    if picture.bands not in (1, COLOURS):
+        raise BadParameter(f"a score of {picture.bands} bands", expected="a picture in colour")
     _check_size(picture.height, picture.width)
     original = prepared(picture, strip=strip)[0].pixels
     made: dict[float, Scored] = {}

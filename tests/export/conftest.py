@@ -27,6 +27,7 @@ WITH_DETAILS = (*CONFIG.groups, Group(channels=3, steps=(3, 3)))
 DETAILED = CONFIG.model_copy(update={"groups": WITH_DETAILS, "details": 3})
 
 ATTENDING = DETAILED.model_copy(update={"attention": (1, 2), "modulated": True})
+EVERYWHERE = DETAILED.model_copy(update={"nonlocal_hyper": True, "hyper_hidden": 64})
 COUPLED = ModelConfig.model_validate(
     {
         **DETAILED.model_dump(),

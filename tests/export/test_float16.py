@@ -46,9 +46,9 @@ def check_types(data):
             after |= set(node.output)
 
 
-@pytest.mark.parametrize("modulated", [False, True])
-def test_types_and_outputs(modulated):
-    model = shaken(DETAILED.model_copy(update={"modulated": modulated}))
+@pytest.mark.parametrize("more", [{}, {"modulated": True}, {"nonlocal_hyper": True}])
+def test_types_and_outputs(more):
+    model = shaken(DETAILED.model_copy(update=more))
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (2, 64, 128, 3)).astype(np.uint8)
     latents = rng.normal(0, 3, (2, DETAILED.latents, 4, 8)).astype(np.float32)

@@ -20,7 +20,7 @@ from trellic_export.proof import prove
 from trellic_training.models.integers import integer_networks
 from trellic_training.models.transforms import DepthBlock, analysis, synthesis
 
-from .conftest import ATTENDING, CONFIG, COUPLED, DETAILED, shaken
+from .conftest import ATTENDING, CONFIG, COUPLED, DETAILED, EVERYWHERE, shaken
 
 SIZES = pytest.mark.parametrize("size", [(64, 64), (128, 192), (320, 64)])
 
@@ -52,10 +52,19 @@ def free_engines(model):
         DETAILED,
         DETAILED.model_copy(update={"modulated": True}),
         ATTENDING,
+        EVERYWHERE,
         COUPLED,
         COUPLED.model_copy(update={"modulated": True}),
     ],
-    ids=["plain", "details", "modulated", "attending", "coupled", "coupled-modulated"],
+    ids=[
+        "plain",
+        "details",
+        "modulated",
+        "attending",
+        "everywhere",
+        "coupled",
+        "coupled-modulated",
+    ],
 )
 def test_free_transforms(config, size, count):
     model = shaken(config)
@@ -135,6 +144,20 @@ def test_tiles_with_halos_give_the_whole_picture(config):
         engines["quality"], 3 * whole, plane, made["quality"].halo, region=region
     )
     assert np.abs(part.astype(int) - picture[region.index()]).max() <= 1
+
+
+def test_attention_to_all_positions_is_never_cut():
+    """A limit of memory makes tiles smaller, and h_a computes the same with it."""
+    engines, made = free_engines(shaken(EVERYWHERE))
+    assert made["h_a"].halo == 0
+    assert made["g_a"].halo
+    rng = np.random.default_rng(4)
+    f = rng.normal(0, 5, (EVERYWHERE.latents, 20, 28)).astype(np.float32)
+    (whole,) = engines["h_a"]({"latents": f[None]})[0]
+    cut = transforms.hyper_analysis(engines["h_a"], f, Plane(448, 320), made["h_a"].halo, 8)
+    np.testing.assert_array_equal(cut, whole)
+    parts = transforms.hyper_analysis(engines["h_a"], f, Plane(448, 320), 4, 8)
+    assert np.abs(parts - whole).max() > 1e-4
 
 
 @pytest.mark.parametrize("config", [ATTENDING, COUPLED], ids=["attending", "coupled"])

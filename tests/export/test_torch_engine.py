@@ -21,7 +21,7 @@ from trellic_export import graphs, torch_engine
 from trellic_export.torch_engine import Replays, precision
 from trellic_export.torch_graph import TorchGraph
 
-from .conftest import ATTENDING, COUPLED, DETAILED, shaken
+from .conftest import ATTENDING, COUPLED, DETAILED, EVERYWHERE, shaken
 
 
 def test_exact_networks_pass_their_probes(tiny: Codec):
@@ -36,7 +36,9 @@ def test_exact_networks_pass_their_probes(tiny: Codec):
 
 
 @pytest.mark.parametrize(
-    "config", [DETAILED, ATTENDING, COUPLED], ids=["plain", "attending", "coupled"]
+    "config",
+    [DETAILED, ATTENDING, EVERYWHERE, COUPLED],
+    ids=["plain", "attending", "everywhere", "coupled"],
 )
 def test_graphs_that_see_the_quality(config):
     model = shaken(config.model_copy(update={"modulated": True}))
@@ -46,6 +48,7 @@ def test_graphs_that_see_the_quality(config):
     latents = rng.normal(0, 1, (2, config.latents, 4, 8)).astype(np.float32)
     for data, name, x, most in (
         (graphs.encoder_graph(model.g_a), "image", image, 1e-3),
+        (graphs.hyper_encoder_graph(model.h_a), "latents", latents, 1e-3),
         (graphs.decoder_graph(model.g_s, config.latents), "latents", latents, 1),
     ):
         expected = OrtEngine(data, threads=1)({name: x, "quality": quality})[0]

@@ -43,6 +43,19 @@ def tuned(model, tmp_path):
     return tmp_path / "tuned.pt"
 
 
+def test_h_a_alone_moves(recipe, model, packed, tmp_path):
+    """With attention to all positions, which the trained model lacks."""
+    config = recipe.model.model_copy(update={"nonlocal_hyper": True})
+    alone = recipe.model_copy(update={"train": "hyper", "identity": 0.0, "model": config})
+    made = trained(alone, model, packed, tmp_path).state_dict()
+    for name, value in load_weights(tmp_path / "first.pt")[0].state_dict().items():
+        if not name.startswith("h_a."):
+            assert torch.equal(made[name], value), name
+    moved = [value for name, value in made.items() if name.endswith("project.weight")]
+    assert len(moved) == 1
+    assert moved[0].any()
+
+
 def trained(recipe, model, packed, folder) -> PhotoModel:
     save_weights(model, {"recipe": {"lmbda": recipe.lmbda}}, folder / "first.pt")
     kept = WeightsFile(folder / "weights.pt", dict)
@@ -101,6 +114,12 @@ def test_a_decoder_is_for_an_encoder(field, tmp_path):
     path.write_text((RECIPES / "tiny.yaml").read_text("utf-8") + f"{field}\n", "utf-8")
     with pytest.raises(BadParameter, match="decoder and identity need train: encoder"):
         load_recipe(path)
+
+
+def test_the_shipped_recipe_of_h_a():
+    made = load_recipe(RECIPES / "photo-hyper.yaml")
+    assert made.train == "hyper"
+    assert made.lmbda == load_recipe(RECIPES / "photo-eye.yaml").lmbda
 
 
 def test_the_shipped_recipe():

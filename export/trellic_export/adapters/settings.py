@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trellic.constants import Trellis
+from trellic.constants import COLOURS, Trellis
 from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle
 
@@ -70,8 +70,14 @@ class Objective:
         Raises
         ------
         BadParameter
-            When the bundle does not say how it was trained.
+            When the bundle does not say how it was trained, or has other bands than red, green and
+            blue.
         """
+        bands = bundle.manifest.layout.bands
+        if bands != COLOURS:
+            raise BadParameter(
+                f"model {bundle.manifest.name!r} of {bands} bands", expected="one of colour pictures"
+            )
         recipe: dict[str, Any] = bundle.manifest.training.get("recipe", {})
         if not recipe.get("lmbda"):
             raise BadParameter(

@@ -38,8 +38,8 @@ def write(
     """
     old, layout = bundle.manifest, students.layout
     encoder = graphs.encoder_graph(students.encoder)
-    decoder = graphs.decoder_graph(students.decoder, layout.latents)
-    check_encoder(students.encoder, OrtEngine(encoder))
+    decoder = graphs.decoder_graph(students.decoder, layout.latents, layout.bands)
+    check_encoder(students.encoder, OrtEngine(encoder), layout.bands)
     check_decoder(DECODER, students.decoder, OrtEngine(decoder), layout.latents)
     g_a = Graph(
         file=f"graphs/{ENCODER}.onnx",

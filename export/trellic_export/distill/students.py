@@ -57,8 +57,9 @@ class Students:
         )
         self.decoder: Chain = self.sizes.make(layout)
         blocks, stem = width.encoder_blocks, layout.stride // 2
+        block = stem, layout.bands
         self.encoder: Chain = analysis(
-            width.wide, width.deep, layout.latents, blocks, details, stem, ANCHORS
+            width.wide, width.deep, layout.latents, blocks, details, block, ANCHORS
         )
         self.encoder_halo = stem * blocks[0] + layout.stride * blocks[1]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import trellic
+from trellic.constants import COLOURS
 from trellic.errors import BadParameter
 from trellic.model import archive
 from trellic.model.bundle import INTEGERS as NORMATIVE
@@ -60,8 +61,12 @@ def export_web(bundle: Bundle, out: Path, options: WebOptions | None = None) -> 
     UnknownDecoder
         When the model lacks a decoder.
     BadParameter
-        When a decoder gives no picture, or has operators that pages have no kernel for.
+        When a decoder gives no picture, or has operators that pages have no kernel for, or the
+        model is of other bands than red, green and blue.
     """
+    bands = bundle.manifest.layout.bands
+    if bands != COLOURS:
+        raise BadParameter(f"a model of {bands} bands", expected="one in colour, which pages show")
     options = options or WebOptions()
     chosen = _chosen(bundle, options.decoders)
     files = _model_files(bundle, chosen)

@@ -17,7 +17,7 @@ from trellic.cli.report import Report
 from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded
 from trellic.cli.work import run as work_through
-from trellic.constants import DEFAULT_DECODER, Trellis
+from trellic.constants import COLOURS, DEFAULT_DECODER, Trellis
 from trellic.images.drawn import drawn_blocks
 from trellic.limits import PATCH_SIDE
 from trellic.pipeline import memory
@@ -112,12 +112,12 @@ def _encode(
 ) -> Sizes:
     data = read(job.source)
     before = len(data)
-    width, height, _ = images.size_of(data)
+    width, height, _ = images.size_of(data, arrays=True)
     with alone(width * height):
         start = time.perf_counter()
         with limited(bounds.limits):
             _check_memory(data, target.max_memory)
-            picture = images.from_bytes(data, bounds.max_pixels)
+            picture = images.from_bytes(data, bounds.max_pixels, arrays=True)
         seconds = time.perf_counter() - start  # loading the engines does not count
         del data  # a picture may be large
         decoder = None if target.ssimulacra2 is None else DEFAULT_DECODER
@@ -128,7 +128,8 @@ def _encode(
         seconds += time.perf_counter() - start
     job.write(encoded.data)
     _report(job, encoded, score, codec.model, seconds, report)
-    if target.plain and report.takes_notes and width * height <= _GLANCED:
+    colours = picture.bands in (1, COLOURS)
+    if colours and target.plain and report.takes_notes and width * height <= _GLANCED:
         with limited(bounds.limits):
             drawn = drawn_blocks(picture.pixels, PATCH_SIDE).any()
         if drawn:
@@ -181,6 +182,6 @@ def _check_memory(data: bytes, limit: int | None) -> None:
     """Refuse a picture file whose pixels would not fit."""
     limit = most_memory(limit)
     if limit is not None:
-        width, height, deep = images.size_of(data)
+        width, height, deep = images.size_of(data, arrays=True)
         need = memory.reading(width * height, len(data), deep=deep)
         memory.check(need, limit, f"reading a picture of {width}x{height} pixels")

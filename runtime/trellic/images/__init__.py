@@ -13,6 +13,7 @@ functions that need it.
 
 from __future__ import annotations
 
+from trellic.images.bands import check_bands, from_bands
 from trellic.images.convert import to_srgb
 from trellic.images.fill import fill_clear
 from trellic.images.fit import Fit, resized
@@ -26,9 +27,11 @@ __all__ = [
     "Fit",
     "ImageLike",
     "Picture",
+    "check_bands",
     "describe",
     "fill_clear",
     "from_any",
+    "from_bands",
     "from_bytes",
     "from_pil",
     "prepare",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trellic.constants import COLOURS
 from trellic.errors import BadParameter
 from trellic.images.picture import Picture, to_array
 
@@ -64,6 +65,8 @@ def resized(picture: Picture, size: tuple[int, int]) -> Picture:
     """
     if size == (picture.width, picture.height):
         return picture
+    if picture.bands not in (1, COLOURS):
+        raise BadParameter(f"a size for a picture of {picture.mode}", expected="its own size")
     from PIL import Image
 
     image = Image.fromarray(to_array(picture))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trellic.constants import MAX_PIXELS
+from trellic.constants import COLOURS, MAX_PIXELS
 from trellic.errors import BadImage
+from trellic.images.bands import from_bands
 from trellic.images.colour import profile, space_of
 from trellic.images.convert import from_cmyk
 from trellic.images.facts import bytes_of, facts_of
@@ -45,7 +46,7 @@ class SupportsArray(Protocol):
 ImageLike: TypeAlias = "npt.NDArray[Any] | SupportsArray | Image.Image | Picture"
 
 
-def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
+def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS, bands: int = COLOURS) -> Picture:
     """Make a picture of an array or a Pillow image.
 
     Parameters
@@ -55,6 +56,8 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
         and Lab; their EXIF orientation is applied and reset. A picture is returned as it is.
     max_pixels : int
         Most pixels allowed.
+    bands : int
+        Those of a model; with other ones than red, green and blue only arrays of them will do.
 
     Returns
     -------
@@ -72,10 +75,12 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
         check_size(image.width, image.height, max_pixels)
         return image
     if isinstance(image, np.ndarray):
-        return from_array(image, max_pixels)
+        return _of_array(image, max_pixels, bands)
     # A caller with a Pillow image has imported Pillow; others need not wait for the import.
     pillow = sys.modules.get("PIL.Image")
     if pillow is not None and isinstance(image, pillow.Image):
+        if bands != COLOURS:
+            raise BadImage(f"a Pillow image for a model of {bands} bands", expected="an array")
         return from_pil(image, max_pixels)
     if hasattr(image, "__array__"):
         try:
@@ -86,7 +91,7 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
                 expected="8-bit values in the host's memory",
                 remedy="of torch: tensor.detach().cpu(), rounded and of dtype torch.uint8",
             ) from error
-        return from_array(array, max_pixels)
+        return _of_array(array, max_pixels, bands)
     raise BadImage(
         f"an object of type {type(image).__name__}",
         expected="a NumPy array or a Pillow image",
@@ -94,6 +99,12 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
         if isinstance(image, (str, bytes)) or hasattr(image, "__fspath__")
         else "",
     )
+
+
+def _of_array(array: npt.NDArray[Any], max_pixels: int, bands: int) -> Picture:
+    if bands == COLOURS:
+        return from_array(array, max_pixels)
+    return from_bands(array, bands, max_pixels)
 
 
 def several(batch: Iterable[ImageLike]) -> list[ImageLike]:

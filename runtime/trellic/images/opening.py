@@ -12,7 +12,7 @@ import numpy as np
 
 from trellic.constants import MAX_PIXELS
 from trellic.errors import BadImage, ImageTooLarge
-from trellic.images import jpeg
+from trellic.images import bands, jpeg
 from trellic.images.checked import opened
 from trellic.images.faults import unreadable
 from trellic.images.modes import from_pil, load, raw_modes_of
@@ -77,7 +77,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
     return from_bytes(read_bytes(path), max_pixels)
 
 
-def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS, *, arrays: bool = False) -> Picture:
     """Decode a picture file in memory.
 
     Parameters
@@ -86,6 +86,8 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
         The whole file.
     max_pixels : int
         Most pixels allowed, checked before they are decoded.
+    arrays : bool
+        NumPy files will do too: a caller has to expect other bands than red, green and blue.
 
     Returns
     -------
@@ -97,6 +99,8 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     BadImage, ImageTooLarge
         See `read`.
     """
+    if arrays and data.startswith(bands.SIGNATURE):
+        return bands.npy_picture(data, max_pixels)
     if picture_format(data) != "JPEG" or jpeg.has_end(data):
         return _decode(data, max_pixels)
     picture = _jpeg_without_end(data, max_pixels)
@@ -104,14 +108,23 @@ def from_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     return picture
 
 
-def size_of(data: bytes) -> tuple[int, int, bool]:
+def size_of(data: bytes, *, arrays: bool = False) -> tuple[int, int, bool]:
     """Return width and height as stored, and whether samples have 16 bits, without decoding.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    arrays : bool
+        NumPy files will do too.
 
     Raises
     ------
     BadImage
         See `read`.
     """
+    if arrays and data.startswith(bands.SIGNATURE):
+        return *bands.npy_size(data), False
     with _open(data) as image:
         deep = image.mode.startswith("I") or any(";16" in raw for raw in raw_modes_of(image))
         return *image.size, deep

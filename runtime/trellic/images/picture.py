@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from trellic.constants import MAX_PIXELS, MAX_SIDE
+from trellic.constants import COLOURS, MAX_PIXELS, MAX_SIDE, Bands
 from trellic.errors import BadImage, ImageTooLarge, TrellicWarning
 from trellic.support import bounds
 
@@ -22,8 +22,9 @@ class Picture:
 
     Parameters
     ----------
-    pixels : ndarray of uint8, shape (H, W, 3) or (H, W)
-        RGB or grey samples, upright, in the colour space that ``icc`` names (sRGB without one).
+    pixels : ndarray of uint8, shape (H, W, 3), (H, W), (H, W, 4) or (H, W, 8)
+        RGB or grey samples, upright, in the colour space that ``icc`` names (sRGB without one); or
+        those of other bands.
     alpha : ndarray of uint8, shape (H, W), optional
         Opacity, 0 (clear) to 255 (opaque), not premultiplied.
     icc, exif, xmp : bytes, optional
@@ -47,13 +48,17 @@ class Picture:
     def __post_init__(self) -> None:
         """Check dtypes and shapes."""
         shape = self.pixels.shape
-        if self.pixels.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in ((), (3,)):
+        bands = get_args(Bands)
+        fits = len(shape) == 2 or (len(shape) == 3 and shape[2] in bands)
+        if self.pixels.dtype != np.uint8 or not fits:
             raise BadImage(
                 f"pixels of dtype {self.pixels.dtype} and shape {shape}",
                 expected="uint8 of shape (H, W, 3) or (H, W)",
             )
         check_size(shape[1], shape[0])
         alpha = self.alpha
+        if alpha is not None and self.bands not in (1, COLOURS):
+            raise BadImage(f"alpha beside {self.bands} bands", expected="none")
         if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != shape[:2]):
             raise BadImage(
                 f"alpha of dtype {alpha.dtype} and shape {alpha.shape}",
@@ -76,8 +81,15 @@ class Picture:
         return self.pixels.ndim == 2
 
     @property
+    def bands(self) -> int:
+        """Samples of a pixel, without alpha: 1 if grey, 3 in colour, or those of a model."""
+        return 1 if self.grey else int(self.pixels.shape[2])
+
+    @property
     def mode(self) -> str:
-        """Name of the Pillow mode that holds the picture: L, LA, RGB or RGBA."""
+        """Name of the Pillow mode that holds the picture: L, LA, RGB or RGBA; else the bands."""
+        if self.bands not in (1, COLOURS):
+            return f"{self.bands} bands"
         return ("L" if self.grey else "RGB") + ("A" if self.alpha is not None else "")
 
 

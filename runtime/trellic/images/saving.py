@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trellic.errors import BadImage, BadParameter
+from trellic.images.bands import SUFFIX as NPY
+from trellic.images.bands import to_npy
 from trellic.images.exif import PREFIX, dpi_of
 from trellic.images.metadata import about_the_photo
 from trellic.images.picture import Picture, to_array, warn
@@ -54,6 +56,7 @@ _AVIF = _Format(
     _ALL,
     ("icc", "exif", "xmp"),
 )
+_ARRAY = _Format("NPY", "", {})
 _BY_SUFFIX = {
     ".png": _PNG,
     ".jpg": _JPEG,
@@ -68,7 +71,9 @@ _BY_SUFFIX = {
     ".pgm": _PPM,
     ".pnm": _PPM,
     ".avif": _AVIF,
+    NPY: _ARRAY,
 }
+_NO_MODE = "decode it to an array, or write .npy"
 _XMP_TAG = 700  # in a TIFF directory
 _JPEG_MARKER = 65533  # bytes that a marker holds
 _JPEG_HEADINGS = {"exif": PREFIX, "xmp": b"http://ns.adobe.com/xap/1.0/\0"}
@@ -97,9 +102,18 @@ def to_pil(picture: Picture) -> Image.Image:
     PIL.Image.Image
         Mode L, LA, RGB or RGBA; ``icc_profile``, ``exif``, ``xmp`` and ``dpi`` in its
         ``info``, where Pillow's own readers leave them.
+
+    Raises
+    ------
+    BadImage
+        If it has other bands than red, green and blue.
     """
     from PIL import Image
 
+    if picture.mode not in _ALL:
+        raise BadImage(
+            f"a picture of {picture.mode}, which Pillow has no mode for", remedy=_NO_MODE
+        )
     image = Image.fromarray(to_array(picture))
     if picture.icc:
         image.info["icc_profile"] = picture.icc
@@ -118,7 +132,7 @@ def prepare(suffix: str) -> None:
 
     Image.preinit()
     kind = _BY_SUFFIX.get(suffix.lower())
-    if kind is not None:
+    if kind is not None and kind is not _ARRAY:
         with contextlib.suppress(ImportError):
             importlib.import_module(f"PIL.{kind.plugin}")
 
@@ -143,11 +157,14 @@ def to_bytes(picture: Picture, suffix: str = ".png") -> bytes:
     BadParameter
         If no format has that suffix.
     BadImage
-        If the format cannot hold the picture: alpha in JPEG, 16384 pixels a side in WebP.
+        If the format cannot hold the picture: alpha in JPEG, 4 bands in PNG, 16384 pixels a side in
+        WebP.
     """
     kind = _BY_SUFFIX.get(suffix.lower())
     if kind is None:
         raise BadParameter(f"the suffix {suffix!r}", expected="one of " + ", ".join(_BY_SUFFIX))
+    if kind is _ARRAY:
+        return to_npy(picture)
     _check(picture, kind)
     try:
         importlib.import_module(f"PIL.{kind.plugin}")
@@ -185,6 +202,10 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
 
 
 def _check(picture: Picture, kind: _Format) -> None:
+    if picture.mode not in _ALL:
+        raise BadImage(
+            f"a picture of {picture.mode}, which {kind.name} cannot hold", remedy=_NO_MODE
+        )
     if picture.mode not in kind.modes:
         raise BadImage(
             f"a picture with transparency, which {kind.name} cannot hold",

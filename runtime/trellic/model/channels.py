@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from trellic.constants import COLOURS, Bands
 from trellic.geometry import CELL, STRIDE, Plane
 
 
@@ -48,8 +49,9 @@ class Layout(BaseModel):
     skip_index : latents with a smaller scale index are not coded
     stride : pixels per latent, each way
     cell : latents per hyper-latent, each way
+    bands : samples of a pixel
 
-    The JSON form, from which the stream id is made, leaves out usual strides.
+    The JSON form, from which the stream id is made, leaves out usual strides and colours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +61,7 @@ class Layout(BaseModel):
     skip_index: int = Field(ge=0, le=255)
     stride: Literal[4, 8, 16] = STRIDE
     cell: Literal[2, 4] = CELL
+    bands: Bands = COLOURS
 
     @model_validator(mode="after")
     def _steps_are_complete(self) -> Layout:
@@ -68,9 +71,9 @@ class Layout(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_usual_strides(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_usual_values(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = usual(self)
-        for name in ("stride", "cell"):
+        for name in ("stride", "cell", "bands"):
             if fields[name] == type(self).model_fields[name].default:
                 del fields[name]
         return fields

@@ -22,7 +22,7 @@ from trellic import bitstream
 from trellic.bitstream import Header, Patches, Stream
 from trellic.constants import DEFAULT_DECODER
 from trellic.errors import BadParameter
-from trellic.images import Picture
+from trellic.images import Picture, check_bands
 from trellic.latents.quantizer import lattice_of
 from trellic.pipeline import memory
 from trellic.pipeline.decoder import StreamDecoder
@@ -60,6 +60,7 @@ class Resaver:
     ) -> Encoded:
         """Encode a picture; see `Codec.encode_again`."""
         start, clock = time.perf_counter(), Clock()
+        check_bands(picture, self._layout.bands, self._bundle.manifest.name)
         stream = bitstream.read(like, max_pixels)
         header = stream.header
         _check_alike(picture, header)

@@ -12,7 +12,7 @@ from trellic import bitstream
 from trellic.bitstream import Header, Prefix, Stream
 from trellic.bitstream.cut import layering_of
 from trellic.bitstream.front import PATCHES
-from trellic.constants import DEFAULT_DECODER
+from trellic.constants import COLOURS, DEFAULT_DECODER
 from trellic.engines import Engine
 from trellic.engines.mixture import Mixture
 from trellic.engines.pool import EnginePool
@@ -180,6 +180,7 @@ class StreamDecoder:
         lost: set[int] | None = None,
     ) -> Picture:
         header, stride = stream.header, self._layout.stride
+        _check_bands(stream, self._layout.bands)
         if header.bare:
             return _blank_picture(stream, choice, part, max_memory)
         tile = self._tile(stream, choice, part, max_memory)
@@ -195,7 +196,7 @@ class StreamDecoder:
             choice.halo,
             region=part,
             scale=choice.scale,
-            grey=header.grey,
+            bands=1 if header.grey else self._layout.bands,
             tile=tile,
         )
         clock.mark("g_s")
@@ -274,7 +275,7 @@ class StreamDecoder:
             choice.channels(self._layout),
             halo=choice.halo,
             alpha=stream.chunks.alpha is not None,
-            stride=self._layout.stride,
+            layout=self._layout,
             scale=choice.scale,
             networks=len(choice.parts),
         )
@@ -319,6 +320,17 @@ def _blank_picture(
     shape = part.coarser(choice.scale).shape
     pixels = np.zeros(shape if stream.header.grey else (*shape, 3), np.uint8)
     return Picture(pixels, **vars(crop(stream.chunks, part, choice.scale)))
+
+
+def _check_bands(stream: Parts, bands: int) -> None:
+    """Refuse what streams of other bands than red, green and blue never have."""
+    header = stream.header
+    others = header.grey or header.bare or stream.patches is not None
+    if bands != COLOURS and (others or stream.chunks.alpha is not None):
+        raise CorruptStream(
+            f"a stream of {bands} bands that is grey, or has patches or alpha",
+            expected="none of it",
+        )
 
 
 _GIVES = {"picture": "a picture", "labels": "labels, no picture"}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from trellic import bitstream, images
 from trellic.bitstream import Chunks, Layering
 from trellic.bitstream.patches import mask_shape
-from trellic.constants import DEFAULT_DECODER
+from trellic.constants import COLOURS, DEFAULT_DECODER
 from trellic.engines.pool import EnginePool
 from trellic.errors import BadParameter
 from trellic.geometry import Plane
@@ -78,6 +78,7 @@ class StreamEncoder:
     def picture(self, picture: Picture, options: EncodeOptions) -> Encoded:
         """Encode a picture; see `Codec.encode_picture`."""
         start, clock = time.perf_counter(), Clock()
+        self._check(picture)
         quantizer = options.quantizer(self._bundle)
         picture, chunks = prepared(picture, strip=options.strip)
         pixels, mask = picture.width * picture.height, self._drawn(picture, options)
@@ -108,10 +109,15 @@ class StreamEncoder:
             stages=clock.stages,
         )
 
+    def _check(self, picture: Picture) -> None:
+        images.check_bands(picture, self._layout.bands, self._bundle.manifest.name)
+
     def _drawn(self, picture: Picture, options: EncodeOptions) -> Mask | None:
         """Return the blocks that may become patches, if they are asked for and there are any."""
         decoder = self._bundle.manifest.decoders.get(DEFAULT_DECODER)
         if options.patches == "off" or decoder is None or decoder.scale != 1:
+            return None
+        if self._layout.bands != COLOURS:
             return None
         mask = drawn_blocks(picture.pixels, PATCH_SIDE)
         return mask if mask.any() and has_lossless() else None
@@ -219,6 +225,7 @@ class StreamEncoder:
         """
         manifest = self._bundle.manifest
         halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
+        self._check(picture)
         need = memory.encoding(
             picture,
             self._layout,
@@ -274,7 +281,8 @@ class StreamEncoder:
         if quality is not None:
             g_s = transforms.told(g_s, quality)
         seen = f[: choice.channels(self._layout)]
-        shown = transforms.synthesis(g_s, seen, plane, choice.halo, grey=grey, tile=tile)
+        bands = 1 if grey else self._layout.bands
+        shown = transforms.synthesis(g_s, seen, plane, choice.halo, bands=bands, tile=tile)
         moved = self._g_a(shown, plane, quality, tile)
         np.subtract(f, moved, out=moved)
         moved += f

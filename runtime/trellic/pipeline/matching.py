@@ -43,7 +43,10 @@ class Matcher:
             graph = bundle.manifest.decoders[DEFAULT_DECODER].graph
             part = _patch(plane)
             engine = transforms.told(pool.decoder(DEFAULT_DECODER), quality)
-            self._pixels = transforms.synthesis(engine, f, plane, graph.halo, region=part)
+            bands = bundle.manifest.layout.bands
+            self._pixels = transforms.synthesis(
+                engine, f, plane, graph.halo, region=part, bands=bands
+            )
             self._before = self._analysed(quality)
 
     def at(self, quality: float) -> Float32:

@@ -5,7 +5,8 @@ Peak memory of a process that does nothing else, in bytes, with constants measur
 
 ========================  =======================================================================
 always                    `LIBRARIES`: interpreter, engines and what they keep
-coding                    `NETWORK` a pixel of the tile that is in a network, halo included
+coding                    `NETWORK` a pixel of the tile that is in a network, halo included, and
+                          `BAND` for each band beyond three (computed, not measured)
 encoding                  the picture, the float32 outputs of g_a, `HYPER` a hyper-latent, `SPARE`
                           a pixel, and `SLICE_ENCODING` a latent of one slice
 decoding                  the picture or the region of it, three rows of slices of latents, and
@@ -30,6 +31,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trellic.bitstream import Header
+from trellic.constants import COLOURS
 from trellic.errors import BadParameter, ImageTooLarge
 from trellic.geometry import BARE_SLICE_SIDE, BLOCK, STRIDE, Plane, Rectangle
 from trellic.pipeline.transforms import WHOLE
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from trellic.model.channels import Layout
 
 LIBRARIES = 320_000_000
-NETWORK, MIXING = 72, 30
+NETWORK, MIXING, BAND = 72, 30, 16
 SLICE_ENCODING, SLICE_DECODING = 100, 70
 LAYERED = 90  # more than that for what is known of a slice's latents, and for sorting them
 UNCUT_H_A = 8
@@ -86,11 +88,11 @@ def encoding(
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
     a_pixel += PATCH_ENCODING + LATENT_BYTES * layout.latents / stride**2 if drawn else 0
     still = STILL_ENCODING * min(pixels, (BARE_SLICE_SIDE * BLOCK) ** 2) if drawn else 0
-    a_pixel += 3 + LATENT_BYTES * layout.latents / stride**2 if settled else 0
+    a_pixel += layout.bands + LATENT_BYTES * layout.latents / stride**2 if settled else 0
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + still + int(a_pixel * pixels)
     slice_bytes = SLICE_ENCODING + (LAYERED if layers > 1 else 0)
     fixed += slice_bytes * layout.latents * _slice(plane, plane.slice_side)
-    network = NETWORK * (2 if settled else 1)  # g_s keeps what it has used
+    network = _network(layout.bands) * (2 if settled else 1)  # g_s keeps what it has used
     return lambda side: fixed + network * stride**2 * _tile_latents(plane.latents, side, halo)
 
 
@@ -101,7 +103,7 @@ def decoding(
     *,
     halo: int,
     alpha: bool,
-    stride: int = STRIDE,
+    layout: Layout | None = None,
     scale: int = 1,
     networks: int = 1,
 ) -> Callable[[int], int]:
@@ -113,21 +115,22 @@ def decoding(
     latents : channels
     halo : of g_s, in latents
     alpha : whether the picture has an alpha plane
-    stride : of the model, pixels per latent
+    layout : of the model; None for the usual stride and colours
     scale : the picture is made at 1 / scale of its size
     networks : decoders that are mixed
     """
+    stride, bands = (layout.stride, layout.bands) if layout else (STRIDE, COLOURS)
     whole = header.width * header.height
     slice_side = header.slice_side * BLOCK // stride
     held = region.coarser(stride).grown(halo).coarser(slice_side)
     rows, columns = sorted(held.shape)
     slices = rows * min(columns, ROWS_OF_SLICES) * slice_side**2
-    out = (1 if header.grey else 3) * region.coarser(scale).area
+    out = (1 if header.grey else bands) * region.coarser(scale).area
     fixed = LIBRARIES + out + LATENT_BYTES * latents * slices
     slice_bytes = SLICE_DECODING + (0 if header.layering is None else LAYERED)
     fixed += slice_bytes * latents * _slice(_plane(header, stride), slice_side)
     fixed += ALPHA_DECODING * whole if alpha else 0
-    a_pixel = NETWORK * networks + (MIXING if networks > 1 else 0)
+    a_pixel = _network(bands) * networks + (MIXING if networks > 1 else 0)
     return lambda side: (
         fixed + a_pixel * stride**2 * _tile_latents(region.coarser(stride).shape, side, halo)
     )
@@ -246,6 +249,11 @@ def tile_side(need: Callable[[int], int], limit: int | None, purpose: str, remed
             return side
     check(need(SIDES[-1]), limit, purpose, remedy)
     return SIDES[-1]
+
+
+def _network(bands: int) -> int:
+    """Bytes a pixel of the tile that is in a network."""
+    return NETWORK + BAND * (bands - COLOURS)
 
 
 def _plane(header: Header, stride: int) -> Plane:

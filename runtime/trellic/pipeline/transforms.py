@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from trellic.constants import COLOURS
 from trellic.engines import Engine
 from trellic.errors import EngineError
 from trellic.geometry import Plane, Rectangle, Window
@@ -50,7 +51,7 @@ def analysis(
 
     Parameters
     ----------
-    pixels : uint8 (height, width, 3), or (height, width) for three equal channels
+    pixels : uint8 (height, width, bands), or (height, width) for three equal channels
     latents : number of latent channels
     halo : reach of the network, in pixels
     tile : side of a tile in latents, a multiple of 4
@@ -104,7 +105,7 @@ def synthesis(
     *,
     region: Rectangle | None = None,
     scale: int = 1,
-    grey: bool = False,
+    bands: int = COLOURS,
     tile: int = TILE,
 ) -> Pixels:
     """g_s on latents.
@@ -116,13 +117,13 @@ def synthesis(
     halo : reach of the network, in latents
     region : in pixels of the full size, inside the picture; all of it if left out
     scale : the network's pictures are of 1 / scale of the size
-    grey : return the mean of the three channels
+    bands : samples of a pixel; 1 for the mean of three
     tile : side of a tile, in latents
 
     Returns
     -------
-    uint8 (height, width, 3), or (height, width) if grey, of the region, at 1 / scale of its size,
-    rounded outwards
+    uint8 (height, width, bands), or (height, width) for one, of the region, at 1 / scale of its
+    size, rounded outwards
 
     Raises
     ------
@@ -131,11 +132,12 @@ def synthesis(
     """
     region = (region or Rectangle(0, plane.height, 0, plane.width)).coarser(scale)
     stride = plane.stride // scale
-    out = np.empty(region.shape if grey else (*region.shape, 3), np.uint8)
+    grey, made = bands == 1, max(bands, COLOURS)
+    out = np.empty(region.shape if grey else (*region.shape, bands), np.uint8)
     for window, inner in tiles(region.coarser(stride), plane, halo, tile):
         part = np.ascontiguousarray(latents[_all(window)])
         result = engine({"latents": part[None]})[0]
-        shape = (1, *window.finer(stride).shape, 3)
+        shape = (1, *window.finer(stride).shape, made)
         if result.shape != shape or result.dtype != np.uint8:
             raise EngineError(
                 f"the decoder made {result.dtype} {result.shape} of a tile",
@@ -193,7 +195,7 @@ def tiles(
 
 
 def _padded(pixels: Pixels, window: Rectangle) -> Pixels:
-    """Three channels of a window of a picture, its last row and column repeated beyond it."""
+    """All channels of a window of a picture, its last row and column repeated beyond it."""
     height, width = pixels.shape[:2]
     part = pixels[window.within(Rectangle(0, height, 0, width)).index()]
     if part.ndim == 2:

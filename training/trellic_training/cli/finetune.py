@@ -74,7 +74,8 @@ def fine_tune(
     settings = load_quantized_recipe(shared.shipped_recipe(recipe))
     model, facts = load_weights(weights)
     shared.use_threads(threads)
-    packed = shared.packed_photos(photos, out, min(phase.crop for phase in settings.phases))
+    least, bands = min(phase.crop for phase in settings.phases), model.config.bands
+    packed = shared.packed_photos(photos, out, least, bands)
     origin = {"started_from": shared.named(weights)}
     if "finetuning" not in facts:
         keep(weights, out / FIRST)

@@ -151,7 +151,8 @@ def train_command(
         _train_classifier(path, photos, out, seed)
         return
     settings = seeded(load_recipe(path), seed)
-    packed = packed_photos(photos, out, min(phase.crop for phase in settings.phases))
+    least, bands = min(phase.crop for phase in settings.phases), settings.model.bands
+    packed = packed_photos(photos, out, least, bands)
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", CURVE_EVERY)
     origin = {} if resume is None else {"started_from": named(resume)}
     kept = WeightsFile(out / "weights.pt", lambda run: run | origin)
@@ -217,7 +218,7 @@ def shipped_recipe(recipe: Path) -> Path:
     return path
 
 
-def packed_photos(photos: Path, out: Path, crop: int | None = None) -> Path:
+def packed_photos(photos: Path, out: Path, crop: int | None = None, bands: int = 3) -> Path:
     """Pack a folder of photos into ``out``, unless it is packed; those of at least one crop."""
     from trellic_training.data.packing import pack_once
     from trellic_training.data.photos import MIN_SIDE, PackedPhotos
@@ -225,7 +226,7 @@ def packed_photos(photos: Path, out: Path, crop: int | None = None) -> Path:
     if (photos / "photos.json").is_file():
         return photos
     packed = out / "photos"
-    pack_once(photos, packed, min_side=min(crop or MIN_SIDE, MIN_SIDE))
+    pack_once(photos, packed, min_side=min(crop or MIN_SIDE, MIN_SIDE), bands=bands)
     found = PackedPhotos(packed)
     typer.echo(f"{len(found.training)} photos to train on, {len(found.validation)} set aside")
     return packed

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from trellic.constants import COLOURS
 from trellic.errors import BadParameter
+from trellic_training.data.bands import SUFFIX
 from trellic_training.data.photos import MIN_SIDE, pack
 
 LISTING = "source.json"  # beside the packed photos: what the folder held
 
 
-def pack_once(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> None:
+def pack_once(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLOURS) -> None:
     """Pack the photos of a folder, unless ``out`` has them already.
 
     Raises
@@ -24,9 +26,9 @@ def pack_once(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> None:
     """
     if not folder.is_dir():
         raise BadParameter(f"no folder {str(folder)!r}", expected="a folder of photos")
-    now = listing(folder)
+    now = listing(folder, bands)
     if not (out / "photos.json").is_file():
-        pack(folder, out, min_side=min_side)
+        pack(folder, out, min_side=min_side, bands=bands)
         (out / LISTING).write_text(json.dumps(now), encoding="utf-8")
         return
     # Packs of earlier versions have no listing.
@@ -37,12 +39,12 @@ def pack_once(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> None:
         )
 
 
-def listing(folder: Path) -> dict[str, object]:
+def listing(folder: Path, bands: int = COLOURS) -> dict[str, object]:
     """Return the number of pictures in a folder, and a digest of their names and sizes.
 
     Other files do not count, because a run may write its own files below the folder.
     """
-    pictures = Image.registered_extensions()
+    pictures = Image.registered_extensions() if bands == COLOURS else [SUFFIX]
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in pictures and p.is_file())
     rows = [[p.relative_to(folder).as_posix(), p.stat().st_size] for p in files]
     return {"files": len(rows), "sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}

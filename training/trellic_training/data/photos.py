@@ -18,7 +18,9 @@ import torch
 from PIL import Image
 from rich.progress import track
 
+from trellic.constants import COLOURS
 from trellic.errors import BadParameter
+from trellic_training.data.bands import array_of
 
 Pixels = npt.NDArray[np.uint8]
 MIN_SIDE = 192  # pixels of a photo to train on
@@ -35,6 +37,12 @@ class Photo:
     height: int
     width: int
     validation: bool
+    bands: int = COLOURS
+
+    @property
+    def size(self) -> int:
+        """Number of its samples, which are bytes."""
+        return self.height * self.width * self.bands
 
 
 def is_validation(name: str, share: float = 0.04) -> bool:
@@ -46,8 +54,10 @@ def _digest(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
-def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> int:
+def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLOURS) -> int:
     """Pack all photos under ``folder`` into ``out``; returns how many.
+
+    Pictures of other bands than red, green and blue are NumPy files (`array_of`).
 
     `is_validation` chooses the photos of the validation split. If it chooses too few, those whose
     names have the next digests are added.
@@ -65,12 +75,12 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE) -> int:
     paths = sorted(p for p in folder.rglob("*") if p.is_file())
     with (out / "photos.bin").open("wb") as file:
         for path in track(paths, "packing photos"):
-            pixels = _load(path)
+            pixels = _load(path) if bands == COLOURS else array_of(path, bands)
             if pixels is None or min(pixels.shape[:2]) < min_side:
                 continue
             height, width = pixels.shape[:2]
             source = path.relative_to(folder).parts[0] if path.parent != folder else "."
-            photos.append(Photo(source, path.name, offset, height, width, False))
+            photos.append(Photo(source, path.name, offset, height, width, False, bands))
             file.write(pixels.tobytes())
             offset += pixels.size
     if not photos:
@@ -119,6 +129,7 @@ class PackedPhotos:
                 f"{folder} has no photo to train on",
                 expected="at least one outside the validation split",
             )
+        self.bands = photos[0].bands
         counts: dict[str, int] = {}
         for photo in self.training:
             counts[photo.source] = counts.get(photo.source, 0) + 1
@@ -126,18 +137,34 @@ class PackedPhotos:
         self.weights = weights / weights.sum()
 
     def photo(self, photo: Photo) -> Pixels:
-        """Return one whole photo, uint8 (height, width, 3)."""
-        end = photo.offset + photo.height * photo.width * 3
-        return self.pixels[photo.offset : end].reshape(photo.height, photo.width, 3)
+        """Return one whole photo, uint8 (height, width, bands)."""
+        samples = self.pixels[photo.offset : photo.offset + photo.size]
+        return samples.reshape(photo.height, photo.width, photo.bands)
+
+    def check_bands(self, bands: int) -> None:
+        """Check that these are photos for a model of so many bands.
+
+        Raises
+        ------
+        BadParameter
+            When they have others.
+        """
+        if self.bands != bands:
+            raise BadParameter(
+                f"packed photos of {self.bands} bands",
+                expected=f"{bands}, which the model has",
+                remedy="name the folder of the pictures, and another folder with --out",
+            )
 
     def crops(self, rng: np.random.Generator, batch: int, size: int) -> torch.Tensor:
         """Return ``batch`` random crops, flipped and transposed at random.
 
         Returns
         -------
-        uint8 tensor (batch, size, size, 3). Photos smaller than ``size`` are mirrored at the edge.
+        uint8 tensor (batch, size, size, bands). Photos smaller than ``size`` are mirrored at the
+        edge.
         """
-        out = np.empty((batch, size, size, 3), np.uint8)
+        out = np.empty((batch, size, size, self.bands), np.uint8)
         for i, index in enumerate(rng.choice(len(self.training), batch, p=self.weights)):
             out[i] = _crop(self.photo(self.training[index]), rng, size)
         return torch.from_numpy(out)
@@ -178,7 +205,7 @@ class PackedPhotos:
         mirrored at the edge by an eighth of ``size``, so that photos of that size shift too.
         """
         places = {name: i for i, name in enumerate(self.labels)}
-        out = np.empty((batch, size, size, 3), np.uint8)
+        out = np.empty((batch, size, size, self.bands), np.uint8)
         chosen = [self.training[i] for i in rng.choice(len(self.training), batch, p=self.weights)]
         margin = size // 8
         for i, photo in enumerate(chosen):
@@ -193,7 +220,9 @@ def _read(folder: Path) -> tuple[list[Photo], Pixels]:
     try:
         photos = [Photo(**entry) for entry in json.loads((folder / "photos.json").read_text())]
         pixels: Pixels = np.memmap(folder / "photos.bin", np.uint8, "r")
-        ends = [(p.offset, p.offset + p.height * p.width * 3) for p in photos]
+        ends = [(p.offset, p.offset + p.size) for p in photos]
+        if len({p.bands for p in photos}) != 1:
+            raise ValueError("its photos have different bands")
         if any(not 0 <= first < last <= len(pixels) for first, last in ends):
             raise ValueError("photos.bin does not hold what photos.json names")
     except (OSError, TypeError, ValueError) as error:
@@ -216,9 +245,9 @@ class DeviceCrops:
     """
 
     def __init__(self, photos: PackedPhotos, device: torch.device, seed: int) -> None:
-        self.pixels = torch.from_numpy(np.array(photos.pixels)).to(device).view(-1, 3)
+        self.pixels = torch.from_numpy(np.array(photos.pixels)).to(device).view(-1, photos.bands)
         self.fitting: dict[int, torch.Tensor] = {}  # cumulative weights, for each size of crops
-        rows = [(p.offset // 3, p.height, p.width) for p in photos.training]
+        rows = [(p.offset // p.bands, p.height, p.width) for p in photos.training]
         self.place = torch.tensor(rows, device=device)
         self.weights = torch.from_numpy(photos.weights).to(device)
         self.generator = torch.Generator(device).manual_seed(seed)

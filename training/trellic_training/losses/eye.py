@@ -16,6 +16,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trellic.constants import COLOURS
 from trellic_training.losses.constants import constant
 from trellic_training.losses.jod import jod_lost
 from trellic_training.losses.reference import ReferenceCurve
@@ -72,12 +73,15 @@ LEAST_SIDES = {"ssimulacra2": 8, "ms_ssim": 161, "jod": 16}  # pixels
 def measures(x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
     """PSNR (dB), SSIMULACRA 2 (points), MS-SSIM (dB) and CVVDP (JOD) of each picture: (N,) each.
 
+    Pictures of other bands than red, green and blue have a PSNR alone.
+
     Parameters
     ----------
-    x_hat, x : (N, 3, H, W), float32, nominally in [-1/2, 1/2], sides of 161 at least
+    x_hat, x : (N, bands, H, W), float32, nominally in [-1/2, 1/2], sides of 161 at least
     """
     shown = x_hat.clamp(-0.5, 0.5)
-    scores = {name: BEST[name] - error(shown, x) for name, error in ERRORS.items()}
+    errors = ERRORS if x.shape[1] == COLOURS else {}
+    scores = {name: BEST[name] - error(shown, x) for name, error in errors.items()}
     return {"psnr": -10 * squared_error(shown, x).log10(), **scores}
 
 

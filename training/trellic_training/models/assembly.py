@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def transforms_of(c: ModelConfig) -> tuple[Chain, Chain]:
     """Return g_a and g_s."""
     anchors = ANCHORS if c.modulated else 0
-    beside = c.details, c.stem, anchors, c.attention
+    beside = c.details, (c.stem, c.bands), anchors, c.attention
     g_a = analysis(c.wide, c.deep, c.latents, c.encoder_blocks, *beside)
     g_s = synthesis(c.wide, c.deep, c.latents, c.decoder_blocks, *beside)
     if c.coupling:

@@ -71,7 +71,7 @@ class SynthesisSizes(_Sizes):
         """Return a new decoder."""
         sizes = self.wide, self.deep, layout.latents, self.blocks, self.details
         anchors = ANCHORS if self.modulated else 0
-        return synthesis(*sizes, stem=layout.stride // 2, anchors=anchors)
+        return synthesis(*sizes, block=(layout.stride // 2, layout.bands), anchors=anchors)
 
 
 class PreviewSizes(_Sizes):

@@ -17,12 +17,14 @@ from torch.nn import functional
 
 from trellic_training.models.attention import NeighbourAttention
 from trellic_training.models.coupling import Denoising
+from trellic_training.models.everywhere import GlobalAttention
 from trellic_training.models.photo import ModelConfig, PhotoModel
 from trellic_training.models.principal import LATENT_SCALE, scale_bias, start_from_components
 from trellic_training.models.transforms import DepthBlock, DetailAnalysis, DetailSynthesis
 
 WITH_DETAILS = (DetailAnalysis, DetailSynthesis)
-PASSES_ON = (DepthBlock, NeighbourAttention, Denoising)  # what can start as the identity
+PASSES_ON = (DepthBlock, NeighbourAttention, Denoising, GlobalAttention)  # identity at first
+FREE = ("g_a", "h_a", "g_s")  # networks
 MIDDLE = 50.0
 RIDGE = 1e-4  # of the mean variance of a feature, against directions without any
 SMALL = 0.1  # of the largest singular value of g_s's last layer: weaker directions are left alone
@@ -57,7 +59,7 @@ def grown(config: ModelConfig, trained: PhotoModel | None, crops: Tensor) -> Pho
 @torch.no_grad()
 def _deepened(config: ModelConfig, trained: PhotoModel) -> PhotoModel:
     """Return a model with a configuration's blocks and modulation, equal to the trained one."""
-    changed = ["encoder_blocks", "decoder_blocks", "modulated", "attention"]
+    changed = ["encoder_blocks", "decoder_blocks", "modulated", "attention", "nonlocal_hyper"]
     changed += ["denoising"] if config.details == trained.config.details else []
     deeper = trained.config.model_copy(update={name: getattr(config, name) for name in changed})
     if deeper == trained.config:
@@ -66,15 +68,15 @@ def _deepened(config: ModelConfig, trained: PhotoModel) -> PhotoModel:
         raise ValueError("the weights' model sees the quality, the recipe's does not")
     model = PhotoModel(deeper)
     _take_over_shared(model, trained)
-    for own, given in ((model.g_a, trained.g_a), (model.g_s, trained.g_s)):
-        _take_over_chain(list(own), list(given))
+    for name in FREE:
+        _take_over_chain(list(getattr(model, name)), list(getattr(trained, name)))
     return model
 
 
 def _take_over_shared(model: PhotoModel, trained: PhotoModel) -> None:
-    """Copy everything but g_a and g_s."""
+    """Copy everything but the free transforms."""
     state = model.state_dict()
-    same = {k: v for k, v in trained.state_dict().items() if not k.startswith(("g_a.", "g_s."))}
+    same = {k: v for k, v in trained.state_dict().items() if k.split(".")[0] not in FREE}
     model.load_state_dict(state | same)
 
 

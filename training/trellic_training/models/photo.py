@@ -24,6 +24,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from trellic.constants import COLOURS, Bands
 from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group, Layout, Step
 from trellic.model.quality import LEVEL_CENTRE
@@ -76,9 +77,11 @@ class ModelConfig(BaseModel):
     coupling: int = Field(default=0, ge=0, le=8, description="pairs of couplings at the stems")
     frequency_split: bool = Field(default=True, description="couplings split by frequency")
     denoising: int = Field(default=0, ge=0, le=8, description="denoising stages before g_s")
+    nonlocal_hyper: bool = Field(default=False, description="h_a sees all positions")
     guidance: bool = Field(default=False, description="depthwise layers of h_s are dilated")
     stride: Literal[4, 8, 16] = Field(default=16, description="pixels per latent")
     cell: Literal[2, 4] = Field(default=4, description="latents per hyper-latent")
+    bands: Bands = Field(default=COLOURS, description="samples of a pixel; 3 are red, green, blue")
 
     @model_validator(mode="after")
     def _details_are_a_group(self) -> ModelConfig:
@@ -88,8 +91,10 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _couplings_keep_all_channels(self) -> ModelConfig:
-        if self.coupling and self.wide != 3 * self.stem**2:
-            raise ValueError(f"couplings need wide = {3 * self.stem**2}, not {self.wide}")
+        if self.coupling and self.wide != COLOURS * self.stem**2:
+            raise ValueError(f"couplings need wide = {COLOURS * self.stem**2}, not {self.wide}")
+        if self.coupling and self.bands != COLOURS:
+            raise ValueError(f"couplings are of pictures in colour, not of {self.bands} bands")
         return self
 
     def without_details(self) -> ModelConfig:
@@ -121,6 +126,7 @@ class ModelConfig(BaseModel):
             skip_index=skip_index,
             stride=self.stride,
             cell=self.cell,
+            bands=self.bands,
         )
 
 
@@ -130,7 +136,7 @@ class Output:
 
     Attributes
     ----------
-    x_hat : (N, 3, H, W), reconstruction, nominally in [-1/2, 1/2]
+    x_hat : (N, bands, H, W), reconstruction, nominally in [-1/2, 1/2]
     f_hat : (N, C, h, w), the latents that it was made of, before the gain
     y_bits, z_bits : (N,), code lengths in bits
     """
@@ -150,7 +156,8 @@ class PhotoModel(nn.Module):
         super().__init__()
         self.config = c = config
         self.g_a, self.g_s = transforms_of(c)
-        self.h_a = hyper_analysis(c.latents, c.hyper_hidden, c.hyper, c.cell)
+        sizes = c.latents, c.hyper_hidden, c.hyper, c.cell
+        self.h_a = hyper_analysis(*sizes, everywhere=c.nonlocal_hyper)
         self.gains = Gains(c.latents, c.anchors, 0.75, 10.0)
         self.hyper_gains = Gains(c.hyper, c.anchors, 1.0, 4.0)
         self.hyper_mean = nn.Parameter(torch.zeros(c.hyper))
@@ -175,14 +182,15 @@ class PhotoModel(nn.Module):
     def halos(self) -> tuple[int, int, int]:
         """How far g_a reaches, in pixels, and h_a and g_s, in latents, beyond their strides.
 
-        A block's 3x3 kernel reaches one position of its own stride.
+        A block's 3x3 kernel reaches one position of its own stride. An h_a that sees all positions
+        has 0, which says that it runs in one piece.
         """
         c = self.config
         near, far = c.coupling * REACH, sum(c.attention)
         hyper = sum(isinstance(part, DepthBlock) for part in self.h_a)  # at half the latents' size
         encoder = c.stem * (c.encoder_blocks[0] + near) + c.stride * (c.encoder_blocks[1] + far)
         decoder = c.denoising + c.decoder_blocks[1] + far - (-(c.decoder_blocks[0] + near) // 2)
-        return encoder, 2 * hyper, decoder
+        return encoder, 0 if c.nonlocal_hyper else 2 * hyper, decoder
 
     def step_map(self, height: int, width: int) -> Tensor:
         """Context step of every latent of a plane: int64 (latents, height, width)."""
@@ -270,7 +278,7 @@ class PhotoModel(nn.Module):
 
         Parameters
         ----------
-        x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride
+        x : (N, bands, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride
         quality : (N,) in [1, 100]
         autocast : bool
             Run the free transforms in bfloat16, where that is faster. Rates and entropy

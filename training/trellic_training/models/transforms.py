@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from trellic.constants import COLOURS
 from trellic_training.models.attention import NeighbourAttention
+from trellic_training.models.everywhere import GlobalAttention
 from trellic_training.models.gains import QUALITY_MAX, QUALITY_MIN
 
 ANCHORS = 9  # qualities at which modulated blocks have scales and shifts
@@ -145,11 +147,11 @@ def analysis(
     latents: int,
     blocks: tuple[int, int],
     details: int = 0,
-    stem: int = STEM,
+    block: tuple[int, int] = (STEM, COLOURS),
     anchors: int = 0,
     attention: Sequence[int] = (),
 ) -> Chain:
-    """g_a: RGB in [-1/2, 1/2], (N, 3, H, W), to latents (N, latents, H/stride, W/stride).
+    """g_a: pixels in [-1/2, 1/2], (N, bands, H, W), to latents (N, latents, H/stride, W/stride).
 
     Parameters
     ----------
@@ -159,8 +161,8 @@ def analysis(
         Number of blocks at twice the latents' resolution and at theirs.
     details : int
         How many of the last latents bypass the blocks.
-    stem : int
-        Half the stride.
+    block : (int, int)
+        Side of a block of pixels, which is half the stride, and samples of a pixel.
     anchors : int
         Number of qualities at which blocks have scales and shifts of their own; 0: they see none.
     attention : sequence of int
@@ -175,7 +177,8 @@ def analysis(
     ]
     if details:
         trunk = [DetailAnalysis(wide, Chain(*trunk), details)]
-    return Chain(nn.PixelUnshuffle(stem), nn.Conv2d(3 * stem * stem, wide, 1), *trunk)
+    stem, bands = block
+    return Chain(nn.PixelUnshuffle(stem), nn.Conv2d(bands * stem * stem, wide, 1), *trunk)
 
 
 def synthesis(
@@ -184,11 +187,11 @@ def synthesis(
     latents: int,
     blocks: tuple[int, int],
     details: int = 0,
-    stem: int = STEM,
+    block: tuple[int, int] = (STEM, COLOURS),
     anchors: int = 0,
     attention: Sequence[int] = (),
 ) -> Chain:
-    """g_s: latents (N, latents, h, w) to RGB around 0, (N, 3, stride h, stride w)."""
+    """g_s: latents (N, latents, h, w) to pixels around 0, (N, bands, stride h, stride w)."""
     trunk: list[nn.Module] = [
         nn.Conv2d(latents - details, deep, 1),
         *_blocks(deep, blocks[1], anchors),
@@ -197,17 +200,24 @@ def synthesis(
     ]
     if details:
         trunk = [DetailSynthesis(wide, Chain(*trunk), details, latents)]
+    stem, bands = block
     return Chain(
         *trunk,
         nn.PixelShuffle(2),
         *_blocks(wide, blocks[0], anchors),
-        nn.Conv2d(wide, 3 * stem * stem, 1),
+        nn.Conv2d(wide, bands * stem * stem, 1),
         nn.PixelShuffle(stem),
     )
 
 
-def hyper_analysis(latents: int, hidden: int, hyper: int, cell: int = 4) -> nn.Sequential:
-    """h_a: latents (N, latents, h, w) to hyper-latents (N, hyper, h/cell, w/cell)."""
+def hyper_analysis(
+    latents: int, hidden: int, hyper: int, cell: int = 4, *, everywhere: bool = False
+) -> nn.Sequential:
+    """h_a: latents (N, latents, h, w) to hyper-latents (N, hyper, h/cell, w/cell).
+
+    With ``everywhere`` it has attention to all positions beside the convolutions (the local and the
+    non-local branch of Fu and Du 2023), at the resolution of hyper-latents.
+    """
     again: list[nn.Module] = [nn.Conv2d(hidden, hidden, 2, stride=2)] if cell == 4 else []
     return nn.Sequential(
         nn.Conv2d(latents, hidden, 1),
@@ -215,6 +225,7 @@ def hyper_analysis(latents: int, hidden: int, hyper: int, cell: int = 4) -> nn.S
         nn.Conv2d(hidden, hidden, 2, stride=2),
         DepthBlock(hidden),
         *again,
+        *([GlobalAttention(hidden)] if everywhere else []),
         nn.LeakyReLU(0.1),
         nn.Conv2d(hidden, hyper, 1),
     )

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from trellic.constants import COLOURS
 from trellic.errors import BadParameter
 from trellic_training.models.photo import ModelConfig
 from trellic_training.models.proxies import ProxyName
@@ -81,8 +82,9 @@ class Recipe(Schedule):
     name: str
     model: ModelConfig = ModelConfig()
     proxy: ProxyName = "mixed"
-    train: Literal["all", "encoder"] = Field(
-        default="all", description="encoder: g_a and h_a alone, for a decoder that stays as it is"
+    train: Literal["all", "encoder", "hyper"] = Field(
+        default="all",
+        description="encoder: g_a and h_a alone, for a decoder that stays; hyper: h_a alone",
     )
     decoder: Path | None = Field(
         default=None, description="file of a decoder that g_s becomes before an encoder is trained"
@@ -106,8 +108,16 @@ class Recipe(Schedule):
         return self
 
     @model_validator(mode="after")
+    def _measures_are_of_colours(self) -> Recipe:
+        self.distortion.check_bands(self.model.bands)
+        others = self.cutouts or self.classification or self.perception
+        if self.model.bands != COLOURS and others:
+            raise ValueError("cutouts, classification and perception are of pictures in colour")
+        return self
+
+    @model_validator(mode="after")
     def _decoders_are_for_encoders(self) -> Recipe:
-        if self.train == "all" and (self.decoder is not None or self.identity):
+        if self.train != "encoder" and (self.decoder is not None or self.identity):
             raise ValueError("decoder and identity need train: encoder")
         return self
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trellic.constants import COLOURS
 from trellic.errors import BadParameter
 from trellic_training.losses.eye import ERRORS, LEAST_SIDES
 
@@ -44,6 +45,20 @@ class Mixture(BaseModel):
     def needs_reference(self) -> bool:
         """Whether any measure counts whose weight comes from a curve."""
         return any(self.shares[name] for name in ERRORS)
+
+    def check_bands(self, bands: int) -> None:
+        """Check that the measures that count are of pictures of so many bands.
+
+        Raises
+        ------
+        BadParameter
+            When one is of colours alone.
+        """
+        if bands != COLOURS and (self.squared_error != 1 or self.flat):
+            raise BadParameter(
+                f"a distortion of {bands} bands that is more than squared error",
+                expected="squared_error: 1 and flat: 0",
+            )
 
     def check_sides(self, sides: Iterable[int]) -> None:
         """Check that pictures are large enough for the measures that count.

@@ -1,7 +1,8 @@
 """First stage for an encoder alone: g_a and h_a learn what suits a decoder that stays as it is.
 
 A decoder that was trained after its encoder suits it, but not the other way round. Neither g_a nor
-h_a decides what a stream means, so the new encoder writes files for the decoders that exist.
+h_a decides what a stream means, so the new encoder writes files for the decoders that exist. With
+``train: hyper`` h_a learns alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class EncoderAlone(EndToEnd):
     def __init__(self, recipe: Recipe, clock: Clock) -> None:
         super().__init__(recipe, clock)
         self.model.requires_grad_(False)
-        for part in (self.model.g_a, self.model.h_a):
+        model = self.model
+        for part in (model.h_a,) if recipe.train == "hyper" else (model.g_a, model.h_a):
             part.requires_grad_(True)
 
     def started(self) -> None:

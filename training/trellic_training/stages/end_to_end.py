@@ -193,7 +193,7 @@ def train(
     Raises
     ------
     BadParameter
-        When photos, or what to resume from, are missing or wrong.
+        When photos, or what to resume from, are missing or wrong, or the photos have other bands.
     Interrupted
         When a signal stopped the run, which is saved then.
     """
@@ -201,6 +201,7 @@ def train(
     clock = Clock(minutes, now)
     module = stage(recipe, clock)
     pack = PackedPhotos(photos)
+    pack.check_bands(recipe.model.bands)
     if module.classification is not None:
         module.classification.check(pack, (phase.crop for phase in recipe.phases))
     checkpoint = _start(module, pack, out, resume)

@@ -95,7 +95,7 @@ class LearningCurve(lightning.Callback):
             name: sum(float(last[name]) - float(first[name]) for first, last in pairs) / count
             for pairs in [list(zip(rows[:count], rows[-count:], strict=True))]
             for name in ("bpp", "psnr", "ssimulacra2")
-            if name in rows[0]
+            if rows[0].get(name)
         }
         return _sentence(len(self.crops), rise)
 

@@ -289,7 +289,8 @@ def finetune(
     Raises
     ------
     BadParameter
-        When the recipe's crops do not fit the model's strides, or what to resume from is wrong.
+        When the recipe's crops do not fit the model's strides, or what to resume from is wrong, or
+        the photos or the distortion do not fit the model's bands.
     Interrupted
         When a signal stopped the run, which is saved then.
     """
@@ -297,6 +298,8 @@ def finetune(
     lightning.seed_everything(recipe.seed, verbose=False)
     clock = Clock(minutes, now)
     pack = PackedPhotos(photos)
+    pack.check_bands(model.config.bands)
+    recipe.distortion.check_bands(model.config.bands)
     module = QuantizedStage(recipe, clock, model, pack, tables)
     if recipe.distortion.needs_reference:
         measured = partial(measured_reference, model, recipe.lmbda, middles(pack, PHOTOS))

@@ -13,7 +13,9 @@ import torch
 from rich.progress import track
 from torch.utils.data import IterableDataset
 
+from trellic.constants import COLOURS
 from trellic.engines.pool import EnginePool
+from trellic.errors import BadParameter
 from trellic.latents.encoder import LatentEncoder
 from trellic.latents.layered_coding import LayeredEncoder, levels_of
 from trellic.latents.quantizer import Quantizer
@@ -41,11 +43,22 @@ class BundleQuantizer:
     ----------
     bundle : the bundle
     threads : of its graphs, 0 for the engine's own choice
+
+    Raises
+    ------
+    BadParameter
+        When the model is of other bands than red, green and blue, for which nothing is added to
+        bundles.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.bundle = bundle
         self.layout = bundle.manifest.layout
+        if self.layout.bands != COLOURS:
+            raise BadParameter(
+                f"a model of {self.layout.bands} bands",
+                expected="one in colour: decoders, adapters and graphs in 8 bits are for these",
+            )
         self.engines = EnginePool(bundle, "cpu", threads, "fp32")
         self.coder = LatentEncoder(self.layout, bundle.tables, self.engines.exact())
 

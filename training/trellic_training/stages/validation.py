@@ -22,7 +22,7 @@ PHOTOS = 16  # at most; more would cost more than a few percent of the time
 
 
 def validation_crops(pack: PackedPhotos, count: int | None = None) -> Tensor:
-    """Return the middle of validation photos that are large enough, (N, 3, 256, 256).
+    """Return the middle of validation photos that are large enough, (N, bands, 256, 256).
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def validation_crops(pack: PackedPhotos, count: int | None = None) -> Tensor:
     photos = [pack.photo(entry) for entry in pack.validation]
     photos = [photo for photo in photos if min(photo.shape[:2]) >= SIDE]
     if not photos:
-        return torch.empty(0, 3, SIDE, SIDE)
+        return torch.empty(0, pack.bands, SIDE, SIDE)
     step = 1 if count is None else max(1, len(photos) // count)
     crops = []
     for photo in photos[::step][:count]:

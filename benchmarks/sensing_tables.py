@@ -1,0 +1,71 @@
+"""The table of aerial pictures: PSNR at equal bits, against JPEG 2000.
+
+From a run of `benchmarks.rd`. Each picture is compared at the bits per pixel of the anchor's own
+points, with lines in log bits between the measured points of the other codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks.bootstrap import mean_interval
+from benchmarks.runs import Measured, load
+from benchmarks.speed_tables import table
+
+AERIAL: Final = "rd-remote-sensing.json"
+JPEG2000: Final = "jp2"
+NONE: Final = "-"  # fewer than three quarters of the pictures reach the rate
+OLDER: Final = "rd-aerial_mixed.json"  # when the model photo was what photo-psnr is now
+OURS: Final = {AERIAL: "photo", OLDER: "photo-psnr"}
+
+
+def decibels_more(ours: Measured, anchor: Measured, image: str, bpp: float) -> float | None:
+    """Return how much more PSNR a picture has than the anchor's, at one rate of the anchor.
+
+    Parameters
+    ----------
+    bpp : the anchor's own setting, a rate that its file has about
+
+    Returns
+    -------
+    dB, or None where the measured points do not reach the rate
+    """
+    (theirs,) = (p for p in anchor.points if p.image == image and p.quality == bpp)
+    own = sorted((p.bpp, p.psnr) for p in ours.points if p.image == image)
+    rates = [rate for rate, _ in own]
+    if not rates[0] <= theirs.bpp <= rates[-1]:
+        return None
+    at = np.interp(np.log(theirs.bpp), np.log(rates), [psnr for _, psnr in own])
+    return float(at - theirs.psnr)
+
+
+def against_jpeg2000(results: Path) -> str:
+    """Return the table: a row for each rate of JPEG 2000, means over pictures in dB."""
+    codecs = {name: {c.spec: c for c in load(results / name)[1]} for name in OURS}
+    anchor, rows = codecs[AERIAL][JPEG2000], []
+    for bpp in sorted({point.quality for point in anchor.points}):
+        cells = [f"{bpp:g}"]
+        theirs = [point.psnr for point in anchor.points if point.quality == bpp]
+        cells.append(f"{np.mean(theirs):.1f}")
+        for file in OURS:
+            ours = codecs[file]["trellic"]
+            found = [decibels_more(ours, anchor, name, bpp) for name in anchor.images()]
+            cells.append(_cell([value for value in found if value is not None], len(found)))
+        if cells[2:] != [NONE] * len(OURS):
+            rows.append(cells)
+    return table(("bits a pixel", "JPEG 2000, dB", *OURS.values()), rows)
+
+
+def _cell(gains: list[float], pictures: int) -> str:
+    interval = mean_interval(gains)
+    if interval is None or 4 * len(gains) < 3 * pictures:
+        return NONE
+    some = "" if len(gains) == pictures else f", {len(gains)} pictures"
+    return f"{np.mean(gains):+.2f} ({interval[0]:+.2f} to {interval[1]:+.2f}{some})"
+
+
+TABLES: Final[Mapping[str, Callable[[Path], str]]] = {"aerial-jpeg2000": against_jpeg2000}
