@@ -141,19 +141,18 @@ def test_it_ends_where_nothing_stands_still(dithered, monkeypatch):
     assert dithered.decode(dithered.encode(pixels, steady=True)).shape == pixels.shape
 
 
-def test_a_search_that_comes_round_ends(dithered, monkeypatch):
-    made, _ = settler(dithered, scene(70, 90))
-    states = [
-        Settled(np.full((1, 1, 1), n, np.int32), np.zeros((1, 1, 1), np.int64)) for n in range(3)
-    ]
-    order = iter([1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2])
-    seen = []
-    monkeypatch.setattr(made, "_latents_of", lambda state: seen.append(state))
-    networks = Transforms(g_a=lambda _: None, g_s=lambda _: None, h_a=lambda _: None)
-    monkeypatch.setattr(made, "_transforms", networks)
-    monkeypatch.setattr(made, "_found_again", lambda *_, **__: states[next(order)])
-    made._until_it_stands(states[0])
-    assert len(seen) == 3
+def test_latents_that_go_back_and_forth_come_to_rest(photo, crop):
+    made, _ = settler(photo, crop)
+    f, _ = made.settle(crop)
+    unit = (np.float32(128) / photo.bundle.levels.at(960, 0).gain.astype(np.float32))[:, None, None]
+    levels = np.rint(f / unit).astype(np.int32)
+    z = np.zeros((1, 1, 1), np.int64)
+    other = levels.copy()
+    far = np.argwhere((levels % 32 == 0) & (levels > 64))[:9]
+    other[tuple(far.T)] -= 32
+    for pair in ((levels, other), (other, levels)):
+        rests = made._nearer(*(Settled(values, z) for values in pair))
+        np.testing.assert_array_equal(rests.v32[tuple(far.T)], other[tuple(far.T)])
 
 
 def test_states_are_equal_by_what_they_hold():

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from trellic.geometry import Plane
 from trellic.latents.encoder import LatentEncoder, hyper_symbols
 from trellic.latents.quantizer import Quantizer
+from trellic.limits import STEP32
 from trellic.model.quality import Level
 
 Float32 = npt.NDArray[np.float32]
@@ -34,6 +35,7 @@ Int64 = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
 ROUNDS: Final = 12  # of decoding and finding again, at most
+FREE: Final = 5  # of these; after them, latents that changed take the value nearer to zero
 CORRECTIONS: Final = 3  # steps before the first levels are looked for
 FACTORS: Final = (1.0, 1.5, 2.0, 1.5, 2.5)  # of the steps after that
 WHOLE: Final = 4  # rounds in which all hyper-latents may change; then a random half of them
@@ -114,19 +116,25 @@ class Settler:
         return self._latents_of(found), h
 
     def _until_it_stands(self, state: Settled) -> Settled:
-        """Decode and look for the latents again until they are the same, or come round."""
-        seen: list[int] = []
-        for _ in range(ROUNDS):
+        """Decode and look for the latents again until they are the same."""
+        for count in range(ROUNDS):
             shown = self._transforms.g_s(self._latents_of(state))
             again = self._found_again(shown, self._transforms.g_a(shown), decoded=True)
             if again is None or state.same(again):
                 break
-            digest = hash((again.v32.tobytes(), again.z.tobytes()))
-            if digest in seen:
-                break
-            seen.append(digest)
-            state = again
+            moved = np.abs(state.v32 - again.v32).max() > STEP32 // 2  # not with their means alone
+            state = self._nearer(state, again) if count >= FREE and moved else again
         return state
+
+    def _nearer(self, one: Settled, other: Settled) -> Settled:
+        """Return latents of which each is the one nearer to zero.
+
+        Latents that go back and forth, since pixels hardly tell them apart, come to rest so.
+        """
+        f = np.where(np.abs(one.v32) < np.abs(other.v32), one.v32, other.v32)
+        y = f.astype(np.float32) * self._unit
+        z = hyper_symbols(self._hyper(y), self._level)
+        return Settled(self._quantized(self._whole(y), z, self._keeping), z)
 
     def _first(self, pixels: Pixels, f: Float32) -> Settled:
         """Quantize an original, with hyper-latents that its levels give again."""
