@@ -276,9 +276,10 @@ class Codec:
             (`trellic.cut`, `Codec.decode_progressive`); the file is larger
         patches : "auto" stores screens as AV1 pictures, or their text and flat areas without loss,
             where that pays (docs/screens.md). They take several times as long; photos stay the same
-        steady : make a file that loses next to nothing each time that its picture is decoded and
-            encoded again (docs/saving-again.md). It has no trellis, and is about a tenth larger
-        refine : correct the latents once by their own picture, which ``steady`` always does. From
+        steady : make a file whose decoded picture nearly always gives the same file again
+            (docs/saving-again.md). It has no trellis; the first encode takes ten to fifty times as
+            long
+        refine : correct the latents once by their own picture; ``steady`` does more than that. From
             quality 85 on the file is then smaller by some percent at equal quality; encoding runs
             the networks of encoder and decoder again
 

@@ -150,7 +150,6 @@ def runs(dithered, monkeypatch):
     [
         ({}, ["g_a", "h_a"]),
         ({"refine": True}, ["g_a", "g_s", "g_a", "h_a"]),
-        ({"steady": True}, ["g_a", "g_s", "g_a", "h_a"]),
         ({"refine": True, "max_bytes": 900}, ["g_a", "g_s", "g_a", "h_a"]),  # these see no quality
     ],
 )

@@ -76,7 +76,8 @@ class Objective:
         bands = bundle.manifest.layout.bands
         if bands != COLOURS:
             raise BadParameter(
-                f"model {bundle.manifest.name!r} of {bands} bands", expected="one of colour pictures"
+                f"model {bundle.manifest.name!r} of {bands} bands",
+                expected="one of colour pictures",
             )
         recipe: dict[str, Any] = bundle.manifest.training.get("recipe", {})
         if not recipe.get("lmbda"):

@@ -175,6 +175,30 @@ class LatentEncoder:
             index[own].reshape(-1)[chosen.position] = chosen.scale_index
         return QuantizedLatents(context.v32, k, cls, index)
 
+    def decoded(
+        self, f: Float32, z: Int64, plane: Plane, level: Level, quantizer: Quantizer
+    ) -> Int32:
+        """Quantize latents as `encode` does, without a trellis, and return what a decoder has.
+
+        Parameters
+        ----------
+        z : int64 (hyper, rows, columns), hyper-latents as a file holds them
+
+        Returns
+        -------
+        int32 (latents, rows, columns), in 1/32 step
+        """
+        out = np.empty(f.shape, np.int32)
+        for i, part in enumerate(grid_of(plane, None)):
+            window = (slice(None), *part.index())
+            y32 = arithmetic.to_fixed(f[window], level.gain_float)
+            key = None if quantizer.dither is None else slice_key(quantizer.dither, i)
+            context = self.predictor.start(z, part, plane, level, key)
+            for _ in self._chosen(y32, context, quantizer, 1, None):
+                pass
+            out[window] = context.v32
+        return out
+
     # ---- one slice ----
 
     def _coded(

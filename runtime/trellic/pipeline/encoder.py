@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -35,6 +35,7 @@ from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.patching import Mask, choose, without
 from trellic.pipeline.rate_control import fill, to_budget
 from trellic.pipeline.results import Encoded
+from trellic.pipeline.settling import Settler, Transforms, corrected
 from trellic.support.clock import Clock
 
 Analysed = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -129,25 +130,35 @@ class StreamEncoder:
         plane, latents = self._layout.plane(*size), self.latents(whole.clock)
         sees = self._sees(options)
 
-        @lru_cache(maxsize=2 if whole.drawn else 1)
+        how_many = 2 if whole.drawn else 1
+
+        @lru_cache(maxsize=how_many)
         def analysed(blocks: bytes | None, told: float | None) -> Analysed:
             layers = LAYERS if options.progressive else 1
-            shown = picture
-            if blocks is not None:
-                shape = mask_shape(picture.height, picture.width)
-                shown = without(picture, np.frombuffer(blocks, bool).reshape(shape))
-            how = layers, whole.drawn, options.settled
+            shown, how = _filled(picture, blocks), (layers, whole.drawn, options.refine)
             return self.analyse(shown, plane, whole.clock, options.max_memory, told, *how)
+
+        @lru_cache(maxsize=how_many)
+        def settled(blocks: bytes | None, quality16: int) -> Analysed:
+            level = self._bundle.levels.at(quality16, quantizer.states)
+            shown, told = _filled(picture, blocks), level.quality if sees else None
+            how = 1, whole.drawn, False, True
+            tile = self._tile(shown, plane, options.max_memory, *how)
+            networks = self._transforms(plane, told, tile, grey=picture.grey, clock=whole.clock)
+            return Settler(networks, latents, plane, level, quantizer).settle(shown.pixels)
 
         def stream(mask: Mask | None, quality16: int) -> bitstream.Stream:
             def at_level(level: Level) -> Analysed:
                 blocks = None if mask is None else mask.tobytes()
+                if options.steady:
+                    return settled(blocks, quality16)
                 return analysed(blocks, level.quality if sees else None)
 
             layering = None
             if options.progressive:
                 layering = self._layering(quality16, len(self._layout.steps))
-            coded = self._coded(quality16, layering, quantizer, plane, latents, at_level)
+            keeping = replace(quantizer, keep=options.steady)
+            coded = self._coded(quality16, layering, keeping, plane, latents, at_level)
             header = header_of(
                 self._bundle,
                 size,
@@ -223,29 +234,39 @@ class StreamEncoder:
         ImageTooLarge
             When ``max_memory`` is too little.
         """
+        tile = self._tile(picture, plane, max_memory, layers, drawn, settled)
+        clock.mark("prepare")
+        networks = self._transforms(plane, quality, tile, grey=picture.grey, clock=clock)
+        f = networks.g_a(picture.pixels)
+        if settled:
+            f = corrected(networks, f, f)
+        return f, networks.h_a(f)
+
+    def _tile(
+        self,
+        picture: Picture,
+        plane: Plane,
+        max_memory: int | None,
+        layers: int = 1,
+        drawn: bool = False,
+        settled: bool = False,
+        still: bool = False,
+    ) -> int:
+        """Return the side of tiles whose memory is within a limit."""
         manifest = self._bundle.manifest
-        halo, h_a_halo = manifest.encoder.halo, manifest.hyper_encoder.halo
         self._check(picture)
         need = memory.encoding(
             picture,
             self._layout,
-            halo=-(-halo // plane.stride),
-            tiled_h_a=h_a_halo > 0,
+            halo=-(-manifest.encoder.halo // plane.stride),
+            tiled_h_a=manifest.hyper_encoder.halo > 0,
             layers=layers,
             drawn=drawn,
             settled=settled,
+            still=still,
         )
         purpose = f"encoding {picture.width}x{picture.height} pixels"
-        tile = memory.tile_side(need, max_memory, purpose)
-        clock.mark("prepare")
-        f = self._g_a(picture.pixels, plane, quality, tile)
-        clock.mark("g_a")
-        if settled:
-            f = self._settled(f, plane, quality, tile, picture.grey)
-            clock.mark("g_s")
-        h = self.hyper(f, plane, tile)
-        clock.mark("h_a")
-        return f, h
+        return memory.tile_side(need, max_memory, purpose)
 
     def _g_a(
         self, pixels: npt.NDArray[np.uint8], plane: Plane, quality: float | None, tile: int
@@ -256,20 +277,36 @@ class StreamEncoder:
         halo = self._bundle.manifest.encoder.halo
         return transforms.analysis(g_a, pixels, plane, self._layout.latents, halo, tile)
 
-    def _settled(
+    def _transforms(
+        self, plane: Plane, quality: float | None, tile: int, *, grey: bool, clock: Clock
+    ) -> Transforms:
+        """Return the networks for pictures of one size, each of which tells the clock."""
+
+        def g_a(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            f = self._g_a(pixels, plane, quality, tile)
+            clock.mark("g_a")
+            return f
+
+        def g_s(f: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+            shown = self._g_s(f, plane, quality, tile, grey)
+            clock.mark("g_s")
+            return shown
+
+        def h_a(f: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            h = self.hyper(f, plane, tile)
+            clock.mark("h_a")
+            return h
+
+        return Transforms(g_a, g_s, h_a)
+
+    def _g_s(
         self,
         f: npt.NDArray[np.float32],
         plane: Plane,
         quality: float | None,
         tile: int,
         grey: bool,
-    ) -> npt.NDArray[np.float32]:
-        """Take one step towards the latents that g_s makes the picture of.
-
-        With ``f = g_a(x)`` it is ``f + g_a(x) - g_a(g_s(f))``. g_a and g_s do not quite undo each
-        other, and the step takes back most of what a picture loses by that, once or each time that
-        it is encoded again (docs/saving-again.md).
-        """
+    ) -> npt.NDArray[np.uint8]:
         manifest = self._bundle.manifest
         choice = choose_decoder(manifest.decoders, DEFAULT_DECODER, manifest.name)
         if choice.kind != "picture" or choice.scale != 1:
@@ -282,11 +319,7 @@ class StreamEncoder:
             g_s = transforms.told(g_s, quality)
         seen = f[: choice.channels(self._layout)]
         bands = 1 if grey else self._layout.bands
-        shown = transforms.synthesis(g_s, seen, plane, choice.halo, bands=bands, tile=tile)
-        moved = self._g_a(shown, plane, quality, tile)
-        np.subtract(f, moved, out=moved)
-        moved += f
-        return moved
+        return transforms.synthesis(g_s, seen, plane, choice.halo, bands=bands, tile=tile)
 
     def hyper(
         self, f: npt.NDArray[np.float32], plane: Plane, tile: int = transforms.TILE
@@ -294,6 +327,14 @@ class StreamEncoder:
         """Hyper-latents of latents, both before their gains: h_a."""
         halo = self._bundle.manifest.hyper_encoder.halo
         return transforms.hyper_analysis(self._pool.hyper_encoder(), f, plane, halo, tile)
+
+
+def _filled(picture: Picture, blocks: bytes | None) -> Picture:
+    """Return a picture without the blocks of a mask, if there is one."""
+    if blocks is None:
+        return picture
+    shape = mask_shape(picture.height, picture.width)
+    return without(picture, np.frombuffer(blocks, bool).reshape(shape))
 
 
 def prepared(picture: Picture, *, strip: bool) -> tuple[Picture, Chunks]:

@@ -53,6 +53,7 @@ ALPHA_ENCODING, ALPHA_DECODING = 9, 3  # of the whole picture: differences, colo
 PATCH_DECODING = 32  # a pixel of a slice: what libwebp or libavif holds, and copies of its result
 STILL_ENCODING = 70  # a pixel of a slice: what libaom holds of an AV1 patch, and its picture
 PATCH_ENCODING = 40  # a pixel of a picture that looks drawn: trials, with their pictures
+STILL_PLANES = 10  # of latents, while they are looked for that stand still
 ROWS_OF_SLICES = 3
 LATENT_BYTES = 4
 SIDES = (64, 32, 16)  # of tiles, in latents, from the fastest to the smallest
@@ -68,6 +69,7 @@ def encoding(
     layers: int = 1,
     drawn: bool = False,
     settled: bool = False,
+    still: bool = False,
 ) -> Callable[[int], int]:
     """Return how many bytes encoding takes, as a function of the side of its tiles.
 
@@ -79,6 +81,7 @@ def encoding(
     layers : of a progressive file; each has its latents
     drawn : whether patches are tried, which takes latents twice
     settled : whether a picture is made of the latents and analysed again
+    still : whether that is repeated until the latents stand still
     """
     plane = layout.plane(picture.width, picture.height)
     stride, pixels = plane.stride, plane.padded[0] * plane.padded[1]
@@ -87,12 +90,15 @@ def encoding(
     a_pixel += HYPER * layout.hyper / plane.hyper_stride**2
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
     a_pixel += PATCH_ENCODING + LATENT_BYTES * layout.latents / stride**2 if drawn else 0
-    still = STILL_ENCODING * min(pixels, (BARE_SLICE_SIDE * BLOCK) ** 2) if drawn else 0
+    av1 = STILL_ENCODING * min(pixels, (BARE_SLICE_SIDE * BLOCK) ** 2) if drawn else 0
     a_pixel += layout.bands + LATENT_BYTES * layout.latents / stride**2 if settled else 0
-    fixed = LIBRARIES + picture.pixels.nbytes + alpha + still + int(a_pixel * pixels)
+    a_pixel += (
+        2 * layout.bands + STILL_PLANES * LATENT_BYTES * layout.latents / stride**2 if still else 0
+    )
+    fixed = LIBRARIES + picture.pixels.nbytes + alpha + av1 + int(a_pixel * pixels)
     slice_bytes = SLICE_ENCODING + (LAYERED if layers > 1 else 0)
     fixed += slice_bytes * layout.latents * _slice(plane, plane.slice_side)
-    network = _network(layout.bands) * (2 if settled else 1)  # g_s keeps what it has used
+    network = _network(layout.bands) * (2 if settled or still else 1)  # g_s keeps what it has used
     return lambda side: fixed + network * stride**2 * _tile_latents(plane.latents, side, halo)
 
 

@@ -1,0 +1,208 @@
+"""Latents that stand still: their picture, encoded again, has the same latents.
+
+::
+
+    x -> g_a -> f, corrected -> levels, z            levels and hyper-latents of an original
+    levels, z -> g_s -> x_hat -> found again -> ...  until what is found is what was there
+
+Levels of a still lattice are whole steps, so a latent that is found within half a step is found
+exactly. Hyper-latents are computed from latents rounded to whole steps, whether they are coded or
+not. Who knows the levels then has the hyper-latents too, without knowing them before.
+
+Levels are found again in a few steps of ``y + factor * (g_a(x) - g_a(g_s(y)))``, where y are the
+latents that a decoder would have. A step that meets the picture exactly is the last. Factors above
+one reach latents that pixels show weakly, because g_s clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic.geometry import Plane
+from trellic.latents.encoder import LatentEncoder, hyper_symbols
+from trellic.latents.quantizer import Quantizer
+from trellic.limits import STEP32
+from trellic.model.quality import Level
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
+
+ROUNDS: Final = 12  # of decoding and finding again, at most
+FREE: Final = 5  # of these; after them, latents that changed take the value nearer to zero
+CORRECTIONS: Final = 3  # steps before the first levels are looked for
+FACTORS: Final = (1.0, 1.5, 2.0, 1.5, 2.5)  # of the steps after that
+WHOLE: Final = 4  # rounds in which all hyper-latents may change; then a random half of them
+MOST: Final = 40  # of these rounds
+FOREIGN: Final = 0.5  # share of pixels that differ in an original; of a decoded picture it is less
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """The float transforms of a model at a quality, for pictures of one size.
+
+    Attributes
+    ----------
+    g_a : pixels to latents before their gains
+    g_s : latents before their gains to pixels
+    h_a : latents to hyper-latents, both before their gains
+    """
+
+    g_a: Callable[[Pixels], Float32]
+    g_s: Callable[[Float32], Pixels]
+    h_a: Callable[[Float32], Float32]
+
+
+class Settled(NamedTuple):
+    """What a file holds.
+
+    Attributes
+    ----------
+    v32 : int32 (latents, rows, columns), as a decoder will have them, in 1/32 step
+    z : int64 (hyper, rows, columns), hyper-latents
+    """
+
+    v32: Int32
+    z: Int64
+
+    def same(self, other: Settled) -> bool:
+        """Whether both give the same file."""
+        return np.array_equal(self.v32, other.v32) and np.array_equal(self.z, other.z)
+
+
+class Settler:
+    """Looks for latents that stand still.
+
+    Parameters
+    ----------
+    transforms : of the model
+    latents : its encoder of latents
+    plane : of the picture
+    level : of the quality
+    quantizer : of a still lattice
+    """
+
+    def __init__(
+        self,
+        transforms: Transforms,
+        latents: LatentEncoder,
+        plane: Plane,
+        level: Level,
+        quantizer: Quantizer,
+    ) -> None:
+        self._transforms, self._latents = transforms, latents
+        self._plane, self._level, self._quantizer = plane, level, quantizer
+        self._keeping = replace(quantizer, keep=True)
+        self._gain = level.gain_float[:, None, None]
+        self._unit = (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+
+    def settle(self, pixels: Pixels) -> tuple[Float32, Float32]:
+        """Return latents and hyper-latents before their gains, for a quantizer that keeps levels.
+
+        Their file decodes to a picture that gives the same file again. If none is found within
+        `ROUNDS`, a few latents of that picture differ.
+        """
+        f = self._transforms.g_a(pixels)
+        found = self._found_again(pixels, f, decoded=False)
+        if found is None:
+            found = self._until_it_stands(self._first(pixels, f))
+        h = found.z.astype(np.float32) / self._level.hyper_gain_float[:, None, None]
+        return self._latents_of(found), h
+
+    def _until_it_stands(self, state: Settled) -> Settled:
+        """Decode and look for the latents again until they are the same."""
+        for count in range(ROUNDS):
+            shown = self._transforms.g_s(self._latents_of(state))
+            again = self._found_again(shown, self._transforms.g_a(shown), decoded=True)
+            if again is None or state.same(again):
+                break
+            moved = np.abs(state.v32 - again.v32).max() > STEP32 // 2  # not with their means alone
+            state = self._nearer(state, again) if count >= FREE and moved else again
+        return state
+
+    def _nearer(self, one: Settled, other: Settled) -> Settled:
+        """Return latents of which each is the one nearer to zero.
+
+        Latents that go back and forth, since pixels hardly tell them apart, come to rest so.
+        """
+        f = np.where(np.abs(one.v32) < np.abs(other.v32), one.v32, other.v32)
+        y = f.astype(np.float32) * self._unit
+        z = hyper_symbols(self._hyper(y), self._level)
+        return Settled(self._quantized(self._whole(y), z, self._keeping), z)
+
+    def _first(self, pixels: Pixels, f: Float32) -> Settled:
+        """Quantize an original, with hyper-latents that its levels give again."""
+        f = corrected(self._transforms, f, f)
+        z = hyper_symbols(self._hyper(f), self._level)
+        random = np.random.default_rng(0)
+        for count in range(MOST):
+            v32 = self._quantized(f, z, self._quantizer)
+            given = hyper_symbols(self._hyper(v32.astype(np.float32) * self._unit), self._level)
+            if np.array_equal(given, z):
+                break
+            # Cells that change together may change back and forth for ever: half of them break it.
+            changes = True if count < WHOLE else random.random(z.shape) < 0.5
+            z = np.where(changes, given, z)
+        return Settled(self._quantized(f, z, self._quantizer), z)
+
+    def _found_again(self, pixels: Pixels, f: Float32, *, decoded: bool) -> Settled | None:
+        """Return the latents that a picture was decoded from, if it is one.
+
+        Parameters
+        ----------
+        f : g_a of the picture
+        decoded : whether it is one for sure; then the nearest latents are returned
+        """
+        y, state = f, None
+        for _ in range(CORRECTIONS):
+            y = corrected(self._transforms, y, f)
+        for factor in FACTORS:
+            z = hyper_symbols(self._hyper(y), self._level)
+            state = Settled(self._quantized(self._whole(y), z, self._keeping), z)
+            y = self._latents_of(state)
+            shown = self._transforms.g_s(y)
+            differ = shown != pixels
+            if not differ.any():
+                return state
+            if not decoded and differ.mean() > FOREIGN:
+                return None
+            y = y + np.float32(factor) * (f - self._transforms.g_a(shown))
+        return state if decoded else None
+
+    def _quantized(self, f: Float32, z: Int64, quantizer: Quantizer) -> Int32:
+        return self._latents.decoded(f, z, self._plane, self._level, quantizer)
+
+    def _whole(self, f: Float32) -> Float32:
+        """Latents in whole steps."""
+        whole: Float32 = np.rint(f * self._gain) / self._gain
+        return whole
+
+    def _hyper(self, f: Float32) -> Float32:
+        return self._transforms.h_a(self._whole(f))
+
+    def _latents_of(self, state: Settled) -> Float32:
+        """Latents before their gains, as a decoder has them."""
+        return state.v32.astype(np.float32) * self._unit
+
+
+def corrected(transforms: Transforms, f: Float32, target: Float32) -> Float32:
+    """Take one step towards the latents that g_s makes a picture of: f + target - g_a(g_s(f)).
+
+    g_a and g_s do not quite undo each other. The step takes back most of what a picture loses by
+    that, once or each time that it is encoded again (docs/saving-again.md).
+
+    Parameters
+    ----------
+    f : latents, before their gains
+    target : g_a of the picture
+    """
+    moved = transforms.g_a(transforms.g_s(f))
+    np.subtract(target, moved, out=moved)
+    moved += f
+    return moved
