@@ -146,7 +146,9 @@ class How:
         Patching, Query(description="auto: screens are stored in another way where it pays")
     ] = DEFAULT_PATCHES
     progressive: Annotated[bool, Query(description="any beginning is a picture")] = False
-    steady: Annotated[bool, Query(description="to be decoded and encoded again")] = False
+    steady: Annotated[
+        bool, Query(description="to be decoded and encoded again; takes much longer")
+    ] = False
     refine: Annotated[bool, Query(description="fewer bytes at high qualities")] = False
 
 
