@@ -136,7 +136,8 @@ def test_defaults_and_options_reach_the_codec(tmp_path, photo, fake_codec, trell
 def test_the_suffix_chooses_the_format(tmp_path, stream, trellic, suffix):
     result = trellic("decode", stream, tmp_path / f"b{suffix.upper()}")
     assert (result.code, result.err) == (0, "")
-    assert images.read(tmp_path / f"b{suffix.upper()}").width == 30
+    written = (tmp_path / f"b{suffix.upper()}").read_bytes()
+    assert images.from_bytes(written, arrays=True).width == 30
 
 
 def test_an_existing_result_is_replaced(tmp_path, photo, fake_codec, trellic):
@@ -361,7 +362,7 @@ def test_permissions(tmp_path, photo, fake_codec, trellic):
 
 
 def test_running_out_of_memory(tmp_path, photo, fake_codec, trellic, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **options):
         raise MemoryError
 
     monkeypatch.setattr(images, "from_bytes", full)
@@ -369,7 +370,7 @@ def test_running_out_of_memory(tmp_path, photo, fake_codec, trellic, monkeypatch
 
 
 def test_faults_of_our_own_have_one_line_too(tmp_path, photo, fake_codec, trellic, monkeypatch):
-    def broken(*arguments):
+    def broken(*arguments, **options):
         raise KeyError("surprise")
 
     monkeypatch.setattr(images, "from_bytes", broken)
