@@ -1,6 +1,6 @@
-"""The table of aerial pictures: PSNR at equal bits, against JPEG 2000.
+"""Tables of aerial pictures: PSNR at equal bits against JPEG 2000, and an h_a that learned alone.
 
-From a run of `benchmarks.rd`. Each picture is compared at the bits per pixel of the anchor's own
+From runs of `benchmarks.rd`. Each picture is compared at the bits per pixel of the anchor's own
 points, with lines in log bits between the measured points of the other codec.
 """
 
@@ -12,12 +12,15 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.bdrate import bd_rate
 from benchmarks.bootstrap import mean_interval
 from benchmarks.runs import Measured, load
 from benchmarks.speed_tables import table
 
 AERIAL: Final = "rd-remote-sensing.json"
 JPEG2000: Final = "jp2"
+HYPER: Final = {"aerial": AERIAL, "gb82": "rd-hyper-gb82.json"}
+ARMS: Final = {"plain": "h_a as it is", "everywhere": "with attention to all positions"}
 NONE: Final = "-"  # fewer than three quarters of the pictures reach the rate
 OLDER: Final = "rd-aerial_mixed.json"  # when the model photo was what photo-psnr is now
 OURS: Final = {AERIAL: "photo", OLDER: "photo-psnr"}
@@ -68,4 +71,23 @@ def _cell(gains: list[float], pictures: int) -> str:
     return f"{np.mean(gains):+.2f} ({interval[0]:+.2f} to {interval[1]:+.2f}{some})"
 
 
-TABLES: Final[Mapping[str, Callable[[Path], str]]] = {"aerial-jpeg2000": against_jpeg2000}
+def learned_alone(results: Path) -> str:
+    """Return the table of both h_a against the shipped one: bytes at equal PSNR in files."""
+    rows = []
+    for name, file in HYPER.items():
+        codecs = {codec.spec: codec for codec in load(results / file)[1]}
+        before = codecs["trellic"]
+        for arm, text in ARMS.items():
+            after = codecs[f"trellic:model={arm}.zip"]
+            pairs = [(after.curve(image), before.curve(image)) for image in after.images()]
+            found = [bd.percent for bd in (bd_rate(*pair) for pair in pairs) if bd is not None]
+            low, high = mean_interval(found) or (0.0, 0.0)
+            mean = f"{np.mean(found):+.1f} % ({low:+.1f} to {high:+.1f})"
+            rows.append([f"{name} ({len(found)})", text, mean])
+    return table(("pictures", "trained", "bytes at equal PSNR"), rows)
+
+
+TABLES: Final[Mapping[str, Callable[[Path], str]]] = {
+    "aerial-jpeg2000": against_jpeg2000,
+    "hyper-alone": learned_alone,
+}
