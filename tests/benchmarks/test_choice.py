@@ -61,7 +61,8 @@ def test_validation_photos_are_never_trained_on(tmp_path):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"{i}.png")
     training_paths = choice_clusters.paths_of(tmp_path, validation=False)
     others = choice_clusters.paths_of(tmp_path, validation=True)
-    assert others and not set(training_paths) & set(others)
+    assert others
+    assert not set(training_paths) & set(others)
     assert len(training_paths) + len(others) == 60
     assert all(is_validation(path.name) for path in others)
 
@@ -100,7 +101,8 @@ def test_a_choice_per_slice_is_no_worse_by_its_own_cost():
     assert [len(chosen) for chosen in row["chosen"]] == [row["slices"]] * 4
     again = choice_measure.measured([codecs[0]] * 2, scene(64, 64))
     assert again["curves"][0] == again["curves"][1]
-    assert again["slices"] == 1 and "by_slice" not in again
+    assert again["slices"] == 1
+    assert "by_slice" not in again
 
 
 @pytest.mark.parametrize("measure", choice_measure.MEASURES)
