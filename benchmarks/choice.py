@@ -40,6 +40,7 @@ from trellic_training.cli.train import use_threads
 
 RESULT = Path(__file__).resolve().parent / "results" / "choice.json"
 CLUSTERS, SEED = 3, 1
+MOST = 900  # training photos; their middles are held in memory
 LARGEST = 1024  # pixels a side at most of what is tested: the middle of a picture
 Row = dict[str, Any]
 
@@ -50,7 +51,7 @@ def train(bundle: Bundle, folder: Path, out: Path, minutes: float) -> list[Row]:
     rows: list[Row] = json.loads(record.read_text()) if record.exists() else []
     if len(rows) == CLUSTERS:
         return rows
-    held = list(photos(paths_of(folder, validation=False)))
+    held = list(photos(spread(paths_of(folder, validation=False), MOST)))
     own = k_means(features(bundle, held), CLUSTERS, SEED)
     for i in range(len(rows), CLUSTERS):
         members = [photo for photo, cluster in zip(held, own, strict=True) if cluster == i]

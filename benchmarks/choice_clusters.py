@@ -47,9 +47,9 @@ def paths_of(folder: Path, *, validation: bool) -> list[Path]:
 
 
 def middle(pixels: Pixels, side: int) -> Pixels:
-    """Return the middle of a picture, at most so many pixels a side."""
+    """Return a copy of the middle of a picture, at most so many pixels a side."""
     top, left = (max(0, (size - side) // 2) for size in pixels.shape[:2])
-    return np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return pixels[top : top + side, left : left + side].copy()
 
 
 def photos(paths: list[Path]) -> Iterator[Photo]:

@@ -114,3 +114,6 @@ def clusters(record: Row) -> str:
         where = ", ".join(f"{name} ({count})" for name, count in ranked)
         lines.append([str(i + 1), f"{row['photos']:,}", where, f"{row['steps']:,}"])
     return table(head, lines)
+
+
+TABLES = {"clusters": clusters, "pictures": markdown, "slices": slices}
