@@ -3,7 +3,7 @@
 ::
 
     python -m benchmarks.choice --train DIR --images DIR [--images DIR ...] --adapters DIR \\
-        [--minutes 9] [--photos 24] [--pictures 8]
+        [--minutes 9] [--photos 16] [--pictures 4]
 
 Training photos are clustered by the model's own latents. Each cluster makes an adapter; they are
 kept in the folder of ``--adapters``, so that an interrupted run goes on. Photos of the validation
@@ -41,7 +41,7 @@ from trellic_training.cli.train import use_threads
 RESULT = Path(__file__).resolve().parent / "results" / "choice.json"
 CLUSTERS, SEED = 3, 1
 MOST = 900  # training photos; their middles are held in memory
-LARGEST = 1024  # pixels a side at most of what is tested: the middle of a picture
+LARGEST = 768  # pixels a side at most of what is tested: the middle of a picture
 Row = dict[str, Any]
 
 
@@ -121,8 +121,8 @@ def main() -> None:
     parser.add_argument("--images", type=Path, action="append", default=[])
     parser.add_argument("--adapters", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9)
-    parser.add_argument("--photos", type=int, default=24)
-    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--photos", type=int, default=16)
+    parser.add_argument("--pictures", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULT)
     run(parser.parse_args())
