@@ -40,7 +40,7 @@ from trellic_training.cli.train import use_threads
 
 RESULT = Path(__file__).resolve().parent / "results" / "choice.json"
 CLUSTERS, SEED = 3, 1
-MOST = 900  # training photos; their middles are held in memory
+MOST = 600  # training photos; their middles are held in memory
 LARGEST = 768  # pixels a side at most of what is tested: the middle of a picture
 Row = dict[str, Any]
 

@@ -18,7 +18,7 @@ from trellic_export.torch_graph import TorchGraph
 from trellic_training.data.photos import MIN_SIDE, is_validation
 
 HELD = 384  # pixels a side at most of a photo that is held in memory
-SEEN = 256  # pixels a side that the features come from
+SEEN = 192  # pixels a side that the features come from
 QUALITY = 50
 ROUNDS, STARTS = 50, 8  # of k-means
 SMALLEST = 1e-3  # is added to means, whose logarithm is taken
