@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.benchmarks.pages import not_stated, result
 from tests.data.make_adapter import TINY
 from tests.data.make_dither import scene
 
@@ -72,3 +73,18 @@ def test_a_pair_is_drawn_in_two_rows():
     drawn = adapter_tables.paired({"pairs": {"aerial_mixed": [{"adapter": row, "whole": row}]}})
     assert "| aerial | an adapter | 5 | 300 | 2 | -10.0 % (-10.0 to -10.0) |" in drawn
     assert "| aerial | all weights | 5 | 300 | 2 | -10.0 % (-10.0 to -10.0) |" in drawn
+
+
+def test_the_page_says_what_came_out():
+    (row,) = result("domains")["pairs"]["aerial_mixed"]
+    means = [
+        np.mean(adapter_tables.rates([row[which]], "adapted", "ssimulacra2"))
+        for which in ("adapter", "whole")
+    ]
+    better, worse = sorted(one["checked"] for one in row["whole"]["tried"])
+    facts = [
+        f"both learning rates lost too, {better:.1f} and {worse:.1f} %",
+        f"The adapter is {means[0] - means[1]:.1f} points worse than training everything",
+    ]
+    assert row["whole"]["learning_rate"] == 1e-4
+    assert not_stated("docs/domains.md", facts) == []
