@@ -3,7 +3,7 @@
 ::
 
     python -m benchmarks.choice --train DIR --images DIR [--images DIR ...] --adapters DIR \\
-        [--minutes 9] [--photos 16] [--pictures 4]
+        [--minutes 9] [--photos 12] [--pictures 3]
 
 Training photos are clustered by the model's own latents. Each cluster makes an adapter; they are
 kept in the folder of ``--adapters``, so that an interrupted run goes on. Photos of the validation
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from trellic_training.cli.train import use_threads
 RESULT = Path(__file__).resolve().parent / "results" / "choice.json"
 CLUSTERS, SEED = 3, 1
 MOST = 600  # training photos; their middles are held in memory
-LARGEST = 768  # pixels a side at most of what is tested: the middle of a picture
+LARGEST = 512, 768  # rows and columns at most of what is tested: the middle of a picture
 Row = dict[str, Any]
 
 
@@ -82,6 +82,17 @@ def by_size(paths: Sequence[Path]) -> list[Path]:
     return sorted(paths, key=pixels)
 
 
+def in_turn(sets: Mapping[str, Sequence[Path]]) -> Iterator[tuple[str, Path]]:
+    """Yield the sets' pictures so that each set is done to the same share at any time."""
+    ranked = [
+        ((number + 1) / len(paths), name, path)
+        for name, paths in sets.items()
+        for number, path in enumerate(paths)
+    ]
+    for _, name, path in sorted(ranked, key=lambda one: one[0]):
+        yield name, path
+
+
 def chosen(asked: argparse.Namespace) -> dict[str, list[Path]]:
     """Return the pictures to test on: the largest validation photos, and some of each folder."""
     own = by_size(paths_of(asked.train, validation=True))[: asked.photos]
@@ -97,20 +108,21 @@ def run(asked: argparse.Namespace) -> None:
     made = [None, *(adapters.read(asked.adapters / f"{i}.tla") for i in range(CLUSTERS))]
     codecs = [Codec(bundle.path, "cpu", 1, adapter=adapter) for adapter in made]
     result: Row = json.loads(out.read_text()) if out.exists() else {"sets": {}}
-    for name, paths in chosen(asked).items():
+    for name, path in in_turn(chosen(asked)):
         done = result["sets"].setdefault(name, [])
-        for path in paths[len(done) :]:
-            pixels = middle(read_pixels(path), LARGEST)
-            done.append({"name": path.name, **measured(codecs, pixels)})
-            result |= {
-                "machine": describe(("numpy", "torch")),
-                "model": bundle.manifest.stream_id,
-                "qualities": QUALITIES,
-                "trellis": STATES,
-                "slice_pixels": SLICE * BLOCK,
-                "clusters": rows,
-            }
-            out.write_text(json.dumps(result, indent=1) + "\n")
+        if any(row["name"] == path.name for row in done):
+            continue
+        pixels = middle(read_pixels(path), *LARGEST)
+        done.append({"name": path.name, **measured(codecs, pixels)})
+        result |= {
+            "machine": describe(("numpy", "torch")),
+            "model": bundle.manifest.stream_id,
+            "qualities": QUALITIES,
+            "trellis": STATES,
+            "slice_pixels": SLICE * BLOCK,
+            "clusters": rows,
+        }
+        out.write_text(json.dumps(result, indent=1) + "\n")
     print(clusters(result), markdown(result), slices(result), sep="\n\n")
 
 
@@ -121,8 +133,8 @@ def main() -> None:
     parser.add_argument("--images", type=Path, action="append", default=[])
     parser.add_argument("--adapters", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9)
-    parser.add_argument("--photos", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--photos", type=int, default=12)
+    parser.add_argument("--pictures", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULT)
     run(parser.parse_args())

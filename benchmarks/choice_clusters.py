@@ -46,10 +46,13 @@ def paths_of(folder: Path, *, validation: bool) -> list[Path]:
     return [path for path in found if is_validation(path.name) == validation]
 
 
-def middle(pixels: Pixels, side: int) -> Pixels:
-    """Return a copy of the middle of a picture, at most so many pixels a side."""
-    top, left = (max(0, (size - side) // 2) for size in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side].copy()
+def middle(pixels: Pixels, rows: int, columns: int) -> Pixels:
+    """Return a copy of the middle of a picture, at most so many rows and columns."""
+    top, left = (
+        max(0, (size - most) // 2)
+        for size, most in zip(pixels.shape, (rows, columns), strict=False)
+    )
+    return pixels[top : top + rows, left : left + columns].copy()
 
 
 def photos(paths: list[Path]) -> Iterator[Photo]:
@@ -57,7 +60,7 @@ def photos(paths: list[Path]) -> Iterator[Photo]:
     for path in track(paths, "reading photos"):
         pixels = read_pixels(path)
         if min(pixels.shape[:2]) >= MIN_SIDE:
-            yield Photo(path.parent.name, middle(pixels, HELD))
+            yield Photo(path.parent.name, middle(pixels, HELD, HELD))
 
 
 def features(bundle: Bundle, held: list[Photo]) -> Floats:
@@ -66,7 +69,7 @@ def features(bundle: Bundle, held: list[Photo]) -> Floats:
     quality = torch.full((1,), bundle.levels.at(16 * QUALITY, 0).quality)
     rows = []
     for photo in track(held, "latents"):
-        inputs = {"image": torch.from_numpy(middle(photo.pixels, SEEN)[None])}
+        inputs = {"image": torch.from_numpy(middle(photo.pixels, SEEN, SEEN)[None])}
         sides = [size // 64 * 64 for size in inputs["image"].shape[1:3]]
         inputs["image"] = inputs["image"][:, : sides[0], : sides[1]]
         inputs["quality"] = quality

@@ -21,7 +21,7 @@ from trellic.geometry import BLOCK, MIN_SLICE_SIDE, SIDE_MULTIPLE, Rectangle, bl
 from trellic.limits import ADAPTER_ID_BYTES
 from trellic.scored import ssimulacra2
 
-QUALITIES = (20, 40, 60, 80)
+QUALITIES = (25, 50, 75)
 STATES = 8  # of the trellis
 SLICE = 32  # blocks a side of a slice at least: 512 pixels
 MEASURES = ("ssimulacra2", "psnr")
