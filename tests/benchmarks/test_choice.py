@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.benchmarks.pages import not_stated, result
 from tests.data.make_adapter import ADAPTER, TINY
 from tests.data.make_dither import scene
 
@@ -154,3 +155,41 @@ def test_sets_are_tested_in_turn():
     sets = {"a": [Path(str(i)) for i in range(4)], "b": [Path("x"), Path("y")]}
     names = [name for name, _ in choice.in_turn(sets)]
     assert names == ["a", "a", "b", "a", "a", "b"]
+
+
+def mean(name, measure, key, several=False):
+    pictures = result("choice")["sets"][name]
+    chosen = [one for one in pictures if one["slices"] > 1 or not several]
+    return np.mean([choice_tables.rates(one, measure)[key] for one in chosen])
+
+
+def test_the_page_says_what_came_out():
+    photos, games, screens = "validation photos", "game3d_godot", "screen-content"
+    best, cost = (
+        [-mean(photos, measure, key) for measure in choice_measure.MEASURES]
+        for key in ("best", "cost")
+    )
+    more = [
+        mean(name, "psnr", "cost", several=True) - mean(name, "psnr", "slices", several=True)
+        for name in (photos, games, screens)
+    ]
+    steps = [row["steps"] for row in result("choice")["clusters"]]
+    of_games, of_screens = (
+        [
+            -mean(name, measure, key)
+            for measure in choice_measure.MEASURES
+            for key in ("best", "cost")
+        ]
+        for name in (games, screens)
+    )
+    facts = [
+        f"saves {best[0]:.2f} % by SSIMULACRA 2 and {best[1]:.2f} % by PSNR",
+        f"A choice by cost saves {cost[0]:.2f} % and {cost[1]:.2f} %",
+        f"saves {more[0]:.2f} % more on photos than one for the picture, {more[1]:.2f} % more on"
+        f" games, and {more[2]:.2f} % more on screens",
+        f"{min(steps)} to {max(steps)} steps",
+        f"On games it saves {of_games[0]:.1f} to {of_games[1]:.1f} % by SSIMULACRA 2",
+        f"on screens {of_screens[0]:.1f} to {of_screens[1]:.1f} % and {of_screens[2]:.1f} to"
+        f" {of_screens[3]:.1f} %",
+    ]
+    assert not_stated("docs/experiments/choice.md", facts) == []
