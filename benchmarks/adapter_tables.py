@@ -72,6 +72,29 @@ def drawn(result: Row) -> str:
     return table(head, lines)
 
 
+def pairs(results: Path) -> str:
+    """Draw adapters beside models all of whose free weights were trained on the same pictures."""
+    result = json.loads((results / "domains.json").read_text(encoding="utf-8"))
+    machine = result["pairs_machine"]
+    return f"{paired(result)}\n\n*Made on {machine['date'][:10]}, {machine['processor']}.*"
+
+
+def paired(result: Row) -> str:
+    """Draw the table of pairs: a row for each set and each way of training."""
+    head = ("pictures", "trained", "minutes", "steps", "tested", "by SSIMULACRA 2", "by PSNR")
+    lines = []
+    for name, rows in result["pairs"].items():
+        for which, what in (("adapter", "an adapter"), ("whole", "all weights")):
+            own = [row[which] for row in rows]
+            minutes = _range([row["adapter"]["minutes"] for row in rows])
+            steps = _range([row["steps"] for row in own])
+            count = sum(len(row["pictures"]) for row in own)
+            cells = [_cell(rates(own, "adapted", measure)) for measure in ("ssimulacra2", "psnr")]
+            cells = [what, minutes, steps, str(count), *cells]
+            lines.append([DOMAINS.get(name, name), *cells])
+    return table(head, lines)
+
+
 def rates(rows: Sequence[Row], which: str, measure: str) -> list[float]:
     """BD-rates of all tested pictures, in percent against the model without the adapter."""
     found = []

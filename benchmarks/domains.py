@@ -5,13 +5,16 @@
     python -m benchmarks.domains --images DIR [--images DIR ...] [--splits 5] [--share 0.5] \\
         [--minutes 10] [--threads 1]
     python -m benchmarks.domains --images DIR --adapter FILE.tla --name "screens, by drawn ones"
+    python -m benchmarks.domains --images DIR --whole [--splits 1] [--minutes 5]
 
 Each folder is a kind of pictures. In each split a share of them, drawn at random, makes an adapter
 as ``trellic adapt`` does; the others are coded with it and without it at several qualities. The
 table has BD-rates against the model without the adapter, means over the tested pictures of all
 splits, and their 95 % intervals: with the adapter, and for readers that lack it. Splits that are in
 the JSON file already are kept, so an interrupted run goes on. With ``--adapter`` nothing is
-trained: all pictures of the folder test an adapter that other pictures made.
+trained: all pictures of the folder test an adapter that other pictures made. With ``--whole`` each
+split makes an adapter, and beside it trains all weights of g_a and of the decoders on the same
+pictures for as long (`benchmarks.whole`).
 """
 
 import argparse
@@ -20,13 +23,15 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from rich.progress import track
 
+from benchmarks import whole
 from benchmarks._machine import describe
-from benchmarks.adapter_tables import drawn
+from benchmarks.adapter_tables import drawn, paired
 from benchmarks.codecs import Pixels
 from benchmarks.measure import find_images, read_pixels
 from benchmarks.metrics import psnr
@@ -99,6 +104,21 @@ def measure(bundle: Bundle, paths: Sequence[Path], split: int, asked: argparse.N
     }
 
 
+def measure_pair(
+    bundle: Bundle, paths: Sequence[Path], split: int, asked: argparse.Namespace
+) -> Row:
+    """Make the adapter of a split, train all weights on its pictures, and test both."""
+    own, others = parted(paths, asked.share, split)
+    settings = Settings(minutes=asked.minutes, seed=split + 1)
+    pictures = read(own, settings.crop, seed=split + 1)
+    with TemporaryDirectory() as folder:
+        best, tried = whole.best(bundle, pictures, settings, Path(folder))
+        codecs = Codec(bundle.path, "cpu", 1), Codec(best.path, "cpu", 1)
+        tests = [tested(*codecs, path) for path in track(others, "testing")]
+    row = {**best.facts, "tried": tried, "pictures": tests}
+    return {"split": split, "adapter": measure(bundle, paths, split, asked), "whole": row}
+
+
 def measure_made(bundle: Bundle, asked: argparse.Namespace) -> Row:
     """Test an adapter that was made before, on all pictures of a folder."""
     adapter = adapters.read(asked.adapter)
@@ -122,19 +142,21 @@ def run(asked: argparse.Namespace) -> None:
         result["sets"][asked.name] = [measure_made(bundle, asked)]
         result["machine"] = describe()
         out.write_text(json.dumps(result, indent=1) + "\n")
+    sets = result.setdefault("pairs", {}) if asked.whole else result["sets"]
+    one = measure_pair if asked.whole else measure
     for folder in asked.images if asked.adapter is None else []:
-        rows = result["sets"].setdefault(folder.name, [])
+        rows = sets.setdefault(folder.name, [])
         for split in range(asked.splits):
             if any(row["split"] == split for row in rows):
                 continue
-            rows.append(measure(bundle, find_images(folder), split, asked))
+            rows.append(one(bundle, find_images(folder), split, asked))
             result |= {
-                "machine": describe(),
+                "pairs_machine" if asked.whole else "machine": describe(("numpy", "torch")),
                 "model": bundle.manifest.stream_id,
                 "qualities": QUALITIES,
             }
             out.write_text(json.dumps(result, indent=1) + "\n")
-    print(drawn(result))
+    print(paired(result) if asked.whole else drawn(result))
 
 
 def main() -> None:
@@ -147,6 +169,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--adapter", type=Path, help="test this one, and make none")
     parser.add_argument("--name", default="adapted elsewhere", help="of the row of --adapter")
+    parser.add_argument("--whole", action="store_true", help="train all weights too, as a pair")
     parser.add_argument("--out", type=Path, default=RESULT)
     run(parser.parse_args())
 

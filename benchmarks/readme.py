@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from benchmarks import (
     borders_tables,
+    choice_tables,
     curve_tables,
     cutouts,
     decoders_tables,
@@ -48,7 +49,7 @@ from benchmarks import (
     web_tables,
 )
 from benchmarks.ablation import report as ablation_tables
-from benchmarks.adapter_tables import adapters, by_quality
+from benchmarks.adapter_tables import adapters, by_quality, pairs
 from benchmarks.bdrate import BdRate
 from benchmarks.domain_tables import domains
 from benchmarks.labels import label
@@ -72,6 +73,7 @@ PAGES = (
             "domains",
             "experiments/a-inn",
             "experiments/attention",
+            "experiments/choice",
             "experiments/coarse-stage",
             "experiments/drawn-screens",
             "experiments/drift",
@@ -421,6 +423,8 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "slim": slim,
     "standing": standing.drawn,
     "adapters-quality": by_quality,
+    "adapters-whole": pairs,
+    **{f"choice-{name}": _whole("choice", draw) for name, draw in choice_tables.TABLES.items()},
     "coder": coder,
     "gaussian": gaussian,
     "big": big,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trellic.model import weights
 from trellic.model.adapter import Part, Place
-from trellic.model.weights import Constant
+from trellic.model.weights import Constant, Float32
 from trellic_export.torch_graph import TorchGraph
 
 LEAST_BIAS = 16  # numbers of a vector at least to be biases; shorter ones are other constants
@@ -67,11 +67,22 @@ class AdaptedGraph(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Run the graph, which has one output."""
+        return self._graph.changed(inputs, self._changes())
+
+    def changes(self) -> dict[str, Float32]:
+        """Return the changes so far, each of its constant's shape, as `weights.add` takes them."""
+        known = self._graph.shapes
+        return {
+            name: change.detach().numpy().reshape(known[name])
+            for name, change in self._changes().items()
+        }
+
+    def _changes(self) -> dict[str, Tensor]:
         changes = {}
         for i, place in enumerate(self._places):
             change = self.first[str(i)]
             changes[place.constant] = change @ self.second[str(i)] if place.rank else change
-        return self._graph.changed(inputs, changes)
+        return changes
 
     def numbers(self) -> np.ndarray[Any, np.dtype[np.float16]]:
         """Return the trained numbers, as an adapter's file holds them."""
@@ -99,6 +110,11 @@ class SmoothGraph(TorchGraph):
                 self.operators, self._nodes, strict=True
             )
         ]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of its constants."""
+        return {name: tuple(constant.shape) for name, constant in self._constants.items()}
 
     def changed(self, inputs: Mapping[str, Tensor], changes: Mapping[str, Tensor]) -> Tensor:
         """Run it with changes added to constants: (rows, columns) each, in the order of numbers."""

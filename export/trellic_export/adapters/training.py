@@ -57,7 +57,7 @@ class Trainer:
         self._graphs = {ENCODER: bundle.manifest.encoder}
         self._graphs |= {name: info.graph for name, info in self._decoders.items()}
         files = {name: bundle.graph(graph) for name, graph in self._graphs.items()}
-        places = fitting(files, settings, parameters(bundle))
+        places = self.places(files)
         self.networks = {name: AdaptedGraph(file, places[name]) for name, file in files.items()}
         self._coded = Coding(bundle, settings.states)
         self._distortion = Distortion({"squared_error": 1.0})
@@ -69,6 +69,10 @@ class Trainer:
     def measure(self) -> str:
         """The measure of pictures: a name of `trellic_training.losses.eye`, or "psnr"."""
         return "psnr" if self._objective.reference is None else "ssimulacra2"
+
+    def places(self, files: dict[str, bytes]) -> dict[str, list[Place]]:
+        """Choose what is trained in each graph."""
+        return fitting(files, self.settings, parameters(self.bundle))
 
     def train(self, pictures: Pictures) -> int:
         """Train for the time that the settings give; returns the number of steps."""
