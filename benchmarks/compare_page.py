@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.compare_page samples/osprey.png docs/plots/compare-page.png
+    python -m benchmarks.compare_page samples/osprey.png page.png
     python -m benchmarks.compare_page samples/osprey.png docs/plots/service-page.jpg --service
 
 With ``--service``, ``trellic serve`` is started, and the photo is dropped on its page.
