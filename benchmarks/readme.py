@@ -422,6 +422,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "adapters": adapters,
     "slim": slim,
     "standing": standing.drawn,
+    "standing-cropped": standing.cropped,
     "adapters-quality": by_quality,
     "adapters-whole": pairs,
     **{f"choice-{name}": _whole("choice", draw) for name, draw in choice_tables.TABLES.items()},

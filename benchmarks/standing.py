@@ -3,9 +3,11 @@
 ::
 
     python -m benchmarks.standing --images DIR [--images DIR] [--quality 60,75] [--limit N]
+    python -m benchmarks.standing --images DIR --crop 5,3 --out standing-cropped.json
 
 Each photo is encoded, decoded to 8 bits, and encoded again with the same options: steady, and as an
-ordinary file for comparison. Seconds are those of one thread, of the first and the second encode.
+ordinary file for comparison. ``--crop`` leaves out the first rows and columns. Seconds are those of
+one thread, of the first and the second encode.
 """
 
 import argparse
@@ -47,9 +49,14 @@ def twice(codec: Codec, pixels: Pixels, quality: float, *, steady: bool) -> Row:
     }
 
 
-def drawn(results: Path) -> str:
-    """Draw the table of docs/saving-again.md."""
-    return markdown(json.loads((results / "standing.json").read_text(encoding="utf-8")))
+def drawn(results: Path, name: str = "standing") -> str:
+    """Draw a table of docs/saving-again.md."""
+    return markdown(json.loads((results / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def cropped(results: Path) -> str:
+    """Draw the table of photos whose sides are odd."""
+    return drawn(results, "standing-cropped")
 
 
 def markdown(record: Mapping[str, Any]) -> str:
@@ -81,11 +88,13 @@ def main() -> None:
     parser.add_argument("--quality", default="60,75")
     parser.add_argument("--limit", type=int, help="photos of each folder")
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--crop", default="0,0", metavar="ROWS,COLUMNS")
     asked = parser.parse_args()
+    top, left = map(int, asked.crop.split(","))
     codec, rows = Codec.load("photo", "cpu", 1), []
     for folder in asked.images:
         for path in track(find_images(folder)[: asked.limit], folder.name):
-            pixels = read_pixels(path)
+            pixels = np.ascontiguousarray(read_pixels(path)[top:, left:])
             for quality in map(float, asked.quality.split(",")):
                 for steady in (False, True):
                     of = {"set": folder.name, "photo": path.name, "quality": quality}

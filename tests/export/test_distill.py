@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from trellic.codec import Codec
 from trellic.errors import BadParameter
+from trellic.model import bundle as bundles
 from trellic.model.bundle import Bundle
 from trellic_export.adapters.pictures import Pictures
 from trellic_export.distill import check, cli, made
@@ -174,6 +175,31 @@ def test_wrong_names_are_refused_before_anything_is_read(tmp_path):
         done = CliRunner().invoke(cli.app, [str(tmp_path / "none"), *map(str, words)])
         assert done.exit_code
         assert message in str(done.exception)
+
+
+def test_the_large_model_is_not_overwritten(tmp_path, bundle):
+    copy = tmp_path / "large.zip"
+    copy.write_bytes(TINY.read_bytes())
+    for words in (("--name", bundle.manifest.name), ("--name", "slim", "--out", copy)):
+        words = str(tmp_path), "--model", str(copy), *map(str, words)
+        done = CliRunner().invoke(cli.app, words)
+        assert "expected another name" in str(done.exception)
+    assert copy.read_bytes() == TINY.read_bytes()
+
+
+def test_an_installed_slim_model_leaves_other_files_alone(students, bundle, tmp_path, monkeypatch):
+    """Files name the streams, which both decode: the large model does it."""
+    students.encoder.eval(), students.decoder.eval()
+    slim = made.write(bundle, students, "game", {}, tmp_path / "game.zip")
+    both = [(tmp_path / "game.zip", slim), (bundle.path, bundle.manifest)]
+    monkeypatch.setattr(bundles, "installed", lambda: both)
+    assert bundles.find_stream(slim.stream_id) == bundle.path
+    monkeypatch.setattr(bundles, "installed", lambda: both[:1])
+    assert bundles.find_stream(slim.stream_id) == tmp_path / "game.zip"
+    monkeypatch.setattr(bundles, "SHIPPED", {"tiny": (slim.stream_id, "0")})
+    assert bundles.stands_in_for(*both[0]) == ""
+    renamed = slim.model_copy(update={"name": "tiny"})
+    assert bundles.stands_in_for(tmp_path / "game.zip", renamed) == "tiny"
 
 
 def test_what_cannot_be_compared_is_said():

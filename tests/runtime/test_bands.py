@@ -55,6 +55,35 @@ def test_other_arrays_are_refused(array, said):
         read(npy(array, allow_pickle=True))
 
 
+def headed(text):
+    """A NumPy file with this header."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'descr': (",
+        '{"a": """x',
+        "(" * 4000,
+        "{'descr': (), 'fortran_order': False, 'shape': (1, 1)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (True, 1)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (-1, -5)}",
+    ],
+)
+@pytest.mark.parametrize("read_it", [images.size_of, images.from_bytes])
+def test_headers_that_make_no_sense_are_refused(text, read_it):
+    with pytest.raises(BadImage, match="NumPy file"):
+        read_it(headed(text), arrays=True)
+
+
+def test_alpha_is_no_band():
+    alpha = np.zeros((20, 30), np.uint8)
+    for pixels in (np.zeros((20, 30, 3), np.uint8), alpha):
+        with pytest.raises(BadImage, match="as a NumPy file; expected no alpha"):
+            images.to_bytes(images.Picture(pixels, alpha), ".npy")
+
+
 def test_damaged_files_are_refused():
     data = npy(FOUR)
     for wrong in (data[:9], data[:60], b"\x93NUMPY\x09\x00" + data[8:], data[:-1], data + b"x"):

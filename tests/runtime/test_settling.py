@@ -65,6 +65,19 @@ def test_the_decoded_picture_gives_the_same_file(photo, crop, quality):
     assert len(data) > 1000
 
 
+def test_with_sides_that_are_no_multiples_of_the_stride(photo, crop):
+    """Latents beyond the picture are copies, because no pixel shows them."""
+    odd = np.ascontiguousarray(crop[:130, :140])
+    data = photo.encode(odd, quality=60, steady=True)
+    assert photo.encode(photo.decode(data), quality=60, steady=True) == data
+    made, _ = settler(photo, odd)
+    f = np.arange(2 * 12 * 12, dtype=np.float32).reshape(2, 12, 12)
+    shown = made._shown(f)
+    np.testing.assert_array_equal(shown[:, :9, :9], f[:, :9, :9])
+    assert (shown[:, 9:, :9] == f[:, 8:9, :9]).all()
+    assert (shown[:, :, 9:] == shown[:, :, 8:9]).all()
+
+
 def test_in_grey_too(photo, crop):
     data = photo.encode(crop[..., 1], quality=60, steady=True)
     assert photo.encode(photo.decode(data), quality=60, steady=True) == data

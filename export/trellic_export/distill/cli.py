@@ -71,6 +71,7 @@ def distill_command(
 
     target = _target(name, out)
     bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
+    _check_other(name, target, bundle.manifest.name, bundle.path)
     students = Students(WIDTHS[width], bundle.manifest.layout, details_of(bundle))
     distiller = Distiller(bundle, students, settings)
     own = read(pictures, settings.crop)
@@ -105,6 +106,15 @@ def _target(name: str, out: Path | None) -> Path:
     if target.suffix != SUFFIX:
         raise BadParameter(f"model {str(target)!r}", expected=f"a name that ends in {SUFFIX}")
     return target
+
+
+def _check_other(name: str, target: Path, large: str, path: Path) -> None:
+    """Refuse to make a model in the place, or under the name, of the one that it is made from."""
+    if name == large or target.resolve() == path.resolve():
+        raise BadParameter(
+            f"a slim model {name!r} in {str(target)!r}, made from {large!r}",
+            expected="another name, and another file",
+        )
 
 
 def main(arguments: list[str]) -> int:

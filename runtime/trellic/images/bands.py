@@ -90,7 +90,15 @@ def npy_size(data: bytes) -> tuple[int, int]:
 
 
 def to_npy(picture: Picture) -> bytes:
-    """Return the samples of a picture as a NumPy file, alpha last."""
+    """Return the samples of a picture as a NumPy file.
+
+    Raises
+    ------
+    BadImage
+        If it has alpha, which such a file would make a band.
+    """
+    if picture.alpha is not None:
+        raise BadImage(f"a picture of mode {picture.mode} as a NumPy file", expected="no alpha")
     file = io.BytesIO()
     np.save(file, to_array(picture), allow_pickle=False)
     return file.getvalue()
@@ -124,10 +132,12 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, int]:
         read = np.lib.format.read_array_header_1_0
         read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, in_columns, dtype = read(file, max_header_size=_HEADER)
-    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError) as error:
+    except Exception as error:  # NumPy parses text, which can fail in many ways
         reason = " ".join(str(error).split())[:200]
         raise BadImage(f"a NumPy file that cannot be read ({reason})") from error
     _check_samples(dtype)
+    if not all(type(side) is int and side >= 0 for side in shape):
+        raise BadImage(f"a NumPy file of shape {shape}", expected="whole numbers")
     if len(shape) not in (2, 3) or shape[2:] not in ((), *((count,) for count in BANDS)):
         raise BadImage(
             f"a NumPy file of shape {shape}",

@@ -320,15 +320,17 @@ def find(model: str | os.PathLike[str]) -> Path:
 def find_stream(wanted: str) -> Path:
     """Path of a bundle that decodes streams of an id (8 hex digits); warns as `find` does.
 
+    A slim model, which is made for pictures of one application, decodes them only if no other does.
+
     Raises
     ------
     UnknownModel
         When none is installed.
     """
-    for path, manifest in installed():
-        if manifest.stream_id == wanted:
-            _warn_of_stand_in(path, manifest)
-            return path
+    fitting = [(path, manifest) for path, manifest in installed() if manifest.stream_id == wanted]
+    for path, manifest in sorted(fitting, key=lambda one: _is_slim(one[1])):
+        _warn_of_stand_in(path, manifest)
+        return path
     remedy = "get its bundle and run: trellic models add PATH"
     for name, (stream, _) in SHIPPED.items():
         if stream == wanted:
@@ -340,10 +342,15 @@ def find_stream(wanted: str) -> Path:
     )
 
 
+def _is_slim(manifest: Manifest) -> bool:
+    """Whether ``trellic distill`` made a model, for the streams of another one."""
+    return "distilled" in manifest.training
+
+
 def stands_in_for(path: Path, manifest: Manifest) -> str:
     """Name of the shipped model whose name or stream id another bundle has; nothing if none."""
     for name, (stream, digest) in SHIPPED.items():
-        if manifest.name == name or manifest.stream_id == stream:
+        if manifest.name == name or (manifest.stream_id == stream and not _is_slim(manifest)):
             data = _manifest_bytes(path)
             return "" if data and hashlib.sha256(data).hexdigest() == digest else name
     return ""

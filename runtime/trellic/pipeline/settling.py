@@ -176,12 +176,24 @@ class Settler:
         return state if decoded else None
 
     def _quantized(self, f: Float32, z: Int64, quantizer: Quantizer) -> Int32:
-        return self._latents.decoded(f, z, self._plane, self._level, quantizer)
+        return self._latents.decoded(self._shown(f), z, self._plane, self._level, quantizer)
 
     def _whole(self, f: Float32) -> Float32:
         """Latents in whole steps."""
-        whole: Float32 = np.rint(f * self._gain) / self._gain
+        whole: Float32 = np.rint(self._shown(f) * self._gain) / self._gain
         return whole
+
+    def _shown(self, f: Float32) -> Float32:
+        """Latents, of which those beyond the picture are copies of the last row and column.
+
+        No pixel shows them, so they could not be found again.
+        """
+        stride, (height, width) = self._plane.stride, (self._plane.height, self._plane.width)
+        rows, columns = -(-height // stride), -(-width // stride)
+        if f.shape[1:] == (rows, columns):
+            return f
+        beyond = (0, 0), (0, f.shape[1] - rows), (0, f.shape[2] - columns)
+        return np.pad(f[:, :rows, :columns], beyond, mode="edge")
 
     def _hyper(self, f: Float32) -> Float32:
         return self._transforms.h_a(self._whole(f))
