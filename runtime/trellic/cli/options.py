@@ -232,8 +232,8 @@ Steady = Annotated[
     bool,
     typer.Option(
         "--steady",
-        help="For pictures that are decoded and encoded again and again: an unchanged one gives "
-        "the same file. Encoding takes long. Takes no trellis.",
+        help="For pictures that are decoded and encoded again and again: an unchanged one mostly "
+        "gives the same file. Encoding takes long. Takes no trellis.",
     ),
 ]
 Refine = Annotated[
