@@ -66,7 +66,7 @@ def drawn(result: Row) -> str:
     for name, rows in result["sets"].items():
         count = sum(len(row["pictures"]) for row in rows)
         columns = ("adapted", "ssimulacra2"), ("adapted", "psnr"), ("lacking", "ssimulacra2")
-        cells = [_cell(rates(rows, *column)) for column in columns]
+        cells = [cell(rates(rows, *column)) for column in columns]
         adapted_to = str(rows[0].get("adapted_to", "-"))
         lines.append([DOMAINS.get(name, name), str(len(rows)), adapted_to, str(count), *cells])
     return table(head, lines)
@@ -89,7 +89,7 @@ def paired(result: Row) -> str:
             minutes = _range([row["adapter"]["minutes"] for row in rows])
             steps = _range([row["steps"] for row in own])
             count = sum(len(row["pictures"]) for row in own)
-            cells = [_cell(rates(own, "adapted", measure)) for measure in ("ssimulacra2", "psnr")]
+            cells = [cell(rates(own, "adapted", measure)) for measure in ("ssimulacra2", "psnr")]
             cells = [what, minutes, steps, str(count), *cells]
             lines.append([DOMAINS.get(name, name), *cells])
     return table(head, lines)
@@ -100,18 +100,20 @@ def rates(rows: Sequence[Row], which: str, measure: str) -> list[float]:
     found = []
     for row in rows:
         for picture in row["pictures"]:
-            test, anchor = (_curve(picture[name], measure) for name in (which, "plain"))
+            test, anchor = (curve(picture[name], measure) for name in (which, "plain"))
             if (rate := bd_rate(test, anchor)) is not None:
                 found.append(rate.percent)
     return found
 
 
-def _curve(rows: Sequence[Row], measure: str) -> Curve:
+def curve(rows: Sequence[Row], measure: str) -> Curve:
+    """Return bytes and scores as a curve."""
     bits = np.array([row["bytes"] for row in rows], float)
     return Curve(bits, np.array([row[measure] for row in rows]))
 
 
-def _cell(values: Sequence[float]) -> str:
+def cell(values: Sequence[float]) -> str:
+    """Return a mean in percent and its 95 % interval; a dash if there are too few values."""
     interval = mean_interval(values)
     if interval is None:
         return "-"

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._machine import describe
-from benchmarks.choice_clusters import features, k_means, middle, paths_of, photos
+from benchmarks.choice_clusters import features, k_means, paths_of, photos
 from benchmarks.choice_measure import QUALITIES, SLICE, STATES, measured
 from benchmarks.choice_tables import clusters, markdown, slices
 from benchmarks.measure import find_images, read_pixels
@@ -33,6 +33,7 @@ from trellic.constants import DEFAULT_MODEL
 from trellic.geometry import BLOCK
 from trellic.model import adapters
 from trellic.model.bundle import Bundle, find
+from trellic_export.adapters.check import middle
 from trellic_export.adapters.pictures import Pictures
 from trellic_export.adapters.settings import Settings
 from trellic_export.adapters.training import Trainer

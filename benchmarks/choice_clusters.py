@@ -14,6 +14,7 @@ from rich.progress import track
 from benchmarks.codecs import Pixels
 from benchmarks.measure import SUFFIXES, read_pixels
 from trellic.model.bundle import Bundle
+from trellic_export.adapters.check import middle
 from trellic_export.torch_graph import TorchGraph
 from trellic_training.data.photos import MIN_SIDE, is_validation
 
@@ -44,15 +45,6 @@ def paths_of(folder: Path, *, validation: bool) -> list[Path]:
     """Return the photos of the validation split, or all others, in order of their paths."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return [path for path in found if is_validation(path.name) == validation]
-
-
-def middle(pixels: Pixels, rows: int, columns: int) -> Pixels:
-    """Return a copy of the middle of a picture, at most so many rows and columns."""
-    top, left = (
-        max(0, (size - most) // 2)
-        for size, most in zip(pixels.shape, (rows, columns), strict=False)
-    )
-    return pixels[top : top + rows, left : left + columns].copy()
 
 
 def photos(paths: list[Path]) -> Iterator[Photo]:

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.bdrate import Curve, bd_rate
-from benchmarks.bootstrap import mean_interval
+from benchmarks.adapter_tables import cell, curve
+from benchmarks.bdrate import bd_rate
 from benchmarks.speed_tables import table
 
 LARGE = "photo"
@@ -35,7 +33,7 @@ def drawn(result: Row) -> str:
     own = result["milliseconds"][LARGE]
     for name, times in result["milliseconds"].items():
         cells = [
-            _cell(rates(result["sets"][kind], name, measure))
+            "+0 %" if name == LARGE else cell(rates(result["sets"][kind], name, measure))
             for kind in ("known", "new")
             for measure in ("ssimulacra2", "psnr")
         ]
@@ -55,24 +53,10 @@ def rates(frames: Sequence[Row], name: str, measure: str) -> list[float]:
     """BD-rates against the large model, in percent, of each frame."""
     found = []
     for frame in frames:
-        test, anchor = (_curve(frame["points"][one], measure) for one in (name, LARGE))
+        test, anchor = (curve(frame["points"][one], measure) for one in (name, LARGE))
         if (rate := bd_rate(test, anchor)) is not None:
             found.append(rate.percent)
     return found
-
-
-def _curve(rows: Sequence[Row], measure: str) -> Curve:
-    bits = np.array([row["bytes"] for row in rows], float)
-    return Curve(bits, np.array([row[measure] for row in rows]))
-
-
-def _cell(values: Sequence[float]) -> str:
-    if not values:
-        return "-"
-    interval = mean_interval(values)
-    if interval is None or not any(values):
-        return f"{np.mean(values):+.0f} %"
-    return f"{np.mean(values):+.1f} % ({interval[0]:+.1f} to {interval[1]:+.1f})"
 
 
 def _code(name: str) -> str:

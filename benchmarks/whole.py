@@ -15,13 +15,12 @@ from trellic.codec import Codec
 from trellic.model import weights
 from trellic.model.adapter import ENCODER, Place
 from trellic.model.bundle import Bundle
-from trellic.model.decoders import Graph
 from trellic_export.adapters import check
 from trellic_export.adapters.networks import LEAST_BIAS
 from trellic_export.adapters.pictures import Pictures
 from trellic_export.adapters.settings import Settings
 from trellic_export.adapters.training import Trainer
-from trellic_export.bundle import digests, members, write_bundle
+from trellic_export.bundle import digests, members, plain, write_bundle
 
 LEARNING_RATES = (3e-5, 1e-4)  # an adapter's steps change weights by about the second
 
@@ -57,12 +56,12 @@ class WholeTrainer(Trainer):
             file = graphs[name].file
             files[file] = weights.add(files[file], network.changes())
         decoders = {
-            name: info.model_copy(update={"graph": _plain(info.graph)})
+            name: info.model_copy(update={"graph": plain(info.graph)})
             if name in self.networks
             else info
             for name, info in old.decoders.items()
         }
-        changed = {"encoder": _plain(old.encoder), "decoders": decoders, "sha256": digests(files)}
+        changed = {"encoder": plain(old.encoder), "decoders": decoders, "sha256": digests(files)}
         write_bundle(out, old.model_copy(update=changed), files)
 
 
@@ -70,11 +69,6 @@ def every(graph: bytes) -> list[Place]:
     """Return the weights of a graph: all constants but single numbers and the scale of quality."""
     known = weights.constants(graph)
     return [Place(constant=name, rank=0) for name, c in known.items() if c.size >= LEAST_BIAS]
-
-
-def _plain(graph: Graph) -> Graph:
-    """Return a graph without its variants, which were not trained."""
-    return graph.model_copy(update={"int8": None, "fp16": None})
 
 
 def train(bundle: Bundle, pictures: Pictures, settings: Settings, out: Path) -> Trained:

@@ -226,6 +226,11 @@ def members(bundle: Bundle, without: Collection[str] = ()) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist() if name in names}
 
 
+def plain(graph: Graph) -> Graph:
+    """Return the record of a graph without those in 8 bits and in half precision."""
+    return graph.model_copy(update={"int8": None, "fp16": None})
+
+
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
     """SHA-256 of files, as a manifest lists them."""
     return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle
-from trellic.model.decoders import DecoderInfo, Graph
+from trellic.model.decoders import DecoderInfo
 from trellic.model.manifest import Manifest
-from trellic_export.bundle import digests, members, write_bundle
+from trellic_export.bundle import digests, members, plain, write_bundle
 
 
 def slim(bundle: Bundle, names: Sequence[str], out: Path) -> Manifest:
@@ -38,7 +38,7 @@ def slim(bundle: Bundle, names: Sequence[str], out: Path) -> Manifest:
             expected=f"one or more of {', '.join(old.decoders)}",
         )
     decoders = {name: _plain_decoder(old.decoders[name]) for name in names}
-    encoder = _plain(old.encoder)
+    encoder = plain(old.encoder)
     kept = {g.file for g in (encoder, old.hyper_encoder, *old.exact.values())}
     kept |= {info.graph.file for info in decoders.values()}
     files = members(
@@ -57,9 +57,5 @@ def slim(bundle: Bundle, names: Sequence[str], out: Path) -> Manifest:
     return manifest
 
 
-def _plain(graph: Graph) -> Graph:
-    return graph.model_copy(update={"int8": None, "fp16": None})
-
-
 def _plain_decoder(info: DecoderInfo) -> DecoderInfo:
-    return info.model_copy(update={"graph": _plain(info.graph)})
+    return info.model_copy(update={"graph": plain(info.graph)})

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tests.data.make_adapter import TINY
 from tests.data.make_dither import scene
-from typer.testing import CliRunner
 
 from trellic import bitstream
 from trellic.codec import Codec
@@ -23,6 +21,8 @@ from trellic_export.adapters.pictures import Pictures, read
 from trellic_export.adapters.settings import Settings
 from trellic_training.losses.eye import Distortion
 
+from .commands import fold, run_app
+
 SMALL = Settings(share=1.0, crop=64, batch=1, minutes=1e-9)
 
 
@@ -36,17 +36,8 @@ def trainer(bundle):
     return training.Trainer(bundle, SMALL)
 
 
-def fold(folder, count, size=(200, 210), shift=31):
-    """A folder of pictures, each shifted against the one before."""
-    for i in range(count):
-        Image.fromarray(np.roll(scene(*size), i * shift, 1)).save(folder / f"{i}.png")
-    return folder
-
-
 def run(*words, code=0):
-    done = CliRunner().invoke(cli.app, [str(word) for word in words])
-    assert done.exit_code == code, (done.output, done.exception)
-    return done
+    return run_app(cli.app, *words, code=code)
 
 
 # ---- graphs ----

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tests.data.make_adapter import TINY
 from tests.data.make_dither import scene
 from typer.testing import CliRunner
@@ -18,9 +17,12 @@ from trellic.model import bundle as bundles
 from trellic.model.bundle import Bundle
 from trellic_export.adapters.pictures import Pictures
 from trellic_export.distill import check, cli, made
+from trellic_export.distill import training as distill_training
 from trellic_export.distill.settings import Settings
 from trellic_export.distill.students import WIDTHS, Students, Width, details_of
 from trellic_export.distill.training import Distiller
+
+from .commands import fold, run_app
 
 SMALL = Settings(crop=64, batch=2, minutes=1e-9)
 NARROW = Width(8, 12, (1, 1), (1, 1))
@@ -37,17 +39,8 @@ def students(bundle):
     return Students(NARROW, bundle.manifest.layout, details_of(bundle))
 
 
-def fold(folder, count, size=(200, 210), shift=31):
-    """A folder of pictures, each shifted against the one before."""
-    for i in range(count):
-        Image.fromarray(np.roll(scene(*size), i * shift, 1)).save(folder / f"{i}.png")
-    return folder
-
-
 def run(*words, code=0):
-    done = CliRunner().invoke(cli.app, [str(word) for word in words])
-    assert done.exit_code == code, (done.output, done.exception)
-    return done
+    return run_app(cli.app, *words, code=code)
 
 
 # ---- training ----
@@ -97,6 +90,22 @@ def test_the_decoder_does_not_move_an_encoder_that_imitates(bundle, students):
             students.decoder[0], "trunk"
         ) else students.decoder[0].weight.mul_(3)
     assert torch.equal(gradient(), before)
+
+
+def test_an_encoder_imitates_by_the_distance_in_steps(bundle, students, monkeypatch):
+    distiller = Distiller(bundle, students, SMALL)
+    crops = torch.from_numpy(scene(64, 64)[None])
+    level = distiller._coding.level(60 * 16)
+    quality = torch.full((1,), level.quality)
+    target = distiller._teacher({"image": crops, "quality": quality})[0].detach()
+    step = 1 / torch.from_numpy(level.gain_float[:, None, None])
+    losses = []
+    for far in (0, 1, -1):
+        monkeypatch.setattr(students, "encoder", lambda *_, far=far: target + far * step)
+        losses.append(float(distiller.loss(crops, level, imitating=True).detach()))
+    least = distill_training.LEAST_ERROR
+    expected = np.log(1 + least) - np.log(least)
+    np.testing.assert_allclose(np.array(losses[1:]) - losses[0], expected, rtol=1e-3)
 
 
 def test_training_moves_both(bundle, students):

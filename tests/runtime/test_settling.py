@@ -164,7 +164,7 @@ def test_latents_that_go_back_and_forth_come_to_rest(photo, crop):
     far = np.argwhere((levels % 32 == 0) & (levels > 64))[:9]
     other[tuple(far.T)] -= 32
     for pair in ((levels, other), (other, levels)):
-        rests = made._nearer(*(Settled(values, z) for values in pair))
+        rests = made._at_rest(*(Settled(values, z) for values in pair))
         np.testing.assert_array_equal(rests.v32[tuple(far.T)], other[tuple(far.T)])
 
 

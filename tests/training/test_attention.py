@@ -7,8 +7,9 @@ import torch
 from pydantic import ValidationError
 
 from trellic_training.models.attention import NeighbourAttention
-from trellic_training.models.grow import grown
 from trellic_training.models.photo import ModelConfig, PhotoModel
+
+from .growing import grown_and_equal
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
@@ -68,14 +69,8 @@ def test_a_model_with_it_codes_and_learns(tiny_config):
 
 
 def test_a_grown_one_changes_nothing_until_it_learns(tiny_config):
-    torch.manual_seed(4)
-    before = PhotoModel(tiny_config).eval()
-    crops = torch.rand(4, 3, 64, 64) - 0.5
-    model = grown(tiny_config.model_copy(update={"attention": (1, 2)}), before, crops).eval()
-    quality = torch.full((4,), 50.0)
-    mine, its = model(crops, quality), before(crops, quality)
-    assert torch.equal(mine.x_hat, its.x_hat)
-    assert torch.equal(mine.y_bits, its.y_bits)
+    wider = tiny_config.model_copy(update={"attention": (1, 2)})
+    model, mine = grown_and_equal(tiny_config, wider, torch.rand(4, 3, 64, 64) - 0.5)
     mine.x_hat.square().mean().backward()
     added = [m for m in model.g_s.modules() if isinstance(m, NeighbourAttention)]
     assert all(layer.project.weight.grad.any() for layer in added)

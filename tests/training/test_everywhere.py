@@ -9,6 +9,8 @@ from trellic_training.models.everywhere import LIMIT, GlobalAttention
 from trellic_training.models.grow import grown
 from trellic_training.models.photo import ModelConfig, PhotoModel
 
+from .growing import grown_and_equal
+
 
 @pytest.mark.parametrize("channels", [64, 8])
 def test_it_is_what_its_formula_says(channels):
@@ -55,15 +57,8 @@ def test_a_model_with_it_codes_and_learns(tiny_config):
 
 
 def test_a_grown_one_changes_nothing_until_it_learns(tiny_config):
-    torch.manual_seed(4)
-    before = PhotoModel(tiny_config).eval()
     crops = torch.rand(2, 3, 128, 128) - 0.5
-    model = grown(wider(tiny_config), before, crops).eval()
-    quality = torch.full((2,), 50.0)
-    mine, its = model(crops, quality), before(crops, quality)
-    assert torch.equal(mine.x_hat, its.x_hat)
-    assert torch.equal(mine.y_bits, its.y_bits)
-    assert torch.equal(mine.z_bits, its.z_bits)
+    model, mine = grown_and_equal(tiny_config, wider(tiny_config), crops)
     mine.y_bits.sum().backward()
     (layer,) = (m for m in model.h_a if isinstance(m, GlobalAttention))
     assert layer.project.weight.grad.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from trellic_training.losses.eye import BEST, ERRORS, squared_error
 from trellic_training.pixels import to_network
 
 Pixels = npt.NDArray[np.uint8]
+MEASURES = {"ssimulacra2": "SSIMULACRA 2", "psnr": "PSNR"}
 QUALITIES = (20.0, 40.0, 60.0, 80.0)
 LARGEST = 768  # pixels a side of the middle of a picture that is checked
 STATES: Trellis = 8
@@ -61,19 +63,20 @@ def gain(bundle: Bundle, adapter: Adapter, pictures: Sequence[Pixels], measure: 
             unaware = curve(adapted, plain, picture, score)
         after = curve(adapted, adapted, picture, score)
         found.append([percent(before, after), percent(before, unaware)])
-    return Gain(*(_mean(column) for column in zip(*found, strict=True)))
+    return Gain(*(mean(column) for column in zip(*found, strict=True)))
 
 
-def _mean(percents: Sequence[float]) -> float:
+def mean(percents: Sequence[float]) -> float:
     """Mean of those that could be compared; nan if there are none."""
     comparable = [value for value in percents if np.isfinite(value)]
     return float(np.mean(comparable)) if comparable else float("nan")
 
 
-def middle(picture: Pixels) -> Pixels:
-    """Return the middle of a large picture."""
-    top, left = (max(0, (size - LARGEST) // 2) for size in picture.shape[:2])
-    return np.ascontiguousarray(picture[top : top + LARGEST, left : left + LARGEST])
+def middle(picture: Pixels, rows: int = LARGEST, columns: int = LARGEST) -> Pixels:
+    """Return a copy of the middle of a picture, at most so many rows and columns."""
+    sizes = zip(picture.shape, (rows, columns), strict=False)
+    top, left = (max(0, (size - most) // 2) for size, most in sizes)
+    return picture[top : top + rows, left : left + columns].copy()
 
 
 def scored_by(measure: str) -> Callable[[Pixels, Pixels], float]:
@@ -113,3 +116,17 @@ def percent(before: Curve, after: Curve) -> float:
     at = np.linspace(low, high, 100)
     logs = [np.interp(at, scores, np.log(bits)) for bits, scores in curves]
     return float(100 * (np.exp(np.mean(logs[1] - logs[0])) - 1))
+
+
+def spoken(value: float) -> str:
+    """Return a percent in words for people."""
+    return "not comparable" if math.isnan(value) else f"{value:+.1f} %"
+
+
+def said(gained: Gain, count: int, measure: str) -> str:
+    """Say in a sentence what an adapter gains on so many pictures."""
+    return (
+        f"on {count} pictures that it was not trained on, at equal {MEASURES[measure]}:"
+        f" {spoken(gained.adapted)} bits; for those who lack the adapter"
+        f" {spoken(gained.without)}"
+    )

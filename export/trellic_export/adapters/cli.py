@@ -5,10 +5,8 @@ Packages of the extra are imported when a run begins, so that ``--help`` works w
 
 from __future__ import annotations
 
-import math
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,14 +15,10 @@ from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic.model.adapter import SUFFIX
-from trellic.model.decoders import NAME_PATTERN
 from trellic.support.files import write_atomically
+from trellic_export.adapters.target import target_of
 from trellic_training.cli import train as shared
 
-if TYPE_CHECKING:
-    from trellic_export.adapters.check import Gain
-
-MEASURES = {"ssimulacra2": "SSIMULACRA 2", "psnr": "PSNR"}
 app = typer.Typer(add_completion=False)
 
 
@@ -66,7 +60,7 @@ def adapt_command(
     from trellic_export.adapters.settings import Settings
     from trellic_export.adapters.training import Trainer, parameters
 
-    target = _target(name, out)
+    target = target_of("adapter", name, out, SUFFIX)
     bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
     own = read(pictures, settings.crop)
     shared.use_threads(threads)
@@ -74,7 +68,7 @@ def adapt_command(
     steps = trainer.train(own)
     adapter = trainer.adapter(name)
     gained = check.gain(bundle, adapter, own.checking, trainer.measure)
-    said = _said(gained, len(own.checking), MEASURES[trainer.measure])
+    said = check.said(gained, len(own.checking), trainer.measure)
     if not gained.adapted < 0 and not anyway:
         raise BadParameter(
             f"nothing is gained after {steps} steps ({said}); no adapter is written",
@@ -89,30 +83,6 @@ def adapt_command(
     )
     typer.echo(said)
     typer.echo(f"install it with: trellic models add {target}")
-
-
-def _target(name: str, out: Path | None) -> Path:
-    """Return the file to write."""
-    if not re.match(NAME_PATTERN, name):
-        raise BadParameter(
-            f"adapter name {name!r}", expected="small letters, digits, dots, dashes, underscores"
-        )
-    target = Path(f"{name}{SUFFIX}") if out is None else out
-    if target.suffix != SUFFIX:
-        raise BadParameter(f"adapter {str(target)!r}", expected=f"a name that ends in {SUFFIX}")
-    return target
-
-
-def _said(gained: Gain, count: int, measure: str) -> str:
-    return (
-        f"on {count} pictures that it was not trained on, at equal {measure}:"
-        f" {_percent(gained.adapted)} bits; for those who lack the adapter"
-        f" {_percent(gained.without)}"
-    )
-
-
-def _percent(value: float) -> str:
-    return "not comparable" if math.isnan(value) else f"{value:+.1f} %"
 
 
 def main(arguments: list[str]) -> int:

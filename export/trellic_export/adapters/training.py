@@ -10,15 +10,10 @@ Gradients pass straight through the quantizer (`trellic_export.coding`).
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from trellic.errors import BadParameter
@@ -28,11 +23,11 @@ from trellic.model.bundle import Bundle
 from trellic.model.decoders import DecoderInfo
 from trellic.pipeline.rate_control import to_quality16
 from trellic_export.adapters.networks import AdaptedGraph, places_of, size_of
+from trellic_export.adapters.objective import Objective
+from trellic_export.adapters.pacing import paced
 from trellic_export.adapters.pictures import Pictures
-from trellic_export.adapters.settings import Objective, Settings
+from trellic_export.adapters.settings import Settings
 from trellic_export.coding import Coding
-from trellic_training.losses.eye import Distortion
-from trellic_training.losses.reference import read_reference
 from trellic_training.pixels import PIXEL_RANGE
 from trellic_training.recipes.lmbda import lmbda_at
 
@@ -60,15 +55,12 @@ class Trainer:
         places = self.places(files)
         self.networks = {name: AdaptedGraph(file, places[name]) for name, file in files.items()}
         self._coded = Coding(bundle, settings.states)
-        self._distortion = Distortion({"squared_error": 1.0})
-        if self._objective.reference is not None:
-            self._distortion = Distortion(settings.shares)
-            self._distortion.follow(read_reference(Path(self._objective.reference)))
+        self._distortion = self._objective.distortion(settings.shares)
 
     @property
     def measure(self) -> str:
         """The measure of pictures: a name of `trellic_training.losses.eye`, or "psnr"."""
-        return "psnr" if self._objective.reference is None else "ssimulacra2"
+        return self._objective.measure
 
     def places(self, files: dict[str, bytes]) -> dict[str, list[Place]]:
         """Choose what is trained in each graph."""
@@ -80,10 +72,7 @@ class Trainer:
         trained = [p for network in self.networks.values() for p in network.parameters()]
         optimizer = torch.optim.Adam(trained, settings.learning_rate)
         steps = 0
-        for share in elapsed(60 * settings.minutes):
-            falling = min(1, (steps + 1) / WARM_UP) * (1 + math.cos(math.pi * share)) / 2
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * falling
+        for _ in paced(optimizer, settings, WARM_UP, "adapting"):
             optimizer.zero_grad()
             torch.autograd.backward(self._loss(pictures, rng))
             optimizer.step()
@@ -158,14 +147,3 @@ def parameters(bundle: Bundle) -> int:
     free = [weights.constants(bundle.graph(graph)).values() for graph in graphs]
     exact = [layer.weight.size for net in bundle.networks.values() for layer in net.layers]
     return sum(one.size for constants in free for one in constants) + sum(exact)
-
-
-def elapsed(seconds: float, doing: str = "adapting") -> Iterator[float]:
-    """Yield the share of a time that has passed, with a progress bar, at least once."""
-    start, share = time.monotonic(), 0.0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(doing, total=1.0)
-        while share < 1:
-            yield share
-            share = (time.monotonic() - start) / seconds
-            progress.update(task, completed=min(share, 1.0))

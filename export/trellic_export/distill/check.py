@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from trellic.codec import Codec
-from trellic_export.adapters.check import Pixels, curve, middle, percent, scored_by
+from trellic_export.adapters.check import (
+    MEASURES,
+    Pixels,
+    curve,
+    mean,
+    middle,
+    percent,
+    scored_by,
+    spoken,
+)
 
-MEASURES = {"ssimulacra2": "SSIMULACRA 2", "psnr": "PSNR"}
 MOST = 12  # pictures that are checked
 
 
@@ -30,14 +35,12 @@ def percent_more(large: Path, slim: Path, pictures: Sequence[Pixels], measure: s
     for picture in map(middle, pictures[:MOST]):
         before, after = (curve(codec, codec, picture, score) for codec in codecs)
         found.append(percent(before, after))
-    comparable = [value for value in found if math.isfinite(value)]
-    return float(np.mean(comparable)) if comparable else math.nan
+    return mean(found)
 
 
 def said(needed: float, count: int, measure: str) -> str:
     """Say it in a sentence."""
-    value = "not comparable" if math.isnan(needed) else f"{needed:+.1f} %"
     return (
         f"bits on {count} pictures that it was not trained on, at equal {MEASURES[measure]},"
-        f" against the large model: {value}"
+        f" against the large model: {spoken(needed)}"
     )

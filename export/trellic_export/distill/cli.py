@@ -5,7 +5,6 @@ Packages of the extra are imported when a run begins, so that ``--help`` works w
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
-from trellic.model.decoders import NAME_PATTERN
+from trellic_export.adapters.target import target_of
 from trellic_training.cli import train as shared
 
 SUFFIX = ".zip"
@@ -69,7 +68,7 @@ def distill_command(
     from trellic_export.distill.students import WIDTHS, Students, details_of
     from trellic_export.distill.training import Distiller
 
-    target = _target(name, out)
+    target = target_of("model", name, out, SUFFIX)
     bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
     _check_other(name, target, bundle.manifest.name, bundle.path)
     students = Students(WIDTHS[width], bundle.manifest.layout, details_of(bundle))
@@ -94,18 +93,6 @@ def distill_command(
     needed = check.percent_more(bundle.path, target, own.checking, distiller.measure)
     typer.echo(check.said(needed, min(len(own.checking), check.MOST), distiller.measure))
     typer.echo(f"install it with: trellic models add {target}")
-
-
-def _target(name: str, out: Path | None) -> Path:
-    """Return the file to write."""
-    if not re.match(NAME_PATTERN, name):
-        raise BadParameter(
-            f"model name {name!r}", expected="small letters, digits, dots, dashes, underscores"
-        )
-    target = Path(f"{name}{SUFFIX}") if out is None else out
-    if target.suffix != SUFFIX:
-        raise BadParameter(f"model {str(target)!r}", expected=f"a name that ends in {SUFFIX}")
-    return target
 
 
 def _check_other(name: str, target: Path, large: str, path: Path) -> None:

@@ -10,7 +10,7 @@ from trellic.model.bundle import Bundle
 from trellic.model.decoders import DecoderInfo, Graph
 from trellic.model.manifest import Manifest
 from trellic_export import graphs
-from trellic_export.bundle import digests, members, write_bundle
+from trellic_export.bundle import digests, members, plain, write_bundle
 from trellic_export.distill.students import Students
 from trellic_export.macs import macs_per_pixel
 from trellic_export.parity import check_decoder, check_encoder
@@ -60,7 +60,7 @@ def write(
         "name": name,
         "description": f"a slim model of the streams of {old.name}, for pictures of one kind",
         "encoder": g_a,
-        "hyper_encoder": old.hyper_encoder.model_copy(update={"int8": None, "fp16": None}),
+        "hyper_encoder": plain(old.hyper_encoder),
         "decoders": {DECODER: DecoderInfo(graph=g_s, purpose="small, for pictures of one kind")},
         "sha256": digests(files),
         "training": {**old.training, "decoders": {}, "distilled": {"from": old.name, **facts}},

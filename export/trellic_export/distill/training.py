@@ -13,9 +13,6 @@ pass through the quantizer (`trellic_export.coding`).
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,15 +20,14 @@ from torch import Tensor, nn
 from trellic.model.bundle import Bundle
 from trellic.model.quality import Level
 from trellic.pipeline.rate_control import to_quality16
+from trellic_export.adapters.objective import Objective
+from trellic_export.adapters.pacing import paced
 from trellic_export.adapters.pictures import Pictures
-from trellic_export.adapters.settings import Objective
-from trellic_export.adapters.training import elapsed
 from trellic_export.coding import Coding
 from trellic_export.distill.settings import Settings
 from trellic_export.distill.students import Students
 from trellic_export.torch_graph import TorchGraph
 from trellic_training.losses.eye import Distortion
-from trellic_training.losses.reference import read_reference
 from trellic_training.optimizers.choice import make_optimizer
 from trellic_training.optimizers.clipping import clip_gradients
 from trellic_training.pixels import PIXEL_RANGE
@@ -49,6 +45,10 @@ class Distiller:
     bundle : the large model
     students : what is trained
     settings : of the training
+
+    Attributes
+    ----------
+    measure : which a slim model is judged by: a name of `trellic_training.losses.eye`, or "psnr"
     """
 
     def __init__(self, bundle: Bundle, students: Students, settings: Settings) -> None:
@@ -56,13 +56,9 @@ class Distiller:
         self._teacher = TorchGraph(bundle.graph(bundle.manifest.encoder))
         self._coding = Coding(bundle, settings.states)
         objective = Objective.of(bundle)
-        self._lmbda = objective.lmbda
-        self._distortion = self._plain = Distortion({"squared_error": 1.0})
-        self.measure = "psnr"  # which a slim model is judged by
-        if objective.reference is not None:
-            self.measure = "ssimulacra2"
-            self._distortion = Distortion(settings.shares)
-            self._distortion.follow(read_reference(Path(objective.reference)))
+        self._lmbda, self.measure = objective.lmbda, objective.measure
+        self._distortion = objective.distortion(settings.shares)
+        self._plain = Distortion({"squared_error": 1.0})
 
     def train(self, pictures: Pictures) -> int:
         """Train for the time that the settings give; returns the number of steps."""
@@ -71,10 +67,7 @@ class Distiller:
         both = nn.ModuleList([self.students.encoder, self.students.decoder]).train()
         optimizer = make_optimizer(both, "soap", settings.learning_rate)
         steps = 0
-        for share in elapsed(60 * settings.minutes, "distilling"):
-            falling = min(1, (steps + 1) / WARM_UP) * (1 + math.cos(math.pi * share)) / 2
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * falling
+        for share in paced(optimizer, settings, WARM_UP, "distilling"):
             optimizer.zero_grad()
             crops = pictures.crops(rng, settings.batch, settings.crop)
             level = self._coding.level(to_quality16(float(rng.uniform(*settings.qualities))))

@@ -250,6 +250,12 @@ def hyper_symbols(h: Float32, level: Level) -> Int64:
     return symbols
 
 
+def hyper_values(z: Int64, level: Level) -> Float32:
+    """Hyper-latents before their gain that `hyper_symbols` makes these symbols of."""
+    values: Float32 = z.astype(np.float32) / level.hyper_gain_float[:, None, None]
+    return values
+
+
 def hyper_segment(z: Int64, level: Level) -> entropy.Segment:
     """Return the symbols of segment 0."""
     k = (z - level.hyper_mean[:, None, None]).ravel().astype(np.int32)

@@ -52,6 +52,11 @@ class Level:
         return (self.gain / 2.0**GAIN_BITS).astype(np.float32)
 
     @cached_property
+    def unit_float(self) -> npt.NDArray[np.float32]:
+        """Latents before their gains of 1/32 step, as decoders take them, float32 (C,)."""
+        return np.float32(128) / self.gain.astype(np.float32)
+
+    @cached_property
     def hyper_gain_float(self) -> npt.NDArray[np.float32]:
         """Steps per unit of a hyper-latent, float32 (Cz,); only the encoder needs it."""
         return (2.0**20 / self.hyper_scale).astype(np.float32)

@@ -23,6 +23,7 @@ from trellic.bitstream import Header, Patches, Stream
 from trellic.constants import DEFAULT_DECODER
 from trellic.errors import BadParameter
 from trellic.images import Picture, check_bands
+from trellic.latents.encoder import hyper_values
 from trellic.latents.quantizer import lattice_of
 from trellic.pipeline import memory
 from trellic.pipeline.decoder import StreamDecoder
@@ -111,12 +112,10 @@ class Resaver:
         told = level.quality if self._bundle.manifest.encoder.sees_quality else None
         f, _ = self._encoder.analyse(picture, plane, clock, max_memory, told)
         fresh = _touched(changed, plane.latents, plane.stride)
-        unit = (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
-        f = np.where(fresh, f, v32.astype(np.float32) * unit)
+        f = np.where(fresh, f, v32.astype(np.float32) * level.unit_float[:, None, None])
         z = coder.hyper_latents(stream.segments, header.lanes, plane, level, lattice)
         cells = _blocks(fresh, plane.hyper, plane.cell)
-        kept = z.astype(np.float32) / level.hyper_gain_float[:, None, None]
-        h = np.where(cells, self._encoder.hyper(f, plane), kept)
+        h = np.where(cells, self._encoder.hyper(f, plane), hyper_values(z, level))
         own = EncodeOptions(trellis=header.trellis, dither=lattice.dither, steady=lattice.still)
         quantizer = replace(own.quantizer(self._bundle), keep=lattice.still)
         encoder = self._encoder.latents(clock)

@@ -256,12 +256,11 @@ class StreamDecoder:
             layered = LayeredDecoder(self._layout, self._bundle.tables, self._pool.exact(), clock)
             levels = self._levels(stream)
             decode = layered.slices(header, stream.segments, plane, levels, lost, steps)
-        gain = level.gain[: choice.channels(self._layout)].astype(np.float32)
         latents = LazyLatents(
             header,
             plane,
             decode,
-            (np.float32(128) / gain)[:, None, None],
+            level.unit_float[: choice.channels(self._layout), None, None],
             by_rows=by_rows,
             clock=clock,
         )

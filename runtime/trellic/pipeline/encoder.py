@@ -128,9 +128,7 @@ class StreamEncoder:
         picture, options, quantizer = whole.picture, whole.options, whole.quantizer
         size = picture.width, picture.height
         plane, latents = self._layout.plane(*size), self.latents(whole.clock)
-        sees = self._sees(options)
-
-        how_many = 2 if whole.drawn else 1
+        sees, how_many = self._sees(options), 2 if whole.drawn else 1
 
         @lru_cache(maxsize=how_many)
         def analysed(blocks: bytes | None, told: float | None) -> Analysed:
@@ -234,6 +232,7 @@ class StreamEncoder:
         ImageTooLarge
             When ``max_memory`` is too little.
         """
+        self._check(picture)
         tile = self._tile(picture, plane, max_memory, layers, drawn, settled)
         clock.mark("prepare")
         networks = self._transforms(plane, quality, tile, grey=picture.grey, clock=clock)
@@ -254,7 +253,6 @@ class StreamEncoder:
     ) -> int:
         """Return the side of tiles whose memory is within a limit."""
         manifest = self._bundle.manifest
-        self._check(picture)
         need = memory.encoding(
             picture,
             self._layout,

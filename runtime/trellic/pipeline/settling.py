@@ -16,7 +16,7 @@ one reach latents that pixels show weakly, because g_s clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.geometry import Plane
-from trellic.latents.encoder import LatentEncoder, hyper_symbols
+from trellic.latents.encoder import LatentEncoder, hyper_symbols, hyper_values
 from trellic.latents.quantizer import Quantizer
 from trellic.limits import STEP32
 from trellic.model.quality import Level
@@ -37,7 +37,7 @@ Pixels = npt.NDArray[np.uint8]
 ROUNDS: Final = 12  # of decoding and finding again, at most
 FREE: Final = 5  # of these; after them, latents that changed take the value nearer to zero
 CORRECTIONS: Final = 3  # steps before the first levels are looked for
-FACTORS: Final = (1.0, 1.5, 2.0, 1.5, 2.5)  # of the steps after that
+FACTORS: Final = (1.0, 1.5, 2.0, 1.5)  # of the steps after that
 WHOLE: Final = 4  # rounds in which all hyper-latents may change; then a random half of them
 MOST: Final = 40  # of these rounds
 FOREIGN: Final = 0.5  # share of pixels that differ in an original; of a decoded picture it is less
@@ -100,7 +100,7 @@ class Settler:
         self._plane, self._level, self._quantizer = plane, level, quantizer
         self._keeping = replace(quantizer, keep=True)
         self._gain = level.gain_float[:, None, None]
-        self._unit = (np.float32(128) / level.gain.astype(np.float32))[:, None, None]
+        self._unit = level.unit_float[:, None, None]
 
     def settle(self, pixels: Pixels) -> tuple[Float32, Float32]:
         """Return latents and hyper-latents before their gains, for a quantizer that keeps levels.
@@ -109,71 +109,83 @@ class Settler:
         `ROUNDS`, a few latents of that picture differ.
         """
         f = self._transforms.g_a(pixels)
-        found = self._found_again(pixels, f, decoded=False)
+        found = self._recognised(pixels, f)
         if found is None:
-            found = self._until_it_stands(self._first(pixels, f))
-        h = found.z.astype(np.float32) / self._level.hyper_gain_float[:, None, None]
-        return self._latents_of(found), h
+            found = self._until_it_stands(self._first(f))
+        return self._latents_of(found), hyper_values(found.z, self._level)
 
     def _until_it_stands(self, state: Settled) -> Settled:
         """Decode and look for the latents again until they are the same."""
         for count in range(ROUNDS):
             shown = self._transforms.g_s(self._latents_of(state))
-            again = self._found_again(shown, self._transforms.g_a(shown), decoded=True)
-            if again is None or state.same(again):
+            *_, (again, _) = self._nearer_and_nearer(shown, self._transforms.g_a(shown))
+            if state.same(again):
                 break
             moved = np.abs(state.v32 - again.v32).max() > STEP32 // 2  # not with their means alone
-            state = self._nearer(state, again) if count >= FREE and moved else again
+            state = self._at_rest(state, again) if count >= FREE and moved else again
         return state
 
-    def _nearer(self, one: Settled, other: Settled) -> Settled:
+    def _at_rest(self, one: Settled, other: Settled) -> Settled:
         """Return latents of which each is the one nearer to zero.
 
         Latents that go back and forth, since pixels hardly tell them apart, come to rest so.
         """
-        f = np.where(np.abs(one.v32) < np.abs(other.v32), one.v32, other.v32)
-        y = f.astype(np.float32) * self._unit
-        z = hyper_symbols(self._hyper(y), self._level)
-        return Settled(self._quantized(self._whole(y), z, self._keeping), z)
+        v32 = np.where(np.abs(one.v32) < np.abs(other.v32), one.v32, other.v32)
+        return self._levels(v32.astype(np.float32) * self._unit)
 
-    def _first(self, pixels: Pixels, f: Float32) -> Settled:
-        """Quantize an original, with hyper-latents that its levels give again."""
+    def _first(self, f: Float32) -> Settled:
+        """Quantize g_a of an original, with hyper-latents that its levels give again."""
         f = corrected(self._transforms, f, f)
-        z = hyper_symbols(self._hyper(f), self._level)
-        random = np.random.default_rng(0)
+        z = self._hyper(self._whole(f))
+        random, v32 = np.random.default_rng(0), self._quantized(f, z, self._quantizer)
         for count in range(MOST):
-            v32 = self._quantized(f, z, self._quantizer)
-            given = hyper_symbols(self._hyper(v32.astype(np.float32) * self._unit), self._level)
+            given = self._hyper(self._whole(v32.astype(np.float32) * self._unit))
             if np.array_equal(given, z):
                 break
             # Cells that change together may change back and forth for ever: half of them break it.
             changes = True if count < WHOLE else random.random(z.shape) < 0.5
             z = np.where(changes, given, z)
-        return Settled(self._quantized(f, z, self._quantizer), z)
+            v32 = self._quantized(f, z, self._quantizer)
+        return Settled(v32, z)
 
-    def _found_again(self, pixels: Pixels, f: Float32, *, decoded: bool) -> Settled | None:
-        """Return the latents that a picture was decoded from, if it is one.
+    def _recognised(self, pixels: Pixels, f: Float32) -> Settled | None:
+        """Return the latents that a picture was decoded from; None if there are none."""
+        for state, differ in self._nearer_and_nearer(pixels, f):
+            if not differ:
+                return state
+            if differ > FOREIGN:
+                break
+        return None
+
+    def _nearer_and_nearer(self, pixels: Pixels, f: Float32) -> Iterator[tuple[Settled, float]]:
+        """Yield latents whose picture is ever more like a given one.
 
         Parameters
         ----------
         f : g_a of the picture
-        decoded : whether it is one for sure; then the nearest latents are returned
+
+        Yields
+        ------
+        The latents, and the share of samples that differ; those that meet it are the last.
         """
-        y, state = f, None
+        y = f
         for _ in range(CORRECTIONS):
             y = corrected(self._transforms, y, f)
-        for factor in FACTORS:
-            z = hyper_symbols(self._hyper(y), self._level)
-            state = Settled(self._quantized(self._whole(y), z, self._keeping), z)
+        for factor in (*FACTORS, None):
+            state = self._levels(y)
             y = self._latents_of(state)
             shown = self._transforms.g_s(y)
-            differ = shown != pixels
-            if not differ.any():
-                return state
-            if not decoded and differ.mean() > FOREIGN:
-                return None
+            differ = float((shown != pixels).mean())
+            yield state, differ
+            if factor is None or not differ:
+                return
             y = y + np.float32(factor) * (f - self._transforms.g_a(shown))
-        return state if decoded else None
+
+    def _levels(self, y: Float32) -> Settled:
+        """Return what a file holds whose latents are nearest to these."""
+        whole = self._whole(y)
+        z = self._hyper(whole)
+        return Settled(self._quantized(whole, z, self._keeping), z)
 
     def _quantized(self, f: Float32, z: Int64, quantizer: Quantizer) -> Int32:
         return self._latents.decoded(self._shown(f), z, self._plane, self._level, quantizer)
@@ -195,8 +207,9 @@ class Settler:
         beyond = (0, 0), (0, f.shape[1] - rows), (0, f.shape[2] - columns)
         return np.pad(f[:, :rows, :columns], beyond, mode="edge")
 
-    def _hyper(self, f: Float32) -> Float32:
-        return self._transforms.h_a(self._whole(f))
+    def _hyper(self, whole: Float32) -> Int64:
+        """Hyper-latents of latents in whole steps."""
+        return hyper_symbols(self._transforms.h_a(whole), self._level)
 
     def _latents_of(self, state: Settled) -> Float32:
         """Latents before their gains, as a decoder has them."""

@@ -1,0 +1,31 @@
+"""The file that a command writes, by the name of what it makes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from trellic.errors import BadParameter
+from trellic.model.decoders import NAME_PATTERN
+
+
+def target_of(kind: str, name: str, out: Path | None, suffix: str) -> Path:
+    """Return the file to write: the one that was asked for, or the name with the suffix.
+
+    Parameters
+    ----------
+    kind : what is made, for messages
+
+    Raises
+    ------
+    BadParameter
+        When the name has other letters than names have, or the file another suffix.
+    """
+    if not re.match(NAME_PATTERN, name):
+        raise BadParameter(
+            f"{kind} name {name!r}", expected="small letters, digits, dots, dashes, underscores"
+        )
+    target = Path(f"{name}{suffix}") if out is None else out
+    if target.suffix != suffix:
+        raise BadParameter(f"{kind} {str(target)!r}", expected=f"a name that ends in {suffix}")
+    return target
