@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import lightning
 import torch
 
+from benchmarks.reuse import Facts, StepClock, Trained
 from benchmarks.universal_colour.plan import (
     BUNDLE,
     BUNDLE_DECODERS,
@@ -27,59 +25,18 @@ from trellic_training.cli.train import shipped_recipe
 from trellic_training.data.files import sha256_of
 from trellic_training.models.decoder_weights import load_decoder, save_decoder
 from trellic_training.models.picture_classifier import load_classifier, save_classifier
-from trellic_training.models.weights import average_of, load_weights, save_weights
+from trellic_training.models.weights import load_weights
 from trellic_training.recipes.classifier import load_classifier_recipe
 from trellic_training.stages.classifier import train_classifier
 from trellic_training.stages.decoder_training import train_decoder
-from trellic_training.stages.end_to_end import EndToEnd, train
-
-Facts = dict[str, Any]
-
-
-class StepClock(lightning.Callback):
-    """A clock that counts steps in place of seconds, so that schedules are equal everywhere."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> float:
-        """Return the steps so far."""
-        return float(self.count)
-
-    def on_train_batch_end(self, *_: object) -> None:
-        """Count one."""
-        self.count += 1
-
-
-class ReusedEncoder(EndToEnd):
-    """Everything but g_s stays as it is: bits and latents are those of the encoder's own model."""
-
-    def started(self) -> None:
-        """Freeze it."""
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name.startswith("g_s."))
 
 
 @dataclass(frozen=True)
-class Work:
-    """The folder of finished models, and what decides them.
+class Work(Trained):
+    """The folder of finished models, classifiers and decoders."""
 
-    Attributes
-    ----------
-    folder : of the files
-    photos : packed training pictures
-    shipped : weights that all start from
-    steps : of each model
-    """
-
-    folder: Path
-    photos: Path
     shipped: Path = SHIPPED
     steps: int = 200
-
-    def file(self, name: str) -> Path:
-        """Where a model is kept."""
-        return self.folder / f"{name}.pt"
 
     def classifier(self, name: str) -> Path:
         """Return the file of a classifier, trained first if there is none by its recipe."""
@@ -91,33 +48,11 @@ class Work:
 
     def model(self, run: Run) -> Path:
         """Return the file of a model, trained first if there is none of the same settings."""
-        path, classifier = self.file(run.name), self.classifier(CLASSIFIER)
+        classifier = self.classifier(CLASSIFIER)
         recipe = recipe_of(run, classifier, self.steps)
         start = self.shipped if run.encoder is None else self.model(Run(run.encoder))
         setting = self._setting(recipe.model_dump(mode="json"), classifier, start)
-        if not path.is_file() or load_weights(path)[1].get("setting") != setting:
-            stage = EndToEnd if run.encoder is None else ReusedEncoder
-            self._keep(lambda out: self._end_to_end(recipe, start, stage, out), setting, path)
-        return path
-
-    def _end_to_end(self, recipe: Any, start: Path, stage: type[EndToEnd], out: Path) -> Any:
-        """Train from the start's encoder and the shipped g_s, which is where all decoders start."""
-        model, facts = load_weights(start)
-        model.g_s.load_state_dict(load_weights(self.shipped)[0].g_s.state_dict())
-        first = out / "start.pt"
-        save_weights(model, {"recipe": {"lmbda": facts["recipe"]["lmbda"]}}, first)
-        clock = StepClock()
-        checkpoint = train(
-            recipe, self.photos, out, self.steps / 60, resume=first, steps=self.steps,
-            stage=stage, now=clock, watchers=[clock],
-        )  # fmt: skip
-        return average_of(checkpoint, recipe.model)
-
-    def _keep(self, make: Callable[[Path], Any], setting: Facts, path: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder) as out:
-            model, steps = make(Path(out))
-        facts = {"recipe": setting["recipe"], "setting": setting, "steps": steps}
-        save_weights(model, facts, path)
+        return self.kept(run.name, recipe, start, setting, alone=run.encoder is not None)
 
     def _setting(self, recipe: Facts, classifier: Path, start: Path) -> Facts:
         named = recipe | {"classification": recipe["classification"] | {"classifier": ""}}

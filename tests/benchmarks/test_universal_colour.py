@@ -20,6 +20,7 @@ from benchmarks.universal_colour.plan import (
 from benchmarks.universal_colour.report import against, markdown, plot, summary
 from torch import nn
 
+from benchmarks import reuse
 from trellic_training.models.photo import Output, PhotoModel
 from trellic_training.models.picture_classifier import TrainedClassifier, load_classifier
 from trellic_training.models.weights import load_weights, save_weights
@@ -63,7 +64,7 @@ def test_recipes_differ_in_their_terms_alone(tmp_path):
 
 def test_on_a_reused_encoder_only_the_decoder_learns(tmp_path, classifier):
     recipe = recipe_of(RUNS[0], classifier, 50)
-    stage = training.ReusedEncoder(recipe, Clock(1))
+    stage = reuse.ReusedEncoder(recipe, Clock(1))
     stage.log = lambda *_, **__: None
     stage.started()
     crops = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
@@ -73,7 +74,7 @@ def test_on_a_reused_encoder_only_the_decoder_learns(tmp_path, classifier):
 
 
 def test_the_clock_counts_steps():
-    clock = training.StepClock()
+    clock = reuse.StepClock()
     run = Clock(50 / 60, clock)
     for _ in range(25):
         clock.on_train_batch_end()
@@ -111,8 +112,8 @@ def test_what_is_finished_is_not_made_again(tmp_path, classifier, monkeypatch):
     path = work.model(run)
     assert load_weights(path)[1]["steps"] == 2
     assert made == [
-        ("classification", "first.pt", training.EndToEnd),
-        (run.name, "classification.pt", training.ReusedEncoder),
+        ("classification", "first.pt", reuse.EndToEnd),
+        (run.name, "classification.pt", reuse.ReusedEncoder),
     ]
     assert work.model(run) == path
     assert len(made) == 2
