@@ -91,7 +91,7 @@ def test_it_costs_little_where_the_file_is_found(photo, crop):
     first.settle(crop)
     again.settle(decoded)
     assert of_again["g_a"] <= 1 + settling.CORRECTIONS + len(settling.FACTORS)
-    assert of_again["h_a"] <= len(settling.FACTORS)
+    assert of_again["h_a"] <= 2 * len(settling.FACTORS)  # computed, and given again by the levels
     assert of_first["h_a"] > of_again["h_a"]
 
 
@@ -164,8 +164,49 @@ def test_latents_that_go_back_and_forth_come_to_rest(photo, crop):
     far = np.argwhere((levels % 32 == 0) & (levels > 64))[:9]
     other[tuple(far.T)] -= 32
     for pair in ((levels, other), (other, levels)):
-        rests = made._at_rest(*(Settled(values, z) for values in pair))
+        rests = made._at_rest(*(Settled(values, z) for values in pair), None)
         np.testing.assert_array_equal(rests.v32[tuple(far.T)], other[tuple(far.T)])
+
+
+def test_found_levels_give_their_own_hyper_latents(photo, crop):
+    """The first hyper-latents are those of the latents looked at; their levels give others."""
+    made, _ = settler(photo, crop)
+    f = made._transforms.g_a(crop)
+    found = made._levels(f)
+    given = made._hyper(made._whole(made._latents_of(found)))
+    np.testing.assert_array_equal(given, found.z)
+    assert not np.array_equal(made._hyper(made._whole(f)), found.z)
+
+
+def test_where_hyper_latents_go_back_and_forth_a_few_levels_move(photo, crop):
+    made, _ = settler(photo, crop)
+    state = made._levels(made._transforms.g_a(crop))
+    z = state.z.copy()
+    z[3, 1, 2] += 1
+    other = Settled(state.v32, z)
+    kept, moved = (made._at_rest(state, other, r) for r in (None, np.random.default_rng(0)))
+    np.testing.assert_array_equal(kept.v32, state.v32)
+    assert not np.array_equal(moved.v32, state.v32)
+
+
+def test_pushed_levels_move_towards_zero_in_their_cells_alone():
+    v32 = np.full((3, 8, 8), 7, np.int32)  # values of latents that are not coded
+    v32[0, 4:, :4] = np.array([64, -32, 0, 9], np.int32)
+    v32[0, 0] = v32[1, 0] = 96
+    before = v32.copy()
+    settling.pushed(v32, np.array([[1, 0]]), 4, np.random.default_rng(2))
+    changed = np.argwhere(v32 != before)
+    assert len(changed) == settling.PUSHED
+    for place in map(tuple, changed):
+        assert place[0] == 0
+        assert place[1] >= 4
+        assert (before[place], v32[place]) in {(64, 32), (-32, 0)}
+
+
+def test_cells_without_levels_stay():
+    v32 = np.full((2, 4, 4), 5, np.int32)
+    settling.pushed(v32, np.array([[0, 0]]), 4, np.random.default_rng(2))
+    assert (v32 == 5).all()
 
 
 def test_states_are_equal_by_what_they_hold():

@@ -34,12 +34,14 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
-ROUNDS: Final = 12  # of decoding and finding again, at most
+ROUNDS: Final = 14  # of decoding and finding again, at most
 FREE: Final = 5  # of these; after them, latents that changed take the value nearer to zero
+PUSHED: Final = 2  # levels that move where a hyper-latent changes back and forth
 CORRECTIONS: Final = 3  # steps before the first levels are looked for
 FACTORS: Final = (1.0, 1.5, 2.0, 1.5)  # of the steps after that
 WHOLE: Final = 4  # rounds in which all hyper-latents may change; then a random half of them
 MOST: Final = 40  # of these rounds
+REPEATS: Final = 4  # of computing the hyper-latents that found levels give, at most
 FOREIGN: Final = 0.5  # share of pixels that differ in an original; of a decoded picture it is less
 
 
@@ -116,21 +118,30 @@ class Settler:
 
     def _until_it_stands(self, state: Settled) -> Settled:
         """Decode and look for the latents again until they are the same."""
+        random, before = np.random.default_rng(0), state.v32.size
         for count in range(ROUNDS):
             shown = self._transforms.g_s(self._latents_of(state))
             *_, (again, _) = self._nearer_and_nearer(shown, self._transforms.g_a(shown))
             if state.same(again):
                 break
-            moved = np.abs(state.v32 - again.v32).max() > STEP32 // 2  # not with their means alone
-            state = self._at_rest(state, again) if count >= FREE and moved else again
+            changed = int(np.count_nonzero(state.v32 != again.v32))
+            if count < FREE:
+                state = again
+            else:
+                state = self._at_rest(state, again, random if changed == before else None)
+            before = changed
         return state
 
-    def _at_rest(self, one: Settled, other: Settled) -> Settled:
+    def _at_rest(self, one: Settled, other: Settled, random: np.random.Generator | None) -> Settled:
         """Return latents of which each is the one nearer to zero.
 
-        Latents that go back and forth, since pixels hardly tell them apart, come to rest so.
+        Latents that go back and forth, since pixels hardly tell them apart, come to rest so. With
+        ``random``, a few levels move as well, of the cells whose hyper-latents go back and forth.
         """
         v32 = np.where(np.abs(one.v32) < np.abs(other.v32), one.v32, other.v32)
+        if random is not None:
+            cells = np.argwhere((one.z != other.z).any(0))
+            pushed(v32, cells, self._plane.cell, random)
         return self._levels(v32.astype(np.float32) * self._unit)
 
     def _first(self, f: Float32) -> Settled:
@@ -182,9 +193,18 @@ class Settler:
             y = y + np.float32(factor) * (f - self._transforms.g_a(shown))
 
     def _levels(self, y: Float32) -> Settled:
-        """Return what a file holds whose latents are nearest to these."""
+        """Return what a file holds whose latents are nearest to these.
+
+        Its hyper-latents are those that its own latents give, if a few repeats reach that.
+        """
         whole = self._whole(y)
         z = self._hyper(whole)
+        for _ in range(REPEATS):
+            v32 = self._quantized(whole, z, self._keeping)
+            given = self._hyper(self._whole(v32.astype(np.float32) * self._unit))
+            if np.array_equal(given, z):
+                return Settled(v32, z)
+            z = given
         return Settled(self._quantized(whole, z, self._keeping), z)
 
     def _quantized(self, f: Float32, z: Int64, quantizer: Quantizer) -> Int32:
@@ -231,3 +251,19 @@ def corrected(transforms: Transforms, f: Float32, target: Float32) -> Float32:
     np.subtract(target, moved, out=moved)
     moved += f
     return moved
+
+
+def pushed(v32: Int32, cells: Int64, side: int, random: np.random.Generator) -> None:
+    """Move a few levels of some cells one step towards zero, in place.
+
+    Parameters
+    ----------
+    v32 : int32 (latents, rows, columns), in 1/32 step
+    cells : (N, 2), row and column
+    side : of a cell, in latents
+    """
+    for row, column in cells * side:
+        cell = v32[:, row : row + side, column : column + side]
+        levels = np.argwhere((cell % STEP32 == 0) & (cell != 0))
+        for place in random.permutation(levels)[:PUSHED]:
+            cell[tuple(place)] -= STEP32 * np.sign(cell[tuple(place)])
