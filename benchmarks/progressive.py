@@ -32,6 +32,7 @@ from benchmarks.bdrate import Curve, frontier, log_rate
 from benchmarks.codecs import Pixels
 from benchmarks.measure import describe_image, find_images, read_pixels
 from benchmarks.metrics import psnr
+from benchmarks.runs import lines
 from trellic import bitstream
 from trellic.bitstream import Layering
 from trellic.codec import Codec
@@ -250,7 +251,7 @@ def _write(photos: Sequence[dict[str, Any]], out: Path, trellis: int) -> None:
         "photos": photos,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    out.write_text(lines(whole) + "\n", encoding="utf-8")
 
 
 def main() -> None:
