@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import universal_photo
 from benchmarks.speed_tables import table
 from benchmarks.universal_colour import report as colour_report
 
@@ -150,12 +151,22 @@ def colour(draw: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
     return drawn
 
 
+def photo(results: Path) -> str:
+    """Draw what re-using the encoder of `photo` costs a decoder for perception."""
+    run = json.loads((results / "universal-photo.json").read_text(encoding="utf-8"))
+    machine, steps = run["machine"], f"{run['steps']:,} steps of each model"
+    made = f"{machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}"
+    told = f"{len(run['images'])} Kodak photos; {steps}, lambda_p {run['lambda_p']}."
+    return f"{universal_photo.markdown(run)}\n\n{told} *Made on {made}.*"
+
+
 TABLES = {
     "universal-rates": rates,
     "universal-reuse": reuse,
     "universal-perception": perception,
     "universal-cost": cost,
     "universal-seeds": seeds,
+    "universal-photo": photo,
     "universal-colour": colour(colour_report.alone_table),
     "universal-colour-reuse": colour(colour_report.reuse_table),
     "universal-colour-files": colour(colour_report.files_table),
