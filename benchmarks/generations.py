@@ -187,11 +187,9 @@ def markdown(record: Mapping[str, Any], way: str) -> str:
 
 def plot(record: Mapping[str, Any], path: Path) -> None:
     """Draw PSNR over the rounds, a panel for each way."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "generations"
     from matplotlib.figure import Figure
+
+    from benchmarks import svg
 
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     panels = figure.subplots(1, len(WAYS), sharey=True)
@@ -204,7 +202,7 @@ def plot(record: Mapping[str, Any], path: Path) -> None:
     panels[0].set_ylabel("PSNR to the original, dB")
     panels[0].legend(fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    svg.save(figure, path)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks import svg
 from benchmarks.bdrate import Curve, frontier
 
 mpl.use("Agg")
@@ -152,9 +153,7 @@ def write(draw: Callable[[Theme], Figure], folder: Path, stem: str) -> list[Path
     written = []
     for theme in THEMES:
         path = folder / f"{stem}-{theme.name}.svg"
-        # Equal input gives equal files: no date, fixed ids.
-        with mpl.rc_context({"svg.hashsalt": "trellic"}):
-            draw(theme).savefig(path, facecolor=theme.background, metadata={"Date": None})
+        svg.save(draw(theme), path, theme.background)
         written.append(path)
     return written
 

@@ -117,11 +117,9 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
 
 def plot(results: Path, path: Path, name: str = "kodak") -> None:
     """Draw the bits more than a file made for the length, over the length."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "progressive"
     from matplotlib.figure import Figure
+
+    from benchmarks import svg
 
     record = _load(results, name)
     if record is None:
@@ -135,7 +133,7 @@ def plot(results: Path, path: Path, name: str = "kodak") -> None:
         axes.set(xlabel="length, % of the file", ylabel="more bits, %", title=score, ylim=(-5, 200))
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    figure.savefig(path, metadata={"Date": None})
+    svg.save(figure, path)
 
 
 if __name__ == "__main__":

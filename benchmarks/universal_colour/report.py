@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks import svg
 from benchmarks.bootstrap import mean_interval
 from benchmarks.speed_tables import table
 from benchmarks.universal_colour.measure import Row
@@ -151,8 +151,7 @@ def plot(run: Mapping[str, Any], folder: Path) -> list[Path]:
     written = []
     for name, figure in figures.items():
         written.append(folder / f"{name}.svg")
-        with mpl.rc_context({"svg.hashsalt": "trellic"}):
-            figure.savefig(written[-1], facecolor="white", metadata={"Date": None})
+        svg.save(figure, written[-1])
     return written
 
 
