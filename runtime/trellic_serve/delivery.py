@@ -14,6 +14,7 @@ from trellic import __version__, images
 from trellic.constants import MAX_SIDE, TRELLIS_STATES, Trellis
 from trellic.errors import BadImage, BadParameter, NotATrellicFile
 from trellic.images import Picture
+from trellic.pipeline import memory
 from trellic.pipeline.region import Region, to_rectangle
 from trellic_serve import problems
 from trellic_serve.codecs import Coder, Encoding, Stages
@@ -193,9 +194,12 @@ def read(data: bytes) -> Picture:
 
     Raises
     ------
-    NotAPicture, DamagedPicture, ImageTooLarge
+    NotAPicture, DamagedPicture
+    ImageTooLarge
+        When its header says that it is above the limits of the call; no pixel is decoded then.
     """
     try:
+        memory.check_reading(data)
         return images.from_bytes(data)
     except BadImage as error:
         raise problems.of_picture(error, data) from error

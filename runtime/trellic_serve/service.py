@@ -51,7 +51,8 @@ class Service:
             return
         settings = self.settings
         workers = settings.workers_on(self.coder.gpu)
-        self.pool = Pool(workers, settings.queue_for(workers), settings.deadline)
+        queue = settings.queue_for(workers)
+        self.pool = Pool(workers, queue, settings.deadline, settings.limits)
         self.metrics.watch(self.pool)
         self.metrics.ready(True)
         fields = {"models": self.coder.models, "workers": workers, "queue": self.pool.queue}

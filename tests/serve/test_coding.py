@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from tests.runtime.test_bare import smooth_screen
 from tests.serve.conftest import opened, picture_file
 
@@ -140,6 +140,39 @@ def bomb(width: int, height: int) -> bytes:
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"x"))
+
+
+@pytest.mark.parametrize("route", ["/encode", "/compare", "/i/_/w:9/a/bomb.png"])
+def test_pictures_above_the_limits_are_refused_by_their_header(start, source, route):
+    """The sizes are allowed by default; what comes after the header cannot be decoded."""
+
+    def answer(data: bytes, **limits: int):
+        (source / "a" / "bomb.png").write_bytes(data)
+        with start(source=str(source), allow_unsigned=True, **limits) as client:
+            if route.startswith("/i"):
+                return client.get(route)
+            return client.post(route, content=data)
+
+    body = problem(answer(bomb(16000, 16000)), 413, "ImageTooLarge")
+    assert body["seen"] == "a picture of 16000x16000 = 256000000 pixels"
+    most = 2**22 if route == "/compare" else 2**25
+    assert body["expected"] == f"at most {most} pixels"
+    assert body["remedy"] == "send a smaller picture"
+    body = problem(answer(bomb(2000, 2000), max_memory=360_000_000), 413, "ImageTooLarge")
+    assert body["seen"] == "reading a picture of 2000x2000 pixels takes up to 369 MB"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF"])
+def test_no_pixel_of_a_refused_picture_is_decoded(start, monkeypatch, kind):
+    data = picture_file(40, 56, kind)
+
+    def load(image):
+        raise AssertionError("it is decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with start(max_pixels=40 * 56 - 1) as client:
+        for route in ("/encode", "/compare"):
+            problem(client.post(route, content=data), 413, "ImageTooLarge")
 
 
 @pytest.mark.parametrize(
