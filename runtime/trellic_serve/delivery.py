@@ -20,6 +20,7 @@ from trellic_serve import problems
 from trellic_serve.codecs import Coder, Encoding, Stages
 from trellic_serve.errors import Forbidden
 from trellic_serve.formats import TLC, Format, by_name, write
+from trellic_serve.options import check_names
 
 OTHER_QUALITY = 60.0  # of AVIF, WebP and JPEG, if the URL names none
 
@@ -119,27 +120,24 @@ def parse(text: str) -> Options:
     Forbidden
         When the URL has expired.
     """
-    found: dict[str, Any] = {}
-    for part in text.split(",") if text != "_" else ():
-        name, _, value = part.partition(":")
-        if name not in NAMES:
-            known = ", ".join(NAMES)
-            raise BadParameter(f"option {part!r}", expected=f"NAME:VALUE with a NAME of {known}")
-        field, convert = NAMES[name]
-        try:
-            if field in found:
-                raise ValueError
-            found[field] = convert(value)
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, BadParameter):
-                raise
-            raise BadParameter(
-                f"option {part!r}", expected=f"one value of {field}, in its range"
-            ) from None
-    options = Options(**found)
-    if options.expires is not None and options.expires <= time.time():
+    parts = [] if text == "_" else [part.partition(":") for part in text.split(",")]
+    check_names([name for name, _, _ in parts], NAMES)
+    asked = Options(**{NAMES[name][0]: _value(name, value) for name, _, value in parts})
+    if asked.expires is not None and asked.expires <= time.time():
         raise Forbidden("a URL that has expired", remedy="ask for a new one")
-    return options
+    return asked
+
+
+def _value(name: str, text: str) -> Any:
+    """Read the value of an option."""
+    field, convert = NAMES[name]
+    try:
+        return convert(text)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, BadParameter):
+            raise
+        seen = f"option {f'{name}:{text}'!r}"
+        raise BadParameter(seen, expected=f"a {field} in its range") from None
 
 
 def answer(

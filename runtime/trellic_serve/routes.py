@@ -29,6 +29,7 @@ from trellic.pipeline.region import Region
 from trellic_serve import bodies, delivery, formats, metrics, page, problems, ranges, telemetry
 from trellic_serve.codecs import Encoding, Stages
 from trellic_serve.errors import NotFound, NotReady
+from trellic_serve.options import check_names
 from trellic_serve.pool import Ticket
 from trellic_serve.service import Service
 
@@ -88,7 +89,16 @@ def _client(request: Request) -> None:
         request.state.client = name
 
 
+def _known(request: Request) -> None:
+    """Refuse options in the query that the description of the route does not have."""
+    path, method = request.scope["route"].path, request.method.lower()
+    described = request.app.openapi()["paths"][path][method].get("parameters", [])
+    known = [one["name"] for one in described if one["in"] == "query"]
+    check_names([name for name, _ in request.query_params.multi_items()], known)
+
+
 _KEYED = [Depends(_client)]
+_CODING = [*_KEYED, Depends(_known)]
 
 
 async def _left(request: Request) -> None:
@@ -152,7 +162,7 @@ class How:
     refine: Annotated[bool, Query(description="fewer bytes at high qualities")] = False
 
 
-@router.post("/encode", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/encode", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)
 async def encode(
     request: Request,
     how: Annotated[How, Depends()],
@@ -188,7 +198,7 @@ async def encode(
     return Response(data, media_type=formats.TLC.mime_type, headers=about | _timing(stages))
 
 
-@router.post("/decode", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/decode", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)
 async def decode(
     request: Request,
     decoder: Annotated[str | None, Query(max_length=64, description="NAME or NAME:x")] = None,
@@ -230,7 +240,7 @@ def _region(text: str | None) -> Region | None:
     return x, y, width, height
 
 
-@router.post("/info", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/info", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)
 async def info(request: Request) -> JSONResponse:
     """Say what a .tlc file or a picture file holds."""
 
@@ -321,7 +331,7 @@ async def start_page(request: Request) -> HTMLResponse:
     return HTMLResponse(text, headers={"Content-Security-Policy": page.POLICY})
 
 
-@router.post("/compare", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/compare", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)
 async def compared(
     request: Request,
     quality: Annotated[float, Query(ge=1, le=100)] = 60,

@@ -130,6 +130,42 @@ def test_info(client, stream, photo):
     problem(client.post("/info", content=stream[:-1]), 422, "CorruptStream")
 
 
+@pytest.mark.parametrize(
+    ("route", "seen", "remedy"),
+    [
+        ("/encode?max_bytes=8000", "option 'max_bytes'", "did you mean 'bytes'?"),
+        ("/encode?qualty=60", "option 'qualty'", "did you mean 'quality'?"),
+        ("/encode?colour=x", "option 'colour'", ""),
+        ("/encode?quality=60&quality=20", "option 'quality' given twice", ""),
+        ("/decode?size=20x20", "option 'size'", ""),
+        ("/decode?layers=1", "option 'layers'", ""),
+        ("/decode?hight=20", "option 'hight'", "did you mean 'height'?"),
+        ("/compare?qualit=50", "option 'qualit'", "did you mean 'quality'?"),
+        ("/info?format=png", "option 'format'", ""),
+    ],
+)
+def test_options_that_are_unknown_or_repeated(client, photo, stream, route, seen, remedy):
+    data = stream if route.startswith("/decode") else photo
+    body = problem(client.post(route, content=data), 400, "BadParameter")
+    assert (body["seen"], body["remedy"]) == (seen, remedy)
+
+
+def test_the_answer_to_an_unknown_option_lists_the_known_ones(client, stream):
+    expected = "one of decoder, width, height, region, format, quality"
+    assert client.post("/decode?q=9", content=stream).json()["expected"] == expected
+    assert client.post("/info?q=9", content=stream).json()["expected"] == "none"
+
+
+def test_options_in_a_form_are_refused(client, photo):
+    file, field = ("file", ("a.png", photo)), ("quality", (None, "20"))
+    for form in ([field, file], [file, field]):
+        body = problem(client.post("/encode", files=form), 400, "BadRequest")
+        assert body["seen"] == "field 'quality' of the form"
+        assert body["remedy"] == "options stand in the query: ?NAME=VALUE"
+    answer = client.post("/encode?quality=20", files={"file": ("a.png", photo)})
+    assert answer.headers["x-trellic-quality"] == "20"
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG whose head promises many pixels."""
 

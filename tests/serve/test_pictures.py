@@ -148,6 +148,15 @@ def test_bad_options(options):
         delivery.parse(options)
 
 
+def test_unknown_and_repeated_options_are_told_as_those_of_a_query():
+    with pytest.raises(BadParameter, match=r"option 'x'; expected one of w, h, q, f, d, r, t"):
+        delivery.parse("x:1")
+    with pytest.raises(BadParameter, match="option 'w' given twice; expected one value"):
+        delivery.parse("w:1,w:2")
+    with pytest.raises(BadParameter, match="option 'w:0'; expected a width in its range"):
+        delivery.parse("w:0")
+
+
 def test_etag_and_cache(client):
     first = client.get("/i/_/w:9/a/photo.png")
     assert first.headers["cache-control"] == "public, max-age=86400"
