@@ -305,6 +305,9 @@ def test_kinds_of_files(start, photo):
         assert made["refine=true"].content != made["strip=true"].content
         both = client.post("/encode?steady=true&progressive=true", content=photo)
         problem(both, 400, "BadParameter")
+        answer = client.post("/encode?steady=true&trellis=64", content=photo)
+        body = problem(answer, 400, "BadParameter")
+        assert (body["seen"], body["expected"]) == ("steady with trellis 64", "one of the two")
         assert client.post("/encode?patches=on", content=photo).status_code in (400, 422)
         screen = picture_file_of(smooth_screen())
         plain, patched = (
