@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from trellic import __version__, images
+from trellic.cli.compare import opaque
 from trellic.constants import MAX_SIDE, TRELLIS_STATES, Trellis
 from trellic.errors import BadImage, BadParameter, NotATrellicFile
 from trellic.images import Picture
@@ -19,7 +20,7 @@ from trellic.pipeline.region import Region, to_rectangle
 from trellic_serve import problems
 from trellic_serve.codecs import Coder, Encoding, Stages
 from trellic_serve.errors import Forbidden
-from trellic_serve.formats import TLC, Format, by_name, write
+from trellic_serve.formats import JPEG, TLC, Format, by_name, write
 from trellic_serve.options import check_names
 
 OTHER_QUALITY = 60.0  # of AVIF, WebP and JPEG, if the URL names none
@@ -177,6 +178,8 @@ def answer(
         stream = coder.encode(picture, want)
         return Answer(etag, kind, stream.data, stages | stream.stages)
     start = time.perf_counter()
+    if kind is JPEG:  # the URL or the client takes nothing that holds alpha
+        picture = opaque(picture)
     quality = OTHER_QUALITY if options.quality is None else options.quality
     sent = write(picture, kind, quality)
     return Answer(etag, kind, sent, stages | {"write": time.perf_counter() - start})

@@ -74,6 +74,18 @@ def test_formats_sizes_and_regions(client, stream, kind):
     assert opened(answer.content).size == (30, 20)
 
 
+@pytest.mark.parametrize("quality", ["", "&quality=70"])
+def test_alpha_is_refused_in_jpeg(client, tiny, quality):
+    data = tiny.encode(opened(picture_file(channels=4)))
+    answer = client.post(f"/decode?format=jpeg{quality}", content=data)
+    body = problem(answer, 422, "BadImage")
+    assert body["seen"] == "a picture with transparency, which JPEG cannot hold"
+    assert body["remedy"] == "ask for png"
+    for kind in ("png", "webp", "avif"):
+        answer = client.post(f"/decode?format={kind}{quality}", content=data)
+        assert opened(answer.content).mode == "RGBA"
+
+
 def test_a_small_picture_takes_the_small_decoder(start, family_path, tiny):
     data = tiny.encode(opened(picture_file(100, 150)))
     with start(models=(str(family_path),)) as client:

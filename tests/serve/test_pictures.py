@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.server
+import io
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from base64 import urlsafe_b64encode
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.serve.conftest import opened
 from tests.serve.test_coding import problem
 
@@ -36,6 +38,12 @@ TLC, AVIF, WEBP = "image/x-trellic", "image/avif", "image/webp"
         ("image/png", "png", "png"),
         ("IMAGE/WebP ; Q=1", "webp", "webp"),
         ("image/avif;q=much,image/*", "jpeg", "png"),
+        ("image/avif;q=0.1,image/png;q=1.0", "png", "png"),
+        ("image/avif;q=0.5,image/webp;q=0.9,image/jpeg;q=0.2", "webp", "webp"),
+        ("image/avif;q=0.5,*/*", "jpeg", "png"),
+        ("image/jpeg,image/avif;q=0.1", "jpeg", "avif"),
+        ("image/jpeg;q=0.3,image/png;q=0.2", "jpeg", "png"),
+        ("image/webp,image/avif", "avif", "avif"),
     ],
 )
 def test_negotiation(accept, opaque, alpha):
@@ -58,9 +66,18 @@ def test_formats_by_accept(client, photo, tiny):
         assert opened(answer.content).format == name
         assert opened(answer.content).size == (20, 14)
     assert opened(client.get("/i/_/_/a/alpha.png").content).mode == "RGBA"
-    answer = client.get("/i/_/_/a/alpha.png", headers={"Accept": "image/jpeg"})
-    assert opened(answer.content).mode == "RGB"
     problem(client.get("/i/_/_/a/photo.png", headers={"Accept": "text/html"}), 406, "NotAcceptable")
+
+
+def test_alpha_becomes_white_where_the_url_or_the_client_takes_jpeg_alone(client, source):
+    clear = np.zeros((8, 8, 4), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(clear).save(file, "PNG")
+    (source / "a" / "clear.png").write_bytes(file.getvalue())
+    for url, accept in (("/i/_/f:jpeg/a/clear.png", "*/*"), ("/i/_/_/a/clear.png", "image/jpeg")):
+        image = opened(client.get(url, headers={"Accept": accept}).content)
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+        assert np.asarray(image).min() >= 254
 
 
 def test_a_tlc_source_is_sent_as_it_is_or_decoded(client, stream, tiny):
