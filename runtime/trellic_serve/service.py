@@ -29,6 +29,11 @@ class Service:
     ----------
     stopping : whether it will soon refuse new calls
     failed : why the models did not load; None if they did
+
+    Raises
+    ------
+    TrellicError
+        When a model, a file of keys or the folder of sources cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
