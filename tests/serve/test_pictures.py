@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import http.server
@@ -184,6 +185,45 @@ def test_etag_and_cache(client):
         other = client.get(f"/i/_/{url}", headers={"If-None-Match": etag, "Accept": accept})
         assert other.status_code == 200
         assert other.headers["etag"] != etag
+
+
+def test_head_is_get_without_the_body(client):
+    for url, accept in (("w:9/a/photo.png", WEBP), ("_/a/photo.tlc", TLC), ("_/a/none.png", WEBP)):
+        asked = {"Accept": accept, "X-Request-ID": "same"}
+        get, head = (
+            client.request(method, f"/i/_/{url}", headers=asked) for method in ("GET", "HEAD")
+        )
+        assert head.status_code == get.status_code
+        volatile = {"server-timing"}
+        assert {k: v for k, v in head.headers.items() if k not in volatile} == {
+            k: v for k, v in get.headers.items() if k not in volatile
+        }
+        assert int(head.headers["content-length"]) == len(get.content) > 0
+        assert head.content == b""
+    url, etag = "/i/_/_/a/photo.tlc", client.head("/i/_/_/a/photo.tlc").headers["etag"]
+    assert client.head(url, headers={"If-None-Match": etag}).status_code == 304
+    part = client.head(url, headers={"Accept": TLC, "Range": "bytes=0-9"})
+    assert (part.status_code, part.headers["accept-ranges"]) == (200, "bytes")
+
+
+def test_head_sends_no_body_even_where_the_server_would(client):
+    """Servers drop such a body; those that do not must not get one."""
+    sent = []
+
+    async def ask():
+        async def receive():  # the client stays, and says nothing more
+            await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        path = "/i/_/_/a/none.png"
+        scope = {"type": "http", "method": "HEAD", "path": path, "raw_path": path.encode()}
+        await client.app(scope | {"headers": [], "query_string": b""}, receive, send)
+
+    client.portal.call(ask)
+    assert [message["status"] for message in sent if "status" in message] == [404]
+    assert b"".join(message.get("body", b"") for message in sent) == b""
 
 
 def test_urls_that_expire(client):
