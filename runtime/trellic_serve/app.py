@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises
     ------
     TrellicError
-        When a file of keys or the folder of sources cannot be used.
+        When a model, a file of keys or the folder of sources cannot be used.
     """
     service = Service(settings or Settings())
 

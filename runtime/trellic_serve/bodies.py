@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -13,6 +13,7 @@ from trellic_serve.errors import BadRequest, TooLarge, TooSlow
 from trellic_serve.pool import Gone
 
 _FIELDS = 8  # of a form, files apart
+_SHOWN = 64  # characters of a field's name
 
 
 async def read(request: Request, most: int, seconds: float) -> bytes:
@@ -76,12 +77,26 @@ async def _file_of(request: Request, body: bytes) -> bytes:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeError) as error:
         raise BadRequest("a form that cannot be read", expected="multipart/form-data") from error
-    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    try:
+        return await _only_file(form).read()
+    finally:
+        await form.close()
+
+
+def _only_file(form: FormData) -> UploadFile:
+    """Return the file of a form that holds nothing else."""
+    files = []
+    for name, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            raise BadRequest(
+                f"field {name[:_SHOWN]!r} of the form",
+                expected="a file alone",
+                remedy="options stand in the query: ?NAME=VALUE",
+            )
+        files.append(value)
     if len(files) != 1:
         raise BadRequest("a form without a file", expected="one file")
-    data = await files[0].read()
-    await form.close()
-    return data
+    return files[0]
 
 
 def _too_large(most: int) -> TooLarge:

@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from trellic.cli.options import Device, Precision
+from trellic.cli.options import Device, Precision, size
 from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic_serve import server
+from trellic_serve.app import create_app
 from trellic_serve.settings import Settings
 
 app = typer.Typer(
@@ -78,13 +79,17 @@ def serve(
         int, typer.Option(metavar="N", min=1, help="Most pictures in a batch for a GPU.")
     ] = _DEFAULT.batch,
     max_bytes: Annotated[
-        int, typer.Option(metavar="BYTES", min=1, help="Largest request body or source file.")
+        int,
+        typer.Option(
+            metavar="SIZE", parser=size, help="Largest request body or source file, such as 64M."
+        ),
     ] = _DEFAULT.max_bytes,
     max_pixels: Annotated[
         int, typer.Option(metavar="N", min=1, help="Most pixels of a picture.")
     ] = _DEFAULT.max_pixels,
     max_memory: Annotated[
-        int, typer.Option(metavar="BYTES", min=1, help="Most memory for one call.")
+        int,
+        typer.Option(metavar="SIZE", parser=size, help="Most memory for one call, such as 4G."),
     ] = _DEFAULT.max_memory,
     deadline: Annotated[
         float, typer.Option(metavar="S", help="Seconds that one call may take.")
@@ -172,13 +177,14 @@ def serve(
             expected="--api-keys FILE",
             remedy="or --allow-anonymous, if something else keeps strangers out",
         )
+    app = create_app(settings)  # before it listens: what cannot be used is an error of the command
     place = (
         server.listen(host, port, write_timeout)
         if fd is None
         else server.inherit(fd, write_timeout)
     )
     with place:
-        raise typer.Exit(server.run(settings, place, log_level.value))
+        raise typer.Exit(server.run(app, place, log_level.value))
 
 
 def main(arguments: Sequence[str]) -> int:

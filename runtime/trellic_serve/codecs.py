@@ -89,13 +89,19 @@ class Coder:
     ----------
     settings : of the service
     seen : called with the number of pictures of each batch on a GPU
+
+    Raises
+    ------
+    TrellicError
+        When a model is not installed or damaged, or the device is not there. That its networks run
+        is known after `load`.
     """
 
     def __init__(
         self, settings: Settings, seen: Callable[[int], None] = lambda count: None
     ) -> None:
         self._settings = settings
-        self._codecs: dict[str, Codec] = {}
+        self._codecs = {codec.model: codec for codec in map(self._open, settings.models)}
         make = partial(Batcher, window=settings.window, most=settings.batch, seen=seen)
         self._make_batcher: Callable[[Callable[..., Any]], Batcher[Any, Any, Any]] = make
         self._encoders: dict[str, Batcher[Encoding, Picture, bytes]] = {}
@@ -111,19 +117,19 @@ class Coder:
         """Whether pictures are coded in batches on a GPU."""
         return bool(self._encoders)
 
+    def _open(self, model: str) -> Codec:
+        asked = self._settings
+        return Codec(model, asked.device, asked.threads, asked.precision, asked.limits)
+
     def load(self) -> None:
-        """Load all models, with the engines and kernels that the first calls would load.
+        """Load the engines and kernels of all models that the first calls would load.
 
         Raises
         ------
         TrellicError
-            When a model does not load.
+            When one does not load.
         """
-        settings = self._settings
-        for asked in settings.models:
-            codec = Codec(
-                asked, settings.device, settings.threads, settings.precision, settings.limits
-            )
+        for codec in self._codecs.values():
             codec.warm_up(trellis=DEFAULT_TRELLIS)
             for name, info in codec.decoders.items():
                 if info.kind == "picture":
@@ -131,7 +137,6 @@ class Coder:
             if codec.device != "cpu":
                 self._encoders[codec.model] = self._make_batcher(partial(_encode_all, codec))
                 self._decoders[codec.model] = self._make_batcher(partial(_decode_all, codec))
-            self._codecs[codec.model] = codec
 
     def close(self) -> None:
         """End the threads of the batches."""

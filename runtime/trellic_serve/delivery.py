@@ -11,14 +11,17 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from trellic import __version__, images
+from trellic.cli.compare import opaque
 from trellic.constants import MAX_SIDE, TRELLIS_STATES, Trellis
 from trellic.errors import BadImage, BadParameter, NotATrellicFile
 from trellic.images import Picture
+from trellic.pipeline import memory
 from trellic.pipeline.region import Region, to_rectangle
 from trellic_serve import problems
 from trellic_serve.codecs import Coder, Encoding, Stages
 from trellic_serve.errors import Forbidden
-from trellic_serve.formats import TLC, Format, by_name, write
+from trellic_serve.formats import JPEG, TLC, Format, by_name, write
+from trellic_serve.options import check_names
 
 OTHER_QUALITY = 60.0  # of AVIF, WebP and JPEG, if the URL names none
 
@@ -118,27 +121,24 @@ def parse(text: str) -> Options:
     Forbidden
         When the URL has expired.
     """
-    found: dict[str, Any] = {}
-    for part in text.split(",") if text != "_" else ():
-        name, _, value = part.partition(":")
-        if name not in NAMES:
-            known = ", ".join(NAMES)
-            raise BadParameter(f"option {part!r}", expected=f"NAME:VALUE with a NAME of {known}")
-        field, convert = NAMES[name]
-        try:
-            if field in found:
-                raise ValueError
-            found[field] = convert(value)
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, BadParameter):
-                raise
-            raise BadParameter(
-                f"option {part!r}", expected=f"one value of {field}, in its range"
-            ) from None
-    options = Options(**found)
-    if options.expires is not None and options.expires <= time.time():
+    parts = [] if text == "_" else [part.partition(":") for part in text.split(",")]
+    check_names([name for name, _, _ in parts], NAMES)
+    asked = Options(**{NAMES[name][0]: _value(name, value) for name, _, value in parts})
+    if asked.expires is not None and asked.expires <= time.time():
         raise Forbidden("a URL that has expired", remedy="ask for a new one")
-    return options
+    return asked
+
+
+def _value(name: str, text: str) -> Any:
+    """Read the value of an option."""
+    field, convert = NAMES[name]
+    try:
+        return convert(text)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, BadParameter):
+            raise
+        seen = f"option {f'{name}:{text}'!r}"
+        raise BadParameter(seen, expected=f"a {field} in its range") from None
 
 
 def answer(
@@ -178,6 +178,8 @@ def answer(
         stream = coder.encode(picture, want)
         return Answer(etag, kind, stream.data, stages | stream.stages)
     start = time.perf_counter()
+    if kind is JPEG:  # the URL or the client takes nothing that holds alpha
+        picture = opaque(picture)
     quality = OTHER_QUALITY if options.quality is None else options.quality
     sent = write(picture, kind, quality)
     return Answer(etag, kind, sent, stages | {"write": time.perf_counter() - start})
@@ -193,9 +195,12 @@ def read(data: bytes) -> Picture:
 
     Raises
     ------
-    NotAPicture, DamagedPicture, ImageTooLarge
+    NotAPicture, DamagedPicture
+    ImageTooLarge
+        When its header says that it is above the limits of the call; no pixel is decoded then.
     """
     try:
+        memory.check_reading(data)
         return images.from_bytes(data)
     except BadImage as error:
         raise problems.of_picture(error, data) from error

@@ -29,9 +29,10 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass
 class _Exchange:
-    """One request and its state."""
+    """One request and its state; the answer to HEAD is ``bare``, without its body."""
 
     request_id: str
+    bare: bool = False
     start: float = field(default_factory=time.perf_counter)
     status: int = 0
     read: int = 0
@@ -59,7 +60,8 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         asked = headers.get("x-request-id", "")
-        exchange = _Exchange(asked if _ID.fullmatch(asked) else uuid.uuid4().hex)
+        request_id = asked if _ID.fullmatch(asked) else uuid.uuid4().hex
+        exchange = _Exchange(request_id, bare=scope["method"] == "HEAD")
         scope.setdefault("state", {})["request_id"] = exchange.request_id
         telemetry.note(exchange.request_id)
         sender = self._sender(exchange, send)
@@ -86,6 +88,7 @@ class Envelope:
                 await send(message)
                 return
             body, more = message.get("body", b""), message.get("more_body", False)
+            body = b"" if exchange.bare else body
             for begin in range(0, max(1, len(body)), _CHUNK):
                 part = body[begin : begin + _CHUNK]
                 last = begin + _CHUNK >= len(body)

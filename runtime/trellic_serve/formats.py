@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trellic import images
-from trellic.cli.compare import opaque
 from trellic.errors import BadImage, BadParameter
 from trellic.images import Picture
 from trellic.pillow import MIME_TYPE
@@ -38,6 +37,7 @@ WEBP: Final = Format("webp", "image/webp", "WEBP", (("method", 4),))
 JPEG: Final = Format("jpeg", "image/jpeg", "JPEG", (("progressive", True), ("optimize", True)))
 PNG: Final = Format("png", "image/png", "PNG", (("compress_level", 3),))
 FORMATS: Final = {kind.name: kind for kind in (TLC, AVIF, WEBP, JPEG, PNG)}
+_INSTEAD: Final = "ask for png"
 _PLUGINS: Final = {"AVIF": "Avif", "WEBP": "WebP", "JPEG": "Jpeg", "PNG": "Png"}
 
 
@@ -75,8 +75,9 @@ def accepted(header: str) -> dict[str, float]:
 def negotiate(header: str | None) -> tuple[Format, Format]:
     """Choose the format of an answer: for an opaque picture, and for one with alpha.
 
-    Clients that name ``.tlc``, AVIF or WebP get the one that they prefer, and the first of these
-    where they prefer several equally. Other clients get JPEG, or PNG if the picture has alpha.
+    The format with the greatest weight is chosen, and of equal ones the first of ``.tlc``, AVIF,
+    WebP, JPEG and PNG. The first three have to be named: ``*/*`` stands for JPEG and PNG alone. A
+    picture with alpha is sent as JPEG only to clients that take nothing else.
 
     Parameters
     ----------
@@ -88,18 +89,19 @@ def negotiate(header: str | None) -> tuple[Format, Format]:
         When the client takes none of them.
     """
     weights = accepted(header or "*/*")
-    named = [kind for kind in (TLC, AVIF, WEBP) if weights.get(kind.mime_type, 0) > 0]
-    if named:
-        best = max(named, key=lambda kind: weights[kind.mime_type])
-        return best, best
-    anything = weights.get("image/*", weights.get("*/*", 0.0))
-    taken = [kind for kind in (JPEG, PNG) if weights.get(kind.mime_type, anything) > 0]
+    others = dict.fromkeys((JPEG, PNG), weights.get("image/*", weights.get("*/*", 0.0)))
+    taken = {}
+    for kind in FORMATS.values():
+        weight = weights.get(kind.mime_type, others.get(kind, 0.0))
+        if weight > 0:
+            taken[kind] = weight
     if not taken:
         raise NotAcceptable(
             "an Accept header without a format of pictures",
             expected=f"one of {', '.join(kind.mime_type for kind in FORMATS.values())}",
         )
-    return taken[0], taken[-1]
+    with_alpha = [kind for kind in taken if kind is not JPEG]
+    return max(taken, key=taken.__getitem__), max(with_alpha, key=taken.__getitem__, default=JPEG)
 
 
 def write(picture: Picture, kind: Format, quality: float | None) -> bytes:
@@ -114,10 +116,12 @@ def write(picture: Picture, kind: Format, quality: float | None) -> bytes:
     Raises
     ------
     BadImage
-        When the format cannot hold the picture.
+        When the format cannot hold the picture: alpha in JPEG, say.
     """
-    if kind is JPEG and picture.alpha is not None:
-        picture = opaque(picture)
+    try:
+        images.check_format(picture, f".{kind.name}")
+    except BadImage as error:
+        raise BadImage(error.seen, expected=error.expected, remedy=_INSTEAD) from error
     if quality is None:
         return images.to_bytes(picture, f".{kind.name}")
     image = images.to_pil(picture)
@@ -130,6 +134,6 @@ def write(picture: Picture, kind: Format, quality: float | None) -> bytes:
     except (OSError, ValueError) as error:
         raise BadImage(
             f"a picture of {picture.width}x{picture.height} pixels that {kind.name} cannot hold",
-            remedy="ask for png",
+            remedy=_INSTEAD,
         ) from error
     return file.getvalue()

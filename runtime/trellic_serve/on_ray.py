@@ -17,7 +17,6 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from ray import serve
 
-from trellic.codec import Codec
 from trellic.constants import DEFAULT_MODEL
 from trellic_serve.app import create_app
 from trellic_serve.settings import Settings
@@ -47,9 +46,7 @@ def deploy(
     settings = replace(settings, workers=workers, warm_first=True)
 
     def build() -> FastAPI:
-        for model in settings.models:  # a replica that cannot load them does not start
-            Codec.load(model, settings.device, settings.threads)
-        return create_app(settings)
+        return create_app(settings)  # a replica that lacks a model does not start
 
     deployment = serve.deployment(
         name="trellic",

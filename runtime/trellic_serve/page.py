@@ -7,8 +7,7 @@ from typing import Final
 from trellic.cli import compare, rivals
 from trellic.cli.measures import CHEAP, MEASURES
 from trellic.constants import DEFAULT_DECODER, DEFAULT_TRELLIS
-from trellic.errors import ImageTooLarge
-from trellic.support.bounds import check
+from trellic.support.bounds import Limits, check, limited
 from trellic_serve import delivery
 from trellic_serve.codecs import Coder
 
@@ -36,12 +35,8 @@ def make(coder: Coder, data: bytes, quality: float) -> str:
     TrellicError
         When it cannot be read or coded, or that takes too long.
     """
-    picture = compare.opaque(delivery.read(data))
-    if picture.width * picture.height > MAX_PIXELS:
-        raise ImageTooLarge(
-            f"a picture of {picture.width}x{picture.height} pixels to compare",
-            expected=f"at most {MAX_PIXELS}",
-        )
+    with limited(Limits(max_pixels=MAX_PIXELS)):
+        picture = compare.opaque(delivery.read(data))
     setting = compare.Setting(quality, DEFAULT_TRELLIS, DEFAULT_DECODER, MAX_PIXELS)
     there = {name: MEASURES[name] for name in CHEAP}
     original, ours = compare.first_two(picture, len(data), setting, coder.codec(None))

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from trellic.errors import DeadlineExceeded
@@ -20,6 +21,7 @@ from trellic_serve.errors import Busy
 
 T = TypeVar("T")
 GRACE = 2.0  # seconds that a call gets to notice its deadline
+_UNLIMITED = Limits()
 _SMOOTH = 0.1  # weight of the newest call in the mean of their seconds
 
 
@@ -60,10 +62,13 @@ class Pool:
     workers : calls at once
     queue : calls that may wait
     deadline : seconds of a call, with waiting
+    limits : pixels and memory of a call, whatever it does: reading files, coding
     """
 
-    def __init__(self, workers: int, queue: int, deadline: float) -> None:
-        self.workers, self.queue, self.deadline = workers, queue, deadline
+    def __init__(
+        self, workers: int, queue: int, deadline: float, limits: Limits = _UNLIMITED
+    ) -> None:
+        self.workers, self.queue, self.deadline, self._limits = workers, queue, deadline, limits
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="coding")
         self._lock = threading.Lock()
         self._admitted = 0
@@ -152,7 +157,7 @@ class Pool:
         with self._lock:
             self._running += 1
         try:
-            with limited(Limits(deadline=left, cancel=cancelled.is_set)):
+            with limited(replace(self._limits, deadline=left, cancel=cancelled.is_set)):
                 return function()
         finally:
             with self._lock:

@@ -29,6 +29,7 @@ from trellic.pipeline.region import Region
 from trellic_serve import bodies, delivery, formats, metrics, page, problems, ranges, telemetry
 from trellic_serve.codecs import Encoding, Stages
 from trellic_serve.errors import NotFound, NotReady
+from trellic_serve.options import check_names
 from trellic_serve.pool import Ticket
 from trellic_serve.service import Service
 
@@ -88,7 +89,16 @@ def _client(request: Request) -> None:
         request.state.client = name
 
 
+def _known(request: Request) -> None:
+    """Refuse options in the query that the description of the route does not have."""
+    path, method = request.scope["route"].path, request.method.lower()
+    described = request.app.openapi()["paths"][path][method].get("parameters", [])
+    known = [one["name"] for one in described if one["in"] == "query"]
+    check_names([name for name, _ in request.query_params.multi_items()], known)
+
+
 _KEYED = [Depends(_client)]
+_CODING = [*_KEYED, Depends(_known)]
 
 
 async def _left(request: Request) -> None:
@@ -147,12 +157,12 @@ class How:
     ] = DEFAULT_PATCHES
     progressive: Annotated[bool, Query(description="any beginning is a picture")] = False
     steady: Annotated[
-        bool, Query(description="to be decoded and encoded again; takes much longer")
+        bool, Query(description="to be decoded and encoded again; takes thirty times as long")
     ] = False
     refine: Annotated[bool, Query(description="fewer bytes at high qualities")] = False
 
 
-@router.post("/encode", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/encode", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)
 async def encode(
     request: Request,
     how: Annotated[How, Depends()],
@@ -188,7 +198,7 @@ async def encode(
     return Response(data, media_type=formats.TLC.mime_type, headers=about | _timing(stages))
 
 
-@router.post("/decode", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/decode", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)
 async def decode(
     request: Request,
     decoder: Annotated[str | None, Query(max_length=64, description="NAME or NAME:x")] = None,
@@ -230,7 +240,7 @@ def _region(text: str | None) -> Region | None:
     return x, y, width, height
 
 
-@router.post("/info", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/info", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)
 async def info(request: Request) -> JSONResponse:
     """Say what a .tlc file or a picture file holds."""
 
@@ -253,6 +263,7 @@ async def info(request: Request) -> JSONResponse:
 # ---- pictures by URL ----
 
 
+@router.head("/i/{signature}/{options}/{path:path}", include_in_schema=False)
 @router.get(
     "/i/{signature}/{options}/{path:path}",
     responses=_REFUSALS
@@ -292,8 +303,9 @@ async def picture(request: Request, signature: str, options: str, path: str) -> 
         return Response(status_code=304, headers=headers)
     headers |= _timing(stages)
     sent = ranges.Part(200, made.data, {})
-    if made.stored:
-        sent = ranges.part(made.data, made.etag, request.headers)
+    if made.stored:  # Range means something to GET alone
+        asked_part = request.headers if request.method == "GET" else {}
+        sent = ranges.part(made.data, made.etag, asked_part)
     return Response(sent.data, sent.status, headers | sent.headers, made.kind.mime_type)
 
 
@@ -321,7 +333,7 @@ async def start_page(request: Request) -> HTMLResponse:
     return HTMLResponse(text, headers={"Content-Security-Policy": page.POLICY})
 
 
-@router.post("/compare", dependencies=_KEYED, responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/compare", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)
 async def compared(
     request: Request,
     quality: Annotated[float, Query(ge=1, le=100)] = 60,

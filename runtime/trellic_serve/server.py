@@ -11,13 +11,12 @@ import sys
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from trellic.errors import BadParameter
 from trellic_serve import logs
-from trellic_serve.app import create_app
 from trellic_serve.protocol import protocol
 from trellic_serve.service import Service
-from trellic_serve.settings import Settings
 
 _log = logging.getLogger("trellic_serve")
 _CONNECTIONS_A_CALL = 32  # with idle ones; more get 503
@@ -108,12 +107,12 @@ def inherit(descriptor: int, write_timeout: float) -> socket.socket:
     return _impatient(found, write_timeout)
 
 
-def run(settings: Settings, place: socket.socket, log_level: str = "info") -> int:
+def run(app: FastAPI, place: socket.socket, log_level: str = "info") -> int:
     """Serve until a signal comes.
 
     Parameters
     ----------
-    settings : of the service
+    app : from `trellic_serve.app.create_app`
     place : to listen on
     log_level : "debug", "info", "warning" or "error"
 
@@ -121,9 +120,9 @@ def run(settings: Settings, place: socket.socket, log_level: str = "info") -> in
     -------
     exit code: 0, or 1 when the models did not load
     """
-    app = create_app(settings)
     logs.configure(log_level)
     service: Service = app.state.service
+    settings = service.settings
     calls = settings.workers_on(False) + settings.queue_for(settings.workers_on(False))
     config = uvicorn.Config(
         app,

@@ -29,6 +29,11 @@ class Service:
     ----------
     stopping : whether it will soon refuse new calls
     failed : why the models did not load; None if they did
+
+    Raises
+    ------
+    TrellicError
+        When a model, a file of keys or the folder of sources cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,7 +56,8 @@ class Service:
             return
         settings = self.settings
         workers = settings.workers_on(self.coder.gpu)
-        self.pool = Pool(workers, settings.queue_for(workers), settings.deadline)
+        queue = settings.queue_for(workers)
+        self.pool = Pool(workers, queue, settings.deadline, settings.limits)
         self.metrics.watch(self.pool)
         self.metrics.ready(True)
         fields = {"models": self.coder.models, "workers": workers, "queue": self.pool.queue}

@@ -93,7 +93,7 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        """Limits of the codecs, without the deadline, which the pool counts with waiting."""
+        """Limits of a call and of the codecs; the pool counts the deadline, with waiting."""
         return Limits(max_pixels=self.max_pixels, max_memory=self.max_memory)
 
     def workers_on(self, gpu: bool) -> int:

@@ -111,7 +111,7 @@ def test_a_region_of_what_is_no_stream(tmp_path, trellic):
     [("2G", 2e9), ("1.5GiB", 1.5 * 2**30), ("800mb", 8e8), ("64k", 64e3), ("12345", 12345)],
 )
 def test_sizes(text, size):
-    assert options._size(text) == size
+    assert options.size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "G", "2 G", "-1G", "1e9", "2X", "5i", "nan"])

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from tests.runtime.test_bare import smooth_screen
 from tests.serve.conftest import opened, picture_file
 
@@ -74,6 +74,18 @@ def test_formats_sizes_and_regions(client, stream, kind):
     assert opened(answer.content).size == (30, 20)
 
 
+@pytest.mark.parametrize("quality", ["", "&quality=70"])
+def test_alpha_is_refused_in_jpeg(client, tiny, quality):
+    data = tiny.encode(opened(picture_file(channels=4)))
+    answer = client.post(f"/decode?format=jpeg{quality}", content=data)
+    body = problem(answer, 422, "BadImage")
+    assert body["seen"] == "a picture with transparency, which JPEG cannot hold"
+    assert body["remedy"] == "ask for png"
+    for kind in ("png", "webp", "avif"):
+        answer = client.post(f"/decode?format={kind}{quality}", content=data)
+        assert opened(answer.content).mode == "RGBA"
+
+
 def test_a_small_picture_takes_the_small_decoder(start, family_path, tiny):
     data = tiny.encode(opened(picture_file(100, 150)))
     with start(models=(str(family_path),)) as client:
@@ -130,6 +142,42 @@ def test_info(client, stream, photo):
     problem(client.post("/info", content=stream[:-1]), 422, "CorruptStream")
 
 
+@pytest.mark.parametrize(
+    ("route", "seen", "remedy"),
+    [
+        ("/encode?max_bytes=8000", "option 'max_bytes'", "did you mean 'bytes'?"),
+        ("/encode?qualty=60", "option 'qualty'", "did you mean 'quality'?"),
+        ("/encode?colour=x", "option 'colour'", ""),
+        ("/encode?quality=60&quality=20", "option 'quality' given twice", ""),
+        ("/decode?size=20x20", "option 'size'", ""),
+        ("/decode?layers=1", "option 'layers'", ""),
+        ("/decode?hight=20", "option 'hight'", "did you mean 'height'?"),
+        ("/compare?qualit=50", "option 'qualit'", "did you mean 'quality'?"),
+        ("/info?format=png", "option 'format'", ""),
+    ],
+)
+def test_options_that_are_unknown_or_repeated(client, photo, stream, route, seen, remedy):
+    data = stream if route.startswith("/decode") else photo
+    body = problem(client.post(route, content=data), 400, "BadParameter")
+    assert (body["seen"], body["remedy"]) == (seen, remedy)
+
+
+def test_the_answer_to_an_unknown_option_lists_the_known_ones(client, stream):
+    expected = "one of decoder, width, height, region, format, quality"
+    assert client.post("/decode?q=9", content=stream).json()["expected"] == expected
+    assert client.post("/info?q=9", content=stream).json()["expected"] == "none"
+
+
+def test_options_in_a_form_are_refused(client, photo):
+    file, field = ("file", ("a.png", photo)), ("quality", (None, "20"))
+    for form in ([field, file], [file, field]):
+        body = problem(client.post("/encode", files=form), 400, "BadRequest")
+        assert body["seen"] == "field 'quality' of the form"
+        assert body["remedy"] == "options stand in the query: ?NAME=VALUE"
+    answer = client.post("/encode?quality=20", files={"file": ("a.png", photo)})
+    assert answer.headers["x-trellic-quality"] == "20"
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG whose head promises many pixels."""
 
@@ -140,6 +188,39 @@ def bomb(width: int, height: int) -> bytes:
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"x"))
+
+
+@pytest.mark.parametrize("route", ["/encode", "/compare", "/i/_/w:9/a/bomb.png"])
+def test_pictures_above_the_limits_are_refused_by_their_header(start, source, route):
+    """The sizes are allowed by default; what comes after the header cannot be decoded."""
+
+    def answer(data: bytes, **limits: int):
+        (source / "a" / "bomb.png").write_bytes(data)
+        with start(source=str(source), allow_unsigned=True, **limits) as client:
+            if route.startswith("/i"):
+                return client.get(route)
+            return client.post(route, content=data)
+
+    body = problem(answer(bomb(16000, 16000)), 413, "ImageTooLarge")
+    assert body["seen"] == "a picture of 16000x16000 = 256000000 pixels"
+    most = 2**22 if route == "/compare" else 2**25
+    assert body["expected"] == f"at most {most} pixels"
+    assert body["remedy"] == "send a smaller picture"
+    body = problem(answer(bomb(2000, 2000), max_memory=360_000_000), 413, "ImageTooLarge")
+    assert body["seen"] == "reading a picture of 2000x2000 pixels takes up to 369 MB"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF"])
+def test_no_pixel_of_a_refused_picture_is_decoded(start, monkeypatch, kind):
+    data = picture_file(40, 56, kind)
+
+    def load(image):
+        raise AssertionError("it is decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with start(max_pixels=40 * 56 - 1) as client:
+        for route in ("/encode", "/compare"):
+            problem(client.post(route, content=data), 413, "ImageTooLarge")
 
 
 @pytest.mark.parametrize(
@@ -236,6 +317,9 @@ def test_kinds_of_files(start, photo):
         assert made["refine=true"].content != made["strip=true"].content
         both = client.post("/encode?steady=true&progressive=true", content=photo)
         problem(both, 400, "BadParameter")
+        answer = client.post("/encode?steady=true&trellis=64", content=photo)
+        body = problem(answer, 400, "BadParameter")
+        assert (body["seen"], body["expected"]) == ("steady with trellis 64", "one of the two")
         assert client.post("/encode?patches=on", content=photo).status_code in (400, 422)
         screen = picture_file_of(smooth_screen())
         plain, patched = (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import http.server
+import io
 import os
 import threading
 import time
@@ -12,6 +14,7 @@ from base64 import urlsafe_b64encode
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.serve.conftest import opened
 from tests.serve.test_coding import problem
 
@@ -36,6 +39,12 @@ TLC, AVIF, WEBP = "image/x-trellic", "image/avif", "image/webp"
         ("image/png", "png", "png"),
         ("IMAGE/WebP ; Q=1", "webp", "webp"),
         ("image/avif;q=much,image/*", "jpeg", "png"),
+        ("image/avif;q=0.1,image/png;q=1.0", "png", "png"),
+        ("image/avif;q=0.5,image/webp;q=0.9,image/jpeg;q=0.2", "webp", "webp"),
+        ("image/avif;q=0.5,*/*", "jpeg", "png"),
+        ("image/jpeg,image/avif;q=0.1", "jpeg", "avif"),
+        ("image/jpeg;q=0.3,image/png;q=0.2", "jpeg", "png"),
+        ("image/webp,image/avif", "avif", "avif"),
     ],
 )
 def test_negotiation(accept, opaque, alpha):
@@ -58,9 +67,18 @@ def test_formats_by_accept(client, photo, tiny):
         assert opened(answer.content).format == name
         assert opened(answer.content).size == (20, 14)
     assert opened(client.get("/i/_/_/a/alpha.png").content).mode == "RGBA"
-    answer = client.get("/i/_/_/a/alpha.png", headers={"Accept": "image/jpeg"})
-    assert opened(answer.content).mode == "RGB"
     problem(client.get("/i/_/_/a/photo.png", headers={"Accept": "text/html"}), 406, "NotAcceptable")
+
+
+def test_alpha_becomes_white_where_the_url_or_the_client_takes_jpeg_alone(client, source):
+    clear = np.zeros((8, 8, 4), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(clear).save(file, "PNG")
+    (source / "a" / "clear.png").write_bytes(file.getvalue())
+    for url, accept in (("/i/_/f:jpeg/a/clear.png", "*/*"), ("/i/_/_/a/clear.png", "image/jpeg")):
+        image = opened(client.get(url, headers={"Accept": accept}).content)
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+        assert np.asarray(image).min() >= 254
 
 
 def test_a_tlc_source_is_sent_as_it_is_or_decoded(client, stream, tiny):
@@ -148,6 +166,15 @@ def test_bad_options(options):
         delivery.parse(options)
 
 
+def test_unknown_and_repeated_options_are_told_as_those_of_a_query():
+    with pytest.raises(BadParameter, match=r"option 'x'; expected one of w, h, q, f, d, r, t"):
+        delivery.parse("x:1")
+    with pytest.raises(BadParameter, match="option 'w' given twice; expected one value"):
+        delivery.parse("w:1,w:2")
+    with pytest.raises(BadParameter, match="option 'w:0'; expected a width in its range"):
+        delivery.parse("w:0")
+
+
 def test_etag_and_cache(client):
     first = client.get("/i/_/w:9/a/photo.png")
     assert first.headers["cache-control"] == "public, max-age=86400"
@@ -158,6 +185,45 @@ def test_etag_and_cache(client):
         other = client.get(f"/i/_/{url}", headers={"If-None-Match": etag, "Accept": accept})
         assert other.status_code == 200
         assert other.headers["etag"] != etag
+
+
+def test_head_is_get_without_the_body(client):
+    for url, accept in (("w:9/a/photo.png", WEBP), ("_/a/photo.tlc", TLC), ("_/a/none.png", WEBP)):
+        asked = {"Accept": accept, "X-Request-ID": "same"}
+        get, head = (
+            client.request(method, f"/i/_/{url}", headers=asked) for method in ("GET", "HEAD")
+        )
+        assert head.status_code == get.status_code
+        volatile = {"server-timing"}
+        assert {k: v for k, v in head.headers.items() if k not in volatile} == {
+            k: v for k, v in get.headers.items() if k not in volatile
+        }
+        assert int(head.headers["content-length"]) == len(get.content) > 0
+        assert head.content == b""
+    url, etag = "/i/_/_/a/photo.tlc", client.head("/i/_/_/a/photo.tlc").headers["etag"]
+    assert client.head(url, headers={"If-None-Match": etag}).status_code == 304
+    part = client.head(url, headers={"Accept": TLC, "Range": "bytes=0-9"})
+    assert (part.status_code, part.headers["accept-ranges"]) == (200, "bytes")
+
+
+def test_head_sends_no_body_even_where_the_server_would(client):
+    """Servers drop such a body; those that do not must not get one."""
+    sent = []
+
+    async def ask():
+        async def receive():  # the client stays, and says nothing more
+            await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        path = "/i/_/_/a/none.png"
+        scope = {"type": "http", "method": "HEAD", "path": path, "raw_path": path.encode()}
+        await client.app(scope | {"headers": [], "query_string": b""}, receive, send)
+
+    client.portal.call(ask)
+    assert [message["status"] for message in sent if "status" in message] == [404]
+    assert b"".join(message.get("body", b"") for message in sent) == b""
 
 
 def test_urls_that_expire(client):

@@ -15,7 +15,7 @@ from tests.serve.conftest import opened, picture_file, wait_until
 from tests.serve.test_coding import problem
 
 import trellic
-from trellic.errors import BadParameter, Cancelled, CorruptStream, DeadlineExceeded
+from trellic.errors import BadParameter, Cancelled, CorruptStream, DeadlineExceeded, EngineError
 from trellic.support import bounds
 from trellic_serve import codecs, logs, pool
 from trellic_serve.batcher import Batcher
@@ -241,8 +241,12 @@ def test_probes(start, monkeypatch):
         assert client.get("/health/live").headers["connection"] == "close"
 
 
-def test_a_model_that_does_not_load_is_told(start):
-    with start(models=("none-of-that-name",)) as client:
+def test_a_model_that_does_not_load_is_told(start, monkeypatch):
+    def broken(self, **options):
+        raise EngineError("a graph that does not run")
+
+    monkeypatch.setattr(trellic.Codec, "warm_up", broken)
+    with start() as client:
         assert client.app.state.service.failed is not None
         assert client.get("/health/startup").status_code == 503
 

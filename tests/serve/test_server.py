@@ -173,6 +173,32 @@ def test_a_source_that_is_not_there(tmp_path):
         cli.main(["--port", "0", "--source", str(tmp_path / "none")])
 
 
+@pytest.mark.parametrize("option", ["--model", "--source", "--web"])
+def test_what_cannot_be_used_is_one_line_before_it_listens(trellic, monkeypatch, tmp_path, option):
+    monkeypatch.setattr(server, "listen", lambda *_: pytest.fail("it listens"))
+    found = trellic("serve", "--port", 0, option, tmp_path / "nosuch")
+    assert (found.code, found.err.count("\n")) == (1, 1)
+    assert found.err.startswith("error: ")
+    assert "nosuch" in found.err
+
+
+def test_sizes_are_taken_as_encode_takes_them(trellic, monkeypatch, tiny_path):
+    seen = []
+
+    def run(app, place, log_level):
+        seen.append(app.state.service.settings)
+        return 0
+
+    monkeypatch.setattr(server, "run", run)
+    command = ("serve", "--port", 0, "--model", tiny_path, "--device", "cpu")
+    for options in ((), ("--max-memory", "1.5GiB", "--max-bytes", "64M"), ("--max-memory", 10**9)):
+        assert trellic(*command, *options).code == 0
+    assert [one.max_memory for one in seen] == [2 * 10**9, 3 * 2**29, 10**9]
+    assert [one.max_bytes for one in seen] == [2**25, 64 * 10**6, 2**25]
+    found = trellic(*command, "--max-memory", "much")
+    assert (found.code, "is not a size such as 2G" in found.err) == (2, True)
+
+
 def test_strangers_need_keys(trellic):
     found = trellic("serve", "--host", "0.0.0.0", "--port", "0")
     assert found.code == 1

@@ -16,6 +16,7 @@ from trellic.constants import (
     DEFAULT_TRELLIS,
     MAX_PIXELS,
 )
+from trellic.errors import BadParameter
 
 app = typer.Typer(
     help="Learned image codec: turns pictures into small .tlc files, and back.",
@@ -107,12 +108,7 @@ def encode(
     """Compress pictures to .tlc files: one IN to the file OUT, several into the folder OUT."""
     if sum(target is not None for target in (quality, bpp, max_bytes, ssimulacra2)) > 1:
         raise typer.BadParameter("give only one of --quality, --bpp, --max-bytes and --ssimulacra2")
-    if dither is not None and trellis:
-        raise typer.BadParameter("--dither needs --trellis 0")
-    if dither is not None and progressive:
-        raise typer.BadParameter("give only one of --dither and --progressive")
-    if steady and (dither is not None or progressive or trellis not in (0, DEFAULT_TRELLIS)):
-        raise typer.BadParameter("--steady excludes --dither, --progressive and --trellis")
+    _check_together(trellis=trellis, dither=dither, progressive=progressive, steady=steady)
     given = (quality, bpp, max_bytes, ssimulacra2, dither)
     patched = patches is not opt.Patching.off
     other = strip or progressive or steady or refine or patched or trellis != DEFAULT_TRELLIS
@@ -149,6 +145,16 @@ def encode(
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))
     batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
     command.run(inputs, output, target, model, engines, bounds, batch, json)
+
+
+def _check_together(**options: Any) -> None:
+    """Refuse options that exclude each other, as the library does."""
+    from trellic.pipeline.exclusions import check_together
+
+    try:
+        check_together(**options)
+    except BadParameter as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command(epilog=epilog("decode"))

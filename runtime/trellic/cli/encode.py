@@ -21,7 +21,7 @@ from trellic.constants import COLOURS, DEFAULT_DECODER, Trellis
 from trellic.images.drawn import drawn_blocks
 from trellic.limits import PATCH_SIDE
 from trellic.pipeline import memory
-from trellic.support.bounds import Limits, limited, most_memory
+from trellic.support.bounds import Limits, limited
 
 if TYPE_CHECKING:
     from trellic.codec import Codec
@@ -116,7 +116,7 @@ def _encode(
     with alone(width * height):
         start = time.perf_counter()
         with limited(bounds.limits):
-            _check_memory(data, target.max_memory)
+            memory.check_reading(data, target.max_memory, arrays=True)
             picture = images.from_bytes(data, bounds.max_pixels, arrays=True)
         seconds = time.perf_counter() - start  # loading the engines does not count
         del data  # a picture may be large
@@ -176,12 +176,3 @@ def _report(
         }
         | ({} if score is None else {"ssimulacra2": score}),
     )
-
-
-def _check_memory(data: bytes, limit: int | None) -> None:
-    """Refuse a picture file whose pixels would not fit."""
-    limit = most_memory(limit)
-    if limit is not None:
-        width, height, deep = images.size_of(data, arrays=True)
-        need = memory.reading(width * height, len(data), deep=deep)
-        memory.check(need, limit, f"reading a picture of {width}x{height} pixels")

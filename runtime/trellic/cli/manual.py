@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 import typer
 
 from trellic.cli.topics import TOPICS
+from trellic.support.names import did_you_mean
 
 
 def run(context: typer.Context, name: str | None) -> None:
@@ -28,7 +27,6 @@ def run(context: typer.Context, name: str | None) -> None:
     elif name in commands:
         program([name, "--help"], prog_name="trellic")
     else:
-        close = get_close_matches(name, [*TOPICS, *commands], 1)
         known = f"a topic ({', '.join(TOPICS)}) or a command"
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise typer.BadParameter(f"{name!r} is not {known}{hint}", param_hint="NAME")
+        parts = (f"{name!r} is not {known}", did_you_mean(name, [*TOPICS, *commands]))
+        raise typer.BadParameter("; ".join(filter(None, parts)), param_hint="NAME")

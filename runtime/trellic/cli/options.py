@@ -59,7 +59,15 @@ def _box(text: str) -> Box:
     return Box(*map(int, numbers.groups()))
 
 
-def _size(text: str) -> int:
+def size(value: str | int) -> int:
+    """Read a number of bytes, such as 2G, 800MB or 1.5GiB; a default comes as a number.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is something else.
+    """
+    text = str(value)
     parts = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)([KMGT]?)(i?)B?", text, re.ASCII | re.IGNORECASE)
     if parts is None or (parts[3] and not parts[2]):
         raise typer.BadParameter(f"{text!r} is not a size such as 2G, 800MB or 1.5GiB")
@@ -333,7 +341,7 @@ MaxMemory = Annotated[
     int | None,
     typer.Option(
         metavar="SIZE",
-        parser=_size,
+        parser=size,
         help="Use at most this much memory, such as 2G or 800M; refuse pictures that need more.",
         rich_help_panel=LIMITS,
     ),

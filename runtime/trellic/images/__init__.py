@@ -20,7 +20,15 @@ from trellic.images.fit import Fit, resized
 from trellic.images.modes import ImageLike, from_any, from_pil, several
 from trellic.images.opening import from_bytes, read, readable, size_of
 from trellic.images.picture import Picture, to_array
-from trellic.images.saving import prepare, same_format, suffixes, to_bytes, to_pil, write
+from trellic.images.saving import (
+    check_format,
+    prepare,
+    same_format,
+    suffixes,
+    to_bytes,
+    to_pil,
+    write,
+)
 from trellic.images.sniff import describe
 
 __all__ = [
@@ -28,6 +36,7 @@ __all__ = [
     "ImageLike",
     "Picture",
     "check_bands",
+    "check_format",
     "describe",
     "fill_clear",
     "from_any",

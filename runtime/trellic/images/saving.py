@@ -160,12 +160,9 @@ def to_bytes(picture: Picture, suffix: str = ".png") -> bytes:
         If the format cannot hold the picture: alpha in JPEG, 4 bands in PNG, 16384 pixels a side in
         WebP.
     """
-    kind = _BY_SUFFIX.get(suffix.lower())
-    if kind is None:
-        raise BadParameter(f"the suffix {suffix!r}", expected="one of " + ", ".join(_BY_SUFFIX))
+    kind = check_format(picture, suffix)
     if kind is _ARRAY:
         return to_npy(picture)
-    _check(picture, kind)
     try:
         importlib.import_module(f"PIL.{kind.plugin}")
         file = io.BytesIO()
@@ -199,6 +196,22 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
         If the file cannot be written; nothing is left behind then.
     """
     write_atomically(path, to_bytes(picture, Path(path).suffix))
+
+
+def check_format(picture: Picture, suffix: str) -> _Format:
+    """Return the format of a suffix, if it can hold the picture.
+
+    Raises
+    ------
+    BadParameter, BadImage
+        See `to_bytes`.
+    """
+    kind = _BY_SUFFIX.get(suffix.lower())
+    if kind is None:
+        raise BadParameter(f"the suffix {suffix!r}", expected="one of " + ", ".join(_BY_SUFFIX))
+    if kind is not _ARRAY:
+        _check(picture, kind)
+    return kind
 
 
 def _check(picture: Picture, kind: _Format) -> None:

@@ -30,10 +30,12 @@ import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from trellic import images
 from trellic.bitstream import Header
 from trellic.constants import COLOURS
 from trellic.errors import BadParameter, ImageTooLarge
 from trellic.geometry import BARE_SLICE_SIDE, BLOCK, STRIDE, Plane, Rectangle
+from trellic.images.picture import check_size
 from trellic.pipeline.transforms import WHOLE
 from trellic.support import bounds
 
@@ -211,6 +213,29 @@ def writing(pixels: int, suffix: str, *, alpha: bool, networks: int = 1) -> int:
     if suffix.lower() in (".webp", ".avif"):
         return kept + WRITING_CODED * pixels
     return kept + (WRITING_ALPHA if alpha else WRITING) * pixels
+
+
+def check_reading(data: bytes, limit: int | None = None, *, arrays: bool = False) -> None:
+    """Refuse a picture file that has too many pixels or takes too much memory, by its header.
+
+    Limits that the caller sets (`trellic.limited`) apply.
+
+    Parameters
+    ----------
+    data : of the whole file
+    limit : bytes of memory; None for no other limit
+    arrays : NumPy files will do too
+
+    Raises
+    ------
+    ImageTooLarge
+    BadImage
+        When it is no picture.
+    """
+    width, height, deep = images.size_of(data, arrays=arrays)
+    check_size(width, height)
+    need = reading(width * height, len(data), deep=deep)
+    check(need, limit, f"reading a picture of {width}x{height} pixels")
 
 
 def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:

@@ -18,6 +18,7 @@ from trellic.constants import (
 from trellic.errors import BadParameter
 from trellic.latents.quantizer import Mode, Quantizer
 from trellic.model.bundle import Bundle
+from trellic.pipeline.exclusions import check_together
 from trellic.pipeline.rate_control import to_quality16
 from trellic.pipeline.region import Region
 
@@ -55,40 +56,23 @@ class EncodeOptions:
                 f"trellis {self.trellis!r}",
                 expected=f"one of {', '.join(map(str, TRELLIS_STATES))}",
             )
-        rounds = self.search == "round"
-        if self.search not in ("trellis", "round") or (rounds and self.trellis):
-            raise BadParameter(
-                f"search {self.search!r} with trellis {self.trellis}",
-                expected="search='trellis', or search='round' with trellis=0",
-            )
+        if self.search not in ("trellis", "round"):
+            raise BadParameter(f"search {self.search!r}", expected="'trellis' or 'round'")
         if self.patches not in ("auto", "off"):
             raise BadParameter(f"patches {self.patches!r}", expected="'auto' or 'off'")
+        check_together(
+            trellis=self.trellis,
+            search=self.search,
+            dither=self.dither,
+            progressive=self.progressive,
+            steady=self.steady,
+        )
         if self.dither is not None:
-            self._check_dither(self.dither)
-        if self.steady:
-            self._check_steady()
-        if self.progressive and (self.dither is not None or self.search == "round"):
-            raise BadParameter("progressive with dither or plain rounding", expected="neither")
+            self._check_seed(self.dither)
 
-    def _check_dither(self, seed: int) -> None:
-        if self.trellis or self.search == "round":
-            raise BadParameter(
-                f"dither with trellis {self.trellis}, search {self.search!r}",
-                expected="trellis=0 and search='trellis'",
-            )
+    def _check_seed(self, seed: int) -> None:
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
             raise BadParameter(f"dither {seed!r}", expected=f"a seed, 0 to {MAX_SEED}")
-
-    def _check_steady(self) -> None:
-        others = {
-            f"trellis {self.trellis}": self.trellis not in (0, DEFAULT_TRELLIS),
-            "search='round'": self.search == "round",
-            "dither": self.dither is not None,
-            "progressive": self.progressive,
-        }
-        for name, given in others.items():
-            if given:
-                raise BadParameter(f"steady with {name}", expected="one of the two")
 
     @property
     def settled(self) -> bool:
