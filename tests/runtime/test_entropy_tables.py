@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trellic.entropy import Tables, choose_lanes, max_compressed_size, quantized_pmf
-from trellic.errors import BadBundle, BadParameter
+from trellic.entropy import Tables, choose_lanes, lanes, max_compressed_size, quantized_pmf
+from trellic.errors import BadBundle, BadParameter, CorruptStream, TruncatedStream
+from trellic.quantize.trellis import next_state
 
 
 def small(**changes) -> Tables:
@@ -62,6 +63,104 @@ def test_rates_are_in_64ths_of_a_bit():
 def test_broken_tables_are_refused(changes):
     with pytest.raises(BadBundle):
         small(**changes)
+
+
+def test_rules_hold_to_their_limits():
+    """What a limit still allows is allowed, and one more is not."""
+    assert small(trellis_step=1).trellis_step == 1
+    assert small(trellis_step=255).trellis_step == 255
+    assert small(off=np.full((3, 1, 4), -255, np.int16)).off.min() == -255
+    uniform = np.full(2, 1 << 14, np.uint16)
+    for scales, allowed in ((255, True), (256, False)):
+        shape = (3, scales)
+        fields = {
+            "half_width": np.zeros(shape, np.uint16),
+            "freqs": np.tile(uniform, 3 * scales),
+            "off": np.zeros((*shape, 4), np.int16),
+        }
+        if allowed:
+            assert Tables(**fields).scales == scales
+        else:
+            with pytest.raises(BadBundle, match=r"S in 1\.\.255"):
+                Tables(**fields)
+    for width, allowed in ((1023, True), (1024, False)):
+        wide = quantized_pmf(np.ones(2 * width + 2))
+        fields = {"half_width": np.array([[width], [0], [0]]), "freqs": [*wide, *uniform, *uniform]}
+        if allowed:
+            assert small(**fields).sizes.tolist() == [2048, 2, 2]
+        else:
+            with pytest.raises(BadBundle, match="half width 1024"):
+                small(**fields)
+
+
+def test_tables_are_their_own_copies():
+    given = np.array([[1], [1], [0]], np.uint16)
+    tables = small(half_width=given)
+    given[:] = 9
+    assert tables.half_width.tolist() == [[1], [1], [0]]
+    turned = small(half_width=np.asfortranarray(np.zeros((2, 3), np.uint16)).T[:, :1], freqs=HALVES)
+    for name, dtype in (("half_width", np.uint16), ("freqs", np.uint16), ("off", np.int16)):
+        array = getattr(turned, name)
+        assert array.flags.c_contiguous
+        assert not array.flags.writeable
+        assert array.dtype == dtype
+
+
+HALVES = np.full(6, 1 << 14, np.uint16)
+
+
+def test_a_wrong_sum_is_named_with_its_table():
+    freqs = np.array([8192, 16384, 4096, 4096, 1, 32765, 1, 1, 32766, 1], np.uint16)
+    with pytest.raises(BadBundle, match="table 2 sums to 32767"):
+        small(freqs=freqs)
+
+
+def test_entries_of_a_coder():
+    """Cumulative, frequency and index of each symbol, a closing entry, the first of each bucket."""
+    made = small().coding
+    entries = [[], [], []]
+    for entry in made.entry.tolist():
+        cumulative, freq, k = entry & 0xFFFF, entry >> 16 & 0x7FFF, entry >> 32
+        entries[entry >> 31 & 1].append((cumulative, freq, k - (1 << 32) * (k >> 31)))
+    end = (1 << 15, 0, 0)
+    assert entries[0] == [
+        *((0, 8192, -1), (8192, 16384, 0), (24576, 4096, 1), end),
+        *((0, 1, -1), (1, 32765, 0), (32766, 1, 1), end),
+        *((0, 32767, 0), end),
+    ]
+    assert entries[1] == [(28672, 4096, 2), (32767, 1, 2), (32767, 1, 1)]  # escapes
+    assert made.zero.tolist() == [1, 6, 10]
+    assert made.half_width.tolist() == [1, 1, 0]
+    firsts = made.first.reshape(3, 256)
+    assert firsts[0].tolist() == [0] * 64 + [1] * 128 + [2] * 32 + [3] * 32
+    assert firsts[1].tolist() == [5] + [6] * 255
+    assert firsts[2].tolist() == [10] * 256
+    dtypes = [array.dtype for array in made]
+    assert dtypes == [np.uint64, np.int32, np.int32, np.uint32]
+
+
+def test_other_arrays_of_a_file_are_not_read():
+    """A bundle holds more in the same file; of objects nothing is unpickled."""
+    file = io.BytesIO()
+    np.savez(file, **small().to_arrays(), other=np.array([None], object), tablesx=np.zeros(1))
+    file.seek(0)
+    assert Tables.load(file).freqs.tolist() == small().freqs.tolist()
+    file = io.BytesIO()
+    broken = small().to_arrays() | {"tables.freqs": np.array([None], object)}
+    np.savez(file, **broken)
+    file.seek(0)
+    with pytest.raises(BadBundle, match="cannot be read"):
+        Tables.load(file)
+
+
+def test_steps_are_one_integer():
+    arrays = small(trellis_step=20).to_arrays()
+    assert arrays["tables.trellis_step"].tolist() == [20]
+    assert arrays["tables.precision"].tolist() == [15]
+    assert arrays["tables.trellis_step"].dtype == arrays["tables.precision"].dtype == np.uint16
+    for wrong in (np.zeros(2, np.uint16), np.array([20.0]), np.uint16(20)):
+        with pytest.raises(BadBundle, match=r"tables\.trellis_step"):
+            Tables.from_arrays(arrays | {"tables.trellis_step": wrong})
 
 
 def test_save_and_load():
@@ -120,6 +219,16 @@ def test_unusable_distributions(bad):
         quantized_pmf(bad)
 
 
+def test_as_many_symbols_as_there_are_units():
+    """The finest and the coarsest rounding that there is."""
+    assert quantized_pmf([3, 1], precision=1).tolist() == [1, 1]
+    assert quantized_pmf(np.arange(4), precision=2).tolist() == [1, 1, 1, 1]
+    assert quantized_pmf([0, 1], precision=15).tolist() == [1, 32767]
+    for weights, precision in (([1] * 5, 2), ([1, 1], 0), ([1, 1], 16)):
+        with pytest.raises(BadParameter, match="a pmf that cannot be rounded"):
+            quantized_pmf(weights, precision=precision)
+
+
 def test_rounding_loses_at_most_a_thousandth():
     # The mixture of DESIGN.md R3: 24 scales, most of them small.
     sigmas = np.geomspace(0.11, 12, 24)
@@ -145,6 +254,88 @@ def test_choose_lanes():
 def test_max_compressed_size_grows():
     assert max_compressed_size(0, 1) == 14
     assert max_compressed_size(10, 64) == 60 + 384 + 16
+
+
+# ---- words of groups ----
+
+
+def test_numbers_of_words_are_one_word_or_two():
+    """Two from 2**15 on; the last group needs none, since it has the rest."""
+    groups = [np.arange(n).astype(np.uint16) for n in (0x7FFF, 0x8000, 70_000, 5)]
+    data = lanes.pack([], groups)
+    head = [0x7FFF, 0x8000, 0x8000, 0x8001, 70_000 - 65_536]
+    assert np.frombuffer(data, "<u2", len(head)).tolist() == head
+    words, bounds = lanes.unpack(data, 128, False)
+    assert lanes.split(words, bounds) == [group.tolist() for group in groups]
+    assert len(words) == len(data) // 2 + lanes.GROUP
+    assert not words[-lanes.GROUP :].any()
+    assert (words.dtype, bounds.dtype) == (np.uint16, np.int64)
+
+
+def test_the_first_segment_begins_with_states():
+    states = [1 << 16, 0xFFFFFFFF]
+    data = lanes.pack(states, [np.array([7, 8], np.uint16), np.array([9], np.uint16)])
+    assert np.frombuffer(data, "<u4", 2).tolist() == states
+    assert lanes.unpack_states(data, 64).tolist() == states
+    assert lanes.unpack_states(data, 64).dtype == np.uint32
+    assert lanes.split(*lanes.unpack(data, 64, True)) == [[7, 8], [9]]
+    with pytest.raises(TruncatedStream, match="at least 8 for the states of 64 lanes"):
+        lanes.unpack_states(data[:7], 64)
+    with pytest.raises(CorruptStream, match="an initial rANS state of 65535"):
+        lanes.unpack_states(lanes.pack([65_535], []), 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        ([0x8000, 0x7FFF], CorruptStream, "32767 words in the long form"),
+        ([0x8000, 0x8000], TruncatedStream, "a segment of 2 words"),
+        ([0x8001], TruncatedStream, "a segment of 1 words"),
+        ([3, 1, 1], TruncatedStream, "a segment of 3 words"),
+        ([], TruncatedStream, "a segment of 0 words"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(words, error, message):
+    data = np.array(words, "<u2").tobytes()
+    with pytest.raises(error, match=message):
+        lanes.unpack(data, 64, False)
+
+
+def test_groups_may_just_fit():
+    for words, expected in (([2, 1, 1], [[1, 1], []]), ([0], [[], []]), ([1, 5, 6], [[5], [6]])):
+        data = np.array(words, "<u2").tobytes()
+        assert lanes.split(*lanes.unpack(data, 64, False)) == expected
+
+
+def test_segments_are_whole_words_and_hold_their_states():
+    for size, first in ((3, False), (7, True), (6, True), (9, True)):
+        with pytest.raises(CorruptStream, match=f"a segment of {size} bytes"):
+            lanes.check_size(bytes(size), 64, first)
+    for size, first in ((0, False), (2, False), (8, True), (10, True)):
+        lanes.check_size(bytes(size), 64, first)
+
+
+def test_states_of_a_trellis_are_1_to_256():
+    lanes.check_next_state(np.zeros((1, 2), np.uint8))
+    lanes.check_next_state(next_state(256))
+    for wrong in ((0, 2), (257, 2), (4, 3), (4, 1), (4,)):
+        with pytest.raises(BadParameter, match="expected uint8"):
+            lanes.check_next_state(np.zeros(wrong, np.uint8))
+    with pytest.raises(BadParameter, match="leads to 4 of 4 states"):
+        lanes.check_next_state(np.full((4, 2), 4, np.uint8))
+    for place in ((0, 1), (1, 0), (3, 1)):
+        changed = next_state(4).copy()
+        changed[place] ^= 1
+        with pytest.raises(BadParameter, match="not linear"):
+            lanes.check_next_state(changed)
+
+
+def test_lanes_end_where_they_began():
+    states = np.full(3, 1 << 16, np.uint32)
+    lanes.check_final(states)
+    states[1:] += 1
+    with pytest.raises(CorruptStream, match="lane 1 ended in state 65537"):
+        lanes.check_final(states)
 
 
 def test_tables_do_not_load_numba():
