@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trellic.entropy import Tables, quantized_pmf
 from trellic.errors import BadParameter
 from trellic.quantize import cpu, reference
-from trellic.quantize.reference import cost
+from trellic.quantize.reference import best_index, cost
 from trellic.quantize.search_tables import SearchTables, checked_arguments, clamp_limit
 from trellic.quantize.trellis import STATES, next_state
 
@@ -99,6 +99,27 @@ def test_no_path_is_cheaper(states):
         assert cls.tolist() == classes(k, states)
         found = path_cost(k.tolist(), t32, scale_index, states, tables, 20 * trial)
         assert found == cheapest(t32, scale_index, states, tables, 20 * trial, reach=4)
+
+
+def peaked_tables(cheap, offset) -> Tables:
+    """One scale index, K = 4: one index costs nothing, all others 15 bits."""
+    freqs = np.ones((3, 10), np.uint16)
+    freqs[:, cheap + 4] = (1 << 15) - 9
+    off = np.full((3, 1, 4), offset, np.int16)
+    return Tables(np.full((3, 1), 4, np.uint16), freqs.ravel(), off, 21)
+
+
+@pytest.mark.parametrize("cheap", [-2, 4])
+@pytest.mark.parametrize("offset", [0, 9])
+def test_no_index_is_cheaper_however_far(cheap, offset):
+    """Also where the one that costs nothing is at the edge of what may win."""
+    levels = SearchTables.of(peaked_tables(cheap, offset))
+    kinds = [(0, None), *itertools.product((1, 2), (0, 1))]
+    for (cls, parity), lam, t in itertools.product(kinds, (5, 200), range(-48, 49, 4)):
+        open_ones = [k for k in range(-12, 13) if parity is None or k & 1 == parity]
+        costs = [(cost(k, t, cls, 0, levels, lam), abs(k), k < 0, k) for k in open_ones]
+        best, _, _, k = min(costs)
+        assert best_index(t, cls, parity, 0, levels, lam) == (k, best)
 
 
 @pytest.mark.slow("long paths, each number of states")
@@ -302,6 +323,29 @@ def test_tie_goes_to_the_lower_state(search):
     tables = equal_rates()
     k, _ = search(np.array([21], np.int32), np.zeros(1, np.uint8), 1, 4, tables, 0)
     assert k.tolist() == [0]
+
+
+@SEARCHES
+@pytest.mark.parametrize(
+    ("step", "t32"),
+    [(16, [-24, -32, 24, 16]), (16, [40, -32, 24, 48]), (20, [60, -30, -10, 10])],
+)
+def test_tie_goes_to_the_lower_predecessor(search, step, t32):
+    """Of all paths that cost the least, the one whose states are the lowest, the last one first."""
+    tables, table = flat_tables(step=step), next_state(4)
+    t32 = np.array(t32, np.int32)
+    scale_index = np.zeros(4, np.uint8)
+
+    def order(path):
+        states = [0]
+        for k in path:
+            states.append(int(table[states[-1], k & 1]))
+        ties = [(abs(k), k < 0) for k in reversed(path)]
+        return path_cost(path, t32, scale_index, 4, tables, 0), states[::-1], ties
+
+    expected = min(itertools.product(range(-2, 3), repeat=4), key=order)
+    k, _ = search(t32, scale_index, 1, 4, tables, 0)
+    assert k.tolist() == list(expected)
 
 
 # ---- degenerate input ----
