@@ -11,7 +11,13 @@ from trellic.entropy import Tables, quantized_pmf
 from trellic.errors import BadParameter
 from trellic.quantize import cpu, reference
 from trellic.quantize.reference import best_index, cost
-from trellic.quantize.search_tables import SearchTables, checked_arguments, clamp_limit
+from trellic.quantize.search_tables import (
+    SearchTables,
+    checked_arguments,
+    checked_indices,
+    clamp_limit,
+    escape_rate,
+)
 from trellic.quantize.trellis import STATES, next_state
 
 SEARCHES = pytest.mark.parametrize("search", [reference.search, cpu.search], ids=["plain", "fast"])
@@ -451,6 +457,29 @@ def test_tables_that_would_overflow_a_branch_are_refused(monkeypatch, wrong):
                 checked_arguments(t32, index, 1, 8, None, 20)
         else:
             assert checked_arguments(t32, index, 1, 8, None, 20) is good
+
+
+def test_an_escape_costs_its_digits_twice():
+    """Of the excess and one more: 1, 2 to 3, 4 to 7, and so on, each in 64ths of a bit."""
+    costs = [escape_rate(excess) // 64 for excess in (0, 1, 2, 3, 6, 7, 14, 15)]
+    assert costs == [2, 4, 4, 6, 6, 8, 8, 10]
+    assert escape_rate(6) == 64 * 6
+
+
+def test_limits_of_a_search_are_allowed():
+    """One lane, the largest weight, the largest step and offset, and the last table."""
+    good = SearchTables(*[np.zeros((3, 4), np.int32)] * 4, max_off=255, step=255)
+    one = np.zeros(1, np.int32), np.full(1, 3, np.uint8)
+    for levels in (good, good._replace(step=1)):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(SearchTables, "of", lambda tables, levels=levels: levels)
+            for states, lam in ((0, 0), (8, 4096)):
+                assert checked_arguments(*one, 1, states, None, lam) is levels
+            assert checked_indices(one[0], np.full(1, 2, np.uint8), one[1], None) is levels
+            with pytest.raises(BadParameter, match="scale index 4 has no table; expected one of 4"):
+                checked_arguments(one[0], one[1] + np.uint8(1), 1, 8, None, 0)
+            with pytest.raises(BadParameter, match="quantizer 3"):
+                checked_indices(one[0], one[1], one[1], None)
 
 
 def test_latents_are_clamped_where_indices_end():
