@@ -13,6 +13,13 @@ from trellic.pipeline import settling
 from trellic.pipeline.settling import Settled, Settler, Transforms
 
 STILL = Quantizer(0, 26, still=True)
+WIDE = Plane(32, 16)  # of two latents
+
+
+def same(x):
+    """A network that changes nothing, and takes what networks take."""
+    assert x.dtype == np.float32
+    return x.copy()
 
 
 def rounded(f, z, gain):
@@ -22,7 +29,9 @@ def rounded(f, z, gain):
 class Toy:
     """A settler of one latent channel whose networks and quantizer are functions."""
 
-    def __init__(self, gain=1.0, hyper_gain=1.0, decoded=rounded, **transforms):
+    def __init__(
+        self, gain=1.0, hyper_gain=1.0, decoded=rounded, plane=WIDE, **transforms
+    ):
         self.quantizers = []
         level = SimpleNamespace(
             gain_float=np.float32([gain]),
@@ -32,11 +41,12 @@ class Toy:
 
         def quantize(f, z, plane, level_, quantizer):
             assert (plane, level_) == (self.plane, level)
+            assert (f.dtype, z.dtype) == (np.float32, np.int64)
             self.quantizers.append(quantizer)
             return decoded(f, z, gain)
 
-        networks = dict.fromkeys(("g_a", "g_s", "h_a"), np.copy) | transforms
-        self.plane = Plane(32, 16)
+        networks = dict.fromkeys(("g_a", "g_s", "h_a"), same) | transforms
+        self.plane = plane
         latents = SimpleNamespace(decoded=quantize)
         self.settler = Settler(Transforms(**networks), latents, self.plane, level, STILL)
 
@@ -81,6 +91,20 @@ def test_hyper_latents_are_those_of_whole_steps():
     assert found.z.tolist() == [[[2, -8]]]  # of 0.25 and of -1
     assert found.v32.tolist() == [[[32, -128]]]
     assert toy.settler._latents_of(found).tolist() == [[[0.25, -1.0]]]
+    assert toy.settler._latents_of(found).dtype == np.float32
+
+
+def test_latents_beyond_the_picture_are_copies_of_the_last_ones():
+    """Of a picture of 40x20 pixels that has 3x2 latents, in a plane of 5x4."""
+    settler = Toy(plane=Plane(40, 20)).settler
+    f = np.arange(2 * 4 * 5, dtype=np.float32).reshape(2, 4, 5)
+    rows, columns = [0, 1, 1, 1], [0, 1, 2, 2, 2]
+    np.testing.assert_array_equal(settler._shown(f), f[:, rows][:, :, columns])
+    narrow, low = f[:, :, :3], f[:, :2]
+    np.testing.assert_array_equal(settler._shown(narrow), narrow[:, rows])
+    np.testing.assert_array_equal(settler._shown(low), low[:, :, columns])
+    fits = f[:, :2, :3]
+    assert settler._shown(fits) is fits
 
 
 # ---- an original, or a picture that was decoded ----
@@ -105,9 +129,9 @@ def test_a_picture_is_recognised_where_one_is_met(monkeypatch, shares, place):
     """Of an original more than half of the samples differ at first: no more steps are made."""
     settler = Toy().settler
     states = [state(32 * i, 0) for i in range(len(shares))]
-    left = iter(zip(states, shares, strict=True))
-    monkeypatch.setattr(settler, "_nearer_and_nearer", lambda pixels, f: left)
+    asked = scripted(monkeypatch, settler, left := iter(zip(states, shares, strict=True)))
     found = settler._recognised(row(7, 7), row(1, 1))
+    assert asked == [([[[7, 7]]], [[[1, 1]]])]
     assert found is (None if place is None else states[place])
     if shares[0] > settling.FOREIGN:
         assert len(list(left)) == len(shares) - 1
@@ -184,6 +208,8 @@ def test_hyper_latents_follow_the_levels_until_both_agree(end):
     assert found.z.tolist() == [[[end] * 2]]
     assert set(toy.quantizers) == {STILL}
     assert found.v32.dtype == np.int32
+    if end - 10 < settling.WHOLE:
+        assert len(toy.quantizers) == 1 + end - 10
 
 
 def test_the_first_levels_are_of_corrected_latents():
