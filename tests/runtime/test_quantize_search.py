@@ -439,6 +439,12 @@ def test_a_reconstruction_is_of_int32(reconstruct):
 
 
 @RECONSTRUCTIONS
+def test_of_nothing_there_is_no_reconstruction(reconstruct):
+    none = np.zeros(0, np.uint8)
+    assert reconstruct(np.zeros(0, np.int32), none, none, flat_tables()).shape == (0,)
+
+
+@RECONSTRUCTIONS
 def test_reconstruction_checks_its_arguments(reconstruct):
     k, zeros = np.zeros(2, np.int32), np.zeros(2, np.uint8)
     for bad in ((k, zeros[:1], zeros), (k, zeros + 3, zeros), (k, zeros, zeros + 1)):
