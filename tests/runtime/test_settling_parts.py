@@ -29,9 +29,7 @@ def rounded(f, z, gain):
 class Toy:
     """A settler of one latent channel whose networks and quantizer are functions."""
 
-    def __init__(
-        self, gain=1.0, hyper_gain=1.0, decoded=rounded, plane=WIDE, **transforms
-    ):
+    def __init__(self, gain=1.0, hyper_gain=1.0, decoded=rounded, plane=WIDE, **transforms):
         self.quantizers = []
         level = SimpleNamespace(
             gain_float=np.float32([gain]),
