@@ -249,6 +249,7 @@ def test_choose_lanes():
     assert [choose_lanes(n) for n in (0, 599, 1199, 1200, 2399, 2400)] == [1, 1, 1, 2, 2, 4]
     assert choose_lanes(614_399) == 512
     assert choose_lanes(614_400) == choose_lanes(10**12) == 1024
+    assert {type(choose_lanes(n)) for n in (0, 1200, 614_400)} == {int}
 
 
 def test_max_compressed_size_grows():
@@ -281,6 +282,8 @@ def test_the_first_segment_begins_with_states():
     assert lanes.split(*lanes.unpack(data, 64, True)) == [[7, 8], [9]]
     with pytest.raises(TruncatedStream, match="at least 8 for the states of 64 lanes"):
         lanes.unpack_states(data[:7], 64)
+    with pytest.raises(CorruptStream, match="a segment of 6 bytes"):
+        lanes.unpack(data[:6], 64, True)
     with pytest.raises(CorruptStream, match="an initial rANS state of 65535"):
         lanes.unpack_states(lanes.pack([65_535], []), 1)
 
@@ -318,6 +321,8 @@ def test_segments_are_whole_words_and_hold_their_states():
 def test_states_of_a_trellis_are_1_to_256():
     lanes.check_next_state(np.zeros((1, 2), np.uint8))
     lanes.check_next_state(next_state(256))
+    for after in (0, 1):  # an even index in state 1
+        lanes.check_next_state(np.array([[0, 1], [after, 1 - after]], np.uint8))
     for wrong in ((0, 2), (257, 2), (4, 3), (4, 1), (4,)):
         with pytest.raises(BadParameter, match="expected uint8"):
             lanes.check_next_state(np.zeros(wrong, np.uint8))
