@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trellic.entropy import Tables, choose_lanes, lanes, max_compressed_size, quantized_pmf
+from trellic.entropy import (
+    Tables,
+    choose_lanes,
+    lanes,
+    max_compressed_size,
+    quantized_pmf,
+    tables,
+)
 from trellic.errors import BadBundle, BadParameter, CorruptStream, TruncatedStream
 from trellic.quantize.trellis import next_state
 
@@ -201,6 +208,31 @@ def test_rounding_is_valid_and_no_swap_is_better(weights):
     many = freq > 1
     loss = (p[many] * np.log2(freq[many] / (freq[many] - 1))).min()
     assert gain <= loss * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_units_are_added_taken_or_swapped_to_one_optimum(seed):
+    """Each way by itself, from a start that is far away: from too few, too many, and from any."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(rng.integers(2, 10), 0.4))
+    best = quantized_pmf(p, precision=6).tolist()
+
+    def cost(freq) -> float:
+        assert sum(freq) == 64
+        assert min(freq) >= 1
+        return float(-(p * np.log2(freq)).sum())
+
+    few, many = [1] * len(p), [64] * len(p)
+    tables._add_units(few, p.tolist(), 64 - len(p))
+    tables._take_units(many, p.tolist(), 64 * len(p) - 64)
+    found = [few, many]
+    for more in (2, 3, 9):  # units too many of some
+        found.append([f + int(rng.integers(0, more)) for f in best])
+        tables._take_units(found[-1], p.tolist(), sum(found[-1]) - 64)
+    for _ in range(4):
+        found.append((1 + rng.multinomial(64 - len(p), rng.dirichlet(np.ones(len(p))))).tolist())
+        tables._swap_units(found[-1], p.tolist())
+    assert [cost(freq) for freq in found] == pytest.approx([cost(best)] * len(found), rel=1e-9)
 
 
 def test_rounding_optimum_by_brute_force():
