@@ -261,6 +261,12 @@ def test_as_many_symbols_as_there_are_units():
             quantized_pmf(weights, precision=precision)
 
 
+def test_weights_of_any_type_are_rounded_in_double_precision():
+    halves = quantized_pmf(np.full(2, 60_000, np.float16))  # whose sum is no float16
+    assert halves.tolist() == [1 << 14] * 2
+    assert halves.dtype == np.uint16
+
+
 def test_rounding_loses_at_most_a_thousandth():
     # The mixture of DESIGN.md R3: 24 scales, most of them small.
     sigmas = np.geomspace(0.11, 12, 24)
