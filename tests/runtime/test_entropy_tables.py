@@ -18,6 +18,7 @@ from trellic.entropy import (
     quantized_pmf,
     tables,
 )
+from trellic.entropy.tables import FrequencyTables
 from trellic.errors import BadBundle, BadParameter, CorruptStream, TruncatedStream
 from trellic.quantize.trellis import next_state
 
@@ -105,15 +106,24 @@ def test_tables_are_their_own_copies():
     tables = small(half_width=given)
     given[:] = 9
     assert tables.half_width.tolist() == [[1], [1], [0]]
-    turned = small(half_width=np.asfortranarray(np.zeros((2, 3), np.uint16)).T[:, :1], freqs=HALVES)
+    turned = Tables(
+        half_width=np.asfortranarray(np.zeros((3, 2), np.int64)),
+        freqs=np.full(12, 1 << 14),
+        off=np.asfortranarray(np.zeros((3, 2, 4), np.int64)),
+        trellis_step=np.int64(20),
+    )
     for name, dtype in (("half_width", np.uint16), ("freqs", np.uint16), ("off", np.int16)):
         array = getattr(turned, name)
         assert array.flags.c_contiguous
         assert not array.flags.writeable
         assert array.dtype == dtype
+    assert type(turned.trellis_step) is int
 
 
-HALVES = np.full(6, 1 << 14, np.uint16)
+def test_there_is_one_class_at_least():
+    assert FrequencyTables(np.zeros((1, 1), np.uint16), np.full(2, 1 << 14)).scales == 1
+    with pytest.raises(BadBundle, match=r"half widths of shape \(0, 3\)"):
+        FrequencyTables(np.zeros((0, 3), np.uint16), np.zeros(0, np.uint16))
 
 
 def test_a_wrong_sum_is_named_with_its_table():
