@@ -41,7 +41,7 @@ def bare(**parts) -> Distiller:
 
 @pytest.fixture
 def crops():
-    shape = (2, 4, 4, 3)
+    shape = (2, 4, 8, 3)
     return torch.from_numpy(np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8))
 
 
@@ -62,7 +62,7 @@ def losses_of(crops, exponent):
         decoder=noting("decoder", lambda y_hat, quality: x + 0.1),
     )
     coded = SimpleNamespace(y_hat="coded", bits=torch.tensor([3.0, 5.0]))
-    target = x[:, :2, ::2, ::2] + 0.5
+    target = x[:, :2, ::2, ::2] + torch.tensor([0.5, 1.0])[:, None, None, None]
     distiller = bare(
         students=students,
         settings=Settings(weight_exponent=exponent),
@@ -82,10 +82,11 @@ def test_the_loss_of_both_parts_in_numbers(crops, exponent):
     quality = torch.full((2,), 60.0)
     lmbda = float(lmbda_at(LMBDA, quality)[0])
     weight = lmbda**exponent
-    missed = ((0.5 * 2) ** 2 + (0.5 * 4) ** 2) / 2  # squared steps
-    expected = weight * (2 + 4) / 2 + math.log(missed + distill_training.LEAST_ERROR)
+    missed = [((far * 2) ** 2 + (far * 4) ** 2) / 2 for far in (0.5, 1.0)]  # squared steps
+    logs = [math.log(each + distill_training.LEAST_ERROR) for each in missed]
+    expected = weight * (2 + 4) / 2 + sum(logs) / 2
     assert imitating == pytest.approx(expected, rel=1e-5)
-    bits = (3 + 5) / 2 / 16  # a pixel
+    bits = (3 + 5) / 2 / 32  # a pixel
     assert then == pytest.approx(weight * ((7 + 9) / 2 + bits), rel=1e-5)
 
     order = ["encoder", "teacher", "coding", "decoder", "plain"]
@@ -101,7 +102,7 @@ def test_the_loss_of_both_parts_in_numbers(crops, exponent):
     assert torch.equal(inputs["quality"], quality)
     first, second = (arguments for name, *arguments in given if name == "coding")
     assert torch.equal(first[0], target)
-    torch.testing.assert_close(second[0], target - 0.5)
+    torch.testing.assert_close(second[0], x[:, :2, ::2, ::2])
     assert first[1] is second[1] is LEVEL
     for name in ("plain", "distortion"):
         x_hat, original, at, weights = by_name[name]
@@ -170,7 +171,8 @@ def test_a_distiller_trains_for_what_the_model_was_trained_for(monkeypatch):
     objective = SimpleNamespace(
         lmbda=LMBDA, measure="psnr", distortion=lambda shares: ("distortion", shares)
     )
-    monkeypatch.setattr(distill_training, "Objective", SimpleNamespace(of=lambda bundle: objective))
+    objectives = SimpleNamespace(of=lambda given: objective if given is bundle else None)
+    monkeypatch.setattr(distill_training, "Objective", objectives)
     monkeypatch.setattr(distill_training, "Coding", lambda *given: ("coding", *given))
     monkeypatch.setattr(distill_training, "TorchGraph", lambda graph: ("graph", graph))
     manifest = SimpleNamespace(encoder="encoder")
