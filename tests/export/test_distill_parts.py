@@ -209,6 +209,7 @@ def test_students_have_the_sizes_of_their_width(monkeypatch):
     assert made == [(8, 12, 20, (2, 3), 3, (8, COLOURS), ANCHORS)]
     assert (students.encoder, students.decoder) == ("g_a", "g_s")
     assert students.encoder_halo == 8 * 2 + 16 * 3
+    assert type(students.encoder_halo) is int
     assert students.layout is layout
 
 
