@@ -21,6 +21,7 @@ from trellic_export.distill import training as distill_training
 from trellic_export.distill.settings import Settings
 from trellic_export.distill.students import WIDTHS, Students, Width, details_of
 from trellic_export.distill.training import Distiller
+from trellic_export.macs import macs_per_pixel
 
 from .commands import fold, run_app
 
@@ -126,11 +127,32 @@ def test_its_files_are_those_of_the_large_model(bundle, students, tmp_path):
     assert manifest.stream_id == bundle.manifest.stream_id
     assert list(manifest.decoders) == ["quality"]
     assert manifest.training["distilled"] == {"from": bundle.manifest.name, "steps": 1}
+    assert manifest.name == "slim"
+    assert bundle.manifest.name in manifest.description
+    check_graphs(bundle, students, manifest)
     pixels = scene(70, 90)
     slim, large = Codec(path, "cpu", 1), Codec(bundle.path, "cpu", 1)
     for writer, reader in ((slim, large), (large, slim), (slim, slim)):
         assert reader.decode(writer.encode(pixels)).shape == pixels.shape
     assert slim.encode(pixels) != large.encode(pixels)
+
+
+def check_graphs(bundle, students, manifest):
+    """What is said of both graphs is so; the networks of the streams are the large model's."""
+    g_a, g_s = manifest.encoder, manifest.decoders["quality"].graph
+    costs = [macs_per_pixel(students.encoder, 1), macs_per_pixel(students.decoder, 16)]
+    assert [g_a.kmac_per_pixel, g_s.kmac_per_pixel] == pytest.approx(
+        [cost / 1000 for cost in costs], abs=0.0005
+    )
+    assert (g_a.halo, g_s.halo) == (students.encoder_halo, students.sizes.halo)
+    assert g_a.sees_quality
+    assert g_s.sees_quality
+    old = bundle.manifest
+    assert manifest.hyper_encoder.file == old.hyper_encoder.file
+    kept = {file for file in old.sha256 if not file.endswith(".onnx")}
+    kept |= {graph.file for graph in (old.hyper_encoder, *old.exact.values())}
+    assert set(manifest.sha256) == kept | {"graphs/g_a.onnx", "graphs/quality.onnx"}
+    assert manifest.sha256[g_a.file] != old.sha256.get(g_a.file)
 
 
 def test_tiles_of_the_small_networks_fit_together(bundle, students, tmp_path):

@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 from trellic.entropy import Tables, quantized_pmf
 from trellic.errors import BadParameter
 from trellic.quantize import cpu, reference
-from trellic.quantize.reference import cost
-from trellic.quantize.search_tables import SearchTables, checked_arguments, clamp_limit
+from trellic.quantize.reference import best_index, cost
+from trellic.quantize.search_tables import (
+    SearchTables,
+    checked_arguments,
+    checked_indices,
+    clamp_limit,
+    escape_rate,
+)
 from trellic.quantize.trellis import STATES, next_state
 
 SEARCHES = pytest.mark.parametrize("search", [reference.search, cpu.search], ids=["plain", "fast"])
@@ -99,6 +105,27 @@ def test_no_path_is_cheaper(states):
         assert cls.tolist() == classes(k, states)
         found = path_cost(k.tolist(), t32, scale_index, states, tables, 20 * trial)
         assert found == cheapest(t32, scale_index, states, tables, 20 * trial, reach=4)
+
+
+def peaked_tables(cheap, offset) -> Tables:
+    """One scale index, K = 4: one index costs nothing, all others 15 bits."""
+    freqs = np.ones((3, 10), np.uint16)
+    freqs[:, cheap + 4] = (1 << 15) - 9
+    off = np.full((3, 1, 4), offset, np.int16)
+    return Tables(np.full((3, 1), 4, np.uint16), freqs.ravel(), off, 21)
+
+
+@pytest.mark.parametrize("cheap", [-2, 4])
+@pytest.mark.parametrize("offset", [0, 9])
+def test_no_index_is_cheaper_however_far(cheap, offset):
+    """Also where the one that costs nothing is at the edge of what may win."""
+    levels = SearchTables.of(peaked_tables(cheap, offset))
+    kinds = [(0, None), *itertools.product((1, 2), (0, 1))]
+    for (cls, parity), lam, t in itertools.product(kinds, (5, 200), range(-48, 49, 4)):
+        open_ones = [k for k in range(-12, 13) if parity is None or k & 1 == parity]
+        costs = [(cost(k, t, cls, 0, levels, lam), abs(k), k < 0, k) for k in open_ones]
+        best, _, _, k = min(costs)
+        assert best_index(t, cls, parity, 0, levels, lam) == (k, best)
 
 
 @pytest.mark.slow("long paths, each number of states")
@@ -304,6 +331,29 @@ def test_tie_goes_to_the_lower_state(search):
     assert k.tolist() == [0]
 
 
+@SEARCHES
+@pytest.mark.parametrize(
+    ("step", "t32"),
+    [(16, [-24, -32, 24, 16]), (16, [40, -32, 24, 48]), (20, [60, -30, -10, 10])],
+)
+def test_tie_goes_to_the_lower_predecessor(search, step, t32):
+    """Of all paths that cost the least, the one whose states are the lowest, the last one first."""
+    tables, table = flat_tables(step=step), next_state(4)
+    t32 = np.array(t32, np.int32)
+    scale_index = np.zeros(4, np.uint8)
+
+    def order(path):
+        states = [0]
+        for k in path:
+            states.append(int(table[states[-1], k & 1]))
+        ties = [(abs(k), k < 0) for k in reversed(path)]
+        return path_cost(path, t32, scale_index, 4, tables, 0), states[::-1], ties
+
+    expected = min(itertools.product(range(-2, 3), repeat=4), key=order)
+    k, _ = search(t32, scale_index, 1, 4, tables, 0)
+    assert k.tolist() == list(expected)
+
+
 # ---- degenerate input ----
 
 
@@ -389,6 +439,12 @@ def test_a_reconstruction_is_of_int32(reconstruct):
 
 
 @RECONSTRUCTIONS
+def test_of_nothing_there_is_no_reconstruction(reconstruct):
+    none = np.zeros(0, np.uint8)
+    assert reconstruct(np.zeros(0, np.int32), none, none, flat_tables()).shape == (0,)
+
+
+@RECONSTRUCTIONS
 def test_reconstruction_checks_its_arguments(reconstruct):
     k, zeros = np.zeros(2, np.int32), np.zeros(2, np.uint8)
     for bad in ((k, zeros[:1], zeros), (k, zeros + 3, zeros), (k, zeros, zeros + 1)):
@@ -407,6 +463,29 @@ def test_tables_that_would_overflow_a_branch_are_refused(monkeypatch, wrong):
                 checked_arguments(t32, index, 1, 8, None, 20)
         else:
             assert checked_arguments(t32, index, 1, 8, None, 20) is good
+
+
+def test_an_escape_costs_its_digits_twice():
+    """Of the excess and one more: 1, 2 to 3, 4 to 7, and so on, each in 64ths of a bit."""
+    costs = [escape_rate(excess) // 64 for excess in (0, 1, 2, 3, 6, 7, 14, 15)]
+    assert costs == [2, 4, 4, 6, 6, 8, 8, 10]
+    assert escape_rate(6) == 64 * 6
+
+
+def test_limits_of_a_search_are_allowed():
+    """One lane, the largest weight, the largest step and offset, and the last table."""
+    good = SearchTables(*[np.zeros((3, 4), np.int32)] * 4, max_off=255, step=255)
+    one = np.zeros(1, np.int32), np.full(1, 3, np.uint8)
+    for levels in (good, good._replace(step=1)):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(SearchTables, "of", lambda tables, levels=levels: levels)
+            for states, lam in ((0, 0), (8, 4096)):
+                assert checked_arguments(*one, 1, states, None, lam) is levels
+            assert checked_indices(one[0], np.full(1, 2, np.uint8), one[1], None) is levels
+            with pytest.raises(BadParameter, match="scale index 4 has no table; expected one of 4"):
+                checked_arguments(one[0], one[1] + np.uint8(1), 1, 8, None, 0)
+            with pytest.raises(BadParameter, match="quantizer 3"):
+                checked_indices(one[0], one[1], one[1], None)
 
 
 def test_latents_are_clamped_where_indices_end():

@@ -314,6 +314,72 @@ def test_soap_takes_parameters_in_when_they_get_gradients():
         torch.testing.assert_close(p, q)
 
 
+def test_soap_only_looks_at_first_and_moves_vectors_as_adam_does():
+    """By the learning rate at the second step, less where eps is felt."""
+    vector = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = Soap([vector], 0.01)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = vector.square().sum()
+        loss.backward()
+        return float(loss.detach())
+
+    assert optimizer.step(closure) == 5
+    assert vector.tolist() == [1, -2]
+    assert optimizer.step(closure) == 5
+    assert vector.tolist() == pytest.approx([0.99, -1.99], rel=1e-6)
+    assert optimizer.step() is None
+    felt = nn.Parameter(torch.zeros(1))
+    optimizer = Soap([felt], 0.01, eps=0.5)
+    for _ in range(2):
+        felt.grad = torch.full((1,), 3.0)
+        optimizer.step()
+    root = 0.05**0.5  # of what the first of the moving averages has
+    assert felt.tolist() == pytest.approx([-0.01 / root * 0.05 * 3 / (root * 3 + 0.5)], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sides"), [((4, 5), "left right"), ((4, 6), "left"), ((6, 5), "right"), ((7,), "")]
+)
+def test_soap_turns_sides_that_are_short_enough(shape, sides):
+    matrix = nn.Parameter(torch.randn(shape))
+    optimizer = Soap([matrix], 0.01, largest=5)
+    matrix.grad = torch.randn(shape)
+    optimizer.step()
+    state = optimizer.state[matrix]
+    assert [side for side in soap.SIDES if f"{side}_basis" in state] == sides.split()
+    for side, length in zip(soap.SIDES, shape, strict=False):
+        if side in sides:
+            product = soap._outer(matrix.grad[None], side)
+            torch.testing.assert_close(state[f"{side}_moment"], 0.05 * product)
+            basis = state[f"{side}_basis"][0]
+            torch.testing.assert_close(basis.T @ basis, torch.eye(length))
+            values = (basis.T @ product[0] @ basis).diag()
+            assert (values.diff() <= 1e-5).all()  # the largest first
+
+
+def test_soap_has_its_settings():
+    settings = Soap([nn.Parameter(torch.zeros(1))], 0.3).defaults
+    expected = {"lr": 0.3, "beta": 0.95, "every": 10, "largest": 256, "eps": 1e-8}
+    assert settings == expected
+
+
+def test_soap_moves_kernels_that_are_channels_last():
+    start = torch.randn(6, 4, 3, 3)
+    kernels = [nn.Parameter(start.clone()) for _ in range(2)]
+    kernels[1].data = kernels[1].data.contiguous(memory_format=torch.channels_last)
+    assert not kernels[1].is_contiguous()
+    for kernel in kernels:
+        optimizer = Soap([kernel], 0.01)
+        for step in range(12):
+            generator = torch.Generator().manual_seed(step)
+            kernel.grad = torch.randn(start.shape, generator=generator)
+            optimizer.step()
+    torch.testing.assert_close(kernels[1], kernels[0])
+    assert (kernels[1] - start).abs().mean() > 0.02
+
+
 def test_unknown_optimizers_are_refused(model):
     with pytest.raises(ValueError, match="unknown optimizer 'sgd': use one of adamw, soap, muon"):
         make_optimizer(model, "sgd", 1e-3)

@@ -118,6 +118,23 @@ def test_small_pictures_have_fewer_scales() -> None:
     assert float(structural_error((x * 0.9).clone(), x)) > 0
 
 
+@pytest.mark.parametrize(
+    ("size", "scales"), [((8, 8), 1), ((8, 32), 1), ((32, 8), 1), ((15, 16), 2), ((14, 32), 1)]
+)
+def test_a_scale_has_eight_pixels_a_side_at_least(
+    size: tuple[int, int], scales: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An odd side of 15 is 8 at half the size; one of 14 is 7."""
+    x = tensor(photo())[..., : size[0], : size[1]]
+    whole = structural_error(x * 0.5, x)
+    found = []
+    for count in range(scales + 2):
+        monkeypatch.setattr(structure, "WEIGHTS", structure.WEIGHTS[:count])
+        found.append(structural_error(x * 0.5, x))
+        monkeypatch.undo()
+    assert [bool(one == whole) for one in found] == [count >= scales for count in range(scales + 2)]
+
+
 @pytest.mark.parametrize("size", [(24, 16), (11, 40)])
 def test_the_blur_is_a_gaussian_of_eleven_taps_with_mirrored_edges(size: tuple[int, int]) -> None:
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, *size))).float()

@@ -224,6 +224,50 @@ def test_shipped_recipes_ask_for_each_model_once_and_encoders_first(name):
     assert kind_of(RECIPES / "photo.yaml") is None
 
 
+GRIDS = {
+    "classification": {
+        "end_to_end": [0, 0.01],
+        "encoders": [0.01, 0.03],
+        "universal": [0, 0.01, 0.02],
+        "mixture": [0, 0.02],
+    },
+    "perception": {"end_to_end": [0.5, 0], "encoder": 0.25, "universal": [0, 1]},
+    "rates": {"latents": [[2, 4], [1, 2]], "end_to_end": [0.01, 0], "mixture": True},
+}
+
+
+def test_jobs_are_in_the_order_of_what_they_tell():
+    """Encoders with the mixture, decoders for two targets, perception, other decoders, rates."""
+    recipe = UniversalRecipe.model_validate(TINY | GRIDS)
+    encoders = ["3x3-mse", "3x3-c0.01", "3x3-c0.03", "3x3-mse+c0.02"]
+    first = ["3x3-c0.01--mse", "3x3-c0.03--mse", "3x3-c0.03--c0.01", "3x3-mse+c0.02--c0.01"]
+    perception = ["3x3-p0.25", "3x3-p0.25--mse", "3x3-p0.25--p1", "3x3-p0.5"]
+    others = ["3x3-c0.01--c0.02", "3x3-c0.03--c0.02"]
+    rates = ["2x4-c0.01", "1x2-c0.01", "2x4-mse", "1x2-mse", "2x4-mse+c0.02", "1x2-mse+c0.02"]
+    jobs = all_jobs(recipe)
+    assert [job.name for job in jobs] == encoders + first + perception + others + rates
+    for job in jobs:
+        encoder, _, own = job.name.rpartition("--")
+        assert job.encoder == (encoder or None)
+        assert len(job.targets) == 1 + own.count("+")
+        assert "x".join(map(str, job.latent)) == job.name.partition("-")[0]
+        assert job.adversarial == ("p" in own)
+    mixed = next(job for job in jobs if job.name == "3x3-mse+c0.02")
+    assert mixed.targets == (Target(), Target(classification=0.02))
+    assert jobs[8].targets == (Target(perception=0.25),)
+    grids = TINY | GRIDS | {"rates": GRIDS["rates"] | {"mixture": False}}
+    fewer = all_jobs(UniversalRecipe.model_validate(grids))
+    assert [job.name for job in fewer] == [job.name for job in jobs[:-2]]
+
+
+def test_a_job_is_named_after_both_weights():
+    both = Target(perception=0.5, classification=0.125)
+    assert end_to_end((2, 3), both).name == "2x3-p0.5c0.125"
+    one = end_to_end((2, 3), Target(), Target(perception=0.5))
+    assert one.adversarial
+    assert not end_to_end((2, 3), Target(classification=1)).adversarial
+
+
 # ---- a few steps of each kind ----
 
 
