@@ -171,27 +171,57 @@ def test_it_looks_again_until_the_same_is_found(monkeypatch):
     assert asked == [(p, (np.array(p) + 1).tolist()) for p in pictures]
 
 
-@pytest.mark.parametrize(("far", "rests"), [(16, 0), (17, 7), (-17, 7), (-16, 0)])
-def test_latents_that_move_take_the_value_nearer_to_zero_after_five_rounds(monkeypatch, far, rests):
-    """More than half a step, that is: less comes with the means. There are twelve rounds."""
+def test_after_five_rounds_latents_come_to_rest_and_are_pushed_where_that_does_not_help(
+    monkeypatch,
+):
+    """Pushed are those of which as many change as in the round before. There are 14 rounds."""
     toy = Toy()
-    states = [state(far * i, 5) for i in range(20)]
+    changing = [2, 1, 2, 2, 2, 2, 1, 1, 2, 1, 1, 1, 2, 1]  # of the two latents, round by round
+    states = [state(0, 5)]
+    for both in changing:
+        before = states[-1].v32[0, 0]
+        states.append(state(before[0] + 32, before[1] + 32 * (both - 1)))
     asked = scripted(monkeypatch, toy.settler, *([(one, 0.5)] for one in states[1:]))
-    pairs = []
-    monkeypatch.setattr(toy.settler, "_at_rest", lambda *pair: pairs.append(pair) or pair[1])
-    assert toy.settler._until_it_stands(states[0]) is states[12]
-    assert len(asked) == 12
-    assert len(pairs) == rests
-    if rests:
-        assert pairs[0][0] is states[5]
-        assert pairs[0][1] is states[6]
+    calls = []
+    monkeypatch.setattr(toy.settler, "_at_rest", lambda *given: calls.append(given) or given[1])
+    assert toy.settler._until_it_stands(states[0]) is states[14]
+    assert len(asked) == 14
+    assert [one for one, *_ in calls] == states[5:14]
+    assert [other for _, other, _ in calls] == states[6:]
+    pushed = [random is not None for *_, random in calls]
+    assert pushed == [True, False, True, False, False, True, True, False, False]
 
 
 def test_at_rest_each_latent_is_the_one_nearer_to_zero():
     toy = Toy(gain=2.0)
-    rests = toy.settler._at_rest(state(64, -32), state(32, -64))
+    rests = toy.settler._at_rest(state(64, -32), state(32, -64), None)
     assert rests.v32.tolist() == [[[32, -32]]]
     assert rests.z.tolist() == [[[1, 0]]]  # of 0.5 and of -0.5: halves upwards
+
+
+def test_levels_are_pushed_in_cells_whose_hyper_latents_go_back_and_forth(monkeypatch):
+    toy = Toy()
+    one, other = state(96, 64), state(96, 64)
+    other.z[0, 0, 1] = 1
+    given = []
+    monkeypatch.setattr(settling, "pushed", lambda *arguments: given.append(arguments))
+    random = np.random.default_rng(0)
+    toy.settler._at_rest(one, other, random)
+    ((v32, cells, side, generator),) = given
+    assert v32.tolist() == one.v32.tolist()
+    assert cells.tolist() == [[0, 1]]
+    assert side == toy.plane.cell
+    assert generator is random
+
+
+@pytest.mark.parametrize(("agree", "rounds"), [(0, 1), (2, 3), (9, 5)])
+def test_found_levels_are_repeated_until_their_hyper_latents_agree(agree, rounds):
+    """Values that are not coded follow the hyper-latents up to an end: four repeats at most."""
+    toy = Toy(decoded=lambda f, z, gain: 32 * np.minimum(z + 1, agree + 7).astype(np.int32))
+    found = toy.settler._levels(row(7, 7))
+    assert found.z.tolist() == [[[7 + min(agree, 4)] * 2]]
+    assert len(toy.quantizers) == rounds
+    assert {quantizer.keep for quantizer in toy.quantizers} == {True}
 
 
 # ---- the first levels of an original ----
