@@ -21,6 +21,7 @@ from benchmarks import (
     borders_tables,
     choice_tables,
     curve_tables,
+    cut_decoders,
     cutouts,
     decoders_tables,
     drift,
@@ -108,7 +109,13 @@ EYE_SETS = ("kodak", "gb82", "validation")
 EYE_HOW = rd_tables.How("avif")
 EYE_OURS = "trellic:trellis=32"
 EYE_SCORES = ("ssimulacra2", "cvvdp", "ms_ssim", "psnr")
-EYE_RIVALS = {"avif": "AVIF", "jxl:effort=7": "JPEG XL", "webp": "WebP"}
+EYE_RIVALS = {
+    "avif": "AVIF",
+    "avif:speed=3": "AVIF, speed 3",
+    "jxl:effort=7": "JPEG XL",
+    "webp": "WebP",
+    "jpegli": "JPEG (jpegli)",
+}
 SHORT = {published.VTM[0]: "VTM-9.1 (published)", published.VTM[1]: "VTM-9.1 (corrected)"}
 
 
@@ -433,6 +440,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "perception": _whole("perception", perception.markdown),
     "texture": _whole("texture", perception.markdown),
     "laplacian": _whole("laplacian", laplacian.markdown),
+    "cut-decoders": _whole("cut-decoders", cut_decoders.markdown),
     "drift": _whole("drift", drift.markdown),
     "recognition": _whole("recognition", recognition.markdown),
     "borders": _whole("borders", borders_tables.markdown),
