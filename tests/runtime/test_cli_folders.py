@@ -69,11 +69,14 @@ def test_the_line_at_the_end():
     assert total.line(9.1) == "17 files, 1.32 MB to 0.27 MB (-80 %), 9.1 s"
     total.add(work.SKIPPED)
     total.add(work.FAILED)
-    assert total.line(9.1).endswith(", 9.1 s, 1 skipped, 1 failed")
+    assert total.line(9.1) == (
+        "17 of 19 files, 1.32 MB to 0.27 MB (-80 %), 9.1 s, 1 skipped, 1 failed"
+    )
     assert (
         work._Total(files=1, before=900, after=2000).line(1) == "1 file, 0.90 kB to 2.00 kB, 1.0 s"
     )
-    assert work._Total(skipped=3).line(0) == "0 files, 0.0 s, 3 skipped"
+    assert work._Total(skipped=3).line(0) == "0 of 3 files, 0.0 s, 3 skipped"
+    assert work._Total(failed=1).line(0) == "0 of 1 file, 0.0 s, 1 failed"
 
 
 def test_same_names_in_one_folder_of_a_tree_are_refused(tmp_path, tree, trellic):

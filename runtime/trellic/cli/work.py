@@ -106,8 +106,10 @@ class _Total:
             self.after += outcome.after
 
     def line(self, seconds: float) -> str:
-        """Such as "17 files, 1.32 MB to 0.27 MB (-80 %), 9.1 s"."""
-        parts = [f"{self.files} file{'s' * (self.files != 1)}"]
+        """Such as "17 of 18 files, 1.32 MB to 0.27 MB (-80 %), 9.1 s, 1 failed"."""
+        total = self.files + self.skipped + self.failed
+        of_all = "" if total == self.files else f" of {total}"
+        parts = [f"{self.files}{of_all} file{'s' * (total != 1)}"]
         if self.files:
             saved = f" ({100 * (self.after / self.before - 1):+.0f} %)"
             less = saved if self.after < self.before else ""
