@@ -99,6 +99,7 @@ def encode(
     deadline: opt.Deadline = None,
     recursive: opt.Recursive = False,
     skip_existing: opt.SkipExisting = False,
+    keep_suffix: opt.KeepSuffix = False,
     preserve: opt.Preserve = False,
     jobs: opt.Jobs = None,
     dry_run: opt.DryRun = False,
@@ -147,7 +148,7 @@ def encode(
     )
     engines = Engines(device.value, precision.value, adapter, embed_adapter)
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))
-    batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
+    batch = Batch(recursive, skip_existing, preserve, dry_run, jobs, keep_suffix)
     command.run(inputs, output, target, model, engines, bounds, batch, json)
 
 

@@ -13,7 +13,7 @@ import typer
 from trellic import bitstream, images
 from trellic.cli.decoders import Expected, Installed
 from trellic.cli.engines import Engines
-from trellic.cli.paths import Job, is_stdout, is_stream, plan, read, read_parts
+from trellic.cli.paths import TLC, Job, is_stdout, is_stream, plan, read, read_parts
 from trellic.cli.report import Report, fail
 from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"TLC"
 _Data = TypeVar("_Data", bound=bytes | memoryview)
-SUFFIX, TLC = ".png", ".tlc"  # in a folder: results, sources
+SUFFIX = ".png"  # of results in a folder
 LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 

@@ -376,7 +376,16 @@ SkipExisting = Annotated[
     bool,
     typer.Option(
         "--skip-existing",
-        help="Skip files whose result already exists.",
+        help="Skip files whose result exists, unless they were changed or put there after it was "
+        "written.",
+        rich_help_panel=FILES,
+    ),
+]
+KeepSuffix = Annotated[
+    bool,
+    typer.Option(
+        "--keep-suffix",
+        help="In a folder, name results photo.jpg.tlc instead of photo.tlc.",
         rich_help_panel=FILES,
     ),
 ]

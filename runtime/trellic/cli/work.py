@@ -30,10 +30,11 @@ class Batch(NamedTuple):
     Attributes
     ----------
     recursive : go through folders
-    skip_existing : skip files whose result exists
+    skip_existing : skip files whose result exists and is up to date
     preserve : give results the times of their sources
     dry_run : only print what would be done
     jobs : files at once; None: as many as there are cores
+    keep_suffix : keep the suffix of a picture in the name of its result
     """
 
     recursive: bool = False
@@ -41,6 +42,7 @@ class Batch(NamedTuple):
     preserve: bool = False
     dry_run: bool = False
     jobs: int | None = None
+    keep_suffix: bool = False
 
     def at_once(self, files: int, *, bounded: bool) -> int:
         """Return how many files to work on at once.
@@ -167,7 +169,7 @@ def _one(job: Job, batch: Batch, report: Report, work: Callable[[Job], Sizes]) -
     if os.path.isdir(job.source):
         raise BadParameter("a folder", expected="a file", remedy="-r goes through folders")
     job.check()
-    if batch.skip_existing and os.path.exists(job.target):
+    if batch.skip_existing and job.is_done():
         return SKIPPED
     if batch.dry_run:
         if job.source != STANDARD:
