@@ -380,14 +380,15 @@ class Codec:
             return batches.encode(gpu, pictures, options, partial(self._encode, options=options))
 
     def _encode(self, image: ImageLike, options: EncodeOptions) -> bytes:
-        bands = self.bundle.manifest.layout.bands
         with self._within():
-            picture = images.from_any(image, bands=bands)
-            return self._encoding.picture(picture, options).data
+            return self._encoding.picture(self._picture_of(image), options).data
+
+    def _picture_of(self, image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
+        return images.from_any(image, max_pixels, self.bundle.manifest.layout.bands)
 
     def encode_again(
         self,
-        picture: Picture,
+        picture: ImageLike,
         like: bytes | memoryview,
         *,
         max_pixels: int = MAX_PIXELS,
@@ -401,13 +402,16 @@ class Codec:
 
         Parameters
         ----------
-        picture : as the decoder `quality` made it, or edited; its alpha and metadata are coded
+        picture : as the decoder `quality` made it, or edited: anything that `encode` takes; its
+            alpha and metadata are coded
         like : bytes of the ``.tlc`` file that it was decoded from
         max_pixels : refuse larger pictures before memory is taken
         max_memory : bytes that the process may use; None for no limit
 
         Raises
         ------
+        BadImage
+            If it is not a picture, or its type of samples is not supported.
         BadParameter
             If the picture and the stream differ in size or number of channels, or if the picture
             was edited and the stream is progressive.
@@ -416,7 +420,8 @@ class Codec:
         """
         codec = self._codec_for(like)
         with self._within():
-            return codec._resaving.picture(picture, like, max_pixels, max_memory)
+            pixels = codec._picture_of(picture, max_pixels)
+            return codec._resaving.picture(pixels, like, max_pixels, max_memory)
 
     # ---- from stream to stream ----
 
