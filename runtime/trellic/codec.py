@@ -474,7 +474,8 @@ class Codec:
         ----------
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
         quality : in [1, 100], used in steps of 1/16. A quality above that of the file gains
-            nothing, and gives a `TrellicWarning`
+            nothing, and that of the file, with its trellis, gives the file as it is; both with a
+            `TrellicWarning`
         max_bytes : find the best quality with at most so many bytes, instead of ``quality``. A
             file that is small enough is returned unchanged
         trellis : number of trellis states; by default as in the file
