@@ -239,7 +239,7 @@ def cut(
 def transcode(
     inputs: opt.Inputs,
     output: opt.Output,
-    quality: opt.Quality = None,
+    quality: opt.NewQuality = None,
     max_bytes: opt.MaxBytes = None,
     trellis: opt.KeptTrellis = None,
     device: opt.DeviceOption = opt.Device.auto,

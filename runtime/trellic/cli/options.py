@@ -179,6 +179,16 @@ Quality = Annotated[
         help=f"Quality, in steps of 1/16 (default {DEFAULT_QUALITY:g}).",
     ),
 ]
+NewQuality = Annotated[
+    float | None,
+    typer.Option(
+        "-q",
+        "--quality",
+        metavar="1..100",
+        callback=_quality,
+        help="Quality of the result, in steps of 1/16. Give this or --max-bytes.",
+    ),
+]
 Bpp = Annotated[
     float | None,
     typer.Option(
