@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from trellic.codec import Codec
     from trellic.images import ImageLike
+    from trellic.pipeline.arriving import Piece
     from trellic.pipeline.region import Region
 
 silence()  # before anything can load onnxruntime
@@ -156,7 +157,7 @@ def decode(
 
 
 def decode_progressive(
-    stream: Iterable[bytes],
+    stream: Iterable[Piece] | Piece,
     *,
     decoder: str = DEFAULT_DECODER,
     max_pixels: int = MAX_PIXELS,

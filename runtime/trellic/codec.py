@@ -40,7 +40,7 @@ from trellic.model import adapters, bundle
 from trellic.model.adapter import Adapter
 from trellic.model.decoders import DecoderInfo
 from trellic.pipeline.again import Resaver
-from trellic.pipeline.arriving import files_of
+from trellic.pipeline.arriving import Piece, files_of
 from trellic.pipeline.decoder import WARM_SIDE, StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
@@ -688,7 +688,7 @@ class Codec:
 
     def decode_progressive(
         self,
-        stream: Iterable[bytes],
+        stream: Iterable[Piece] | Piece,
         *,
         decoder: str = DEFAULT_DECODER,
         max_pixels: int = MAX_PIXELS,
@@ -698,8 +698,8 @@ class Codec:
 
         Parameters
         ----------
-        stream : the bytes of a ``.tlc`` file, in order, in pieces of any length. If several passes
-            over the picture arrive in one piece, they give one picture
+        stream : the bytes of a ``.tlc`` file, in order, in pieces of any length, or all in one. If
+            several passes over the picture arrive in one piece, they give one picture
         decoder, max_pixels, max_memory : see `decode_timed`
 
         Yields
@@ -710,7 +710,8 @@ class Codec:
         Raises
         ------
         TrellicError
-            As for `decode_timed`; `TruncatedStream` if not even the first pass arrived.
+            As for `decode_timed`; `TruncatedStream` if not even the first pass arrived,
+            `BadParameter` if something else than bytes did.
         """
         options = DecodeOptions(decoder, max_pixels, None, max_memory)
         for data in files_of(stream):

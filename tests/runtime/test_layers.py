@@ -357,6 +357,19 @@ def test_pictures_of_a_stream_that_arrives(tiny, data, piece):
     assert 1 < len(pictures) <= most
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_stream_may_come_in_one_piece(tiny, data, kind):
+    in_one, in_a_list = (list(tiny.decode_progressive(s)) for s in (kind(data), [kind(data)]))
+    assert len(in_one) == len(in_a_list) <= 2
+    np.testing.assert_array_equal(in_one[-1], tiny.decode(data))
+
+
+@pytest.mark.parametrize("stream", ["a.tlc", 5, None, [5], [b"TLC", "a"], np.zeros(9, np.uint8)])
+def test_what_is_no_stream_is_refused(tiny, stream):
+    with pytest.raises(BadParameter, match=r"an object of type \w+; expected the bytes"):
+        list(tiny.decode_progressive(stream))
+
+
 def test_a_stream_that_ends_early(tiny, sliced):
     with pytest.warns(TrellicWarning, match=r"ends after \d+ of 36 passes"):
         pictures = list(tiny.decode_progressive([sliced[:-300]]))
