@@ -278,11 +278,21 @@ Patches = Annotated[
 ]
 Length = Annotated[
     int | None,
-    typer.Option("--bytes", metavar="N", min=1, help="Decode only the first N bytes of a file."),
+    typer.Option(
+        "--bytes",
+        metavar="N",
+        min=1,
+        help="Decode only the first N bytes of a file; all of a shorter one.",
+    ),
 ]
 Layers = Annotated[
     int | None,
-    typer.Option(metavar="K", min=1, help="Use only the first K layers of a progressive file."),
+    typer.Option(
+        metavar="K",
+        min=1,
+        help="Use only the first K layers of a progressive file; all, with a warning, if it has "
+        "fewer.",
+    ),
 ]
 Model = Annotated[
     str,
