@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 from typer.main import get_command
 
 import trellic
@@ -69,10 +69,16 @@ def desk(tmp_path, monkeypatch):
 
 
 def test_readme_example(desk):
+    profile, exif = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "osprey"
+    with Image.open("screen.png") as photo:
+        photo.save("photo.jpg", icc_profile=profile, exif=exif)
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
     exec(code, {})
     with Image.open("photo.png") as back:
         assert back.size == (96, 64)
+        assert back.info["icc_profile"] == profile
+        assert dict(back.getexif()) == dict(exif)
 
 
 NOT_RUN = (  # they install, take minutes, or need what is not there: options are checked below
