@@ -164,6 +164,7 @@ def decode(
     size: opt.Size = None,
     scale: opt.Scale = None,
     form: opt.Format = None,
+    background: opt.Background = None,
     best_effort: Annotated[
         bool,
         typer.Option("--best-effort", help="Decode the intact parts of damaged files."),
@@ -194,8 +195,9 @@ def decode(
     engines = Engines(device.value, precision.value)
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
     part = decode.Length(length, layers)
-    result = decode.Result(decode.models(model, engines), form, opt.fit_of(size, scale), part)
-    expected = result.installed.expect(decoder or DEFAULT_DECODER)
+    installed, fit = decode.models(model, engines), opt.fit_of(size, scale)
+    result = decode.Result(installed, form, fit, part, background)
+    expected = installed.expect(decoder or DEFAULT_DECODER)
     bounds = opt.limits_of(limits, deadline)
     if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
         context.fail(f"Decoder {decoder!r} gives labels, not a picture: leave out {paths[-1]!r}.")

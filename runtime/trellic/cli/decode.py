@@ -82,12 +82,14 @@ class Result(NamedTuple):
     suffix : of its format; None: that of OUT
     fit : the size, None for the picture's own
     length : how much of the file
+    background : colour to put behind pictures with transparency; None keeps that
     """
 
     installed: Installed
     suffix: str | None = None
     fit: images.Fit | None = None
     length: Length = Length()
+    background: str | None = None
 
 
 def models(model: str | None, engines: Engines) -> Installed:
@@ -263,11 +265,14 @@ def _decode(
         start = time.perf_counter()
         with limited(limits):
             decoded = codec.decode_timed(data, **setting.arguments())
-        picture = _fitted(decoded.picture, header, setting, result.fit)
+        damage, picture = decoded.damage, _fitted(decoded.picture, header, setting, result.fit)
+        del decoded  # a picture may be large
+        if result.background is not None:
+            picture = images.on_colour(picture, result.background)
         written = images.to_bytes(picture, suffix)
         seconds = time.perf_counter() - start
     job.write(written)
-    _report(job, decoded.damage, picture, setting, seconds, report)
+    _report(job, damage, picture, setting, seconds, report)
     return Sizes(len(data), len(written))
 
 

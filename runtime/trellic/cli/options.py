@@ -95,6 +95,18 @@ def _decoder(value: str | None) -> str | None:
     return value
 
 
+def _background(value: str | None) -> str | None:
+    if value is None:
+        return None
+    from trellic.images import colour_of
+
+    try:
+        colour_of(value)
+    except BadParameter as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
 def _format(value: str | None) -> str | None:
     """Return the suffix of a format."""
     if value is None:
@@ -442,6 +454,15 @@ Format = Annotated[
         metavar="png|jpg|webp|tif|avif|...",
         callback=_format,
         help="Format of the pictures (default: from the suffix of OUT; PNG for folders and pipes).",
+    ),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLOUR",
+        callback=_background,
+        help="Put this colour, such as white or #ff8800, behind pictures with transparency, which "
+        "JPEG cannot hold.",
     ),
 ]
 Size = Annotated[

@@ -17,7 +17,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic decode photo.tlc photo.png",
         "trellic decode photo.tlc photo.jpg --decoder fast",
         "trellic decode photo.tlc thumbnail.webp --size 256x256",
-        "trellic decode archive photos -r --format jpg",
+        "trellic decode archive photos -r --format jpg --background white",
         "cat photo.tlc | trellic decode - - --format png > photo.png",
     ),
     "cut": (
