@@ -268,6 +268,19 @@ def test_the_readme_is_read_in_a_few_minutes():
     assert 900 <= len(words_of((ROOT / "README.md").read_text(encoding="utf-8"))) <= 1100
 
 
+def test_an_embedded_adapter_has_one_size():
+    page = " ".join((ROOT / "docs" / "domains.md").read_text(encoding="utf-8").split())
+    options = get_command(trellic.cli.app.app).commands["encode"].params
+    said = next(option.help for option in options if option.name == "embed_adapter")
+    sizes = [re.findall(r"into the file: some \d+ kB", text) for text in (page, said)]
+    assert sizes[0] == sizes[1] != []
+
+
+def test_commands_that_train_say_what_time_they_take_beside():
+    for cli in (trellic_export.adapters.cli, trellic_export.distill.cli):
+        assert "two minutes more than --minutes" in get_command(cli.app).help
+
+
 def test_slow_tests_say_what_their_time_buys():
     for path in (ROOT / "tests").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
