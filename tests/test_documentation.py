@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 from typer.main import get_command
 
 import trellic
@@ -69,10 +69,16 @@ def desk(tmp_path, monkeypatch):
 
 
 def test_readme_example(desk):
+    profile, exif = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "osprey"
+    with Image.open("screen.png") as photo:
+        photo.save("photo.jpg", icc_profile=profile, exif=exif)
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
     exec(code, {})
     with Image.open("photo.png") as back:
         assert back.size == (96, 64)
+        assert back.info["icc_profile"] == profile
+        assert dict(back.getexif()) == dict(exif)
 
 
 NOT_RUN = (  # they install, take minutes, or need what is not there: options are checked below
@@ -260,6 +266,19 @@ def words_of(page):
 def test_the_readme_is_read_in_a_few_minutes():
     assert len(words_of("one | two |\n```\ncode\n```\n[three](four) <!-- five -->")) == 3
     assert 900 <= len(words_of((ROOT / "README.md").read_text(encoding="utf-8"))) <= 1100
+
+
+def test_an_embedded_adapter_has_one_size():
+    page = " ".join((ROOT / "docs" / "domains.md").read_text(encoding="utf-8").split())
+    options = get_command(trellic.cli.app.app).commands["encode"].params
+    said = next(option.help for option in options if option.name == "embed_adapter")
+    sizes = [re.findall(r"into the file: some \d+ kB", text) for text in (page, said)]
+    assert sizes[0] == sizes[1] != []
+
+
+def test_commands_that_train_say_what_time_they_take_beside():
+    for cli in (trellic_export.adapters.cli, trellic_export.distill.cli):
+        assert "two minutes more than --minutes" in get_command(cli.app).help
 
 
 def test_slow_tests_say_what_their_time_buys():

@@ -24,7 +24,7 @@ from trellic.constants import (
     Search,
     Trellis,
 )
-from trellic.errors import TrellicError, TrellicWarning
+from trellic.errors import BadParameter, TrellicError, TrellicWarning
 from trellic.support.bounds import Limits, limited
 from trellic.support.quiet import silence
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from trellic.codec import Codec
     from trellic.images import ImageLike
+    from trellic.pipeline.arriving import Piece
     from trellic.pipeline.region import Region
 
 silence()  # before anything can load onnxruntime
@@ -156,7 +157,7 @@ def decode(
 
 
 def decode_progressive(
-    stream: Iterable[bytes],
+    stream: Iterable[Piece] | Piece,
     *,
     decoder: str = DEFAULT_DECODER,
     max_pixels: int = MAX_PIXELS,
@@ -175,7 +176,8 @@ def cut(data: bytes, *, max_bytes: int | None = None, layers: int | None = None)
     ----------
     data : bytes of a file, whole or cut off anywhere
     max_bytes : largest size of the result
-    layers : number of layers to keep, for a progressive file
+    layers : number of layers to keep, for a progressive file. One that has fewer is kept whole,
+        with a `TrellicWarning`
 
     Returns
     -------
@@ -184,12 +186,15 @@ def cut(data: bytes, *, max_bytes: int | None = None, layers: int | None = None)
     Raises
     ------
     BadParameter
-        If not even the first pass fits, or the file is dithered.
+        If neither ``max_bytes`` nor ``layers`` is given, or one is no whole number; if not even the
+        first pass fits; or if the file is dithered.
     StreamError
         If the data is damaged.
     """
     from trellic import bitstream
 
+    if max_bytes is None and layers is None:
+        raise BadParameter("no target", expected="max_bytes or layers")
     return bitstream.cut(data, max_bytes=max_bytes, layers=layers).data
 
 

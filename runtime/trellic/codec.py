@@ -40,7 +40,7 @@ from trellic.model import adapters, bundle
 from trellic.model.adapter import Adapter
 from trellic.model.decoders import DecoderInfo
 from trellic.pipeline.again import Resaver
-from trellic.pipeline.arriving import files_of
+from trellic.pipeline.arriving import Piece, files_of
 from trellic.pipeline.decoder import WARM_SIDE, StreamDecoder
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import DecodeOptions, EncodeOptions
@@ -380,14 +380,15 @@ class Codec:
             return batches.encode(gpu, pictures, options, partial(self._encode, options=options))
 
     def _encode(self, image: ImageLike, options: EncodeOptions) -> bytes:
-        bands = self.bundle.manifest.layout.bands
         with self._within():
-            picture = images.from_any(image, bands=bands)
-            return self._encoding.picture(picture, options).data
+            return self._encoding.picture(self._picture_of(image), options).data
+
+    def _picture_of(self, image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
+        return images.from_any(image, max_pixels, self.bundle.manifest.layout.bands)
 
     def encode_again(
         self,
-        picture: Picture,
+        picture: ImageLike,
         like: bytes | memoryview,
         *,
         max_pixels: int = MAX_PIXELS,
@@ -401,13 +402,16 @@ class Codec:
 
         Parameters
         ----------
-        picture : as the decoder `quality` made it, or edited; its alpha and metadata are coded
+        picture : as the decoder `quality` made it, or edited: anything that `encode` takes; its
+            alpha and metadata are coded
         like : bytes of the ``.tlc`` file that it was decoded from
         max_pixels : refuse larger pictures before memory is taken
         max_memory : bytes that the process may use; None for no limit
 
         Raises
         ------
+        BadImage
+            If it is not a picture, or its type of samples is not supported.
         BadParameter
             If the picture and the stream differ in size or number of channels, or if the picture
             was edited and the stream is progressive.
@@ -416,7 +420,8 @@ class Codec:
         """
         codec = self._codec_for(like)
         with self._within():
-            return codec._resaving.picture(picture, like, max_pixels, max_memory)
+            pixels = codec._picture_of(picture, max_pixels)
+            return codec._resaving.picture(pixels, like, max_pixels, max_memory)
 
     # ---- from stream to stream ----
 
@@ -469,7 +474,8 @@ class Codec:
         ----------
         data : bytes of a ``.tlc`` file, made by this model or by another installed one
         quality : in [1, 100], used in steps of 1/16. A quality above that of the file gains
-            nothing, and gives a `TrellicWarning`
+            nothing, and that of the file, with its trellis, gives the file as it is; both with a
+            `TrellicWarning`
         max_bytes : find the best quality with at most so many bytes, instead of ``quality``. A
             file that is small enough is returned unchanged
         trellis : number of trellis states; by default as in the file
@@ -682,7 +688,7 @@ class Codec:
 
     def decode_progressive(
         self,
-        stream: Iterable[bytes],
+        stream: Iterable[Piece] | Piece,
         *,
         decoder: str = DEFAULT_DECODER,
         max_pixels: int = MAX_PIXELS,
@@ -692,8 +698,8 @@ class Codec:
 
         Parameters
         ----------
-        stream : the bytes of a ``.tlc`` file, in order, in pieces of any length. If several passes
-            over the picture arrive in one piece, they give one picture
+        stream : the bytes of a ``.tlc`` file, in order, in pieces of any length, or all in one. If
+            several passes over the picture arrive in one piece, they give one picture
         decoder, max_pixels, max_memory : see `decode_timed`
 
         Yields
@@ -704,7 +710,8 @@ class Codec:
         Raises
         ------
         TrellicError
-            As for `decode_timed`; `TruncatedStream` if not even the first pass arrived.
+            As for `decode_timed`; `TruncatedStream` if not even the first pass arrived,
+            `BadParameter` if something else than bytes did.
         """
         options = DecodeOptions(decoder, max_pixels, None, max_memory)
         for data in files_of(stream):

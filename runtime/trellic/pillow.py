@@ -15,10 +15,9 @@ Examples
 Opening reads and checks the file. The pixels are decoded when they are first needed, with the
 decoder that the attribute ``decoder`` names at that time.
 
-Saving takes ``quality``, ``bpp``, ``max_bytes``, ``trellis``, ``search``, ``strip``, ``dither``,
-``patches``, ``steady`` and ``refine`` as `trellic.encode` does, ``model`` (a name or path),
-``device``, and ``exif``, ``icc_profile``, ``xmp`` and ``dpi`` instead of those that the image
-carries; None leaves them out.
+Saving takes every option of `trellic.encode`, such as ``quality``, ``max_bytes`` or
+``progressive``, with ``model`` as a name or path; ``device``; and ``exif``, ``icc_profile``,
+``xmp`` and ``dpi`` instead of those that the image carries; None leaves them out.
 
 Pillow empties an existing file before it asks for the new content, so a save that fails loses it.
 To replace a file safely, write the bytes of `trellic.encode` yourself.
@@ -27,6 +26,7 @@ To replace a file safely, write the bytes of `trellic.encode` yourself.
 from __future__ import annotations
 
 import mimetypes
+from dataclasses import fields
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from trellic.images.exif import PREFIX, dpi_of
 from trellic.images.picture import warn
 from trellic.model import bundle
 from trellic.model.choice import cheapest, choose
+from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.region import to_rectangle
 
 if TYPE_CHECKING:
@@ -50,18 +51,7 @@ MIME_TYPE = "image/x-trellic"
 _SIGNATURE = b"TLC"
 _METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}  # Pillow's name: ours
 _GIVEN = ("exif", "icc_profile", "xmp", "dpi")
-_ENCODER_OPTIONS = (
-    "quality",
-    "bpp",
-    "max_bytes",
-    "trellis",
-    "search",
-    "strip",
-    "dither",
-    "patches",
-    "steady",
-    "refine",
-)
+_ENCODER_OPTIONS = tuple(field.name for field in fields(EncodeOptions))
 
 
 class TlcImageFile(ImageFile.ImageFile):

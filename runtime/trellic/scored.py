@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from trellic.errors import BadParameter, ImageTooLarge, MissingExtra, TargetUnre
 from trellic.images import Picture
 from trellic.pipeline.encoder import prepared
 from trellic.pipeline.results import Encoded
+from trellic.support.numeric import is_number
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -100,7 +100,7 @@ def encode_scored(
     TargetUnreachable
         When no quality has it, or with patches, none has as much.
     """
-    if not (isinstance(wanted, Real) and -1000 < wanted < BEST_SCORE):
+    if not (is_number(wanted) and -1000 < wanted < BEST_SCORE):
         raise BadParameter(f"ssimulacra2 {wanted!r}", expected="a number below 100")
     if picture.bands not in (1, COLOURS):
         raise BadParameter(f"a score of {picture.bands} bands", expected="a picture in colour")

@@ -15,7 +15,7 @@ from trellic.errors import BadParameter
 from trellic.model import adapters, weights
 from trellic.model.adapter import ENCODER
 from trellic.model.bundle import Bundle
-from trellic_export.adapters import check, cli, training
+from trellic_export.adapters import check, cli, pacing, training
 from trellic_export.adapters.networks import AdaptedGraph, places_of, size_of
 from trellic_export.adapters.pictures import Pictures, read
 from trellic_export.adapters.settings import Settings
@@ -139,6 +139,16 @@ def test_training_helps(bundle, monkeypatch):
     assert trainer.measure == "psnr"
 
 
+@pytest.mark.parametrize(("steps", "enough"), [(1, False), (199, False), (200, True)])
+def test_a_run_that_was_too_short_is_warned_of(monkeypatch, capsys, steps, enough):
+    monkeypatch.setattr(pacing, "elapsed", lambda *_: [0.5] * steps)
+    optimizer = torch.optim.SGD([torch.zeros(1)])
+    assert len(list(pacing.paced(optimizer, Settings(minutes=1), 20, "adapting"))) == steps
+    said = capsys.readouterr().err
+    assert ("too few to be of use" in said) != enough
+    assert said.startswith("" if enough else f"warning: {steps} step")
+
+
 def test_curves_are_compared_where_both_reach():
     before = np.array([[0.1, 50.0], [0.2, 60.0], [0.4, 70.0]])
     half = before * [0.5, 1]
@@ -177,6 +187,7 @@ def test_names_that_will_not_do(tmp_path):
     for words, said in (
         (("--name", "../x"), "adapter name"),
         (("--name", "x", "--out", "x.zip"), "ends in .tla"),
+        (("--name", "photo"), "expected another name"),
         (("--name", "x", "--model", "none"), "no model 'none'"),
     ):
         done = run(tmp_path, *words, code=1)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from trellic import bitstream
-from trellic.errors import BadParameter
+from trellic.errors import BadImage, BadParameter
 from trellic.images import Picture
 
 from .family import in_slices, noise
@@ -21,6 +21,15 @@ def test_an_unchanged_picture_gives_the_same_bytes(tiny, trellis):
     encoded = tiny.encode_again(tiny.decode_picture(data), data)
     assert encoded.data == data
     assert (encoded.quality, encoded.trellis) == (70, trellis)
+
+
+def test_any_picture_that_encode_takes_is_taken(tiny):
+    data = tiny.encode(noise(40, 50))
+    pixels = tiny.decode(data)
+    for picture in (pixels, Image.fromarray(pixels), Picture(pixels)):
+        assert tiny.encode_again(picture, data).data == data
+    with pytest.raises(BadImage, match="an object of type str"):
+        tiny.encode_again("photo.png", data)
 
 
 def test_so_do_slices_alpha_metadata_grey_and_dither(tiny):

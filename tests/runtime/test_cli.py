@@ -320,8 +320,35 @@ def test_a_format_that_cannot_hold_the_picture(tmp_path, fake_codec, trellic):
     images.write(tmp_path / "a.png", Picture(RGB, RGB[..., 0].copy()))
     trellic("encode", tmp_path / "a.png", tmp_path / "a.tlc")
     result = trellic("decode", tmp_path / "a.tlc", tmp_path / "a.jpg")
-    check_refused(result, "transparency", ".png")
+    check_refused(result, "transparency", ".png", "--background")
     assert not (tmp_path / "a.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "behind"), [(RGB, (255, 136, 0)), (RGB[..., 1].copy(), 156)], ids=["colour", "grey"]
+)
+def test_a_colour_behind_transparency(tmp_path, fake_codec, trellic, pixels, behind):
+    alpha = RGB[..., 0].copy()
+    alpha[:2], alpha[2:4] = 0, 255
+    images.write(tmp_path / "a.png", Picture(pixels, alpha, exif=b"II*\0\0\0\0\0"))
+    trellic("encode", tmp_path / "a.png", tmp_path / "a.tlc")
+    orange = "--background", "#ff8800"
+    assert trellic("decode", tmp_path / "a.tlc", tmp_path / "a.jpg", *orange).code == 0
+    assert trellic("decode", tmp_path / "a.tlc", tmp_path / "b.png", *orange).code == 0
+    flat = images.read(tmp_path / "b.png")
+    assert (flat.alpha, flat.grey) == (None, pixels.ndim == 2)
+    assert flat.exif == images.read(tmp_path / "a.png").exif
+    assert (flat.pixels[:2] == behind).all()
+    assert (flat.pixels[2:4] == pixels[2:4]).all()
+    share = (alpha if flat.grey else alpha[..., None]) / 255
+    exact = share * pixels + (1 - share) * np.array(behind)
+    assert np.abs(flat.pixels - exact)[2:].max() <= 0.5
+
+
+def test_a_background_leaves_other_pictures_alone(tmp_path, stream, trellic):
+    result = trellic("decode", stream, tmp_path / "b.png", "--background", "white")
+    assert result.code == 0
+    np.testing.assert_array_equal(images.read(tmp_path / "b.png").pixels, RGB)
 
 
 @pytest.mark.parametrize("where", ["no/such/a.tlc", "photo.png/a.tlc"])
@@ -480,6 +507,8 @@ def test_bad_options_of_encode(tmp_path, photo, fake_codec, trellic, options):
         ["--decoder", "quality:nan"],
         ["--decoder", "quality:x"],
         ["--device", "gpu"],
+        ["--background", "whit"],
+        ["--background", "#ffffff80"],
     ],
 )
 def test_bad_options_of_decode(tmp_path, stream, trellic, options):

@@ -18,6 +18,7 @@ from tests.runtime.test_cli import check_misused, check_refused
 
 from trellic import images
 from trellic.cli import work
+from trellic.cli.paths import Job
 from trellic.errors import BadParameter, TrellicWarning
 from trellic.images import Picture
 from trellic.images.sniff import picture_format
@@ -69,11 +70,14 @@ def test_the_line_at_the_end():
     assert total.line(9.1) == "17 files, 1.32 MB to 0.27 MB (-80 %), 9.1 s"
     total.add(work.SKIPPED)
     total.add(work.FAILED)
-    assert total.line(9.1).endswith(", 9.1 s, 1 skipped, 1 failed")
+    assert total.line(9.1) == (
+        "17 of 19 files, 1.32 MB to 0.27 MB (-80 %), 9.1 s, 1 skipped, 1 failed"
+    )
     assert (
         work._Total(files=1, before=900, after=2000).line(1) == "1 file, 0.90 kB to 2.00 kB, 1.0 s"
     )
-    assert work._Total(skipped=3).line(0) == "0 files, 0.0 s, 3 skipped"
+    assert work._Total(skipped=3).line(0) == "0 of 3 files, 0.0 s, 3 skipped"
+    assert work._Total(failed=1).line(0) == "0 of 1 file, 0.0 s, 1 failed"
 
 
 def test_same_names_in_one_folder_of_a_tree_are_refused(tmp_path, tree, trellic):
@@ -82,6 +86,7 @@ def test_same_names_in_one_folder_of_a_tree_are_refused(tmp_path, tree, trellic)
     assert result.code == 1
     assert "one.webp: its result" in result.err
     assert "already that of" in result.err
+    assert "; encode with --keep-suffix, rename one" in result.err
     assert result.out.splitlines()[-1].endswith("1 failed")
     assert files_below(tmp_path / "out") == NAMES
 
@@ -108,6 +113,76 @@ def test_existing_results_are_skipped(tmp_path, tree, trellic, fake_codec):
     fake_codec.clear()
     assert trellic("encode", tree, out, "-r", "--skip-existing").code == 0
     assert not fake_codec  # nothing to do, nothing loaded
+
+
+PAST = (1_000_000_000, 1_000_000_000)
+
+
+def encode_the_new_ones(tree, out, trellic, *more):
+    result = trellic("encode", tree, out, "-r", "--skip-existing", *more)
+    assert (result.code, result.err) == (0, "")
+    return result.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_changed_picture_is_not_skipped(tmp_path, tree, trellic, suffix):
+    """Nor is another one in its place that differs in its suffix alone."""
+    encode_the_new_ones(tree, tmp_path / "out", trellic)
+    (tree / "a.jpg").unlink()
+    images.write(tree / f"a.{suffix}", Picture(255 - RGB))
+    os.utime(tree / f"a.{suffix}", (4_000_000_000, 4_000_000_000))
+    assert encode_the_new_ones(tree, tmp_path / "out", trellic).startswith("1 of 4 files, ")
+    trellic("decode", tmp_path / "out" / "a.tlc", tmp_path / "a.png")
+    assert images.read(tmp_path / "a.png").pixels.mean() == pytest.approx(255 - RGB.mean(), abs=1)
+
+
+def test_an_old_picture_that_was_moved_in_is_not_skipped(tmp_path, tree, trellic):
+    images.write(tmp_path / "a.png", Picture(255 - RGB))
+    os.utime(tmp_path / "a.png", PAST)
+    encode_the_new_ones(tree, tmp_path / "out", trellic)
+    (tree / "a.jpg").unlink()
+    time.sleep(0.05)  # clocks of file systems have steps
+    (tmp_path / "a.png").rename(tree / "a.png")
+    assert encode_the_new_ones(tree, tmp_path / "out", trellic).startswith("1 of 4 files, ")
+    assert encode_the_new_ones(tree, tmp_path / "out", trellic).startswith("0 of 4 files, ")
+
+
+def test_results_with_the_times_of_their_sources_are_skipped(tmp_path, tree, trellic):
+    for path in tree.rglob("*.png"):
+        os.utime(path, PAST)
+    encode_the_new_ones(tree, tmp_path / "out", trellic, "--preserve")
+    assert encode_the_new_ones(tree, tmp_path / "out", trellic).endswith("4 skipped")
+
+
+def test_any_result_of_a_pipe_is_skipped(tmp_path):
+    (tmp_path / "stdin.tlc").write_bytes(b"mine")
+    assert Job("-", str(tmp_path / "stdin.tlc")).is_done()
+    assert not Job("-", str(tmp_path / "other.tlc")).is_done()
+
+
+def test_names_keep_their_suffix(tmp_path, tree, trellic):
+    images.write(tree / "a.png", Picture(255 - RGB))
+    result = trellic("encode", tree, tmp_path / "out", "-r", "--keep-suffix")
+    assert (result.code, result.err) == (0, "")
+    names = ["a.jpg.tlc", "a.png.tlc", "b.png.tlc", "trip/day 2/two.PNG.tlc", "trip/one.png.tlc"]
+    assert files_below(tmp_path / "out") == names
+    result = trellic("decode", tmp_path / "out", tmp_path / "back", "-r", "--format", "webp")
+    assert (result.code, result.err) == (0, "")
+    assert len(files_below(tmp_path / "back")) == len(names)
+
+
+@pytest.mark.parametrize("name", ["o.tlc", "o.TLC", "o.png"])
+def test_a_folder_with_the_name_of_a_file_is_refused(tmp_path, tree, trellic, name):
+    several = tree / "a.jpg", tree / "b.png"
+    for inputs in (several, (tree, "-r")):
+        check_misused(trellic("encode", *inputs, tmp_path / name), "looks like a file")
+        assert not (tmp_path / name).exists()
+    assert trellic("encode", *several, f"{tmp_path}/new.tlc/").code == 0
+    (tmp_path / name).mkdir()
+    assert trellic("encode", *several, tmp_path / name).code == 0
+    assert files_below(tmp_path / name) == ["a.tlc", "b.tlc"]
+    streams = tmp_path / name / "a.tlc", tmp_path / name / "b.tlc"
+    check_misused(trellic("decode", *streams, tmp_path / "back.jpg"), "looks like a file")
 
 
 def test_times_are_kept(tmp_path, tree, trellic):

@@ -70,6 +70,13 @@ def test_help_shows_examples(trellic, command):
         assert example in out
 
 
+def test_help_of_transcode_has_no_default_quality(trellic):
+    out = flat(trellic("transcode", "--help").out)
+    assert "Give this or --max-bytes." in out
+    assert "default 75" not in out
+    assert trellic("transcode", "a.tlc", "b.tlc").code == 2
+
+
 @pytest.mark.parametrize("command", ["serve", "batch"])
 def test_help_of_services_shows_examples(trellic, command):
     pytest.importorskip("fastapi" if command == "serve" else "fsspec")

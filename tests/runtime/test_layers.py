@@ -243,9 +243,29 @@ def test_every_pass_is_a_file(tiny, data):
 def test_a_layer_more_or_less(data):
     header = bitstream.read_header(data)
     assert header.layering.layers == 3
-    for layers in (1, 2, 3, 9):
+    for layers in (1, 2, 3):
         made = bitstream.cut(data, layers=layers)
-        assert made.passes == min(layers, 3) * header.steps * 4
+        assert made.passes == layers * header.steps * 4
+    with pytest.warns(TrellicWarning, match="the file has 3 layers, not 9"):
+        assert bitstream.cut(data, layers=9).data == data
+    inside = bitstream.cut(data, passes=header.steps * 4 + 1).data
+    assert bitstream.cut(inside, layers=2).data == inside
+    with pytest.warns(TrellicWarning, match="the file has 2 layers, not 3"):
+        bitstream.cut(inside, layers=3)
+
+
+def test_an_ordinary_file_has_one_layer(plain_stream):
+    assert bitstream.cut(plain_stream, layers=1).data == plain_stream
+    with pytest.warns(TrellicWarning, match="the file has 1 layer, not 2"):
+        bitstream.cut(plain_stream, layers=2)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"max_bytes": 3000.5}, {"max_bytes": True}, {"layers": 1.5}, {"layers": True}]
+)
+def test_a_cut_needs_a_length_that_is_a_whole_number(data, options):
+    with pytest.raises(BadParameter, match="expected"):
+        trellic.cut(data, **options)
 
 
 def test_a_length_inside_a_pass_gives_the_last_whole_one(data):
@@ -357,6 +377,19 @@ def test_pictures_of_a_stream_that_arrives(tiny, data, piece):
     assert 1 < len(pictures) <= most
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_stream_may_come_in_one_piece(tiny, data, kind):
+    in_one, in_a_list = (list(tiny.decode_progressive(s)) for s in (kind(data), [kind(data)]))
+    assert len(in_one) == len(in_a_list) <= 2
+    np.testing.assert_array_equal(in_one[-1], tiny.decode(data))
+
+
+@pytest.mark.parametrize("stream", ["a.tlc", 5, None, [5], [b"TLC", "a"], np.zeros(9, np.uint8)])
+def test_what_is_no_stream_is_refused(tiny, stream):
+    with pytest.raises(BadParameter, match=r"an object of type \w+; expected the bytes"):
+        list(tiny.decode_progressive(stream))
+
+
 def test_a_stream_that_ends_early(tiny, sliced):
     with pytest.warns(TrellicWarning, match=r"ends after \d+ of 36 passes"):
         pictures = list(tiny.decode_progressive([sliced[:-300]]))
@@ -392,6 +425,12 @@ def test_commands(tiny, data, tmp_path, monkeypatch):
     said = run("decode", source, tmp_path / "c.png", "--bytes", length + 1)
     assert "ends inside a pass: the first 6 of 36 are decoded" in said.stderr
     assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
+    run("decode", source, tmp_path / "d.png", "--layers", 1)
+    for command, target in (("cut", short), ("decode", tmp_path / "d.png")):
+        said = run(command, source, target, "--layers", 99)
+        assert f"warning: {source}: the file has 3 layers, not 99" in said.stderr
+    for command, option, target in (("cut", "--max-bytes", short), ("decode", "--bytes", "d.png")):
+        assert run(command, source, tmp_path / target, option, 10 * len(data)).stderr == ""
     run("decode", source, tmp_path / "d.png", "--layers", 1)
     told = json.loads(run("info", source, "--json").stdout)
     assert told["layers"] == 3

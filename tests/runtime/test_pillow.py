@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import pickle
 
@@ -89,6 +90,14 @@ def test_options_reach_the_codec(codecs):
     assert [device for _, device in codecs] == ["auto", "cpu"]
     with pytest.raises(UnknownModel):
         saved(image, model="other")
+
+
+def test_every_option_of_encode_is_one_of_saving(tiny, tiny_path):
+    options = inspect.signature(trellic.encode).parameters
+    assert {*trellic.pillow._ENCODER_OPTIONS, "image", "model"} == set(options)
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, "TLC", model=tiny_path, device="cpu", progressive=True)
+    assert file.getvalue() == tiny.encode(RGB, progressive=True)
 
 
 def test_metadata_is_kept(codecs):

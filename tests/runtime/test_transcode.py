@@ -80,7 +80,14 @@ def test_a_higher_quality_is_warned_of(tiny, data):
         tiny.transcode(data, quality=95)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tiny.transcode(data, quality=90)
+        tiny.transcode(data, quality=89)
+
+
+@pytest.mark.parametrize("trellis", [None, 8])
+def test_a_file_of_the_quality_is_kept_as_it_is(tiny, data, trellis):
+    with pytest.warns(TrellicWarning, match="the file has quality 90: it is kept as it is"):
+        assert tiny.transcode(data, quality=90, trellis=trellis) == data
+    assert tiny.transcode(data, quality=90, trellis=0) != data
 
 
 def test_what_lies_beside_the_latents_is_kept(tiny):
@@ -184,6 +191,9 @@ def test_the_command(tiny_path, tiny, data, tmp_path, trellic, monkeypatch):
     larger = trellic("transcode", tmp_path / "a.tlc", tmp_path / "c.tlc", "-q", "95")
     assert larger.code == 0
     assert "no better" in larger.err
+    same = trellic("transcode", tmp_path / "a.tlc", tmp_path / "c.tlc", "-q", "90")
+    assert "kept as it is" in same.err
+    assert (tmp_path / "c.tlc").read_bytes() == data
     assert trellic("transcode", tmp_path / "a.tlc", tmp_path / "d.tlc").code == 2
     both = trellic("transcode", tmp_path / "a.tlc", tmp_path / "d.tlc", "-q", 5, "--max-bytes", 9)
     assert both.code == 2

@@ -16,7 +16,7 @@ from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic.model.adapter import SUFFIX
 from trellic.support.files import write_atomically
-from trellic_export.adapters.target import target_of
+from trellic_export.adapters.target import refuse_the_model_itself, target_of
 from trellic_training.cli import train as shared
 
 app = typer.Typer(add_completion=False)
@@ -53,6 +53,7 @@ def adapt_command(
     """Adapt a model to pictures of one kind: a small file that changes its weights.
 
     Sets every fifth picture aside, and says what the adapter gains on those.
+    Compiling and checking take about two minutes more than --minutes.
     """
     from trellic.model.bundle import Bundle, find
     from trellic_export.adapters import check
@@ -62,6 +63,7 @@ def adapt_command(
 
     target = target_of("adapter", name, out, SUFFIX)
     bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
+    refuse_the_model_itself("adapter", name, target, bundle)
     own = read(pictures, settings.crop)
     shared.use_threads(threads)
     trainer = Trainer(bundle, settings)

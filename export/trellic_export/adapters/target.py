@@ -1,12 +1,36 @@
-"""The file that a command writes, by the name of what it makes."""
+"""The file that a command writes, by the name of what it makes; neither may be the model's."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
+
+if TYPE_CHECKING:
+    from trellic.model.bundle import Bundle
+
+
+def refuse_the_model_itself(kind: str, name: str, target: Path, bundle: Bundle) -> None:
+    """Refuse to make something in the place, or under the name, of the model that it is made from.
+
+    Parameters
+    ----------
+    kind : what is made, for messages
+
+    Raises
+    ------
+    BadParameter
+        When either is that of the model.
+    """
+    model = bundle.manifest.name
+    if name == model or target.resolve() == bundle.path.resolve():
+        raise BadParameter(
+            f"{kind} {name!r} in {str(target)!r}, made from the model {model!r}",
+            expected="another name, and another file",
+        )
 
 
 def target_of(kind: str, name: str, out: Path | None, suffix: str) -> Path:

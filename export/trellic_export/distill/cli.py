@@ -14,8 +14,7 @@ import typer
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_MODEL
-from trellic.errors import BadParameter
-from trellic_export.adapters.target import target_of
+from trellic_export.adapters.target import refuse_the_model_itself, target_of
 from trellic_training.cli import train as shared
 
 SUFFIX = ".zip"
@@ -60,6 +59,7 @@ def distill_command(
     """Make a slim model for one application: a small encoder and decoder of the same streams.
 
     Sets every fifth picture aside, and says how many bits the slim model needs on those.
+    Compiling and checking take about two minutes more than --minutes.
     """
     from trellic.model.bundle import Bundle, find
     from trellic_export.adapters.pictures import read
@@ -70,7 +70,7 @@ def distill_command(
 
     target = target_of("model", name, out, SUFFIX)
     bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
-    _check_other(name, target, bundle.manifest.name, bundle.path)
+    refuse_the_model_itself("model", name, target, bundle)
     students = Students(WIDTHS[width], bundle.manifest.layout, details_of(bundle))
     distiller = Distiller(bundle, students, settings)
     own = read(pictures, settings.crop)
@@ -93,15 +93,6 @@ def distill_command(
     needed = check.percent_more(bundle.path, target, own.checking, distiller.measure)
     typer.echo(check.said(needed, min(len(own.checking), check.MOST), distiller.measure))
     typer.echo(f"install it with: trellic models add {target}")
-
-
-def _check_other(name: str, target: Path, large: str, path: Path) -> None:
-    """Refuse to make a model in the place, or under the name, of the one that it is made from."""
-    if name == large or target.resolve() == path.resolve():
-        raise BadParameter(
-            f"a slim model {name!r} in {str(target)!r}, made from {large!r}",
-            expected="another name, and another file",
-        )
 
 
 def main(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ Specification: ``docs/format.md``, section 6.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 from trellic.bitstream.container import assemble, read, read_prefix, read_segment, stored_of
@@ -13,7 +14,8 @@ from trellic.bitstream.fields import CRC16_BYTES, CRC32_BYTES
 from trellic.bitstream.header import Header
 from trellic.bitstream.layering import Layering
 from trellic.constants import MAX_SIDE
-from trellic.errors import BadParameter, TruncatedStream
+from trellic.errors import BadParameter, TrellicWarning, TruncatedStream
+from trellic.support.numeric import is_whole
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def cut(
     max_bytes : int, optional
         Bytes that the result may have.
     layers, passes : int, optional
-        Number to keep, if there are so many.
+        Number to keep, if there are so many. Fewer layers give a `TrellicWarning`.
 
     Raises
     ------
@@ -71,6 +73,7 @@ def cut(
     wanted = header.passes if passes is None else min(passes, header.passes)
     if layers is not None:
         wanted = min(wanted, layers * header.steps * layering.parts)
+        _warn_of_fewer(layers, -(-header.passes // (header.steps * layering.parts)))
     sizes = _sizes(contents, layering, whole_passes(view))
     fitting = [n for n in range(1, 1 + min(wanted, len(sizes))) if _fits(sizes[n - 1], max_bytes)]
     there = len(view) >= contents.size and _fits(len(view), max_bytes)
@@ -130,8 +133,17 @@ def _check(header: Header, max_bytes: int | None, layers: int | None, passes: in
         kind = "a stream of patches alone" if header.bare else kind
         raise BadParameter(kind, expected="an ordinary one, to be cut")
     for name, value in (("max_bytes", max_bytes), ("layers", layers), ("passes", passes)):
-        if value is not None and value < 1:
-            raise BadParameter(f"{name} {value}", expected="at least 1")
+        if value is not None and not (is_whole(value) and value >= 1):
+            raise BadParameter(f"{name} {value!r}", expected="a whole number, at least 1")
+
+
+def _warn_of_fewer(layers: int, there: int) -> None:
+    if layers > there:
+        warnings.warn(
+            f"the file has {there} layer{'s' * (there > 1)}, not {layers}",
+            TrellicWarning,
+            stacklevel=3,
+        )
 
 
 def _least(contents: Contents) -> str:

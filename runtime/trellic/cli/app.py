@@ -100,6 +100,7 @@ def encode(
     deadline: opt.Deadline = None,
     recursive: opt.Recursive = False,
     skip_existing: opt.SkipExisting = False,
+    keep_suffix: opt.KeepSuffix = False,
     preserve: opt.Preserve = False,
     jobs: opt.Jobs = None,
     dry_run: opt.DryRun = False,
@@ -143,7 +144,7 @@ def encode(
     )
     engines = Engines(device.value, precision.value, adapter, embed_adapter)
     bounds = command.Bounds(max_pixels, opt.limits_of(limits, deadline))
-    batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
+    batch = Batch(recursive, skip_existing, preserve, dry_run, jobs, keep_suffix)
     command.run(inputs, output, target, model, engines, bounds, batch, json)
 
 
@@ -169,6 +170,7 @@ def decode(
     size: opt.Size = None,
     scale: opt.Scale = None,
     form: opt.Format = None,
+    background: opt.Background = None,
     best_effort: Annotated[
         bool,
         typer.Option("--best-effort", help="Decode the intact parts of damaged files."),
@@ -199,8 +201,9 @@ def decode(
     engines = Engines(device.value, precision.value)
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
     part = decode.Length(length, layers)
-    result = decode.Result(decode.models(model, engines), form, opt.fit_of(size, scale), part)
-    expected = result.installed.expect(decoder or DEFAULT_DECODER)
+    installed, fit = decode.models(model, engines), opt.fit_of(size, scale)
+    result = decode.Result(installed, form, fit, part, background)
+    expected = installed.expect(decoder or DEFAULT_DECODER)
     bounds = opt.limits_of(limits, deadline)
     if expected.labels and len(paths) > 1 and decode.is_picture(paths[-1]):
         context.fail(f"Decoder {decoder!r} gives labels, not a picture: leave out {paths[-1]!r}.")
@@ -244,7 +247,7 @@ def cut(
 def transcode(
     inputs: opt.Inputs,
     output: opt.Output,
-    quality: opt.Quality = None,
+    quality: opt.NewQuality = None,
     max_bytes: opt.MaxBytes = None,
     trellis: opt.KeptTrellis = None,
     device: opt.DeviceOption = opt.Device.auto,

@@ -165,12 +165,7 @@ def scored(entry: Entry, original: Entry, there: Mapping[str, Measure]) -> Entry
 
 def opaque(picture: Picture) -> Picture:
     """Return a picture's colours, on white where it has alpha; all metadata left out but ICC."""
-    if picture.alpha is None:
-        return Picture(picture.pixels, icc=picture.icc)
-    alpha = picture.alpha.astype(np.uint16)
-    alpha = alpha if picture.grey else alpha[..., None]
-    mixed = (picture.pixels * alpha + 255 * (255 - alpha) + 127) // 255
-    return Picture(mixed.astype(np.uint8), icc=picture.icc)
+    return Picture(images.on_colour(picture, "white").pixels, icc=picture.icc)
 
 
 def first_two(picture: Picture, size: int, setting: Setting, codec: Codec) -> tuple[Entry, Entry]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from trellic import bitstream
 from trellic.cli.decode import read_stream
-from trellic.cli.paths import is_stdout, plan
+from trellic.cli.paths import TLC, is_stdout, plan
 from trellic.cli.report import Report
 from trellic.cli.tree import expand
-
-SUFFIX = ".tlc"
 
 
 def run(source: str, output: str, max_bytes: int | None, layers: int | None, as_json: bool) -> None:
@@ -21,7 +19,7 @@ def run(source: str, output: str, max_bytes: int | None, layers: int | None, as_
     typer.Exit
         With code 1 if the file cannot be cut.
     """
-    (job,) = plan(expand([source], False, [SUFFIX]), output, SUFFIX)
+    (job,) = plan(expand([source], False, [TLC]), output, TLC)
     with (
         Report("Cutting", [source], as_json=as_json, aside=is_stdout(job.target)) as report,
         report.file(source),

@@ -13,7 +13,7 @@ import typer
 from trellic import bitstream, images
 from trellic.cli.decoders import Expected, Installed
 from trellic.cli.engines import Engines
-from trellic.cli.paths import Job, is_stdout, is_stream, plan, read, read_parts
+from trellic.cli.paths import TLC, Job, is_stdout, is_stream, plan, read, read_parts
 from trellic.cli.report import Report, fail
 from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"TLC"
 _Data = TypeVar("_Data", bound=bytes | memoryview)
-SUFFIX, TLC = ".png", ".tlc"  # in a folder: results, sources
+SUFFIX = ".png"  # of results in a folder
 LARGE = 2**17  # bytes of a stream that take long enough for a progress display
 
 
@@ -82,12 +82,14 @@ class Result(NamedTuple):
     suffix : of its format; None: that of OUT
     fit : the size, None for the picture's own
     length : how much of the file
+    background : colour to put behind pictures with transparency; None keeps that
     """
 
     installed: Installed
     suffix: str | None = None
     fit: images.Fit | None = None
     length: Length = Length()
+    background: str | None = None
 
 
 def models(model: str | None, engines: Engines) -> Installed:
@@ -263,11 +265,14 @@ def _decode(
         start = time.perf_counter()
         with limited(limits):
             decoded = codec.decode_timed(data, **setting.arguments())
-        picture = _fitted(decoded.picture, header, setting, result.fit)
+        damage, picture = decoded.damage, _fitted(decoded.picture, header, setting, result.fit)
+        del decoded  # a picture may be large
+        if result.background is not None:
+            picture = images.on_colour(picture, result.background)
         written = images.to_bytes(picture, suffix)
         seconds = time.perf_counter() - start
     job.write(written)
-    _report(job, decoded.damage, picture, setting, seconds, report)
+    _report(job, damage, picture, setting, seconds, report)
     return Sizes(len(data), len(written))
 
 

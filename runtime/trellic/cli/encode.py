@@ -12,7 +12,7 @@ import typer
 from trellic import images
 from trellic.cli.decode import read_stream
 from trellic.cli.engines import Engines
-from trellic.cli.paths import Job, is_stdout, plan, read
+from trellic.cli.paths import TLC, Job, is_stdout, plan, read
 from trellic.cli.report import Report
 from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from trellic.images import Picture
     from trellic.pipeline.results import Encoded
 
-SUFFIX = ".tlc"
 _GLANCED = 2**22  # pixels of a picture at most that a note may be printed about
 _LARGE = 2**20  # bytes of a picture file that take long enough for a progress display
 
@@ -90,10 +89,10 @@ def run(
         With code 1 if a file failed.
     """
     sources = expand(inputs, batch.recursive, images.readable())
-    jobs = plan(sources, output, SUFFIX, folder=batch.recursive)
+    jobs = plan(sources, output, TLC, folder=batch.recursive, keep_suffix=batch.keep_suffix)
     if jobs[0].folder is None and Path(output).suffix.lower() in images.suffixes():
         raise typer.BadParameter(
-            f"{output!r} looks like a picture; the result is a {SUFFIX} file", param_hint="OUT"
+            f"{output!r} looks like a picture; the result is a {TLC} file", param_hint="OUT"
         )
     at_once = batch.at_once(len(jobs), bounded=is_bounded(target.max_memory, bounds.limits))
     engines.share(at_once)

@@ -103,6 +103,18 @@ def _decoder(value: str | None) -> str | None:
     return value
 
 
+def _background(value: str | None) -> str | None:
+    if value is None:
+        return None
+    from trellic.images import colour_of
+
+    try:
+        colour_of(value)
+    except BadParameter as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
 def _format(value: str | None) -> str | None:
     """Return the suffix of a format."""
     if value is None:
@@ -185,6 +197,16 @@ Quality = Annotated[
         metavar="1..100",
         callback=_quality,
         help=f"Quality, in steps of 1/16 (default {DEFAULT_QUALITY:g}).",
+    ),
+]
+NewQuality = Annotated[
+    float | None,
+    typer.Option(
+        "-q",
+        "--quality",
+        metavar="1..100",
+        callback=_quality,
+        help="Quality of the result, in steps of 1/16. Give this or --max-bytes.",
     ),
 ]
 Bpp = Annotated[
@@ -276,11 +298,21 @@ Patches = Annotated[
 ]
 Length = Annotated[
     int | None,
-    typer.Option("--bytes", metavar="N", min=1, help="Decode only the first N bytes of a file."),
+    typer.Option(
+        "--bytes",
+        metavar="N",
+        min=1,
+        help="Decode only the first N bytes of a file; all of a shorter one.",
+    ),
 ]
 Layers = Annotated[
     int | None,
-    typer.Option(metavar="K", min=1, help="Use only the first K layers of a progressive file."),
+    typer.Option(
+        metavar="K",
+        min=1,
+        help="Use only the first K layers of a progressive file; all, with a warning, if it has "
+        "fewer.",
+    ),
 ]
 Model = Annotated[
     str,
@@ -384,7 +416,16 @@ SkipExisting = Annotated[
     bool,
     typer.Option(
         "--skip-existing",
-        help="Skip files whose result already exists.",
+        help="Skip files whose result exists, unless they were changed or put there after it was "
+        "written.",
+        rich_help_panel=FILES,
+    ),
+]
+KeepSuffix = Annotated[
+    bool,
+    typer.Option(
+        "--keep-suffix",
+        help="In a folder, name results photo.jpg.tlc instead of photo.tlc.",
         rich_help_panel=FILES,
     ),
 ]
@@ -421,6 +462,15 @@ Format = Annotated[
         metavar="png|jpg|webp|tif|avif|...",
         callback=_format,
         help="Format of the pictures (default: from the suffix of OUT; PNG for folders and pipes).",
+    ),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLOUR",
+        callback=_background,
+        help="Put this colour, such as white or #ff8800, behind pictures with transparency, which "
+        "JPEG cannot hold.",
     ),
 ]
 Size = Annotated[

@@ -14,6 +14,7 @@ import typer
 
 from trellic.cli.tree import STANDARD, Source
 from trellic.errors import BadParameter
+from trellic.images import suffixes
 from trellic.support.files import (
     map_bytes,
     open_descriptor,
@@ -22,6 +23,8 @@ from trellic.support.files import (
     write_atomically,
 )
 
+TLC = ".tlc"
+_SLASHES = ("/", os.sep)  # that end the name of a folder
 Identity = tuple[int, int] | str  # device and inode of a file, or the path where one will be
 
 
@@ -127,10 +130,33 @@ class Job:
             )
         clash = self.clash or self.written.sources.get(_identity(self.target))
         if clash is not None:
+            remedy = "rename one of them or use another folder"
+            if _suffix(clash) != _suffix(self.source):
+                remedy = "encode with --keep-suffix, " + remedy
             raise BadParameter(
-                f"its result {self.target} is already that of {clash}",
-                remedy="rename one of them or use another folder",
+                f"its result {self.target} is already that of {clash}", remedy=remedy
             )
+
+    def is_done(self) -> bool:
+        """Whether the result exists and is up to date.
+
+        It is not if the source was changed, or put in its place, after the result was written: it
+        may be another file then, of the same name but for the suffix. So both times of the source
+        count: that of its content, as of ``make``, and that of its entry in the file system, which
+        moving an old file in renews. Of a pipe nothing is known: any result will do.
+
+        Raises
+        ------
+        OSError
+            If the result exists, and the source does not.
+        """
+        if not os.path.exists(self.target):
+            return False
+        if is_stream(self.source):
+            return True
+        source, result = os.stat(self.source), os.stat(self.target)
+        newer = source.st_mtime_ns > result.st_mtime_ns or source.st_ctime_ns > result.st_ctime_ns
+        return not newer
 
     def write(self, data: bytes) -> None:
         """Write the result, making the folder first if needed.
@@ -165,7 +191,14 @@ class Job:
             os.utime(self.target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def plan(sources: Sequence[Source], output: str, suffix: str, *, folder: bool = False) -> list[Job]:
+def plan(
+    sources: Sequence[Source],
+    output: str,
+    suffix: str,
+    *,
+    folder: bool = False,
+    keep_suffix: bool = False,
+) -> list[Job]:
     """Return where the result of each source goes.
 
     Parameters
@@ -179,6 +212,8 @@ def plan(sources: Sequence[Source], output: str, suffix: str, *, folder: bool = 
         Of the files in a folder.
     folder : bool
         Whether it is a folder in any case.
+    keep_suffix : bool
+        Whether the names of files in a folder keep the suffix of their source before their own.
 
     Returns
     -------
@@ -188,10 +223,11 @@ def plan(sources: Sequence[Source], output: str, suffix: str, *, folder: bool = 
     Raises
     ------
     typer.BadParameter
-        If several sources would go into something that is not a folder, or one onto itself.
+        If several sources would go into something that is not a folder, or into a new folder with
+        the name of a file, or one onto itself.
     """
     is_folder = os.path.isdir(output)
-    into_folder = folder or is_folder or output.endswith(("/", os.sep))
+    into_folder = folder or is_folder or output.endswith(_SLASHES)
     if len(sources) == 1 and not into_folder:
         if os.path.isfile(output) and _identity(sources[0].path) == _identity(output):
             raise typer.BadParameter(f"{output!r} is IN itself", param_hint="OUT")
@@ -200,19 +236,35 @@ def plan(sources: Sequence[Source], output: str, suffix: str, *, folder: bool = 
         raise typer.BadParameter(
             f"{output!r} is not a folder, which several IN need", param_hint="OUT"
         )
+    if not output.endswith(_SLASHES) and not is_folder and _suffix(output) in {TLC, *suffixes()}:
+        raise typer.BadParameter(
+            f"{output!r} looks like a file, and several IN or -r need a folder; "
+            "end it with / for a folder of that name",
+            param_hint="OUT",
+        )
     jobs: list[Job] = []
     taken: dict[Identity, str] = {}
     written = Written()
     inputs = {_identity(source.path): source.path for source in sources}
     for source, place in sources:
-        stem = "stdin" if source == STANDARD else Path(source).stem
         where = os.path.join(output, place) if place else output
-        target = os.path.join(where, stem + suffix)
+        target = os.path.join(where, _name(source, keep_suffix) + suffix)
         identity = _identity(target)
         onto = inputs.get(identity)
         jobs.append(Job(source, target, where, taken.get(identity), onto, written))
         taken.setdefault(identity, source)
     return jobs
+
+
+def _name(source: str, keep_suffix: bool) -> str:
+    """Return the name of a result in a folder, without its own suffix."""
+    if source == STANDARD:
+        return "stdin"
+    return Path(source).name if keep_suffix else Path(source).stem
+
+
+def _suffix(path: str) -> str:
+    return Path(path).suffix.lower()
 
 
 def _identity(path: str) -> Identity:

@@ -17,7 +17,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic decode photo.tlc photo.png",
         "trellic decode photo.tlc photo.jpg --decoder fast",
         "trellic decode photo.tlc thumbnail.webp --size 256x256",
-        "trellic decode archive photos -r --format jpg",
+        "trellic decode archive photos -r --format jpg --background white",
         "cat photo.tlc | trellic decode - - --format png > photo.png",
     ),
     "cut": (
@@ -134,14 +134,20 @@ With -r, IN may be a folder. OUT is a folder too, and gets the same subfolders.
 encode takes all pictures below IN; decode takes all .tlc files. Hidden files and
 links to folders are skipped.
 
---skip-existing skips files whose result already exists. --preserve keeps the
-modification times. --dry-run only shows what would be written. --jobs N works on
-N files at once; the default is one per core. With --max-memory or --limits
-service, files are coded one by one, because the limit applies to the process.
+--skip-existing skips files whose result exists. Only times are compared: a file
+that was changed, moved or copied into its folder after its result was written
+is coded again, also if it has another suffix than the file before. Moving a
+whole folder leaves the times of the files in it: name another OUT then.
+
+--preserve keeps the modification times. --dry-run only shows what would be
+written. --jobs N works on N files at once; the default is one per core. With
+--max-memory or --limits service, files are coded one by one, because the limit
+applies to the process.
 
 If two files would have the same result, such as a.png and a.jpg in one folder,
-the second one is an error. Each file that fails gives one line on stderr. The
-others go on, and the exit code is 1.
+the second one is an error. With encode --keep-suffix the results are a.png.tlc
+and a.jpg.tlc. Each file that fails gives one line on stderr. The others go on,
+and the exit code is 1.
 
   trellic encode photos out -r --skip-existing --preserve""",
     "pipes": """\

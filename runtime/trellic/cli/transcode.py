@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from trellic import bitstream
-from trellic.cli.decode import TLC, read_stream
+from trellic.cli.decode import read_stream
 from trellic.cli.engines import Engines
-from trellic.cli.paths import Job, is_stdout, plan
+from trellic.cli.paths import TLC, Job, is_stdout, plan
 from trellic.cli.report import Report
 from trellic.cli.tree import expand
 from trellic.cli.work import Batch, Sizes, alone, is_bounded

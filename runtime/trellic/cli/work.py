@@ -30,10 +30,11 @@ class Batch(NamedTuple):
     Attributes
     ----------
     recursive : go through folders
-    skip_existing : skip files whose result exists
+    skip_existing : skip files whose result exists and is up to date
     preserve : give results the times of their sources
     dry_run : only print what would be done
     jobs : files at once; None: as many as there are cores
+    keep_suffix : keep the suffix of a picture in the name of its result
     """
 
     recursive: bool = False
@@ -41,6 +42,7 @@ class Batch(NamedTuple):
     preserve: bool = False
     dry_run: bool = False
     jobs: int | None = None
+    keep_suffix: bool = False
 
     def at_once(self, files: int, *, bounded: bool) -> int:
         """Return how many files to work on at once.
@@ -106,8 +108,10 @@ class _Total:
             self.after += outcome.after
 
     def line(self, seconds: float) -> str:
-        """Such as "17 files, 1.32 MB to 0.27 MB (-80 %), 9.1 s"."""
-        parts = [f"{self.files} file{'s' * (self.files != 1)}"]
+        """Such as "17 of 18 files, 1.32 MB to 0.27 MB (-80 %), 9.1 s, 1 failed"."""
+        total = self.files + self.skipped + self.failed
+        of_all = "" if total == self.files else f" of {total}"
+        parts = [f"{self.files}{of_all} file{'s' * (total != 1)}"]
         if self.files:
             saved = f" ({100 * (self.after / self.before - 1):+.0f} %)"
             less = saved if self.after < self.before else ""
@@ -165,7 +169,7 @@ def _one(job: Job, batch: Batch, report: Report, work: Callable[[Job], Sizes]) -
     if os.path.isdir(job.source):
         raise BadParameter("a folder", expected="a file", remedy="-r goes through folders")
     job.check()
-    if batch.skip_existing and os.path.exists(job.target):
+    if batch.skip_existing and job.is_done():
         return SKIPPED
     if batch.dry_run:
         if job.source != STANDARD:

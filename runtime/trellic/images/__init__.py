@@ -14,6 +14,7 @@ functions that need it.
 from __future__ import annotations
 
 from trellic.images.bands import check_bands, from_bands
+from trellic.images.behind import colour_of, on_colour
 from trellic.images.convert import to_srgb
 from trellic.images.fill import fill_clear
 from trellic.images.fit import Fit, resized
@@ -37,12 +38,14 @@ __all__ = [
     "Picture",
     "check_bands",
     "check_format",
+    "colour_of",
     "describe",
     "fill_clear",
     "from_any",
     "from_bands",
     "from_bytes",
     "from_pil",
+    "on_colour",
     "prepare",
     "read",
     "readable",

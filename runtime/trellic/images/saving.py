@@ -222,7 +222,8 @@ def _check(picture: Picture, kind: _Format) -> None:
     if picture.mode not in kind.modes:
         raise BadImage(
             f"a picture with transparency, which {kind.name} cannot hold",
-            remedy="write .png, .webp or .tiff instead",
+            remedy="write .png, .webp or .tiff instead, or name a colour to put behind it "
+            "(trellic decode --background)",
         )
     if max(picture.width, picture.height) > kind.max_side:
         raise BadImage(

@@ -6,21 +6,26 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 from trellic.bitstream import Contents, Header, cut, read_contents
-from trellic.errors import CorruptStream, TrellicWarning, TruncatedStream
+from trellic.errors import BadParameter, CorruptStream, TrellicWarning, TruncatedStream
 
 PIXEL_BYTES = 64  # of a stream at most, with some reserve; a longer one is not a picture
 LEAST_BYTES = 2**26
 
 
-def files_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
+Piece = bytes | bytearray | memoryview
+
+
+def files_of(chunks: Iterable[Piece] | Piece) -> Iterator[bytes]:
     """Yield a whole file of all passes that have arrived, each time that there are more.
 
     Parameters
     ----------
-    chunks : the bytes of a stream, in order, in pieces of any length
+    chunks : the bytes of a stream, in order, in pieces of any length, or all in one
 
     Raises
     ------
+    BadParameter
+        When something else than bytes comes.
     StreamError
         When a part that arrived is damaged, or the stream ends before its first pass does.
     """
@@ -28,8 +33,8 @@ def files_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
     contents: Contents | None = None
     ends: list[int] = []
     shown = 0
-    for chunk in chunks:
-        data += chunk
+    for piece in _pieces(chunks):
+        data += piece
         contents = contents or _contents(bytes(data))
         if contents is None:
             continue
@@ -40,6 +45,25 @@ def files_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
             shown = there
             yield cut(bytes(data), passes=there).data
     yield from _last(bytes(data), shown)
+
+
+def _pieces(chunks: Iterable[Piece] | Piece) -> Iterator[Piece]:
+    """Yield what comes, if it is bytes."""
+    if isinstance(chunks, Piece):
+        chunks = (chunks,)
+    if not isinstance(chunks, Iterable):
+        raise _not_bytes(chunks)
+    for piece in chunks:
+        if not isinstance(piece, Piece):
+            raise _not_bytes(piece)
+        yield piece
+
+
+def _not_bytes(given: object) -> BadParameter:
+    return BadParameter(
+        f"an object of type {type(given).__name__}",
+        expected="the bytes of a .tlc file, or an iterable of pieces of them",
+    )
 
 
 def _last(data: bytes, shown: int) -> Iterator[bytes]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from trellic.constants import (
     DEFAULT_DECODER,
     DEFAULT_PATCHES,
@@ -21,6 +19,7 @@ from trellic.model.bundle import Bundle
 from trellic.pipeline.exclusions import check_together
 from trellic.pipeline.rate_control import to_quality16
 from trellic.pipeline.region import Region
+from trellic.support.numeric import is_whole
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class EncodeOptions:
         if sum(target is not None for target in targets) > 1:
             raise BadParameter("more than one target", expected="quality, bpp or max_bytes")
         to_quality16(DEFAULT_QUALITY if self.quality is None else self.quality)
-        if not isinstance(self.trellis, (int, np.integer)) or self.trellis not in TRELLIS_STATES:
+        if not is_whole(self.trellis) or self.trellis not in TRELLIS_STATES:
             raise BadParameter(
                 f"trellis {self.trellis!r}",
                 expected=f"one of {', '.join(map(str, TRELLIS_STATES))}",
@@ -71,7 +70,7 @@ class EncodeOptions:
             self._check_seed(self.dither)
 
     def _check_seed(self, seed: int) -> None:
-        if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
+        if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
             raise BadParameter(f"dither {seed!r}", expected=f"a seed, 0 to {MAX_SEED}")
 
     @property

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Real
 
 from trellic.errors import BadParameter, TargetUnreachable
+from trellic.support.numeric import is_number, is_whole
 
 QUALITY16_MIN, QUALITY16_MAX = 16, 1600  # sixteenths of the quality
 CLOSE = 0.985  # a size in [CLOSE * budget, budget] is good enough
@@ -24,7 +24,7 @@ def to_quality16(quality: float) -> int:
     BadParameter
         When it is outside the range.
     """
-    if not (isinstance(quality, Real) and 1 <= quality <= 100):
+    if not (is_number(quality) and 1 <= quality <= 100):
         raise BadParameter(f"quality {quality!r}", expected="a number from 1 to 100")
     return min(max(round(float(quality) * 16), QUALITY16_MIN), QUALITY16_MAX)
 
@@ -35,19 +35,19 @@ def to_budget(bpp: float | None, max_bytes: int | None, pixels: int) -> int:
     Raises
     ------
     BadParameter
-        When both are given, or less than a byte.
+        When both are given, or less than a byte, or bytes that are no whole number.
     """
     if bpp is not None and max_bytes is not None:
         raise BadParameter("both bpp and max_bytes are given", expected="one of them")
-    wanted = bpp if max_bytes is None else max_bytes
-    budget = 0.0
-    if isinstance(wanted, Real):
-        budget = float(wanted) * (pixels / 8 if max_bytes is None else 1)
+    if max_bytes is not None:
+        if not (is_whole(max_bytes) and max_bytes >= 1):
+            raise BadParameter(
+                f"max_bytes {max_bytes!r}", expected="a whole number of bytes, at least 1"
+            )
+        return int(max_bytes)
+    budget = bpp * pixels / 8 if bpp is not None and is_number(bpp) else 0.0
     if not 1 <= budget < math.inf:
-        raise BadParameter(
-            f"bpp {bpp!r}" if max_bytes is None else f"max_bytes {max_bytes!r}",
-            expected="a positive size of at least one byte",
-        )
+        raise BadParameter(f"bpp {bpp!r}", expected="a positive size of at least one byte")
     return int(budget)
 
 

@@ -185,23 +185,29 @@ def _meet(
 ) -> bytes:
     """Encode at the requested quality, or at the one that fills the bytes.
 
-    The result is the stream itself if it is small enough.
+    The result is the stream itself if it is small enough, or has the quality and the trellis.
     """
     if options.quality is not None:
         quality16 = to_quality16(options.quality)
         if quality16 > header.quality16:
-            warnings.warn(
-                f"the file has quality {header.quality16 / 16:g}: transcoding to"
-                f" {quality16 / 16:g} makes it larger and no better",
-                TrellicWarning,
-                stacklevel=2,
-            )
+            _warn(header, f"transcoding to {quality16 / 16:g} makes it larger and no better")
+        if quality16 == header.quality16 and options.trellis in (None, header.trellis):
+            _warn(header, "it is kept as it is")
+            return bytes(data)
         return encode_at(quality16)
     pixels = header.width * header.height
     budget = to_budget(None, options.max_bytes, pixels)
     if len(data) <= budget:
         return bytes(data)
     return fill(encode_at, budget, allow_spare=True, pixels=pixels)[1]
+
+
+def _warn(header: Header, consequence: str) -> None:
+    warnings.warn(
+        f"the file has quality {header.quality16 / 16:g}: {consequence}",
+        TrellicWarning,
+        stacklevel=3,
+    )
 
 
 def _encoded(data: bytes, start: float, clock: Clock) -> Encoded:

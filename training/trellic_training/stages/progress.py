@@ -9,11 +9,11 @@ import lightning
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from trellic_training.stages.enough import too_few
 from trellic_training.stages.stage import Stage
 
 BETWEEN, BETWEEN_LINES = 1.0, 60.0  # seconds
 TIMED_FROM, TIMED_STEPS, TIMED_SECONDS = 2, 3, 10.0  # steps that do not count; at least timed
-WARM_UPS = 10  # a run of fewer than so many warm-ups has learned next to nothing
 
 
 class TimeBar(lightning.Callback):
@@ -85,14 +85,8 @@ def estimate(stage: Stage[Any, Any], steps: int, speed: float) -> str:
 
 
 def too_short(stage: Stage[Any, Any], steps: int, speed: float | None) -> str | None:
-    """Say that so many steps are too few to be of use, and what would be enough; or None."""
-    useful = WARM_UPS * stage.recipe.warmup_steps
-    if steps >= useful:
-        return None
-    text = (
-        f"{steps:,} steps are too few to be of use: the warm-up alone takes {useful // WARM_UPS:,}"
-    )
-    return f"{text}; try --minutes {max(1, round(useful / speed / 60 + 0.5))}" if speed else text
+    """Say what `too_few` says of the steps of a stage."""
+    return too_few(steps, stage.recipe.warmup_steps, speed)
 
 
 def spell(minutes: float) -> str:
