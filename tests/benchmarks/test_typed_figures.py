@@ -182,7 +182,7 @@ def limits_of_the_service() -> list[str]:
     return [
         f"A call has `--deadline` seconds ({made.deadline:.0f}), waiting included, `--max-pixels`"
         f" (2^25), `--max-memory` ({made.max_memory / 1e9:.0f} GB) and `--max-bytes`"
-        f" ({made.max_bytes / 2**20:.0f} MiB)."
+        f" ({made.max_bytes / 2**20:.0f} MiB)"
     ]
 
 
@@ -226,7 +226,7 @@ def bytes_of_adapters() -> list[str]:
     all_games = games[0]["adapted_to"] + len(games[0]["pictures"])
     return [
         "less than 150 kB",
-        f"some {one['bytes_for_decoding'] / 1e3:.0f} kB, so it is for large pictures",
+        f"{one['bytes_for_decoding'] / 1e3:.0f} kB before zlib, so it is for large pictures",
         f"Of the {pictures} of microscopy the adapter saw six and was trained on four",
         f"Of the {more} aerial ones, and of the {all_games} games, it saw eight and was trained on"
         " six",

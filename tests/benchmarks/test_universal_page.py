@@ -12,7 +12,7 @@ PAGE = readme.ROOT / "docs" / "universal.md"
 def strangers(text: str) -> set[str]:
     """Percentages with one decimal in a page's text that are in none of its tables."""
     drawn = "".join(draw(readme.RESULTS) for draw in TABLES.values())
-    known = set(re.findall(r"\d+\.\d(?=%)", drawn))
+    known = set(re.findall(r"\d+\.\d(?= ?%)", drawn))
     return set(re.findall(r"\b\d+\.\d(?= %)", readme.BLOCK.sub("", text))) - known
 
 

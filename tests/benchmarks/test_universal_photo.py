@@ -71,14 +71,15 @@ class Fake(nn.Module):
         )
 
 
-def test_all_models_spend_equal_bits():
+def test_all_models_spend_equal_bits(monkeypatch):
+    monkeypatch.setattr(universal_photo, "METRICS", ("psnr", "sliced_wasserstein"))
     rng = np.random.default_rng(1)
     pictures = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(2)]
     rows = universal_photo.rows_of(Fake(), pictures)
     assert [row["rate"] for row in rows] == list(RATES)
     for row in rows:
         assert row["bpp"] == pytest.approx(row["rate"], abs=0.01)
-        assert [len(row[name]) for name in universal_photo.METRICS] == [2] * 4
+        assert [len(row[name]) for name in universal_photo.METRICS] == [2, 2]
     assert rows[0]["psnr"] < rows[1]["psnr"] < rows[2]["psnr"]
 
 

@@ -54,7 +54,7 @@ def test_help_of_commands_with_extras_works_without_them():
     assert out.count("[training]'") == 2
     assert out.count("[export]'") == 2
     assert "one of: cifar, classifier-cifar, judge-cifar, mnist_universal, mnist_univ" in out
-    assert "one of: decoders, decoders-cifar, decoders-eye" in out
+    assert "one of: decoders, decoders-cifar, decoders-cut, decoders-eye" in out
     for name in ("train", "finetune", "add-decoder", "export"):
         assert topics.EXAMPLES[name][0] in out
     assert "a recipe needs a folder of photos" in flat(done.stderr)
