@@ -20,14 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from benchmarks._machine import describe
 from benchmarks.choice_clusters import features, k_means, paths_of, photos
 from benchmarks.choice_measure import QUALITIES, SLICE, STATES, measured
 from benchmarks.choice_tables import clusters, markdown, slices
-from benchmarks.measure import find_images, read_pixels
+from benchmarks.measure import find_images, read_pixels, spread
 from trellic.codec import Codec
 from trellic.constants import DEFAULT_MODEL
 from trellic.geometry import BLOCK
@@ -65,12 +64,6 @@ def train(bundle: Bundle, folder: Path, out: Path, minutes: float) -> list[Row]:
         rows.append(row)
         record.write_text(json.dumps(rows, indent=1) + "\n")
     return rows
-
-
-def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """Return so many paths, evenly spaced; all if they are fewer."""
-    places = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    return [paths[i] for i in places]
 
 
 def by_size(paths: Sequence[Path]) -> list[Path]:

@@ -21,7 +21,7 @@ from rich.progress import track
 
 from benchmarks._machine import describe
 from benchmarks.codecs import Pixels
-from benchmarks.measure import describe_image, find_images, read_pixels
+from benchmarks.measure import describe_image, find_images, read_pixels, spread
 from benchmarks.progressive import LENGTHS, QUALITY, scores
 from benchmarks.runs import lines
 from benchmarks.speed_tables import table
@@ -104,8 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paths: list[Path] = []
     for folder in options.images:
         found = find_images(folder)
-        step = max(1, len(found) // (options.limit or len(found)))
-        paths += found[::step][: options.limit]
+        paths += spread(found, options.limit or len(found))
     rows = [row for path in track(paths, "decoding") for row in rows_of(path, decoders)]
     record = {
         "benchmark": "cut_decoders",

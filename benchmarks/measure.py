@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -170,3 +170,9 @@ def run_tasks(
         for task, points in zip(tasks, pool.map(run_task, tasks), strict=True):
             report(len(points))
             yield task, points
+
+
+def spread(values: Any, count: int) -> list[Any]:
+    """Return so many of some values, evenly spaced; all if they are fewer."""
+    places = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[i] for i in places]

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-NUMBER = re.compile(r"(?<!scale\()-?\d+\.\d{3,}")  # of a place; text is scaled by more digits
+PLACE = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}")  # how text is scaled needs all its digits
 INDENT = re.compile(r"\n +")
 
 
@@ -19,8 +19,10 @@ def save(figure: Figure, path: Path, background: str = "white") -> None:
 
 def shortened(text: str) -> str:
     """Round places to two decimals, and drop what indents lines."""
-    return INDENT.sub("\n", NUMBER.sub(_rounded, text))
+    return INDENT.sub("\n", PLACE.sub(_rounded, text))
 
 
 def _rounded(found: re.Match[str]) -> str:
+    if found[0].startswith("scale"):
+        return found[0]
     return f"{round(float(found[0]), 2) + 0.0:.10g}"  # -0 is 0

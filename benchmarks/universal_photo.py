@@ -31,11 +31,11 @@ from rich.progress import track
 from benchmarks import _machine, scores
 from benchmarks.bootstrap import mean_interval
 from benchmarks.codecs import Pixels
-from benchmarks.measure import describe_image, find_images, read_pixels
+from benchmarks.measure import describe_image, find_images, read_pixels, spread
 from benchmarks.reuse import Trained
 from benchmarks.runs import lines
 from benchmarks.speed_tables import table
-from benchmarks.universal_colour.measure import coded
+from benchmarks.universal_colour.measure import coded, qualities_at
 from benchmarks.universal_colour.plan import Run
 from trellic.errors import TrellicError
 from trellic_training.cli.train import packed_photos, shipped_recipe, use_threads
@@ -66,7 +66,7 @@ Row = dict[str, Any]
 
 
 def recipe_of(target: str, lambda_p: float, steps: int) -> Recipe:
-    """Return the recipe of `photo`, with or without perception, for so many steps."""
+    """Return the recipe of `photo`, `photo-eye`, with or without perception, for so many steps."""
     changed: Row = {
         "name": target,
         "learning_rate": LEARNING_RATE,
@@ -99,27 +99,12 @@ class Work(Trained):
         return self.kept(run.name, recipe, start, setting, alone=run.encoder is not None)
 
 
-def quality_at(rate: float, bits_at: Callable[[float], float]) -> float:
-    """Return the quality at which so many bits per pixel are spent, between two of the grid.
-
-    Raises
-    ------
-    ValueError
-        When no quality of the grid spends so few, or so many.
-    """
-    bits = [bits_at(quality) for quality in GRID]
-    if not bits[0] <= rate <= bits[-1]:
-        raise ValueError(f"{rate} bit/pixel: the model spends {bits[0]:.2f} to {bits[-1]:.2f}")
-    return float(np.interp(rate, bits, GRID))
-
-
 def rows_of(model: PhotoModel, pictures: Sequence[Pixels]) -> list[Row]:
     """Return a row for each rate: quality, mean bits, and each measure of each picture."""
-    step = max(1, len(pictures) // LOOKED_UP)
-    known = {q: _mean_bpp(model, pictures[::step], q) for q in GRID}
+    few = spread(pictures, LOOKED_UP)
     rows = []
-    for rate in RATES:
-        quality = quality_at(rate, known.__getitem__)
+    qualities = qualities_at(RATES, GRID, lambda quality: _mean_bpp(model, few, quality))
+    for rate, quality in zip(RATES, qualities, strict=True):
         bpp, found = [], []
         for picture in track(pictures, f"{rate:g} bit/pixel", transient=True):
             made = coded(model, picture[None], quality)

@@ -156,7 +156,7 @@ def photo(results: Path) -> str:
     run = json.loads((results / "universal-photo.json").read_text(encoding="utf-8"))
     machine, steps = run["machine"], f"{run['steps']:,} steps of each model"
     made = f"{machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}"
-    told = f"{len(run['images'])} Kodak photos; {steps}, lambda_p {run['lambda_p']}."
+    told = f"{len(run['images'])} photos; {steps}, lambda_p {run['lambda_p']}."
     return f"{universal_photo.markdown(run)}\n\n{told} *Made on {made}.*"
 
 

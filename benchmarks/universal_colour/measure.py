@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from benchmarks.codecs import Pixels
 from benchmarks.labels_rate import payload
+from benchmarks.measure import spread
 from benchmarks.picture_labels import LabelledSet
 from benchmarks.sliced_wasserstein import sliced_wasserstein
 from trellic.codec import Codec
@@ -74,17 +75,24 @@ def qualities_of(model: PhotoModel, pixels: Pixels, rates: Sequence[float]) -> l
     ValueError
         When no quality of the grid spends so few, or so many.
     """
-    few = spread(pixels, LOOKED_UP)
-    bits = [coded(model, few, quality).bpp for quality in GRID]
+    few = np.stack(spread(pixels, LOOKED_UP))
+    return qualities_at(rates, GRID, lambda quality: coded(model, few, quality).bpp)
+
+
+def qualities_at(
+    rates: Sequence[float], grid: Sequence[float], bits_at: Callable[[float], float]
+) -> list[float]:
+    """Return the qualities at which so many bits per pixel are spent, between those of a grid.
+
+    Raises
+    ------
+    ValueError
+        When no quality of the grid spends so few, or so many.
+    """
+    bits = [bits_at(quality) for quality in grid]
     if not bits[0] <= min(rates) <= max(rates) <= bits[-1]:
         raise ValueError(f"{rates} bit/pixel: the model spends {bits[0]:.2f} to {bits[-1]:.2f}")
-    return [float(np.interp(bpp, bits, GRID)) for bpp in rates]
-
-
-def spread(values: Any, count: int) -> Any:
-    """Return so many of the values, evenly spread."""
-    chosen = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
-    return values[chosen]
+    return [float(np.interp(bpp, bits, grid)) for bpp in rates]
 
 
 def measures(pixels: Pixels, test: LabelledSet, judges: Judges) -> Row:

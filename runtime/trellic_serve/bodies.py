@@ -95,7 +95,7 @@ def _only_file(form: FormData) -> UploadFile:
             )
         files.append(value)
     if len(files) != 1:
-        raise BadRequest("a form without a file", expected="one file")
+        raise BadRequest(f"a form with {len(files)} files", expected="one file")
     return files[0]
 
 

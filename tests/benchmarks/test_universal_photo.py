@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from benchmarks.universal_colour import measure
 from benchmarks.universal_colour.plan import Run
 from benchmarks.universal_photo import MIXTURE, PERCEPTION, RATES, RUNS, Work, recipe_of
 from torch import nn
@@ -86,7 +87,7 @@ def test_all_models_spend_equal_bits(monkeypatch):
 @pytest.mark.parametrize("rate", [0.001, 3.0])
 def test_bits_that_no_quality_spends_are_an_error(rate):
     with pytest.raises(ValueError, match="the model spends"):
-        universal_photo.quality_at(rate, lambda quality: quality / 100)
+        measure.qualities_at([rate], universal_photo.GRID, lambda quality: quality / 100)
 
 
 # ---- what is drawn ----
@@ -118,5 +119,5 @@ def test_the_page_has_the_record(tmp_path):
     }
     (tmp_path / "universal-photo.json").write_text(json.dumps(record), encoding="utf-8")
     told = universal_tables.photo(tmp_path)
-    assert "3 Kodak photos; 1,000 steps of each model, lambda_p 0.3." in told
+    assert "3 photos; 1,000 steps of each model, lambda_p 0.3." in told
     assert "2026-01-02 from commit abc, P" in told

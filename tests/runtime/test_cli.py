@@ -509,6 +509,7 @@ def test_bad_options_of_encode(tmp_path, photo, fake_codec, trellic, options):
         ["--device", "gpu"],
         ["--background", "whit"],
         ["--background", "#ffffff80"],
+        ["--background", "rgb(300,0,0)"],
     ],
 )
 def test_bad_options_of_decode(tmp_path, stream, trellic, options):

@@ -114,7 +114,7 @@ def test_sizes(text, size):
     assert options.size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "2 G", "-1G", "1e9", "2X", "5i", "nan"])
+@pytest.mark.parametrize("text", ["", "G", "2 G", "-1G", "1e9", "2X", "5i", "nan", "0", "0.1"])
 @pytest.mark.parametrize("command", ["encode", "decode"])
 def test_sizes_that_are_none(trellic, stream, command, text):
     source, target = stream.with_name("photo.png"), stream.with_name("b.tlc")

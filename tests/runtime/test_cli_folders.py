@@ -91,6 +91,15 @@ def test_same_names_in_one_folder_of_a_tree_are_refused(tmp_path, tree, trellic)
     assert files_below(tmp_path / "out") == NAMES
 
 
+def test_the_remedy_is_one_that_the_command_has(tmp_path, stream, trellic):
+    """Of files to decode, no option keeps the suffix."""
+    other = tmp_path / f"{stream.stem}.bin"
+    other.write_bytes(stream.read_bytes())
+    result = trellic("decode", stream, other, tmp_path / "back" / "")
+    assert "already that of" in result.err
+    assert "--keep-suffix" not in result.err
+
+
 def test_two_folders_into_one(tmp_path, tree, trellic):
     result = trellic("encode", tree / "trip/day 2", tree / "trip", tmp_path / "out", "-r")
     assert (result.code, result.err) == (0, "")

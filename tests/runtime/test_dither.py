@@ -551,9 +551,9 @@ def test_golden_stream(codec):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dither": 1}, "expected trellis=0"),
-        ({"dither": 1, "trellis": 256}, "expected trellis=0"),
-        ({"dither": 1, "trellis": 0, "search": "round"}, "expected trellis=0"),
+        ({"dither": 1}, "dither with trellis 32; expected trellis 0"),
+        ({"dither": 1, "trellis": 256}, "expected trellis 0"),
+        ({"dither": 1, "trellis": 0, "search": "round"}, "search 'round' with dither"),
         ({"dither": -1, "trellis": 0}, "a seed, 0 to 4294967295"),
         ({"dither": 2**32, "trellis": 0}, "a seed, 0 to 4294967295"),
         ({"dither": 1.0, "trellis": 0}, "a seed, 0 to 4294967295"),

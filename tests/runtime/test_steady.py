@@ -14,7 +14,7 @@ from tests.data.make_dither import scene
 
 import trellic.pillow  # noqa: F401 - registers the format
 from trellic import bitstream
-from trellic.errors import BadParameter, CorruptStream, ImageTooLarge
+from trellic.errors import BadParameter, CorruptStream, ImageTooLarge, TrellicWarning
 from trellic.geometry import Plane
 from trellic.images import Picture
 from trellic.latents.quantizer import Quantizer
@@ -102,7 +102,7 @@ def test_it_is_not_cut(dithered):
     [
         ({"dither": 1, "trellis": 0}, "steady with dither"),
         ({"progressive": True}, "steady with progressive"),
-        ({"search": "round", "trellis": 0}, "steady with search='round'"),
+        ({"search": "round", "trellis": 0}, "steady with search 'round'"),
         ({"trellis": 8}, "steady with trellis 8"),
         ({"trellis": 256}, "steady with trellis 256"),
     ],
@@ -265,3 +265,12 @@ def test_a_model_without_pictures_of_full_size_is_refused(tiny, monkeypatch, cha
     monkeypatch.setitem(manifest.decoders, "quality", changed)
     with pytest.raises(BadParameter, match="one that makes pictures of full size"):
         tiny.encode(scene(24, 32), refine=True)
+
+
+def test_at_its_own_quality_a_trellis_makes_it_an_ordinary_file(dithered):
+    data = dithered.encode(scene(70, 90), quality=60, steady=True)
+    with pytest.warns(TrellicWarning, match="kept as it is"):
+        assert dithered.transcode(data, quality=60) == data
+    made = dithered.transcode(data, quality=60, trellis=0)
+    assert bitstream.read_header(data).still
+    assert not bitstream.read_header(made).still

@@ -72,7 +72,10 @@ def size(value: str | int) -> int:
     if parts is None or (parts[3] and not parts[2]):
         raise typer.BadParameter(f"{text!r} is not a size such as 2G, 800MB or 1.5GiB")
     power = " KMGT".index(parts[2].upper() or " ")
-    return int(float(parts[1]) * (1024 if parts[3] else 1000) ** power)
+    found = int(float(parts[1]) * (1024 if parts[3] else 1000) ** power)
+    if found < 1:
+        raise typer.BadParameter(f"{text!r} is less than a byte")
+    return found
 
 
 def _quality(value: float | None) -> float | None:

@@ -131,7 +131,7 @@ class Job:
         clash = self.clash or self.written.sources.get(_identity(self.target))
         if clash is not None:
             remedy = "rename one of them or use another folder"
-            if _suffix(clash) != _suffix(self.source):
+            if _suffix(self.target) == TLC and _suffix(clash) != _suffix(self.source) != TLC:
                 remedy = "encode with --keep-suffix, " + remedy
             raise BadParameter(
                 f"its result {self.target} is already that of {clash}", remedy=remedy

@@ -137,7 +137,8 @@ links to folders are skipped.
 --skip-existing skips files whose result exists. Only times are compared: a file
 that was changed, moved or copied into its folder after its result was written
 is coded again, also if it has another suffix than the file before. Moving a
-whole folder leaves the times of the files in it: name another OUT then.
+whole folder leaves the times of the files in it: name another OUT then. Renaming a
+file, or changing its permissions, counts as a change.
 
 --preserve keeps the modification times. --dry-run only shows what would be
 written. --jobs N works on N files at once; the default is one per core. With

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-import numpy as np
-
 from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.engines.openvino import OpenVinoEngine
@@ -17,6 +15,7 @@ from trellic.model import choice
 from trellic.model.bundle import Bundle
 from trellic.model.decoders import Graph
 from trellic.support import heap
+from trellic.support.numeric import is_whole
 
 
 def find_decoder(bundle: Bundle, name: str) -> Graph:
@@ -62,7 +61,7 @@ class EnginePool:
         threads: int = 0,
         precision: str = "fp32",
     ) -> None:
-        if not isinstance(threads, (int, np.integer)) or threads < 0:
+        if not is_whole(threads) or threads < 0:
             raise BadParameter(f"threads {threads!r}", expected="a whole number, 0 for automatic")
         self.bundle, self.threads = bundle, int(threads)
         self.device = resolve_device(device)

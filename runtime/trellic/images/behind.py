@@ -25,7 +25,8 @@ def colour_of(text: str, *, grey: bool = False) -> tuple[int, ...]:
     from PIL import ImageColor
 
     try:
-        opaque = len(ImageColor.getrgb(text)) == 3
+        found = ImageColor.getrgb(text)
+        opaque = len(found) == 3 and max(found) <= 255  # Pillow takes rgb(300,0,0)
     except ValueError:
         opaque = False
     if not opaque:

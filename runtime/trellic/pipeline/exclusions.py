@@ -25,29 +25,17 @@ def check_together(
     ------
     BadParameter
     """
-    if search == "round" and trellis:
-        raise BadParameter(
-            f"search {search!r} with trellis {trellis}",
-            expected="search='trellis', or search='round' with trellis=0",
-        )
-    if dither is not None and (trellis or search == "round"):
-        raise BadParameter(
-            f"dither with trellis {trellis}, search {search!r}",
-            expected="trellis=0 and search='trellis'",
-        )
-    if steady:
-        _check_steady(trellis, search, dither, progressive)
-    if progressive and (dither is not None or search == "round"):
-        raise BadParameter("progressive with dither or plain rounding", expected="neither")
-
-
-def _check_steady(trellis: int, search: str, dither: int | None, progressive: bool) -> None:
-    others = {
-        f"trellis {trellis}": trellis not in (0, DEFAULT_TRELLIS),
-        "search='round'": search == "round",
-        "dither": dither is not None,
+    rounded = search == "round"
+    for name, given in (("search 'round'", rounded), ("dither", dither is not None)):
+        if given and trellis and not steady:
+            raise BadParameter(f"{name} with trellis {trellis}", expected="trellis 0")
+    chosen = {
+        "steady": steady,
+        f"trellis {trellis}": steady and trellis not in (0, DEFAULT_TRELLIS),
+        "search 'round'": rounded,
         "progressive": progressive,
+        "dither": dither is not None,
     }
-    for name, given in others.items():
-        if given:
-            raise BadParameter(f"steady with {name}", expected="one of the two")
+    first, *others = [name for name, given in chosen.items() if given] or [""]
+    if others:
+        raise BadParameter(f"{first} with {others[0]}", expected="one of the two")

@@ -26,7 +26,6 @@ smaller if that makes it fit. Other memory of the program is added to that.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ from trellic.geometry import BARE_SLICE_SIDE, BLOCK, STRIDE, Plane, Rectangle
 from trellic.images.picture import check_size
 from trellic.pipeline.transforms import WHOLE
 from trellic.support import bounds
+from trellic.support.numeric import is_number
 
 if TYPE_CHECKING:
     from trellic.images import Picture
@@ -247,7 +247,7 @@ def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
     BadParameter
         When the limit is no number of bytes.
     """
-    if limit is not None and (not isinstance(limit, numbers.Real) or isinstance(limit, bool)):
+    if limit is not None and not is_number(limit):
         raise BadParameter(f"max_memory {limit!r}", expected="a number of bytes, or None")
     limit = bounds.most_memory(limit)
     if limit is not None and need > limit:

@@ -142,7 +142,7 @@ class Settler:
         if random is not None:
             cells = np.argwhere((one.z != other.z).any(0))
             pushed(v32, cells, self._plane.cell, random)
-        return self._levels(v32.astype(np.float32) * self._unit)
+        return self._levels(self._unscaled(v32))
 
     def _first(self, f: Float32) -> Settled:
         """Quantize g_a of an original, with hyper-latents that its levels give again."""
@@ -150,7 +150,7 @@ class Settler:
         z = self._hyper(self._whole(f))
         random, v32 = np.random.default_rng(0), self._quantized(f, z, self._quantizer)
         for count in range(MOST):
-            given = self._hyper(self._whole(v32.astype(np.float32) * self._unit))
+            given = self._hyper(self._whole(self._unscaled(v32)))
             if np.array_equal(given, z):
                 break
             # Cells that change together may change back and forth for ever: half of them break it.
@@ -201,7 +201,7 @@ class Settler:
         z = self._hyper(whole)
         for _ in range(REPEATS):
             v32 = self._quantized(whole, z, self._keeping)
-            given = self._hyper(self._whole(v32.astype(np.float32) * self._unit))
+            given = self._hyper(self._whole(self._unscaled(v32)))
             if np.array_equal(given, z):
                 return Settled(v32, z)
             z = given
@@ -233,7 +233,11 @@ class Settler:
 
     def _latents_of(self, state: Settled) -> Float32:
         """Latents before their gains, as a decoder has them."""
-        return state.v32.astype(np.float32) * self._unit
+        return self._unscaled(state.v32)
+
+    def _unscaled(self, v32: Int32) -> Float32:
+        unscaled: Float32 = v32.astype(np.float32) * self._unit
+        return unscaled
 
 
 def corrected(transforms: Transforms, f: Float32, target: Float32) -> Float32:

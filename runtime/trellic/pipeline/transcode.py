@@ -185,13 +185,14 @@ def _meet(
 ) -> bytes:
     """Encode at the requested quality, or at the one that fills the bytes.
 
-    The result is the stream itself if it is small enough, or has the quality and the trellis.
+    The result is the stream itself if it is small enough, or has the quality and the trellis; a
+    dithered one keeps its dither then.
     """
     if options.quality is not None:
         quality16 = to_quality16(options.quality)
         if quality16 > header.quality16:
             _warn(header, f"transcoding to {quality16 / 16:g} makes it larger and no better")
-        if quality16 == header.quality16 and options.trellis in (None, header.trellis):
+        if quality16 == header.quality16 and _as_it_is(header, options):
             _warn(header, "it is kept as it is")
             return bytes(data)
         return encode_at(quality16)
@@ -200,6 +201,16 @@ def _meet(
     if len(data) <= budget:
         return bytes(data)
     return fill(encode_at, budget, allow_spare=True, pixels=pixels)[1]
+
+
+def _as_it_is(header: Header, options: TranscodeOptions) -> bool:
+    """Whether a stream of the quality has all else that is asked for, too.
+
+    A trellis that is asked for makes a steady file an ordinary one.
+    """
+    if options.trellis is None:
+        return True
+    return options.trellis == header.trellis and not header.still
 
 
 def _warn(header: Header, consequence: str) -> None:

@@ -23,6 +23,6 @@ def too_few(steps: int, warm_up: int, speed: float | None) -> str | None:
     useful = WARM_UPS * warm_up
     if steps >= useful:
         return None
-    said = f"{steps:,} step{'s are' if steps > 1 else ' is'} too few to be of use"
+    said = f"{steps:,} step{'s are' if steps != 1 else ' is'} too few to be of use"
     text = f"{said}: the warm-up alone takes {warm_up:,}"
     return f"{text}; try --minutes {max(1, round(useful / speed / 60 + 0.5))}" if speed else text
