@@ -3,10 +3,11 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from trellic.support.cores import usable_cores
 
@@ -38,6 +39,12 @@ def describe(packages: Iterable[str] = ("numpy",)) -> dict[str, object]:
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def made_on(machine: Mapping[str, Any]) -> str:
+    """Say when, from which commit and where a result was made, by what `describe` returned."""
+    day, commit = machine["date"][:10], machine["commit"]
+    return f"Made on {day} from commit {commit}, {machine['processor']}"
 
 
 def processor_name() -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from benchmarks._machine import describe
+from benchmarks._machine import describe, made_on
 from benchmarks.codecs import Pixels
 from benchmarks.measure import describe_image, find_images, read_pixels, spread
 from benchmarks.progressive import LENGTHS, QUALITY, scores
@@ -81,9 +81,7 @@ def markdown(record: Mapping[str, Any]) -> str:
     head = ["file", "photos"]
     for title in ("PSNR", "SSIMULACRA 2"):
         head += [f"`{BASE}`, {title}", *(f"`{name}`" for name in others)]
-    machine = record["machine"]
-    made = f"{machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}"
-    return f"{table(head, cells)}\n\n*Made on {made}.*"
+    return f"{table(head, cells)}\n\n*{made_on(record['machine'])}.*"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

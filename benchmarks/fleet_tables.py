@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks._machine import made_on
+
 BILLION = 1_000_000_000
 SENT = {"tlc": "Trellic", "avif": "AVIF, speed 6", "webp": "WebP"}
 LOADERS = {"tlc": "Trellic", "avif": "AVIF, speed 6", "jpeg": "JPEG, 4:2:0"}
@@ -111,11 +113,8 @@ def _rate(row: dict[str, Any]) -> str:
 
 
 def _made(run: dict[str, Any]) -> str:
-    machine = run["machine"]
-    return (
-        f"*Made on {machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}, "
-        f"{run['cores']} cores, load average {run['load']:.1f} at the start.*"
-    )
+    busy = f"{run['cores']} cores, load average {run['load']:.1f} at the start"
+    return f"*{made_on(run['machine'])}, {busy}.*"
 
 
 def _read(path: Path) -> dict[str, Any]:

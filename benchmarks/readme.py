@@ -49,6 +49,7 @@ from benchmarks import (
     universal_tables,
     web_tables,
 )
+from benchmarks._machine import made_on
 from benchmarks.ablation import report as ablation_tables
 from benchmarks.adapter_tables import adapters, by_quality, pairs
 from benchmarks.bdrate import BdRate
@@ -185,11 +186,7 @@ def eye(results: Path) -> str:
             whole = len(known) == len(sets)
             cells.append(f"{sum(known) / len(known):+.0f} %" if whole else "-")
         lines.append(f"| {SCORES[score].label} | " + " | ".join(cells) + " |")
-    machine = sets[0].machine
-    made = (
-        f"*Made on {machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}.*"
-    )
-    return "\n".join([*lines, "", made])
+    return "\n".join([*lines, "", f"*{made_on(sets[0].machine)}.*"])
 
 
 def backgrounds(results: Path) -> str:

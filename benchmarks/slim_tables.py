@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks._machine import made_on
 from benchmarks.adapter_tables import cell, curve
 from benchmarks.bdrate import bd_rate
 from benchmarks.speed_tables import table
@@ -44,8 +45,7 @@ def drawn(result: Row) -> str:
     machine, count = result["machine"], [len(rows) for rows in result["sets"].values()]
     return (
         f"{table(head, lines)}\n\n*{count[0]} frames of known tracks, {count[1]} of new ones."
-        f" Made on {machine['date'][:10]} from commit {machine['commit']},"
-        f" {machine['processor']}, one thread.*"
+        f" {made_on(machine)}, one thread.*"
     )
 
 

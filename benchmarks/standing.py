@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from benchmarks._machine import describe
+from benchmarks._machine import describe, made_on
 from benchmarks.codecs import Pixels
 from benchmarks.measure import find_images, read_pixels
 from benchmarks.metrics import psnr
@@ -74,11 +74,8 @@ def markdown(record: Mapping[str, Any]) -> str:
         kind = "`--steady`" if steady else "ordinary"
         cells = [f"{same} of {len(rows)}", f"{abs(lost):.3f} dB", f"{first:.1f}", f"{second:.1f}"]
         lines.append([name, f"{quality:g}", kind, *cells])
-    machine = record["machine"]
-    return (
-        f"{table(head, lines)}\n\n*Made on {machine['date'][:10]} from commit {machine['commit']},"
-        f" {machine['processor']}, one thread, while other programs ran.*"
-    )
+    made = f"{made_on(record['machine'])}, one thread, while other programs ran."
+    return f"{table(head, lines)}\n\n*{made}*"
 
 
 def main() -> None:

@@ -131,9 +131,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         means = (f"{np.mean(row[name]):.{digits}f}" for name, digits in DIGITS.items())
         twin = None if row["encoder"] is None else whole[row["target"], row["rate"]]
         encoder = "the same, end to end" if twin is None else row["encoder"]
-        extra = (
-            ("", "") if twin is None else (_more(_errors, row, twin), _more(_patches, row, twin))
-        )
+        extra = [_more(of, row, twin) if twin else "" for of in (_errors, _patches)]
         cells.append((f"{row['bpp']:.2f}", encoder, row["target"], *means, *extra))
     return table(head, cells)
 

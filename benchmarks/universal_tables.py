@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import universal_photo
+from benchmarks._machine import made_on
 from benchmarks.speed_tables import table
 from benchmarks.universal_colour import report as colour_report
 
@@ -143,10 +144,8 @@ def colour(draw: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
     def drawn(results: Path) -> str:
         run = json.loads((results / "universal-colour.json").read_text(encoding="utf-8"))
         machine = run["machine"]
-        made = f"{machine['date'][:10]} from commit {machine['commit']}"
-        where = f"{machine['processor']}, {machine['cores']} cores"
         told = f"{run['test_pictures']:,} test pictures; {run['steps']} steps of each model."
-        return f"{draw(run)}\n\n{told} *Made on {made}, {where}.*"
+        return f"{draw(run)}\n\n{told} *{made_on(machine)}, {machine['cores']} cores.*"
 
     return drawn
 
@@ -154,10 +153,9 @@ def colour(draw: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
 def photo(results: Path) -> str:
     """Draw what re-using the encoder of `photo` costs a decoder for perception."""
     run = json.loads((results / "universal-photo.json").read_text(encoding="utf-8"))
-    machine, steps = run["machine"], f"{run['steps']:,} steps of each model"
-    made = f"{machine['date'][:10]} from commit {machine['commit']}, {machine['processor']}"
+    steps = f"{run['steps']:,} steps of each model"
     told = f"{len(run['images'])} photos; {steps}, lambda_p {run['lambda_p']}."
-    return f"{universal_photo.markdown(run)}\n\n{told} *Made on {made}.*"
+    return f"{universal_photo.markdown(run)}\n\n{told} *{made_on(run['machine'])}.*"
 
 
 TABLES = {

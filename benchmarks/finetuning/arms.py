@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import lightning
 
+from benchmarks.reuse import ReusedEncoder, StepClock
 from trellic_training.data.files import load, reading
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.weights import average_of, load_weights
@@ -74,8 +75,8 @@ class Setting:
         return {**same, **loss, "seed": seed, "lmbda": self.lmbda, "warmup_steps": warm_up}
 
 
-class Steps(lightning.Callback):
-    """A clock that counts steps, so that schedules follow them; and a deadline in real time.
+class Steps(StepClock):
+    """A clock that counts steps, and a deadline in real time.
 
     Parameters
     ----------
@@ -83,26 +84,14 @@ class Steps(lightning.Callback):
     """
 
     def __init__(self, deadline: float) -> None:
-        self.count, self.deadline = 0, deadline
-
-    def __call__(self) -> float:
-        """Return steps as if they were seconds."""
-        return float(self.count)
+        super().__init__()
+        self.deadline = deadline
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
         """Count a step."""
-        self.count += 1
+        super().on_train_batch_end(trainer)
         if time.monotonic() >= self.deadline:
             trainer.should_stop = True
-
-
-class DecoderByProxy(EndToEnd):
-    """The first stage's loss, but only the decoder moves."""
-
-    def __init__(self, recipe: Recipe, clock: Clock) -> None:
-        super().__init__(recipe, clock)
-        self.model.requires_grad_(False)
-        self.model.g_s.requires_grad_(True)
 
 
 def advance(
@@ -144,7 +133,7 @@ def _by_proxy(
     phases = (Phase(until=1.0, crop=setting.crop, batch=setting.batch),)
     model = load_weights(weights)[0].config
     recipe = Recipe(model=model, phases=phases, **setting.schedule(seed))
-    stage: Callable[[Recipe, Clock], EndToEnd] = EndToEnd if arm.trains == "all" else DecoderByProxy
+    stage: Callable[[Recipe, Clock], EndToEnd] = EndToEnd if arm.trains == "all" else ReusedEncoder
     begun = (out / SAVE).is_file()
     train(
         recipe,

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from trellic import __version__, images
-from trellic.cli.compare import opaque
 from trellic.constants import MAX_SIDE, TRELLIS_STATES, Trellis
 from trellic.errors import BadImage, BadParameter, NotATrellicFile
 from trellic.images import Picture
@@ -179,7 +178,7 @@ def answer(
         return Answer(etag, kind, stream.data, stages | stream.stages)
     start = time.perf_counter()
     if kind is JPEG:  # the URL or the client takes nothing that holds alpha
-        picture = opaque(picture)
+        picture = images.on_colour(picture, "white")
     quality = OTHER_QUALITY if options.quality is None else options.quality
     sent = write(picture, kind, quality)
     return Answer(etag, kind, sent, stages | {"write": time.perf_counter() - start})

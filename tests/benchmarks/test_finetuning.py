@@ -198,7 +198,7 @@ def test_each_arm_has_its_own_quantizer_in_the_loop(world, tmp_path, monkeypatch
             assert [(p.train, p.reuse) for p in recipe.phases] == [(arm.trains, 1)]
     loops = [arm.loop for arm in ARMS.values()]
     assert loops == [None, None, "round", 0, 8, 32, 8]
-    assert recipes["proxy-decoder"][1]["stage"] is arms.DecoderByProxy
+    assert recipes["proxy-decoder"][1]["stage"] is arms.ReusedEncoder
     assert recipes["proxy"][1]["resume"] == world / "first.pt"
 
 

@@ -6,6 +6,7 @@ import enum
 import math
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -192,25 +193,13 @@ Paths = Annotated[
         "leave out OUT.",
     ),
 ]
+_OF_QUALITY = partial(typer.Option, "-q", "--quality", metavar="1..100", callback=_quality)
 Quality = Annotated[
-    float | None,
-    typer.Option(
-        "-q",
-        "--quality",
-        metavar="1..100",
-        callback=_quality,
-        help=f"Quality, in steps of 1/16 (default {DEFAULT_QUALITY:g}).",
-    ),
+    float | None, _OF_QUALITY(help=f"Quality, in steps of 1/16 (default {DEFAULT_QUALITY:g}).")
 ]
 NewQuality = Annotated[
     float | None,
-    typer.Option(
-        "-q",
-        "--quality",
-        metavar="1..100",
-        callback=_quality,
-        help="Quality of the result, in steps of 1/16. Give this or --max-bytes.",
-    ),
+    _OF_QUALITY(help="Quality of the result, in steps of 1/16. Give this or --max-bytes."),
 ]
 Bpp = Annotated[
     float | None,

@@ -41,7 +41,7 @@ CORRECTIONS: Final = 3  # steps before the first levels are looked for
 FACTORS: Final = (1.0, 1.5, 2.0, 1.5)  # of the steps after that
 WHOLE: Final = 4  # rounds in which all hyper-latents may change; then a random half of them
 MOST: Final = 40  # of these rounds
-REPEATS: Final = 4  # of computing the hyper-latents that found levels give, at most
+REPEATS: Final = 4  # of these rounds for levels that were found
 FOREIGN: Final = 0.5  # share of pixels that differ in an original; of a decoded picture it is less
 
 
@@ -145,19 +145,8 @@ class Settler:
         return self._levels(self._unscaled(v32))
 
     def _first(self, f: Float32) -> Settled:
-        """Quantize g_a of an original, with hyper-latents that its levels give again."""
-        f = corrected(self._transforms, f, f)
-        z = self._hyper(self._whole(f))
-        random, v32 = np.random.default_rng(0), self._quantized(f, z, self._quantizer)
-        for count in range(MOST):
-            given = self._hyper(self._whole(self._unscaled(v32)))
-            if np.array_equal(given, z):
-                break
-            # Cells that change together may change back and forth for ever: half of them break it.
-            changes = True if count < WHOLE else random.random(z.shape) < 0.5
-            z = np.where(changes, given, z)
-            v32 = self._quantized(f, z, self._quantizer)
-        return Settled(v32, z)
+        """Quantize g_a of an original."""
+        return self._agreed(corrected(self._transforms, f, f), self._quantizer, MOST)
 
     def _recognised(self, pixels: Pixels, f: Float32) -> Settled | None:
         """Return the latents that a picture was decoded from; None if there are none."""
@@ -193,19 +182,28 @@ class Settler:
             y = y + np.float32(factor) * (f - self._transforms.g_a(shown))
 
     def _levels(self, y: Float32) -> Settled:
-        """Return what a file holds whose latents are nearest to these.
+        """Return what a file holds whose latents are nearest to these."""
+        return self._agreed(self._whole(y), self._keeping, REPEATS)
 
-        Its hyper-latents are those that its own latents give, if a few repeats reach that.
+    def _agreed(self, f: Float32, quantizer: Quantizer, most: int) -> Settled:
+        """Quantize latents, with the hyper-latents that they give then, if a few rounds reach that.
+
+        Parameters
+        ----------
+        f : latents before their gains
+        most : rounds in which hyper-latents may change
         """
-        whole = self._whole(y)
-        z = self._hyper(whole)
-        for _ in range(REPEATS):
-            v32 = self._quantized(whole, z, self._keeping)
+        z = self._hyper(self._whole(f))
+        random, v32 = np.random.default_rng(0), self._quantized(f, z, quantizer)
+        for count in range(most):
             given = self._hyper(self._whole(self._unscaled(v32)))
             if np.array_equal(given, z):
-                return Settled(v32, z)
-            z = given
-        return Settled(self._quantized(whole, z, self._keeping), z)
+                break
+            # Cells that change together may change back and forth for ever: half of them break it.
+            changes = True if count < WHOLE else random.random(z.shape) < 0.5
+            z = np.where(changes, given, z)
+            v32 = self._quantized(f, z, quantizer)
+        return Settled(v32, z)
 
     def _quantized(self, f: Float32, z: Int64, quantizer: Quantizer) -> Int32:
         return self._latents.decoded(self._shown(f), z, self._plane, self._level, quantizer)
