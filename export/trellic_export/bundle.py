@@ -49,6 +49,8 @@ class Options:
     photos : number of calibration photos, at most
     skip_index : latents with a smaller scale index are not coded
     trellis_step : distance D of the trellis quantizers, in 1/32 step
+    widening : by how much scales are taken as larger than predicted, in 1/128 scale index
+        (docs/experiments/rate-allocation.md)
     lam : the search's Lagrangian of each family, in cost per 1/64 bit (16 e32^2 + lam * rate64)
     fit_lam : the same while tables are fitted. It is larger, because tables of a search that spends
         fewer bits save bits (docs/experiments/rate-allocation.md)
@@ -60,6 +62,7 @@ class Options:
     photos: int = 64
     skip_index: int = 4
     trellis_step: int = 21
+    widening: int = 96
     lam: dict[str, int] = field(default_factory=lambda: {"scalar": 20, "trellis": 24})
     fit_lam: dict[str, int] = field(default_factory=lambda: {"scalar": 40, "trellis": 48})
 
@@ -107,11 +110,13 @@ def export_bundle(
     g_a, h_a, g_s = (OrtEngine(files[free[name].file]) for name in ("g_a", "h_a", "quality"))
     encode = Encoder(g_a, h_a, free["g_a"], layout)
     photos = [Photo(pixels, encode) for pixels in centres(pack, options.photos)]
-    calibration = Calibration(layout, levels, engines, sigmas, photos, options.trellis_step)
+    calibration = Calibration(
+        layout, levels, engines, sigmas, photos, options.trellis_step, options.widening
+    )
     tables = calibration.fit(options.fit_lam)
     synthesis = _synthesis(g_s, free["quality"].halo, config.bands)
     offsets = calibration.offsets(tables, options.lam, synthesis)
-    levels = dataclasses.replace(levels, level_offset=offsets)
+    levels = dataclasses.replace(calibration.levels, level_offset=offsets)
 
     arrays = tables.to_arrays() | levels.to_arrays()
     for name, network in networks.items():

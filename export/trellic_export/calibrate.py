@@ -2,9 +2,9 @@
 
 Scalar and trellis streams have tables of their own. Each family is fitted by running the real
 encoder over photos at many qualities, counting symbols, and running it again with the new tables,
-because the choice by cost depends on the tables. Dithered streams have tables of their own too.
-They are fitted once, because dither makes no choice. Then each trellis, and dither, gets a quality
-offset, so that equal quality means equal PSNR.
+because the choice by cost depends on the tables. Then scales are widened (`widened`). Dithered
+streams have tables of their own too. They are fitted once, because dither makes no choice. Then
+each trellis, and dither, gets a quality offset, so that equal quality means equal PSNR.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitte
 REFERENCE_QUALITIES = (20, 40, 60, 80)
 MIN_SLOPE = 0.01  # dB for one quality; a model that gains less is not worth an offset
 MAX_OFFSET = 16 * 15  # 1/16 quality; the tables of levels reach this far beyond 1 and 100
+WIDE_UNTIL = 75, 90  # qualities where widening begins to fade, and where it is gone
 OFFSET_SEED = 1  # of the dither whose PSNR is equalised
 OFFSET_PHOTOS = 12  # photos, at least, on which the PSNR of trellises is equalised
 OFFSET_SAMPLES = 3 * 2**18  # of those photos together, so more photos if they are small
@@ -98,6 +99,11 @@ class Calibration:
     sigmas : (S,) standard deviation of each scale index, in steps
     photos : calibration photos
     trellis_step : of the bundle, in 1/32 step
+    widening : of `widened`
+
+    Attributes
+    ----------
+    levels : of the new bundle, widened
     """
 
     def __init__(
@@ -108,8 +114,10 @@ class Calibration:
         sigmas: npt.NDArray[np.float64],
         photos: Sequence[Photo],
         trellis_step: int,
+        widening: int = 0,
     ) -> None:
-        self.layout, self.levels, self.networks = layout, levels, networks
+        self.layout, self.networks = layout, networks
+        self.levels, self._narrow = widened(levels, widening), levels
         self.photos = photos
         self.prior = parametric_tables(sigmas, trellis_step)
         self.dither_prior = parametric_dither(sigmas)
@@ -137,7 +145,8 @@ class Calibration:
             if quantizer.dither is not None:
                 quantizer = dataclasses.replace(quantizer, dither=i)
             quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
-            level = self.levels.at(16 * quality, quantizer.states)
+            levels = self._narrow if quantizer.dither is None else self.levels
+            level = levels.at(16 * quality, quantizer.states)
             count = FIT_LANES if photo.pixels.size >= SMALL else 1
             lanes = [count] * len(grid_of(photo.plane))
             f, h = photo.analysed(level.quality)
@@ -193,3 +202,19 @@ class Calibration:
             shift = (np.asarray(curve) - np.asarray(own)) / slope
             offsets.append(round(16 * float(shift.mean())))
         return np.clip(offsets, -MAX_OFFSET, MAX_OFFSET).astype(np.int16)
+
+
+def widened(levels: LevelTables, widening: int) -> LevelTables:
+    """Take scales as larger than predicted, so that tables are wider than those fitted to them.
+
+    The search then finds indices that cost less for the same error
+    (docs/experiments/rate-allocation.md). From quality 75 on this fades, and at 90 it is gone.
+
+    Parameters
+    ----------
+    widening : in 1/128 scale index
+    """
+    quality = levels.first_level + np.arange(len(levels.gain))
+    share = np.clip((WIDE_UNTIL[1] - quality) / (WIDE_UNTIL[1] - WIDE_UNTIL[0]), 0, 1)
+    shift = np.rint(widening * share).astype(np.int32)
+    return dataclasses.replace(levels, scale_shift=levels.scale_shift + shift[:, None])

@@ -71,6 +71,15 @@ def export_command(
     trellis_step: Annotated[
         int, typer.Option(metavar="N", min=1, max=255, help="Trellis step, in 1/32.")
     ] = 21,
+    widening: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=1024,
+            help="Take scales as larger than predicted, in 1/128 scale index.",
+        ),
+    ] = 96,
     lam_scalar: Annotated[
         int, typer.Option(metavar="N", min=0, max=4096, help="Cost of 1/64 bit for RDOQ.")
     ] = 20,
@@ -192,6 +201,7 @@ def export_command(
         photos=count,
         skip_index=skip_index,
         trellis_step=trellis_step,
+        widening=widening,
         lam={"scalar": lam_scalar, "trellis": lam_trellis},
         fit_lam={"scalar": fit_lam_scalar, "trellis": fit_lam_trellis},
     )

@@ -96,6 +96,10 @@ def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     assert manifest.training["steps"] == 0
     assert set(manifest.training["largest_accumulator"]) == set(opened.networks)
     assert set(manifest.probes) == set(manifest.exact) == set(opened.networks)
+    np.testing.assert_array_equal(
+        opened.levels.scale_shift,
+        calibrate.widened(level_tables(sensible), OPTIONS.widening).scale_shift,
+    )
     assert opened.levels.level_offset[0] == 0
     assert np.abs(opened.levels.level_offset).max() <= calibrate.MAX_OFFSET
 
@@ -281,6 +285,15 @@ def test_level_tables_are_the_gains(model):
         np.testing.assert_allclose(level.hyper_gain_float, hyper, rtol=1e-4)
         mean = (model.hyper_mean * torch.from_numpy(hyper)).round().numpy()
         np.testing.assert_array_equal(level.hyper_mean, mean)
+
+
+def test_widened_scales_are_larger_up_to_quality_75_and_the_same_from_90_on(model):
+    tables = level_tables(model)
+    wide = calibrate.widened(tables, 96)
+    for quality, more in ((1, 96), (75, 96), (80, 64), (90, 0), (100, 0)):
+        before, after = (of.at(16 * quality, 0).scale_shift for of in (tables, wide))
+        np.testing.assert_array_equal(after - before, more)
+    np.testing.assert_array_equal(wide.gain, tables.gain)
 
 
 @pytest.mark.parametrize("quality", [5.0, 50.0, 93.0])
