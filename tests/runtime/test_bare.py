@@ -188,6 +188,29 @@ def test_sequence_headers_are_read_to_their_last_bit():
     assert still_header(longer) == StillHeader(0, 6, 4, deep=False, grey=False)
 
 
+GREY_TAIL = "00000001010"  # tools, 8 bits, grey; no colours, range, no film grain
+IDENTITY = "1" + f"{0x010D00:024b}"  # colours that are RGB, which has no range
+
+
+@pytest.mark.parametrize(
+    ("profile", "width", "last", "ends"),
+    [
+        (0, "1", GREY_TAIL + "1", True),
+        (0, "10", GREY_TAIL + "10000000", True),
+        (0, "10", GREY_TAIL, False),
+        (0, "1", GREY_TAIL + "100000000", False),
+        (0, "1", GREY_TAIL + "0", False),
+        (0, "1", "00000001" + IDENTITY + "101", True),
+        (1, "10", "0000000" + IDENTITY + "001", True),  # one bit of chroma in place of it
+    ],
+)
+def test_sequence_headers_end_with_a_bit_of_1_in_their_last_byte(profile, width, last, ends):
+    header = sequence_header(profile, width, "0", last)
+    data = bytes([0x0A, len(header)]) + header + b"\x32\0"
+    with contextlib.nullcontext() if ends else pytest.raises(CorruptStream, match="does not end"):
+        check_still(data, 1, 1 + int(width, 2), grey=profile == 0)
+
+
 def test_what_is_wrong_with_av1_data_is_said():
     header = sequence_header(0, "101", "011", "00000000")
     data = bytes([0x0A, len(header)]) + header + b"\x32\0"
@@ -376,6 +399,12 @@ def test_the_best_of_av1_is_the_last_that_is_tried(screen, monkeypatch):
     tried.clear()
     alone.alone(screen, nothing, without_latents(screen, 1600), 10**6)
     assert tried == [alone.BEST]
+
+
+def test_without_av1_latents_stay(screen, monkeypatch):
+    monkeypatch.setattr(alone, "can_pack", lambda: False)
+    much = np.full((HEIGHT, WIDTH), 10**6)
+    assert alone.alone(screen, much, without_latents(screen, 800), 10**6) == (None, 1)
 
 
 def test_squared_errors_do_not_wrap_and_are_summed_over_channels():

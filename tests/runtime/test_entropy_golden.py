@@ -56,6 +56,15 @@ def test_a_word_moves_out(coder):
 
 
 @CODERS
+def test_a_word_moves_out_before_bits_would_make_the_state_too_large(coder):
+    # The last symbol makes 2^18. |k| - K = 2^13: 14 digits, and 2^18 is 2^(32 - 14), so 0 goes out;
+    # rest 0, sign 1: 2^16 | 1. The digits' mark 2^13: (2^16 + 1) << 14 | 2^13 = 0x40006000. Before
+    # the escape (f = 4096) its low word goes out: (0x4000 // 4096) << 15 | 28672 = 0x27000.
+    expected = b"\x00\x70\x02\x00" + b"\x00\x60" + b"\x00\x00"
+    assert coder.encode([segment([-8193, -1], 0)], tiny_tables(), 1) == [expected]
+
+
+@CODERS
 def test_states_of_other_lanes(coder):
     # Lane 1 codes k = 1: (65536 // 4096) << 15 | 24576 = 0x86000, so its high word is 8: exponent
     # 3, mantissa 0. Lane 0 codes k = -1: 8 << 15 = 0x40000; then 3 raw bits 000: 0x200000, and 4

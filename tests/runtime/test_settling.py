@@ -190,9 +190,9 @@ def test_where_hyper_latents_go_back_and_forth_a_few_levels_move(photo, crop):
 
 
 def test_pushed_levels_move_towards_zero_in_their_cells_alone():
-    v32 = np.full((3, 8, 8), 7, np.int32)  # values of latents that are not coded
+    v32 = np.full((3, 8, 12), 7, np.int32)  # values of latents that are not coded
     v32[0, 4:, :4] = np.array([64, -32, 0, 9], np.int32)
-    v32[0, 0] = v32[1, 0] = 96
+    v32[0, 0] = v32[1, 0] = v32[2, 4:, 4:] = 96
     before = v32.copy()
     settling.pushed(v32, np.array([[1, 0]]), 4, np.random.default_rng(2))
     changed = np.argwhere(v32 != before)

@@ -192,6 +192,20 @@ def test_after_five_rounds_latents_come_to_rest_and_are_pushed_where_that_does_n
     assert pushed == [True, False, True, False, False, True, True, False, False]
 
 
+def test_what_is_pushed_is_the_same_each_time(monkeypatch):
+    one, other, numbers = state(0, 0), state(32, 32), []
+    for _ in range(2):
+        toy = Toy()
+        scripted(monkeypatch, toy.settler, *([(each, 0.5)] for each in 7 * (other, one)))
+        numbers.append([])
+        monkeypatch.setattr(
+            toy.settler, "_at_rest", lambda _, found, r: numbers[-1].append(r.random()) or found
+        )
+        toy.settler._until_it_stands(one)
+    assert numbers[0] == numbers[1]
+    assert len(set(numbers[0])) == settling.ROUNDS - settling.FREE
+
+
 def test_at_rest_each_latent_is_the_one_nearer_to_zero():
     toy = Toy(gain=2.0)
     rests = toy.settler._at_rest(state(64, -32), state(32, -64), None)
@@ -201,15 +215,16 @@ def test_at_rest_each_latent_is_the_one_nearer_to_zero():
 
 def test_levels_are_pushed_in_cells_whose_hyper_latents_go_back_and_forth(monkeypatch):
     toy = Toy()
-    one, other = state(96, 64), state(96, 64)
-    other.z[0, 0, 1] = 1
+    hyper = np.zeros((3, 2, 2), np.int64)
+    one, other = (state(96, 64)._replace(z=hyper.copy()) for _ in range(2))
+    other.z[2, 1, 0] = 1
     given = []
     monkeypatch.setattr(settling, "pushed", lambda *arguments: given.append(arguments))
     random = np.random.default_rng(0)
     toy.settler._at_rest(one, other, random)
     ((v32, cells, side, generator),) = given
     assert v32.tolist() == one.v32.tolist()
-    assert cells.tolist() == [[0, 1]]
+    assert cells.tolist() == [[1, 0]]
     assert side == toy.plane.cell
     assert generator is random
 
@@ -262,6 +277,17 @@ def test_cells_that_change_together_are_told_apart():
     assert len(toy.quantizers) > settling.WHOLE
     again = toy.settler._first(row(0, 0))
     assert again.same(found)
+
+
+def test_after_four_rounds_a_random_half_of_the_cells_changes():
+    """Levels are one more than the hyper-latents; the half is the same each time."""
+    plane, none = Plane(16 * 64, 16), np.zeros((1, 1, 64), np.float32)
+    toy = Toy(decoded=lambda f, z, gain: 32 * (z + 1).astype(np.int32), plane=plane)
+    together, apart, again = (toy.settler._agreed(none, STILL, most).z for most in (4, 5, 5))
+    assert set(together.ravel().tolist()) == {4}
+    assert set(apart.ravel().tolist()) == {4, 5}
+    assert 16 < (apart == 5).sum() < 48
+    np.testing.assert_array_equal(again, apart)
 
 
 def test_what_never_agrees_ends():

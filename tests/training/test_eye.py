@@ -80,7 +80,70 @@ def test_sensitivities_lie_on_lines_between_those_of_the_table():
             assert found[0, :, 1, 0].tolist() == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("side", [16, 31])
+def test_black_and_white_are_those_of_the_display():
+    """Of 200 cd/m2 at a contrast of 1000:1, in a room that adds 0.4; between them sRGB's curve."""
+    grey = torch.tensor([0, 10, 128, 255, 300]) / 255 - 0.5
+    shown = jod._shown(grey.view(5, 1, 1, 1).expand(5, 3, 2, 2))[:, 0, 1, 0]
+    black, white = float(shown[0]), float(shown[3])
+    assert (white / black) == pytest.approx(200.398 / 0.598, rel=1e-3)
+    shares = ((shown - black) / (white - black)).tolist()
+    assert shares == pytest.approx([0, 0.0030353, 0.2158605, 1, 1], rel=1e-3, abs=1e-6)
+    assert torch.equal(jod._shown(torch.full((1, 3, 2, 2), -0.7))[:, 0, 1, 0], shown[:1])
+
+
+@pytest.mark.parametrize(
+    ("size", "bands"),
+    [((16, 40), 3), ((40, 16), 3), ((31, 31), 3), ((32, 32), 4), ((64, 64), 4)],
+)
+def test_bands_end_where_a_side_is_short(size, bands, monkeypatch):
+    """Of more than four, which are the most here, the last ones do not count."""
+    monkeypatch.setattr(jod, "BANDS", 4)
+    looked_at = []
+    monkeypatch.setattr(jod, "_masked", lambda test, _: looked_at.append(test) or test)
+    x = torch.zeros(1, 3, *size)
+    jod_lost(x, x)
+    assert len(looked_at) == bands
+
+
+def test_each_picture_has_its_own_jod():
+    x = torch.cat([tensor(osprey()[:64, :64]), tensor(osprey()[90:154, 90:154])])
+    worse = 0.8 * x + torch.tensor([0.02, 0, -0.05]).view(3, 1, 1)
+    alone = [float(jod_lost(one[None], other[None])) for one, other in zip(worse, x, strict=True)]
+    assert jod_lost(worse, x).tolist() == pytest.approx(alone, rel=1e-4)
+    assert abs(alone[0] - alone[1]) > 0.05
+
+
+def flat_colours() -> tuple[Tensor, Tensor]:
+    """Two opponent colours of 100 cd/m2 whose contrasts differ by 0.1 and -0.2."""
+    test, photo = torch.tensor([[100.0, 15, 10], [100.0, 5, 30]])[:, None, :, None, None]
+    return test.expand(-1, -1, 4, 4), photo.expand(-1, -1, 4, 4)
+
+
+def test_what_is_left_of_the_pyramid_counts_by_its_contrasts():
+    """Each picture's by its own mean luminance; they are seen as at the photo's."""
+    test, photo = flat_colours()
+    seen = jod._sensitivity(torch.full((1, 1, 1, 1), 100.0), jod.BANDS).flatten().tolist()
+    expected = [0, 0.1 * seen[1], 0.2 * seen[2]]
+    assert jod._base(test, photo)[0].tolist() == pytest.approx(expected, rel=0.02, abs=1e-3)
+    brighter = torch.cat([2 * test, test])
+    both = jod._base(brighter, torch.cat([photo, photo]))
+    torch.testing.assert_close(both[0], both[1])
+
+
+def test_channels_and_bands_are_summed_in_fourth_powers():
+    """Of flat pictures only what is left of the pyramid differs."""
+    x_hat, x = (
+        torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+        for colour in ([0.5, -0.5, -0.5], [0.0, 0, 0])
+    )
+    test, photo = jod._shown(x_hat), jod._shown(x)
+    channels = jod._base(test, photo)[0] * torch.tensor(jod.BASE_WEIGHT)
+    expected = jod._points(jod.STILL * channels.pow(4).sum() ** 0.25)
+    assert float(jod_lost(x_hat, x)) == pytest.approx(float(expected), rel=0.02)
+    assert expected > 0.5
+
+
+@pytest.mark.parametrize("side", [16, 24, 31])
 def test_small_pictures_have_jod_too(side):
     x = tensor(osprey())[..., :side, :40]
     assert jod_lost(x, x).tolist() == pytest.approx([0], abs=1e-3)

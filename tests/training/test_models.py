@@ -303,7 +303,7 @@ def test_soap_takes_parameters_in_when_they_get_gradients():
     alone = [nn.Parameter(p.detach().clone()) for p in together]
     optimizer, others = Soap(together, 1e-2), [Soap([p], 1e-2) for p in alone]
     for step in range(30):
-        trained = [0] if step < 7 else [0, 1, 2] if step < 20 else [1, 2]
+        trained = [2] if step < 7 else [0, 1, 2] if step < 20 else [1] if step < 25 else [1, 2]
         for i in range(3):
             generator = torch.Generator().manual_seed(10 * step + i)
             gradient = torch.randn(6, 4, generator=generator) if i in trained else None
@@ -312,6 +312,21 @@ def test_soap_takes_parameters_in_when_they_get_gradients():
             each.step()
     for p, q in zip(together, alone, strict=True):
         torch.testing.assert_close(p, q)
+
+
+def test_soap_stands_still_where_nothing_has_a_gradient():
+    found = []
+    for pause in (0, 3):
+        matrix = nn.Parameter(torch.zeros(6, 4))
+        optimizer = Soap([matrix], 1e-2, every=5)
+        for step in range(20):
+            for _ in range(pause if step in (1, 8) else 0):
+                matrix.grad = None
+                optimizer.step()
+            matrix.grad = torch.randn(6, 4, generator=torch.Generator().manual_seed(step))
+            optimizer.step()
+        found.append(matrix.detach())
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_soap_only_looks_at_first_and_moves_vectors_as_adam_does():
@@ -340,7 +355,14 @@ def test_soap_only_looks_at_first_and_moves_vectors_as_adam_does():
 
 
 @pytest.mark.parametrize(
-    ("shape", "sides"), [((4, 5), "left right"), ((4, 6), "left"), ((6, 5), "right"), ((7,), "")]
+    ("shape", "sides"),
+    [
+        ((4, 5), "left right"),
+        ((1, 3), "left right"),
+        ((4, 6), "left"),
+        ((6, 5), "right"),
+        ((7,), ""),
+    ],
 )
 def test_soap_turns_sides_that_are_short_enough(shape, sides):
     matrix = nn.Parameter(torch.randn(shape))
@@ -427,6 +449,33 @@ def test_cholesky_factors_make_bases_as_good_as_those_of_qr():
     made = orthonormal(spoilt, basis)
     torch.testing.assert_close(made[1], basis[1])
     assert made.isfinite().all()
+
+
+def test_bases_are_renewed_from_their_products_with_the_moments(monkeypatch):
+    """Both in the order of the eigenvalues, the largest first."""
+    given = []
+    monkeypatch.setattr(soap, "_renewed", lambda *both: given.append(both) or both[1])
+    matrix = nn.Parameter(torch.zeros(6, 6))
+    optimizer = Soap([matrix], 0.05, every=3)
+    for step in range(4):
+        matrix.grad = torch.randn(6, 6, generator=torch.Generator().manual_seed(step))
+        optimizer.step()
+    ((columns, bases),) = given  # of both sides, which are of one size
+    moments = torch.cat([optimizer.state[matrix][f"{side}_moment"] for side in soap.SIDES])
+    torch.testing.assert_close(columns, moments @ bases)
+    values = (bases * columns).sum(1)
+    assert (values.diff() <= 0).all()
+    torch.testing.assert_close(bases.mT @ bases, torch.eye(6).expand(2, -1, -1))
+
+
+def test_a_cpu_renews_bases_by_qr_and_others_by_cholesky_factors(monkeypatch):
+    columns, basis = torch.randn(2, 5, 5), torch.randn(2, 5, 5)
+    assert torch.equal(soap._renewed(columns, basis), torch.linalg.qr(columns)[0])
+    monkeypatch.setattr(soap, "orthonormal", lambda *given: given)
+    elsewhere = columns.to("meta")
+    found = soap._renewed(elsewhere, basis)
+    assert found[0] is elsewhere
+    assert found[1] is basis
 
 
 def test_bases_are_renewed_alike_by_both_ways(monkeypatch):
