@@ -171,62 +171,130 @@ def test_it_looks_again_until_the_same_is_found(monkeypatch):
     assert asked == [(p, (np.array(p) + 1).tolist()) for p in pictures]
 
 
-def test_after_five_rounds_latents_come_to_rest_and_are_pushed_where_that_does_not_help(
-    monkeypatch,
-):
-    """Pushed are those of which as many change as in the round before. There are 14 rounds."""
-    toy = Toy()
-    changing = [2, 1, 2, 2, 2, 2, 1, 1, 2, 1, 1, 1, 2, 1]  # of the two latents, round by round
-    states = [state(0, 5)]
-    for both in changing:
-        before = states[-1].v32[0, 0]
-        states.append(state(before[0] + 32, before[1] + 32 * (both - 1)))
-    asked = scripted(monkeypatch, toy.settler, *([(one, 0.5)] for one in states[1:]))
-    calls = []
-    monkeypatch.setattr(toy.settler, "_at_rest", lambda *given: calls.append(given) or given[1])
-    assert toy.settler._until_it_stands(states[0]) is states[14]
-    assert len(asked) == 14
-    assert [one for one, *_ in calls] == states[5:14]
-    assert [other for _, other, _ in calls] == states[6:]
-    pushed = [random is not None for *_, random in calls]
-    assert pushed == [True, False, True, False, False, True, True, False, False]
+def missing(*counts):
+    """States, and what is found of each: so many levels elsewhere."""
+    for count in counts:
+        yield state(*(9 * [64])), state(*(count * [96] + (9 - count) * [64]))
 
 
-def test_what_is_pushed_is_the_same_each_time(monkeypatch):
-    one, other, numbers = state(0, 0), state(32, 32), []
+ASIDE = state(*(9 * [0]))  # from where the free rounds begin
+
+
+def search(monkeypatch, found, shaken):
+    """Return what a search ends with, and what it shakes; nothing comes to rest elsewhere.
+
+    ``found`` are those that are looked at after the free rounds, and what is found of each.
+    """
+    toy, given, coming = Toy(), [], iter(shaken)
+    first = found[0][0]
+    free = [first, ASIDE, first, ASIDE, first]
+    scripted(
+        monkeypatch, toy.settler, *([(each, 0.5)] for each in (*free, *(of for _, of in found)))
+    )
+    monkeypatch.setattr(toy.settler, "_at_rest", lambda one, _: one)
+
+    def shake(*those):
+        given.append(those)
+        return next(coming)
+
+    monkeypatch.setattr(toy.settler, "_shaken", shake)
+    return toy.settler._until_it_stands(ASIDE), given
+
+
+def test_after_five_rounds_those_are_shaken_of_which_fewest_are_found_elsewhere(monkeypatch):
+    pairs = list(missing(3, 5, 2, 2, 4, 1, 0))
+    last, given = search(monkeypatch, pairs, [one for one, _ in pairs[1:]])
+    assert last is pairs[6][0]
+    assert [pair for *pair, _ in given] == [list(pairs[i]) for i in (0, 0, 2, 3, 3, 5)]
+    assert len({id(random) for *_, random in given}) == 1
+
+
+def test_hyper_latents_that_are_found_elsewhere_count_too(monkeypatch):
+    monkeypatch.setattr(settling, "ROUNDS", settling.FREE + 2)
+    one, (second, found) = missing(2, 0)
+    found.z[0, 0, :3] = 1
+    last, _ = search(monkeypatch, [one, (second, found)], [second, ASIDE])
+    assert last is one[0]
+
+
+def test_where_none_stands_those_come_back_of_which_fewest_are_found_elsewhere(monkeypatch):
+    monkeypatch.setattr(settling, "ROUNDS", settling.FREE + 3)
+    pairs = list(missing(3, 1, 2))
+    last, _ = search(monkeypatch, pairs, [pairs[1][0], pairs[2][0], ASIDE])
+    assert last is pairs[1][0]
+
+
+def test_what_comes_to_rest_elsewhere_is_looked_at_before_any_is_shaken(monkeypatch):
+    one, found, rests = state(64, 64), state(96, 64), state(32, 64)
+    toy, free, pairs = Toy(), [one, ASIDE, one, ASIDE, one], []
+    scripted(monkeypatch, toy.settler, *([(each, 0.5)] for each in (*free, found, rests)))
+    monkeypatch.setattr(toy.settler, "_at_rest", lambda *pair: pairs.append(pair) or rests)
+    assert toy.settler._until_it_stands(ASIDE) is rests
+    assert pairs == [(one, found)]
+
+
+def test_what_is_shaken_is_the_same_each_time(monkeypatch):
+    numbers = []
+    pairs = list(missing(3, 2, 1, 0))
     for _ in range(2):
-        toy = Toy()
-        scripted(monkeypatch, toy.settler, *([(each, 0.5)] for each in 7 * (other, one)))
-        numbers.append([])
-        monkeypatch.setattr(
-            toy.settler, "_at_rest", lambda _, found, r: numbers[-1].append(r.random()) or found
-        )
-        toy.settler._until_it_stands(one)
+        _, given = search(monkeypatch, pairs, [one for one, _ in pairs[1:]])
+        numbers.append(given[0][-1].random(3).tolist())
     assert numbers[0] == numbers[1]
-    assert len(set(numbers[0])) == settling.ROUNDS - settling.FREE
 
 
 def test_at_rest_each_latent_is_the_one_nearer_to_zero():
     toy = Toy(gain=2.0)
-    rests = toy.settler._at_rest(state(64, -32), state(32, -64), None)
+    rests = toy.settler._at_rest(state(64, -32), state(32, -64))
     assert rests.v32.tolist() == [[[32, -32]]]
     assert rests.z.tolist() == [[[1, 0]]]  # of 0.5 and of -0.5: halves upwards
 
 
 def test_levels_are_pushed_in_cells_whose_hyper_latents_go_back_and_forth(monkeypatch):
-    toy = Toy()
-    hyper = np.zeros((3, 2, 2), np.int64)
-    one, other = (state(96, 64)._replace(z=hyper.copy()) for _ in range(2))
-    other.z[2, 1, 0] = 1
-    given = []
-    monkeypatch.setattr(settling, "pushed", lambda *arguments: given.append(arguments))
+    toy, given = Toy(plane=Plane(128, 128)), []
     random = np.random.default_rng(0)
-    toy.settler._at_rest(one, other, random)
-    ((v32, cells, side, generator),) = given
-    assert v32.tolist() == one.v32.tolist()
-    assert cells.tolist() == [[1, 0]]
-    assert side == toy.plane.cell
-    assert generator is random
+    one = Settled(np.full((1, 8, 8), 96, np.int32), np.zeros((3, 2, 2), np.int64))
+    other = one._replace(z=one.z.copy())
+    other.z[2, 1, 0] = 1
+    other.z[1, 1, 0] = 1
+
+    def push(cell, count, generator):
+        given.append((cell.shape, count, generator is random))
+        cell.fill(7 * 32)
+
+    monkeypatch.setattr(settling, "pushed", push)
+    shaken = toy.settler._shaken(one, other, random).v32
+    assert given == [((1, 4, 4), settling.PUSHED, True)]
+    assert (shaken[0, 4:, :4] == 7 * 32).all()
+    assert np.count_nonzero(shaken == 7 * 32) == 16
+
+
+def test_shaken_latents_are_those_of_one_or_of_the_other():
+    toy = Toy(plane=Plane(16 * 64, 16))
+    values = np.arange(64)
+    one, other = (state(*(32 * (2 * values + add))) for add in (0, 1))
+    shaken = toy.settler._shaken(one, other, np.random.default_rng(0)).v32
+    others = shaken == other.v32
+    assert (others | (shaken == one.v32)).all()
+    assert 16 < others.sum() < 48
+
+
+def test_beside_few_levels_that_are_found_elsewhere_one_moves(monkeypatch):
+    toy, random, pushes = Toy(plane=Plane(16 * 12, 16)), np.random.default_rng(3), []
+
+    def push(beside, count, generator):
+        assert generator is random
+        pushes.append(count)
+        beside.fill(7 * 32)
+
+    monkeypatch.setattr(settling, "pushed", push)
+    one = state(*(12 * [96]))
+    for moved, seen in (([0], [0, 1]), ([2, 6], [1, 2, 3, 5, 6, 7]), ([2, 6, 10], [])):
+        found = one.v32.copy()
+        found[0, 0, moved] = 128
+        found[0, 0, 8] = 100  # is not coded, so no level
+        shaken = toy.settler._shaken(one, one._replace(v32=found), random).v32
+        assert np.flatnonzero(shaken == 7 * 32).tolist() == seen
+    assert pushes == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("agree", "rounds"), [(0, 1), (2, 3), (9, 5)])

@@ -34,9 +34,10 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
-ROUNDS: Final = 14  # of decoding and finding again, at most
-FREE: Final = 5  # of these; after them, latents that changed take the value nearer to zero
-PUSHED: Final = 2  # levels that move where a hyper-latent changes back and forth
+ROUNDS: Final = 40  # of decoding and finding again, at most
+FREE: Final = 5  # of these, which follow what is found
+PUSHED: Final = 2  # levels that move where a hyper-latent goes back and forth
+FEW: Final = 2  # levels that are found elsewhere, up to which one beside each moves too
 CORRECTIONS: Final = 3  # steps before the first levels are looked for
 FACTORS: Final = (1.0, 1.5, 2.0, 1.5)  # of the steps after that
 WHOLE: Final = 4  # rounds in which all hyper-latents may change; then a random half of them
@@ -117,31 +118,52 @@ class Settler:
         return self._latents_of(found), hyper_values(found.z, self._level)
 
     def _until_it_stands(self, state: Settled) -> Settled:
-        """Decode and look for the latents again until they are the same."""
-        random, before = np.random.default_rng(0), state.v32.size
+        """Decode and look for the latents again until they are the same.
+
+        The first rounds follow what is found. After them, latents that are found elsewhere come to
+        rest; where that does not help, a few are moved by chance, until fewer are found elsewhere.
+        """
+        random, fewest, best = np.random.default_rng(0), state.v32.size, (state, state)
         for count in range(ROUNDS):
             shown = self._transforms.g_s(self._latents_of(state))
             *_, (again, _) = self._nearer_and_nearer(shown, self._transforms.g_a(shown))
             if state.same(again):
-                break
-            changed = int(np.count_nonzero(state.v32 != again.v32))
+                return state
             if count < FREE:
                 state = again
-            else:
-                state = self._at_rest(state, again, random if changed == before else None)
-            before = changed
-        return state
+                continue
+            missed = len(elsewhere(state, again)) + np.count_nonzero(state.z != again.z)
+            better = missed <= fewest
+            if better:
+                best, fewest = (state, again), missed
+            state = self._at_rest(*best)
+            if not better or state.same(best[0]):
+                state = self._shaken(*best, random)
+        return best[0]
 
-    def _at_rest(self, one: Settled, other: Settled, random: np.random.Generator | None) -> Settled:
+    def _at_rest(self, one: Settled, other: Settled) -> Settled:
         """Return latents of which each is the one nearer to zero.
 
-        Latents that go back and forth, since pixels hardly tell them apart, come to rest so. With
-        ``random``, a few levels move as well, of the cells whose hyper-latents go back and forth.
+        Latents that go back and forth, since pixels hardly tell them apart, come to rest so.
         """
         v32 = np.where(np.abs(one.v32) < np.abs(other.v32), one.v32, other.v32)
-        if random is not None:
-            cells = np.argwhere((one.z != other.z).any(0))
-            pushed(v32, cells, self._plane.cell, random)
+        return self._levels(self._unscaled(v32))
+
+    def _shaken(self, one: Settled, other: Settled, random: np.random.Generator) -> Settled:
+        """Return latents of which each is one of two by chance, with a few levels moved.
+
+        Levels move in the cells whose hyper-latents go back and forth. If no more than a few levels
+        do so, the choices between them are soon tried, and a level beside each moves too.
+        """
+        v32 = np.where(random.random(one.v32.shape) < 0.5, one.v32, other.v32)
+        side = self._plane.cell
+        for row, column in np.argwhere((one.z != other.z).any(0)) * side:
+            pushed(v32[:, row : row + side, column : column + side], PUSHED, random)
+        moved = elsewhere(one, other)
+        if len(moved) <= FEW:
+            for _, row, column in moved:
+                beside = v32[:, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+                pushed(beside, 1, random)
         return self._levels(self._unscaled(v32))
 
     def _first(self, f: Float32) -> Settled:
@@ -255,17 +277,20 @@ def corrected(transforms: Transforms, f: Float32, target: Float32) -> Float32:
     return moved
 
 
-def pushed(v32: Int32, cells: Int64, side: int, random: np.random.Generator) -> None:
-    """Move a few levels of some cells one step towards zero, in place.
+def elsewhere(one: Settled, other: Settled) -> Int64:
+    """Return where levels differ, (N, 3): channel, row and column."""
+    whole = (one.v32 % STEP32 == 0) & (other.v32 % STEP32 == 0)
+    return np.argwhere(whole & (one.v32 != other.v32))
+
+
+def pushed(v32: Int32, count: int, random: np.random.Generator) -> None:
+    """Move a few levels one step towards zero, in place.
 
     Parameters
     ----------
-    v32 : int32 (latents, rows, columns), in 1/32 step
-    cells : (N, 2), row and column
-    side : of a cell, in latents
+    v32 : int32 (latents, rows, columns), part of a picture's, in 1/32 step
+    count : of levels, at most
     """
-    for row, column in cells * side:
-        cell = v32[:, row : row + side, column : column + side]
-        levels = np.argwhere((cell % STEP32 == 0) & (cell != 0))
-        for place in random.permutation(levels)[:PUSHED]:
-            cell[tuple(place)] -= STEP32 * np.sign(cell[tuple(place)])
+    levels = np.argwhere((v32 % STEP32 == 0) & (v32 != 0))
+    for place in random.permutation(levels)[:count]:
+        v32[tuple(place)] -= STEP32 * np.sign(v32[tuple(place)])
