@@ -132,7 +132,7 @@ class Settler:
             if count < FREE:
                 state = again
                 continue
-            missed = len(elsewhere(state, again)) + np.count_nonzero(state.z != again.z)
+            missed = len(elsewhere(state, again)) + int(np.count_nonzero(state.z != again.z))
             better = missed <= fewest
             if better:
                 best, fewest = (state, again), missed
