@@ -173,7 +173,7 @@ async def encode(
         float | None, Query(gt=-100, le=100, description="SSIMULACRA 2 to reach")
     ] = None,
     bpp: Annotated[float | None, Query(gt=0, le=100, description="bits per pixel")] = None,
-    max_bytes: Annotated[int | None, Query(alias="bytes", gt=0, description="at most")] = None,
+    max_bytes: Annotated[int | None, Query(gt=0, description="at most")] = None,
     model: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Make a .tlc file from a picture file."""

@@ -98,10 +98,10 @@ def test_a_small_picture_takes_the_small_decoder(start, family_path, tiny):
 
 def test_targets(client, photo, monkeypatch):
     whole = client.post("/encode?quality=90", content=photo).content
-    answer = client.post(f"/encode?bytes={len(whole)}", content=photo)
+    answer = client.post(f"/encode?max_bytes={len(whole)}", content=photo)
     assert 0 < len(answer.content) <= len(whole)
-    problem(client.post("/encode?bytes=3", content=photo), 422, "TargetUnreachable")
-    problem(client.post("/encode?bytes=900&quality=3", content=photo), 400, "BadParameter")
+    problem(client.post("/encode?max_bytes=3", content=photo), 422, "TargetUnreachable")
+    problem(client.post("/encode?max_bytes=900&quality=3", content=photo), 400, "BadParameter")
 
     def measured(original, shown):
         return quality["now"] - 7.0  # this photo gets seven points less than the average
@@ -145,7 +145,7 @@ def test_info(client, stream, photo):
 @pytest.mark.parametrize(
     ("route", "seen", "remedy"),
     [
-        ("/encode?max_bytes=8000", "option 'max_bytes'", "did you mean 'bytes'?"),
+        ("/encode?max-bytes=8000", "option 'max-bytes'", "did you mean 'max_bytes'?"),
         ("/encode?qualty=60", "option 'qualty'", "did you mean 'quality'?"),
         ("/encode?colour=x", "option 'colour'", ""),
         ("/encode?quality=60&quality=20", "option 'quality' given twice", ""),
@@ -297,7 +297,7 @@ def test_openapi_describes_bodies_and_errors(client):
     )
     assert {"400", "401", "408", "413", "415", "422", "429", "503"} <= set(encode["responses"])
     names = {parameter["name"] for parameter in encode["parameters"]}
-    targets = {"quality", "score", "bpp", "bytes"}
+    targets = {"quality", "score", "bpp", "max_bytes"}
     how = {"trellis", "model", "strip", "patches", "progressive", "steady", "refine"}
     assert names == targets | how
     (quality,) = (one for one in encode["parameters"] if one["name"] == "quality")
