@@ -30,7 +30,8 @@ from trellic_export.calibrate import Calibration, Encoder, Float32, Photo, Synth
 from trellic_export.macs import integer_macs_per_pixel, macs_per_pixel
 from trellic_export.parity import check_exact, check_free
 from trellic_export.proof import prove
-from trellic_training.data.photos import PackedPhotos, Pixels
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.data.pictures import Pixels
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
 from trellic_training.models.integers import integer_networks, level_tables
 from trellic_training.models.photo import ModelConfig, PhotoModel
