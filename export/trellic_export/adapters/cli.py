@@ -89,4 +89,4 @@ def adapt_command(
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic adapt`` does."""
-    return shared.call(app, arguments, "trellic adapt")
+    return shared.call(app, arguments, "trellic adapt", "no adapter was written")

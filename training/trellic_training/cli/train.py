@@ -258,13 +258,23 @@ def main(arguments: list[str]) -> int:
     return call(app, arguments, "trellic train")
 
 
-def call(command: typer.Typer, arguments: list[str], name: str) -> int:
-    """Run a command; returns its exit code, which after a signal is that of shells."""
+def call(
+    command: typer.Typer,
+    arguments: list[str],
+    name: str,
+    lost: str = "nothing was saved after the last checkpoint",
+) -> int:
+    """Run a command; returns its exit code, which after a signal is that of shells.
+
+    Parameters
+    ----------
+    lost : what a user who stops it by Ctrl-C should know
+    """
     try:
         code = command(arguments, prog_name=name, standalone_mode=False) or 0
     except Interrupted as stop:
         typer.echo(str(stop), err=True)
         return 128 + stop.signum
     if code == 128 + signal.SIGINT:  # typer's answer to Ctrl-C
-        typer.echo("stopped at once: nothing was saved after the last checkpoint", err=True)
+        typer.echo(f"stopped at once: {lost}", err=True)
     return int(code)
