@@ -89,7 +89,8 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLO
             offset += pixels.size
     say_left_out(unread if bands == COLOURS else (), small, min_side)
     if not photos:
-        raise BadParameter(f"no photo of at least {min_side} px a side under {folder}")
+        kind = "photo" if bands == COLOURS else f"NumPy file of {bands} bands"
+        raise BadParameter(f"no {kind} of at least {min_side} px a side under {folder}")
     (out / "photos.json").write_text(json.dumps([vars(p) for p in _split(photos)]))
     return len(photos)
 
