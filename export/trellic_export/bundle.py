@@ -25,12 +25,14 @@ from trellic.model.bundle import Bundle, stream_id
 from trellic.model.decoders import DecoderInfo, Graph
 from trellic.model.manifest import BUNDLE_VERSION, Manifest, Search
 from trellic.pipeline import transforms
+from trellic.support.files import write_atomically
 from trellic_export import graphs
 from trellic_export.calibrate import Calibration, Encoder, Float32, Photo, Synthesis
 from trellic_export.macs import integer_macs_per_pixel, macs_per_pixel
 from trellic_export.parity import check_exact, check_free
 from trellic_export.proof import prove
-from trellic_training.data.photos import PackedPhotos, Pixels
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.data.pictures import Pixels
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
 from trellic_training.models.integers import integer_networks, level_tables
 from trellic_training.models.photo import ModelConfig, PhotoModel
@@ -242,11 +244,13 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes]) -> None:
-    """Write a manifest and the files that it names."""
+    """Write a manifest and the files that it names; a reader never sees half a bundle."""
     out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(json.loads(manifest.model_dump_json()), indent=1)
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, data in {"manifest.json": text.encode(), **files}.items():
             # A fixed date, so that the same model gives the same bytes.
             info = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
             archive.writestr(info, data, zipfile.ZIP_DEFLATED)
+    write_atomically(out, made.getvalue())

@@ -12,7 +12,8 @@ import torch
 from trellic.errors import BadParameter
 from trellic.geometry import Plane
 from trellic_export.bundle import centres
-from trellic_training.data.photos import PackedPhotos, Pixels
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.data.pictures import Pixels
 from trellic_training.models.compressai import ARCHITECTURES, from_compressai, read_state
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.weights import load_weights

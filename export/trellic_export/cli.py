@@ -15,7 +15,9 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
+from trellic_export.arguments import check_paths, refuse_unused
 from trellic_export.folders import write_tensorrt, write_triton, write_web
+from trellic_training.cli.train import call
 
 if TYPE_CHECKING:
     from trellic_training.data.photos import PackedPhotos
@@ -29,6 +31,7 @@ app = typer.Typer(add_completion=False)
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def export_command(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -166,6 +169,8 @@ def export_command(
     Writes graphs and integer tables, and fits frequency tables to photos.
     Proves that the integer networks are exact, and compares the graphs with torch.
     """
+    from_bundle = len(paths) == 2 and paths[0].suffix == ".zip"
+    refuse_unused(context, from_bundle=from_bundle)
     if triton:
         write_triton(paths, triton, instances)
         return
@@ -177,19 +182,28 @@ def export_command(
         return
     from trellic_export.bundle import Options, export_bundle
     from trellic_export.checkpoint import import_model, load_model
+    from trellic_export.family import check_encoder, model_digest
     from trellic_training.models.weights import save_weights
 
     *weights, out = paths
-    _check(weights, out, source, checkpoint, keep)
+    check_paths(weights, out, source, checkpoint, keep)
     if only:
         _slim(weights, only.split(","), out)
         return
-    if weights and weights[0].suffix == ".zip" and (int8 or fp16):
+    if from_bundle:
+        if not (int8 or fp16):
+            raise BadParameter(
+                f"the bundle {str(weights[0])!r} without a job",
+                expected="weights, or with a bundle --int8, --fp16 or --only",
+            )
         for_int8 = _packed(photos, out) if int8 else None
         _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
         return
-    decoders = _kept(decoder or [], out)
     own = None if source else load_model(weights[0])
+    decoders = _kept(decoder or [], out)
+    encoder = model_digest(own[0]) if own and decoders else ""
+    for name, added in decoders.items() if encoder else ():
+        check_encoder(encoder, out.stem, name, added)
     packed = _packed(photos, out, 3 if own is None else own[0].config.bands)
     model, facts = own or import_model(source, checkpoint or Path(), packed, count)
     if keep:
@@ -273,23 +287,6 @@ def _add_variants(
         typer.echo(f"in float16, for GPUs: {', '.join(added)}")
 
 
-def _check(
-    weights: list[Path], out: Path, source: str, checkpoint: Path | None, keep: Path | None
-) -> None:
-    if out.suffix != ".zip":
-        raise BadParameter(f"bundle {str(out)!r}", expected="a name that ends in .zip")
-    if not re.match(NAME_PATTERN, out.stem):
-        raise BadParameter(
-            f"model name {out.stem!r}", expected="small letters, digits, dots, dashes, underscores"
-        )
-    given = (len(weights), bool(source), bool(checkpoint))
-    if given not in ((1, False, False), (0, True, True)) or (keep and not source):
-        raise BadParameter(
-            f"{len(weights)} weights, --from {source!r}, --checkpoint {str(checkpoint or '')!r}",
-            expected="WEIGHTS OUT, or --from compressai:ARCHITECTURE --checkpoint FILE OUT",
-        )
-
-
 def _packed(photos: Path | None, out: Path, bands: int = 3) -> PackedPhotos:
     """Pack a folder of photos beside the bundle, unless it is packed already."""
     from trellic_training.data.photos import PackedPhotos, pack
@@ -303,7 +300,6 @@ def _packed(photos: Path | None, out: Path, bands: int = 3) -> PackedPhotos:
     return PackedPhotos(photos)
 
 
-def main(arguments: list[str]) -> int | None:
+def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic export`` does."""
-    app(arguments, prog_name="trellic export", standalone_mode=False)
-    return 0
+    return call(app, arguments, "trellic export", "no bundle was written")

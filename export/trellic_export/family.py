@@ -44,7 +44,7 @@ def add_decoder(bundle: Bundle, name: str, decoder: TrainedDecoder, out: Path) -
     EngineError
         When the engine does not reproduce the torch model.
     """
-    _check_encoder(bundle, name, decoder)
+    check_encoder(encoder_digest(bundle), bundle.manifest.name, name, decoder)
     file = f"graphs/{name}.onnx"
     _check_free(bundle, name, file)
     data = _graph(decoder)
@@ -146,12 +146,23 @@ def _digest(graph: bytes) -> str:
     return total.hexdigest()[:16]
 
 
-def _check_encoder(bundle: Bundle, name: str, decoder: TrainedDecoder) -> None:
-    own = encoder_digest(bundle)
+def check_encoder(own: str, bundle: str, name: str, decoder: TrainedDecoder) -> None:
+    """Check that a decoder is for a bundle's latents.
+
+    Parameters
+    ----------
+    own : digest of the bundle's encoder
+    bundle, name : of the bundle and of the decoder, for the message
+
+    Raises
+    ------
+    BadParameter
+        When it was trained for another encoder.
+    """
     if own != decoder.encoder:
         raise BadParameter(
             f"decoder {name!r} was trained on latents of encoder {decoder.encoder}",
-            expected=f"{own}, that of bundle {bundle.manifest.name!r}",
+            expected=f"{own}, that of bundle {bundle!r}",
             remedy="train it for this bundle: trellic finetune --add-decoder",
         )
 

@@ -77,6 +77,7 @@ def add_decoder_command(
     opened = Bundle(find(bundle))
     shared.use_threads(threads)
     folder = out.with_name(f"{out.stem}-{add_decoder}")
+    shared.refuse_to_replace(folder, resume)
     packed = shared.packed_photos(photos, folder, settings.least_crop)
     labels = PackedPhotos(packed).labels if settings.labels else None
     network = _start(settings, opened, weights, labels)

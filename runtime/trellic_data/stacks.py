@@ -30,11 +30,12 @@ def picture_dimensions(shape: Sequence[int]) -> int:
     Raises
     ------
     BadImage
-        When a chunk of that shape holds no pictures.
+        When a chunk of that shape holds no pictures. Alpha is refused: where all of a chunk is
+        opaque, a file does not keep it, and the chunk would not have its shape again.
     """
-    if len(shape) >= 3 and shape[-1] in (1, 3, 4):
+    if len(shape) >= 3 and shape[-1] in (1, 3) and 0 not in shape:
         return 3
-    if len(shape) == 2:
+    if len(shape) == 2 and 0 not in shape:
         return 2
     raise BadImage(
         f"a chunk of shape {tuple(shape)}",
@@ -72,16 +73,20 @@ def pack(codec: Codec, chunk: Pixels, *, quality: float, trellis: int) -> bytes:
 
 
 def unpack(codec: Codec, data: bytes, *, decoder: str) -> list[Pixels]:
-    """Decode the pictures of a chunk.
+    """Decode the pictures of a chunk: one or more, of one shape.
 
     Raises
     ------
     CorruptStream
-        When the lengths do not fit.
+        When the lengths do not fit, or the shapes differ.
     TrellicError
         As of `trellic.Codec.decode`.
     """
-    return codec.decode_batch(split(data), decoder=decoder)
+    pictures = codec.decode_batch(split(data), decoder=decoder)
+    shapes = {picture.shape for picture in pictures}
+    if len(shapes) != 1:
+        raise CorruptStream(f"a stack of pictures of {len(shapes)} shapes", expected="one")
+    return pictures
 
 
 def split(data: bytes) -> list[bytes]:

@@ -7,6 +7,7 @@ preview's pixels, and a crop from the slices and the tiles under it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -14,8 +15,10 @@ import numpy.typing as npt
 
 from trellic import bitstream
 from trellic.codec import Codec
-from trellic.constants import DEFAULT_DECODER
-from trellic.errors import BadParameter
+from trellic.constants import COLOURS, DEFAULT_DECODER
+from trellic.errors import BadImage, BadParameter
+from trellic.model import bundle
+from trellic.model.manifest import Manifest
 from trellic.pipeline.region import Region
 
 Pixels = npt.NDArray[np.uint8]
@@ -82,7 +85,7 @@ def see(
 
     Parameters
     ----------
-    codec : of any model
+    codec : of any model; a stream of another installed one is decoded with that
     data : of a ``.tlc`` file
     view : None for the whole picture
     decoder : None for "fast" if the model has it, and for a smaller picture if that is enough for
@@ -95,15 +98,20 @@ def see(
 
     Raises
     ------
+    BadImage
+        When the model is not for red, green and blue.
     TrellicError
         As of `trellic.Codec.decode`.
     """
-    if view is None:
-        return rgb(codec.decode(data, decoder=decoder or _ordinary(codec)))
     header = bitstream.read_header(data)
+    model = _model_of(codec, header.stream_id.hex())
+    if model.layout.bands != COLOURS:
+        raise BadImage(f"a picture of {model.layout.bands} bands", expected=f"{COLOURS}, or grey")
+    if view is None:
+        return rgb(codec.decode(data, decoder=decoder or _ordinary(model)))
     region = view.region(header.height, header.width, at)
     shrink = min(region[2] / view.width, region[3] / view.height)
-    part = codec.decode(data, decoder=decoder or choose(codec, shrink), region=region)
+    part = codec.decode(data, decoder=decoder or choose(model, shrink), region=region)
     return resized(rgb(part), view.height, view.width)
 
 
@@ -125,21 +133,32 @@ def resized(pixels: Pixels, height: int, width: int) -> Pixels:
     return np.array(small)
 
 
-def _ordinary(codec: Codec) -> str:
-    return "fast" if "fast" in codec.decoders else DEFAULT_DECODER
+def _model_of(codec: Codec, stream_id: str) -> Manifest:
+    """Return the model that a codec decodes a stream with: its own, or another installed one."""
+    own = codec.bundle.manifest
+    return own if own.stream_id == stream_id else _installed(stream_id)
 
 
-def choose(codec: Codec, shrink: float) -> str:
+@lru_cache(maxsize=8)
+def _installed(stream_id: str) -> Manifest:
+    return bundle.read_manifest(bundle.find_stream(stream_id))
+
+
+def _ordinary(model: Manifest | Codec) -> str:
+    return "fast" if "fast" in model.decoders else DEFAULT_DECODER
+
+
+def choose(model: Manifest | Codec, shrink: float) -> str:
     """Name the decoder of the smallest picture that is not smaller than the view.
 
     Parameters
     ----------
-    codec : of any model
+    model : that of the stream, or its codec
     shrink : by how much the view is smaller than the part of the picture that it shows
     """
     smaller = [
         (info.scale, name)
-        for name, info in codec.decoders.items()
+        for name, info in model.decoders.items()
         if info.kind == "picture" and 1 < info.scale <= shrink
     ]
-    return max(smaller)[1] if smaller else _ordinary(codec)
+    return max(smaller)[1] if smaller else _ordinary(model)

@@ -92,7 +92,7 @@ def test_chunks(tiny, shape):
         )
 
 
-@pytest.mark.parametrize("shape", [(5,), (4, 5, 6), (2, 4, 5, 2)])
+@pytest.mark.parametrize("shape", [(5,), (4, 5, 6), (2, 4, 5, 2), (8, 8, 4), (0, 8, 8, 3)])
 def test_chunks_that_are_no_pictures(tiny, shape):
     with pytest.raises(BadImage):
         stacks.pack(tiny, np.zeros(shape, np.uint8), quality=60, trellis=0)
@@ -108,6 +108,10 @@ def test_damaged_chunks(tiny):
     huge = stacks.MAGIC + struct.pack("<I", 2**32 - 1) + data[8:]
     with pytest.raises(CorruptStream):
         stacks.split(huge)
+    for others in ([], [tiny.encode(picture(8, 8)), tiny.encode(picture(8, 9))]):
+        lengths = struct.pack(f"<{len(others) + 1}I", len(others), *map(len, others))
+        with pytest.raises(CorruptStream, match="shapes; expected one"):
+            stacks.unpack(tiny, stacks.MAGIC + lengths + b"".join(others), decoder="quality")
     with pytest.raises(CorruptStream):
         stacks.shaped([picture(), picture(8, 8)], (2, 40, 56, 3))
 

@@ -15,7 +15,7 @@ import torch
 from tests.runtime.family import make_family
 
 from trellic.codec import Codec
-from trellic.errors import BadParameter
+from trellic.errors import BadImage, BadParameter
 from trellic.model.bundle import Bundle, find
 from trellic.model.choice import cheapest
 from trellic_data import views
@@ -104,6 +104,27 @@ def test_grey_and_alpha_are_three_channels(tiny):
     clear = tiny.encode(np.dstack([picture(20, 30), np.full((20, 30), 9, np.uint8)]))
     assert see(tiny, clear, View(8, 8)).shape == (8, 8, 3)
     assert views.rgb(np.zeros((4, 5, 2), np.uint8)).shape == (4, 5, 3)
+
+
+def test_streams_of_other_models_are_seen_by_their_own_decoders(tiny, tiny_path, monkeypatch):
+    """The decoders of the loaded model were asked for, which the other one does not have."""
+    monkeypatch.setenv("TRELLIC_MODELS", str(tiny_path.parent))
+    photo = Codec.load("photo", device="cpu", threads=1)
+    assert "fast" in photo.decoders
+    assert "fast" not in tiny.decoders
+    data = tiny.encode(picture(48, 64), quality=80)
+    np.testing.assert_array_equal(see(photo, data), see(tiny, data))
+    for view in (View(16, 20, "center"), View(6, 8)):
+        np.testing.assert_array_equal(see(photo, data, view), see(tiny, data, view))
+
+
+def test_bands_are_no_colours(tiny, monkeypatch):
+    """Four bands were taken for colours and alpha."""
+    layout = tiny.bundle.manifest.layout.model_copy(update={"bands": 4})
+    changed = tiny.bundle.manifest.model_copy(update={"layout": layout})
+    monkeypatch.setattr(views, "_model_of", lambda *_: changed)
+    with pytest.raises(BadImage, match="a picture of 4 bands; expected 3, or grey"):
+        see(tiny, tiny.encode(picture(20, 30)))
 
 
 def test_bad_views():

@@ -16,6 +16,7 @@ from trellic.images import Picture
 from trellic.pipeline import memory
 from trellic_export import bundle as export
 from trellic_export import calibrate
+from trellic_export.adapters import cli as adapt
 from trellic_export.web import export_web
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.photo import ModelConfig, PhotoModel
@@ -121,6 +122,8 @@ def test_what_is_of_colours_alone_is_refused(codec, bundle, pixels, packed, tmp_
         BundleQuantizer(codec.bundle, 1)
     with pytest.raises(BadParameter, match="a model of 4 bands"):
         export_web(codec.bundle, tmp_path / "web")
+    with pytest.raises(BadParameter, match="of 4 bands; expected one of colour pictures"):
+        adapt.main([str(tmp_path), "--name", "own", "--model", str(codec.bundle.path)])
 
 
 @pytest.mark.slow("exports a model")

@@ -11,6 +11,7 @@ from tests.data.make_adapter import TINY
 from tests.data.make_dither import scene
 from typer.testing import CliRunner
 
+from trellic.cli import models
 from trellic.codec import Codec
 from trellic.errors import BadParameter
 from trellic.model import bundle as bundles
@@ -141,6 +142,21 @@ def test_its_files_are_those_of_the_large_model(bundle, students, tmp_path):
     for writer, reader in ((slim, large), (large, slim), (slim, slim)):
         assert reader.decode(writer.encode(pixels)).shape == pixels.shape
     assert slim.encode(pixels) != large.encode(pixels)
+
+
+def test_it_is_installed_beside_the_large_model(bundle, students, tmp_path, monkeypatch):
+    """It was refused, because it has the stream id of the large one."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("TRELLIC_MODELS", str(bundle.path.parent))
+    students.encoder.eval(), students.decoder.eval()
+    path = tmp_path / "game.zip"
+    stream_id = made.write(bundle, students, "game", {"steps": 1}, path).stream_id
+    models.add(str(path), replace=False)
+    assert bundles.find("game").read_bytes() == path.read_bytes()
+    assert bundles.find_stream(stream_id) == bundle.path
+    monkeypatch.setenv("TRELLIC_MODELS", "")
+    models.add(str(bundle.path), replace=False)  # the large one after the slim one
+    assert bundles.find_stream(stream_id).read_bytes() == bundle.path.read_bytes()
 
 
 def check_graphs(bundle, students, manifest):

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 import types
+import warnings
 
 import numpy as np
 import pytest
 
 from trellic import images
 from trellic.cli import report
-from trellic.errors import BadParameter
+from trellic.errors import BadParameter, TrellicWarning
 from trellic.images import Picture
 
 RGB = np.random.default_rng(4).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -180,6 +181,16 @@ def test_errors_of_extras_have_one_line(trellic, package, error):
     result = trellic("train", "photo.yaml")
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith("error: ")
+
+
+def test_warnings_of_extras_have_one_line(trellic, package):
+    """They came with the place in the source, as Python prints them."""
+
+    def main(arguments):
+        warnings.warn("it is\nmeant", TrellicWarning, stacklevel=1)
+
+    package("trellic_training.cli.train", main=main)
+    assert trellic("train", "photo.yaml").err == "warning: it is\\nmeant\n"
 
 
 @pytest.mark.parametrize(

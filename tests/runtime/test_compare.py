@@ -177,6 +177,16 @@ def test_bad_photos_and_places(tmp_path, crop, trellic):
     assert trellic("compare").code == 2
 
 
+def test_the_place_of_the_page_is_checked_first(tmp_path, crop, trellic, monkeypatch):
+    """Minutes of encoding were lost."""
+    monkeypatch.setattr("trellic.cli.compare._entries", lambda *_: pytest.fail("encodes"))
+    photo = write(tmp_path, crop[:20, :20])
+    for out, fault in ((tmp_path / "none" / "x.html", "no such"), (tmp_path, "is a folder")):
+        result = trellic("compare", photo, "--out", out, *MODEL)
+        assert (result.code, result.err.count("\n")) == (1, 1)
+        assert fault in result.err
+
+
 def test_a_codec_that_fails_is_named_and_left_out(tmp_path, crop, trellic, monkeypatch):
     def broken(*_):
         raise OSError("encoder error -2")

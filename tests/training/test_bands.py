@@ -68,6 +68,11 @@ def test_pictures_of_other_bands_are_one_error(folder, tmp_path):
         pack(folder, tmp_path / "out", bands=4)
 
 
+def test_a_folder_without_bands_is_told_what_lacks(tmp_path):
+    with pytest.raises(BadParameter, match="no NumPy file of 4 bands of at least 192 px a side"):
+        pack(tmp_path, tmp_path / "out", bands=4)
+
+
 def test_other_files_are_left_alone(folder, tmp_path):
     before = listing(folder, 4)
     assert before["files"] == 4

@@ -50,6 +50,28 @@ def test_photos_are_packed_whole(folder, tmp_path):
         assert (pixels == value).all()
 
 
+def test_photos_are_read_as_the_encoder_reads_them(tmp_path, capsys):
+    """Pillow alone turns 16-bit grey into white, and ignores the orientation."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(np.full((200, 240), 100 * 257, np.uint16)).save(folder / "deep.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    flat(70, 200, 300).save(folder / "turned.png", exif=turned)
+    pack(folder, tmp_path / "packed")
+    packed = PackedPhotos(tmp_path / "packed")
+    found = {photo.name: packed.photo(photo) for photo in packed.training + packed.validation}
+    assert (found["deep.png"] == 100).all()
+    assert found["turned.png"].shape == (300, 200, 3)
+    assert not capsys.readouterr().err
+
+
+def test_what_is_left_out_is_said(folder, tmp_path, capsys):
+    pack(folder, tmp_path / "packed")
+    said = capsys.readouterr().err
+    assert said == "left out: 1 that cannot be read (broken.png), 1 smaller than 192x192 pixels\n"
+
+
 def test_packing_twice_gives_the_same(folder, tmp_path):
     for name in ("one", "two"):
         pack(folder, tmp_path / name)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from trellic.errors import BadParameter
 from trellic.latents.quantizer import Quantizer
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.losses.eye import decibels, squared_error
@@ -385,6 +386,12 @@ def test_eight_corners_of_photos_are_validated(validation, training, side, seen,
     crops = quantized.validation_crops(pack, 64)
     expected = [pack.photo(i)[:cut, :cut] for i in seen]
     assert np.array_equal(crops.numpy(), np.stack(expected))
+
+
+def test_photos_smaller_than_a_hyper_latent_are_refused():
+    """A pack that a recipe of smaller pictures left in the same folder was a traceback."""
+    with pytest.raises(BadParameter, match="packed photos smaller than 64x64 pixels"):
+        quantized.validation_crops(a_pack(2, 3, 32), 64)
 
 
 # ---- the run ----

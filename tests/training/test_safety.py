@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from trellic.errors import BadParameter
+from trellic_training.cli import finetune as finetune_cli
 from trellic_training.cli import train as cli
 from trellic_training.models.compressai import read_state
 from trellic_training.models.decoder_weights import load_decoder
-from trellic_training.models.weights import average_of, load_weights
+from trellic_training.models.weights import average_of, load_weights, save_weights
 from trellic_training.recipes.codec import load_quantized_recipe
 from trellic_training.stages.end_to_end import train
+from trellic_training.stages.interrupted import LAST
 from trellic_training.stages.quantized import finetune
 from trellic_training.universal.networks import Classifier
 
@@ -140,7 +142,7 @@ def test_nothing_loads_pickles():
         (lambda path: path.write_text("Dear diary"), r"run.ckpt .*no file of torch.save"),
         (
             lambda path: torch.save({"a": 1}, path),
-            r"run.ckpt cannot be resumed from \('state_dict'",
+            r"run.ckpt cannot be resumed from \(it is no checkpoint of a run, such as last.ckpt",
         ),
         (
             lambda path: torch.save(
@@ -176,3 +178,26 @@ def test_photos_that_are_missing_or_damaged_are_named(tmp_path):
         (packed / "photos.json").write_text(text)
         with pytest.raises(BadParameter, match=r"packed (is not a folder of packed|has no photo)"):
             run(packed)
+
+
+def test_weights_of_another_model_are_named(tiny_recipe, tiny_config, model, packed, tmp_path):
+    other = tiny_config.model_copy(update={"wide": 2 * tiny_config.wide})
+    settings = tiny_recipe.model_copy(update={"model": other})
+    path = tmp_path / "other.pt"
+    save_weights(model, {}, path)
+    fault = r"other.pt cannot be resumed from \(the weights' model differs"
+    with pytest.raises(BadParameter, match=fault):
+        train(settings, packed, tmp_path, 1, resume=path, steps=1, progress=False)
+
+
+@pytest.mark.parametrize("command", ["train", "finetune"])
+def test_a_new_run_does_not_replace_an_earlier_one(command, packed, tmp_path):
+    """An hour of training was lost when somebody repeated the command."""
+    (tmp_path / LAST).write_bytes(b"an hour")
+    weights = ["--weights", str(packed / "none.pt")] if command == "finetune" else []
+    place = ["--photos", str(packed), "--out", str(tmp_path), "--minutes", "0.01", *weights]
+    for more in ([], ["--resume", str(packed / LAST)]):
+        main = {"train": cli.main, "finetune": finetune_cli.main}[command]
+        with pytest.raises(BadParameter, match=r"weights of an earlier run.*--resume"):
+            main(["finetune-tiny" if weights else "tiny", *place, *more])
+    assert (tmp_path / LAST).read_bytes() == b"an hour"

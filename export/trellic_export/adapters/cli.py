@@ -64,9 +64,9 @@ def adapt_command(
     target = target_of("adapter", name, out, SUFFIX)
     bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
     refuse_the_model_itself("adapter", name, target, bundle)
-    own = read(pictures, settings.crop)
     shared.use_threads(threads)
     trainer = Trainer(bundle, settings)
+    own = read(pictures, settings.crop)
     steps = trainer.train(own)
     adapter = trainer.adapter(name)
     gained = check.gain(bundle, adapter, own.checking, trainer.measure)
@@ -89,4 +89,4 @@ def adapt_command(
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic adapt`` does."""
-    return shared.call(app, arguments, "trellic adapt")
+    return shared.call(app, arguments, "trellic adapt", "no adapter was written")

@@ -12,11 +12,9 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from trellic import images
-from trellic.errors import BadParameter, TrellicError
-from trellic.support.files import read_bytes
+from trellic.errors import BadParameter
+from trellic_training.data.pictures import Pixels, rgb_of, say_left_out
 
-Pixels = npt.NDArray[np.uint8]
 LEAST = 5  # pictures
 ALIKE = 2.0  # levels; pictures that differ by less on average count as the same
 SHRUNK = 16  # pixels a side at which they are compared
@@ -53,7 +51,8 @@ def read(paths: Sequence[Path], side: int, seed: int = 1) -> Pictures:
 
     Parameters
     ----------
-    paths : of files, or of folders with files; files that are not pictures are skipped
+    paths : of files, or of folders with files; files that are not pictures are skipped, and
+        pictures that are left out are said on stderr
     side : least width and height in pixels
 
     Raises
@@ -63,9 +62,11 @@ def read(paths: Sequence[Path], side: int, seed: int = 1) -> Pictures:
     """
     files = [file for path in paths for file in _files(path)]
     shown = track(files, "reading", console=Console(stderr=True), transient=True)
-    found = [pixels for file in shown if (pixels := _load(file)) is not None]
+    seen = [(file, rgb_of(file)) for file in shown]
+    found = [pixels for _, pixels in seen if pixels is not None]
     large = [pixels for pixels in found if min(pixels.shape[:2]) >= side]
     small = len(found) - len(large)
+    say_left_out([file for file, pixels in seen if pixels is None], small, side)
     if len(large) < LEAST:
         too_small = f", and {small} smaller than {side}x{side} pixels" if small else ""
         raise BadParameter(
@@ -88,15 +89,6 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-
-
-def _load(file: Path) -> Pixels | None:
-    """Return the pixels of a picture in three channels; None if the file is not a picture."""
-    try:
-        pixels = images.from_bytes(read_bytes(file)).pixels
-    except (TrellicError, OSError):
-        return None
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
 
 
 def _alike(pictures: Sequence[Pixels]) -> bool:

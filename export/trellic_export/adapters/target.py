@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
+from trellic.support.files import check_writable
 
 if TYPE_CHECKING:
     from trellic.model.bundle import Bundle
@@ -33,6 +34,18 @@ def refuse_the_model_itself(kind: str, name: str, target: Path, bundle: Bundle) 
         )
 
 
+def prepare(target: Path) -> None:
+    """Make the folder of a file, and check before long work that the file can be written.
+
+    Raises
+    ------
+    OSError
+        When it cannot.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(target)
+
+
 def target_of(kind: str, name: str, out: Path | None, suffix: str) -> Path:
     """Return the file to write: the one that was asked for, or the name with the suffix.
 
@@ -44,6 +57,8 @@ def target_of(kind: str, name: str, out: Path | None, suffix: str) -> Path:
     ------
     BadParameter
         When the name has other letters than names have, or the file another suffix.
+    OSError
+        When the file cannot be written.
     """
     if not re.match(NAME_PATTERN, name):
         raise BadParameter(
@@ -52,4 +67,5 @@ def target_of(kind: str, name: str, out: Path | None, suffix: str) -> Path:
     target = Path(f"{name}{suffix}") if out is None else out
     if target.suffix != suffix:
         raise BadParameter(f"{kind} {str(target)!r}", expected=f"a name that ends in {suffix}")
+    prepare(target)
     return target

@@ -97,4 +97,4 @@ def distill_command(
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic distill`` does."""
-    return shared.call(app, arguments, "trellic distill")
+    return shared.call(app, arguments, "trellic distill", "no model was written")

@@ -22,7 +22,8 @@ from trellic.model.manifest import Manifest
 from trellic_export.bundle import centres, digests, members, write_bundle
 from trellic_export.halves import halved, whole
 from trellic_export.int8.choose import Chooser, Mixed
-from trellic_training.data.photos import PackedPhotos, Pixels
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.data.pictures import Pixels
 from trellic_training.recipes.codec import Kind
 from trellic_training.stages.samples import BundleQuantizer
 

@@ -21,11 +21,12 @@ from trellic.cli import measures, rivals
 from trellic.cli.engines import Engines
 from trellic.cli.measures import Measure
 from trellic.cli.paths import is_stdout, read, write
-from trellic.cli.report import Report
+from trellic.cli.report import Report, fail
 from trellic.cli.rivals import Aim, Rival
 from trellic.constants import Device, Trellis
 from trellic.errors import BadParameter
 from trellic.images import Picture
+from trellic.support.files import check_writable
 
 if TYPE_CHECKING:
     from trellic.codec import Codec
@@ -95,6 +96,11 @@ def run(
         names = ", ".join([BYTES, *there])
         raise typer.BadParameter(f"{setting.equal!r} is not one of {names}", param_hint="--equal")
     target = out if out is not None else os.path.splitext(photos[0])[0] + SUFFIX
+    try:
+        if not is_stdout(target):
+            check_writable(target)
+    except OSError as error:
+        raise fail(error) from error
     found = rivals.installed()
     steps = [name for photo in photos for name in (photo, *(rival.name for rival in found))]
     shown: list[Photo] = []

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from trellic.cli.report import fail
+from trellic.cli.report import fail, plain_warnings
 from trellic.errors import MissingExtra, TrellicError
 from trellic.support.installed import install_command
 
@@ -37,7 +37,8 @@ def dispatch(command: str, module: str, extra: str, arguments: Sequence[str]) ->
     """
     gc.enable()
     try:
-        code = importlib.import_module(module).main(list(arguments))
+        with plain_warnings():
+            code = importlib.import_module(module).main(list(arguments))
     except ModuleNotFoundError as error:
         package = (error.name or module).partition(".")[0]
         raise fail(MissingExtra.of(package, extra, f"trellic {command}")) from error

@@ -113,16 +113,15 @@ def remove(name: str) -> None:
 
 
 def _refuse_stand_in(manifest: Manifest) -> None:
-    """Refuse a bundle that would be used in the place of another one."""
+    """Refuse a bundle that would be used in the place of another one.
+
+    A slim model has the stream id of its large one, and never takes its place by that.
+    """
     for path, other in bundle.installed():
-        same = [
-            f"the {what} {value!r}"
-            for what, value, theirs in (
-                ("name", manifest.name, other.name),
-                ("stream id", manifest.stream_id, other.stream_id),
-            )
-            if value == theirs
-        ]
+        compared = [("name", manifest.name, other.name)]
+        if not (bundle.is_slim(manifest) or bundle.is_slim(other)):
+            compared.append(("stream id", manifest.stream_id, other.stream_id))
+        same = [f"the {what} {value!r}" for what, value, theirs in compared if value == theirs]
         if same and other != manifest:
             raise BadParameter(
                 f"it has {' and '.join(same)} of {path}, and would be used in its place",

@@ -251,6 +251,23 @@ def fail(error: BaseException, name: str = "") -> typer.Exit:
     return typer.Exit(1)
 
 
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print each warning of Trellic as one line, without the source; others as Python does."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, TrellicWarning):
+            print(one_line(f"warning: {message}"), file=sys.stderr, flush=True)
+        else:
+            others(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", TrellicWarning)
+        warnings.showwarning = show
+        yield
+
+
 def _bar(label: str, total: int) -> tuple[Progress, TaskID]:
     from rich.console import Console
     from rich.progress import (

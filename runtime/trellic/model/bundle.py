@@ -328,7 +328,7 @@ def find_stream(wanted: str) -> Path:
         When none is installed.
     """
     fitting = [(path, manifest) for path, manifest in installed() if manifest.stream_id == wanted]
-    for path, manifest in sorted(fitting, key=lambda one: _is_slim(one[1])):
+    for path, manifest in sorted(fitting, key=lambda one: is_slim(one[1])):
         _warn_of_stand_in(path, manifest)
         return path
     remedy = "get its bundle and run: trellic models add PATH"
@@ -342,7 +342,7 @@ def find_stream(wanted: str) -> Path:
     )
 
 
-def _is_slim(manifest: Manifest) -> bool:
+def is_slim(manifest: Manifest) -> bool:
     """Whether ``trellic distill`` made a model, for the streams of another one."""
     return "distilled" in manifest.training
 
@@ -350,7 +350,7 @@ def _is_slim(manifest: Manifest) -> bool:
 def stands_in_for(path: Path, manifest: Manifest) -> str:
     """Name of the shipped model whose name or stream id another bundle has; nothing if none."""
     for name, (stream, digest) in SHIPPED.items():
-        if manifest.name == name or (manifest.stream_id == stream and not _is_slim(manifest)):
+        if manifest.name == name or (manifest.stream_id == stream and not is_slim(manifest)):
             data = _manifest_bytes(path)
             return "" if data and hashlib.sha256(data).hexdigest() == digest else name
     return ""

@@ -113,6 +113,27 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Check before long work that its result can be written; nothing is made.
+
+    Raises
+    ------
+    OSError
+        If the path is a folder, or its folder is missing or cannot be written to.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if target.exists():
+        place = target
+    elif target.parent.is_dir():
+        place = target.parent
+    else:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
+    if not os.access(place, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+
 def open_descriptor(path: str | os.PathLike[str]) -> int | None:
     """Return N if a path leads to ``/dev/fd/N`` or the like, which this process has open."""
     ours = {"/dev/fd", os.path.realpath("/dev/fd"), os.path.realpath("/proc/self/fd")}

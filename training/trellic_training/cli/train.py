@@ -14,7 +14,7 @@ import typer
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
-from trellic_training.stages.interrupted import Interrupted
+from trellic_training.stages.interrupted import LAST, Interrupted
 
 CURVE_EVERY = 500  # steps
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -120,6 +120,7 @@ def train_command(
     steps whatever --minutes says. Recipes of codecs and decoders can name it.
     """
     out = out or Path("runs") / (recipe.resolve().stem + ("" if seed is None else f"-seed-{seed}"))
+    refuse_to_replace(out, resume)
     if recipe.is_dir() and photos is None:
         if seed is not None:
             raise BadParameter("--seed with a folder of pictures", remedy="leave it out")
@@ -190,6 +191,26 @@ def seeded(settings: Any, seed: int | None) -> Any:
     return settings if seed is None else settings.model_copy(update={"seed": seed})
 
 
+def refuse_to_replace(out: Path, start: Path | None) -> None:
+    """Refuse a new run in the folder of an earlier one, whose weights it would replace.
+
+    Parameters
+    ----------
+    start : file that the run starts from; one of the same folder continues the earlier run
+
+    Raises
+    ------
+    BadParameter
+        When the folder has a checkpoint, and the run does not start from that folder.
+    """
+    last = out / LAST
+    if last.is_file() and (start is None or start.resolve().parent != out.resolve()):
+        raise BadParameter(
+            f"{str(out)!r} has the weights of an earlier run, which a new one would replace",
+            remedy=f"continue that run with --resume {last}, or write to another place with --out",
+        )
+
+
 def use_threads(threads: int) -> None:
     """Set torch up for a run."""
     import torch
@@ -237,13 +258,23 @@ def main(arguments: list[str]) -> int:
     return call(app, arguments, "trellic train")
 
 
-def call(command: typer.Typer, arguments: list[str], name: str) -> int:
-    """Run a command; returns its exit code, which after a signal is that of shells."""
+def call(
+    command: typer.Typer,
+    arguments: list[str],
+    name: str,
+    lost: str = "nothing was saved after the last checkpoint",
+) -> int:
+    """Run a command; returns its exit code, which after a signal is that of shells.
+
+    Parameters
+    ----------
+    lost : what a user who stops it by Ctrl-C should know
+    """
     try:
         code = command(arguments, prog_name=name, standalone_mode=False) or 0
     except Interrupted as stop:
         typer.echo(str(stop), err=True)
         return 128 + stop.signum
     if code == 128 + signal.SIGINT:  # typer's answer to Ctrl-C
-        typer.echo("stopped at once: nothing was saved after the last checkpoint", err=True)
+        typer.echo(f"stopped at once: {lost}", err=True)
     return int(code)

@@ -41,6 +41,12 @@ def reading(path: Path, fault: str) -> Iterator[None]:
         code = "GLOBAL" in str(error)  # of a pickle: a function or class by its name
         what = "it holds objects that would run code" if code else "no file of torch.save"
         raise BadParameter(f"{path} {fault} ({what})") from error
+    except KeyError as error:  # of a file of ours; of others torch looks for a code of a pickle
+        key = error.args[0]
+        what = f"it lacks {key!r}" if isinstance(key, str) else "no file of torch.save"
+        raise BadParameter(f"{path} {fault} ({what})") from error
+    except FileNotFoundError as error:
+        raise BadParameter(f"{path} {fault} (No such file)") from error
     except BROKEN as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadParameter(f"{path} {fault} ({what})") from error

@@ -1,6 +1,6 @@
 """Training photos: packed once into flat uint8 shards, cropped at random from memory.
 
-A folder of photos (any format that Pillow reads, one sub-folder for each source) becomes
+A folder of photos (any format that the encoder reads, one sub-folder for each source) becomes
 ``photos.bin`` (all pixels, one after the other) and ``photos.json`` (where each photo lies). A crop
 is then a slice of a memory map, which leaves the cores free for the network.
 """
@@ -13,16 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from rich.progress import track
 
 from trellic.constants import COLOURS
 from trellic.errors import BadParameter
 from trellic_training.data.bands import array_of
+from trellic_training.data.pictures import Pixels, rgb_of, say_left_out
 
-Pixels = npt.NDArray[np.uint8]
 MIN_SIDE = 192  # pixels of a photo to train on
 VALIDATION = 8  # photos at least; a fifth of a pack that has fewer than five times as many
 
@@ -57,7 +55,8 @@ def _digest(name: str) -> int:
 def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLOURS) -> int:
     """Pack all photos under ``folder`` into ``out``; returns how many.
 
-    Pictures of other bands than red, green and blue are NumPy files (`array_of`).
+    Pictures of other bands than red, green and blue are NumPy files (`array_of`). What is left out
+    is said on stderr.
 
     `is_validation` chooses the photos of the validation split. If it chooses too few, those whose
     names have the next digests are added.
@@ -73,18 +72,25 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLO
     photos: list[Photo] = []
     offset = 0
     paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    unread, small = [], 0
     with (out / "photos.bin").open("wb") as file:
         for path in track(paths, "packing photos"):
-            pixels = _load(path) if bands == COLOURS else array_of(path, bands)
-            if pixels is None or min(pixels.shape[:2]) < min_side:
+            pixels = rgb_of(path) if bands == COLOURS else array_of(path, bands)
+            if pixels is None:
+                unread.append(path)
+                continue
+            if min(pixels.shape[:2]) < min_side:
+                small += 1
                 continue
             height, width = pixels.shape[:2]
             source = path.relative_to(folder).parts[0] if path.parent != folder else "."
             photos.append(Photo(source, path.name, offset, height, width, False, bands))
             file.write(pixels.tobytes())
             offset += pixels.size
+    say_left_out(unread if bands == COLOURS else (), small, min_side)
     if not photos:
-        raise BadParameter(f"no photo of at least {min_side} px a side under {folder}")
+        kind = "photo" if bands == COLOURS else f"NumPy file of {bands} bands"
+        raise BadParameter(f"no {kind} of at least {min_side} px a side under {folder}")
     (out / "photos.json").write_text(json.dumps([vars(p) for p in _split(photos)]))
     return len(photos)
 
@@ -98,14 +104,6 @@ def _split(photos: list[Photo]) -> list[Photo]:
         replace(photo, validation=i in first or is_validation(photo.name))
         for i, photo in enumerate(photos)
     ]
-
-
-def _load(path: Path) -> Pixels | None:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError:
-        return None
 
 
 class PackedPhotos:

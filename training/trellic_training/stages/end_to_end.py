@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from trellic_training.data.cutouts import cut_out
+from trellic_training.data.files import reading
 from trellic_training.data.photos import DeviceCrops, PackedPhotos
 from trellic_training.losses.eye import decibels, squared_error
 from trellic_training.models.grow import grown
@@ -156,7 +158,8 @@ def _start(module: EndToEnd, pack: PackedPhotos, out: Path, resume: Path | None)
         rng = np.random.default_rng(module.recipe.seed)
         size = min(START_SIZE, max(phase.crop for phase in module.recipe.phases))
         crops = to_network(pack.crops(rng, START_CROPS, size))
-        trained = grown(model.config, trained, crops)
+        with reading(weights, "cannot be resumed from") if weights else nullcontext():
+            trained = grown(model.config, trained, crops)
     model.load_state_dict(trained.state_dict())
     module.ema.module.load_state_dict(module.model.state_dict())
     return None

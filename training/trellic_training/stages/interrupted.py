@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+LAST = "last.ckpt"  # in the folder of a run: everything that it needs to continue
+
 
 class Interrupted(Exception):
     """A run was stopped by a signal, and everything is saved.

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from trellic.entropy.tables import Tables
+from trellic.errors import BadParameter
 from trellic.latents.quantizer import Quantizer
 from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import PackedPhotos
@@ -249,10 +250,21 @@ def sixteenths(count: int) -> Tensor:
 
 
 def validation_crops(pack: PackedPhotos, multiple: int) -> Tensor:
-    """Top left corners of validation photos (of training photos, where there are none)."""
+    """Top left corners of validation photos (of training photos, where there are none).
+
+    Raises
+    ------
+    BadParameter
+        When one of them has not ``multiple`` pixels a side, as in a pack for smaller crops.
+    """
     photos = pack.validation or pack.training
     whole = [pack.photo(photo) for photo in photos]
     side = min(VALIDATION_SIDE, min(min(p.shape[:2]) for p in whole) // multiple * multiple)
+    if not side:
+        raise BadParameter(
+            f"packed photos smaller than {multiple}x{multiple} pixels",
+            remedy="pack larger photos, to another folder with --out",
+        )
     every = max(1, len(whole) // VALIDATION_CROPS)
     crops = [pixels[:side, :side] for pixels in whole[::every]][:VALIDATION_CROPS]
     return torch.from_numpy(np.stack(crops))

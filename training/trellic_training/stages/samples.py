@@ -24,7 +24,8 @@ from trellic.model.bundle import Bundle
 from trellic.model.quality import GAIN_BITS
 from trellic.pipeline.layers import layering_for
 from trellic_training.data.cutouts import cut_out
-from trellic_training.data.photos import PackedPhotos, Pixels
+from trellic_training.data.photos import PackedPhotos
+from trellic_training.data.pictures import Pixels
 from trellic_training.data.pool import Batch, Pool
 from trellic_training.recipes.codec import Kind
 from trellic_training.recipes.decoder import DecoderRecipe

@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 
 from trellic_training.data.files import load, reading
-from trellic_training.stages.interrupted import Interrupted
+from trellic_training.stages.interrupted import LAST, Interrupted
 from trellic_training.stages.progress import TimeBar
 from trellic_training.stages.quiet import quiet
 from trellic_training.stages.stage import OWN_STATE, Stage
@@ -64,7 +64,7 @@ def run(
     """
     if resume is not None:
         check_checkpoint(resume, stage)
-    final = out / "last.ckpt"
+    final = out / LAST
     with quiet():
         try:
             trainer.fit(stage, batches, ckpt_path=resume, weights_only=True)
@@ -87,6 +87,8 @@ def check_checkpoint(path: Path, stage: Stage[Any, Any]) -> None:
     """
     with reading(path, "cannot be resumed from"):
         content = load(path)
+        if "state_dict" not in content:
+            raise ValueError(f"it is no checkpoint of a run, such as {LAST}")
         own, name = content.get(OWN_STATE, {}), type(stage).__name__
         if own.get("stage", name) != name:
             raise ValueError(f"it is of the stage {own['stage']}, not {name}")

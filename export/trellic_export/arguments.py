@@ -1,0 +1,91 @@
+"""Checks of the arguments of ``trellic export``: options are refused where nothing uses them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+from trellic.errors import BadParameter
+from trellic.model.decoders import NAME_PATTERN
+from trellic_export.adapters.target import prepare
+
+VARIANTS = frozenset({"int8", "int8_graphs", "fp16", "photos", "count"})
+OF_OTHER_JOBS = frozenset({"instances", "max_size", "max_batch", "web_decoders"})
+USED: Mapping[str, frozenset[str]] = {  # job: options beside the one that asks for it
+    "triton": frozenset({"instances"}),
+    "tensorrt": frozenset({"max_size", "max_batch"}),
+    "web": frozenset({"web_decoders"}),
+    "only": frozenset(),
+}
+
+
+def refuse_unused(context: typer.Context, *, from_bundle: bool) -> None:
+    """Refuse options that the job at hand would not use.
+
+    Parameters
+    ----------
+    context : of the command
+    from_bundle : whether it adds graphs to a bundle, in place of exporting weights
+
+    Raises
+    ------
+    BadParameter
+        When such an option is given.
+    """
+    given = [
+        name
+        for name in context.params
+        if name != "paths"
+        and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    job = next((name for name in USED if name in given), None)
+    if job is not None:
+        unused = [name for name in given if name != job and name not in USED[job]]
+    elif from_bundle:
+        unused = [name for name in given if name not in VARIANTS]
+    else:
+        unused = [name for name in given if name in OF_OTHER_JOBS]
+    if "int8" not in given and "int8_graphs" in given:
+        unused.append("int8_graphs")
+    if unused:
+        spelled = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+        what = f"with {spelled[job]}" if job else "for this export"
+        raise BadParameter(
+            f"{', '.join(spelled[name] for name in unused)} {what}, which does not use it",
+            remedy="leave it out",
+        )
+
+
+def check_paths(
+    weights: list[Path], out: Path, source: str, checkpoint: Path | None, keep: Path | None
+) -> None:
+    """Check what is read and what is written.
+
+    Parameters
+    ----------
+    weights, out : the paths of the command
+    source, checkpoint, keep : its options ``--from``, ``--checkpoint`` and ``--keep``
+
+    Raises
+    ------
+    BadParameter
+        When they do not fit together, or the bundle's name will not do.
+    OSError
+        When the bundle cannot be written.
+    """
+    if out.suffix != ".zip":
+        raise BadParameter(f"bundle {str(out)!r}", expected="a name that ends in .zip")
+    if not re.match(NAME_PATTERN, out.stem):
+        raise BadParameter(
+            f"model name {out.stem!r}", expected="small letters, digits, dots, dashes, underscores"
+        )
+    given = (len(weights), bool(source), bool(checkpoint))
+    if given not in ((1, False, False), (0, True, True)) or (keep and not source):
+        raise BadParameter(
+            f"{len(weights)} weights, --from {source!r}, --checkpoint {str(checkpoint or '')!r}",
+            expected="WEIGHTS OUT, or --from compressai:ARCHITECTURE --checkpoint FILE OUT",
+        )
+    prepare(out)

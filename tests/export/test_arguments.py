@@ -1,0 +1,80 @@
+"""What is given to commands that export: refused before long work, not ignored."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from trellic.errors import BadParameter
+from trellic_export import cli
+from trellic_export.adapters.target import target_of
+from trellic_training.models.weights import save_weights
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "data" / "tiny.zip"
+
+
+def refused(*words):
+    with pytest.raises(BadParameter) as raised:
+        cli.main([str(word) for word in words])
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        (["--fp16", "--decoder", "fast=fast.pt"], "--decoder for this export"),
+        (["--fp16", "--int8-graphs", "g_a"], "--int8-graphs for this export"),
+        (["--fp16", "--licence", "MIT", "--skip-index", "5"], "--licence, --skip-index for"),
+        (["--only", "quality", "--int8", "--photos", "there"], "--photos, --int8 with --only"),
+        (["--triton", "there", "--max-size", "512"], "--max-size with --triton"),
+        (["--web", "there", "--count", "3"], "--count with --web"),
+    ],
+)
+def test_options_that_nothing_would_use_are_refused(words, unused, tmp_path):
+    said = refused(TINY, tmp_path / "a.zip", *words)
+    assert sorted(re.findall(r"--[a-z0-9-]+", unused)) == sorted(re.findall(r"--[a-z0-9-]+", said))
+    assert said.endswith("which does not use it; leave it out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_without_a_job_is_not_called_broken_weights(tmp_path):
+    said = refused(TINY, tmp_path / "a.zip", "--photos", tmp_path)
+    assert said.endswith(
+        "without a job; expected weights, or with a bundle --int8, --fp16 or --only"
+    )
+
+
+def test_a_decoder_of_another_encoder_is_refused_before_the_export(model, photos, tmp_path):
+    """The bundle was written first, over one that was there, and lacked the decoder."""
+    out = tmp_path / "a.zip"
+    out.write_bytes(b"before")
+    save_weights(model, {}, tmp_path / "weights.pt")
+    fast = ROOT / "training" / "checkpoints" / "photo-fast.pt"
+    words = [tmp_path / "weights.pt", out, "--photos", photos, "--decoder", f"fast={fast}"]
+    assert "was trained on latents of encoder" in refused(*words)
+    assert out.read_bytes() == b"before"
+
+
+def test_ctrl_c_is_no_success(tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trellic_export.slim.slim", stop)
+    assert cli.main([str(TINY), str(tmp_path / "a.zip"), "--only", "quality"]) == 130
+    assert "stopped at once: no bundle was written" in capsys.readouterr().err
+
+
+def test_the_place_of_a_result_is_checked_before_long_work(tmp_path):
+    """An adapter was trained, and then could not be written."""
+    out = tmp_path / "new" / "own.tla"
+    assert target_of("adapter", "own", out, ".tla") == out
+    assert out.parent.is_dir()
+    (tmp_path / "folder.tla").mkdir()
+    with pytest.raises(IsADirectoryError):
+        target_of("adapter", "own", tmp_path / "folder.tla", ".tla")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        target_of("adapter", "own", tmp_path / "file" / "own.tla", ".tla")

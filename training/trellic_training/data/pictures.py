@@ -1,0 +1,55 @@
+"""Pictures to train on, read as the encoder reads them, and what is said of those left out."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from trellic import images
+from trellic.errors import TrellicError, TrellicWarning
+from trellic.images.sniff import picture_format
+
+Pixels = npt.NDArray[np.uint8]
+HEAD = 64  # bytes that tell pictures from other files
+NAMED = 3  # files that a message names
+
+
+def rgb_of(path: Path) -> Pixels | None:
+    """Return a picture as uint8 (height, width, 3); None if it is none, or cannot be read.
+
+    What the encoder warns of is not said: folders hold thousands of pictures.
+    """
+    try:
+        with path.open("rb") as file:
+            if picture_format(file.read(HEAD)) is None:
+                return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrellicWarning)
+            pixels = images.read(path).pixels
+    except (TrellicError, OSError):
+        return None
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+
+
+def say_left_out(unread: Sequence[Path], small: int, side: int) -> None:
+    """Print on stderr which pictures are left out, if any are.
+
+    Parameters
+    ----------
+    unread : files that are no pictures to `rgb_of`; those count that have the suffix of one
+    small : how many are smaller than ``side`` pixels a side
+    """
+    damaged = [path.name for path in unread if path.suffix.lower() in images.readable()]
+    said = []
+    if damaged:
+        more = ", ..." if len(damaged) > NAMED else ""
+        said.append(f"{len(damaged)} that cannot be read ({', '.join(damaged[:NAMED])}{more})")
+    if small:
+        said.append(f"{small} smaller than {side}x{side} pixels")
+    if said:
+        print(f"left out: {', '.join(said)}", file=sys.stderr)
