@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from trellic.constants import TRELLIS_STATES
 from trellic.engines import Engine
@@ -30,6 +29,7 @@ from trellic.model.channels import Layout
 from trellic.model.decoders import Graph
 from trellic.model.quality import LevelTables
 from trellic.pipeline import transforms
+from trellic_training.bars import shown
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.fit_dither import parametric_dither
 from trellic_training.quantization.symbols import Collector
@@ -141,7 +141,7 @@ class Calibration:
     def _collect(self, tables: Tables, quantizer: Quantizer, turn: int, what: str) -> Collector:
         """Symbols of all photos, each at one quality, which changes every turn."""
         collected, coder = Collector(), self.encoder(tables)
-        for i, photo in enumerate(track(self.photos, f"fitting {what}")):
+        for i, photo in enumerate(shown(self.photos, f"fitting {what}")):
             if quantizer.dither is not None:
                 quantizer = dataclasses.replace(quantizer, dither=i)
             quality = QUALITIES[(i * 5 + turn) % len(QUALITIES)]
@@ -196,7 +196,7 @@ class Calibration:
         others = [Quantizer(states, lam["trellis"]) for states in TRELLIS_STATES if states]
         others.append(Quantizer(0, 0, dither=OFFSET_SEED))
         offsets = [0]
-        for other in track(others, "equalising PSNR over quantizers"):
+        for other in shown(others, "equalising PSNR over quantizers"):
             own = [self.measure(tables, other, q, synthesis)[1] for q in REFERENCE_QUALITIES]
             slope = np.maximum(np.gradient(curve, REFERENCE_QUALITIES), MIN_SLOPE)
             shift = (np.asarray(curve) - np.asarray(own)) / slope

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from trellic.errors import BadParameter
+from trellic_training.bars import shown
 from trellic_training.data.pictures import Pixels, rgb_of, say_left_out
 
 LEAST = 5  # pictures
@@ -61,8 +60,7 @@ def read(paths: Sequence[Path], side: int, seed: int = 1) -> Pictures:
         When they are fewer than five, too small, or all alike.
     """
     files = [file for path in paths for file in _files(path)]
-    shown = track(files, "reading", console=Console(stderr=True), transient=True)
-    seen = [(file, rgb_of(file)) for file in shown]
+    seen = [(file, rgb_of(file)) for file in shown(files, "reading")]
     found = [pixels for _, pixels in seen if pixels is not None]
     large = [pixels for pixels in found if min(pixels.shape[:2]) >= side]
     small = len(found) - len(large)

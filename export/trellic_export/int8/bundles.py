@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from trellic.engines.ort import OrtEngine
 from trellic.errors import BadParameter, TrellicWarning
@@ -22,6 +21,7 @@ from trellic.model.manifest import Manifest
 from trellic_export.bundle import centres, digests, members, write_bundle
 from trellic_export.halves import halved, whole
 from trellic_export.int8.choose import Chooser, Mixed
+from trellic_training.bars import shown
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.data.pictures import Pixels
 from trellic_training.recipes.codec import Kind
@@ -136,7 +136,7 @@ def _samples(quantizer: BundleQuantizer, pack: PackedPhotos, count: int) -> list
     """Quantize centres of training photos: for ranges, for choosing, for the last check."""
     parts: list[list[Sample]] = [[], [], []]
     crops = list(_crops(quantizer.layout, pack, count))
-    for i, crop in enumerate(track(crops, "quantizing photos", transient=True)):
+    for i, crop in enumerate(shown(crops, "quantizing photos")):
         part = (0, 1, 0, 2)[i % 4]
         turn = i // 2 % len(QUALITIES)
         for quality in QUALITIES if part else QUALITIES[turn : turn + 1]:

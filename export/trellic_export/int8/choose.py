@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rich.progress import track
-
 from trellic.engines import Arrays
 from trellic_export.int8.equalize import RECIPES, Recipe, equalize
 from trellic_export.int8.flow import Flow
 from trellic_export.int8.ranges import Seen, chain_values, observe, ranges
 from trellic_export.int8.rewrite import rewrite
+from trellic_training.bars import shown
 
 Loss = Callable[[bytes], float]
 WORTH = 0.005  # dB that a recipe has to gain if it costs a multiplication
@@ -64,7 +63,7 @@ class Chooser:
         taken: dict[int, Recipe] = {}
         best = Mixed(self.data, 0.0, 0.0)
         order = sorted(alone, key=lambda i: max(alone[i][1], 0) / self._work(i))
-        for i in track(order, "choosing layers for int8", transient=True):
+        for i in shown(order, "choosing layers for int8"):
             if alone[i][1] > budget:
                 continue
             tried = {**taken, i: alone[i][0]}
@@ -79,7 +78,7 @@ class Chooser:
         everything = [dict.fromkeys(range(len(self.flow.chains)), recipe) for recipe in RECIPES]
         variants = {r: self._equalized(e) for r, e in zip(RECIPES, everything, strict=True)}
         found: dict[int, tuple[Recipe, float]] = {}
-        for i in track(range(len(self.flow.chains)), "layers alone in int8", transient=True):
+        for i in shown(range(len(self.flow.chains)), "layers alone in int8"):
             for recipe, (flow, seen) in variants.items():
                 loss = self.loss(rewrite(flow, [i], ranges(seen, [flow.chains[i]])))
                 if i not in found or loss < found[i][1] - WORTH * (recipe == "input"):

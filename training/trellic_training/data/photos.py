@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from trellic.constants import COLOURS
 from trellic.errors import BadParameter
+from trellic_training.bars import shown
 from trellic_training.data.bands import array_of
 from trellic_training.data.pictures import Pixels, rgb_of, say_left_out
 
@@ -74,7 +74,7 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLO
     paths = sorted(p for p in folder.rglob("*") if p.is_file())
     unread, small = [], 0
     with (out / "photos.bin").open("wb") as file:
-        for path in track(paths, "packing photos"):
+        for path in shown(paths, "packing photos"):
             pixels = rgb_of(path) if bands == COLOURS else array_of(path, bands)
             if pixels is None:
                 unread.append(path)

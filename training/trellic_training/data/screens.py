@@ -18,8 +18,8 @@ from pathlib import Path
 from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter
-from rich.progress import track
 
+from trellic_training.bars import shown
 from trellic_training.data.canvas import (
     BLACK,
     FRINGED,
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     photos = _files(options.photos, tuple(Image.registered_extensions()))
     artist = Artist(options.seed, fonts, photos)
     options.out.mkdir(parents=True, exist_ok=True)
-    for number in track(range(options.count), "drawing"):
+    for number in shown(range(options.count), "drawing"):
         artist.screen().save(options.out / f"screen-{number:04d}.png")
 
 

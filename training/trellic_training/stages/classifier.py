@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trellic_training.bars import shown
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.picture_classifier import TrainedClassifier
 from trellic_training.models.precision import bfloat16
@@ -40,7 +40,7 @@ def fit(
     """
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=WEIGHT_DECAY)
     turns = range(steps)
-    for step in track(turns, "training a classifier", transient=True, disable=not progress):
+    for step in shown(turns, "training a classifier", hidden=not progress):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min((step + 1) / steps / WARM_UP, 1 - step / steps)
         pixels, label = draw()

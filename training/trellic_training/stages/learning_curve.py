@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lightning
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
+from trellic_training.bars import shown
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.models.photo import PhotoModel
 from trellic_training.stages.quantized import QuantizedStage
@@ -133,9 +132,7 @@ def append_points(
     bar : show one on a terminal
     """
     rows = []
-    console = Console(stderr=True)
-    hidden = not (bar and console.is_terminal)
-    for quality in track(QUALITIES, "measuring", console=console, transient=True, disable=hidden):
+    for quality in shown(QUALITIES, "measuring", hidden=not bar):
         found = {name: f"{value:.5f}" for name, value in code(model, crops, quality).items()}
         rows.append({"step": step, "minutes": minutes, "quality": f"{quality:g}", **found})
     columns = _columns(path)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import track
 from torch.utils.data import IterableDataset
 
 from trellic.constants import COLOURS
@@ -23,6 +22,7 @@ from trellic.limits import STEP32
 from trellic.model.bundle import Bundle
 from trellic.model.quality import GAIN_BITS
 from trellic.pipeline.layers import layering_for
+from trellic_training.bars import shown
 from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.data.pictures import Pixels
@@ -270,7 +270,7 @@ class SampleStream(IterableDataset[Batch]):
     def _fill(self, pool: Pool, rng: np.random.Generator, batch: int, crop: int) -> None:
         first = not pool.samples
         turns = range(-(-min(self.recipe.pool, self.recipe.pool_start) // batch))
-        for _ in track(turns, "quantizing crops", disable=not self.progress, transient=True):
+        for _ in shown(turns, "quantizing crops", hidden=not self.progress):
             pool.add(self.samples(rng, batch, crop))
         if first:
             self.clock.restart()
