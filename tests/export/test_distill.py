@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tests.data.make_adapter import TINY
@@ -137,6 +140,9 @@ def test_its_files_are_those_of_the_large_model(bundle, students, tmp_path):
     assert manifest.name == "slim"
     assert bundle.manifest.name in manifest.description
     check_graphs(bundle, students, manifest)
+    decoder = onnx.load_from_string(Bundle(path).graph(manifest.decoders["quality"].graph)).graph
+    assert channels_of(decoder.input[0], 1) == bundle.manifest.layout.latents
+    assert channels_of(decoder.output[0], 3) == 3
     pixels = scene(70, 90)
     slim, large = Codec(path, "cpu", 1), Codec(bundle.path, "cpu", 1)
     for writer, reader in ((slim, large), (large, slim), (slim, slim)):
@@ -159,13 +165,15 @@ def test_it_is_installed_beside_the_large_model(bundle, students, tmp_path, monk
     assert bundles.find_stream(stream_id).read_bytes() == bundle.path.read_bytes()
 
 
+def channels_of(value, axis):
+    return value.type.tensor_type.shape.dim[axis].dim_value
+
+
 def check_graphs(bundle, students, manifest):
     """What is said of both graphs is so; the networks of the streams are the large model's."""
     g_a, g_s = manifest.encoder, manifest.decoders["quality"].graph
     costs = [macs_per_pixel(students.encoder, 1), macs_per_pixel(students.decoder, 16)]
-    assert [g_a.kmac_per_pixel, g_s.kmac_per_pixel] == pytest.approx(
-        [cost / 1000 for cost in costs], abs=0.0005
-    )
+    assert [g_a.kmac_per_pixel, g_s.kmac_per_pixel] == [round(cost / 1000, 3) for cost in costs]
     assert (g_a.halo, g_s.halo) == (students.encoder_halo, students.sizes.halo)
     assert g_a.sees_quality
     assert g_s.sees_quality
@@ -175,6 +183,36 @@ def check_graphs(bundle, students, manifest):
     kept |= {graph.file for graph in (old.hyper_encoder, *old.exact.values())}
     assert set(manifest.sha256) == kept | {"graphs/g_a.onnx", "graphs/quality.onnx"}
     assert manifest.sha256[g_a.file] != old.sha256.get(g_a.file)
+
+
+def test_what_the_large_model_has_beside_is_left_out(bundle, students, tmp_path):
+    """Its other decoders, and networks in 8 bits."""
+    students.encoder.eval(), students.decoder.eval()
+    old, path, beside = bundle.manifest, tmp_path / "large.zip", ("graphs/8.onnx", "graphs/x.onnx")
+    path.write_bytes(TINY.read_bytes())
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in beside:
+            archive.writestr(name, b"a network")
+    changed = {
+        "hyper_encoder": old.hyper_encoder.model_copy(update={"int8": beside[0]}),
+        "sha256": old.sha256 | dict.fromkeys(beside, 64 * "0"),
+        "training": {**old.training, "decoders": {"x": {}}},
+    }
+    large = SimpleNamespace(path=path, manifest=old.model_copy(update=changed))
+    manifest = made.write(large, students, "slim", {}, tmp_path / "slim.zip")
+    assert manifest.hyper_encoder == old.hyper_encoder
+    assert manifest.training["decoders"] == {}
+    with zipfile.ZipFile(tmp_path / "slim.zip") as archive:
+        assert set(archive.namelist()) == {"manifest.json", *manifest.sha256}
+    assert not set(manifest.sha256) & set(beside)
+
+
+def test_costs_are_in_thousands_of_multiplications_a_pixel(bundle, students, tmp_path, monkeypatch):
+    students.encoder.eval(), students.decoder.eval()
+    monkeypatch.setattr(made, "macs_per_pixel", lambda network, stride: 123_456.7 * stride)
+    manifest = made.write(bundle, students, "slim", {}, tmp_path / "slim.zip")
+    assert manifest.encoder.kmac_per_pixel == 123.457
+    assert manifest.decoders["quality"].graph.kmac_per_pixel == 1975.307
 
 
 def test_tiles_of_the_small_networks_fit_together(bundle, students, tmp_path):

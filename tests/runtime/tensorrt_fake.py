@@ -97,7 +97,7 @@ class _Config(_Sealed):
         return _TimingCache(bytes(memoryview(serialized_timing_cache)))
 
     def set_timing_cache(self, cache: _TimingCache, ignore_mismatch: bool) -> bool:
-        assert not ignore_mismatch
+        assert ignore_mismatch is False  # a bool, as the library asks for
         self._fake.calls.append(("timing cache", cache._content))
         if cache._content and cache._content != b"timings of this machine":
             return False

@@ -113,6 +113,8 @@ def test_the_quality_is_an_input_of_graphs_that_see_it(tiny, monkeypatch):
     monkeypatch.setattr(tensorrt, "graph_of", lambda *_: SimpleNamespace(sees_quality=True))
     (one,) = tensorrt.profiles_of(tiny.bundle, "encoder", SMALL)
     assert one["quality"] == ((1,), (1,), (4,))
+    (hyper,) = tensorrt.profiles_of(tiny.bundle, "hyper_encoder", SMALL)
+    assert list(hyper) == ["latents"]  # it is not asked
 
 
 @pytest.mark.parametrize("target", [(0, 1), (1 << 17, 1), (512, 0), (512, 2000)])
@@ -171,6 +173,20 @@ def test_what_cannot_be_built_is_one_error(fake):
         tensorrt.build(b"no graph", profiles([(3, 2, 8, 8)]))
     with pytest.raises(EngineError, match="built no engine"):
         tensorrt.build(b"too much", profiles([(3, 2, 8, 8)]))
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "message"),
+    [
+        ("add_optimization_profile", -1, r"refuses the shapes .*latents.*3, 2, 8, 8"),
+        ("create_timing_cache", None, "takes no timing cache"),
+        ("set_timing_cache", False, "takes no timing cache"),
+    ],
+)
+def test_settings_that_the_library_refuses_are_an_error(fake, monkeypatch, method, answer, message):
+    monkeypatch.setattr(tensorrt_fake._Config, method, lambda *_, **__: answer)
+    with pytest.raises(EngineError, match=message):
+        tensorrt.build(b"graph", profiles([(3, 2, 8, 8)]))
 
 
 def test_the_timing_cache_is_used_and_one_of_another_machine_replaced(fake, tmp_path):
@@ -407,7 +423,9 @@ def test_a_file_that_others_can_change_is_refused(fake, bundle):
 
 
 def test_tensorrt_refuses_in_a_sentence(fake, monkeypatch):
-    assert tensorrt.library() is fake.module
+    for version in (fake.module.__version__, "10.1.0rc1", "11"):
+        fake.module.__version__ = version
+        assert tensorrt.library() is fake.module
     fake.module.__version__ = "10.0.1"
     with pytest.raises(EngineError, match=r"10\.0\.1; expected version 10\.1"):
         tensorrt.library()

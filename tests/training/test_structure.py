@@ -191,6 +191,15 @@ def test_contrast_that_is_missing_counts_band_by_band() -> None:
     )
 
 
+def test_deviations_are_of_neighbourhoods_of_eight_every_four_samples() -> None:
+    band = torch.zeros(1, 1, 16, 16)
+    band[0, 0, 5, 2] = 8.0  # in the first window of a row, and in the first two of a column
+    found = structure._deviation(band)
+    expected = torch.full((1, 1, 3, 3), 0.001)
+    expected[0, 0, :2, 0] = 1.0
+    torch.testing.assert_close(found, expected)
+
+
 def test_points_are_the_published_curve() -> None:
     t = structure.SHARE * 40.0
     expected = 10 * (

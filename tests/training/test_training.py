@@ -197,6 +197,75 @@ def test_crops_follow_the_clock(tiny_recipe, packed):
     assert next(stream).shape == (1, 128, 128, 3)
 
 
+def test_photos_move_to_another_device_than_the_cpu_and_are_cut_there(
+    tiny_recipe, packed, monkeypatch
+):
+    given = []
+
+    class There:
+        def __init__(self, *arguments: object) -> None:
+            given.append(arguments)
+
+        def crops(self, batch: int, size: int) -> torch.Tensor:
+            return torch.zeros(batch, size, size, 3, dtype=torch.uint8)
+
+    monkeypatch.setattr(end_to_end, "DeviceCrops", There)
+    photos, elsewhere = PackedPhotos(packed), torch.device("meta")
+    for seed in (1, 1, 2):
+        stream = CropStream(photos, tiny_recipe, Clock(1), lambda: [seed], elsewhere)  # noqa: B023
+        next(iter(stream))
+    assert next(iter(CropStream(photos, tiny_recipe, Clock(1), lambda: [1], CPU))).any()
+    assert [arguments[:2] for arguments in given] == [(photos, elsewhere)] * 3
+    first, again, other = (arguments[2] for arguments in given)
+    assert first == again != other
+    assert min(first, other) > 2**50
+    assert max(first, other) < 2**62
+
+
+def test_weights_are_the_start_and_those_of_the_same_recipe_go_on(quick, packed, model, tmp_path):
+    path = tmp_path / "weights.pt"
+    now = SimpleNamespace(value=0.0)
+    whole = {"recipe": quick.model_dump(mode="json"), "share": 0.25, "minutes": 3.0}
+    other = whole | {"recipe": whole["recipe"] | {"seed": 9}}
+    for facts, state in (
+        (whole, {"share": 0.25, "minutes": 3.0}),
+        ({"recipe": whole["recipe"]}, {"share": 0.0, "minutes": 0.0}),
+        (other, {"share": 0.0, "minutes": 0.0}),
+        ({}, {"share": 0.0, "minutes": 0.0}),
+    ):
+        save_weights(model, facts, path)
+        module = EndToEnd(quick, Clock(4, lambda: now.value))
+        assert end_to_end._start(module, PackedPhotos(packed), tmp_path, path) is None
+        assert module.clock.state() == state
+        for ours in (module.model, module.ema.module):
+            for p, q in zip(ours.parameters(), model.parameters(), strict=True):
+                torch.testing.assert_close(p, q, atol=1e-3, rtol=1e-3)
+
+
+def test_gains_are_stretched_where_weights_had_another_lambda(
+    quick, packed, model, tmp_path, monkeypatch
+):
+    """Twice as large, it is what it was at a lower quality: lambda rises along one curve."""
+    path, given = tmp_path / "weights.pt", []
+    assert quick.lmbda == (0.0006, 0.2)
+    before = quick.model_copy(update={"lmbda": (0.0012, 0.4)}).model_dump(mode="json")
+    save_weights(model, {"recipe": before}, path)
+    monkeypatch.setattr(end_to_end, "stretched", lambda *both: given.append(both) or both[0])
+    module = EndToEnd(quick, Clock(4))
+    assert end_to_end._start(module, PackedPhotos(packed), tmp_path, path) is None
+    ((trained, moved),) = given
+    assert trained.config == model.config
+    lower = 50 - 99 * math.log(2) / math.log(0.2 / 0.0006)
+    assert moved(np.array([50.0])) == pytest.approx([lower], abs=0.05)
+
+
+def test_a_checkpoint_is_left_to_lightning(quick, packed, tmp_path):
+    module, checkpoint = EndToEnd(quick, Clock(4)), tmp_path / "last.ckpt"
+    before = [p.detach().clone() for p in module.parameters()]
+    assert end_to_end._start(module, PackedPhotos(packed), tmp_path, checkpoint) == checkpoint
+    assert all(map(torch.equal, before, module.parameters()))
+
+
 def test_qualities_cover_their_range():
     torch.manual_seed(0)
     quality = sample_quality(20_000, torch.device("cpu"))

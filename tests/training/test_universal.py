@@ -303,6 +303,29 @@ def test_a_few_steps_move_encoder_decoders_and_critics_but_not_the_classifier(da
     assert not changed(before["classifier"], module.classifier)
 
 
+def test_networks_have_the_latents_and_the_width_of_the_job():
+    module = Compression(end_to_end((2, 5), Target()), Classifier(), 0.1, 1e-3, 6, 1)
+    assert module.encoder(torch.rand(4, 1, 28, 28)).shape == (4, 2)
+    assert shapes(module.decoders[0]) == shapes(Decoder(2, 0.1)) != shapes(Decoder(2))
+
+
+def shapes(net: torch.nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(p.shape) for p in net.parameters()]
+
+
+def test_a_fit_writes_its_log_and_nothing_else(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    batches = Batches(load_digits(data, "training"), 8, 2, 1)
+    for log in (None, tmp_path / "logs" / "one"):
+        module = of_targets(Target())
+        fit(module, batches, log=log)
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert [path.parent for path in files if path.name != "hparams.yaml"] == [log] * bool(log)
+    (events,) = log.glob("events.*")
+    assert b"loss" in events.read_bytes()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_re_used_encoder_stays_as_it_is_to_the_bit(data):
     first = end_to_end((3, 3), Target(classification=0.05))
     encoder = train_a_little(first, data).encoder
@@ -360,7 +383,7 @@ def test_the_penalty_is_taken_between_real_and_made():
 
 def of_targets(*targets: Target) -> Compression:
     torch.manual_seed(1)
-    return Compression(end_to_end((3, 3), *targets), Classifier().eval(), 0.1, 1e-3, 6, 1)
+    return Compression(end_to_end((3, 3), *targets), Classifier().eval(), 0.1, 2e-3, 6, 1)
 
 
 def test_the_loss_of_a_decoder_has_all_its_terms():
@@ -432,7 +455,7 @@ def test_optimizers_are_those_of_the_papers():
     assert {id(p) for p in critic.param_groups[0]["params"]} == expected
     both = (own.param_groups[0], critic.param_groups[0])
     assert [group["betas"] for group in both] == [(0.5, 0.999), (0.5, 0.9)]
-    assert [group["lr"] for group in both] == [1e-3, 1e-3]
+    assert [group["lr"] for group in both] == [2e-3, 2e-3]
     assert len(of_targets(Target()).configure_optimizers()) == 1
 
 
@@ -444,7 +467,7 @@ def test_the_learning_rate_drops_to_a_fifth_once_at_two_thirds():
     for module.done in range(6):
         module.on_train_batch_start(None, 0)
         rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == [1e-3] * 4 + [2e-4] * 2
+    assert rates == pytest.approx([2e-3] * 4 + [4e-4] * 2)
 
 
 def test_the_classifier_learns_by_cross_entropy():
