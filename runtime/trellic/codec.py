@@ -277,8 +277,8 @@ class Codec:
         patches : "auto" stores screens as AV1 pictures, or their text and flat areas without loss,
             where that pays (docs/screens.md). They take several times as long; photos stay the same
         steady : make a file whose decoded picture mostly gives the same file again, and else loses
-            little (docs/saving-again.md). It has no trellis; the first encode takes ten
-            to a hundred times as long
+            little (docs/saving-again.md). It has no trellis; the first encode mostly takes
+            20 to 200 times as long
         refine : correct the latents once by their own picture; ``steady`` does more than that. From
             quality 85 on the file is then smaller by some percent at equal quality; encoding runs
             the networks of encoder and decoder again

@@ -157,7 +157,8 @@ class How:
     ] = DEFAULT_PATCHES
     progressive: Annotated[bool, Query(description="any beginning is a picture")] = False
     steady: Annotated[
-        bool, Query(description="to be decoded and encoded again; takes thirty times as long")
+        bool,
+        Query(description="to be decoded and encoded again; mostly takes 20 to 200 times as long"),
     ] = False
     refine: Annotated[bool, Query(description="fewer bytes at high qualities")] = False
 
