@@ -254,8 +254,7 @@ def test_levels_are_pushed_in_cells_whose_hyper_latents_go_back_and_forth(monkey
     random = np.random.default_rng(0)
     one = Settled(np.full((1, 8, 8), 96, np.int32), np.zeros((3, 2, 2), np.int64))
     other = one._replace(z=one.z.copy())
-    other.z[2, 1, 0] = 1
-    other.z[1, 1, 0] = 1
+    other.z[1:, 1, 1] = 1
 
     def push(cell, count, generator):
         given.append((cell.shape, count, generator is random))
@@ -264,7 +263,7 @@ def test_levels_are_pushed_in_cells_whose_hyper_latents_go_back_and_forth(monkey
     monkeypatch.setattr(settling, "pushed", push)
     shaken = toy.settler._shaken(one, other, random).v32
     assert given == [((1, 4, 4), settling.PUSHED, True)]
-    assert (shaken[0, 4:, :4] == 7 * 32).all()
+    assert (shaken[0, 4:, 4:] == 7 * 32).all()
     assert np.count_nonzero(shaken == 7 * 32) == 16
 
 
@@ -295,6 +294,17 @@ def test_beside_few_levels_that_are_found_elsewhere_one_moves(monkeypatch):
         shaken = toy.settler._shaken(one, one._replace(v32=found), random).v32
         assert np.flatnonzero(shaken == 7 * 32).tolist() == seen
     assert pushes == [1, 1, 1]
+
+
+def test_beside_a_level_are_the_rows_and_columns_next_to_it(monkeypatch):
+    toy, random = Toy(plane=Plane(96, 96)), np.random.default_rng(3)
+    monkeypatch.setattr(settling, "pushed", lambda beside, *_: beside.fill(7 * 32))
+    one = Settled(np.full((1, 6, 6), 96, np.int32), np.zeros((1, 2, 2), np.int64))
+    found = one.v32.copy()
+    found[0, 3, 3] = 128
+    shaken = toy.settler._shaken(one, one._replace(v32=found), random).v32
+    assert (shaken[0, 2:5, 2:5] == 7 * 32).all()
+    assert np.count_nonzero(shaken == 7 * 32) == 9
 
 
 @pytest.mark.parametrize(("agree", "rounds"), [(0, 1), (2, 3), (9, 5)])
