@@ -223,7 +223,7 @@ def test_the_command_writes_weights(started, photos, tmp_path, capsys):
     assert facts["steps"] == 1
     assert facts["finetuning"]["recipe"]["name"] == "finetune-tiny"
     assert facts["finetuning"]["steps"] > 0
-    arguments[2] = tmp_path / "none.pt"
+    arguments[2], arguments[-1] = tmp_path / "none.pt", tmp_path / "another"
     with pytest.raises(BadParameter, match="is not a Trellic checkpoint"):
         finetune_cli.main([*map(str, arguments)])
 
