@@ -12,7 +12,8 @@ from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
 from trellic_export.adapters.target import prepare
 
-VARIANTS = frozenset({"int8", "int8_graphs", "fp16", "photos", "count"})
+VARIANTS = frozenset({"int8", "fp16"})
+OF_INT8 = frozenset({"int8_graphs", "photos", "count"})
 OF_OTHER_JOBS = frozenset({"instances", "max_size", "max_batch", "web_decoders"})
 USED: Mapping[str, frozenset[str]] = {  # job: options beside the one that asks for it
     "triton": frozenset({"instances"}),
@@ -45,10 +46,11 @@ def refuse_unused(context: typer.Context, *, from_bundle: bool) -> None:
     if job is not None:
         unused = [name for name in given if name != job and name not in USED[job]]
     elif from_bundle:
-        unused = [name for name in given if name not in VARIANTS]
+        used = VARIANTS if "fp16" in given and "int8" not in given else VARIANTS | OF_INT8
+        unused = [name for name in given if name not in used]
     else:
         unused = [name for name in given if name in OF_OTHER_JOBS]
-    if "int8" not in given and "int8_graphs" in given:
+    if "int8" not in given and "int8_graphs" in given and "int8_graphs" not in unused:
         unused.append("int8_graphs")
     if unused:
         spelled = {parameter.name: parameter.opts[0] for parameter in context.command.params}

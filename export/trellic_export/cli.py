@@ -201,9 +201,10 @@ def export_command(
         return
     own = None if source else load_model(weights[0])
     decoders = _kept(decoder or [], out)
-    encoder = model_digest(own[0]) if own and decoders else ""
-    for name, added in decoders.items() if encoder else ():
-        check_encoder(encoder, out.stem, name, added)
+    if own:
+        encoder = model_digest(own[0])
+        for name, added in decoders.items():
+            check_encoder(encoder, out.stem, name, added)
     packed = _packed(photos, out, 3 if own is None else own[0].config.bands)
     model, facts = own or import_model(source, checkpoint or Path(), packed, count)
     if keep:
@@ -302,4 +303,4 @@ def _packed(photos: Path | None, out: Path, bands: int = 3) -> PackedPhotos:
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic export`` does."""
-    return call(app, arguments, "trellic export", "no bundle was written")
+    return call(app, arguments, "trellic export", "the export is not complete")

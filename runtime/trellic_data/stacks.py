@@ -18,6 +18,7 @@ from trellic.errors import BadImage, CorruptStream
 from trellic_data.views import Pixels
 
 MAGIC = b"TRST"
+ALPHA = 4  # channels of a picture that has it
 
 
 def picture_dimensions(shape: Sequence[int]) -> int:
@@ -30,10 +31,9 @@ def picture_dimensions(shape: Sequence[int]) -> int:
     Raises
     ------
     BadImage
-        When a chunk of that shape holds no pictures. Alpha is refused: where all of a chunk is
-        opaque, a file does not keep it, and the chunk would not have its shape again.
+        When a chunk of that shape holds no pictures.
     """
-    if len(shape) >= 3 and shape[-1] in (1, 3) and 0 not in shape:
+    if len(shape) >= 3 and shape[-1] in (1, 3, ALPHA) and 0 not in shape:
         return 3
     if len(shape) == 2 and 0 not in shape:
         return 2
@@ -54,13 +54,16 @@ def pack(codec: Codec, chunk: Pixels, *, quality: float, trellis: int) -> bytes:
     Raises
     ------
     BadImage
-        When its dtype or shape is not that of pictures.
+        When its dtype or shape is not that of pictures. Alpha is refused: where all of a chunk is
+        opaque, a file does not keep it, and not every reader knows that it was there.
     TrellicError
         As of `trellic.Codec.encode`.
     """
     if chunk.dtype != np.uint8:
         raise BadImage(f"a chunk of dtype {chunk.dtype}", expected="uint8")
     count = picture_dimensions(chunk.shape)
+    if count == 3 and chunk.shape[-1] == ALPHA:
+        raise BadImage("a chunk with alpha", expected="alpha in an array of its own")
     pictures = np.ascontiguousarray(chunk).reshape(-1, *chunk.shape[-count:])
     if chunk.shape[-1] == 1 and count == 3:
         pictures = pictures[..., 0]
@@ -83,10 +86,19 @@ def unpack(codec: Codec, data: bytes, *, decoder: str) -> list[Pixels]:
         As of `trellic.Codec.decode`.
     """
     pictures = codec.decode_batch(split(data), decoder=decoder)
+    if any(picture.shape[-1] == ALPHA for picture in pictures if picture.ndim == 3):
+        pictures = [_with_alpha(picture) for picture in pictures]
     shapes = {picture.shape for picture in pictures}
     if len(shapes) != 1:
         raise CorruptStream(f"a stack of pictures of {len(shapes)} shapes", expected="one")
     return pictures
+
+
+def _with_alpha(picture: Pixels) -> Pixels:
+    """Return a picture whose alpha was left out because it is opaque, of an older chunk."""
+    if picture.ndim != 3 or picture.shape[-1] != 3:
+        return picture
+    return np.concatenate([picture, np.full_like(picture[..., :1], 255)], axis=-1)
 
 
 def split(data: bytes) -> list[bytes]:
@@ -124,6 +136,8 @@ def shaped(pictures: Sequence[Pixels], shape: Sequence[int]) -> Pixels:
     CorruptStream
         When they are of other sizes.
     """
+    if len(shape) >= 3 and shape[-1] == ALPHA:
+        pictures = [_with_alpha(picture) for picture in pictures]
     if sum(picture.size for picture in pictures) != math.prod(shape):
         found = ", ".join(sorted({str(picture.shape) for picture in pictures}))
         raise CorruptStream(

@@ -100,6 +100,21 @@ def test_chunks_that_are_no_pictures(tiny, shape):
         stacks.pack(tiny, np.zeros((8, 8, 3), np.uint16), quality=60, trellis=0)
 
 
+def test_chunks_with_alpha_of_older_versions_are_read(tiny):
+    """Where alpha is opaque, the file has none."""
+    clear = np.concatenate([picture(), picture()[..., :1]], axis=-1)
+    opaque = clear.copy()
+    opaque[..., 3] = 255
+    streams = [tiny.encode(chunk, quality=60, trellis=0) for chunk in (clear, opaque)]
+    lengths = struct.pack("<3I", 2, *map(len, streams))
+    both = stacks.unpack(tiny, stacks.MAGIC + lengths + b"".join(streams), decoder="quality")
+    alone = stacks.unpack(tiny, streams[1], decoder="quality")
+    shape = clear.shape
+    read = stacks.shaped(both, (2, *shape)), stacks.shaped(alone, shape)
+    for chunk, alpha in ((read[0][0], clear), (read[0][1], opaque), (read[1], opaque)):
+        np.testing.assert_array_equal(chunk[..., 3], alpha[..., 3])
+
+
 def test_damaged_chunks(tiny):
     data = stacks.pack(tiny, np.stack([picture()] * 2), quality=60, trellis=0)
     for cut in (4, 6, 8, 12, 15, len(data) - 1):

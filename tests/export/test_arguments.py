@@ -28,6 +28,8 @@ def refused(*words):
         (["--fp16", "--decoder", "fast=fast.pt"], "--decoder for this export"),
         (["--fp16", "--int8-graphs", "g_a"], "--int8-graphs for this export"),
         (["--fp16", "--licence", "MIT", "--skip-index", "5"], "--licence, --skip-index for"),
+        (["--fp16", "--photos", "there", "--count", "3"], "--photos, --count for this export"),
+        (["--only", "quality", "--int8-graphs", "g_a"], "--int8-graphs with --only"),
         (["--only", "quality", "--int8", "--photos", "there"], "--photos, --int8 with --only"),
         (["--triton", "there", "--max-size", "512"], "--max-size with --triton"),
         (["--web", "there", "--count", "3"], "--count with --web"),
@@ -64,7 +66,7 @@ def test_ctrl_c_is_no_success(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("trellic_export.slim.slim", stop)
     assert cli.main([str(TINY), str(tmp_path / "a.zip"), "--only", "quality"]) == 130
-    assert "stopped at once: no bundle was written" in capsys.readouterr().err
+    assert "stopped at once: the export is not complete" in capsys.readouterr().err
 
 
 def test_the_place_of_a_result_is_checked_before_long_work(tmp_path):
@@ -75,6 +77,12 @@ def test_the_place_of_a_result_is_checked_before_long_work(tmp_path):
     (tmp_path / "folder.tla").mkdir()
     with pytest.raises(IsADirectoryError):
         target_of("adapter", "own", tmp_path / "folder.tla", ".tla")
+    (tmp_path / "gone.tla").symlink_to(tmp_path / "missing" / "own.tla")
+    with pytest.raises(FileNotFoundError):
+        target_of("adapter", "own", tmp_path / "gone.tla", ".tla")
+    (tmp_path / "round.tla").symlink_to(tmp_path / "round.tla")
+    with pytest.raises(OSError, match="symbolic links"):
+        target_of("adapter", "own", tmp_path / "round.tla", ".tla")
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         target_of("adapter", "own", tmp_path / "file" / "own.tla", ".tla")

@@ -69,7 +69,7 @@ def test_photos_are_read_as_the_encoder_reads_them(tmp_path, capsys):
 def test_what_is_left_out_is_said(folder, tmp_path, capsys):
     pack(folder, tmp_path / "packed")
     said = capsys.readouterr().err
-    assert said == "left out: 1 that cannot be read (broken.png), 1 smaller than 192x192 pixels\n"
+    assert said == "left out: 1 that cannot be read ('broken.png'), 1 smaller than 192x192 pixels\n"
 
 
 def test_packing_twice_gives_the_same(folder, tmp_path):

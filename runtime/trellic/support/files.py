@@ -121,7 +121,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     OSError
         If the path is a folder, or its folder is missing or cannot be written to.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if target.exists():

@@ -50,7 +50,7 @@ def finetune_command(
     With --add-decoder NAME it trains a new decoder for a bundle instead:
     see trellic finetune --add-decoder NAME --help.
     """
-    shared.refuse_to_replace(out, resume or weights)
+    shared.refuse_to_replace(out, resume)
     fine_tune(recipe, weights, photos, out, minutes, resume, threads)
 
 

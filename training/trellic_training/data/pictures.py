@@ -15,6 +15,7 @@ from trellic.errors import TrellicError, TrellicWarning
 from trellic.images.sniff import picture_format
 
 Pixels = npt.NDArray[np.uint8]
+FOREIGN = (".heic", ".heif", ".jxl")  # pictures that the encoder does not read
 HEAD = 64  # bytes that tell pictures from other files
 NAMED = 3  # files that a message names
 
@@ -44,7 +45,8 @@ def say_left_out(unread: Sequence[Path], small: int, side: int) -> None:
     unread : files that are no pictures to `rgb_of`; those count that have the suffix of one
     small : how many are smaller than ``side`` pixels a side
     """
-    damaged = [path.name for path in unread if path.suffix.lower() in images.readable()]
+    pictures = {*images.readable(), *FOREIGN}
+    damaged = [repr(path.name) for path in unread if path.suffix.lower() in pictures]
     said = []
     if damaged:
         more = ", ..." if len(damaged) > NAMED else ""
