@@ -196,7 +196,7 @@ def test_a_new_run_does_not_replace_an_earlier_one(command, packed, tmp_path):
     (tmp_path / LAST).write_bytes(b"an hour")
     weights = ["--weights", str(packed / "none.pt")] if command == "finetune" else []
     place = ["--photos", str(packed), "--out", str(tmp_path), "--minutes", "0.01", *weights]
-    own = [] if command == "train" else ["--weights", str(tmp_path / "weights.pt")]
+    own = [] if command == "train" else ["--weights", str(tmp_path / "first-stage.pt")]
     for more in ([], own, ["--resume", str(packed / LAST)]):
         main = {"train": cli.main, "finetune": finetune_cli.main}[command]
         with pytest.raises(BadParameter, match=r"weights of an earlier run.*--resume"):

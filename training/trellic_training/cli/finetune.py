@@ -50,7 +50,8 @@ def finetune_command(
     With --add-decoder NAME it trains a new decoder for a bundle instead:
     see trellic finetune --add-decoder NAME --help.
     """
-    shared.refuse_to_replace(out, resume)
+    # Tuned weights may be tuned again in their folder; the first stage's would begin anew.
+    shared.refuse_to_replace(out, resume or (None if weights.name == FIRST else weights))
     fine_tune(recipe, weights, photos, out, minutes, resume, threads)
 
 
