@@ -44,14 +44,14 @@ def refuse_unused(context: typer.Context, *, from_bundle: bool) -> None:
     ]
     job = next((name for name in USED if name in given), None)
     if job is not None:
-        unused = [name for name in given if name != job and name not in USED[job]]
+        used = USED[job] | {job}
     elif from_bundle:
         used = VARIANTS if "fp16" in given and "int8" not in given else VARIANTS | OF_INT8
-        unused = [name for name in given if name not in used]
     else:
-        unused = [name for name in given if name in OF_OTHER_JOBS]
-    if "int8" not in given and "int8_graphs" in given and "int8_graphs" not in unused:
-        unused.append("int8_graphs")
+        used = frozenset(context.params) - OF_OTHER_JOBS
+    if "int8" not in given:
+        used -= {"int8_graphs"}
+    unused = [name for name in given if name not in used]
     if unused:
         spelled = {parameter.name: parameter.opts[0] for parameter in context.command.params}
         what = f"with {spelled[job]}" if job else "for this export"

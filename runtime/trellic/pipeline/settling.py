@@ -136,7 +136,7 @@ class Settler:
             better = missed <= fewest
             if better:
                 best, fewest = (state, again), missed
-            state = self._at_rest(*best)
+                state = self._at_rest(*best)
             if not better or state.same(best[0]):
                 state = self._shaken(*best, random)
         return best[0]
