@@ -42,6 +42,11 @@ def test_options_that_nothing_would_use_are_refused(words, unused, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_graphs_in_8_bits_need_int8_for_weights_too(tmp_path):
+    said = refused(tmp_path / "weights.pt", tmp_path / "a.zip", "--int8-graphs", "g_a")
+    assert said.startswith("--int8-graphs for this export, which does not use it")
+
+
 def test_a_bundle_without_a_job_is_not_called_broken_weights(tmp_path):
     said = refused(TINY, tmp_path / "a.zip", "--photos", tmp_path)
     assert said.endswith(
