@@ -153,6 +153,7 @@ def _by_quantizer(
         raise ValueError("no quantizer in the loop, or the encoder moves")
     phase = QuantizedPhase(until=1.0, crop=setting.crop, batch=setting.batch, train=arm.trains)
     own: dict[str, Any] = {"identity": 0.0, "fit_crops": setting.fit_crops}
+    own["widening"] = 0  # as `evaluate.Coder`
     own["pool"] = POOL * setting.batch
     recipe = QuantizedRecipe(
         quantizers=(arm.loop,), phases=(phase,), **own, **setting.schedule(seed)

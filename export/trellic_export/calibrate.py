@@ -30,6 +30,7 @@ from trellic.model.decoders import Graph
 from trellic.model.quality import LevelTables
 from trellic.pipeline import transforms
 from trellic_training.bars import shown
+from trellic_training.models.integers import widened
 from trellic_training.quantization.fit import parametric_tables
 from trellic_training.quantization.fit_dither import parametric_dither
 from trellic_training.quantization.symbols import Collector
@@ -46,7 +47,6 @@ FIT_STATES = 8  # the trellis whose output the tables of all trellises are fitte
 REFERENCE_QUALITIES = (20, 40, 60, 80)
 MIN_SLOPE = 0.01  # dB for one quality; a model that gains less is not worth an offset
 MAX_OFFSET = 16 * 15  # 1/16 quality; the tables of levels reach this far beyond 1 and 100
-WIDE_UNTIL = 75, 90  # qualities where widening begins to fade, and where it is gone
 OFFSET_SEED = 1  # of the dither whose PSNR is equalised
 OFFSET_PHOTOS = 12  # photos, at least, on which the PSNR of trellises is equalised
 OFFSET_SAMPLES = 3 * 2**18  # of those photos together, so more photos if they are small
@@ -202,19 +202,3 @@ class Calibration:
             shift = (np.asarray(curve) - np.asarray(own)) / slope
             offsets.append(round(16 * float(shift.mean())))
         return np.clip(offsets, -MAX_OFFSET, MAX_OFFSET).astype(np.int16)
-
-
-def widened(levels: LevelTables, widening: int) -> LevelTables:
-    """Take scales as larger than predicted, so that tables are wider than those fitted to them.
-
-    The search then finds indices that cost less for the same error
-    (docs/experiments/rate-allocation.md). From quality 75 on this fades, and at 90 it is gone.
-
-    Parameters
-    ----------
-    widening : in 1/128 scale index
-    """
-    quality = levels.first_level + np.arange(len(levels.gain))
-    share = np.clip((WIDE_UNTIL[1] - quality) / (WIDE_UNTIL[1] - WIDE_UNTIL[0]), 0, 1)
-    shift = np.rint(widening * share).astype(np.int32)
-    return dataclasses.replace(levels, scale_shift=levels.scale_shift + shift[:, None])

@@ -29,10 +29,17 @@ from trellic_export.checkpoint import load_model
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.losses.rates import SIGMA_MIN, scale_ratio
 from trellic_training.models.decoder_weights import load_decoder
-from trellic_training.models.integers import FIRST_LEVEL, LAST_LEVEL, integer_networks, level_tables
+from trellic_training.models.integers import (
+    FIRST_LEVEL,
+    LAST_LEVEL,
+    integer_networks,
+    level_tables,
+    widened,
+)
 from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS, PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import save_weights
+from trellic_training.recipes.codec import QuantizedRecipe
 from trellic_training.pixels import to_network
 from trellic_training.stages.samples import BundleQuantizer
 
@@ -98,7 +105,7 @@ def test_there_and_back(sensible, packed, photos, tmp_path, quick):
     assert set(manifest.probes) == set(manifest.exact) == set(opened.networks)
     np.testing.assert_array_equal(
         opened.levels.scale_shift,
-        calibrate.widened(level_tables(sensible), OPTIONS.widening).scale_shift,
+        widened(level_tables(sensible), OPTIONS.widening).scale_shift,
     )
     assert opened.levels.level_offset[0] == 0
     assert np.abs(opened.levels.level_offset).max() <= calibrate.MAX_OFFSET
@@ -287,9 +294,15 @@ def test_level_tables_are_the_gains(model):
         np.testing.assert_array_equal(level.hyper_mean, mean)
 
 
+def test_the_second_stage_quantizes_as_exports_do_by_default():
+    options, recipe = export.Options(name="x"), QuantizedRecipe(name="x")
+    for name in ("lam", "fit_lam", "trellis_step", "skip_index", "widening"):
+        assert getattr(options, name) == getattr(recipe, name), name
+
+
 def test_widened_scales_are_larger_up_to_quality_75_and_the_same_from_90_on(model):
     tables = level_tables(model)
-    wide = calibrate.widened(tables, 96)
+    wide = widened(tables, 96)
     for quality, more in ((1, 96), (75, 96), (80, 64), (90, 0), (100, 0)):
         before, after = (of.at(16 * quality, 0).scale_shift for of in (tables, wide))
         np.testing.assert_array_equal(after - before, more)

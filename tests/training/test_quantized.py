@@ -322,6 +322,19 @@ def test_the_loop_searches_as_it_is_told(started, crops):
     assert 0 < cost["rdoq"] < cost["round"]
 
 
+def test_files_have_wider_scales_and_tables_are_fitted_to_those_as_predicted(started, crops):
+    tables = parametric_tables(sigmas_of(started.config.scales), 21)
+    loop, quality = LoopQuantizer(started, tables, 4, widening=96), torch.tensor([40.0])
+    small, rounding = crops[:1, :, :64, :64], Quantizer(0, 0, "round")
+    written = loop(small, quality, rounding)
+    seen = loop(small, quality, rounding, lambda *step: None)
+    assert torch.equal(written.shift, seen.shift + 96)
+    shift = torch.from_numpy(loop.levels.at(16 * 40, 0).scale_shift).float()
+    assert torch.equal(written.shift[0, :, 0, 0], shift)
+    narrow = LoopQuantizer(started, tables, 4)(small, quality, rounding)
+    assert torch.equal(narrow.shift, seen.shift)
+
+
 @pytest.fixture
 def looped(started, crops):
     """A loop, two crops that it has quantized, and what it said of each step meanwhile."""

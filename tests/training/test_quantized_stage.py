@@ -350,11 +350,13 @@ def test_tables_go_with_a_checkpoint(stage, recipe, model, pack):
 
 
 def test_a_learning_curve_codes_with_the_present_tables(stage, monkeypatch):
-    stage.recipe = stage.recipe.model_copy(update={"skip_index": 7, "quantizers": (8, 0)})
+    changed = {"skip_index": 7, "quantizers": (8, 0), "widening": 5}
+    stage.recipe = stage.recipe.model_copy(update=changed)
     stage.quantizer = SimpleNamespace(tables="tables")
     monkeypatch.setattr(quantized, "coded_as_files", lambda *given: given)
+    monkeypatch.setattr(quantized, "LoopQuantizer", lambda *given: given)
     assert stage.coded("model", "crops", 30.0) == (
-        *("model", "tables", 7, Quantizer(8, 24), "crops", 30.0),
+        *(("model", "tables", 7, 5), Quantizer(8, 24), "crops", 30.0),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -17,6 +18,7 @@ from trellic_training.models.hyperprior import Split
 from trellic_training.models.photo import PhotoModel
 
 FIRST_LEVEL, LAST_LEVEL = -15, 116  # qualities 1 to 100, and what trellis offsets may add
+WIDE_UNTIL = 75, 90  # qualities where widening begins to fade, and where it is gone
 
 
 def integer_networks(model: PhotoModel) -> dict[str, IntegerNetwork]:
@@ -59,3 +61,19 @@ def level_tables(model: PhotoModel) -> LevelTables:
         hyper_index=index.astype(np.uint8),
         hyper_scale=np.maximum(np.rint(2**20 * np.exp(-hyper_log)), 1).astype(np.int32),
     )
+
+
+def widened(levels: LevelTables, widening: int) -> LevelTables:
+    """Take scales as larger than predicted, so that tables are wider than those fitted to them.
+
+    The search then finds indices that cost less for the same error
+    (docs/experiments/rate-allocation.md). From quality 75 on this fades, and at 90 it is gone.
+
+    Parameters
+    ----------
+    widening : in 1/128 scale index
+    """
+    quality = levels.first_level + np.arange(len(levels.gain))
+    share = np.clip((WIDE_UNTIL[1] - quality) / (WIDE_UNTIL[1] - WIDE_UNTIL[0]), 0, 1)
+    shift = np.rint(widening * share).astype(np.int32)
+    return dataclasses.replace(levels, scale_shift=levels.scale_shift + shift[:, None])

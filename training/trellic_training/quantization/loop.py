@@ -25,7 +25,7 @@ from trellic.limits import STEP32
 from trellic.model.quality import GAIN_BITS, Level, LevelTables
 from trellic_training.losses.pmf import SymbolRates
 from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
-from trellic_training.models.integers import level_tables
+from trellic_training.models.integers import level_tables, widened
 from trellic_training.models.photo import PhotoModel
 
 Float32 = npt.NDArray[np.float32]
@@ -87,11 +87,19 @@ class LoopQuantizer:
     model : its encoder and gains must not change while this is used
     tables : to start from
     skip_index : latents with a smaller scale index are not coded
+    widening : of `trellic_training.models.integers.widened`
+
+    Attributes
+    ----------
+    levels : as files have them, widened
     """
 
-    def __init__(self, model: PhotoModel, tables: Tables, skip_index: int) -> None:
+    def __init__(
+        self, model: PhotoModel, tables: Tables, skip_index: int, widening: int = 0
+    ) -> None:
         self.model = model
-        self.levels: LevelTables = level_tables(model)
+        self._narrow = level_tables(model)
+        self.levels: LevelTables = widened(self._narrow, widening)
         self._networks = {"h_s": _Network(model.h_s, reach=_reach(model.h_s))}
         for k, context in enumerate(model.contexts):
             self._networks[f"context_{k}"] = _Network(context)
@@ -119,9 +127,11 @@ class LoopQuantizer:
         ----------
         x : (N, 3, H, W) in [-1/2, 1/2], sides multiples of the hyper-stride, up to one slice
         quality : (N,), rounded to 1/16
-        observe : as in `LatentEncoder.encode`
+        observe : as in `LatentEncoder.encode`; scales are not widened then, since tables are fitted
+            to scales as they are predicted
         """
-        levels = [self.levels.at(round(16 * q), quantizer.states) for q in quality.tolist()]
+        tables = self.levels if observe is None else self._narrow
+        levels = [tables.at(round(16 * q), quantizer.states) for q in quality.tolist()]
         seen = torch.tensor([level.quality for level in levels])
         f = self.model.g_a(x, seen)
         h = self.model.h_a(f).numpy()

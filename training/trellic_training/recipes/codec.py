@@ -153,7 +153,8 @@ class QuantizedRecipe(Schedule):
 
     ``quantizers`` are drawn batch by batch: trellis states, 0 for RDOQ, "round" for plain rounding.
     One entry gives weights for one quantizer, several give weights that all share. ``lam``,
-    ``fit_lam`` and ``trellis_step`` are those of the export (`trellic_export.bundle.Options`).
+    ``fit_lam``, ``trellis_step`` and ``widening`` are those of the export
+    (`trellic_export.bundle.Options`).
     """
 
     name: str
@@ -162,6 +163,7 @@ class QuantizedRecipe(Schedule):
     fit_lam: dict[Family, int] = {"scalar": 40, "trellis": 48}
     trellis_step: int = Field(21, ge=1, le=255)
     skip_index: int = Field(4, ge=0)
+    widening: int = Field(96, ge=0, le=1024)
     learning_rate: float = 1e-4
     warmup_steps: int = 100
     decay_from: float = 0.5

@@ -84,8 +84,11 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
         self.rng = np.random.default_rng(recipe.seed)
         self.pool = Pool(recipe.pool, self.rng)
         self.prior = parametric_tables(sigmas_of(model.config.scales), recipe.trellis_step)
-        self.quantizer = LoopQuantizer(self.model, tables or self.prior, recipe.skip_index)
+        self.quantizer = self._quantizer_of(self.model, tables or self.prior)
         self.fitted = tables is not None
+
+    def _quantizer_of(self, model: PhotoModel, tables: Tables) -> LoopQuantizer:
+        return LoopQuantizer(model, tables, self.recipe.skip_index, self.recipe.widening)
 
     def _freeze(self) -> None:
         self.model.requires_grad_(False)
@@ -132,8 +135,8 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
     def coded(self, model: PhotoModel, crops: Tensor, quality: float) -> dict[str, float]:
         """Code crops with the present tables, as `coded_as_files`."""
         search = self._search(self.recipe.quantizers[0])
-        tables, skip_index = self.quantizer.tables, self.recipe.skip_index
-        return coded_as_files(model, tables, skip_index, search, crops, quality)
+        quantizer = self._quantizer_of(model, self.quantizer.tables)
+        return coded_as_files(quantizer, search, crops, quality)
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         """Weighted rate-distortion loss of one batch of uint8 crops."""
@@ -214,7 +217,7 @@ class QuantizedStage(Stage[QuantizedRecipe, PhotoModel]):
     @torch.no_grad()
     def validate_on(self, model: PhotoModel) -> tuple[float, float, float]:
         """Mean loss, bits per pixel (latents) and PSNR on crops that are never trained on."""
-        quantizer = LoopQuantizer(model, self.quantizer.tables, self.recipe.skip_index)
+        quantizer = self._quantizer_of(model, self.quantizer.tables)
         x = to_network(validation_crops(self.pack, model.config.hyper_stride))
         losses, bpps, psnrs = [], [], []
         for q in VALIDATION_QUALITIES:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trellic.entropy.tables import Tables
 from trellic.latents.quantizer import Quantizer
 from trellic_training.data.photos import PackedPhotos
 from trellic_training.losses.eye import measures
@@ -56,20 +55,20 @@ def coded(model: PhotoModel, crops: Tensor, quality: float) -> dict[str, float]:
 
 @torch.no_grad()
 def coded_as_files(
-    model: PhotoModel, tables: Tables, skip_index: int, search: Quantizer, crops: Tensor, q: float
+    quantizer: LoopQuantizer, search: Quantizer, crops: Tensor, quality: float
 ) -> dict[str, float]:
     """Code crops at one quality with the quantizer that writes files; means as of `coded`.
 
     The bits are those of the latents under the tables; hyper-latents do not count.
     """
-    quantizer = LoopQuantizer(model, tables, skip_index)
+    model = quantizer.model
 
     def code(part: Tensor, qualities: Tensor) -> tuple[Tensor, Tensor]:
         batch = quantizer(part, qualities, search)
         bits, _ = quantizer.bits(batch, *quantizer.predict(batch))
         return bits, model.g_s(latents_for_synthesis(batch), batch.quality)
 
-    return _means(code, crops, q)
+    return _means(code, crops, quality)
 
 
 def _means(
