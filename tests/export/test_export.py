@@ -39,8 +39,8 @@ from trellic_training.models.integers import (
 from trellic_training.models.photo import MEAN_UNIT, SCALE_PARTS, PhotoModel
 from trellic_training.models.principal import start_from_components
 from trellic_training.models.weights import save_weights
-from trellic_training.recipes.codec import QuantizedRecipe
 from trellic_training.pixels import to_network
+from trellic_training.recipes.codec import QuantizedRecipe
 from trellic_training.stages.samples import BundleQuantizer
 
 from .conftest import ATTENDING, CONFIG, COUPLED, shaken, synthetic
