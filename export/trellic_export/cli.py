@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trellic_training.data.photos import PackedPhotos
     from trellic_training.models.decoder_weights import TrainedDecoder
 
+NETWORKS = r"g_a|h_a|h_s|context_\d+"  # of every bundle, beside its decoders
 app = typer.Typer(add_completion=False)
 
 
@@ -182,7 +183,7 @@ def export_command(
         return
     from trellic_export.bundle import Options, export_bundle
     from trellic_export.checkpoint import import_model, load_model
-    from trellic_export.family import check_encoder, model_digest
+    from trellic_export.family import model_digest
     from trellic_training.models.weights import save_weights
 
     *weights, out = paths
@@ -200,11 +201,7 @@ def export_command(
         _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
         return
     own = None if source else load_model(weights[0])
-    decoders = _kept(decoder or [], out)
-    if own:
-        encoder = model_digest(own[0])
-        for name, added in decoders.items():
-            check_encoder(encoder, out.stem, name, added)
+    decoders = _kept(decoder or [], out, model_digest(own[0]) if own else None)
     packed = _packed(photos, out, 3 if own is None else own[0].config.bands)
     model, facts = own or import_model(source, checkpoint or Path(), packed, count)
     if keep:
@@ -237,25 +234,37 @@ def _slim(paths: list[Path], names: list[str], out: Path) -> None:
     typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
 
 
-def _kept(named: list[str], out: Path) -> dict[str, TrainedDecoder]:
-    """Read decoders before the export, which takes long; write those of whole models to files."""
-    from trellic_export.family import decoder_of
+def _kept(named: list[str], out: Path, encoder: str | None) -> dict[str, TrainedDecoder]:
+    """Read decoders before the export, which takes long; write those of whole models to files.
+
+    ``encoder`` is the digest of the one whose latents they must be for, if it is known yet.
+    """
+    from trellic_export.family import check_encoder, decoder_of
     from trellic_training.models.decoder_weights import load_decoder, save_decoder
     from trellic_training.models.weights import load_weights
 
-    found = {}
+    found, whole = {}, []
     for text in named:
         name, equals, path = text.partition("=")
         if not equals or not re.match(NAME_PATTERN, name):
             raise BadParameter(f"--decoder {text!r}", expected="NAME=WEIGHTS, as in fast=fast.pt")
+        if re.fullmatch(NETWORKS, name):
+            raise BadParameter(
+                f"decoder name {name!r}", expected="one that no other network of the bundle has"
+            )
         try:
             model, facts = load_weights(Path(path))
         except BadParameter:
             found[name] = load_decoder(Path(path))
         else:
-            kept = out.with_name(f"{out.stem}-{name}.pt")
-            save_decoder(decoder_of(model.float().eval(), facts), kept)
-            found[name] = load_decoder(kept)
+            found[name] = decoder_of(model.float().eval(), facts)
+            whole.append(name)
+        if encoder is not None:
+            check_encoder(encoder, out.stem, name, found[name])
+    for name in whole:
+        kept = out.with_name(f"{out.stem}-{name}.pt")
+        save_decoder(found[name], kept)
+        found[name] = load_decoder(kept)
     return found
 
 

@@ -392,6 +392,28 @@ def test_bundles_need_a_proper_name(model, photos, tmp_path, name):
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize("name", ["g_a", "h_a", "h_s", "context_0"])
+def test_decoders_named_like_a_network_are_refused_before_the_export(model, tmp_path, name):
+    save_weights(model, {}, tmp_path / "weights.pt")
+    arguments = [tmp_path / "weights.pt", tmp_path / "mini.zip", "--photos", tmp_path]
+    arguments += ["--decoder", f"{name}={tmp_path / 'weights.pt'}"]
+    with pytest.raises(BadParameter, match=f"decoder name '{name}'"):
+        cli.main([str(a) for a in arguments])
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.pt"]
+
+
+def test_a_decoder_of_another_encoder_leaves_no_file(model, tmp_path):
+    save_weights(model, {}, tmp_path / "weights.pt")
+    with torch.no_grad():
+        next(model.g_a.parameters()).add_(0.1)
+    save_weights(model, {}, tmp_path / "other.pt")
+    arguments = [tmp_path / "weights.pt", tmp_path / "mini.zip", "--photos", tmp_path]
+    arguments += ["--decoder", f"quality={tmp_path / 'other.pt'}"]
+    with pytest.raises(BadParameter, match="was trained on latents of encoder"):
+        cli.main([str(a) for a in arguments])
+    assert not list(tmp_path.glob("mini*"))
+
+
 def not_checkpoints():
     yield "nothing", b""
     yield "text", b"Dear diary"

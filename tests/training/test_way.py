@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import os
@@ -28,7 +29,7 @@ from trellic_training.cli import adapt
 from trellic_training.cli import finetune as finetune_cli
 from trellic_training.cli import train as cli
 from trellic_training.data.photos import PackedPhotos
-from trellic_training.models.decoder_weights import save_decoder
+from trellic_training.models.decoder_weights import save_decoder, state_of_synthesis
 from trellic_training.models.weights import load_weights, save_weights
 from trellic_training.recipes.codec import load_quantized_recipe
 from trellic_training.stages import progress
@@ -179,6 +180,24 @@ def test_finetuning_keeps_what_it_started_from(model, photos, tmp_path):
     assert facts["finetuning"]["started_from"]["sha256"] == tuned
 
 
+@pytest.mark.slow("the second stage runs")
+def test_finetuning_goes_on_from_a_decoder(model, photos, tmp_path):
+    save_weights(model.eval(), {}, tmp_path / "first.pt")
+    with torch.no_grad():
+        for value in model.g_s.parameters():
+            value += 0.25
+    save_decoder(decoder_of(model, {}), tmp_path / "decoder.pt")
+    given = ["--weights", str(tmp_path / "first.pt"), "--decoder", str(tmp_path / "decoder.pt")]
+    run = ["--photos", str(photos), "--out", str(tmp_path / "run"), "--minutes", "0.01"]
+    assert finetune_cli.main(["finetune-tiny", *given, *run]) == 0
+    made, facts = load_weights(tmp_path / "run" / "weights.pt")
+    ours = zip(made.g_s.parameters(), model.g_s.parameters(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in ours)
+    assert facts["finetuning"]["started_from"]["file"] == "decoder.pt"
+    first = (tmp_path / "run" / "first-stage.pt").read_bytes()
+    assert first == (tmp_path / "first.pt").read_bytes()
+
+
 def test_training_names_what_it_started_from(model, photos, tmp_path):
     weights = tmp_path / "first.pt"
     save_weights(model, {}, weights)
@@ -223,24 +242,24 @@ def test_a_folder_alone_adapts_the_model_that_ships(model, photos, tmp_path, mon
     assert f"--decoder fast={adapt.CHECKPOINTS / 'photo-fast.pt'}" in printed
     assert re.search(r"^(gain on the \d+ pictures|no picture was set aside)", printed, re.M)
     _, facts = load_weights(tmp_path / "runs" / "My Shop" / "weights.pt")
-    assert facts["g_s"]["file"] == "decoder.pt"
-    start, _ = load_weights(tmp_path / "runs" / "My Shop" / "first-stage.pt")
-    ours = zip(start.g_s.parameters(), model.g_s.parameters(), strict=True)
-    assert all(torch.allclose(a, b, atol=1e-3) for a, b in ours)
+    assert facts["finetuning"]["started_from"]["file"] == "decoder.pt"
+    first = tmp_path / "runs" / "My Shop" / "first-stage.pt"
+    assert first.read_bytes() == (tmp_path / "shipped.pt").read_bytes()
     monkeypatch.setattr(adapt, "SHIPPED", tmp_path / "none.pt")
     with pytest.raises(BadParameter, match=r"part of a clone.*pip install -e '/.*\[export\]'$"):
         cli.main([str(photos), "--out", "runs/Other"])
 
 
-def test_the_weights_that_are_adapted_are_those_of_the_shipped_model(tmp_path):
+def test_the_weights_that_are_adapted_are_those_of_the_shipped_model():
     """In a clone, which is where tests run. They are the decoder's that the bundle has."""
     assert cli.shipped_recipe(cli.Path(adapt.RECIPE)).is_file()
-    adapt.shipped_weights(tmp_path / "start.pt")
-    start, _ = load_weights(tmp_path / "start.pt")
+    first, _ = load_weights(adapt.SHIPPED)
+    start = copy.deepcopy(first)
+    start.g_s.load_state_dict(state_of_synthesis(adapt.SHIPPED_DECODER, start))
     shipped = Bundle(find("photo"))
     graph = onnx.load_from_string(shipped.graph(shipped.manifest.decoders["quality"].graph))
     stored = [numpy_helper.to_array(each) for each in graph.graph.initializer]
-    for model, same in ((start, True), (load_weights(adapt.SHIPPED)[0], False)):
+    for model, same in ((start, True), (first, False)):
         weight = model.g_s.state_dict()["0.trunk.0.weight"].numpy()
         close = [np.allclose(e, weight, atol=1e-4) for e in stored if e.shape == weight.shape]
         assert any(close) == same

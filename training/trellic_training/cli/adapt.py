@@ -12,8 +12,7 @@ import typer
 from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic.support.installed import clone, install_command
-from trellic_training.cli.finetune import FIRST, fine_tune
-from trellic_training.cli.train import named
+from trellic_training.cli.finetune import Start, fine_tune
 from trellic_training.stages.interrupted import Interrupted
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"  # in a clone
@@ -39,26 +38,13 @@ def adapt(pictures: Path, out: Path, minutes: float, resume: Path | None, thread
             expected="they are part of a clone of the repository, not of the wheel",
             remedy=f"install a clone as it is: {command}",
         )
-    start = out / FIRST
-    if resume is None or not start.is_file():
-        shipped_weights(start)
+    start = Start(SHIPPED, SHIPPED_DECODER)
     try:
         fine_tune(Path(RECIPE), start, pictures, out, minutes, resume, threads, shipped_tables)
     except Interrupted:
         _say_what_comes_next(pictures, out)
         raise
     _say_what_comes_next(pictures, out)
-
-
-def shipped_weights(path: Path) -> None:
-    """Write the weights of the shipped model: those of its first stage, with its decoder."""
-    from trellic_training.models.decoder_weights import load_decoder
-    from trellic_training.models.weights import load_weights, save_weights
-
-    model, facts = load_weights(SHIPPED)
-    model.g_s.load_state_dict(load_decoder(SHIPPED_DECODER).network.state_dict())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(model, facts | {"g_s": named(SHIPPED_DECODER)}, path)
 
 
 def shipped_tables(model: Any, settings: Any) -> Any:
@@ -70,10 +56,11 @@ def shipped_tables(model: Any, settings: Any) -> Any:
 
     from trellic.integer.networks import to_arrays
     from trellic.model.bundle import Bundle, find
-    from trellic_training.models.integers import integer_networks, level_tables
+    from trellic_training.models.integers import integer_networks, level_tables, widened
 
     bundle = Bundle(find(DEFAULT_MODEL))
-    theirs, ours = bundle.levels.to_arrays(), level_tables(model).to_arrays()
+    levels = widened(level_tables(model), settings.widening)
+    theirs, ours = bundle.levels.to_arrays(), levels.to_arrays()
     for arrays, networks in ((theirs, bundle.networks), (ours, integer_networks(model))):
         arrays.pop("levels.level_offset")  # which only the export finds
         for name, network in networks.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,6 +19,15 @@ from trellic_training.stages.interrupted import Interrupted
 
 FIRST = "first-stage.pt"
 Tables = Callable[[Any, Any], Any]  # of a model and a recipe: frequency tables, or None
+
+
+class Start(NamedTuple):
+    """Files that training starts from: a model's weights, and a decoder in place of its g_s."""
+
+    weights: Path
+    decoder: Path | None = None
+
+
 app = typer.Typer(add_completion=False)
 
 
@@ -38,6 +47,14 @@ def finetune_command(
     ],
     photos: shared.Photos,
     out: shared.Out,
+    decoder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Decoder that training starts from, in place of the g_s of --weights.",
+            show_default=False,
+        ),
+    ] = None,
     minutes: shared.Minutes = 60,
     resume: shared.Resume = None,
     threads: shared.Threads = 0,
@@ -52,12 +69,12 @@ def finetune_command(
     """
     # Tuned weights may be tuned again in their folder; the first stage's would begin anew.
     shared.refuse_to_replace(out, resume or (None if weights.name == FIRST else weights))
-    fine_tune(recipe, weights, photos, out, minutes, resume, threads)
+    fine_tune(recipe, Start(weights, decoder), photos, out, minutes, resume, threads)
 
 
 def fine_tune(
     recipe: Path,
-    weights: Path,
+    start: Start,
     photos: Path,
     out: Path,
     minutes: float,
@@ -67,6 +84,7 @@ def fine_tune(
 ) -> None:
     """Do what ``trellic finetune`` does; ``tables_of`` may know tables that need no fitting."""
     from trellic_training.data.photos import PackedPhotos
+    from trellic_training.models.decoder_weights import state_of_synthesis
     from trellic_training.models.weights import load_weights
     from trellic_training.recipes.codec import load_quantized_recipe
     from trellic_training.stages.keeping import WeightsFile
@@ -74,13 +92,15 @@ def fine_tune(
     from trellic_training.stages.quantized import finetune
 
     settings = load_quantized_recipe(shared.shipped_recipe(recipe))
-    model, facts = load_weights(weights)
+    model, facts = load_weights(start.weights)
+    if start.decoder is not None:
+        model.g_s.load_state_dict(state_of_synthesis(start.decoder, model))
     shared.use_threads(threads)
     least, bands = min(phase.crop for phase in settings.phases), model.config.bands
     packed = shared.packed_photos(photos, out, least, bands)
-    origin = {"started_from": shared.named(weights)}
+    origin = {"started_from": shared.named(start.decoder or start.weights)}
     if "finetuning" not in facts:
-        keep(weights, out / FIRST)
+        keep(start.weights, out / FIRST)
     kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", shared.CURVE_EVERY)
     stopped = None

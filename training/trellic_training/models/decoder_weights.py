@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from torch import Tensor
 
+from trellic.errors import BadParameter
 from trellic.model.channels import Layout
 from trellic_training.data.files import load_marked, reading, save
 from trellic_training.models.decoders import Sizes
+from trellic_training.models.photo import PhotoModel
 from trellic_training.models.transforms import Chain
 
 VERSION = 1
@@ -73,3 +76,21 @@ def load_decoder(path: Path) -> TrainedDecoder:
         network.load_state_dict(content["state"])
         kept = {name: content[name] for name in ("purpose", "base", "labels", "encoder", "facts")}
     return TrainedDecoder(sizes, network.float().eval(), layout=layout, **kept)
+
+
+def state_of_synthesis(path: Path, model: PhotoModel) -> dict[str, Tensor]:
+    """Read the weights of a decoder that has the layers of a model's g_s.
+
+    Raises
+    ------
+    BadParameter
+        When the file holds none, or one of another network.
+    """
+    given, own = load_decoder(path).network.state_dict(), model.g_s.state_dict()
+    shapes = [{name: w.shape for name, w in each.items()} for each in (given, own)]
+    if shapes[0] != shapes[1]:
+        raise BadParameter(
+            f"decoder {path} has other layers than g_s of the model",
+            expected="one of its whole size, as trellic finetune writes",
+        )
+    return given

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trellic.errors import BadParameter
-from trellic_training.models.decoder_weights import load_decoder
+from trellic_training.models.decoder_weights import state_of_synthesis
 from trellic_training.models.photo import Output
 from trellic_training.recipes.codec import Recipe
 from trellic_training.stages.end_to_end import EndToEnd
@@ -40,13 +39,7 @@ class EncoderAlone(EndToEnd):
         file = self.recipe.decoder
         if file is None:
             return
-        given, own = load_decoder(file).network.state_dict(), self.model.g_s.state_dict()
-        shapes = [{name: w.shape for name, w in each.items()} for each in (given, own)]
-        if shapes[0] != shapes[1]:
-            raise BadParameter(
-                f"decoder {file} has other layers than g_s of the model",
-                expected="one of its whole size, as trellic finetune writes",
-            )
+        given = state_of_synthesis(file, self.model)
         for model in (self.model, self.average):
             model.g_s.load_state_dict(given)
 
