@@ -50,7 +50,8 @@ Photos = Annotated[
 ]
 Minutes = Annotated[float, typer.Option(metavar="N", min=0.01, help="Minutes to train.")]
 Resume = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to continue from.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to continue from.", exists=True),
 ]
 Threads = Annotated[
     int, typer.Option(metavar="N", min=0, help="Threads of torch; 0 lets torch choose.")
@@ -95,7 +96,11 @@ def train_command(
     minutes: Minutes = 60,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Checkpoint (.ckpt) or weights (.pt) to continue from."),
+        typer.Option(
+            metavar="FILE",
+            help="Checkpoint (.ckpt) or weights (.pt) to continue from.",
+            exists=True,
+        ),
     ] = None,
     threads: Threads = 0,
     seed: Annotated[
