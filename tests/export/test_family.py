@@ -439,8 +439,8 @@ def test_export_adds_decoders_that_were_kept(monkeypatch, bundle, tmp_path):
     save_decoder(trained("fast", bundle, fresh("fast", bundle)), kept)
     out = tmp_path / "tiny.zip"
     out.write_bytes(TINY.read_bytes())
-    cli._add_decoders(out, cli._kept([f"fast={kept}"], out))
+    cli._add_decoders(out, cli._kept([f"fast={kept}"], out, None))
     assert list(Bundle(out).manifest.decoders) == ["quality", "fast"]
     for wrong in ("fast", f"fast={tmp_path / 'gone.pt'}"):
         with pytest.raises(BadParameter):
-            cli._kept([wrong], out)
+            cli._kept([wrong], out, None)
