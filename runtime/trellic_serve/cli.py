@@ -59,6 +59,14 @@ def serve(
             help="Model to serve; may be repeated, and the first one is the default.",
         ),
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Adapter to serve beside its model, chosen by POST /encode?adapter=NAME; may be "
+            "repeated.",
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
     precision: Annotated[
         Precision, typer.Option(help="Precision of the encoder and the decoders.")
@@ -146,6 +154,7 @@ def serve(
     """Run an HTTP service that encodes, decodes and delivers pictures."""
     settings = Settings(
         models=tuple(model or [DEFAULT_MODEL]),
+        adapters=tuple(adapter or ()),
         device=device.value,
         precision=precision.value,
         workers=workers,

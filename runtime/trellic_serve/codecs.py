@@ -16,7 +16,7 @@ from trellic.constants import (
     Patching,
     Trellis,
 )
-from trellic.errors import BadParameter, UnknownDecoder
+from trellic.errors import BadAdapter, BadParameter, TrellicError, UnknownAdapter, UnknownDecoder
 from trellic.images import Picture
 from trellic.model.choice import choose
 from trellic.pipeline.region import Region
@@ -34,6 +34,7 @@ class Encoding:
     Attributes
     ----------
     model : name, None for the first of the service
+    adapter : name, None for none
     quality, bpp, max_bytes, trellis, strip, patches, progressive, steady, refine : as of
         `trellic.Codec.encode_picture`
     score : SSIMULACRA 2 to reach, within a point
@@ -50,6 +51,7 @@ class Encoding:
     progressive: bool = False
     steady: bool = False
     refine: bool = False
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         targets = (self.quality, self.score, self.bpp, self.max_bytes)
@@ -93,8 +95,8 @@ class Coder:
     Raises
     ------
     TrellicError
-        When a model is not installed or damaged, or the device is not there. That its networks run
-        is known after `load`.
+        When a model or an adapter is not installed or damaged, an adapter is of none of the models,
+        or the device is not there. That its networks run is known after `load`.
     """
 
     def __init__(
@@ -102,6 +104,11 @@ class Coder:
     ) -> None:
         self._settings = settings
         self._codecs = {codec.model: codec for codec in map(self._open, settings.models)}
+        self._adapted = {
+            (codec.model, codec.bundle.adapter.name): codec
+            for codec in map(self._open_adapted, settings.adapters)
+            if codec.bundle.adapter is not None
+        }
         make = partial(Batcher, window=settings.window, most=settings.batch, seen=seen)
         self._make_batcher: Callable[[Callable[..., Any]], Batcher[Any, Any, Any]] = make
         self._encoders: dict[str, Batcher[Encoding, Picture, bytes]] = {}
@@ -117,9 +124,19 @@ class Coder:
         """Whether pictures are coded in batches on a GPU."""
         return bool(self._encoders)
 
-    def _open(self, model: str) -> Codec:
+    def _open(self, model: str, adapter: str | None = None) -> Codec:
         asked = self._settings
-        return Codec(model, asked.device, asked.threads, asked.precision, asked.limits)
+        return Codec(model, asked.device, asked.threads, asked.precision, asked.limits, adapter)
+
+    def _open_adapted(self, adapter: str) -> Codec:
+        """Return the first model that an adapter is of, with it."""
+        refused: list[TrellicError] = []
+        for model in self._settings.models:
+            try:
+                return self._open(model, adapter)
+            except (UnknownAdapter, BadAdapter) as error:
+                refused.append(error)
+        raise refused[0]
 
     def load(self) -> None:
         """Load the engines and kernels of all models that the first calls would load.
@@ -129,12 +146,12 @@ class Coder:
         TrellicError
             When one does not load.
         """
-        for codec in self._codecs.values():
+        for codec in (*self._codecs.values(), *self._adapted.values()):
             codec.warm_up(trellis=DEFAULT_TRELLIS)
             for name, info in codec.decoders.items():
                 if info.kind == "picture":
                     codec.warm_up(decoder=name)
-            if codec.device != "cpu":
+            if codec.device != "cpu" and codec.bundle.adapter is None:
                 self._encoders[codec.model] = self._make_batcher(partial(_encode_all, codec))
                 self._decoders[codec.model] = self._make_batcher(partial(_decode_all, codec))
 
@@ -147,8 +164,8 @@ class Coder:
         for batcher in batchers:
             batcher.close()
 
-    def codec(self, model: str | None) -> Codec:
-        """Return the codec of a model, None for the default.
+    def codec(self, model: str | None, adapter: str | None = None) -> Codec:
+        """Return the codec of a model, None for the default, with an adapter or without.
 
         Raises
         ------
@@ -158,7 +175,15 @@ class Coder:
         name = next(iter(self._codecs)) if model is None else model
         if name not in self._codecs:
             raise BadParameter(f"model {name!r}", expected=f"one of {', '.join(self._codecs)}")
-        return self._codecs[name]
+        if adapter is None:
+            return self._codecs[name]
+        if (name, adapter) not in self._adapted:
+            served = [own for of, own in self._adapted if of == name]
+            raise BadParameter(
+                f"adapter {adapter!r} of model {name!r}",
+                expected=f"one of {', '.join(served)}" if served else "none: it has none here",
+            )
+        return self._adapted[name, adapter]
 
     def encode(self, picture: Picture, want: Encoding) -> Stream:
         """Encode a picture.
@@ -168,11 +193,12 @@ class Coder:
         TrellicError
             As of `trellic.Codec.encode_picture`.
         """
-        codec = self.codec(want.model)
+        codec = self.codec(want.model, want.adapter)
         if want.score is not None:
             scored = encode_scored(codec, picture, want.score, **want.how)
             return Stream(scored.encoded.data, {})
-        if codec.model in self._encoders and want.bpp is None and want.max_bytes is None:
+        batched = codec.model in self._encoders and codec.bundle.adapter is None
+        if batched and want.bpp is None and want.max_bytes is None:
             return Stream(self._encoders[codec.model](replace(want, model=None), picture), {})
         encoded = codec.encode_picture(picture, **want.options)
         return Stream(encoded.data, encoded.stages)
@@ -200,14 +226,23 @@ class Coder:
             As of `trellic.Codec.decode_timed`.
         """
         header = bitstream.read_header(data)
-        by_id = {codec.bundle.manifest.stream_id: codec for codec in self._codecs.values()}
-        codec = by_id.get(header.stream_id.hex(), self.codec(None))
+        codec = self._codec_of(header)
         shape = (header.width, header.height) if region is None else (region[2], region[3])
         decoder = decoder or _smallest(codec, shape, box)
-        if codec.model in self._decoders and region is None and codec in by_id.values():
+        own = header.stream_id.hex() == codec.bundle.manifest.stream_id
+        if codec.model in self._decoders and region is None and own and header.adapter is None:
             return Shown(self._decoders[codec.model](decoder, data), {})
         decoded = codec.decode_timed(data, decoder=decoder, region=region)
         return Shown(decoded.picture, decoded.stages)
+
+    def _codec_of(self, header: bitstream.Header) -> Codec:
+        """Return the codec of a stream's model and adapter; else that of its model, or any."""
+        by_id = {
+            (codec.bundle.manifest.stream_id, codec.bundle.adapter_id): codec
+            for codec in (*self._codecs.values(), *self._adapted.values())
+        }
+        model = header.stream_id.hex()
+        return by_id.get((model, header.adapter)) or by_id.get((model, None)) or self.codec(None)
 
 
 def _smallest(codec: Codec, shape: tuple[int, int], box: tuple[int, int] | None) -> str:

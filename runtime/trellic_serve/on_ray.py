@@ -67,6 +67,7 @@ class Arguments(BaseModel, extra="forbid"):
     """Arguments of ``serve run``, as NAME=VALUE, with the names of `Settings` and `deploy`."""
 
     model: str = DEFAULT_MODEL
+    adapter: str | None = None
     workers: int = 1
     threads: int = 1
     source: str | None = None
@@ -80,8 +81,11 @@ class Arguments(BaseModel, extra="forbid"):
 
 def application(arguments: Arguments) -> serve.Application:
     """Build the deployment for ``serve run`` and for files of ``serve deploy``."""
-    given = arguments.model_dump(exclude={"model", "min_replicas", "max_replicas", "ongoing"})
+    given = arguments.model_dump(
+        exclude={"model", "adapter", "min_replicas", "max_replicas", "ongoing"}
+    )
     files = {name: given[name] and Path(given[name]) for name in ("signing_keys", "api_keys")}
-    settings = Settings(models=(arguments.model,), **given | files)
+    adapters = (arguments.adapter,) if arguments.adapter else ()
+    settings = Settings(models=(arguments.model,), adapters=adapters, **given | files)
     replicas = (arguments.min_replicas, arguments.max_replicas)
     return deploy(settings, replicas=replicas, ongoing=arguments.ongoing)

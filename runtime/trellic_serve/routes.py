@@ -161,6 +161,9 @@ class How:
         Query(description="to be decoded and encoded again; mostly takes 20 to 200 times as long"),
     ] = False
     refine: Annotated[bool, Query(description="fewer bytes at high qualities")] = False
+    adapter: Annotated[
+        str | None, Query(max_length=64, description="name, of those that are served")
+    ] = None
 
 
 @router.post("/encode", dependencies=_CODING, responses=_REFUSALS, openapi_extra=_BODY)

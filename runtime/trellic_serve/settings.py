@@ -22,6 +22,7 @@ class Settings:
     Parameters
     ----------
     models : names or paths; the first is the default. Clients choose by the names
+    adapters : names or paths, each of one of the models. Clients choose by the names
     device, precision : as of `trellic.Codec`
     workers : calls at once; 0 for one per core (on a GPU one per core and one batch more)
     threads : of each engine; with as many workers as cores, 1 gives the most pictures per second
@@ -49,6 +50,7 @@ class Settings:
     """
 
     models: tuple[str, ...] = (DEFAULT_MODEL,)
+    adapters: tuple[str, ...] = ()
     device: Device = "auto"
     precision: Precision = "fp32"
     workers: int = 0

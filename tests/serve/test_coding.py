@@ -10,13 +10,15 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from tests.data.make_adapter import ADAPTER, TINY
 from tests.runtime.test_bare import smooth_screen
 from tests.serve.conftest import opened, picture_file
 
 import trellic
 from trellic import bitstream, scored
+from trellic.codec import Codec
 from trellic.constants import DEFAULT_QUALITY
-from trellic.errors import MissingExtra
+from trellic.errors import BadAdapter, MissingExtra, UnknownAdapter
 from trellic_serve import codecs
 
 PROBLEM = {"kind", "seen", "expected", "remedy", "request_id"}
@@ -298,7 +300,7 @@ def test_openapi_describes_bodies_and_errors(client):
     assert {"400", "401", "408", "413", "415", "422", "429", "503"} <= set(encode["responses"])
     names = {parameter["name"] for parameter in encode["parameters"]}
     targets = {"quality", "score", "bpp", "max_bytes"}
-    how = {"trellis", "model", "strip", "patches", "progressive", "steady", "refine"}
+    how = {"trellis", "model", "strip", "patches", "progressive", "steady", "refine", "adapter"}
     assert names == targets | how
     (quality,) = (one for one in encode["parameters"] if one["name"] == "quality")
     assert quality["description"] == f"{DEFAULT_QUALITY:g} by default"
@@ -330,6 +332,31 @@ def test_kinds_of_files(start, photo):
         assert len(patched.content) < len(plain.content)
         shown = client.post("/decode", content=patched.content)
         assert opened(shown.content).size == (300, 210)
+
+
+def test_an_adapter_is_served_beside_its_model(start, tiny, photo):
+    adapted = Codec.load(TINY, "cpu", adapter=ADAPTER)
+    with start(adapters=(str(ADAPTER),)) as client:
+        plain = client.post("/encode", content=photo)
+        made = client.post("/encode?adapter=test", content=photo)
+        assert plain.content == tiny.encode(opened(photo))
+        assert made.content == adapted.encode(opened(photo))
+        shown = client.post("/decode", content=made.content)  # it is not installed
+        expected = adapted.decode(made.content)
+        assert np.array_equal(np.asarray(opened(shown.content)), expected)
+        assert not np.array_equal(expected, tiny.decode(plain.content))
+        body = problem(client.post("/encode?adapter=aerial", content=photo), 400, "BadParameter")
+        assert body["expected"] == "one of test"
+    with start() as client:
+        body = problem(client.post("/encode?adapter=test", content=photo), 400, "BadParameter")
+        assert body["expected"] == "none: it has none here"
+
+
+def test_an_adapter_of_no_model_of_the_service_is_refused(start):
+    with pytest.raises(UnknownAdapter, match="no adapter 'aerial' of model"):
+        start(adapters=("aerial",))
+    with pytest.raises(BadAdapter):
+        start(models=("photo",), adapters=(str(ADAPTER),))
 
 
 def picture_file_of(pixels: np.ndarray) -> bytes:
