@@ -26,6 +26,7 @@ from trellic.pipeline import memory
 from trellic.pipeline.header import header_of
 from trellic.pipeline.layers import SPACING16
 from trellic_data.batch.outputs import _ROW_GROUP
+from trellic_export.proof import prove
 from trellic_export.web.kernels import kernels
 from trellic_serve import Settings
 
@@ -262,6 +263,26 @@ def streams_of_the_kit() -> list[str]:
     ]
 
 
+def streams_by_kind() -> list[str]:
+    refused = Counter("refuse" in case for case in _kit()["cases"])
+    return [
+        f"holds {refused[False]} streams of a small model",
+        f"holds {refused[True]} broken streams that must be refused",
+    ]
+
+
+def bounds_of_networks() -> list[str]:
+    tiny = readme.ROOT / "tests" / "data" / "tiny.zip"
+    largest = [
+        max(prove(*network) for network in Bundle(path).networks.items())
+        for path in (find("photo"), tiny)
+    ]
+    return [
+        f"The largest bounds are {largest[0]:,} in `photo` and {largest[1]:,} in the tests' small"
+        " model."
+    ]
+
+
 def _kit() -> Any:
     path = readme.ROOT / "tests" / "conformance" / "manifest.json"
     return json.loads(path.read_text(encoding="utf-8"))
@@ -378,6 +399,8 @@ def memory_of_standing() -> list[str]:
         ("docs/progressive.md", goal_of_layers),
         ("docs/quality.md", scores_of_qualities),
         ("docs/reliability.md", memory_over_many_pictures),
+        ("docs/reliability.md", streams_by_kind),
+        ("docs/reliability.md", bounds_of_networks),
         ("docs/saving-again.md", losses_of_generations),
         ("docs/saving-again.md", photos_that_stand),
         ("docs/saving-again.md", time_of_standing_on_its_page),
