@@ -178,6 +178,25 @@ def service_under_load() -> list[str]:
     ]
 
 
+def shares_of_bfloat16() -> list[str]:
+    (one,) = [run for run in result("speed-kodak")["times"] if run["threads"] == 1]
+    codecs = (
+        "trellic:trellis=32:decoder=quality",
+        "trellic:trellis=32:precision=bf16:decoder=quality",
+    )
+    plain, fast = (
+        [
+            np.mean([stage[way][name] for stage in one["stages"] if stage["codec"] == codec])
+            for way, name in (("encode", "g_a"), ("decode", "g_s"))
+        ]
+        for codec in codecs
+    )
+    return [
+        f"g_a takes {100 * fast[0] / plain[0]:.0f} % of its time and the decoder `quality`"
+        f" {100 * fast[1] / plain[1]:.0f} %"
+    ]
+
+
 def limits_of_the_service() -> list[str]:
     made = Settings()
     assert made.max_pixels == 2**25
@@ -394,6 +413,7 @@ def memory_of_standing() -> list[str]:
         ("docs/browser.md", streams_of_the_kit),
         ("docs/deploy.md", service_under_load),
         ("docs/deploy.md", limits_of_the_service),
+        ("docs/deploy.md", shares_of_bfloat16),
         ("docs/dither.md", prices_of_dithers_tables),
         ("docs/domains.md", bytes_of_adapters),
         ("docs/progressive.md", goal_of_layers),
