@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.adapter_tables import rates
+from benchmarks.runs import compare, load
 from benchmarks.speed_tables import mean_times
 from tests.benchmarks.pages import name_of, not_stated, result
 
@@ -257,6 +258,12 @@ def bytes_of_adapters() -> list[str]:
     ]
 
 
+def bits_for_games() -> list[str]:
+    codecs = {codec.spec: codec for codec in load(readme.RESULTS / "rd-game3d_godot.json")[1]}
+    found = compare(codecs["trellic"], codecs["avif"], None).per_image
+    return [f"needs {found:.0f} % more bits than AVIF on rendered games"]
+
+
 def goals_of_the_browser() -> list[str]:
     run = result("web")
     assert max(visit["bytes"] for visit in run["cold"]) <= 3e6
@@ -387,16 +394,35 @@ def time_of_standing_on_its_page() -> list[str]:
     return [f"and {one} elsewhere" for one in time_of_standing()]
 
 
-def memory_of_standing() -> list[str]:
+def grown(**kind: Any) -> float:
+    """Return how many bytes a pixel a kind of file takes beyond an ordinary one."""
     side, model = 4096, Bundle(find("photo"))
     picture = Picture(np.broadcast_to(np.uint8(0), (side, side, 3)))
     plain, more = (
-        memory.encoding(picture, model.manifest.layout, halo=0, tiled_h_a=True, still=still)
-        for still in (False, True)
+        memory.encoding(picture, model.manifest.layout, halo=0, tiled_h_a=True, **options)
+        for options in ({}, kind)
     )
-    networks = memory.NETWORK * (memory.SIDES[0] * 16) ** 2
-    grown = (more(memory.SIDES[0]) - plain(memory.SIDES[0]) - networks) / side**2
-    return [f"Memory grows by {grown:.0f} bytes a pixel."]
+    return (more(memory.SIDES[0]) - plain(memory.SIDES[0])) / side**2
+
+
+def memory_of_standing() -> list[str]:
+    more = grown(still=True) - memory.NETWORK / 16  # a tile is a sixteenth of the picture
+    return [f"Memory grows by {more:.0f} bytes a pixel."]
+
+
+def memory_of_kinds() -> list[str]:
+    layers = grown(layers=2) - memory.LAYERED * 320 / 256 / 16  # a slice is a sixteenth, too
+    network = memory.NETWORK / 16
+    drawn = grown(drawn=True) - memory.STILL_ENCODING / 4
+    return [
+        f"+ {layers:.0f} per pixel for each layer after the first, and {memory.LAYERED} per latent"
+        f" of one slice; {memory.LAYERED} in decoding, too",
+        f"+ {grown(settled=True) - network:.0f} per pixel with `--refine`,"
+        f" {grown(still=True) - network:.0f} with `--steady`; and {memory.NETWORK} per pixel of a"
+        " tile",
+        f"+ {drawn:.0f} per pixel of a picture that looks drawn, and {memory.STILL_ENCODING} per"
+        f" pixel of one slice of 2048 x 2048 pixels; {memory.PATCH_DECODING} per pixel of one",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -409,6 +435,7 @@ def memory_of_standing() -> list[str]:
         ("docs/benchmarks.md", speed_of_convolutions),
         ("docs/benchmarks.md", losses_of_precisions),
         ("docs/big-pictures.md", bounds_of_large_pictures),
+        ("docs/big-pictures.md", memory_of_kinds),
         ("docs/browser.md", goals_of_the_browser),
         ("docs/browser.md", streams_of_the_kit),
         ("docs/deploy.md", service_under_load),
@@ -416,6 +443,7 @@ def memory_of_standing() -> list[str]:
         ("docs/deploy.md", shares_of_bfloat16),
         ("docs/dither.md", prices_of_dithers_tables),
         ("docs/domains.md", bytes_of_adapters),
+        ("docs/model-photo-psnr.md", bits_for_games),
         ("docs/progressive.md", goal_of_layers),
         ("docs/quality.md", scores_of_qualities),
         ("docs/reliability.md", memory_over_many_pictures),
