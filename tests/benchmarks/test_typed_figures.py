@@ -7,6 +7,7 @@ checked here against where its figures come from.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 from collections import Counter
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.adapter_tables import rates
+from benchmarks.runs import compare, load
 from benchmarks.speed_tables import mean_times
 from tests.benchmarks.pages import name_of, not_stated, result
 
@@ -25,6 +27,7 @@ from trellic.pipeline import memory
 from trellic.pipeline.header import header_of
 from trellic.pipeline.layers import SPACING16
 from trellic_data.batch.outputs import _ROW_GROUP
+from trellic_export.proof import prove
 from trellic_export.web.kernels import kernels
 from trellic_serve import Settings
 
@@ -176,6 +179,25 @@ def service_under_load() -> list[str]:
     ]
 
 
+def shares_of_bfloat16() -> list[str]:
+    (one,) = [run for run in result("speed-kodak")["times"] if run["threads"] == 1]
+    codecs = (
+        "trellic:trellis=32:decoder=quality",
+        "trellic:trellis=32:precision=bf16:decoder=quality",
+    )
+    plain, fast = (
+        [
+            np.mean([stage[way][name] for stage in one["stages"] if stage["codec"] == codec])
+            for way, name in (("encode", "g_a"), ("decode", "g_s"))
+        ]
+        for codec in codecs
+    )
+    return [
+        f"g_a takes {100 * fast[0] / plain[0]:.0f} % of its time and the decoder `quality`"
+        f" {100 * fast[1] / plain[1]:.0f} %"
+    ]
+
+
 def limits_of_the_service() -> list[str]:
     made = Settings()
     assert made.max_pixels == 2**25
@@ -236,6 +258,12 @@ def bytes_of_adapters() -> list[str]:
     ]
 
 
+def bits_for_games() -> list[str]:
+    codecs = {codec.spec: codec for codec in load(readme.RESULTS / "rd-game3d_godot.json")[1]}
+    found = compare(codecs["trellic"], codecs["avif"], None).per_image
+    return [f"needs {found:.0f} % more bits than AVIF on rendered games"]
+
+
 def goals_of_the_browser() -> list[str]:
     run = result("web")
     assert max(visit["bytes"] for visit in run["cold"]) <= 3e6
@@ -258,6 +286,26 @@ def streams_of_the_kit() -> list[str]:
         f"conformance kit, {refused.total()} streams",
         f"{refused[False]} good ones: z and latents by hash",
         f"{refused[True]} broken ones",
+    ]
+
+
+def streams_by_kind() -> list[str]:
+    refused = Counter("refuse" in case for case in _kit()["cases"])
+    return [
+        f"holds {refused[False]} streams of a small model",
+        f"holds {refused[True]} broken streams that must be refused",
+    ]
+
+
+def bounds_of_networks() -> list[str]:
+    tiny = readme.ROOT / "tests" / "data" / "tiny.zip"
+    largest = [
+        max(prove(*network) for network in Bundle(path).networks.items())
+        for path in (find("photo"), tiny)
+    ]
+    return [
+        f"The largest bounds are {largest[0]:,} in `photo` and {largest[1]:,} in the tests' small"
+        " model."
     ]
 
 
@@ -315,11 +363,65 @@ def photos_that_stand() -> list[str]:
     cut = [row for row in cropped if not row["same"]]
     most = max(row["psnr"][0] - row["psnr"][1] for row in cut)
     assert round(most, 2) <= 0.05
+    standing = len(whole) - len(moving), len(cropped) - len(cut)
+    goals = [
+        f"{100 * found / len(rows):.0f} % ({found} of {len(rows)})"
+        for found, rows in zip(standing, (whole, cropped), strict=True)
+    ]
     return [
+        f"{goals[0]} where sides are multiples of 64 pixels, {goals[1]} at odd sizes",
         f"In {len(whole) - len(moving)} of these {len(whole)} cases the file is the same.",
         f"{lost[0]:.2f} and {lost[1]:.2f} dB are lost in the second round",
         f"{len(cropped) - len(cut)} of the {len(cropped)} give the same file, and the others lose"
         " at most 0.05 dB",
+    ]
+
+
+def time_of_standing() -> list[str]:
+    rows = [row for name in ("standing", "standing-cropped") for row in result(name)["rows"]]
+    slower = []
+    for before, row in itertools.pairwise(rows):
+        if row["steady"]:
+            assert [row[key] for key in ("photo", "quality")] == [
+                before[key] for key in ("photo", "quality")
+            ]
+            slower.append(row["seconds"][0] / before["seconds"][1])
+    assert np.mean([20 <= one <= 200 for one in slower]) > 0.8
+    return [f"up to {10 * round(max(slower) / 10)} times"]
+
+
+def time_of_standing_on_its_page() -> list[str]:
+    return [f"and {one} elsewhere" for one in time_of_standing()]
+
+
+def grown(**kind: Any) -> float:
+    """Return how many bytes a pixel a kind of file takes beyond an ordinary one."""
+    side, model = 4096, Bundle(find("photo"))
+    picture = Picture(np.broadcast_to(np.uint8(0), (side, side, 3)))
+    plain, more = (
+        memory.encoding(picture, model.manifest.layout, halo=0, tiled_h_a=True, **options)
+        for options in ({}, kind)
+    )
+    return (more(memory.SIDES[0]) - plain(memory.SIDES[0])) / side**2
+
+
+def memory_of_standing() -> list[str]:
+    more = grown(still=True) - memory.NETWORK / 16  # a tile is a sixteenth of the picture
+    return [f"Memory grows by {more:.0f} bytes a pixel."]
+
+
+def memory_of_kinds() -> list[str]:
+    layers = grown(layers=2) - memory.LAYERED * 320 / 256 / 16  # a slice is a sixteenth, too
+    network = memory.NETWORK / 16
+    drawn = grown(drawn=True) - memory.STILL_ENCODING / 4
+    return [
+        f"+ {layers:.0f} per pixel for each layer after the first, and {memory.LAYERED} per latent"
+        f" of one slice; {memory.LAYERED} in decoding, too",
+        f"+ {grown(settled=True) - network:.0f} per pixel with `--refine`,"
+        f" {grown(still=True) - network:.0f} with `--steady`; and {memory.NETWORK} per pixel of a"
+        " tile",
+        f"+ {drawn:.0f} per pixel of a picture that looks drawn, and {memory.STILL_ENCODING} per"
+        f" pixel of one slice of 2048 x 2048 pixels; {memory.PATCH_DECODING} per pixel of one",
     ]
 
 
@@ -333,17 +435,25 @@ def photos_that_stand() -> list[str]:
         ("docs/benchmarks.md", speed_of_convolutions),
         ("docs/benchmarks.md", losses_of_precisions),
         ("docs/big-pictures.md", bounds_of_large_pictures),
+        ("docs/big-pictures.md", memory_of_kinds),
         ("docs/browser.md", goals_of_the_browser),
         ("docs/browser.md", streams_of_the_kit),
         ("docs/deploy.md", service_under_load),
         ("docs/deploy.md", limits_of_the_service),
+        ("docs/deploy.md", shares_of_bfloat16),
         ("docs/dither.md", prices_of_dithers_tables),
         ("docs/domains.md", bytes_of_adapters),
+        ("docs/model-photo-psnr.md", bits_for_games),
         ("docs/progressive.md", goal_of_layers),
         ("docs/quality.md", scores_of_qualities),
         ("docs/reliability.md", memory_over_many_pictures),
+        ("docs/reliability.md", streams_by_kind),
+        ("docs/reliability.md", bounds_of_networks),
         ("docs/saving-again.md", losses_of_generations),
         ("docs/saving-again.md", photos_that_stand),
+        ("docs/saving-again.md", time_of_standing_on_its_page),
+        ("docs/deploy.md", time_of_standing),
+        ("docs/saving-again.md", memory_of_standing),
         ("docs/scale.md", files_of_a_cluster),
     ],
     ids=name_of,

@@ -103,7 +103,9 @@ You can decode the same file in several ways. --decoder chooses one of them.
 
   quality      the best picture (default: {DEFAULT_DECODER})
   fast         less than half of the computation, a slightly worse picture
-  preview      1/8 of the width and height, from the first third of the file
+  texture      texture in place of blur; can be mixed with quality
+  half         1/2 of the width and height
+  preview      1/8 of the width and height, from the beginning of the file
 
 These are the decoders of the model photo. Other models may have others. If a
 decoder has a base, NAME:0.4 mixes 40 % of the decoder with 60 % of its base.
@@ -117,7 +119,8 @@ never enlarges. --scale 0.5 halves width and height.
 
 If you name no --decoder, a small picture comes from the fastest decoder whose
 picture has at least twice the width and height of the result: preview for 1/16
-and less, fast for one half and less, quality for anything larger.
+and less, half for 1/4 and less, fast for 1/2 and less, quality for anything
+larger.
 
 --region X,Y,W,H decodes a part of a picture. --size then applies to that part.
 
