@@ -58,7 +58,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trellic finetune finetune --weights runs/photo/weights.pt --photos photos --out tuned",
     ),
     "add-decoder": (
-        "trellic finetune decoders-eye --add-decoder fast --bundle photo --photos photos --out my.zip",
+        "trellic finetune decoders-eye --add-decoder fast --bundle photo --photos DIR --out a.zip",
     ),
     "adapt": (
         "trellic adapt photos --name aerial",
