@@ -50,8 +50,7 @@ Photos = Annotated[
 ]
 Minutes = Annotated[float, typer.Option(metavar="N", min=0.01, help="Minutes to train.")]
 Resume = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to continue from.", exists=True),
+    Path | None, typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to continue from.")
 ]
 Threads = Annotated[
     int, typer.Option(metavar="N", min=0, help="Threads of torch; 0 lets torch choose.")
@@ -96,11 +95,7 @@ def train_command(
     minutes: Minutes = 60,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Checkpoint (.ckpt) or weights (.pt) to continue from.",
-            exists=True,
-        ),
+        typer.Option(metavar="FILE", help="Checkpoint (.ckpt) or weights (.pt) to continue from."),
     ] = None,
     threads: Threads = 0,
     seed: Annotated[
