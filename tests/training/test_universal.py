@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
