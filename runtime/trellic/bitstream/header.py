@@ -115,6 +115,10 @@ class Header:
             self.layering.check(self.quality16, self.steps)
             if self.dither is not None:
                 raise BadParameter("layers with dither", expected="one of the two")
+            if self.layering.intervals and self.trellis:
+                raise BadParameter(
+                    f"layers of intervals with {self.trellis} states", expected="trellis 0"
+                )
         if self.still and (self.trellis or self.dither is not None or self.layering is not None):
             raise BadParameter(
                 "still lattice with a trellis, dither or layers", expected="trellis 0 alone"

@@ -16,6 +16,8 @@ MAX_LAYERS = 4
 MAX_LOG2_PARTS = 3
 MIN_QUALITY16 = 16
 _QUALITY_BYTES = 2
+_INTERVALS = 0x10
+_KNOWN_BITS = 5
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Layering:
         Number of parts that each context step is split into: 1, 2, 4 or 8.
     kept : int
         Number of first passes that the file has; before it was cut, it had all.
+    intervals : bool
+        Layers narrow the intervals that latents lie in. In others, and in files of format 4.0 to
+        4.2, predictions are weighed with the values of the layer below.
 
     Raises
     ------
@@ -41,6 +46,7 @@ class Layering:
     below: tuple[int, ...] = ()
     parts: int = 1
     kept: int = 1
+    intervals: bool = False
 
     def __post_init__(self) -> None:
         if len(self.below) >= MAX_LAYERS:
@@ -99,6 +105,7 @@ class Layering:
 def pack_layering(layering: Layering) -> bytes:
     """Return the bytes of a header's layering."""
     first = len(layering.below) | (layering.parts.bit_length() - 1) << 2
+    first |= _INTERVALS if layering.intervals else 0
     qualities = (quality.to_bytes(_QUALITY_BYTES, "little") for quality in layering.below)
     return bytes([first, layering.kept - 1]) + b"".join(qualities)
 
@@ -111,14 +118,13 @@ def read_layering(cursor: Cursor) -> Layering:
     UnsupportedVersion, TruncatedStream, CorruptStream
     """
     first, kept = cursor.take(2, "layers")
-    if first >> 4:
-        raise Unsupported(
-            f"layers with the unknown bits {first >> 4 << 4:#04x}", remedy="update Trellic"
-        )
+    if first >> _KNOWN_BITS:
+        unknown = first >> _KNOWN_BITS << _KNOWN_BITS
+        raise Unsupported(f"layers with the unknown bits {unknown:#04x}", remedy="update Trellic")
     below = tuple(
         int.from_bytes(cursor.take(_QUALITY_BYTES, "layers"), "little") for _ in range(first & 3)
     )
     try:
-        return Layering(below, 1 << (first >> 2 & 3), 1 + kept)
+        return Layering(below, 1 << (first >> 2 & 3), 1 + kept, bool(first & _INTERVALS))
     except BadParameter as error:
         raise CorruptStream(f"the header extension names {error}") from None

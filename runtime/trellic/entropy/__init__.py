@@ -7,6 +7,7 @@ every bit.
 
 from typing import TYPE_CHECKING, Any
 
+from trellic.entropy.divided import Divided
 from trellic.entropy.lanes import Segment, choose_lanes, max_compressed_size
 from trellic.entropy.tables import Tables, quantized_pmf
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Decoder",
+    "Divided",
     "Segment",
     "Tables",
     "choose_lanes",

@@ -266,3 +266,40 @@ def decode_narrow(
                 if abs(k[base + j]) > half_width[table[j]]:
                     trellis[j] = next_state[2 * trellis[j] + (k[base + j] & 1)]
     return OK if at == end else LEFT_OVER
+
+
+@njit
+def decode_divided(
+    words: Uint16s,
+    at: int,
+    end: int,
+    lanes: int,
+    lane: int,
+    cumulative: Uint16s,
+    x: Uint32s,
+    k: Int32s,
+) -> int:
+    """Decode one group of a segment whose symbols have frequencies of their own.
+
+    `x` are the states of its lanes, the first of which is `lane`.
+    """
+    if at > end:
+        return NO_WORDS
+    for base in range(lane, len(k), lanes):
+        for j in range(min(len(x), len(k) - base)):
+            i = base + j
+            slot = x[j] & np.uint32(FREQUENCY)
+            part = 0
+            while cumulative[i, part + 1] <= slot:
+                part += 1
+            before = np.uint32(cumulative[i, part])
+            freq = np.uint32(cumulative[i, part + 1]) - before
+            moved = np.uint32(freq * (x[j] >> np.uint32(PRECISION)) + slot - before)
+            if moved < np.uint32(STATE_LOW):
+                moved = np.uint32(moved << np.uint32(16) | words[at])
+                at += 1
+            x[j] = moved
+            k[i] = part
+        if at > end:
+            return NO_WORDS
+    return OK if at == end else LEFT_OVER

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.constants import MAX_LANES
+from trellic.entropy.divided import Divided, check_divided
 from trellic.errors import BadParameter, CorruptStream, TruncatedStream
 from trellic.limits import MAX_INDEX
 
@@ -97,11 +98,17 @@ def check_lanes(lanes: int) -> None:
         raise BadParameter(f"{lanes} lanes", expected=f"a power of two in 1..{MAX_LANES}")
 
 
-def check_segments(segments: Sequence[Segment], tables: "FrequencyTables", lanes: int) -> None:
+def check_segments(
+    segments: Sequence[Segment | Divided], tables: "FrequencyTables", lanes: int
+) -> None:
     """Raise BadParameter unless the segments can be coded with these tables and lanes."""
     check_lanes(lanes)
     count = tables.half_width.size
-    for k, table in segments:
+    for segment in segments:
+        if not isinstance(segment, Segment):
+            check_divided(segment)
+            continue
+        k, table = segment
         if k.ndim != 1 or k.shape != table.shape:
             raise BadParameter(
                 f"indices {k.shape} with tables {table.shape}", expected="equal rows"

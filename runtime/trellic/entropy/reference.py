@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.entropy import lanes as layout
+from trellic.entropy.divided import Divided, check_cumulative
 from trellic.entropy.lanes import EXPONENT_BITS, GROUP, MAX_DIGITS, STATE_LOW, Segment
 from trellic.entropy.tables import PRECISION, TOTAL, FrequencyTables
 from trellic.errors import CorruptStream
@@ -66,8 +67,13 @@ class _Encoder:
             x >>= 16
         self.states[lane] = x << count | value
 
-    def round(self, segment: Segment, symbols: range) -> None:
+    def round(self, segment: Segment | Divided, symbols: range) -> None:
         """Code one round in reverse: the decoder reads last what comes first here."""
+        if isinstance(segment, Divided):
+            for i in reversed(symbols):
+                cumulative, k = segment.cumulative[i].tolist(), int(segment.k[i])
+                self.interval(i % self.lanes, cumulative[k], cumulative[k + 1] - cumulative[k])
+            return
         escaped = [i for i in symbols if self.excess(segment, i) >= 0]
         for i in reversed(escaped):
             digits = (self.excess(segment, i) + 1).bit_length()
@@ -105,7 +111,9 @@ class _Encoder:
         return freq, 2 * half_width + 1 if escape else int(segment.k[i]) + half_width
 
 
-def encode(segments: Sequence[Segment], tables: FrequencyTables, lanes: int) -> list[bytes]:
+def encode(
+    segments: Sequence[Segment | Divided], tables: FrequencyTables, lanes: int
+) -> list[bytes]:
     """Code all segments of a slice.
 
     Parameters
@@ -250,6 +258,41 @@ class Decoder:
         cls = np.zeros(len(scale_index), np.uint8)
         return self._segment(segment, scale_index, cls, next_state), cls
 
+    def divided(self, segment: bytes, cumulative: npt.NDArray[np.uint16]) -> Int32s:
+        """Decode a segment whose symbols have frequencies of their own.
+
+        Parameters
+        ----------
+        segment : bytes
+            The whole segment.
+        cumulative : uint16, shape (n, m)
+            As of `trellic.entropy.Divided`.
+
+        Returns
+        -------
+        int32, shape (n,)
+            Parts, from 0.
+
+        Raises
+        ------
+        TruncatedStream, CorruptStream
+            The words run out or are left over.
+        """
+        check_cumulative(cumulative)
+        words, bounds = layout.unpack(segment, self._lanes, self._first)
+        k = np.zeros(len(cumulative), np.int32)
+        for group, stream in enumerate(layout.split(words, bounds)):
+            stream.reverse()
+            if self._first:
+                self._other_states(group * GROUP, stream)
+            for symbols in rounds(len(k), self._lanes, group):
+                for i in symbols:
+                    k[i] = self._part(i % self._lanes, cumulative[i].tolist(), stream)
+            if stream:
+                raise CorruptStream(f"{len(stream)} words left over", expected="none")
+        self._first = False
+        return k
+
     def finish(self) -> None:
         """Check, after the last segment, that every lane has ended where the encoder began.
 
@@ -320,6 +363,15 @@ class Decoder:
                 break
             cumulative += freq
         self._move(lane, freq * (self._states[lane] >> PRECISION) + slot - cumulative, stream)
+        return k
+
+    def _part(self, lane: int, cumulative: list[int], stream: list[int]) -> int:
+        """Decode a symbol with frequencies of its own."""
+        x = self._states[lane]
+        slot = x & (TOTAL - 1)
+        k = next(k for k, after in enumerate(cumulative[1:]) if slot < after)
+        freq = cumulative[k + 1] - cumulative[k]
+        self._move(lane, freq * (x >> PRECISION) + slot - cumulative[k], stream)
         return k
 
     def _escapes(

@@ -3,21 +3,25 @@
 ::
 
     each layer l, each step k:  features of level l, latents of l so far -> context k
-                                -> mean, scale index -> weighed with what layer l - 1 knows
+                                -> mean, scale index -> joined with what layer l - 1 knows
     each part j of the step:    its share of the coded latents, those of large scale first
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from trellic import entropy
+from trellic.entropy.tables import Tables
 from trellic.geometry import Plane, Rectangle
 from trellic.latents.predictor import Predictor, SliceContext
-from trellic.latents.refine import Known, carried, informed, learned, rescaled
+from trellic.latents.quantizer import Quantizer
+from trellic.latents.refine import rescaled
 from trellic.limits import MEAN_LIMIT
 from trellic.model.channels import Step
 from trellic.model.quality import Level
@@ -47,7 +51,7 @@ class Pass(NamedTuple):
     scale_index: Uint8
 
 
-class LayeredSlice:
+class LayeredSlice(ABC):
     """One slice of a layered picture.
 
     Parameters
@@ -73,11 +77,10 @@ class LayeredSlice:
         self._levels, self._parts = levels, parts
         self._layer, self._begun = 0, 0  # layer at work, and its steps that have begun
         self._context = self._start(0)
-        self._known: Known | None = None  # of the layer below, in steps of this one
-        self._variance = self._nothing_known()
+        self._below: Int64 | None = None  # latents of the layer below, in steps of this one
 
     def passes(self) -> Iterator[Pass]:
-        """Yield every pass; its result must be added before the next one is requested."""
+        """Yield every pass; it must be chosen or read before the next one is requested."""
         for layer in range(len(self._levels)):
             if layer:
                 self._rise()
@@ -89,11 +92,22 @@ class LayeredSlice:
                     own = order[begin:end]
                     yield Pass(layer, step, position[own], mean32[own], index[own])
 
-    def add(self, coded: Pass, k: Int32, recon32: Int32) -> None:
-        """Add the result of a pass: indices, and the values added to the means."""
-        own = slice(coded.step.first, coded.step.last)
-        self._context.v32[own].reshape(-1)[coded.position] = coded.mean32 + recon32
-        self._variance[own].reshape(-1)[coded.position] = learned(k)
+    @abstractmethod
+    def choose(
+        self, coded: Pass, y32: Int64, quantizer: Quantizer, lanes: int, tables: Tables
+    ) -> entropy.Segment | entropy.Divided:
+        """Quantize the latents of a pass, add them, and return their symbols.
+
+        Parameters
+        ----------
+        y32 : int64 (channels, rows, columns), the slice's latents in 1/32 step of the layer
+        """
+
+    @abstractmethod
+    def read(
+        self, coded: Pass, segment: bytes, decoder: entropy.Decoder, states: int, tables: Tables
+    ) -> None:
+        """Decode the latents of a pass and add them."""
 
     def latents(self, layer: int) -> Int32:
         """Return int32 (channels, rows, columns), in 1/32 step of a layer not below the last begun.
@@ -102,13 +116,13 @@ class LayeredSlice:
         coded have their means.
         """
         steps, v32 = self._predictor.steps, self._context.v32.astype(np.int64)
-        if self._known is None:
+        if self._below is None:
             for k in range(self._begun, len(steps)):
                 self._predictor.predict(k, self._context)
             v32 = self._context.v32.astype(np.int64)
         else:
             pending = self._step_of() >= self._begun
-            v32 = np.where(pending, self._known.v32, v32)
+            v32 = np.where(pending, self._below, v32)
         if layer != self._layer:
             v32 = rescaled(v32, self._levels[self._layer].gain, self._levels[layer].gain)
         return v32.astype(np.int32)
@@ -118,50 +132,38 @@ class LayeredSlice:
     def _start(self, layer: int) -> SliceContext:
         return self._predictor.start(self._z, self._part, self._plane, self._levels[layer])
 
-    def _nothing_known(self) -> Int64:
-        return np.zeros(self._context.v32.shape, np.int64)
+    @abstractmethod
+    def _carried(self, before: Int64, after: Int64) -> Int64:
+        """Carry what is known over to the next layer's steps, and return the latents' values."""
 
     def _rise(self) -> None:
         """Begin the next layer from the values of this one."""
-        known = Known(self._context.v32.astype(np.int64), self._variance)
-        gains = self._levels[self._layer].gain, self._levels[self._layer + 1].gain
+        self._below = self._carried(*(of.gain for of in self._levels[self._layer :][:2]))
         self._layer, self._begun = self._layer + 1, 0
-        self._known = carried(known, *gains)
         self._context = self._start(self._layer)
-        self._variance = self._known.variance.copy()
 
     # ---- steps ----
 
+    @abstractmethod
     def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:
         """Return positions, means and scale indices of the coded latents of a step.
 
         All its latents are set: coded ones to their values so far, others to their means.
         """
-        if self._known is None:
-            return self._predictor.predict(k, self._context)
+
+    def _outputs(self, k: int, step: Step) -> tuple[Int64, Int64]:
+        """Return what the network of a step says: means in 1/32 step, and scale indices."""
         own, level = slice(step.first, step.last), self._levels[self._layer]
-        layout = self._predictor.layout
         mu, log_scale = (np.asarray(out) for out in self._predictor.outputs(k, self._context))
         gain, shift = level.gain[own][:, None, None], level.scale_shift[own][:, None, None]
         mean = (mu.astype(np.int64) * gain + (1 << 15)) >> 16
         index = (log_scale.astype(np.int64) * 16 + shift + 64) >> 7
-        known = self._known.window(step.first, step.last)
-        mean32, finer = informed(
-            np.clip(mean, -MEAN_LIMIT, MEAN_LIMIT),
-            np.clip(index, 0, layout.scales - 1),
-            known,
-            layout.scales,
-        )
-        mask = self._step_of()[own] == k
-        coded = mask & (finer >= layout.skip_index) & self._inside()
-        v32 = self._context.v32[own]
-        v32[mask] = np.where(coded, known.v32, mean32)[mask]
-        self._predictor.clock.mark("networks")
-        return (
-            np.flatnonzero(coded).astype(np.int32),
-            mean32[coded].astype(np.int32),
-            finer[coded].astype(np.uint8),
-        )
+        last = self._predictor.layout.scales - 1
+        return np.clip(mean, -MEAN_LIMIT, MEAN_LIMIT), np.clip(index, 0, last)
+
+    def _mask(self, k: int, step: Step) -> Bools:
+        mask: Bools = self._step_of()[step.first : step.last] == k
+        return mask
 
     def _parity(self) -> tuple[Int64, Int64]:
         rows, columns = self._context.v32.shape[1:]
@@ -177,6 +179,11 @@ class LayeredSlice:
         rows, columns = self._plane.coded
         inside: Bools = (y < rows - self._part.top) & (x < columns - self._part.left)
         return inside
+
+
+def of_pass(plane: Int64, coded: Pass) -> Int64:
+    """Return a plane's values of the latents of a pass."""
+    return plane[coded.step.first : coded.step.last].ravel()[coded.position]
 
 
 def shares(index: Uint8, parts: int) -> tuple[npt.NDArray[np.intp], list[int]]:

@@ -11,20 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic import entropy
-from trellic.bitstream import Header
+from trellic.bitstream import Header, Layering
 from trellic.engines.exact import ExactNetwork
 from trellic.entropy.tables import Tables
 from trellic.errors import CorruptStream, StreamError
 from trellic.geometry import Plane, Rectangle
 from trellic.latents import cpu as arithmetic
-from trellic.latents.decoder import before_the_gap, decode_hyper_latents, decode_symbols
+from trellic.latents.decoder import before_the_gap, decode_hyper_latents
 from trellic.latents.encoder import CodedLatents, hyper_segment, hyper_symbols
 from trellic.latents.lanes import guess_lanes
-from trellic.latents.layered import LayeredSlice, Pass
+from trellic.latents.interval_slice import IntervalSlice
+from trellic.latents.layered import LayeredSlice
 from trellic.latents.order import check_count, grid_of, in_file_order, numbers_of
 from trellic.latents.predictor import Predictor
-from trellic.latents.quantizer import Quantizer, Symbols, quantize
-from trellic.limits import TARGET_LIMIT
+from trellic.latents.quantizer import Quantizer
+from trellic.latents.weighed_slice import WeighedSlice
 from trellic.model.channels import Layout
 from trellic.model.quality import Level, LevelTables
 from trellic.support.clock import Clock
@@ -32,6 +33,11 @@ from trellic.support.clock import Clock
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
+
+
+def kind_of(layering: Layering) -> type[LayeredSlice]:
+    """Return how layers take up what those below them say."""
+    return IntervalSlice if layering.intervals else WeighedSlice
 
 
 def levels_of(tables: LevelTables, qualities16: Sequence[int], trellis: int) -> list[Level]:
@@ -49,12 +55,12 @@ class LayeredEncoder:
     ----------
     predictor : of all context steps
     tables : of the bundle
-    parts : into how many parts each step is split
+    layering : parts of a step, and how layers build on those below
     """
 
     predictor: Predictor
     tables: Tables
-    parts: int
+    layering: Layering
 
     def encode(
         self,
@@ -81,7 +87,7 @@ class LayeredEncoder:
         for i, part in enumerate(grid_of(plane, slice_side)):
             y32 = _targets(f, part, levels)
             first = [hyper_segment(z, levels[-1])] if i == 0 else []
-            start = partial(LayeredSlice, self.predictor, z, part, plane, levels, self.parts)
+            start = partial(self._way, z, part, plane, levels)
             lanes = guess_lanes(arithmetic.log_sum(y32[-1]), y32[-1].size)
             packed = self._coded(y32, start(), quantizer, first, lanes)
             right = entropy.choose_lanes(sum(map(len, packed)))
@@ -89,7 +95,7 @@ class LayeredEncoder:
                 packed = self._coded(y32, start(), quantizer, first, right)
             coded.append(packed)
             used.append(min(lanes, right))
-        passes = len(levels) * len(self.predictor.steps) * self.parts
+        passes = len(levels) * len(self.predictor.steps) * self.layering.parts
         return CodedLatents(in_file_order(coded, passes), used)
 
     def quantize(
@@ -113,10 +119,16 @@ class LayeredEncoder:
         """
         part = Rectangle(0, plane.latents[0], 0, plane.latents[1])
         y32, z = _targets(f, part, levels), hyper_symbols(h, levels[-1])
-        way = LayeredSlice(self.predictor, z, part, plane, levels, self.parts)
+        way = self._way(z, part, plane, levels)
         for _ in islice(self._chosen(y32, way, quantizer, lanes), passes):
             pass
         return way.latents(len(levels) - 1)
+
+    def _way(
+        self, z: Int64, part: Rectangle, plane: Plane, levels: Sequence[Level]
+    ) -> LayeredSlice:
+        begin = kind_of(self.layering)
+        return begin(self.predictor, z, part, plane, levels, self.layering.parts)
 
     def _coded(
         self,
@@ -128,25 +140,19 @@ class LayeredEncoder:
     ) -> list[bytes]:
         """Code a slice: segments of its passes, after those that come first."""
         segments = list(first)
-        for own, symbols in self._chosen(y32, way, quantizer, lanes):
-            table = symbols.cls.astype(np.uint16) * self.predictor.layout.scales
-            segments.append(entropy.Segment(symbols.k, table + own.scale_index))
+        segments += self._chosen(y32, way, quantizer, lanes)
         packed = entropy.encode(segments, self.tables, lanes)
         self.predictor.clock.mark("rans")
         return packed
 
     def _chosen(
         self, y32: Sequence[Int64], way: LayeredSlice, quantizer: Quantizer, lanes: int
-    ) -> Iterator[tuple[Pass, Symbols]]:
+    ) -> Iterator[entropy.Segment]:
         """Quantize pass by pass, adding each to the slice."""
         for own in way.passes():
-            target = y32[own.layer][own.step.first : own.step.last].ravel()[own.position]
-            t32 = np.clip(target - own.mean32, -TARGET_LIMIT, TARGET_LIMIT).astype(np.int32)
-            how = lanes, quantizer, self.tables, None
-            symbols = quantize(t32, own.scale_index, *how, own.mean32)
-            way.add(own, symbols.k, symbols.recon32)
+            segment = way.choose(own, y32[own.layer], quantizer, lanes, self.tables)
             self.predictor.clock.mark("search")
-            yield own, symbols
+            yield segment
 
 
 def _targets(f: Sequence[Float32], part: Rectangle, levels: Sequence[Level]) -> list[Int64]:
@@ -220,6 +226,7 @@ class LayeredDecoder:
         z = decode_hyper_latents(first, segments[0], self.layout, plane, levels[-1])
         self.predictor.clock.mark("rans")
         parts, whole = header.layering.parts, passes == header.layering.passes(header.steps)
+        begin = partial(kind_of(header.layering), self.predictor, z)
 
         def decode(i: int) -> Int32:
             numbers = numbers_of(i, passes, len(grid))
@@ -227,7 +234,7 @@ class LayeredDecoder:
             good = before_the_gap(own)
             if len(good) < len(own) and lost is None:
                 raise CorruptStream("a segment is missing", remedy="fetch the file again")
-            start = partial(LayeredSlice, self.predictor, z, grid[i], plane, levels, parts)
+            start = partial(begin, grid[i], plane, levels, parts)
             try:
                 fresh = first
                 if i and good:
@@ -260,17 +267,12 @@ class LayeredDecoder:
         if segments:  # no pass begins without a segment
             passes = way.passes()
             for segment in segments:
-                own = next(passes)
-                k, recon32 = decode_symbols(decoder, segment, own.scale_index, states, self.tables)
-                way.add(own, k, recon32)
+                way.read(next(passes), segment, decoder, states, self.tables)
                 self.predictor.clock.mark("rans")
         return way
 
 
 def reached(header: Header, segments: Sequence[bytes | None]) -> int:
-    """Return the highest layer that a slice has a pass of, from 0."""
-    if header.layering is None:
-        return 0
+    """Return how many passes a slice has, of the one that has most."""
     there = [n for n, segment in enumerate(segments[1:]) if segment is not None]
-    last = there[-1] // header.slices if there else 0
-    return header.layering.of(last, header.steps)[0]
+    return 1 + (there[-1] // header.slices if there else 0)

@@ -29,6 +29,7 @@ from trellic.model.bundle import Bundle
 from trellic.model.choice import Choice, choose
 from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
+from trellic.pipeline.layers import told16
 from trellic.pipeline.header import header_of, level_of
 from trellic.pipeline.options import DecodeOptions
 from trellic.pipeline.patches import paste
@@ -190,7 +191,7 @@ class StreamDecoder:
         level = self._level(stream)
         latents = self._latents(stream, choice, level, clock, by_rows, lost)
         pixels = transforms.synthesis(
-            transforms.told(engine, level.quality),
+            transforms.told(engine, self._told(stream, level)),
             latents,
             plane,
             choice.halo,
@@ -208,7 +209,7 @@ class StreamDecoder:
         whole = (slice(None), *transforms.all_of(plane).index())
         level = self._level(stream)
         latents = self._latents(stream, choice, level, Clock(), by_rows=True)[whole]
-        quality = np.array([level.quality], np.float32)
+        quality = np.array([self._told(stream, level)], np.float32)
         logits = engine({"latents": latents[None], "quality": quality})[0]
         names = choice.parts[0].info.labels or []
         if logits.shape != (1, len(names)) or not np.isfinite(logits).all():
@@ -232,7 +233,16 @@ class StreamDecoder:
         header, layering = stream.header, layering_of(stream.header)
         qualities16 = (*layering.below, header.quality16)
         levels = levels_of(self._bundle.levels, qualities16, header.trellis)
-        return levels[: 1 + reached(header, stream.segments)]
+        passes = reached(header, stream.segments)
+        return levels[: 1 + layering.of(passes - 1, header.steps)[0]]
+
+    def _told(self, stream: Parts, level: Level) -> float:
+        """Return the quality that a decoder is told: that of the level, unless layers say more."""
+        header = stream.header
+        if header.layering is None or not header.layering.intervals:
+            return level.quality
+        passes = reached(header, stream.segments)
+        return told16(header.layering, header.quality16, header.steps, passes) / 16
 
     def _latents(
         self,

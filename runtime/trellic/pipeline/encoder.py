@@ -80,7 +80,7 @@ class StreamEncoder:
         """Encode a picture; see `Codec.encode_picture`."""
         start, clock = time.perf_counter(), Clock()
         self._check(picture)
-        quantizer = options.quantizer(self._bundle)
+        quantizer = self._quantizer(options)
         picture, chunks = prepared(picture, strip=options.strip)
         pixels, mask = picture.width * picture.height, self._drawn(picture, options)
         whole = _Whole(picture, chunks, options, quantizer, clock, mask is not None)
@@ -109,6 +109,13 @@ class StreamEncoder:
             seconds=time.perf_counter() - start,
             stages=clock.stages,
         )
+
+    def _quantizer(self, options: EncodeOptions) -> Quantizer:
+        """Return how to quantize; layers of intervals have no trellis."""
+        quantizer, steps = options.quantizer(self._bundle), len(self._layout.steps)
+        if options.progressive and self._layering(options.quality16, steps).intervals:
+            return replace(quantizer, states=0)
+        return quantizer
 
     def _check(self, picture: Picture) -> None:
         images.check_bands(picture, self._layout.bands, self._bundle.manifest.name)
@@ -196,8 +203,9 @@ class StreamEncoder:
             made = analysed(level)
             return latents.encode(*made, plane, level, quantizer, observe=self._observe)
         rising = levels_of(levels, (*layering.below, quality16), quantizer.states)
-        f, h = zip(*(analysed(level) for level in rising), strict=True)
-        coder = LayeredEncoder(latents.predictor, tables, layering.parts)
+        seen = [rising[-1]] * len(rising) if layering.intervals else rising
+        f, h = zip(*(analysed(level) for level in seen), strict=True)
+        coder = LayeredEncoder(latents.predictor, tables, layering)
         return coder.encode(f, h[-1], plane, rising, quantizer)
 
     def latents(self, clock: Clock | None = None) -> LatentEncoder:

@@ -8,10 +8,30 @@ SPACING16 = (352, 720)  # distances of the other layers below the last one's qua
 LOWEST16 = 320  # lowest quality of a layer; lower ones would hardly save anything
 PARTS = 4
 LAYERS = len(SPACING16) + 1  # at most
+TOLD = 0.75  # of the way from the quality that is reached to the last one
 
 
 def layering_for(quality16: int, steps: int) -> Layering:
     """Return the layering of a whole progressive file of a quality, in sixteenths."""
     below = sorted(quality16 - space for space in SPACING16)
-    whole = Layering(tuple(quality for quality in below if quality >= LOWEST16), PARTS)
+    lower = tuple(quality for quality in below if quality >= LOWEST16)
+    whole = Layering(lower, PARTS, intervals=True)
     return whole.cut(whole.passes(steps))
+
+
+def told16(layering: Layering, last16: int, steps: int, passes: int) -> float:
+    """Return the quality that a decoder is told of the first passes of a file with intervals.
+
+    All latents are those of the last layer's g_a, however coarse. So what suits them lies between
+    the quality that is reached and the last one. (Specification: ``docs/format.md``, section 8.4.)
+
+    Parameters
+    ----------
+    last16 : quality of the last layer, in sixteenths
+    """
+    qualities16 = (*layering.below, last16)
+    layer, rest = divmod(passes - 1, steps * layering.parts)
+    share = (rest + 1) / (steps * layering.parts)
+    below = qualities16[max(layer - 1, 0)]
+    now = below + share * (qualities16[layer] - below)
+    return now + TOLD * (last16 - now)
