@@ -12,12 +12,15 @@ from trellic.bitstream.fields import Cursor
 from trellic.errors import BadParameter, CorruptStream
 from trellic.errors import UnsupportedVersion as Unsupported
 
-MAX_LAYERS = 4
+MAX_LAYERS = 4  # weighed ones
+MAX_INTERVAL_LAYERS = 8
+MAX_PASSES = 256
 MAX_LOG2_PARTS = 3
 MIN_QUALITY16 = 16
 _QUALITY_BYTES = 2
 _INTERVALS = 0x10
-_KNOWN_BITS = 5
+_FOUR_MORE = 0x20  # layers
+_KNOWN_BITS = 6
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class Layering:
     intervals: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.below) >= MAX_LAYERS:
-            raise BadParameter(f"{self.layers} layers", expected=f"at most {MAX_LAYERS}")
+        most = MAX_INTERVAL_LAYERS if self.intervals else MAX_LAYERS
+        if self.layers > most:
+            raise BadParameter(f"{self.layers} layers", expected=f"at most {most}")
         rising = all(a < b for a, b in zip(self.below, self.below[1:], strict=False))
         if not rising or any(quality < MIN_QUALITY16 for quality in self.below):
             raise BadParameter(
@@ -98,14 +102,16 @@ class Layering:
                 f"a layer of quality {self.below[-1]} (in sixteenths)",
                 expected=f"below {quality16}, that of the last",
             )
-        if not 1 <= self.kept <= self.passes(steps):
-            raise BadParameter(f"{self.kept} passes", expected=f"1 to {self.passes(steps)}")
+        most = min(self.passes(steps), MAX_PASSES)
+        if not 1 <= self.kept <= most:
+            raise BadParameter(f"{self.kept} passes", expected=f"1 to {most}")
 
 
 def pack_layering(layering: Layering) -> bytes:
     """Return the bytes of a header's layering."""
-    first = len(layering.below) | (layering.parts.bit_length() - 1) << 2
-    first |= _INTERVALS if layering.intervals else 0
+    more, below = divmod(len(layering.below), MAX_LAYERS)
+    first = below | (layering.parts.bit_length() - 1) << 2
+    first |= (_INTERVALS if layering.intervals else 0) | (_FOUR_MORE if more else 0)
     qualities = (quality.to_bytes(_QUALITY_BYTES, "little") for quality in layering.below)
     return bytes([first, layering.kept - 1]) + b"".join(qualities)
 
@@ -121,8 +127,9 @@ def read_layering(cursor: Cursor) -> Layering:
     if first >> _KNOWN_BITS:
         unknown = first >> _KNOWN_BITS << _KNOWN_BITS
         raise Unsupported(f"layers with the unknown bits {unknown:#04x}", remedy="update Trellic")
+    count = (first & 3) + (MAX_LAYERS if first & _FOUR_MORE else 0)
     below = tuple(
-        int.from_bytes(cursor.take(_QUALITY_BYTES, "layers"), "little") for _ in range(first & 3)
+        int.from_bytes(cursor.take(_QUALITY_BYTES, "layers"), "little") for _ in range(count)
     )
     try:
         return Layering(below, 1 << (first >> 2 & 3), 1 + kept, bool(first & _INTERVALS))

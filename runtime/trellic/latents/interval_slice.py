@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trellic import entropy
 from trellic.entropy.tables import Tables
-from trellic.latents.intervals import Division, Known, carried, zone, zone_index
+from trellic.latents.intervals import Division, Known, carried, skipped, zone, zone_index
 from trellic.latents.layered import LayeredSlice, Pass, of_pass
 from trellic.latents.quantizer import Quantizer
 from trellic.limits import TARGET_LIMIT
@@ -38,7 +38,7 @@ class IntervalSlice(LayeredSlice):
     ) -> entropy.Segment | entropy.Divided:
         """Find the cells that latents lie in, add them, and return their symbols.
 
-        The quantizer is scalar, and has no choice.
+        Only the last layer may take a neighbouring part that costs less. The quantizer is not used.
         """
         target = of_pass(y32, coded)
         if self._below is None:
@@ -47,7 +47,8 @@ class IntervalSlice(LayeredSlice):
             self._put(coded, *zone(k, coded.mean32))
             return entropy.Segment(k, coded.scale_index.astype(np.uint16))
         division = self._division(coded)
-        k = division.find(target)
+        last = self._layer == len(self._levels) - 1
+        k = division.cheapest(target) if last else division.find(target)
         self._narrow(coded, division, k)
         return entropy.Divided(k, division.cumulative())
 
@@ -69,12 +70,16 @@ class IntervalSlice(LayeredSlice):
         self._low, self._high, v32 = carried(known, before, after)
         return v32
 
+    def _expect(self, k: int, step: Step) -> None:
+        """Set latents to what the networks, and their intervals, say of them."""
+        self._predict(k, step)
+
     def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:
         own, mask = slice(step.first, step.last), self._mask(k, step)
         v32, low, high = (of[own] for of in (self._context.v32, self._low, self._high))
         if self._below is None:
             predicted = self._predictor.predict(k, self._context)
-            low[mask], high[mask] = zone(np.zeros(1, np.int32), v32[mask])
+            low[mask], high[mask] = skipped(v32[mask])
             self._index[own].reshape(-1)[predicted.position] = predicted.scale_index
             return predicted
         mean32, index = (of[mask] for of in self._outputs(k, step))
@@ -99,8 +104,8 @@ class IntervalSlice(LayeredSlice):
         return Division(low, high, coded.mean32.astype(np.int64), index, scales)
 
     def _narrow(self, coded: Pass, division: Division, k: Int32) -> None:
-        part = k.astype(np.int64)
-        self._put(coded, division.edge(part), division.edge(part + 1))
+        part = division.part(k.astype(np.int64))
+        self._put(coded, part.low, part.high)
 
     def _put(self, coded: Pass, low: Int64, high: Int64) -> None:
         """Set the intervals of a pass, and its latents to the law's mean in them."""

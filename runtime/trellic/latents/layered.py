@@ -112,17 +112,11 @@ class LayeredSlice(ABC):
     def latents(self, layer: int) -> Int32:
         """Return int32 (channels, rows, columns), in 1/32 step of a layer not below the last begun.
 
-        Latents that were not coded yet have the values of the layer below. Those that no layer has
-        coded have their means.
+        Latents that were not coded yet have what is expected of them.
         """
-        steps, v32 = self._predictor.steps, self._context.v32.astype(np.int64)
-        if self._below is None:
-            for k in range(self._begun, len(steps)):
-                self._predictor.predict(k, self._context)
-            v32 = self._context.v32.astype(np.int64)
-        else:
-            pending = self._step_of() >= self._begun
-            v32 = np.where(pending, self._below, v32)
+        for k in range(self._begun, len(self._predictor.steps)):
+            self._expect(k, self._predictor.steps[k])
+        v32 = self._context.v32.astype(np.int64)
         if layer != self._layer:
             v32 = rescaled(v32, self._levels[self._layer].gain, self._levels[layer].gain)
         return v32.astype(np.int32)
@@ -143,6 +137,10 @@ class LayeredSlice(ABC):
         self._context = self._start(self._layer)
 
     # ---- steps ----
+
+    @abstractmethod
+    def _expect(self, k: int, step: Step) -> None:
+        """Set the latents of a step that has not begun."""
 
     @abstractmethod
     def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:

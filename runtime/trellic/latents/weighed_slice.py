@@ -60,6 +60,14 @@ class WeighedSlice(LayeredSlice):
         self._variance = known.variance.copy()
         return known.v32
 
+    def _expect(self, k: int, step: Step) -> None:
+        """Set latents to those of the layer below, in the lowest layer to their means."""
+        if self._below is None:
+            self._predictor.predict(k, self._context)
+        else:
+            own, mask = slice(step.first, step.last), self._mask(k, step)
+            self._context.v32[own][mask] = self._below[own][mask]
+
     def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:
         if self._below is None:
             return self._predictor.predict(k, self._context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trellic.bitstream import Layering
 
-SPACING16 = (352, 720)  # distances of the other layers below the last one's quality, in sixteenths
+SPACING16 = tuple(range(144, 721, 144))  # of other layers below the last one's quality, in 1/16
 LOWEST16 = 320  # lowest quality of a layer; lower ones would hardly save anything
 PARTS = 4
 LAYERS = len(SPACING16) + 1  # at most
