@@ -72,8 +72,8 @@ def cut(
     layering = layering_of(header)
     wanted = header.passes if passes is None else min(passes, header.passes)
     if layers is not None:
-        wanted = min(wanted, layers * header.steps * layering.parts)
-        _warn_of_fewer(layers, -(-header.passes // (header.steps * layering.parts)))
+        wanted = min(wanted, layering.passes(header.steps, layers))
+        _warn_of_fewer(layers, 1 + layering.of(header.passes - 1, header.steps)[0])
     sizes = _sizes(contents, layering, whole_passes(view))
     fitting = [n for n in range(1, 1 + min(wanted, len(sizes))) if _fits(sizes[n - 1], max_bytes)]
     there = len(view) >= contents.size and _fits(len(view), max_bytes)

@@ -12,20 +12,20 @@ from trellic.bitstream.fields import Cursor
 from trellic.errors import BadParameter, CorruptStream
 from trellic.errors import UnsupportedVersion as Unsupported
 
-MAX_LAYERS = 4  # weighed ones
-MAX_INTERVAL_LAYERS = 8
+MAX_LAYERS = 4
 MAX_PASSES = 256
 MAX_LOG2_PARTS = 3
 MIN_QUALITY16 = 16
 _QUALITY_BYTES = 2
 _INTERVALS = 0x10
-_FOUR_MORE = 0x20  # layers
-_KNOWN_BITS = 6
+_KNOWN_BITS = 5
 
 
 @dataclass(frozen=True)
 class Layering:
     """The passes of a layered stream: layer by layer, step by step, part by part.
+
+    Layers that narrow intervals go through the steps twice, but for the lowest.
 
     Parameters
     ----------
@@ -52,9 +52,8 @@ class Layering:
     intervals: bool = False
 
     def __post_init__(self) -> None:
-        most = MAX_INTERVAL_LAYERS if self.intervals else MAX_LAYERS
-        if self.layers > most:
-            raise BadParameter(f"{self.layers} layers", expected=f"at most {most}")
+        if self.layers > MAX_LAYERS:
+            raise BadParameter(f"{self.layers} layers", expected=f"at most {MAX_LAYERS}")
         rising = all(a < b for a, b in zip(self.below, self.below[1:], strict=False))
         if not rising or any(quality < MIN_QUALITY16 for quality in self.below):
             raise BadParameter(
@@ -69,19 +68,22 @@ class Layering:
         """Layers of the stream, cut or not."""
         return 1 + len(self.below)
 
-    def passes(self, steps: int) -> int:
-        """Count the passes of the whole stream, before it was cut."""
-        return self.layers * steps * self.parts
+    def passes(self, steps: int, layers: int | None = None) -> int:
+        """Count the passes of the first layers of the whole stream, before it was cut; of all."""
+        layers = self.layers if layers is None else layers
+        rounds = max(2 * layers - 1, 0) if self.intervals else layers
+        return rounds * steps * self.parts
 
     def of(self, number: int, steps: int) -> tuple[int, int, int]:
         """Layer, step and part of a pass, all from 0."""
         rest, part = divmod(number, self.parts)
-        return rest // steps, rest % steps, part
+        layer, step = divmod(rest, steps)
+        return (layer + 1) // 2 if self.intervals else layer, step, part
 
     def ends(self, steps: int) -> Iterator[int]:
         """Count the passes after each layer, up to those that are kept."""
         for layer in range(1, self.layers + 1):
-            passes = layer * steps * self.parts
+            passes = self.passes(steps, layer)
             if passes <= self.kept:
                 yield passes
 
@@ -102,16 +104,17 @@ class Layering:
                 f"a layer of quality {self.below[-1]} (in sixteenths)",
                 expected=f"below {quality16}, that of the last",
             )
-        most = min(self.passes(steps), MAX_PASSES)
-        if not 1 <= self.kept <= most:
-            raise BadParameter(f"{self.kept} passes", expected=f"1 to {most}")
+        passes = self.passes(steps)
+        if passes > MAX_PASSES:
+            raise BadParameter(f"layers of {passes} passes", expected=f"at most {MAX_PASSES}")
+        if not 1 <= self.kept <= passes:
+            raise BadParameter(f"{self.kept} passes", expected=f"1 to {passes}")
 
 
 def pack_layering(layering: Layering) -> bytes:
     """Return the bytes of a header's layering."""
-    more, below = divmod(len(layering.below), MAX_LAYERS)
-    first = below | (layering.parts.bit_length() - 1) << 2
-    first |= (_INTERVALS if layering.intervals else 0) | (_FOUR_MORE if more else 0)
+    first = len(layering.below) | (layering.parts.bit_length() - 1) << 2
+    first |= _INTERVALS if layering.intervals else 0
     qualities = (quality.to_bytes(_QUALITY_BYTES, "little") for quality in layering.below)
     return bytes([first, layering.kept - 1]) + b"".join(qualities)
 
@@ -127,9 +130,8 @@ def read_layering(cursor: Cursor) -> Layering:
     if first >> _KNOWN_BITS:
         unknown = first >> _KNOWN_BITS << _KNOWN_BITS
         raise Unsupported(f"layers with the unknown bits {unknown:#04x}", remedy="update Trellic")
-    count = (first & 3) + (MAX_LAYERS if first & _FOUR_MORE else 0)
     below = tuple(
-        int.from_bytes(cursor.take(_QUALITY_BYTES, "layers"), "little") for _ in range(count)
+        int.from_bytes(cursor.take(_QUALITY_BYTES, "layers"), "little") for _ in range(first & 3)
     )
     try:
         return Layering(below, 1 << (first >> 2 & 3), 1 + kept, bool(first & _INTERVALS))

@@ -6,6 +6,7 @@ see `trellic.latents.intervals`. (Specification: ``docs/format.md``, section 8.4
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,13 +71,16 @@ class IntervalSlice(LayeredSlice):
         self._low, self._high, v32 = carried(known, before, after)
         return v32
 
+    def _rounds(self) -> Sequence[int]:
+        return (1,) if self._below is None else (2, 1)
+
     def _expect(self, k: int, step: Step) -> None:
         """Set latents to what the networks, and their intervals, say of them."""
         self._predict(k, step)
 
     def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:
         own, mask = slice(step.first, step.last), self._mask(k, step)
-        v32, low, high = (of[own] for of in (self._context.v32, self._low, self._high))
+        v32, low, high = self._context.v32[own], self._low[own], self._high[own]
         if self._below is None:
             predicted = self._predictor.predict(k, self._context)
             low[mask], high[mask] = skipped(v32[mask])

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from trellic.limits import MEAN_LIMIT, SIGMA_FIRST, SIGMA_LAST, STEP32, VARIANCE
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Uint16 = npt.NDArray[np.uint16]
+Integers = npt.NDArray[np.signedinteger[Any]]
 
 ZONE32: Final = 23  # half of the dead zone around a mean
 SNAP32: Final = 13  # an edge of the zone's grid that is nearer to the interval's end is left out
@@ -106,7 +107,7 @@ def rates() -> Int64:
     return found
 
 
-def zone(k: Int32, mean32: Int32) -> tuple[Int64, Int64]:
+def zone(k: Int32, mean32: Integers) -> tuple[Int64, Int64]:
     """Return the ends of the cells that the lowest layer's indices name."""
     k, mean = k.astype(np.int64), mean32.astype(np.int64)
     near = (np.abs(k) - 1) * STEP32 + ZONE32
@@ -114,7 +115,7 @@ def zone(k: Int32, mean32: Int32) -> tuple[Int64, Int64]:
     return mean + np.where(k < 0, -high, low), mean + np.where(k < 0, -low, high)
 
 
-def skipped(mean32: Int32) -> tuple[Int64, Int64]:
+def skipped(mean32: Integers) -> tuple[Int64, Int64]:
     """Return the ends of the intervals of latents that the lowest layer does not code."""
     mean = mean32.astype(np.int64)
     return mean - SKIPPED32, mean + SKIPPED32
@@ -123,7 +124,8 @@ def skipped(mean32: Int32) -> tuple[Int64, Int64]:
 def zone_index(t32: Int32) -> Int32:
     """Return the index of the cell of the lowest layer that a latent less its mean lies in."""
     steps = (np.abs(t32) - ZONE32 + STEP32 - 1) // STEP32
-    return (np.sign(t32) * np.maximum(steps, 0)).astype(np.int32)
+    k: Int32 = (np.sign(t32) * np.maximum(steps, 0)).astype(np.int32)
+    return k
 
 
 def carried(known: Known, before: Int64, after: Int64) -> Known:
@@ -185,7 +187,8 @@ class Division:
         )
         even = self.low + j * self._width // self.parts
         inner = np.where(self._inside, grid, even)
-        return np.where(j <= 0, self.low, np.where(j >= self.parts, self.high, inner))
+        edge: Int64 = np.where(j <= 0, self.low, np.where(j >= self.parts, self.high, inner))
+        return edge
 
     def find(self, y32: Int64) -> Int32:
         """Return the part that each latent lies in, the nearest for one outside."""
@@ -229,14 +232,16 @@ class Division:
         moment = between(self._law.moment, b) - between(self._law.moment, a)
         moment = 2 * (self._law.sigma[self.index] * moment >> SIGMA_BITS)
         moment += self._width * (self.low + self.high - 2 * self.mean32)
-        return np.clip(self.mean32 + (moment + mass) // (2 * mass), self.low, self.high)
+        found: Int64 = self.mean32 + (moment + mass) // (2 * mass)
+        return np.clip(found, self.low, self.high)
 
     def spread(self) -> Int64:
         """Return what is unknown, as a scale index: how wide law and interval are together."""
         centres, borders = variances(len(self._law.sigma))
         flat = np.minimum(self._width * self._width // 12, VARIANCE_LIMIT)
         of_law = centres[self.index]
-        return np.searchsorted(borders, of_law * flat // (of_law + flat), side="right")
+        left: Int64 = of_law * flat // (of_law + flat)
+        return np.searchsorted(borders, left, side="right")
 
     def _mass(self, edge: Int64) -> Int64:
         return between(self._law.mass, self._places(edge))
@@ -246,10 +251,12 @@ class Division:
         shift = INVERSE_BITS - 2 * NODE_BITS
         far = (edge - self.mean32) * self._law.inverse[self.index]
         limit = FAR << 2 * NODE_BITS
-        return np.clip((far + (1 << shift - 1)) >> shift, -limit, limit - 1)
+        places: Int64 = (far + (1 << shift - 1)) >> shift
+        return np.clip(places, -limit, limit - 1)
 
 
 def between(table: Int64, place: Int64) -> Int64:
     """Return values of a table of the law at places, in 1/4096 deviation, on lines between."""
     node, rest = (place >> NODE_BITS) + (FAR << NODE_BITS), place & (1 << NODE_BITS) - 1
-    return table[node] + ((table[node + 1] - table[node]) * rest >> NODE_BITS)
+    value: Int64 = table[node] + ((table[node + 1] - table[node]) * rest >> NODE_BITS)
+    return value

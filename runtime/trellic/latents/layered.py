@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -84,13 +86,15 @@ class LayeredSlice(ABC):
         for layer in range(len(self._levels)):
             if layer:
                 self._rise()
-            for k, step in enumerate(self._predictor.steps):
-                self._begun = k + 1
-                position, mean32, index = self._predict(k, step)
-                order, ends = shares(index, self._parts)
-                for begin, end in zip([0, *ends[:-1]], ends, strict=True):
-                    own = order[begin:end]
-                    yield Pass(layer, step, position[own], mean32[own], index[own])
+            for of in self._rounds():
+                self._context = replace(self._context, v32=np.zeros_like(self._context.v32))
+                for k, step in enumerate(self._predictor.steps):
+                    self._begun = k + 1
+                    position, mean32, index = self._predict(k, step)
+                    order, ends = shares(index, of * self._parts)
+                    for begin, end in pairwise([0, *ends[: self._parts]]):
+                        own = order[begin:end]
+                        yield Pass(layer, step, position[own], mean32[own], index[own])
 
     @abstractmethod
     def choose(
@@ -137,6 +141,13 @@ class LayeredSlice(ABC):
         self._context = self._start(self._layer)
 
     # ---- steps ----
+
+    def _rounds(self) -> Sequence[int]:
+        """Return for each round over the steps of the layer which share of what is left it codes.
+
+        A half is 2, everything is 1.
+        """
+        return (1,)
 
     @abstractmethod
     def _expect(self, k: int, step: Step) -> None:

@@ -95,7 +95,7 @@ class LayeredEncoder:
                 packed = self._coded(y32, start(), quantizer, first, right)
             coded.append(packed)
             used.append(min(lanes, right))
-        passes = len(levels) * len(self.predictor.steps) * self.layering.parts
+        passes = self.layering.passes(len(self.predictor.steps))
         return CodedLatents(in_file_order(coded, passes), used)
 
     def quantize(
@@ -139,7 +139,7 @@ class LayeredEncoder:
         lanes: int,
     ) -> list[bytes]:
         """Code a slice: segments of its passes, after those that come first."""
-        segments = list(first)
+        segments: list[entropy.Segment | entropy.Divided] = list(first)
         segments += self._chosen(y32, way, quantizer, lanes)
         packed = entropy.encode(segments, self.tables, lanes)
         self.predictor.clock.mark("rans")
@@ -147,7 +147,7 @@ class LayeredEncoder:
 
     def _chosen(
         self, y32: Sequence[Int64], way: LayeredSlice, quantizer: Quantizer, lanes: int
-    ) -> Iterator[entropy.Segment]:
+    ) -> Iterator[entropy.Segment | entropy.Divided]:
         """Quantize pass by pass, adding each to the slice."""
         for own in way.passes():
             segment = way.choose(own, y32[own.layer], quantizer, lanes, self.tables)

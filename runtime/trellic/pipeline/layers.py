@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trellic.bitstream import Layering
 
-SPACING16 = tuple(range(144, 721, 144))  # of other layers below the last one's quality, in 1/16
+SPACING16 = (352, 720)  # distances of the other layers below the last one's quality, in sixteenths
 LOWEST16 = 320  # lowest quality of a layer; lower ones would hardly save anything
 PARTS = 4
 LAYERS = len(SPACING16) + 1  # at most
@@ -30,8 +30,8 @@ def told16(layering: Layering, last16: int, steps: int, passes: int) -> float:
     last16 : quality of the last layer, in sixteenths
     """
     qualities16 = (*layering.below, last16)
-    layer, rest = divmod(passes - 1, steps * layering.parts)
-    share = (rest + 1) / (steps * layering.parts)
+    layer = layering.of(passes - 1, steps)[0]
+    begin, end = (layering.passes(steps, layers) for layers in (layer, layer + 1))
     below = qualities16[max(layer - 1, 0)]
-    now = below + share * (qualities16[layer] - below)
+    now = below + (passes - begin) / (end - begin) * (qualities16[layer] - below)
     return now + TOLD * (last16 - now)
