@@ -96,17 +96,23 @@ def layers(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
     def changed(segments: list[bytes], of: bitstream.Stream = stream) -> bytes:
         return bitstream.write(bitstream.Stream(of.header, segments))
 
-    unknown = good[:at] + bytes([good[at] | 0x10]) + good[at + 1 : front]
-    body = unknown + crc16(unknown) + good[contents.head.end : -4]
+    def changed_bits(bits: int) -> bytes:
+        """With other bits of the layering, and checks that hold."""
+        head = good[:at] + bytes([good[at] | bits]) + good[at + 1 : front]
+        body = head + crc16(head) + good[contents.head.end : -4]
+        return body + crc32(body)
+
     inside = contents.segment(header.passes // 2)
     end = short.segments[-1]
     return {
-        "bad-layers-bits": ("unknown bits of the layering", body + crc32(body)),
+        "bad-layers-bits": ("intervals with a trellis", changed_bits(0x10)),
+        "bad-layers-bits-5": ("unknown bits of the layering", changed_bits(0x20)),
         "bad-layers-equal": ("two layers of one quality", forged(parts, below=(480, 480))),
         "bad-layers-falling": ("layers of falling quality", forged(parts, below=(848, 480))),
         "bad-layers-low": ("a layer below quality 1", forged(parts, below=(15, 848))),
         "bad-layers-last": ("a layer as good as the last", forged(parts, below=(480, 1200))),
         "bad-layers-passes": ("more passes than layers have", forged([*parts, b""], kept=37)),
+        "bad-layers-many": ("more than 256 passes", _many(stream)),
         "bad-layers-dither": ("layers with dither", _forged(stream, trellis=0, dither=7)),
         "bad-still-layers": ("a still lattice with layers", _forged(stream, trellis=0, still=True)),
         "bad-layers-cut": ("cut in the middle of a segment", good[: inside.offset + 3]),
@@ -125,6 +131,17 @@ def layers(codec: Codec, good: bytes) -> dict[str, tuple[str, bytes]]:
             changed([*short.segments[:-1], end[:-2]], short),
         ),
     }
+
+
+def _many(stream: bitstream.Stream) -> bytes:
+    """Return a stream of intervals with more passes than `kept` can say."""
+    layering = Layering((100, 200, 300), 8, 256, intervals=True)
+    fields = {"layering": layering, "trellis": 0, "steps": 5}
+    segments = [stream.segments[0], *[b""] * 256]
+    made = dataclasses.replace(stream.header)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return bitstream.write(bitstream.Stream(made, segments))
 
 
 def _forged(stream: bitstream.Stream, **fields: object) -> bytes:

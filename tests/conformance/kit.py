@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from trellic import bitstream, entropy
 from trellic.bitstream import Stream
+from trellic.bitstream.cut import layering_of
 from trellic.codec import Codec
 from trellic.geometry import Plane
-from trellic.latents.layered_coding import LayeredDecoder, levels_of, reached
+from trellic.latents.layered_coding import LayeredDecoder, levels_of
 from trellic.latents.order import grid_of
 from trellic.latents.quantizer import book_of, lattice_of
 
@@ -112,10 +113,14 @@ def latents(codec: Codec, data: bytes) -> tuple[Int32, Int32]:
 
 
 def _layered(codec: Codec, stream: Stream, plane: Plane) -> Int32:
-    header, layout = stream.header, codec.bundle.manifest.layout
-    below = header.layering.below if header.layering else ()
-    levels = levels_of(codec.bundle.levels, (*below, header.quality16), header.trellis)
-    levels = levels[: 1 + reached(header, stream.segments)]
+    header, layout, layering = (
+        stream.header,
+        codec.bundle.manifest.layout,
+        layering_of(stream.header),
+    )
+    qualities16 = (*layering.below, header.quality16)
+    levels = levels_of(codec.bundle.levels, qualities16, header.trellis)
+    levels = levels[: 1 + layering.of(header.passes - 1, header.steps)[0]]
     decoder = LayeredDecoder(layout, codec.bundle.tables, codec._pool.exact())
     decode = decoder.slices(header, stream.segments, plane, levels)
     v32 = np.empty((layout.latents, *plane.latents), "<i4")

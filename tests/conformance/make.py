@@ -24,7 +24,7 @@ from trellic.codec import Codec
 from trellic.entropy.tables import Tables
 from trellic.geometry import Plane
 from trellic.images import Picture
-from trellic.latents import encoder, layered_coding
+from trellic.latents import encoder, weighed_slice
 from trellic.latents.quantizer import Quantizer, Symbols
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.options import EncodeOptions
@@ -166,18 +166,19 @@ def layered(
     *,
     passes: int | None = None,
     rule: Rule | None = None,
+    intervals: bool = False,
     **options: Any,
 ) -> Build:
     """Code a picture in layers of one's own, and cut it after some passes."""
 
+    def layering(_: int, steps: int) -> Layering:
+        made = Layering(below, parts, intervals=intervals)
+        return made.cut(made.passes(steps))
+
     def build(codec: Codec) -> bytes:
-        coder = StreamEncoder(
-            codec.bundle,
-            codec._pool,
-            layering=lambda _, steps: Layering(below, parts, (1 + len(below)) * steps * parts),
-        )
-        quantize = forced(rule) if rule else layered_coding.quantize
-        with mock.patch.object(layered_coding, "quantize", quantize):
+        coder = StreamEncoder(codec.bundle, codec._pool, layering=layering)
+        quantize = forced(rule) if rule else weighed_slice.quantize
+        with mock.patch.object(weighed_slice, "quantize", quantize):
             data = coder.picture(picture, EncodeOptions(progressive=True, **options)).data
         return data if passes is None else bitstream.cut(data, passes=passes).data
 
@@ -229,6 +230,7 @@ def streams() -> Iterator[tuple[str, list[str], Build]]:
     yield from _slices()
     yield from _symbols()
     yield from _layers()
+    yield from _intervals()
 
 
 def _chunks() -> Iterator[tuple[str, list[str], Build]]:
@@ -274,6 +276,45 @@ def _symbols() -> Iterator[tuple[str, list[str], Build]]:
     long = coded(720, 720, quality=100, trellis=0, lanes=[64], rule=heavy)
     yield "long-count", ["more than 2^15 words in a group"], long
     yield "hyper-extremes", ["hyper-latents beyond their table"], coded(130, 70, hyper=3e4)
+
+
+def _intervals() -> Iterator[tuple[str, list[str], Build]]:
+    """Layers that narrow intervals."""
+    code = partial(layered, intervals=True)
+    photo, wide = Picture(scene(50, 70)), Picture(scene(40, 1100))
+    three = partial(code, photo, (480, 848), 4, quality=75)
+    cut = {
+        "intervals-3": ("3 layers of 4 parts", None),
+        "intervals-cut-1": ("cut after the first pass", 1),
+        "intervals-cut-first-layer": ("cut inside the first layer", 6),
+        "intervals-cut-at-layer": ("cut at a layer's end", 12),
+        "intervals-cut-inside": ("cut inside a step of a first round", 18),
+        "intervals-cut-at-round": ("cut between two rounds", 24),
+        "intervals-cut-second-round": ("cut inside a step of a second round", 31),
+        "intervals-cut-last": ("cut by the last pass", 59),
+    }
+    for name, (feature, passes) in cut.items():
+        yield name, ["intervals", feature], three(passes=passes)
+    four = partial(code, photo, (16, 17, 800), 8, quality=100)
+    yield "intervals-4", ["4 layers of 8 parts"], four()
+    yield "intervals-4-cut", ["4 layers, cut"], four(passes=101)
+    yield "intervals-2", ["2 layers of whole steps"], code(photo, (640,), 1, quality=60)
+    yield "intervals-1", ["one layer of 2 parts"], code(photo, (), 2, quality=60)
+    whole = partial(code, wide, (400, 800), 2, quality=90)
+    yield "intervals-slices", ["intervals in two slices"], whole()
+    yield "intervals-slices-cut", ["intervals in two slices, cut"], whole(passes=20)
+    pixels, plane = scene(40, 60), alpha_planes(40, 60)["gradient"]
+    chunks = Picture(pixels[..., 1], plane, xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+    yield "intervals-chunks", ["grey, alpha, XMP"], code(chunks, (480,), 4, quality=60)
+    one = code(Picture(scene(1, 1)), (480, 848), 8, quality=75)
+    yield "intervals-1x1", ["1 x 1 pixels", "empty segments"], one
+    flat = code(Picture(np.full((90, 120, 3), 128, np.uint8)), (16, 400), 4, quality=30)
+    yield "intervals-flat", ["skipped latents"], flat
+    apart = code(photo, (16,), 4, quality=100)
+    yield "intervals-apart", ["intervals of 17 parts"], apart
+    noisy = np.random.default_rng(5).integers(0, 256, (130, 200, 3), np.uint8)
+    rough = code(Picture(noisy), (100, 900), 2, quality=100)
+    yield "intervals-noise", ["intervals, several lanes"], rough
 
 
 def _layers() -> Iterator[tuple[str, list[str], Build]]:
@@ -350,7 +391,8 @@ def add(known: list[kit.Case]) -> list[kit.Case]:
                     data = build(kit.codec(bundle))  # slices of 1024 pixels, if no others are asked
                 made.append(_good(bundle, name, features, data))
     bad = broken.streams(codec, usual(50, 70)(codec))
-    bad |= broken.layers(codec, usual(50, 70, quality=75, progressive=True)(codec))
+    old = layered(Picture(scene(50, 70)), (480, 848), 4, quality=75, trellis=8)
+    bad |= broken.layers(codec, old(codec))
     for name, (reason, data) in bad.items():
         if name not in names:
             made.append(kit.Case(name, ["refused"], kit.digest(data), refuse=reason))

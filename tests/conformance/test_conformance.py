@@ -81,7 +81,9 @@ REASONS = {
     "bad-still-dither": "still lattice with a trellis, dither or layers",
     "bad-still-layers": "still lattice with a trellis, dither or layers",
     "bad-still-model": "a stream with a still lattice, but model 'tiny' has no tables for it",
-    "bad-layers-bits": "unknown bits 0x10",
+    "bad-layers-bits": "trellis of 32 states with intervals",
+    "bad-layers-bits-5": "unknown bits 0x20",
+    "bad-layers-many": "layers of 280 passes",
     "bad-layers-equal": "qualities (480, 480)",
     "bad-layers-falling": "qualities (848, 480)",
     "bad-layers-low": "qualities (15, 848)",
@@ -191,17 +193,37 @@ def test_still_lattices_are_covered(headers):
     assert b"" in bitstream.read(BY_NAME["still-flat"].stream.read_bytes()).segments
 
 
-def test_layers_are_covered(headers):
+@pytest.mark.parametrize("intervals", [False, True])
+def test_layers_are_covered(headers, intervals):
     """Counts of layers and parts; whole files, and cuts at and inside layers and steps."""
-    found = [head for head in headers.values() if head.layering is not None]
+    layered = [head for head in headers.values() if head.layering is not None]
+    found = [head for head in layered if head.layering.intervals == intervals]
     assert {head.layering.layers for head in found} == {1, 2, 3, 4}
     assert {head.layering.parts for head in found} == {1, 2, 4, 8}
     several = [head for head in found if head.layering.layers > 1]
     cut = [head for head in several if head.passes < head.layering.passes(head.steps)]
     assert len(cut) < len(several)
     ends = {head.layering.of(head.passes, head.steps) for head in cut}  # where the next would begin
-    assert {(0, 1, 2), (1, 0, 0), (1, 1, 0), (1, 1, 2)} <= ends
+    inside = {(1, 1, 2), (1, 0, 0), (1, 1, 3)} if intervals else {(1, 1, 0), (1, 1, 2)}
+    assert {(0, 1, 2), (1, 0, 0)} | inside <= ends
     assert {head.slices > 1 for head in found} == {False, True}
+
+
+def test_parts_of_intervals_are_covered():
+    """An interval has up to 17 parts, around its mean and evenly."""
+    divided, codec = [], kit.codec(kit.MODEL)
+    of_lanes = trellic.entropy.Decoder.divided
+
+    def spy(decoder, segment, cumulative):
+        divided.append(np.count_nonzero(cumulative < 1 << 15, axis=1))
+        return of_lanes(decoder, segment, cumulative)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trellic.entropy.Decoder, "divided", spy)
+        for name in ("intervals-apart", "intervals-noise", "intervals-4"):
+            kit.latents(codec, BY_NAME[name].stream.read_bytes())
+    found = set(np.concatenate(divided).tolist())
+    assert {2, 3, 4, 5, 6, 17} <= found <= set(range(2, 18))
 
 
 def test_every_kind_of_chunk_is_covered():

@@ -25,19 +25,24 @@ from trellic.cli.app import app
 from trellic.errors import BadParameter, StreamError, TrellicWarning, TruncatedStream
 from trellic.images import Picture
 from trellic.latents import layered_coding
-from trellic.latents.layered import LayeredSlice, shares
+from trellic.latents.interval_slice import IntervalSlice
+from trellic.latents.layered import shares
 from trellic.latents.layered_coding import LayeredEncoder, levels_of
 from trellic.latents.quantizer import Quantizer
 from trellic.latents.refine import Known, carried, informed, variances
+from trellic.latents.weighed_slice import WeighedSlice
 from trellic.limits import SIGMA_FIRST, SIGMA_LAST
 from trellic.pipeline.encoder import StreamEncoder
-from trellic.pipeline.layers import layering_for
+from trellic.pipeline.layers import layering_for, told16
 from trellic.support.clock import Clock
 
 GOLDENS = {
     "layers": "01cfbc73bbdefaabc3af573986222e3726735cda2b814ef15f1d0fd8dfc4e1a0",
     "layers-cut": "a71de7696f059477dac12ffee4ce43342aaff890ddd59fce987947d7d87b862e",
     "layers-scalar": "f8d62eff848fac781183f16bc33d7c7b4c613b5812bb041ff54642e1ddf50a0b",
+    "intervals": "8c091603c98bcf0d5a9096ac52893571ed2ff87866ee5fd2d5fb3bc8f758cee7",
+    "intervals-cut": "6abc78026d944f4e7f3697f6a8434e58d5fd91c8a9299fccf9f7de07e4577aaf",
+    "intervals-2": "e99792d637da0b2f11c29a6dcc8bf72556f1d68276b9cf06274a50ba02631525",
 }
 
 
@@ -51,6 +56,16 @@ def coded(codec, pixels, layering, **options):
     encoder = StreamEncoder(codec.bundle, codec._pool, layering=layering)
     options = trellic.codec.EncodeOptions(progressive=True, **options)
     return encoder.picture(images.from_any(pixels), options).data
+
+
+def whole(below, parts, *, intervals=False):
+    """Return a way to lay out the whole of a stream."""
+
+    def layering(_, steps):
+        made = Layering(below, parts, intervals=intervals)
+        return made.cut(made.passes(steps))
+
+    return layering
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +91,26 @@ def test_golden_streams(tiny, name):
     assert hashlib.sha256(v32.astype("<i4").tobytes()).hexdigest() == GOLDENS[name]
 
 
-@pytest.mark.parametrize("trellis", [0, 8, 256])
+@pytest.mark.parametrize(
+    ("kind", "trellis"),
+    [(WeighedSlice, 0), (WeighedSlice, 8), (WeighedSlice, 256), (IntervalSlice, 0)],
+)
 @pytest.mark.parametrize("size", [(1, 1), (17, 90), (40, 1300)])
-def test_decoding_gives_the_latents_of_the_encoder(tiny, monkeypatch, trellis, size):
-    ways = []
+def test_decoding_gives_the_latents_of_the_encoder(tiny, monkeypatch, kind, trellis, size):
+    ways, intervals = [], kind is IntervalSlice
 
-    class Recorded(LayeredSlice):
+    class Recorded(kind):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             ways.append(self)
 
-    monkeypatch.setattr(layered_coding, "LayeredSlice", Recorded)
-    made = tiny.encode(scene(*size), quality=70, trellis=trellis, progressive=True)
+    monkeypatch.setattr(layered_coding, kind.__name__, Recorded)
+    layering = whole((400, 768), 4, intervals=intervals)
+    made = coded(tiny, scene(*size), layering, quality=70, trellis=trellis)
     header = bitstream.read_header(made)
     last = header.layering.layers - 1
     assert last > 0
+    assert (header.layering.intervals, header.trellis) == (intervals, trellis)
     by_place = {way._part.left: way.latents(last) for way in ways}  # the last try of each slice
     expected = np.concatenate([by_place[left] for left in sorted(by_place)], axis=2)
     np.testing.assert_array_equal(latents(tiny, made), expected)
@@ -119,27 +139,30 @@ def test_decoders_of_the_first_steps_see_the_same_of_a_layered_stream(family):
         )
 
 
+@pytest.mark.parametrize("intervals", [False, True])
 @pytest.mark.parametrize("passes", [1, 12, 13, 30, 36])
-def test_what_is_quantized_is_what_a_cut_file_decodes_to(tiny, passes):
+def test_what_is_quantized_is_what_a_cut_file_decodes_to(tiny, passes, intervals):
     """Without bytes, as training wants it: also at and inside layers."""
-    picture = Picture(scene(90, 120))
-    whole = tiny.encode_picture(picture, quality=75, trellis=8, progressive=True).data
+    picture, layering = Picture(scene(90, 120)), whole((480, 848), 4, intervals=intervals)(0, 3)
+    trellis = 0 if intervals else 8
+    made = coded(tiny, scene(90, 120), lambda *_: layering, quality=75, trellis=trellis)
     plane = tiny.bundle.manifest.layout.plane(120, 90)
-    qualities = (*layering_for(1200, 3).below, 1200)
-    levels = levels_of(tiny.bundle.levels, qualities, 8)[: -(-passes // 12)]
+    seen = layering.of(passes - 1, 3)[0] + 1
+    levels = levels_of(tiny.bundle.levels, (480, 848, 1200), trellis)[:seen]
     coder = tiny._encoding.latents()
-    layered = LayeredEncoder(coder.predictor, tiny.bundle.tables, 4)
+    layered = LayeredEncoder(coder.predictor, tiny.bundle.tables, layering)
     f, h = tiny._encoding.analyse(picture, plane, Clock())
-    quantizer = Quantizer(8, tiny.bundle.manifest.search["trellis"].lam)
-    (lanes,) = bitstream.read_header(whole).lanes
-    seen = layered.quantize([f] * len(levels), h, plane, levels, quantizer, passes, lanes)
-    expected = latents(tiny, bitstream.cut(whole, passes=passes).data)
-    np.testing.assert_array_equal(seen, expected)
+    quantizer = Quantizer(trellis, tiny.bundle.manifest.search["trellis"].lam)
+    (lanes,) = bitstream.read_header(made).lanes
+    found = layered.quantize([f] * seen, h, plane, levels, quantizer, passes, lanes)
+    expected = latents(tiny, bitstream.cut(made, passes=passes).data)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_more_passes_are_better(tiny, data):
     original = scene(90, 120).astype(float)
-    ends = list(bitstream.read_header(data).layering.ends(2))
+    header = bitstream.read_header(data)
+    ends = list(header.layering.ends(header.steps))
     errors = []
     for passes in ends:
         pixels = tiny.decode(bitstream.cut(data, passes=passes).data)[..., :3]
@@ -149,8 +172,29 @@ def test_more_passes_are_better(tiny, data):
 
 
 def test_layers_are_for_qualities_far_apart():
-    assert layering_for(1200, 4) == Layering((480, 848), 4, 48)
-    assert layering_for(400, 4) == Layering((), 4, 16)
+    assert layering_for(1200, 4) == Layering((480, 848), 4, 80, intervals=True)
+    assert layering_for(400, 4) == Layering((), 4, 16, intervals=True)
+
+
+def test_passes_are_in_rounds():
+    """The layers above the lowest go through the steps twice if they narrow intervals."""
+    weighed, narrowing = (Layering((480, 848), 2, 1, intervals) for intervals in (False, True))
+    assert [of.passes(4) for of in (weighed, narrowing)] == [24, 40]
+    assert [narrowing.passes(4, layers) for layers in range(4)] == [0, 8, 24, 40]
+    places = [narrowing.of(n, 4) for n in (0, 7, 8, 15, 16, 23, 24, 39)]
+    assert [layer for layer, _, _ in places] == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert [rest for _, *rest in places] == [[0, 0], [3, 1]] * 4
+    assert list(narrowing.cut(25).ends(4)) == [8, 24]
+    assert list(weighed.cut(24).ends(4)) == [8, 16, 24]
+
+
+def test_a_decoder_is_told_a_quality_between_what_is_reached_and_the_last():
+    layering = Layering((480, 848), 4, 1, intervals=True)
+    told = [told16(layering, 1200, 4, passes) for passes in (1, 16, 17, 32, 48, 64, 80)]
+    assert told[:2] == [1020, 1020]  # 480, and three quarters of what is missing
+    assert told[2] == 480 + 368 / 32 + 0.75 * (720 - 368 / 32)
+    assert told[3:] == [1066, 1112, 1156, 1200]
+    assert told16(Layering((), 4, 1, intervals=True), 400, 4, 3) == 400
 
 
 # ---- the integers ----
@@ -225,7 +269,7 @@ def test_shares_are_all_in_order(index, parts):
 def test_every_pass_is_a_file(tiny, data):
     lengths = lengths_of(data)
     passes = bitstream.read_header(data).passes
-    assert len(lengths) == passes == 36
+    assert len(lengths) == passes == 60
     for kept, length in enumerate(lengths, 1):
         made = bitstream.cut(data, max_bytes=length)
         assert (made.passes, made.before, made.between) == (kept, passes, False)
@@ -245,7 +289,7 @@ def test_a_layer_more_or_less(data):
     assert header.layering.layers == 3
     for layers in (1, 2, 3):
         made = bitstream.cut(data, layers=layers)
-        assert made.passes == layers * header.steps * 4
+        assert made.passes == (2 * layers - 1) * header.steps * 4
     with pytest.warns(TrellicWarning, match="the file has 3 layers, not 9"):
         assert bitstream.cut(data, layers=9).data == data
     inside = bitstream.cut(data, passes=header.steps * 4 + 1).data
@@ -336,8 +380,8 @@ def test_best_effort_goes_as_far_as_each_slice(tiny, sliced):
     broken[contents.segment(contents.header.segment_index(8, 1)).offset] ^= 1
     decoded = tiny.decode_timed(bytes(broken), best_effort=True)
     assert decoded.damage.slices == (1,)
-    assert decoded.damage.lost == 36 - 8
-    assert decoded.damage.segments == 72
+    assert decoded.damage.lost == 60 - 8
+    assert decoded.damage.segments == 120
 
 
 # ---- what does not go together ----
@@ -357,6 +401,14 @@ def test_options_that_exclude_each_other(tiny):
         type(header)(**(vars(header) | {"layering": Layering((1600,))}))
     with pytest.raises(BadParameter, match="25 passes; expected 1 to 3"):
         type(header)(**(vars(header) | {"layering": Layering((), 1, 25)}))
+    narrowing = Layering((), 1, 3, intervals=True)
+    with pytest.raises(BadParameter, match="trellis of 32 states with intervals; expected none"):
+        type(header)(**(vars(header) | {"layering": narrowing}))
+    type(header)(**(vars(header) | {"layering": narrowing, "trellis": 0}))
+    many = Layering((100, 200, 300), 8, 1, intervals=True)
+    many.check(1200, 4)
+    with pytest.raises(BadParameter, match="layers of 280 passes; expected at most 256"):
+        many.check(1200, 5)
 
 
 def test_a_size_is_met_with_layers(tiny):
@@ -391,7 +443,7 @@ def test_what_is_no_stream_is_refused(tiny, stream):
 
 
 def test_a_stream_that_ends_early(tiny, sliced):
-    with pytest.warns(TrellicWarning, match=r"ends after \d+ of 36 passes"):
+    with pytest.warns(TrellicWarning, match=r"ends after \d+ of 60 passes"):
         pictures = list(tiny.decode_progressive([sliced[:-300]]))
     assert len(pictures) == 1
     assert bitstream.cut(sliced[:-1]).data == sliced  # all passes are there

@@ -117,7 +117,7 @@ class Header:
                 raise BadParameter("layers with dither", expected="one of the two")
             if self.layering.intervals and self.trellis:
                 raise BadParameter(
-                    f"layers of intervals with {self.trellis} states", expected="trellis 0"
+                    f"trellis of {self.trellis} states with intervals", expected="none"
                 )
         if self.still and (self.trellis or self.dither is not None or self.layering is not None):
             raise BadParameter(

@@ -31,7 +31,9 @@ ALWAYS_SCALAR: Final = np.zeros((1, 2), np.uint8)  # the trellis of one state, f
 ALWAYS_SCALAR.flags.writeable = False  # as for more states: compiled once for both
 
 
-def encode(segments: Sequence[Segment | Divided], tables: FrequencyTables, lanes: int) -> list[bytes]:
+def encode(
+    segments: Sequence[Segment | Divided], tables: FrequencyTables, lanes: int
+) -> list[bytes]:
     """Code all segments of a slice.
 
     Arguments, result, errors and bytes are those of `trellic.entropy.reference.encode`. Releases

@@ -39,7 +39,7 @@ class IntervalSlice(LayeredSlice):
     ) -> entropy.Segment | entropy.Divided:
         """Find the cells that latents lie in, add them, and return their symbols.
 
-        Only the last layer may take a neighbouring part that costs less. The quantizer is not used.
+        A search takes the part that costs least. Of the quantizer only the mode is used.
         """
         target = of_pass(y32, coded)
         if self._below is None:
@@ -48,8 +48,8 @@ class IntervalSlice(LayeredSlice):
             self._put(coded, *zone(k, coded.mean32))
             return entropy.Segment(k, coded.scale_index.astype(np.uint16))
         division = self._division(coded)
-        last = self._layer == len(self._levels) - 1
-        k = division.cheapest(target) if last else division.find(target)
+        search = quantizer.mode == "search"
+        k = division.cheapest(target) if search else division.find(target)
         self._narrow(coded, division, k)
         return entropy.Divided(k, division.cumulative())
 

@@ -102,7 +102,7 @@ def law(scales: int) -> Law:
 def rates() -> Int64:
     """Bits that symbols of each frequency cost, in 1/64 bit; of frequency 0, more than any."""
     bits = [2 * PRECISION, *(PRECISION - math.log2(f) for f in range(1, TOTAL + 1))]
-    found = np.rint(np.array(bits) * RATE_UNIT).astype(np.int64)
+    found: Int64 = np.rint(np.array(bits) * RATE_UNIT).astype(np.int64)
     found.flags.writeable = False
     return found
 

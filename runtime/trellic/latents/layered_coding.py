@@ -19,8 +19,8 @@ from trellic.geometry import Plane, Rectangle
 from trellic.latents import cpu as arithmetic
 from trellic.latents.decoder import before_the_gap, decode_hyper_latents
 from trellic.latents.encoder import CodedLatents, hyper_segment, hyper_symbols
-from trellic.latents.lanes import guess_lanes
 from trellic.latents.interval_slice import IntervalSlice
+from trellic.latents.lanes import guess_lanes
 from trellic.latents.layered import LayeredSlice
 from trellic.latents.order import check_count, grid_of, in_file_order, numbers_of
 from trellic.latents.predictor import Predictor
@@ -149,8 +149,11 @@ class LayeredEncoder:
         self, y32: Sequence[Int64], way: LayeredSlice, quantizer: Quantizer, lanes: int
     ) -> Iterator[entropy.Segment | entropy.Divided]:
         """Quantize pass by pass, adding each to the slice."""
+        plain, last = replace(quantizer, mode="round"), self.layering.layers - 1
         for own in way.passes():
-            segment = way.choose(own, y32[own.layer], quantizer, lanes, self.tables)
+            narrowed_later = self.layering.intervals and own.layer < last
+            how = plain if narrowed_later else quantizer
+            segment = way.choose(own, y32[own.layer], how, lanes, self.tables)
             self.predictor.clock.mark("search")
             yield segment
 

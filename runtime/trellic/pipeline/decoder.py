@@ -29,8 +29,8 @@ from trellic.model.bundle import Bundle
 from trellic.model.choice import Choice, choose
 from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
-from trellic.pipeline.layers import told16
 from trellic.pipeline.header import header_of, level_of
+from trellic.pipeline.layers import told16
 from trellic.pipeline.options import DecodeOptions
 from trellic.pipeline.patches import paste
 from trellic.pipeline.rate_control import QUALITY16_MAX

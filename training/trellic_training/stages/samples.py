@@ -21,7 +21,7 @@ from trellic.latents.quantizer import Quantizer
 from trellic.limits import STEP32
 from trellic.model.bundle import Bundle
 from trellic.model.quality import GAIN_BITS
-from trellic.pipeline.layers import layering_for
+from trellic.pipeline.layers import layering_for, told16
 from trellic_training.bars import shown
 from trellic_training.data.cutouts import cut_out
 from trellic_training.data.photos import PackedPhotos
@@ -95,7 +95,7 @@ class BundleQuantizer:
         return out, seen
 
     def cut(
-        self, pixels: Pixels, quality: float, kind: Kind, rng: np.random.Generator
+        self, pixels: Pixels, quality: float, rng: np.random.Generator
     ) -> tuple[Float32, float, float]:
         """Encode a crop in layers, as a progressive file, and decode it cut after a random pass.
 
@@ -103,7 +103,6 @@ class BundleQuantizer:
         ----------
         pixels : uint8 (H, W, 3), as above
         quality : of the whole file, rounded to 1/16
-        kind : of quantizer
 
         Returns
         -------
@@ -111,21 +110,21 @@ class BundleQuantizer:
         level : quality that a decoder is told
         quality : of the layer that is reached
         """
-        quality16, states = round(16 * quality), 0 if kind == "round" else kind
-        layering = layering_for(quality16, len(self.layout.steps))
+        quality16, steps = round(16 * quality), len(self.layout.steps)
+        layering = layering_for(quality16, steps)
         passes = int(rng.integers(1, layering.kept + 1))
-        reached = layering.of(passes - 1, len(self.layout.steps))[0]
+        reached = layering.of(passes - 1, steps)[0]
         qualities16 = (*layering.below, quality16)
-        every = levels_of(self.bundle.levels, qualities16, states)
+        every = levels_of(self.bundle.levels, qualities16, 0)
         levels, plane = every[: reached + 1], self.layout.plane(pixels.shape[1], pixels.shape[0])
-        told = [np.array([level.quality], np.float32) for level in (*levels, every[-1])]
-        encode = self.engines.encoder()
-        *f, last = (encode({"image": pixels[None], "quality": seen})[0][0] for seen in told)
-        h = self.engines.hyper_encoder()({"latents": last[None]})[0][0]
-        coder = LayeredEncoder(self.coder.predictor, self.bundle.tables, layering.parts)
-        v32 = coder.quantize(f, h, plane, levels, self._search(kind), passes)
+        seen = np.array([every[-1].quality], np.float32)
+        f = self.engines.encoder()({"image": pixels[None], "quality": seen})[0][0]
+        h = self.engines.hyper_encoder()({"latents": f[None]})[0][0]
+        coder = LayeredEncoder(self.coder.predictor, self.bundle.tables, layering)
+        v32 = coder.quantize([f] * len(levels), h, plane, levels, Quantizer(0, 0), passes)
         latents = v32 * (UNIT / levels[-1].gain.astype(np.float32))[:, None, None]
-        return latents, levels[-1].quality, qualities16[reached] / 16
+        told = told16(layering, quality16, steps, passes) / 16
+        return latents, told, qualities16[reached] / 16
 
     def pictures(self, latents: Float32, quality: Float32, decoder: str) -> Pixels:
         """Decode latents of whole crops with a decoder of the bundle: uint8 (N, H, W, 3)."""
@@ -172,8 +171,8 @@ class Samples:
         if label is not None:
             batch["label"] = label
         for i in np.flatnonzero(rng.random(count) < self.recipe.cut):
-            quality, (kind,) = float(batch["quality"][i]), self.kinds(rng, 1)
-            latents, level, reached = self.quantizer.cut(x[i].numpy(), quality, kind, rng)
+            quality = float(batch["quality"][i])
+            latents, level, reached = self.quantizer.cut(x[i].numpy(), quality, rng)
             batch["latents"][i] = self._seen(latents)
             batch["level"][i], batch["quality"][i] = level, reached
         return batch
