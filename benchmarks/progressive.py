@@ -38,13 +38,13 @@ from trellic.bitstream import Layering
 from trellic.codec import Codec
 from trellic.errors import BadParameter
 from trellic.pipeline.encoder import StreamEncoder
-from trellic.pipeline.layers import layering_for
+from trellic.pipeline.layers import PARTS, layering_for
 from trellic.scored import ssimulacra2
 
 ROOT = Path(__file__).resolve().parent
 LENGTHS: Final = (0.2, 0.4, 0.6, 0.8, 1.0)
 QUALITY: Final = 75.0
-MADE: Final = (10, 20, 30, 40, 50, 60, 68, 75)  # qualities of files made for a length
+MADE: Final = (10, 20, 30, 40, 50, 60, 68, 75, 82)  # qualities of files made for a length
 JPEG_QUALITY: Final = 85
 JPEG_MADE: Final = (5, 10, 20, 35, 50, 65, 75, 85)
 ORDERED_PARTS: Final = 8
@@ -58,12 +58,23 @@ def ordered(_: int, steps: int) -> Layering:
     return Layering((), ORDERED_PARTS, steps * ORDERED_PARTS)
 
 
+def weighed(quality16: int, steps: int) -> Layering:
+    """Layers of the same qualities that do not narrow intervals: the format's first kind."""
+    below = layering_for(quality16, steps).below
+    return Layering(below, PARTS, (1 + len(below)) * steps * PARTS)
+
+
 def by_steps(_: int, steps: int) -> Layering:
     """The ordinary file, cut at its context steps."""
     return Layering((), 1, steps)
 
 
-CODINGS: Final = {"layers": layering_for, "ordered": ordered, "steps": by_steps}
+CODINGS: Final = {
+    "layers": layering_for,
+    "weighed": weighed,
+    "ordered": ordered,
+    "steps": by_steps,
+}
 
 
 class Ours:
@@ -120,16 +131,21 @@ def scores(original: Pixels, decoded: Pixels) -> Scores:
 
 
 def photo(path: Path, ours: Ours) -> dict[str, Any]:
-    """Measure one photo: [bytes, PSNR, SSIMULACRA 2] of files made for a length and of cuts."""
+    """Measure one photo: [bytes, PSNR, SSIMULACRA 2] of files made for a length, and of cuts.
+
+    ``full`` is the length of the ordinary file, ``whole`` are the progressive ones uncut.
+    """
     pixels = read_pixels(path)
     made = {quality: ours.made(pixels, quality) for quality in MADE}
     files = {coding: ours.coded(pixels, coding) for coding in CODINGS}
     jpegs = {quality: jpeg(pixels, quality, progressive=True) for quality in JPEG_MADE}
     full, full_jpeg = len(made[int(QUALITY)]), len(jpegs[JPEG_QUALITY])
+    whole = _whole(pixels, files.values(), ours.decode)
     return {
         "image": describe_image(path),
         "made": _whole(pixels, made.values(), ours.decode),
-        "sizes": {coding: len(data) for coding, data in files.items()},
+        "full": full,
+        "whole": dict(zip(files, whole, strict=True)),
         "cuts": {coding: _cuts(pixels, data, full, ours.decode) for coding, data in files.items()},
         "jpeg_made": _whole(pixels, jpegs.values(), jpeg_decode),
         "jpeg_cuts": _cuts(pixels, jpegs[JPEG_QUALITY], full_jpeg, jpeg_decode),

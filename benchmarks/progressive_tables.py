@@ -1,6 +1,4 @@
-"""Tables and the plot of docs/progressive.md, from records.
-
-The records are those of `benchmarks.progressive` and `benchmarks.embedded`.
+"""Tables and the plot of docs/progressive.md, from records of `benchmarks.progressive`.
 
 ``python -m benchmarks.progressive_tables`` draws the plot.
 """
@@ -10,27 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.progressive import CODINGS, more_bits
 from benchmarks.speed_tables import table
 
 ROOT = Path(__file__).resolve().parent
 SETS: Final = ("kodak", "gb82")
 NAMES: Final = {
     "layers": "layers (`--progressive`)",
+    "weighed": "layers of the first kind",
     "ordered": "one layer, steps in 8 parts by scale",
     "steps": "ordinary file, cut at its steps",
     "jpeg": "progressive JPEG (libjpeg-turbo)",
     "jxl": "progressive JPEG XL (libjxl)",
 }
-EMBEDDED: Final = {
-    "layers": "layers (`--progressive`)",
-    "steps": "intervals, by context steps (estimate)",
-    "free": "intervals, free order (estimate)",
-}
 SCORES: Final = {"psnr": "PSNR", "ssimulacra2": "SSIMULACRA 2"}
 
 
-def _load(results: Path, name: str, kind: str = "progressive") -> dict[str, Any] | None:
-    path = results / f"{kind}-{name}.json"
+def _load(results: Path, name: str) -> dict[str, Any] | None:
+    path = results / f"progressive-{name}.json"
     if not path.is_file():
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -69,36 +64,30 @@ def lengths(score: str) -> Callable[[Path], str]:
     return draw
 
 
-def embedded(results: Path) -> str:
-    """Draw what intervals need more than a file made for the length, beside the layers of today."""
-    rows, head = [], ["photos", "score", "coding"]
-    for name in SETS:
-        record = _load(results, name, "embedded")
-        if record is None:
-            continue
-        count, shares = len(record["photos"]), record["settings"]["lengths"]
-        head = [*head[:3], *(f"{share:.0%}".replace("%", " %") for share in shares)]
-        for score, title in SCORES.items():
-            for coding, label in EMBEDDED.items():
-                cells = [_cell(*cell, count) for cell in record["summary"][coding][score]]
-                rows.append([f"{name} ({count})", title, label, *cells])
-    return table(tuple(head), rows)
-
-
-def sizes(results: Path) -> str:
-    """Draw how large whole files are, of an ordinary one at the same quality."""
+def whole(results: Path) -> str:
+    """Draw what whole files cost: bytes at the same quality, and at equal scores."""
     rows = []
     for name in SETS:
         record = _load(results, name)
         if record is None:
             continue
-        for coding in ("layers", "ordered", "steps"):
-            ratios = [
-                100 * (one["sizes"][coding] / one["made"][-1][0] - 1) for one in record["photos"]
+        photos = record["photos"]
+        for coding in CODINGS:
+            files = [one["whole"][coding] for one in photos]
+            sizes = [
+                100 * (data[0] / one["full"] - 1) for one, data in zip(photos, files, strict=True)
             ]
-            mean = sum(ratios) / len(ratios)
-            rows.append([f"{name} ({len(ratios)})", NAMES[coding], f"{mean:+.1f} %"])
-    return table(("photos", "coding", "bytes of the whole file"), rows)
+            cells = [f"{sum(sizes) / len(sizes):+.1f} %"]
+            for column in (1, 2):
+                costs = [
+                    more_bits(one["made"], data, column)
+                    for one, data in zip(photos, files, strict=True)
+                ]
+                found = [cost for cost in costs if cost is not None]
+                cells.append(_cell(sum(found) / len(found), len(found), len(photos)))
+            rows.append([f"{name} ({len(photos)})", NAMES[coding], *cells])
+    head = "bytes, same quality", "bits, equal PSNR", "bits, equal SSIMULACRA 2"
+    return table(("photos", "coding", *head), rows)
 
 
 def _cell(mean: float | None, photos: int, of: int) -> str:
@@ -110,8 +99,7 @@ def _cell(mean: float | None, photos: int, of: int) -> str:
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "progressive-psnr": lengths("psnr"),
     "progressive-ssimulacra2": lengths("ssimulacra2"),
-    "progressive-sizes": sizes,
-    "progressive-embedded": embedded,
+    "progressive-whole": whole,
 }
 
 

@@ -27,7 +27,7 @@ def test_means_count_the_photos_that_have_one():
 
 
 def test_a_missing_record_leaves_its_row_out(tmp_path):
-    assert "kodak" not in progressive_tables.sizes(tmp_path)
+    assert "kodak" not in progressive_tables.whole(tmp_path)
 
 
 def test_jpeg_xl_is_left_out_by_name_where_its_programs_are_missing(monkeypatch):
