@@ -273,7 +273,8 @@ class Codec:
         dither : seed of subtractive dither, 0 to 2**32 - 1; needs ``trellis=0``. The errors of
             the latents are then uniform and independent of the picture, but the file is larger
         progressive : code in layers, so that any beginning of the file is a picture
-            (`trellic.cut`, `Codec.decode_progressive`); the file is larger
+            (`trellic.cut`, `Codec.decode_progressive`); the file is larger. It has no trellis,
+            whatever `trellis` says
         patches : "auto" stores screens as AV1 pictures, or their text and flat areas without loss,
             where that pays (docs/screens.md). They take several times as long; photos stay the same
         steady : make a file whose decoded picture mostly gives the same file again, and else loses

@@ -35,6 +35,12 @@ VARIANCE_OTHER: Final = 102  # of one that was not
 SIGMA_FIRST: Final = 0.11  # standard deviation of scale index 0, in steps
 SIGMA_LAST: Final = 64.0  # of the last scale index
 
+# Section 8.4: layers that narrow intervals, in 1/32 step
+INTERVAL_ZONE32: Final = 23  # half of the dead zone around a mean
+INTERVAL_SNAP32: Final = 13  # a part of that grid is no narrower at an interval's end
+INTERVAL_SKIPPED32: Final = 39  # half of the interval of a latent that layer 0 does not code
+INTERVAL_MOST_EDGES: Final = 8  # of the grid, on each side of the mean
+
 # Sections 3 and 4.1: adapters
 ADAPTER_ID_BYTES: Final = 4
 MAX_ADAPTER: Final = 1 << 18  # bytes of a file

@@ -411,12 +411,10 @@ def memory_of_standing() -> list[str]:
 
 
 def memory_of_kinds() -> list[str]:
-    layers = grown(layers=2) - memory.LAYERED * 320 / 256 / 16  # a slice is a sixteenth, too
     network = memory.NETWORK / 16
     drawn = grown(drawn=True) - memory.STILL_ENCODING / 4
     return [
-        f"+ {layers:.0f} per pixel for each layer after the first, and {memory.LAYERED} per latent"
-        f" of one slice; {memory.LAYERED} in decoding, too",
+        f"+ {memory.LAYERED} per latent of one slice; {memory.LAYERED} in decoding, too",
         f"+ {grown(settled=True) - network:.0f} per pixel with `--refine`,"
         f" {grown(still=True) - network:.0f} with `--steady`; and {memory.NETWORK} per pixel of a"
         " tile",

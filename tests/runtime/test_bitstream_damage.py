@@ -178,7 +178,7 @@ def test_the_forger_can_make_a_good_stream():
         (FIELDS | 1 << 22, SIZES, b"\x00", TABLE, CorruptStream, "empty"),
         (FIELDS | 1 << 22, SIZES, b"\x20\0\0\0\0", TABLE, CorruptStream, "dither with 8"),
         (FIELDS | 1 << 22, SIZES, b"\x80", TABLE, CorruptStream, "patches chunk has no bytes"),
-        (FIELDS | 1 << 22, SIZES, b"\x40\x10\0", TABLE, UnsupportedVersion, "bits 0x10"),
+        (FIELDS | 1 << 22, SIZES, b"\x40\x20\0", TABLE, UnsupportedVersion, "bits 0x20"),
         (FIELDS | 1 << 22, SIZES, b"\x40\x02\0\x20\0\x20\0", TABLE, CorruptStream, "rising"),
         (FIELDS | 1 << 22, SIZES, b"\x40\x01\0\x0f\0", TABLE, CorruptStream, "rising"),
         (FIELDS | 1 << 22, SIZES, b"\x40\x01\0\x40\x40", TABLE, CorruptStream, "quality 16448"),

@@ -13,17 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trellic.entropy.divided import check_cumulative
-from trellic.latents import intervals
-from trellic.latents.intervals import (
-    MOST_PARTS,
-    Division,
-    Known,
-    carried,
-    law,
-    skipped,
-    zone,
-    zone_index,
-)
+from trellic.latents.division_cpu import MOST_PARTS
+from trellic.latents.intervals import Division, Known, carried, skipped, zone, zone_index
+from trellic.latents.law import law, rates
 from trellic.latents.refine import variances
 from trellic.limits import SIGMA_FIRST, SIGMA_LAST
 
@@ -74,7 +66,7 @@ def test_no_table_of_the_law_rests_on_the_last_digit_of_a_float():
 
 
 def test_the_tables_of_the_law():
-    mass, moment, sigma, inverse = law(SCALES)
+    mass, moment, sigma, inverse, *_ = law(SCALES)
     assert len(mass) == len(moment) == 2049
     assert (np.diff(mass) >= 0).all()
     assert (mass[0], mass[1024], mass[-1]) == (0, 2**23, 2**24)
@@ -190,11 +182,13 @@ def test_divisions_are_those_of_plain_integers(latents):
     division, _ = divided(latents)
     expected = plain(division)
     assert division.parts.tolist() == [len(one.edges) - 1 for one in expected]
-    for j in range(MOST_PARTS + 1):
-        edges = division.edge(np.full(len(latents), j)).tolist()
-        assert edges == [one.edges[min(j, len(one.edges) - 1)] for one in expected]
-    assert division.centroid().tolist() == [one.value() for one in expected]
-    assert division.spread().tolist() == [one.spread() for one in expected]
+    for j in range(MOST_PARTS):
+        low, high = division.part(np.full(len(latents), j, np.int32))
+        ends = [(*one.edges, one.edges[-1], one.edges[-1]) for one in expected]
+        assert low.tolist() == [of[min(j, len(of) - 1)] for of in ends]
+        assert high.tolist() == [of[min(j + 1, len(of) - 1)] for of in ends]
+    assert division.values().tolist() == [one.value() for one in expected]
+    assert division.spreads().tolist() == [one.spread() for one in expected]
     cumulative = division.cumulative()
     for row, one in zip(cumulative.tolist(), expected, strict=True):
         own = one.cumulative()
@@ -206,8 +200,8 @@ def test_frequencies_divide_all_there_is(latents):
     division, _ = divided(latents)
     two_or_more = division.parts > 1
     check_cumulative(division.cumulative()[two_or_more])
-    parts = division.part(np.zeros(len(latents), np.int64))
-    assert (parts.low == division.low).all()
+    low, _ = division.part(np.zeros(len(latents), np.int32))
+    assert (low == division.low).all()
 
 
 @given(LATENTS)
@@ -237,7 +231,7 @@ def test_the_cheapest_part_costs_least(latents):
 def test_the_value_of_a_flat_interval_is_its_middle_and_of_a_narrow_law_its_mean():
     low, high, mean = (np.array(of) for of in ([0, 0, -40], [100, 100, 40], [5000, 48, 0]))
     division = Division(low, high, mean, np.array([0, 0, 20]), SCALES)
-    assert division.centroid().tolist() == [50, 48, 0]
+    assert division.values().tolist() == [50, 48, 0]
 
 
 def test_beyond_the_law_parts_of_one_width_are_alike():
@@ -250,9 +244,9 @@ def test_beyond_the_law_parts_of_one_width_are_alike():
 
 
 def test_rates_are_bits():
-    rates = intervals.rates()
-    assert rates[2**14] == 64
-    assert rates[1] == 15 * 64
-    assert rates[2**15] == 0
-    assert rates[0] > rates[1]
-    assert (np.diff(rates) <= 0).all()
+    table = rates()
+    assert table[2**14] == 64
+    assert table[1] == 15 * 64
+    assert table[2**15] == 0
+    assert table[0] > table[1]
+    assert (np.diff(table) <= 0).all()

@@ -471,11 +471,11 @@ def test_commands(tiny, data, tmp_path, monkeypatch):
     source.write_bytes(data)
     length = lengths_of(data)[5]
     done = json.loads(run("cut", source, short, "--max-bytes", length + 1, "--json").stdout)
-    assert (done["passes"], done["before"], done["bytes"]) == (6, 36, length)
+    assert (done["passes"], done["before"], done["bytes"]) == (6, 60, length)
     assert short.read_bytes() == bitstream.cut(data, passes=6).data
     run("decode", short, tmp_path / "b.png")
     said = run("decode", source, tmp_path / "c.png", "--bytes", length + 1)
-    assert "ends inside a pass: the first 6 of 36 are decoded" in said.stderr
+    assert "ends inside a pass: the first 6 of 60 are decoded" in said.stderr
     assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
     run("decode", source, tmp_path / "d.png", "--layers", 1)
     for command, target in (("cut", short), ("decode", tmp_path / "d.png")):

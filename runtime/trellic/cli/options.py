@@ -269,7 +269,8 @@ Refine = Annotated[
 Progressive = Annotated[
     bool,
     typer.Option(
-        "--progressive", help="Code in layers, so that any beginning of the file is a picture."
+        "--progressive",
+        help="Code in layers, so that any beginning of the file is a picture. Without trellis.",
     ),
 ]
 

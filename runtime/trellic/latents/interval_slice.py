@@ -89,8 +89,8 @@ class IntervalSlice(LayeredSlice):
         mean32, index = (of[mask] for of in self._outputs(k, step))
         scales = self._predictor.layout.scales
         division = Division(low[mask], high[mask], mean32, index, scales)
-        v32[mask], self._index[own][mask] = division.centroid(), index
-        spread = division.spread()
+        v32[mask], self._index[own][mask] = division.values(), index
+        spread = division.spreads()
         coded = (spread >= self._predictor.layout.skip_index) & (division.parts > 1)
         coded &= np.broadcast_to(self._inside(), mask.shape)[mask]
         self._predictor.clock.mark("networks")
@@ -108,11 +108,10 @@ class IntervalSlice(LayeredSlice):
         return Division(low, high, coded.mean32.astype(np.int64), index, scales)
 
     def _narrow(self, coded: Pass, division: Division, k: Int32) -> None:
-        part = division.part(k.astype(np.int64))
-        self._put(coded, part.low, part.high)
+        self._put(coded, *division.part(k))
 
     def _put(self, coded: Pass, low: Int64, high: Int64) -> None:
         """Set the intervals of a pass, and its latents to the law's mean in them."""
         own, at = slice(coded.step.first, coded.step.last), coded.position
         self._low[own].reshape(-1)[at], self._high[own].reshape(-1)[at] = low, high
-        self._context.v32[own].reshape(-1)[at] = self._division(coded).centroid()
+        self._context.v32[own].reshape(-1)[at] = self._division(coded).values()

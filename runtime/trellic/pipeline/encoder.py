@@ -30,7 +30,7 @@ from trellic.model.quality import Level
 from trellic.pipeline import memory, transforms
 from trellic.pipeline.decoder import StreamDecoder
 from trellic.pipeline.header import header_of
-from trellic.pipeline.layers import LAYERS, layering_for
+from trellic.pipeline.layers import layering_for
 from trellic.pipeline.options import EncodeOptions
 from trellic.pipeline.patching import Mask, choose, without
 from trellic.pipeline.rate_control import fill, to_budget
@@ -139,15 +139,17 @@ class StreamEncoder:
 
         @lru_cache(maxsize=how_many)
         def analysed(blocks: bytes | None, told: float | None) -> Analysed:
-            layers = LAYERS if options.progressive else 1
-            shown, how = _filled(picture, blocks), (layers, whole.drawn, options.refine)
+            shown, how = (
+                _filled(picture, blocks),
+                (options.progressive, whole.drawn, options.refine),
+            )
             return self.analyse(shown, plane, whole.clock, options.max_memory, told, *how)
 
         @lru_cache(maxsize=how_many)
         def settled(blocks: bytes | None, quality16: int) -> Analysed:
             level = self._bundle.levels.at(quality16, quantizer.states)
             shown, told = _filled(picture, blocks), level.quality if sees else None
-            how = 1, whole.drawn, False, True
+            how = False, whole.drawn, False, True
             tile = self._tile(shown, plane, options.max_memory, *how)
             networks = self._transforms(plane, told, tile, grey=picture.grey, clock=whole.clock)
             return Settler(networks, latents, plane, level, quantizer).settle(shown.pixels)
@@ -219,7 +221,7 @@ class StreamEncoder:
         clock: Clock,
         max_memory: int | None = None,
         quality: float | None = None,
-        layers: int = 1,
+        layered: bool = False,
         drawn: bool = False,
         settled: bool = False,
     ) -> Analysed:
@@ -231,7 +233,7 @@ class StreamEncoder:
         clock : told when a stage ends: "prepare", "g_a", "g_s" if settled, "h_a"
         max_memory : bytes that the process may use; None for no limit
         quality : of the level, for an encoder that sees it
-        layers : whose latents are held at once
+        layered : whether the file will be progressive
         drawn : whether patches are tried
         settled : correct the latents once by what g_a finds in their own picture
 
@@ -241,7 +243,7 @@ class StreamEncoder:
             When ``max_memory`` is too little.
         """
         self._check(picture)
-        tile = self._tile(picture, plane, max_memory, layers, drawn, settled)
+        tile = self._tile(picture, plane, max_memory, layered, drawn, settled)
         clock.mark("prepare")
         networks = self._transforms(plane, quality, tile, grey=picture.grey, clock=clock)
         f = networks.g_a(picture.pixels)
@@ -254,7 +256,7 @@ class StreamEncoder:
         picture: Picture,
         plane: Plane,
         max_memory: int | None,
-        layers: int = 1,
+        layered: bool = False,
         drawn: bool = False,
         settled: bool = False,
         still: bool = False,
@@ -266,7 +268,7 @@ class StreamEncoder:
             self._layout,
             halo=-(-manifest.encoder.halo // plane.stride),
             tiled_h_a=manifest.hyper_encoder.halo > 0,
-            layers=layers,
+            layered=layered,
             drawn=drawn,
             settled=settled,
             still=still,

@@ -7,7 +7,6 @@ from trellic.bitstream import Layering
 SPACING16 = (352, 720)  # distances of the other layers below the last one's quality, in sixteenths
 LOWEST16 = 320  # lowest quality of a layer; lower ones would hardly save anything
 PARTS = 4
-LAYERS = len(SPACING16) + 1  # at most
 TOLD = 0.75  # of the way from the quality that is reached to the last one
 
 

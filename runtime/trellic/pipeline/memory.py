@@ -68,7 +68,7 @@ def encoding(
     *,
     halo: int,
     tiled_h_a: bool,
-    layers: int = 1,
+    layered: bool = False,
     drawn: bool = False,
     settled: bool = False,
     still: bool = False,
@@ -80,14 +80,14 @@ def encoding(
     layout : of the model
     halo : of g_a, in latents
     tiled_h_a : whether h_a can be run in tiles
-    layers : of a progressive file; each has its latents
+    layered : whether the file is progressive
     drawn : whether patches are tried, which takes latents twice
     settled : whether a picture is made of the latents and analysed again
     still : whether that is repeated until the latents stand still
     """
     plane = layout.plane(picture.width, picture.height)
     stride, pixels = plane.stride, plane.padded[0] * plane.padded[1]
-    a_pixel = SPARE + LATENT_BYTES * layout.latents * layers / stride**2
+    a_pixel = SPARE + LATENT_BYTES * layout.latents / stride**2
     a_pixel += 0 if tiled_h_a else UNCUT_H_A
     a_pixel += HYPER * layout.hyper / plane.hyper_stride**2
     alpha = 0 if picture.alpha is None else (1 + ALPHA_ENCODING) * pixels
@@ -98,7 +98,7 @@ def encoding(
         2 * layout.bands + STILL_PLANES * LATENT_BYTES * layout.latents / stride**2 if still else 0
     )
     fixed = LIBRARIES + picture.pixels.nbytes + alpha + av1 + int(a_pixel * pixels)
-    slice_bytes = SLICE_ENCODING + (LAYERED if layers > 1 else 0)
+    slice_bytes = SLICE_ENCODING + (LAYERED if layered else 0)
     fixed += slice_bytes * layout.latents * _slice(plane, plane.slice_side)
     network = _network(layout.bands) * (2 if settled or still else 1)  # g_s keeps what it has used
     return lambda side: fixed + network * stride**2 * _tile_latents(plane.latents, side, halo)
