@@ -288,9 +288,9 @@ def _intervals() -> Iterator[tuple[str, list[str], Build]]:
         "intervals-cut-1": ("cut after the first pass", 1),
         "intervals-cut-first-layer": ("cut inside the first layer", 6),
         "intervals-cut-at-layer": ("cut at a layer's end", 12),
-        "intervals-cut-inside": ("cut inside a step of a first round", 18),
-        "intervals-cut-at-round": ("cut between two rounds", 24),
-        "intervals-cut-second-round": ("cut inside a step of a second round", 31),
+        "intervals-cut-inside": ("cut inside a step of a first turn", 18),
+        "intervals-cut-at-turn": ("cut between two turns", 24),
+        "intervals-cut-second-turn": ("cut inside a step of a second turn", 31),
         "intervals-cut-last": ("cut by the last pass", 59),
     }
     for name, (feature, passes) in cut.items():

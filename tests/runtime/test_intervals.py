@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from trellic.entropy.divided import check_cumulative
 from trellic.latents.division_cpu import MOST_PARTS
-from trellic.latents.intervals import Division, Known, carried, skipped, zone, zone_index
+from trellic.latents.intervals import Division, carried, skipped, zone, zone_index
 from trellic.latents.law import law, rates
 from trellic.latents.refine import variances
 from trellic.limits import SIGMA_FIRST, SIGMA_LAST
@@ -102,13 +102,13 @@ def test_cells_follow_one_another():
 
 
 def test_intervals_are_carried_over():
-    known = Known(*(np.array([[[a]]]) for a in (-64, 31, 7)))
-    after = carried(known, np.array([1000]), np.array([1500]))
-    assert [of.item() for of in after] == [-96, 47, 11]
-    narrow = carried(Known(*(np.array([[[a]]]) for a in (5, 6, 5))), np.array([4]), np.array([1]))
-    assert (narrow.low.item(), narrow.high.item()) == (1, 2)
-    far = carried(Known(*(np.array([[[2**20]]]) for _ in range(3))), np.array([1]), np.array([9]))
-    assert (far.low.item(), far.high.item()) == (2**20, 2**20 + 1)
+    def moved(low, high, before, after):
+        ends = np.array([[[low]]]), np.array([[[high]]])
+        return [of.item() for of in carried(*ends, np.array([before]), np.array([after]))]
+
+    assert moved(-64, 31, 1000, 1500) == [-96, 47]
+    assert moved(5, 6, 4, 1) == [1, 2]
+    assert moved(2**20, 2**20, 1, 9) == [2**20, 2**20 + 1]
 
 
 # ---- divisions, by the specification's formulas in plain integers ----

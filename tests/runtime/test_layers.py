@@ -176,7 +176,7 @@ def test_layers_are_for_qualities_far_apart():
     assert layering_for(400, 4) == Layering((), 4, 16, intervals=True)
 
 
-def test_passes_are_in_rounds():
+def test_passes_are_in_turns():
     """The layers above the lowest go through the steps twice if they narrow intervals."""
     weighed, narrowing = (Layering((480, 848), 2, 1, intervals) for intervals in (False, True))
     assert [of.passes(4) for of in (weighed, narrowing)] == [24, 40]

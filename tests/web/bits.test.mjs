@@ -6,12 +6,13 @@ import { test } from 'node:test';
 import { decoderOf, fastDecoderOf, from } from './load.mjs';
 
 const { FOLDER: folder, STREAMS: streams } = process.env;
+const KINDS = ['layers', 'intervals']; // of streams with layers
 const stream = (name) => new Uint8Array(readFileSync(`${streams}/${name}.tlc`));
 
 test('no flip and no cut is taken for the picture', async () => {
   const { read } = await from(folder, 'container.js');
   const { StreamError } = await from(folder, 'errors.js');
-  for (const name of ['trellis-0', 'size-1x1', 'all-chunks', 'layers-cut-1']) {
+  for (const name of ['trellis-0', 'size-1x1', 'all-chunks', 'layers-cut-1', 'intervals-cut-1']) {
     const data = stream(name);
     for (let at = 0; at < data.length; at++) {
       await assert.rejects(read(data.subarray(0, at), 1e6), StreamError);
@@ -41,15 +42,18 @@ test('a region has to lie inside the picture', async () => {
 
 test('the first layers are those of the file that is cut there', async () => {
   const decoder = await fastDecoderOf(folder);
-  const whole = stream('layers-3');
-  const first = await decoder.decode(stream('layers-cut-at-layer'));
-  assert.deepEqual((await decoder.decode(whole, { layers: 1 })).pixels, first.pixels);
-  const all = await decoder.decode(whole, { layers: 9 });
-  assert.deepEqual(all.pixels, (await decoder.decode(whole)).pixels);
-  assert.notDeepEqual(all.pixels, first.pixels);
+  for (const kind of KINDS) {
+    const whole = stream(`${kind}-3`);
+    const first = await decoder.decode(stream(`${kind}-cut-at-layer`));
+    assert.deepEqual((await decoder.decode(whole, { layers: 1 })).pixels, first.pixels);
+    const all = await decoder.decode(whole, { layers: 9 });
+    assert.deepEqual(all.pixels, (await decoder.decode(whole)).pixels);
+    assert.notDeepEqual(all.pixels, first.pixels);
+  }
   const plain = await decoder.decode(stream('trellis-8'), { layers: 1 });
   assert.deepEqual(plain.pixels, (await decoder.decode(stream('trellis-8'))).pixels);
   for (const layers of [0, 1.5, NaN]) {
+    const whole = stream('layers-3');
     await assert.rejects(decoder.decode(whole, { layers }), { name: 'BadParameter' });
   }
 });
@@ -75,7 +79,7 @@ test('a decoder of the first steps sees the same of a stream with layers', async
 
 test('a region of a stream with layers is cut out of its picture', async () => {
   const decoder = await fastDecoderOf(folder);
-  for (const name of ['layers-slices', 'layers-slices-cut']) {
+  for (const name of KINDS.flatMap((kind) => [`${kind}-slices`, `${kind}-slices-cut`])) {
     const whole = await decoder.decode(stream(name));
     const part = await decoder.decode(stream(name), { region: [1010, 3, 40, 20] });
     const rows = Array.from({ length: 20 }, (_, y) => {
@@ -88,9 +92,13 @@ test('a region of a stream with layers is cut out of its picture', async () => {
 });
 
 test('the first layer of an arriving stream is enough for a preview', async () => {
+  for (const kind of KINDS) await previewOf(kind);
+});
+
+async function previewOf(kind) {
   const { collect } = await from(folder, 'incoming.js');
   const decoder = await fastDecoderOf(folder);
-  const whole = stream('layers-3');
+  const whole = stream(`${kind}-3`);
   const pieces = Array.from({ length: Math.ceil(whole.length / 10) }, (_, i) =>
     whole.slice(10 * i, 10 * i + 10),
   );
@@ -104,8 +112,28 @@ test('the first layer of an arriving stream is enough for a preview', async () =
   assert.equal(prefixes.length, 1);
   assert.ok(prefixes[0].length < whole.length / 1.5);
   const { pixels } = await decoder.decode(prefixes[0], { layers: 1 });
-  assert.deepEqual(pixels, (await decoder.decode(stream('layers-cut-at-layer'))).pixels);
+  assert.deepEqual(pixels, (await decoder.decode(stream(`${kind}-cut-at-layer`))).pixels);
   await assert.rejects(decoder.decode(prefixes[0].subarray(0, -12), { layers: 1 }), {
     name: 'TruncatedStream',
   });
+}
+
+test('a decoder is told a quality between the one that is reached and the last', async () => {
+  const told = [];
+  const hear = async (_, quality) => {
+    told.push(quality);
+    throw new Error('no picture');
+  };
+  const decoder = await decoderOf(folder, { decoder: async () => hear });
+  const ask = async (name, options) => {
+    await assert.rejects(decoder.decode(stream(name), options), /no picture/);
+    return told.pop();
+  };
+  // Layers of qualities 30, 53 and 75.
+  assert.equal(await ask('intervals-3'), 75);
+  assert.equal(await ask('intervals-cut-at-layer'), 30 + 0.75 * 45);
+  assert.equal(await ask('intervals-3', { layers: 1 }), 30 + 0.75 * 45);
+  assert.equal(await ask('intervals-3', { layers: 2 }), 53 + 0.75 * 22);
+  assert.equal(await ask('intervals-cut-at-turn'), 41.5 + 0.75 * 33.5);
+  assert.equal(await ask('layers-3', { layers: 1 }), 31.9375); // quality 30 with 8 states
 });

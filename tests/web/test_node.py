@@ -13,6 +13,7 @@ import pytest
 from tests.conformance import kit, run
 
 from trellic import bitstream, images
+from trellic.bitstream import Layering
 from trellic.bitstream.container import assemble, stored_of
 from trellic.bitstream.fields import pack_varint
 from trellic.bitstream.front import PATCHES
@@ -20,8 +21,12 @@ from trellic.codec import Codec
 from trellic.errors import StreamError
 from trellic.geometry import Plane
 from trellic.images.av1 import contained, pack_still
+from trellic.latents.intervals import Division
+from trellic.latents.law import law
 from trellic.latents.quantizer import Lattice
 from trellic.latents.refine import variances
+from trellic.limits import MEAN_LIMIT
+from trellic.pipeline.layers import told16
 from trellic_export.web import WebOptions, export_web
 
 HERE = Path(__file__).parent
@@ -178,6 +183,116 @@ def test_variances_of_scale_indices_are_pythons(node, folder):
     found = json.loads(node("-e", script.replace("FOLDER", folder.as_uri())))
     for scales, tables in found.items():
         assert tables == [table.tolist() for table in variances(int(scales))], scales
+
+
+def test_the_law_of_intervals_is_pythons(node, folder):
+    """To the last integer, though there is no erfc in JavaScript."""
+    script = (
+        "import('FOLDER/law.js').then(({ law }) => {"
+        "const { mass, moment } = law(64);"
+        "const widths = {};"
+        "for (let n = 1; n < 256; n++) widths[n] = [[...law(n).sigma], [...law(n).inverse]];"
+        "console.log(JSON.stringify({ mass: [...mass], moment: [...moment], widths })); });"
+    )
+    found = json.loads(node("-e", script.replace("FOLDER", folder.as_uri())))
+    assert found["mass"] == law(64).mass.tolist()
+    assert found["moment"] == law(64).moment.tolist()
+    for scales, widths in found["widths"].items():
+        own = law(int(scales))
+        assert widths == [own.sigma.tolist(), own.inverse.tolist()], scales
+
+
+def test_intervals_are_divided_as_in_python(node, folder, tmp_path):
+    """Of all widths, about means near and far, up to the limits of both."""
+    rng = np.random.default_rng(8)
+    n, scales = 20_000, 64
+    mean = rng.integers(-MEAN_LIMIT, MEAN_LIMIT, n, endpoint=True)
+    width = np.floor(2 ** rng.uniform(0, 21, n)).astype(np.int64)
+    place = np.where(rng.random(n) < 0.6, rng.uniform(-0.2, 1.2, n), rng.normal(0.5, 30, n))
+    low = np.clip(mean - np.floor(place * width).astype(np.int64), -MEAN_LIMIT, MEAN_LIMIT)
+    high = np.minimum(low + width, 2 * MEAN_LIMIT)
+    low[:4], high[:4] = -MEAN_LIMIT, [MEAN_LIMIT, MEAN_LIMIT, 1 - MEAN_LIMIT, 1 - MEAN_LIMIT]
+    mean[:4] = [-MEAN_LIMIT, MEAN_LIMIT, MEAN_LIMIT, -MEAN_LIMIT]
+    index = rng.integers(0, scales, n)
+    ours = Division(low, high, mean, index, scales)
+    lows = [ours.part(np.minimum(j, ours.parts - 1).astype(np.int32))[0] for j in range(17)]
+    wanted = [ours.parts, ours.values(), ours.spreads(), np.stack(lows, 1), ours.cumulative()]
+    (tmp_path / "cases").write_text(json.dumps(np.stack([low, high, mean, index], 1).tolist()))
+    script = (
+        "import { readFileSync } from 'node:fs';"
+        "const { Division } = await import('FOLDER/intervals.js');"
+        "const division = new Division(64);"
+        "const row = new Uint16Array(18);"
+        "const found = JSON.parse(readFileSync('CASES')).map((values) => {"
+        "const { parts } = division.of(...values);"
+        "division.cumulative(row);"
+        "const lows = [...row].slice(1).map((_, j) => division.edge(Math.min(j, parts - 1)));"
+        "return [parts, division.centroid(), division.spread(), lows, [...row]]; });"
+        "console.log(JSON.stringify(found));"
+    )
+    script = script.replace("FOLDER", folder.as_uri()).replace("CASES", str(tmp_path / "cases"))
+    (tmp_path / "divide.mjs").write_text(script)
+    found = json.loads(node(tmp_path / "divide.mjs"))
+    assert set(ours.parts.tolist()) == set(range(1, 18))
+    for i, name in enumerate(("parts", "values", "spreads", "lows", "cumulative")):
+        np.testing.assert_array_equal([of[i] for of in found], wanted[i], name)
+
+
+def test_the_quality_that_a_decoder_is_told_is_pythons(node, folder):
+    script = (
+        "import('FOLDER/layering.js').then(({ toldQuality }) => {"
+        "const layering = { below: [400, 848], parts: 4, intervals: true };"
+        "const passes = Array.from({ length: 60 }, (_, n) => n + 1);"
+        "const told = (n) => toldQuality(layering, { quality16: 1200, steps: 3 }, n);"
+        "console.log(JSON.stringify(passes.map(told))); });"
+    )
+    found = json.loads(node("-e", script.replace("FOLDER", folder.as_uri())))
+    layering = Layering((400, 848), 4, 60, intervals=True)
+    assert found == [told16(layering, 1200, 3, n) / 16 for n in range(1, 61)]
+    assert found[-1] == 75
+
+
+def test_intervals_cut_after_every_pass(node, folder, tiny, tmp_path):
+    """Of a picture of odd size, and what Python makes of each."""
+    y, x = np.mgrid[:37, :83]
+    waves = 128 + 90 * np.sin(x / 9) * np.cos(y / 13) + (x * y) % 29
+    pixels = np.stack([waves, waves[::-1], 255 - waves], 2).clip(0, 255).astype(np.uint8)
+    data = tiny.encode(pixels, quality=75, progressive=True)
+    head = bitstream.read_header(data)
+    assert head.layering.intervals
+    cut = {n: bitstream.cut(data, passes=n).data for n in range(1, head.passes + 1)}
+    paths = {n: tmp_path / f"{n}.tlc" for n in cut}
+    for n, path in paths.items():
+        path.write_bytes(cut[n])
+    found = json.loads(node(HERE / "conformance.mjs", folder, *paths.values()))
+    for n, path in paths.items():
+        z, latents = kit.latents(tiny, cut[n])
+        assert found[str(path)] == {"z": kit.digest(z), "y": kit.digest(latents)}, n
+
+
+@pytest.mark.slow("node runs the networks that ship")
+def test_intervals_of_the_model_that_ships(node, tmp_path):
+    """Latents and pictures, whole and cut, with the quality that the decoder is told."""
+    codec = Codec.load(device="cpu", threads=1)
+    y, x = np.mgrid[:57, :103]
+    pixels = np.stack([2 * x, 4 * y, (x * y) % 251], 2).astype(np.uint8)
+    whole = codec.encode(pixels, quality=75, progressive=True)
+    export_web(codec.bundle, tmp_path / "web", WebOptions(("fast", "quality")))
+    total = bitstream.read_header(whole).passes
+    for passes in (1, 7, total // 5, total // 3, 3 * total // 5, total - 3, total):
+        stream = tmp_path / f"{passes}.tlc"
+        stream.write_bytes(bitstream.cut(whole, passes=passes).data)
+        for name in ("fast", "quality"):
+            node(HERE / "pictures.mjs", tmp_path / "web", tmp_path, name, stream)
+            ours = images.from_bytes((tmp_path / f"{passes}.png").read_bytes()).pixels.astype(int)
+            theirs = codec.decode(stream.read_bytes(), decoder=name)
+            assert np.abs(ours - theirs).max() <= 1, (passes, name)
+            assert np.mean(ours != theirs) < 0.01, (passes, name)
+    paths = sorted(tmp_path.glob("*.tlc"))
+    found = json.loads(node(HERE / "conformance.mjs", tmp_path / "web", *paths))
+    for path in paths:
+        z, latents = kit.latents(codec, path.read_bytes())
+        assert found[str(path)] == {"z": kit.digest(z), "y": kit.digest(latents)}, path.name
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in HERE.glob("*.test.mjs")))

@@ -45,6 +45,41 @@ test('a still lattice has levels at whole steps', async () => {
   assert.deepEqual([...undither(Int32Array.of(0, 1, 0, 0, -1), u)], [-6, 27, -15, 16, -16]);
 });
 
+test('latents of a step are split by falling scale index', async () => {
+  const { shares } = await load('layered.js');
+  const split = (values, parts) => {
+    const { order, ends } = shares(bytes(...values), parts);
+    return [[...order], ends];
+  };
+  assert.deepEqual(split([3, 9, 3, 0, 255, 9], 1), [[0, 1, 2, 3, 4, 5], [6]]);
+  assert.deepEqual(split([3, 9, 3, 0, 255, 9], 2), [[4, 1, 5, 0, 2, 3], [0, 6]]);
+  assert.deepEqual(split([5, 7, 5, 7], 4), [[1, 3, 0, 2], [0, 1, 2, 4]]);
+  assert.deepEqual(split([], 2), [[], [0, 0]]);
+});
+
+test('passes of layers with intervals are counted in turns', async () => {
+  const { layerOf, passesOf, turnsOf } = await load('layering.js');
+  const of = { below: [320, 400], parts: 4, kept: 1 };
+  const layers = (layering) =>
+    Array.from({ length: passesOf(layering, 3) }, (_, pass) => layerOf(layering, 3, pass));
+  const repeated = (...counts) => counts.flatMap((count, layer) => Array(count).fill(layer));
+  assert.deepEqual(layers({ ...of, intervals: false }), repeated(12, 12, 12));
+  const intervals = { ...of, intervals: true };
+  assert.deepEqual(layers(intervals), repeated(12, 24, 24));
+  assert.deepEqual([0, 1, 2, 3].map((n) => passesOf(intervals, 3, n)), [0, 12, 36, 60]);
+  assert.equal(turnsOf(intervals), 5);
+});
+
+test('a stream with intervals may be longer, by its turns', async () => {
+  const { mostBytes } = await load('incoming.js');
+  const layout = { stride: 16, cell: 4, hyper: 1, latents: 10 };
+  const layering = { below: [320, 400], parts: 4, kept: 1 };
+  const header = { width: 640, height: 640, chunks: {}, segments: 10, slices: 1, layering };
+  const most = (intervals) =>
+    mostBytes({ ...header, layering: { ...layering, intervals } }, layout);
+  assert.equal(most(true) - most(false), 2 * 6 * 100 * (1 + 10 * 16));
+});
+
 test('a varint has to be in its shortest form', async () => {
   const { Cursor } = await load('fields.js');
   assert.equal(new Cursor(bytes(0xac, 0x02)).varint(3, 'size'), 300);

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trellic import entropy
 from trellic.entropy.tables import Tables
-from trellic.latents.intervals import Division, Known, carried, skipped, zone, zone_index
+from trellic.latents.intervals import Division, carried, skipped, zone, zone_index
 from trellic.latents.layered import LayeredSlice, Pass, of_pass
 from trellic.latents.quantizer import Quantizer
 from trellic.limits import TARGET_LIMIT
@@ -42,7 +42,7 @@ class IntervalSlice(LayeredSlice):
         A search takes the part that costs least. Of the quantizer only the mode is used.
         """
         target = of_pass(y32, coded)
-        if self._below is None:
+        if self._layer == 0:
             t32 = np.clip(target - coded.mean32, -TARGET_LIMIT, TARGET_LIMIT).astype(np.int32)
             k = zone_index(t32)
             self._put(coded, *zone(k, coded.mean32))
@@ -57,7 +57,7 @@ class IntervalSlice(LayeredSlice):
         self, coded: Pass, segment: bytes, decoder: entropy.Decoder, states: int, tables: Tables
     ) -> None:
         """Decode the cells of a pass and add them; there is no trellis."""
-        if self._below is None:
+        if self._layer == 0:
             k = decoder.scalar(segment, coded.scale_index)
             self._put(coded, *zone(k, coded.mean32))
         else:
@@ -66,13 +66,11 @@ class IntervalSlice(LayeredSlice):
 
     # ---- layers and steps ----
 
-    def _carried(self, before: Int64, after: Int64) -> Int64:
-        known = Known(self._low, self._high, self._context.v32.astype(np.int64))
-        self._low, self._high, v32 = carried(known, before, after)
-        return v32
+    def _carry(self, before: Int64, after: Int64) -> None:
+        self._low, self._high = carried(self._low, self._high, before, after)
 
-    def _rounds(self) -> Sequence[int]:
-        return (1,) if self._below is None else (2, 1)
+    def _turns(self) -> Sequence[int]:
+        return (2, 1) if self._layer else (1,)
 
     def _expect(self, k: int, step: Step) -> None:
         """Set latents to what the networks, and their intervals, say of them."""
@@ -81,7 +79,7 @@ class IntervalSlice(LayeredSlice):
     def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:
         own, mask = slice(step.first, step.last), self._mask(k, step)
         v32, low, high = self._context.v32[own], self._low[own], self._high[own]
-        if self._below is None:
+        if self._layer == 0:
             predicted = self._predictor.predict(k, self._context)
             low[mask], high[mask] = skipped(v32[mask])
             self._index[own].reshape(-1)[predicted.position] = predicted.scale_index

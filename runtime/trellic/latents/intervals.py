@@ -10,31 +10,20 @@ Edges, means and values are in 1/32 step of a layer.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trellic.latents import division_cpu as kernels
 from trellic.latents.law import law, rates
-from trellic.limits import INTERVAL_SKIPPED32, INTERVAL_ZONE32, MEAN_LIMIT, STEP32
+from trellic.latents.refine import rescaled
+from trellic.limits import INTERVAL_SKIPPED32, INTERVAL_ZONE32, STEP32
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Uint16 = npt.NDArray[np.uint16]
 Integers = npt.NDArray[np.signedinteger[Any]]
-
-
-class Known(NamedTuple):
-    """What is known of latents: int64 ends of their intervals, and their values within them."""
-
-    low: Int64
-    high: Int64
-    v32: Int64
-
-    def window(self, first: int, last: int) -> Known:
-        """Return some of the channels."""
-        return Known(*(of[first:last] for of in self))
 
 
 def zone(k: Int32, mean32: Integers) -> tuple[Int64, Int64]:
@@ -61,20 +50,16 @@ def zone_index(t32: Int32) -> Int32:
     return k
 
 
-def carried(known: Known, before: Int64, after: Int64) -> Known:
-    """Convert to another layer's steps.
+def carried(low: Int64, high: Int64, before: Int64, after: Int64) -> tuple[Int64, Int64]:
+    """Convert intervals to another layer's steps.
 
     Parameters
     ----------
-    known : (channels, rows, columns)
+    low, high : (channels, rows, columns), ends
     before, after : int64 (channels,), gains of the two layers
     """
-    gains = before[:, None, None], after[:, None, None]
-    low, high, v32 = (
-        np.clip((of * gains[1] + (gains[0] >> 1)) // gains[0], -MEAN_LIMIT, MEAN_LIMIT)
-        for of in known
-    )
-    return Known(low, np.maximum(high, low + 1), v32)
+    first, last = (rescaled(ends, before, after) for ends in (low, high))
+    return first, np.maximum(last, first + 1)
 
 
 class Division:

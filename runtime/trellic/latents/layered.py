@@ -79,14 +79,13 @@ class LayeredSlice(ABC):
         self._levels, self._parts = levels, parts
         self._layer, self._begun = 0, 0  # layer at work, and its steps that have begun
         self._context = self._start(0)
-        self._below: Int64 | None = None  # latents of the layer below, in steps of this one
 
     def passes(self) -> Iterator[Pass]:
         """Yield every pass; it must be chosen or read before the next one is requested."""
         for layer in range(len(self._levels)):
             if layer:
                 self._rise()
-            for of in self._rounds():
+            for of in self._turns():
                 self._context = replace(self._context, v32=np.zeros_like(self._context.v32))
                 for k, step in enumerate(self._predictor.steps):
                     self._begun = k + 1
@@ -131,19 +130,19 @@ class LayeredSlice(ABC):
         return self._predictor.start(self._z, self._part, self._plane, self._levels[layer])
 
     @abstractmethod
-    def _carried(self, before: Int64, after: Int64) -> Int64:
-        """Carry what is known over to the next layer's steps, and return the latents' values."""
+    def _carry(self, before: Int64, after: Int64) -> None:
+        """Carry what is known over to the next layer's steps, given the gains of both."""
 
     def _rise(self) -> None:
         """Begin the next layer from the values of this one."""
-        self._below = self._carried(*(of.gain for of in self._levels[self._layer :][:2]))
+        self._carry(*(of.gain for of in self._levels[self._layer :][:2]))
         self._layer, self._begun = self._layer + 1, 0
         self._context = self._start(self._layer)
 
     # ---- steps ----
 
-    def _rounds(self) -> Sequence[int]:
-        """Return for each round over the steps of the layer which share of what is left it codes.
+    def _turns(self) -> Sequence[int]:
+        """Return for each turn through the layer's steps which share of what is left it codes.
 
         A half is 2, everything is 1.
         """

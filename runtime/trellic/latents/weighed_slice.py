@@ -30,6 +30,7 @@ class WeighedSlice(LayeredSlice):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._below = np.zeros(self._context.v32.shape, np.int64)  # latents of the layer below
         self._variance = np.zeros(self._context.v32.shape, np.int64)
 
     def choose(
@@ -55,21 +56,21 @@ class WeighedSlice(LayeredSlice):
         self._context.v32[own].reshape(-1)[coded.position] = coded.mean32 + recon32
         self._variance[own].reshape(-1)[coded.position] = learned(k)
 
-    def _carried(self, before: Int64, after: Int64) -> Int64:
-        known = carried(Known(self._context.v32.astype(np.int64), self._variance), before, after)
-        self._variance = known.variance.copy()
-        return known.v32
+    def _carry(self, before: Int64, after: Int64) -> None:
+        known = Known(self._context.v32.astype(np.int64), self._variance)
+        self._below, variance = carried(known, before, after)
+        self._variance = variance.copy()
 
     def _expect(self, k: int, step: Step) -> None:
         """Set latents to those of the layer below, in the lowest layer to their means."""
-        if self._below is None:
+        if self._layer == 0:
             self._predictor.predict(k, self._context)
         else:
             own, mask = slice(step.first, step.last), self._mask(k, step)
             self._context.v32[own][mask] = self._below[own][mask]
 
     def _predict(self, k: int, step: Step) -> tuple[Int32, Int32, Uint8]:
-        if self._below is None:
+        if self._layer == 0:
             return self._predictor.predict(k, self._context)
         own, layout = slice(step.first, step.last), self._predictor.layout
         known = Known(self._below, self._variance).window(step.first, step.last)

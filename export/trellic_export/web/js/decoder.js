@@ -9,6 +9,7 @@ import { BadParameter, UnknownModel, UnsupportedVersion } from './errors.js';
 import { probed } from './exact.js';
 import { Plane, coarser, finer, grown, meet, shapeOf, sliceGrid, within } from './geometry.js';
 import { LatentDecoder } from './latents.js';
+import { passesOf } from './layering.js';
 import { run as runPlainly } from './networks.js';
 import { canDecode, paste } from './patches.js';
 import { cropAlpha, gather, mix, place, tiles } from './synthesis.js';
@@ -214,7 +215,7 @@ export class Decoder {
       const images = [];
       for (let i = 0; i < parts.length; i++) {
         const input = gather(slices, window, parts[i].info.channels, level.gain);
-        images.push(await networks[i](input, level.quality));
+        images.push(await networks[i](input, latents.told));
       }
       const image = mix(images, parts.map(({ weight }) => weight));
       const kept = within(finer(inner, stride), area);
@@ -248,7 +249,7 @@ async function finished(stream, wanted, scale, pixels) {
 /**
  * Return how many passes the first layers of a stream have, of those that are there.
  *
- * @param {import('./header.js').Header} header of a stream with layers
+ * @param {import('./header.js').Header} header
  * @param {number} [layers] all if left out
  * @returns {number}
  * @throws {BadParameter}
@@ -257,7 +258,7 @@ function passesOfLayers({ layering, passes, steps }, layers = Infinity) {
   if (!(layers === Infinity || Number.isInteger(layers)) || layers < 1) {
     throw new BadParameter(`layers ${layers}`, { expected: 'a whole number from 1' });
   }
-  return Math.min(passes, layers * steps * (layering?.parts ?? 1));
+  return layering ? Math.min(passes, passesOf(layering, steps, layers)) : passes;
 }
 
 /**

@@ -6,6 +6,7 @@ import { bytesForPasses, checkPixels, readContents } from './container.js';
 import { CorruptStream, TrellicError, TruncatedStream } from './errors.js';
 import { Cursor } from './fields.js';
 import { readFront } from './header.js';
+import { passesOf, turnsOf } from './layering.js';
 
 /** @typedef {import('./model.js').Layout} Layout */
 
@@ -27,8 +28,9 @@ export function mostBytes(header, layout) {
   const chunks = Object.values(header.chunks).reduce((sum, length) => sum + length + 2, 0);
   // A symbol takes 6 bytes at most, as does each lane; a group 8, a place in the table 4.
   const segments = header.segments * (8 * Math.ceil(MAX_LANES / 32) + 6);
-  const layers = 1 + (header.layering?.below.length ?? 0);
-  return OVERHEAD + 6 * layers * symbols + 6 * MAX_LANES * header.slices + segments + chunks;
+  // A turn codes a latent once at most.
+  const turns = header.layering ? turnsOf(header.layering) : 1;
+  return OVERHEAD + 6 * turns * symbols + 6 * MAX_LANES * header.slices + segments + chunks;
 }
 
 /**
@@ -59,7 +61,7 @@ export async function collect(response, { maxPixels, layout, steps }, onPrefix) 
     checkPixels(header, maxPixels);
     most = mostBytes(header, layout);
     const contents = readContents(seen, Infinity);
-    const passes = header.layering ? header.layering.parts * header.steps : steps; // one layer
+    const passes = header.layering ? passesOf(header.layering, header.steps, 1) : steps;
     if (steps > 0 && passes < header.passes) enough = bytesForPasses(contents, passes);
     look = null;
   };

@@ -7,8 +7,8 @@
 import { CorruptStream } from './errors.js';
 import { Plane, shapeOf, sliceGrid } from './geometry.js';
 import { segmentIndex } from './header.js';
-import { LayeredSlice } from './layered.js';
-import { passesOf } from './layering.js';
+import { IntervalSlice } from './interval-slice.js';
+import { passesOf, toldQuality } from './layering.js';
 import { Predictor } from './predictor.js';
 import {
   ditherClasses,
@@ -20,6 +20,7 @@ import {
   undither,
 } from './quantize.js';
 import { RansDecoder } from './rans.js';
+import { WeighedSlice } from './weighed-slice.js';
 
 /** @typedef {import('./geometry.js').Rectangle} Rectangle */
 /** @typedef {import('./predictor.js').Networks} Networks */
@@ -72,6 +73,13 @@ export class LatentDecoder {
   /** The level in whose steps latents are. */
   get level() {
     return this.levels[this.levels.length - 1];
+  }
+
+  /** The quality that a decoder is told: that of the level, unless layers say more. */
+  get told() {
+    const { header } = this.stream;
+    if (!header.layering?.intervals) return this.level.quality;
+    return toldQuality(header.layering, header, this.passes);
   }
 
   /** @returns {Int32Array} z, (hyper, rows, columns) */
@@ -132,11 +140,16 @@ export class LatentDecoder {
   async #layered(slice, lanes) {
     const { header } = this.stream;
     const layering = /** @type {import('./layering.js').Layering} */ (header.layering);
-    const way = new LayeredSlice(this.predictor, this.grid[slice], this.levels, layering.parts);
+    const Way = layering.intervals ? IntervalSlice : WeighedSlice;
+    const way = new Way(this.predictor, this.grid[slice], this.levels, layering.parts);
+    /** @type {import('./layered.js').Coder} */
+    const coder = {
+      indices: (segment, scaleIndex) => this.#symbols(lanes, segment, scaleIndex, null),
+      parts: (segment, cumulative, columns) => lanes.divided(segment, cumulative, columns),
+    };
     for (let n = 0; n < this.passes; n++) {
       const own = await way.next();
-      const { k, recon32 } = this.#symbols(lanes, this.#segment(n, slice), own.scaleIndex, null);
-      way.add(own, k, recon32);
+      way.read(own, this.#segment(n, slice), coder);
     }
     if (this.passes === passesOf(layering, header.steps)) lanes.finish();
     return this.#first(await way.latents(), this.grid[slice]);

@@ -5,6 +5,7 @@
  */
 
 import { BadBundle } from './errors.js';
+import { layerOf } from './layering.js';
 
 const BUCKETS = 16;
 const DITHER_CODE = 8;
@@ -89,12 +90,11 @@ export class LevelTables {
     const last = this.of(header);
     if (!header.layering) return [last];
     const { hyperMean, hyperIndex, hyperScale } = last;
-    const { below, parts } = header.layering;
-    const levels = below.map((quality16) => ({
+    const levels = header.layering.below.map((quality16) => ({
       ...this.of({ ...header, quality16 }),
       ...{ hyperMean, hyperIndex, hyperScale },
     }));
-    return [...levels, last].slice(0, Math.ceil(passes / (header.steps * parts)));
+    return [...levels, last].slice(0, 1 + layerOf(header.layering, header.steps, passes - 1));
   }
 
   /**

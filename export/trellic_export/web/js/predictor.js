@@ -99,7 +99,8 @@ export class Predictor {
    * @param {Int32Array} own latents of the step's channels
    * @param {Level} level
    * @param {((i: number, index: number) => number) | null} [weigh] given the place in `own` of a
-   *   mean, and its scale index: changes the mean, and returns the scale index to use
+   *   mean, and its scale index: changes the mean, and returns the scale index to use, or -1 if the
+   *   latent is not coded
    * @returns {{position: Int32Array, scaleIndex: Uint8Array}}
    */
   predict(k, part, { mu, s }, own, level, weigh = null) {

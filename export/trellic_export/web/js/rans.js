@@ -48,18 +48,24 @@ export class RansDecoder {
    * @throws {CorruptStream | TruncatedStream}
    */
   decode(segment, scaleIndex, cls, next) {
-    const bounds = this.#unpack(segment);
     const k = new Int32Array(scaleIndex.length);
-    for (let group = 0; group < this.groups; group++) {
-      this.#at = bounds[group];
-      this.#end = bounds[group + 1];
-      if (this.#first) this.#otherStates(group * GROUP);
-      this.#decodeGroup(group * GROUP, k, scaleIndex, cls, next);
-      if (this.#at < this.#end) {
-        throw new CorruptStream(`${this.#end - this.#at} words left over`, { expected: 'none' });
-      }
-    }
-    this.#first = false;
+    this.#eachGroup(segment, (first) => this.#decodeGroup(first, k, scaleIndex, cls, next));
+    return k;
+  }
+
+  /**
+   * Decode a segment whose symbols have frequencies of their own.
+   *
+   * @param {Uint8Array} segment all of it
+   * @param {Uint16Array} cumulative for each symbol a row of the sums of frequencies before each of
+   *   its parts; from 0 up to 2^15, at which it stays
+   * @param {number} columns of a row
+   * @returns {Int32Array} parts, from 0
+   * @throws {CorruptStream | TruncatedStream}
+   */
+  divided(segment, cumulative, columns) {
+    const k = new Int32Array(cumulative.length / columns);
+    this.#eachGroup(segment, (first) => this.#divideGroup(first, k, cumulative, columns));
     return k;
   }
 
@@ -74,6 +80,49 @@ export class RansDecoder {
       throw new CorruptStream(`lane ${lane} ended in state ${this.states[lane]}`, {
         expected: `${STATE_LOW}`,
       });
+    }
+  }
+
+  /**
+   * Take a segment apart, and check that each group takes all of its words.
+   *
+   * @param {Uint8Array} segment
+   * @param {(first: number) => void} decodeGroup given the group's first lane
+   */
+  #eachGroup(segment, decodeGroup) {
+    const bounds = this.#unpack(segment);
+    for (let group = 0; group < this.groups; group++) {
+      this.#at = bounds[group];
+      this.#end = bounds[group + 1];
+      if (this.#first) this.#otherStates(group * GROUP);
+      decodeGroup(group * GROUP);
+      if (this.#at < this.#end) {
+        throw new CorruptStream(`${this.#end - this.#at} words left over`, { expected: 'none' });
+      }
+    }
+    this.#first = false;
+  }
+
+  /**
+   * @param {number} first lane of the group
+   * @param {Int32Array} k
+   * @param {Uint16Array} cumulative
+   * @param {number} columns
+   */
+  #divideGroup(first, k, cumulative, columns) {
+    const { lanes, states } = this;
+    for (let start = first; start < k.length; start += lanes) {
+      const stop = Math.min(k.length, start + GROUP, start - first + lanes);
+      for (let i = start; i < stop; i++) {
+        const lane = first + i - start;
+        const x = states[lane];
+        const slot = x & 0x7fff;
+        let at = i * columns;
+        while (cumulative[at + 1] <= slot) at++;
+        const freq = cumulative[at + 1] - cumulative[at];
+        this.#move(lane, freq * (x >>> 15) + slot - cumulative[at]);
+        k[i] = at - i * columns;
+      }
     }
   }
 

@@ -1,16 +1,16 @@
 /**
  * What a layer says of its latents to the next layer, in integers.
  *
- * Specification: docs/format.md, section 8.2. Latents are in 1/32 step, variances in 1/1024 square
+ * Specification: docs/format.md, sections 8.2 and 8.4. Latents are in 1/32 step, variances in 1/1024 square
  * step. Numbers are exact: below 2^53 throughout.
  */
 
 import { clamp } from './levels.js';
 import { MEAN_LIMIT } from './predictor.js';
 
-const [SIGMA_FIRST, SIGMA_LAST] = [0.11, 64];
+export const [SIGMA_FIRST, SIGMA_LAST] = [0.11, 64];
 const [VARIANCE_ZERO, VARIANCE_OTHER] = [410, 102];
-const VARIANCE_LIMIT = 2 ** 30;
+export const VARIANCE_LIMIT = 2 ** 30;
 const RATIO_LIMIT = 2 ** 20;
 
 /**
@@ -42,6 +42,19 @@ export function learned(k) {
 }
 
 /**
+ * Convert a value to the steps of another layer.
+ *
+ * @param {number} value in 1/32 step, below 2^21 in magnitude
+ * @param {number} before gain of its channel in the one layer, below 2^31
+ * @param {number} after and in the other
+ * @returns {number}
+ */
+export function rescaled(value, before, after) {
+  const scaled = Math.floor((value * after + Math.floor(before / 2)) / before);
+  return clamp(scaled, -MEAN_LIMIT, MEAN_LIMIT);
+}
+
+/**
  * Carry latents and variances over to the steps of another layer; both are changed in place.
  *
  * @param {Int32Array} v32 (channels, ...)
@@ -52,12 +65,10 @@ export function learned(k) {
 export function carry(v32, variance, before, after) {
   const size = v32.length / before.length;
   for (let c = 0; c < before.length; c++) {
-    const half = Math.floor(before[c] / 2);
     const ratio = Math.min(Math.floor((after[c] * 4096) / before[c]), RATIO_LIMIT);
     const square = Math.floor((ratio * ratio) / 4096);
     for (let i = c * size; i < (c + 1) * size; i++) {
-      const scaled = Math.floor((v32[i] * after[c] + half) / before[c]);
-      v32[i] = clamp(scaled, -MEAN_LIMIT, MEAN_LIMIT);
+      v32[i] = rescaled(v32[i], before[c], after[c]);
       // Beyond 2^53 the product is rounded, and far above the limit.
       const carried = Math.floor((variance[i] * square + 2048) / 4096);
       if (variance[i] > 0) variance[i] = clamp(carried, 1, VARIANCE_LIMIT);
@@ -80,9 +91,20 @@ export function informed({ centres, borders }, mean32, index, v32, variance) {
   const total = spread + variance;
   const weight = Math.floor((spread * 32768) / total);
   const moved = mean32 + Math.floor(((v32 - mean32) * weight + 16384) / 32768);
-  const left = Math.floor((spread * variance) / total);
-  let finer = index; // how many borders are at most what is left
-  while (finer < borders.length && borders[finer] <= left) finer++;
-  while (finer > 0 && borders[finer - 1] > left) finer--;
-  return [moved, finer];
+  return [moved, indexOf(borders, Math.floor((spread * variance) / total), index)];
+}
+
+/**
+ * The scale index of a variance: how many borders are at most as large.
+ *
+ * @param {Float64Array} borders
+ * @param {number} variance
+ * @param {number} near where to begin to look
+ * @returns {number}
+ */
+export function indexOf(borders, variance, near) {
+  let index = near;
+  while (index < borders.length && borders[index] <= variance) index++;
+  while (index > 0 && borders[index - 1] > variance) index--;
+  return index;
 }
