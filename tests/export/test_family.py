@@ -20,6 +20,7 @@ from trellic import bitstream
 from trellic.codec import Codec
 from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle
+from trellic.pipeline.layers import layering_for, told16
 from trellic_export import cli, family, family_cli
 from trellic_training.data.photos import PackedPhotos, pack
 from trellic_training.models.decoder_weights import TrainedDecoder, load_decoder, save_decoder
@@ -118,7 +119,7 @@ def test_a_result_may_stay_a_share_of_the_start(bundle, packed, tmp_path):
 
 
 def test_latents_of_cut_files(bundle, packed):
-    """A share of the crops is that of layered files cut anywhere, and told its layer's quality."""
+    """A share of the crops is that of layered files cut anywhere, and told what `decode` is."""
     settings = load_decoder_recipe(RECIPE, "preview")
     sizes = SynthesisSizes(wide=8, deep=24, blocks=(0, 1))
     changes = {"cut": 1.0, "network": sizes, "quantizers": (8,)}
@@ -129,19 +130,16 @@ def test_latents_of_cut_files(bundle, packed):
     whole = samples.of(batch["x"], batch["quality"], [8] * 6)
     assert batch["latents"].shape == whole["latents"].shape
     assert not torch.equal(batch["latents"], whole["latents"])
-    for i in range(6):
-        expected = bundle.levels.at(round(16 * float(batch["quality"][i])), 8).quality
-        assert float(batch["level"][i]) == expected
     crop = scene(64, 64)
-    data = Codec.load(str(TINY), device="cpu").encode(crop, quality=75, trellis=8, progressive=True)
+    data = Codec.load(str(TINY), device="cpu").encode(crop, quality=75, progressive=True)
     rng = SimpleNamespace(integers=lambda low, high: 17)
-    latents, level, quality = quantizer.cut(crop, 75.0, 8, rng)
+    latents, level, quality = quantizer.cut(crop, 75.0, rng)
     cut = bitstream.cut(data, passes=17).data
     codec = Codec.load(str(TINY), device="cpu")
     v32 = kit.latents(codec, cut)[1]
-    gain = bundle.levels.at(848, 8).gain
+    gain = bundle.levels.at(848, 0).gain
     np.testing.assert_allclose(latents, v32 * (128 / gain)[:, None, None], rtol=1e-5)
-    assert (level, quality) == (bundle.levels.at(848, 8).quality, 53.0)
+    assert (level, quality) == (told16(layering_for(1200, 3), 1200, 3, 17) / 16, 53.0)
 
 
 def test_cut_latents_are_for_decoders_without_a_teacher():
