@@ -38,7 +38,7 @@ from trellic.bitstream import Layering
 from trellic.codec import Codec
 from trellic.errors import BadParameter
 from trellic.pipeline.encoder import StreamEncoder
-from trellic.pipeline.layers import PARTS, layering_for
+from trellic.pipeline.layers import layering_for
 from trellic.scored import ssimulacra2
 
 ROOT = Path(__file__).resolve().parent
@@ -48,23 +48,24 @@ MADE: Final = (10, 20, 30, 40, 50, 60, 68, 75, 82)  # qualities of files made fo
 JPEG_QUALITY: Final = 85
 JPEG_MADE: Final = (5, 10, 20, 35, 50, 65, 75, 85)
 ORDERED_PARTS: Final = 8
+WEIGHED_PARTS: Final = 4
 RIVALS: Final = ("jpeg", "jxl")
 Decode = Callable[[bytes, int], Pixels | None]
 Scores = tuple[float, float]
 
 
-def ordered(_: int, steps: int) -> Layering:
+def ordered(_: int, steps: int, __: int) -> Layering:
     """One layer whose context steps come in eight parts, those of large scale first."""
     return Layering((), ORDERED_PARTS, steps * ORDERED_PARTS)
 
 
-def weighed(quality16: int, steps: int) -> Layering:
+def weighed(quality16: int, steps: int, _: int) -> Layering:
     """Layers of the same qualities that do not narrow intervals: the format's first kind."""
     below = layering_for(quality16, steps).below
-    return Layering(below, PARTS, (1 + len(below)) * steps * PARTS)
+    return Layering(below, WEIGHED_PARTS, (1 + len(below)) * steps * WEIGHED_PARTS)
 
 
-def by_steps(_: int, steps: int) -> Layering:
+def by_steps(_: int, steps: int, __: int) -> Layering:
     """The ordinary file, cut at its context steps."""
     return Layering((), 1, steps)
 

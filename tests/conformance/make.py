@@ -171,7 +171,7 @@ def layered(
 ) -> Build:
     """Code a picture in layers of one's own, and cut it after some passes."""
 
-    def layering(_: int, steps: int) -> Layering:
+    def layering(_: int, steps: int, __: int) -> Layering:
         made = Layering(below, parts, intervals=intervals)
         return made.cut(made.passes(steps))
 

@@ -20,6 +20,7 @@ from trellic import bitstream
 from trellic.codec import Codec
 from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle
+from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.layers import layering_for, told16
 from trellic_export import cli, family, family_cli
 from trellic_training.data.photos import PackedPhotos, pack
@@ -131,7 +132,10 @@ def test_latents_of_cut_files(bundle, packed):
     assert batch["latents"].shape == whole["latents"].shape
     assert not torch.equal(batch["latents"], whole["latents"])
     crop = scene(64, 64)
-    data = Codec.load(str(TINY), device="cpu").encode(crop, quality=75, progressive=True)
+    coder = Codec.load(str(TINY), device="cpu")
+    large = layering_for(1200, 3)  # as if the crop were a photo
+    coder._encoding = StreamEncoder(coder.bundle, coder._pool, layering=lambda *_: large)
+    data = coder.encode(crop, quality=75, progressive=True)
     rng = SimpleNamespace(integers=lambda low, high: 17)
     latents, level, quality = quantizer.cut(crop, 75.0, rng)
     cut = bitstream.cut(data, passes=17).data
@@ -139,7 +143,7 @@ def test_latents_of_cut_files(bundle, packed):
     v32 = kit.latents(codec, cut)[1]
     gain = bundle.levels.at(848, 0).gain
     np.testing.assert_allclose(latents, v32 * (128 / gain)[:, None, None], rtol=1e-5)
-    assert (level, quality) == (told16(layering_for(1200, 3), 1200, 3, 17) / 16, 53.0)
+    assert (level, quality) == (told16(large, 1200, 3, 17) / 16, 53.0)
 
 
 def test_cut_latents_are_for_decoders_without_a_teacher():

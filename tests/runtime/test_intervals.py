@@ -81,7 +81,10 @@ def test_the_tables_of_the_law():
 # ---- cells of the lowest layer ----
 
 
-@given(st.lists(st.integers(-(2**20), 2**20), min_size=1, max_size=8), MEANS)
+REACH = 23 + 32 * 32767  # of the last cell that has an index
+
+
+@given(st.lists(st.integers(-REACH, REACH), min_size=1, max_size=8), MEANS)
 def test_latents_lie_in_the_cells_that_are_named(t32, mean):
     t32 = np.array([*t32, 0, 23, 24, -23, -24, 55, 56], np.int32)
     k = zone_index(t32)
@@ -89,6 +92,11 @@ def test_latents_lie_in_the_cells_that_are_named(t32, mean):
     assert ((low - mean <= t32) & (t32 <= high - mean)).all()
     assert (k == -zone_index(-t32)).all()
     assert k[-7:].tolist() == [0, 0, 1, 0, -1, 1, 2]
+
+
+def test_latents_beyond_the_last_cell_are_in_it():
+    far = np.array([REACH, REACH + 1, 2**20, -REACH, -REACH - 1, -(2**20)], np.int32)
+    assert zone_index(far).tolist() == [32767] * 3 + [-32767] * 3
 
 
 def test_cells_follow_one_another():

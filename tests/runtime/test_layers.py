@@ -61,11 +61,14 @@ def coded(codec, pixels, layering, **options):
 def whole(below, parts, *, intervals=False):
     """Return a way to lay out the whole of a stream."""
 
-    def layering(_, steps):
+    def layering(_, steps, __=0):
         made = Layering(below, parts, intervals=intervals)
         return made.cut(made.passes(steps))
 
     return layering
+
+
+THREE = whole((480, 848), 4, intervals=True)
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +76,14 @@ def data(tiny):
     """A file of one slice, with alpha and a profile."""
     alpha = np.tile(np.arange(120, dtype=np.uint8), (90, 1))
     picture = Picture(scene(90, 120), alpha, icc=b"profile")
-    return tiny.encode_picture(picture, quality=75, trellis=8, progressive=True).data
+    encoder = StreamEncoder(tiny.bundle, tiny._pool, layering=THREE)
+    return encoder.picture(picture, trellic.codec.EncodeOptions(progressive=True, quality=75)).data
 
 
 @pytest.fixture(scope="module")
 def sliced(tiny):
     """A file of two slices."""
-    return tiny.encode(scene(40, 1300), quality=75, trellis=8, progressive=True)
+    return coded(tiny, scene(40, 1300), THREE, quality=75)
 
 
 # ---- coding ----
@@ -121,7 +125,7 @@ def test_decoding_gives_the_latents_of_the_encoder(tiny, monkeypatch, kind, trel
 def test_one_layer_of_whole_steps_is_the_ordinary_stream(tiny, trellis):
     plain = tiny.encode(scene(90, 120), quality=60, trellis=trellis)
     pixels = scene(90, 120)
-    made = coded(tiny, pixels, lambda _, steps: Layering((), 1, steps), quality=60, trellis=trellis)
+    made = coded(tiny, pixels, whole((), 1), quality=60, trellis=trellis)
     assert bitstream.read(made).segments == bitstream.read(plain).segments
     np.testing.assert_array_equal(tiny.decode(made), tiny.decode(plain))
     shorter = bitstream.cut(plain, passes=1).data
@@ -132,7 +136,7 @@ def test_decoders_of_the_first_steps_see_the_same_of_a_layered_stream(family):
     """A preview never learned what latents of later steps look like."""
     pixels = noise(90, 120)
     plain = family.encode(pixels, quality=60, trellis=8)
-    made = coded(family, pixels, lambda _, steps: Layering((), 1, steps), quality=60, trellis=8)
+    made = coded(family, pixels, whole((), 1), quality=60, trellis=8)
     for name in ("preview", "half", "quality"):
         np.testing.assert_array_equal(
             family.decode(made, decoder=name), family.decode(plain, decoder=name)
@@ -174,6 +178,15 @@ def test_more_passes_are_better(tiny, data):
 def test_layers_are_for_qualities_far_apart():
     assert layering_for(1200, 4) == Layering((480, 848), 4, 80, intervals=True)
     assert layering_for(400, 4) == Layering((), 4, 16, intervals=True)
+
+
+@pytest.mark.parametrize(("pixels", "parts"), [(1, 1), (32767, 1), (32768, 2), (131_072, 4)])
+def test_small_pictures_have_few_passes(tiny, pixels, parts):
+    made = layering_for(1200, 4, pixels)
+    assert made == Layering((480, 848), parts, 20 * parts, intervals=True)
+    if pixels == 1:
+        layering = bitstream.read_header(tiny.encode(scene(1, 1), progressive=True)).layering
+        assert layering.parts == 1
 
 
 def test_passes_are_in_turns():

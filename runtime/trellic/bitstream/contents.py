@@ -239,7 +239,7 @@ def _header(front: Front, log2_lanes: Int64) -> Header:
             bare=front.extension.bare,
         )
     except BadParameter as error:
-        raise CorruptStream(f"the header names a {error}") from None
+        raise CorruptStream(f"the header is wrong: {error}") from None
 
 
 def _places(

@@ -135,7 +135,7 @@ def read_front(cursor: Cursor) -> Front:
         check_side(width, "width")
         check_side(height, "height")
     except BadParameter as error:
-        raise CorruptStream(f"the header names a {error}") from None
+        raise CorruptStream(f"the header is wrong: {error}") from None
     return front
 
 

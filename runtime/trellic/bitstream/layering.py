@@ -37,8 +37,8 @@ class Layering:
     kept : int
         Number of first passes that the file has; before it was cut, it had all.
     intervals : bool
-        Layers narrow the intervals that latents lie in. In others, and in files of format 4.0 to
-        4.2, predictions are weighed with the values of the layer below.
+        Layers narrow the intervals that latents lie in. In files from before, predictions are
+        weighed with the values of the layer below.
 
     Raises
     ------

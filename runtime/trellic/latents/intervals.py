@@ -18,7 +18,7 @@ import numpy.typing as npt
 from trellic.latents import division_cpu as kernels
 from trellic.latents.law import law, rates
 from trellic.latents.refine import rescaled
-from trellic.limits import INTERVAL_SKIPPED32, INTERVAL_ZONE32, STEP32
+from trellic.limits import INTERVAL_SKIPPED32, INTERVAL_ZONE32, MAX_INDEX, STEP32
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -44,9 +44,12 @@ def skipped(mean32: Integers) -> tuple[Int64, Int64]:
 
 
 def zone_index(t32: Int32) -> Int32:
-    """Return the index of the cell of the lowest layer that a latent less its mean lies in."""
+    """Return the index of the cell of the lowest layer that a latent less its mean lies in.
+
+    That of the last cell with an index, for a latent beyond it.
+    """
     steps = (np.abs(t32) - INTERVAL_ZONE32 + STEP32 - 1) // STEP32
-    k: Int32 = (np.sign(t32) * np.maximum(steps, 0)).astype(np.int32)
+    k: Int32 = (np.sign(t32) * np.clip(steps, 0, MAX_INDEX)).astype(np.int32)
     return k
 
 

@@ -1,6 +1,7 @@
 """A slice in layers whose predictions are weighed with the values of the layer below.
 
-Files of format 4.0 to 4.2 have such layers. Both count as Gaussian: see `trellic.latents.refine`.
+No file is written with such layers any more. Both count as Gaussian: see
+`trellic.latents.refine`.
 (Specification: ``docs/format.md``, section 8.2.)
 """
 

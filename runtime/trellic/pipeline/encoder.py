@@ -61,7 +61,7 @@ class StreamEncoder:
     bundle : the model
     pool : its engines
     observe : called with quantized latents, as by `LatentEncoder.encode`; not for layers
-    layering : of a progressive file, from a quality (in sixteenths) and a number of context steps
+    layering : of a progressive file, from a quality (in sixteenths), the context steps and pixels
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class StreamEncoder:
         bundle: Bundle,
         pool: EnginePool,
         observe: Observer | None = None,
-        layering: Callable[[int, int], Layering] = layering_for,
+        layering: Callable[[int, int, int], Layering] = layering_for,
     ) -> None:
         self.bundle = self._bundle = bundle
         self._pool, self._observe = pool, observe
@@ -80,7 +80,7 @@ class StreamEncoder:
         """Encode a picture; see `Codec.encode_picture`."""
         start, clock = time.perf_counter(), Clock()
         self._check(picture)
-        quantizer = self._quantizer(options)
+        quantizer = self._quantizer(options, picture)
         picture, chunks = prepared(picture, strip=options.strip)
         pixels, mask = picture.width * picture.height, self._drawn(picture, options)
         whole = _Whole(picture, chunks, options, quantizer, clock, mask is not None)
@@ -110,12 +110,16 @@ class StreamEncoder:
             stages=clock.stages,
         )
 
-    def _quantizer(self, options: EncodeOptions) -> Quantizer:
+    def _quantizer(self, options: EncodeOptions, picture: Picture) -> Quantizer:
         """Return how to quantize; layers of intervals have no trellis."""
-        quantizer, steps = options.quantizer(self._bundle), len(self._layout.steps)
-        if options.progressive and self._layering(options.quality16, steps).intervals:
+        quantizer = options.quantizer(self._bundle)
+        if options.progressive and self._layers(options.quality16, picture).intervals:
             return replace(quantizer, states=0)
         return quantizer
+
+    def _layers(self, quality16: int, picture: Picture) -> Layering:
+        pixels = picture.width * picture.height
+        return self._layering(quality16, len(self._layout.steps), pixels)
 
     def _check(self, picture: Picture) -> None:
         images.check_bands(picture, self._layout.bands, self._bundle.manifest.name)
@@ -163,7 +167,7 @@ class StreamEncoder:
 
             layering = None
             if options.progressive:
-                layering = self._layering(quality16, len(self._layout.steps))
+                layering = self._layers(quality16, picture)
             keeping = replace(quantizer, keep=options.steady)
             coded = self._coded(quality16, layering, keeping, plane, latents, at_level)
             header = header_of(

@@ -6,15 +6,19 @@ from trellic.bitstream import Layering
 
 SPACING16 = (352, 720)  # distances of the other layers below the last one's quality, in sixteenths
 LOWEST16 = 320  # lowest quality of a layer; lower ones would hardly save anything
-PARTS = 4
+PARTS = ((1 << 17, 4), (1 << 15, 2), (0, 1))  # of a step, for pictures of so many pixels or more
 TOLD = 0.75  # of the way from the quality that is reached to the last one
 
 
-def layering_for(quality16: int, steps: int) -> Layering:
-    """Return the layering of a whole progressive file of a quality, in sixteenths."""
+def layering_for(quality16: int, steps: int, pixels: int = PARTS[0][0]) -> Layering:
+    """Return the layering of a whole progressive file of a quality, in sixteenths.
+
+    Small pictures have fewer parts: each pass costs some four bytes.
+    """
     below = sorted(quality16 - space for space in SPACING16)
     lower = tuple(quality for quality in below if quality >= LOWEST16)
-    whole = Layering(lower, PARTS, intervals=True)
+    parts = next(parts for least, parts in PARTS if pixels >= least)
+    whole = Layering(lower, parts, intervals=True)
     return whole.cut(whole.passes(steps))
 
 
