@@ -299,5 +299,5 @@ def test_the_flag_takes_two_bytes(dithered):
         forged = dataclasses.replace(made)
         for name, value in more.items():
             object.__setattr__(forged, name, value)
-        with pytest.raises(CorruptStream, match="names a still lattice with"):
+        with pytest.raises(CorruptStream, match="the header is wrong: still lattice with"):
             bitstream.read(bitstream.write(Stream(forged, stream.segments)))
