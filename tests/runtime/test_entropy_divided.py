@@ -149,3 +149,19 @@ def test_frequencies_of_another_type_are_refused(coder):
     for wrong in (np.array([[0, 5, 1 << 15]]), np.array([0, 5, 1 << 15], np.uint16)):
         with pytest.raises(BadParameter, match="frequencies"):
             coder.Decoder(first, TABLES, 1).divided(first, wrong)
+
+
+@CODERS
+def test_each_symbol_has_its_own_number_of_parts(coder):
+    cumulative = np.array([[0, 5, 1 << 15, 1 << 15], [0, 5, 9, 1 << 15]], np.uint16)
+    coder.encode([Divided(np.int32([1, 2]), cumulative)], TABLES, 1)
+    with pytest.raises(BadParameter, match="part"):
+        coder.encode([Divided(np.int32([2, 1]), cumulative)], TABLES, 1)
+
+
+@CODERS
+def test_only_of_nothing_there_may_be_too_few_columns(coder):
+    """As `Division.cumulative` has for a pass without latents."""
+    check_both([Divided(np.zeros(0, np.int32), np.zeros((0, 2), np.uint16))], 1)
+    with pytest.raises(BadParameter, match="frequencies"):
+        coder.encode([Divided(np.zeros(1, np.int32), np.zeros((1, 0), np.uint16))], TABLES, 1)
