@@ -103,7 +103,10 @@ def test_cells_follow_one_another():
     low, high = zone(np.arange(-3, 4, dtype=np.int32), np.full(7, 100, np.int32))
     assert low.tolist() == [-19, 13, 45, 77, 123, 155, 187]
     assert high.tolist() == [13, 45, 77, 123, 155, 187, 219]
-    assert [of.tolist() for of in skipped(np.array([100], np.int32))] == [[61], [139]]
+    beside = skipped(np.array([100], np.int32))
+    assert [of.tolist() for of in beside] == [[61], [139]]
+    assert {of.dtype for of in (low, high, *beside)} == {np.dtype(np.int64)}
+    assert zone_index(np.zeros(1, np.int32)).dtype == np.int32
 
 
 # ---- carried over ----
@@ -210,6 +213,14 @@ def test_frequencies_divide_all_there_is(latents):
     check_cumulative(division.cumulative()[two_or_more])
     low, _ = division.part(np.zeros(len(latents), np.int32))
     assert (low == division.low).all()
+
+
+def test_nothing_is_divided():
+    """A pass may have no latents."""
+    nothing = np.zeros(0, np.int64)
+    division = Division(nothing, nothing, nothing, nothing, SCALES)
+    assert division.cumulative().shape == (0, 2)
+    assert len(division.find(nothing)) == len(division.cheapest(nothing)) == 0
 
 
 @given(LATENTS)
