@@ -165,3 +165,12 @@ def test_only_of_nothing_there_may_be_too_few_columns(coder):
     check_both([Divided(np.zeros(0, np.int32), np.zeros((0, 2), np.uint16))], 1)
     with pytest.raises(BadParameter, match="frequencies"):
         coder.encode([Divided(np.zeros(1, np.int32), np.zeros((1, 0), np.uint16))], TABLES, 1)
+
+
+@CODERS
+def test_segments_after_divided_ones_are_checked_too(coder):
+    good = divided(np.random.default_rng(2), 3)
+    beyond = Divided(np.full(3, 17, np.int32), good.cumulative)
+    for wrong in (beyond, Segment(np.int32([40_000]), np.zeros(1, np.uint16))):
+        with pytest.raises(BadParameter, match=r"part|indices"):
+            coder.encode([good, wrong], TABLES, 1)
