@@ -51,6 +51,17 @@ def test_the_mass_is_the_exact_one_rounded(node):
     assert mass[1024 + node] == 2**24 - expected
 
 
+@pytest.mark.parametrize("node", [0, 1, 17, 64, 100, 250, 333, 512, 640, 1024])
+def test_the_moment_is_the_exact_one_rounded(node):
+    pi = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
+    total = Decimal(0)
+    for weight, width in (("0.9", 1), ("0.1", 2)):
+        x = Decimal(node) / 64 / width
+        total += Decimal(weight) * width * (-x * x / 2).exp()
+    expected = int((2**24 * total / (2 * pi).sqrt()).to_integral_value())
+    assert law(SCALES).moment[1024 + node] == -expected
+
+
 def test_no_table_of_the_law_rests_on_the_last_digit_of_a_float():
     """Other machines' exp and erfc may differ there."""
     for node in range(1025):
@@ -74,8 +85,19 @@ def test_the_tables_of_the_law():
     assert moment[1024] == -round(2**24 * 1.1 / math.sqrt(2 * math.pi))
     assert (sigma[0], sigma[-1]) == (round(32 * 0.11 * 256), 32 * 64 * 256)
     assert inverse[-1] == 2**28 // 2048
-    with pytest.raises(ValueError, match="read-only"):
-        mass[0] = 1
+    for table in (*law(SCALES), rates()):
+        assert table.dtype == np.int64
+        with pytest.raises(ValueError, match="read-only"):
+            table[0] = 1
+
+
+@pytest.mark.parametrize("scales", [1, 2, 5])
+def test_deviations_go_from_the_least_to_the_greatest(scales):
+    _, _, sigma, inverse, *_ = law(scales)
+    assert len(sigma) == len(inverse) == scales
+    assert (sigma[0], inverse[0]) == (round(32 * 0.11 * 256), round(2**28 / (32 * 0.11)))
+    if scales > 1:
+        assert (sigma[-1], inverse[-1]) == (32 * 64 * 256, 2**28 // 2048)
 
 
 # ---- cells of the lowest layer ----
@@ -264,6 +286,7 @@ def test_beyond_the_law_parts_of_one_width_are_alike():
 
 def test_rates_are_bits():
     table = rates()
+    assert len(table) == 2**15 + 1
     assert table[2**14] == 64
     assert table[1] == 15 * 64
     assert table[2**15] == 0
