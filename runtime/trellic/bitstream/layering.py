@@ -71,8 +71,8 @@ class Layering:
     def passes(self, steps: int, layers: int | None = None) -> int:
         """Count the passes of the first layers of the whole stream, before it was cut; of all."""
         layers = self.layers if layers is None else layers
-        rounds = max(2 * layers - 1, 0) if self.intervals else layers
-        return rounds * steps * self.parts
+        turns = max(2 * layers - 1, 0) if self.intervals else layers
+        return turns * steps * self.parts
 
     def of(self, number: int, steps: int) -> tuple[int, int, int]:
         """Layer, step and part of a pass, all from 0."""

@@ -139,12 +139,9 @@ class FrequencyTables:
         """Return the cost of each symbol, in 1/64 bit, in the order of `freqs`.
 
         An escape of index `k` costs ``2 * bit_length(|k| - K)`` bits more, for its Exp-Golomb
-        digits and sign. The rounding is the same on every machine, because no ``64 * log2(freq)``
-        is near a tie.
+        digits and sign.
         """
-        bits = PRECISION - np.log2(self.freqs.astype(np.float64))
-        rates: npt.NDArray[np.int32] = np.rint(RATE_UNIT * bits).astype(np.int32)
-        return rates
+        return rates_of(self.freqs)
 
     @cached_property
     def coding(self) -> CodingTables:
@@ -304,6 +301,16 @@ def _array(arrays: Arrays, name: str) -> npt.NDArray[Any]:
     if name not in arrays:
         raise BadBundle(f"no array {name!r}", remedy="export the model again")
     return arrays[name]
+
+
+def rates_of(freqs: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
+    """Return what symbols of these frequencies, at least 1, cost in 1/64 bit.
+
+    The rounding is the same on every machine, because no ``64 * log2(freq)`` is near a tie.
+    """
+    bits = PRECISION - np.log2(freqs.astype(np.float64))
+    rates: npt.NDArray[np.int32] = np.rint(RATE_UNIT * bits).astype(np.int32)
+    return rates
 
 
 def quantized_pmf(pmf: npt.ArrayLike, precision: int = PRECISION) -> npt.NDArray[np.uint16]:

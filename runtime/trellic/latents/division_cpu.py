@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trellic.entropy.tables import PRECISION
-from trellic.latents.law import FAR, INVERSE_BITS, NODE_BITS, SIGMA_BITS
+from trellic.latents.law import FAR, INVERSE_BITS, NODE_BITS, SIGMA_BITS, Law
 from trellic.limits import (
     INTERVAL_MOST_EDGES,
     INTERVAL_SNAP32,
@@ -71,13 +71,11 @@ def _at(table: Int64, edge: int, mean: int, inverse: int) -> int:
 
 
 @njit
-def _value(
-    low: int, high: int, mean: int, sigma: int, inverse: int, mass: Int64, moment: Int64
-) -> int:
+def _value(low: int, high: int, mean: int, index: int, law: Law) -> int:
     """Return the mean of the law in an interval, mixed with a flat one."""
-    width = high - low
-    whole = _at(mass, high, mean, inverse) - _at(mass, low, mean, inverse) + width
-    first = _at(moment, high, mean, inverse) - _at(moment, low, mean, inverse)
+    width, inverse, sigma = high - low, int(law.inverse[index]), int(law.sigma[index])
+    whole = _at(law.mass, high, mean, inverse) - _at(law.mass, low, mean, inverse) + width
+    first = _at(law.moment, high, mean, inverse) - _at(law.moment, low, mean, inverse)
     first = 2 * ((sigma * first) >> SIGMA_BITS) + width * (low + high - 2 * mean)
     return min(max(mean + (first + whole) // (2 * whole), low), high)
 
@@ -90,47 +88,32 @@ def count(low: Int64, high: Int64, mean: Int64, parts: Int64) -> None:
 
 
 @njit
-def values(
-    low: Int64,
-    high: Int64,
-    mean: Int64,
-    index: Int64,
-    sigma: Int64,
-    inverse: Int64,
-    mass: Int64,
-    moment: Int64,
-    out: Int64,
-) -> None:
+def values(low: Int64, high: Int64, mean: Int64, index: Int64, law: Law, out: Int64) -> None:
     """Fill in the value of each interval."""
     for i in range(len(low)):
-        of = index[i]
-        out[i] = _value(low[i], high[i], mean[i], sigma[of], inverse[of], mass, moment)
+        out[i] = _value(low[i], high[i], mean[i], index[i], law)
 
 
 @njit
-def spreads(
-    low: Int64, high: Int64, index: Int64, centres: Int64, borders: Int64, out: Int64
-) -> None:
+def spreads(low: Int64, high: Int64, index: Int64, law: Law, out: Int64) -> None:
     """Fill in what is unknown of each latent, as a scale index."""
     for i in range(len(low)):
         width = high[i] - low[i]
-        flat, of_law = min(width * width // 12, VARIANCE_LIMIT), centres[index[i]]
-        out[i] = np.searchsorted(borders, of_law * flat // (of_law + flat), side="right")
+        flat, of_law = min(width * width // 12, VARIANCE_LIMIT), law.centres[index[i]]
+        out[i] = np.searchsorted(law.borders, of_law * flat // (of_law + flat), side="right")
 
 
 @njit
-def frequencies(
-    low: Int64, high: Int64, mean: Int64, index: Int64, inverse: Int64, mass: Int64, out: Uint16
-) -> None:
+def frequencies(low: Int64, high: Int64, mean: Int64, index: Int64, law: Law, out: Uint16) -> None:
     """Fill in the frequencies before each part: (n, most parts + 1)."""
     for i in range(len(low)):
         left, parts = _shape(low[i], high[i], mean[i])
-        inv = inverse[index[i]]
-        before = _at(mass, low[i], mean[i], inv) + low[i]
-        total = _at(mass, high[i], mean[i], inv) + high[i] - before
+        inverse = law.inverse[index[i]]
+        before = _at(law.mass, low[i], mean[i], inverse) + low[i]
+        total = _at(law.mass, high[i], mean[i], inverse) + high[i] - before
         for j in range(out.shape[1]):
             edge = _edge(j, left, parts, low[i], high[i], mean[i])
-            share = _at(mass, edge, mean[i], inv) + edge - before
+            share = _at(law.mass, edge, mean[i], inverse) + edge - before
             out[i, j] = share * ((1 << PRECISION) - parts) // total + min(j, parts)
 
 
@@ -151,10 +134,7 @@ def cheapest(
     high: Int64,
     mean: Int64,
     index: Int64,
-    sigma: Int64,
-    inverse: Int64,
-    mass: Int64,
-    moment: Int64,
+    law: Law,
     cumulative: Uint16,
     rates: Int64,
     y32: Int64,
@@ -163,11 +143,11 @@ def cheapest(
     """Fill in the part of least cost of each latent, the first of several."""
     for i in range(len(low)):
         left, parts = _shape(low[i], high[i], mean[i])
-        of, least = index[i], -1
+        least = -1
         for j in range(parts):
             a = _edge(j, left, parts, low[i], high[i], mean[i])
             b = _edge(j + 1, left, parts, low[i], high[i], mean[i])
-            off = y32[i] - _value(a, b, mean[i], sigma[of], inverse[of], mass, moment)
+            off = y32[i] - _value(a, b, mean[i], index[i], law)
             rate = rates[np.int64(cumulative[i, j + 1]) - np.int64(cumulative[i, j])]
             cost = ERROR_COST * off * off + RATE_COST * rate
             if least < 0 or cost < least:

@@ -101,9 +101,11 @@ class IntervalSlice(LayeredSlice):
     # ---- passes ----
 
     def _division(self, coded: Pass) -> Division:
-        low, high, index = (of_pass(of, coded) for of in (self._low, self._high, self._index))
-        scales = self._predictor.layout.scales
-        return Division(low, high, coded.mean32.astype(np.int64), index, scales)
+        return self._divided(coded, of_pass(self._low, coded), of_pass(self._high, coded))
+
+    def _divided(self, coded: Pass, low: Int64, high: Int64) -> Division:
+        mean32, scales = coded.mean32.astype(np.int64), self._predictor.layout.scales
+        return Division(low, high, mean32, of_pass(self._index, coded), scales)
 
     def _narrow(self, coded: Pass, division: Division, k: Int32) -> None:
         self._put(coded, *division.part(k))
@@ -112,4 +114,4 @@ class IntervalSlice(LayeredSlice):
         """Set the intervals of a pass, and its latents to the law's mean in them."""
         own, at = slice(coded.step.first, coded.step.last), coded.position
         self._low[own].reshape(-1)[at], self._high[own].reshape(-1)[at] = low, high
-        self._context.v32[own].reshape(-1)[at] = self._division(coded).values()
+        self._context.v32[own].reshape(-1)[at] = self._divided(coded, low, high).values()

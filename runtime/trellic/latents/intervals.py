@@ -10,6 +10,7 @@ Edges, means and values are in 1/32 step of a layer.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,17 +77,18 @@ class Division:
     low, high, mean32 : int64 (n,)
     index : int64 (n,), scale indices
     scales : how many there are
-
-    Attributes
-    ----------
-    parts : int64 (n,), number of parts, 1 to 17
     """
 
     def __init__(self, low: Int64, high: Int64, mean32: Int64, index: Int64, scales: int) -> None:
         self.low, self.high, self.mean32, self.index = low, high, mean32, index
         self._law = law(scales)
-        self.parts = np.empty_like(low)
-        kernels.count(low, high, mean32, self.parts)
+
+    @cached_property
+    def parts(self) -> Int64:
+        """Number of parts of each, 1 to 17."""
+        found = np.empty_like(self.low)
+        kernels.count(self.low, self.high, self.mean32, found)
+        return found
 
     def find(self, y32: Int64) -> Int32:
         """Return the part that each latent lies in, the nearest for one outside."""
@@ -98,7 +100,7 @@ class Division:
         """Return the part of least cost for each latent, at 5/64 square step a bit."""
         found = np.empty(len(self.low), np.int32)
         costs = self.cumulative(), rates()
-        kernels.cheapest(*self._columns(), *self._law[2:4], *self._law[:2], *costs, y32, found)
+        kernels.cheapest(*self._columns(), self._law, *costs, y32, found)
         return found
 
     def cumulative(self) -> Uint16:
@@ -107,19 +109,19 @@ class Division:
         Columns from `parts` on hold 2**15.
         """
         columns = np.empty((len(self.low), 1 + int(self.parts.max(initial=1))), np.uint16)
-        kernels.frequencies(*self._columns(), self._law.inverse, self._law.mass, columns)
+        kernels.frequencies(*self._columns(), self._law, columns)
         return columns
 
     def values(self) -> Int64:
         """Return the mean of the law within each interval."""
         found = np.empty_like(self.low)
-        kernels.values(*self._columns(), *self._law[2:4], *self._law[:2], found)
+        kernels.values(*self._columns(), self._law, found)
         return found
 
     def spreads(self) -> Int64:
         """Return what is unknown, as scale indices: how wide law and interval are together."""
         found = np.empty_like(self.low)
-        kernels.spreads(self.low, self.high, self.index, *self._law[4:], found)
+        kernels.spreads(self.low, self.high, self.index, self._law, found)
         return found
 
     def part(self, k: Int32) -> tuple[Int64, Int64]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from trellic.entropy.tables import PRECISION, RATE_UNIT, TOTAL
+from trellic.entropy.tables import PRECISION, RATE_UNIT, TOTAL, rates_of
 from trellic.latents.refine import variances
 from trellic.limits import SIGMA_FIRST, SIGMA_LAST, STEP32
 
@@ -76,7 +76,6 @@ def law(scales: int) -> Law:
 @cache
 def rates() -> Int64:
     """Bits that symbols of each frequency cost, in 1/64 bit; of frequency 0, more than any."""
-    bits = [2 * PRECISION, *(PRECISION - math.log2(f) for f in range(1, TOTAL + 1))]
-    found: Int64 = np.rint(np.array(bits) * RATE_UNIT).astype(np.int64)
+    found: Int64 = np.append(2 * PRECISION * RATE_UNIT, rates_of(np.arange(1, TOTAL + 1)))
     found.flags.writeable = False
     return found

@@ -43,7 +43,7 @@ class Pass(NamedTuple):
     step : the context step
     position : int32 (n,), into the flattened channels of the step
     mean32 : int32 (n,), in 1/32 step of the layer
-    scale_index : uint8 (n,)
+    scale_index : uint8 (n,), of what is unknown of each: latents are sorted by it
     """
 
     layer: int
@@ -135,7 +135,7 @@ class LayeredSlice(ABC):
 
     def _rise(self) -> None:
         """Begin the next layer from the values of this one."""
-        self._carry(*(of.gain for of in self._levels[self._layer :][:2]))
+        self._carry(self._levels[self._layer].gain, self._levels[self._layer + 1].gain)
         self._layer, self._begun = self._layer + 1, 0
         self._context = self._start(self._layer)
 

@@ -89,10 +89,13 @@ class LayeredEncoder:
             first = [hyper_segment(z, levels[-1])] if i == 0 else []
             start = partial(self._way, z, part, plane, levels)
             lanes = guess_lanes(arithmetic.log_sum(y32[-1]), y32[-1].size)
-            packed = self._coded(y32, start(), quantizer, first, lanes)
+            segments = [*first, *self._chosen(y32, start(), quantizer, lanes)]
+            packed = self._packed(segments, lanes)
             right = entropy.choose_lanes(sum(map(len, packed)))
             if right < lanes:  # too many for so small a slice
-                packed = self._coded(y32, start(), quantizer, first, right)
+                if quantizer.states:  # each lane has a trellis
+                    segments = [*first, *self._chosen(y32, start(), quantizer, right)]
+                packed = self._packed(segments, right)
             coded.append(packed)
             used.append(min(lanes, right))
         passes = self.layering.passes(len(self.predictor.steps))
@@ -130,17 +133,9 @@ class LayeredEncoder:
         begin = kind_of(self.layering)
         return begin(self.predictor, z, part, plane, levels, self.layering.parts)
 
-    def _coded(
-        self,
-        y32: Sequence[Int64],
-        way: LayeredSlice,
-        quantizer: Quantizer,
-        first: Sequence[entropy.Segment],
-        lanes: int,
+    def _packed(
+        self, segments: Sequence[entropy.Segment | entropy.Divided], lanes: int
     ) -> list[bytes]:
-        """Code a slice: segments of its passes, after those that come first."""
-        segments: list[entropy.Segment | entropy.Divided] = list(first)
-        segments += self._chosen(y32, way, quantizer, lanes)
         packed = entropy.encode(segments, self.tables, lanes)
         self.predictor.clock.mark("rans")
         return packed

@@ -143,10 +143,8 @@ class StreamEncoder:
 
         @lru_cache(maxsize=how_many)
         def analysed(blocks: bytes | None, told: float | None) -> Analysed:
-            shown, how = (
-                _filled(picture, blocks),
-                (options.progressive, whole.drawn, options.refine),
-            )
+            shown = _filled(picture, blocks)
+            how = options.progressive, whole.drawn, options.refine
             return self.analyse(shown, plane, whole.clock, options.max_memory, told, *how)
 
         @lru_cache(maxsize=how_many)
