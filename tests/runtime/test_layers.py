@@ -32,6 +32,7 @@ from trellic.latents.quantizer import Quantizer
 from trellic.latents.refine import Known, carried, informed, variances
 from trellic.latents.weighed_slice import WeighedSlice
 from trellic.limits import SIGMA_FIRST, SIGMA_LAST
+from trellic.pipeline import transforms
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.layers import layering_for, told16
 from trellic.support.clock import Clock
@@ -130,6 +131,47 @@ def test_one_layer_of_whole_steps_is_the_ordinary_stream(tiny, trellis):
     np.testing.assert_array_equal(tiny.decode(made), tiny.decode(plain))
     shorter = bitstream.cut(plain, passes=1).data
     assert shorter == bitstream.cut(made, passes=1).data  # an ordinary file can be cut, too
+
+
+@pytest.mark.parametrize(("intervals", "trellis"), [(False, 8), (False, 0), (True, 0)])
+def test_lanes_that_are_too_many_are_taken_back(tiny, monkeypatch, intervals, trellis):
+    layering, options = whole((400, 768), 4, intervals=intervals), {"quality": 70}
+    usual = coded(tiny, scene(90, 120), layering, trellis=trellis, **options)
+    (lanes,) = bitstream.read_header(usual).lanes
+    monkeypatch.setattr(layered_coding, "guess_lanes", lambda *_: 8 * lanes)
+    made = coded(tiny, scene(90, 120), layering, trellis=trellis, **options)
+    assert made == usual
+    np.testing.assert_array_equal(tiny.decode(made), tiny.decode(usual))
+
+
+def test_layers_of_intervals_code_the_latents_of_the_last_quality(tiny, monkeypatch):
+    asked, analyse = [], StreamEncoder.analyse
+
+    def spy(encoder, picture, plane, clock, max_memory, quality, *rest):
+        asked.append(quality)
+        return analyse(encoder, picture, plane, clock, max_memory, None, *rest)
+
+    monkeypatch.setattr(StreamEncoder, "_sees", lambda *_: True)
+    monkeypatch.setattr(StreamEncoder, "analyse", spy)
+    coded(tiny, scene(17, 90), THREE, quality=75)
+    assert asked == [75]
+    asked.clear()
+    coded(tiny, scene(17, 90), whole((480, 848), 4), quality=75, trellis=0)
+    assert asked == [30, 53, 75]
+
+
+@pytest.mark.parametrize("passes", [5, 17, 60])
+def test_decoders_are_told_what_the_format_says(tiny, data, monkeypatch, passes):
+    asked, told = [], transforms.told
+
+    def spy(engine, quality):
+        asked.append(quality)
+        return told(engine, quality)
+
+    monkeypatch.setattr(transforms, "told", spy)
+    tiny.decode(bitstream.cut(data, passes=passes).data)
+    layering = bitstream.read_header(data).layering
+    assert asked == [told16(layering, 1200, 3, passes) / 16]
 
 
 def test_decoders_of_the_first_steps_see_the_same_of_a_layered_stream(family):
