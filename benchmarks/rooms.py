@@ -24,7 +24,7 @@ KERNELS = {"njit", "kernel", "device", "intrinsic"}  # decorators
 COMMANDS = {"app.command", "models_app.command"}
 CALLED = {
     "runtime/trellic/__init__.py",
-    "runtime/trellic/codec.py",
+    "runtime/trellic/codec/encoding.py",
     "runtime/trellic/scored.py",
     "training/trellic_training/stages/decoder_training.py",
     "training/trellic_training/stages/end_to_end.py",

@@ -23,7 +23,8 @@ from trellic.bitstream.container import assemble
 from trellic.bitstream.fields import crc16, crc32
 from trellic.bitstream.front import EMBEDDED
 from trellic.cli.app import app
-from trellic.codec import MOST_ADAPTERS, Codec
+from trellic.codec import Codec
+from trellic.codec.loaded import MOST_ADAPTERS
 from trellic.errors import (
     BadAdapter,
     BadParameter,

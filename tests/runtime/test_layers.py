@@ -35,6 +35,7 @@ from trellic.limits import SIGMA_FIRST, SIGMA_LAST
 from trellic.pipeline import transforms
 from trellic.pipeline.encoder import StreamEncoder
 from trellic.pipeline.layers import layering_for, told16
+from trellic.pipeline.options import EncodeOptions
 from trellic.support.clock import Clock
 
 GOLDENS = {
@@ -55,7 +56,7 @@ def latents(codec, data):
 def coded(codec, pixels, layering, **options):
     """Encode with a layering of one's own."""
     encoder = StreamEncoder(codec.bundle, codec._pool, layering=layering)
-    options = trellic.codec.EncodeOptions(progressive=True, **options)
+    options = EncodeOptions(progressive=True, **options)
     return encoder.picture(images.from_any(pixels), options).data
 
 
@@ -78,7 +79,7 @@ def data(tiny):
     alpha = np.tile(np.arange(120, dtype=np.uint8), (90, 1))
     picture = Picture(scene(90, 120), alpha, icc=b"profile")
     encoder = StreamEncoder(tiny.bundle, tiny._pool, layering=THREE)
-    return encoder.picture(picture, trellic.codec.EncodeOptions(progressive=True, quality=75)).data
+    return encoder.picture(picture, EncodeOptions(progressive=True, quality=75)).data
 
 
 @pytest.fixture(scope="module")
