@@ -112,6 +112,16 @@ def test_a_folder_needs_r_and_files_in_it(tmp_path, tree, trellic):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_no_file_is_left_out(tmp_path, tree, trellic):
+    os.mkfifo(tree / "z.png")  # to read it would be to wait for ever
+    (tree / "y.png").symlink_to("nowhere.png")
+    result = trellic("encode", tree, tmp_path / "out", "-r")
+    assert result.code == 1
+    assert "y.png" in result.err
+    assert "z.png" not in result.err
+    assert files_below(tmp_path / "out") == NAMES
+
+
 def test_existing_results_are_skipped(tmp_path, tree, trellic, fake_codec):
     out = tmp_path / "out"
     (out / "trip").mkdir(parents=True)

@@ -22,7 +22,13 @@ from trellic import bitstream, images
 from trellic.bitstream import Chunks, Layering
 from trellic.bitstream.cut import lengths_of
 from trellic.cli.app import app
-from trellic.errors import BadParameter, StreamError, TrellicWarning, TruncatedStream
+from trellic.errors import (
+    BadParameter,
+    CorruptStream,
+    StreamError,
+    TrellicWarning,
+    TruncatedStream,
+)
 from trellic.images import Picture
 from trellic.latents import layered_coding
 from trellic.latents.interval_slice import IntervalSlice
@@ -404,6 +410,54 @@ def test_ordinary_files_of_slices_can_be_cut(family):
 # ---- damage ----
 
 
+def flipped(data, at):
+    """Return the file with one byte changed."""
+    return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("number", [1, 30, -2])
+def test_a_damaged_part_is_never_cut_out_as_if_it_were_missing(tiny, data, number):
+    contents = bitstream.read_contents(data)
+    index = range(contents.header.segments)[number]
+    broken = flipped(data, contents.segment(index).offset)
+    for read in (
+        lambda: bitstream.cut(broken),
+        lambda: bitstream.cut(broken, max_bytes=10**6),
+        lambda: list(tiny.decode_progressive(broken)),
+        lambda: list(tiny.decode_progressive([broken[:-9], broken[-9:]])),
+    ):
+        with pytest.raises(CorruptStream, match="checksum"):
+            read()
+    if number > 6:  # what lies before the damage is sound
+        lengths = lengths_of(data)
+        assert bitstream.cut(broken, max_bytes=lengths[5]).passes == 6
+
+
+def test_damage_after_the_last_check_of_a_part_is_said(tiny, data):
+    """There a file of one slice cannot be told from one that is cut short."""
+    for broken in (data + b"xyz", flipped(data, -5)):
+        with pytest.warns(TrellicWarning, match="ends, or is damaged, after 59 of 60 passes"):
+            *_, last = tiny.decode_progressive(broken)
+        np.testing.assert_array_equal(last, tiny.decode(bitstream.cut(data, passes=59).data))
+
+
+def test_the_best_of_a_damaged_length_is_shown_with_a_warning(tmp_path, monkeypatch, tiny, data):
+    from trellic.cli import engines
+
+    monkeypatch.setattr(engines, "load_codec", lambda *_, **__: tiny)
+    monkeypatch.setattr(engines, "find_stream", lambda _: "tiny")
+    contents = bitstream.read_contents(data)
+    (tmp_path / "a.tlc").write_bytes(flipped(data, contents.segment(30).offset))
+    words = ["decode", str(tmp_path / "a.tlc"), str(tmp_path / "a.png"), "--bytes", "1000000"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "the checksum of segment 30 does not match" in done.output
+    assert not (tmp_path / "a.png").exists()
+    done = CliRunner().invoke(app, [*words, "--best-effort"])
+    assert "only the first 29 of 60 passes are whole" in done.output
+    assert images.read(tmp_path / "a.png").pixels.shape == (90, 120, 3)
+
+
 @settings(max_examples=60)
 @given(st.data())
 def test_damaged_streams_give_our_errors_alone(tiny, data, sliced, drawn):
@@ -499,7 +553,7 @@ def test_what_is_no_stream_is_refused(tiny, stream):
 
 
 def test_a_stream_that_ends_early(tiny, sliced):
-    with pytest.warns(TrellicWarning, match=r"ends after \d+ of 60 passes"):
+    with pytest.warns(TrellicWarning, match=r"after \d+ of 60 passes"):
         pictures = list(tiny.decode_progressive([sliced[:-300]]))
     assert len(pictures) == 1
     assert bitstream.cut(sliced[:-1]).data == sliced  # all passes are there

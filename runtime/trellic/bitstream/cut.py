@@ -74,7 +74,8 @@ def cut(
     if layers is not None:
         wanted = min(wanted, layering.passes(header.steps, layers))
         _warn_of_fewer(layers, 1 + layering.of(header.passes - 1, header.steps)[0])
-    sizes = _sizes(contents, layering, whole_passes(view))
+    known = max(passes_there(len(view), contents), whole_passes(view))
+    sizes = _sizes(contents, layering, known)
     fitting = [n for n in range(1, 1 + min(wanted, len(sizes))) if _fits(sizes[n - 1], max_bytes)]
     there = len(view) >= contents.size and _fits(len(view), max_bytes)
     whole = there and wanted == header.passes == len(sizes)
@@ -97,6 +98,22 @@ def cut(
     made = assemble(shorter, stored_of(view, contents), segments)
     between = kept < wanted and (max_bytes is None or len(made) < max_bytes)
     return CutStream(made, kept, header.passes, between)
+
+
+def passes_there(length: int, contents: Contents) -> int:
+    """Count the first passes that are there in every slice, sound or not.
+
+    The last pass of a file of one slice does not count: only the check of the file tells whether it
+    is there.
+
+    Parameters
+    ----------
+    length : bytes of the stream that are there
+    """
+    header = contents.header
+    vouched = header.passes - (header.slices == 1)
+    last = (header.segment_index(number, header.slices - 1) for number in range(vouched))
+    return sum(contents.segment(index).end + CRC16_BYTES <= length for index in last)
 
 
 def whole_passes(data: bytes | memoryview) -> int:

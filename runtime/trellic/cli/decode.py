@@ -58,19 +58,27 @@ class Length(NamedTuple):
         """Whether it is less than all."""
         return self.max_bytes is not None or self.layers is not None
 
-    def of(self, data: bytes | memoryview) -> tuple[bytes, str]:
+    def of(self, data: bytes | memoryview, *, best_effort: bool) -> tuple[bytes, str]:
         """Return a file of the length, and a warning, "" if there is none.
+
+        With ``best_effort`` the file ends before its first pass that is damaged or missing.
 
         Raises
         ------
         TrellicError
             As of `bitstream.cut`.
         """
-        shorter = bitstream.cut(data, max_bytes=self.max_bytes, layers=self.layers)
+        sound = max(1, bitstream.whole_passes(data)) if best_effort else None
+        limits = {"max_bytes": self.max_bytes, "layers": self.layers, "passes": sound}
+        shorter = bitstream.cut(data, **limits)
+        if sound == shorter.passes < shorter.before:
+            return shorter.data, f"only the first {sound} of {shorter.before} passes are whole"
         if not shorter.between:
             return shorter.data, ""
-        said = f"the length ends inside a pass: the first {shorter.passes} of {shorter.before}"
-        return shorter.data, f"{said} are decoded"
+        short = self.max_bytes is not None and self.max_bytes < len(data)
+        where = "the length ends" if short else "the file ends, or is damaged,"
+        said = f"{where} inside a pass: the first {shorter.passes} of {shorter.before} are decoded"
+        return shorter.data, said
 
 
 class Result(NamedTuple):
@@ -254,7 +262,7 @@ def _decode(
     with limited(limits):
         data, setting, expected = _read(job.source, setting, result)
         if result.length.given:
-            data, warning = result.length.of(data)
+            data, warning = result.length.of(data, best_effort=bool(setting.best_effort))
             if warning:
                 report.warning(job.source, warning)
         _check_memory(data, setting, result, suffix, expected)

@@ -28,7 +28,8 @@ class Source(NamedTuple):
 def expand(inputs: Sequence[str], recursive: bool, suffixes: Collection[str]) -> list[Source]:
     """Replace each folder by the files in it and its subfolders, in order of their names.
 
-    Hidden files and folders are left out, and links to folders are not followed.
+    Hidden files and folders are left out, and pipes, sockets and devices too. Links to folders are
+    not followed.
 
     Parameters
     ----------
@@ -61,5 +62,12 @@ def _below(top: str, suffixes: Collection[str]) -> Iterator[Source]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         place = os.path.relpath(folder, top)
         for name in sorted(names):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
-                yield Source(os.path.join(folder, name), "" if place == "." else place)
+            path = os.path.join(folder, name)
+            wanted = Path(name).suffix.lower() in suffixes and not name.startswith(".")
+            if wanted and _is_file(Path(path)):
+                yield Source(path, "" if place == "." else place)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file, or a link that leads nowhere, which is to be an error by its name."""
+    return path.is_file() or (path.is_symlink() and not path.exists())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 
-from trellic.bitstream import Contents, Header, cut, read_contents
+from trellic.bitstream import Contents, Header, cut, passes_there, read_contents
 from trellic.errors import BadParameter, CorruptStream, TrellicWarning, TruncatedStream
 
 PIXEL_BYTES = 64  # of a stream at most, with some reserve; a longer one is not a picture
@@ -31,7 +31,6 @@ def files_of(chunks: Iterable[Piece] | Piece) -> Iterator[bytes]:
     """
     data = bytearray()
     contents: Contents | None = None
-    ends: list[int] = []
     shown = 0
     for piece in _pieces(chunks):
         data += piece
@@ -39,8 +38,7 @@ def files_of(chunks: Iterable[Piece] | Piece) -> Iterator[bytes]:
         if contents is None:
             continue
         _check_length(len(data), contents.header)
-        ends = ends or _ends(contents)
-        there = sum(end <= len(data) for end in ends)
+        there = passes_there(len(data), contents) if contents.header.cuttable else 0
         if there > shown:
             shown = there
             yield cut(bytes(data), passes=there).data
@@ -80,7 +78,7 @@ def _last(data: bytes, shown: int) -> Iterator[bytes]:
         return
     if last.passes < header.passes:
         warnings.warn(
-            f"the stream ends after {last.passes} of {header.passes} passes",
+            f"the stream ends, or is damaged, after {last.passes} of {header.passes} passes",
             TrellicWarning,
             stacklevel=3,
         )
@@ -94,16 +92,6 @@ def _contents(data: bytes) -> Contents | None:
         return read_contents(data) if data else None
     except TruncatedStream:
         return None
-
-
-def _ends(contents: Contents) -> list[int]:
-    """Return the offsets, with checks, after each pass that can be trusted before the end."""
-    header = contents.header
-    passes = header.passes - (header.slices == 1)
-    if not header.cuttable:
-        return [2**62]
-    last = (header.segment_index(number, header.slices - 1) for number in range(passes))
-    return [contents.segment(index).end + 2 for index in last] or [2**62]
 
 
 def _check_length(length: int, header: Header) -> None:
