@@ -285,8 +285,29 @@ def test_a_fault_of_ours_says_nothing(client, photo, monkeypatch, caplog):
     assert answer.headers["retry-after"] == "5"
 
 
-def test_wrong_method(client):
-    problem(client.get("/encode"), 405, "MethodNotAllowed")
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/encode", "POST"),
+        ("POST", "/", "GET, HEAD"),
+        ("POST", "/health/live", "GET, HEAD"),
+        ("DELETE", "/i/_/_/a/photo.png", "GET, HEAD"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+    ],
+)
+def test_wrong_method(client, method, path, allowed):
+    answer = client.request(method, path)
+    problem(answer, 405, "MethodNotAllowed")
+    assert answer.headers["allow"] == allowed
+
+
+def test_what_answers_get_answers_head(client):
+    for path in ("/", "/health/live", "/health/startup", "/health/ready", "/openapi.json"):
+        get, head = (client.request(method, path) for method in ("GET", "HEAD"))
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == get.headers["content-length"]
+    assert client.head("/metrics").status_code == 200
+    assert set(client.get("/openapi.json").json()["paths"]["/health/live"]) == {"get"}
 
 
 def test_openapi_describes_bodies_and_errors(client):
