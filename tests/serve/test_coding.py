@@ -301,6 +301,11 @@ def test_wrong_method(client, method, path, allowed):
     assert answer.headers["allow"] == allowed
 
 
+@pytest.mark.parametrize("path", ["/i/_/w:100", "/health/live/"])
+def test_a_slash_more_or_less_is_another_path(client, path):
+    problem(client.get(path, follow_redirects=False), 404, "NotFound")
+
+
 def test_what_answers_get_answers_head(client):
     for path in ("/", "/health/live", "/health/startup", "/health/ready", "/openapi.json"):
         get, head = (client.request(method, path) for method in ("GET", "HEAD"))
