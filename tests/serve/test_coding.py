@@ -52,7 +52,11 @@ def test_a_form_is_as_good_as_a_body(client, photo):
     form = client.post("/encode", files={"file": ("a.png", photo)})
     assert form.status_code == 200, form.text
     assert form.content == body.content
-    problem(client.post("/encode", files={"a": b"x", "b": b"y"}), 400, "BadRequest")
+    body = problem(client.post("/encode", files={"a": b"x", "b": b"y"}), 400, "BadRequest")
+    assert (body["seen"], body["expected"]) == ("2 files in the form", "one")
+    many = {str(number): b"x" for number in range(9)}
+    body = problem(client.post("/encode", files=many), 400, "BadRequest")
+    assert "or has over 8 parts" in body["seen"]
     head = {"content-type": "multipart/form-data; boundary=x"}
     problem(client.post("/encode", content=b"--y", headers=head), 400, "BadRequest")
     head = {"content-type": "multipart/form-data"}
