@@ -229,9 +229,7 @@ async def decode(
     ] = None,
 ) -> Response:
     """Make a picture file from a .tlc file, as PNG unless another format is named."""
-    kind = formats.PNG if format_ is None else formats.by_name(format_)
-    if kind is formats.TLC:
-        raise BadParameter("format 'tlc'", expected="png, jpeg, webp or avif")
+    kind = formats.PNG if format_ is None else formats.by_name(format_, formats.PICTURES)
     part, coder = _region(region), _service(request).coder
     box = delivery.Options(width, height).box
 

@@ -80,6 +80,15 @@ def test_formats_sizes_and_regions(client, stream, kind):
     assert opened(answer.content).size == (30, 20)
 
 
+def test_each_route_names_the_formats_that_it_takes(client, stream):
+    for name in ("gif", "tlc"):
+        body = problem(client.post(f"/decode?format={name}", content=stream), 400, "BadParameter")
+        expected = "one of avif, webp, jpeg, png"
+        assert (body["seen"], body["expected"]) == (f"format '{name}'", expected)
+    body = problem(client.get("/i/_/f:gif/a/photo.png"), 400, "BadParameter")
+    assert body["expected"] == "one of tlc, avif, webp, jpeg, png"
+
+
 @pytest.mark.parametrize("quality", ["", "&quality=70"])
 def test_alpha_is_refused_in_jpeg(client, tiny, quality):
     data = tiny.encode(opened(picture_file(channels=4)))
