@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from trellic import bitstream, images
 from trellic.cli.info import fields_of
@@ -277,8 +278,17 @@ async def info(request: Request) -> JSONResponse:
 # ---- pictures by URL ----
 
 
+class _AnyPath(PathConvertor):
+    """A path of any characters; Starlette's own ends at a line break."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any", _AnyPath())
+
+
 @_readable(
-    "/i/{signature}/{options}/{path:path}",
+    "/i/{signature}/{options}/{path:any}",
     responses=_REFUSALS
     | {
         206: {"description": "the part that Range asked for, of a .tlc file that is stored"},

@@ -25,7 +25,8 @@ from trellic_serve.errors import Forbidden, NotAcceptable, NotFound
 TLC, AVIF, WEBP = "image/x-trellic", "image/avif", "image/webp"
 STATUS = {  # of a web server's paths
     "/photo.png": 200,
-    "/odd%20%3Fa%23b%25+(1),%C3%A9.png": 200,
+    "/odd%20%3Fa%23b%25+(1),%C3%A9%0A.png": 200,
+    "/odd%0A": 200,
     "/away.png": 302,
 }
 
@@ -306,6 +307,13 @@ def test_sources_are_bounded(start, source, photo):
         problem(client.get("/i/_/_/a/photo.png"), 413, "TooLarge")
 
 
+def test_names_with_line_breaks(client, source, photo):
+    (source / "a" / "line\nbreak.png").write_bytes(photo)
+    assert client.get("/i/_/f:png/a/line%0Abreak.png").status_code == 200
+    for path in ("a/no%0Aline.png", "a/photo.png%0A"):
+        assert problem(client.get(f"/i/_/_/{path}"), 404, "NotFound")["seen"] == "no such source"
+
+
 def test_no_source_no_route(start):
     with start(allow_unsigned=True) as client:
         problem(client.get("/i/_/_/a.png"), 404, "NotFound")
@@ -377,8 +385,8 @@ def test_paths_stay_below_a_url(start, web, up):
 def test_what_a_url_sets_apart_is_part_of_a_name(start, web):
     pytest.importorskip("aiohttp")
     with start(source=web, allow_unsigned=True, allow_loopback=True) as client:
-        url = "/i/_/f:png/odd%20%3Fa%23b%25+(1),%C3%A9.png"
-        assert client.get(url).status_code == 200
+        for name in ("odd%20%3Fa%23b%25+(1),%C3%A9%0A.png", "odd%0a"):
+            assert client.get(f"/i/_/f:png/{name}").status_code == 200
 
 
 @pytest.mark.parametrize(
