@@ -18,7 +18,7 @@ from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ndarray_copy
 
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_TRELLIS
-from trellic_data.codecs import codec_for
+from trellic_data.codecs import check_encoding, codec_for
 from trellic_data.stacks import pack, unpack
 
 
@@ -29,6 +29,12 @@ class Trellic(Codec):  # type: ignore[misc]
     ----------
     quality, trellis, model : of encoding, as of `trellic.encode`
     decoder : of decoding
+
+    Raises
+    ------
+    BadParameter
+        When quality or trellis is out of range. Model and decoder are checked when a chunk is
+        encoded, because they may not be installed where an array is only looked at.
     """
 
     codec_id: ClassVar[str] = "trellic"
@@ -40,6 +46,7 @@ class Trellic(Codec):  # type: ignore[misc]
         model: str = DEFAULT_MODEL,
         decoder: str = DEFAULT_DECODER,
     ) -> None:
+        check_encoding(quality, trellis)
         self.quality, self.trellis, self.model, self.decoder = quality, trellis, model, decoder
 
     def encode(self, buf: Any) -> bytes:
@@ -49,9 +56,12 @@ class Trellic(Codec):  # type: ignore[misc]
         ------
         BadImage
             When dtype or shape is not that of pictures.
+        BadParameter
+            When the decoder does not make pictures of the full size.
+        UnknownModel
         """
-        codec = codec_for(self.model)
-        return pack(codec, np.asarray(buf), quality=self.quality, trellis=self.trellis)
+        options = {"quality": self.quality, "trellis": self.trellis, "decoder": self.decoder}
+        return pack(codec_for(self.model), np.asarray(buf), **options)  # type: ignore[arg-type]
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode a chunk, to an array (H, W), (H, W, 3) or (N, H, W, 3).

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from trellic.codec import Codec
+from trellic.constants import DEFAULT_DECODER
 from trellic.errors import BadImage, CorruptStream
+from trellic_data.codecs import check_decoder
 from trellic_data.views import Pixels
 
 MAGIC = b"TRST"
@@ -43,27 +45,50 @@ def picture_dimensions(shape: Sequence[int]) -> int:
     )
 
 
-def pack(codec: Codec, chunk: Pixels, *, quality: float, trellis: int) -> bytes:
+def written_dimensions(shape: Sequence[int]) -> int:
+    """Return how many of the last dimensions are a picture's, of a chunk to write.
+
+    Raises
+    ------
+    BadImage
+        When a chunk of that shape holds no pictures. Alpha is refused: where all of a chunk is
+        opaque, a file does not keep it, and not every reader knows that it was there.
+    """
+    count = picture_dimensions(shape)
+    if count == 3 and shape[-1] == ALPHA:
+        raise BadImage("a chunk with alpha", expected="alpha in an array of its own")
+    return count
+
+
+def pack(
+    codec: Codec,
+    chunk: Pixels,
+    *,
+    quality: float,
+    trellis: int,
+    decoder: str = DEFAULT_DECODER,
+) -> bytes:
     """Encode a chunk.
 
     Parameters
     ----------
     chunk : uint8
     quality, trellis : as of `trellic.Codec.encode`
+    decoder : that the chunk will be decoded with
 
     Raises
     ------
     BadImage
-        When its dtype or shape is not that of pictures. Alpha is refused: where all of a chunk is
-        opaque, a file does not keep it, and not every reader knows that it was there.
+        When its dtype or shape is not that of pictures, or it has alpha.
+    BadParameter
+        When the decoder will not make pictures of the full size.
     TrellicError
         As of `trellic.Codec.encode`.
     """
     if chunk.dtype != np.uint8:
         raise BadImage(f"a chunk of dtype {chunk.dtype}", expected="uint8")
-    count = picture_dimensions(chunk.shape)
-    if count == 3 and chunk.shape[-1] == ALPHA:
-        raise BadImage("a chunk with alpha", expected="alpha in an array of its own")
+    count = written_dimensions(chunk.shape)
+    check_decoder(codec.decoders, decoder, codec.model)
     pictures = np.ascontiguousarray(chunk).reshape(-1, *chunk.shape[-count:])
     if chunk.shape[-1] == 1 and count == 3:
         pictures = pictures[..., 0]

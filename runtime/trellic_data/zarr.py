@@ -9,7 +9,7 @@ serializer=TrellicCodec(quality=60), compressors=None)
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from zarr.abc.codec import ArrayBytesCodec
@@ -17,8 +17,8 @@ from zarr.core.common import parse_named_configuration
 
 from trellic.constants import DEFAULT_DECODER, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_TRELLIS
 from trellic.errors import BadImage
-from trellic_data.codecs import codec_for
-from trellic_data.stacks import pack, picture_dimensions, shaped, unpack
+from trellic_data.codecs import check_encoding, check_model, codec_for
+from trellic_data.stacks import pack, picture_dimensions, shaped, unpack, written_dimensions
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -36,7 +36,14 @@ class TrellicCodec(ArrayBytesCodec):
     Parameters
     ----------
     quality, trellis, model : of encoding, as of `trellic.encode`
-    decoder : of decoding
+    decoder : of decoding, to the full size
+    stored : whether this is the codec of an array that exists. It may then have options that
+        nothing can be encoded with
+
+    Raises
+    ------
+    BadParameter, UnknownModel, UnknownDecoder
+        When nothing could be written with these options, or nothing read again.
     """
 
     is_fixed_size = False
@@ -45,12 +52,18 @@ class TrellicCodec(ArrayBytesCodec):
     trellis: int = DEFAULT_TRELLIS
     model: str = DEFAULT_MODEL
     decoder: str = DEFAULT_DECODER
+    stored: bool = field(default=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.stored:
+            check_encoding(self.quality, self.trellis)
+            check_model(self.model, self.decoder)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Make it of its metadata."""
+        """Make it of the metadata of an array, whose options are not checked before a write."""
         _, configuration = parse_named_configuration(data, NAME, require_configuration=False)
-        return cls(**(configuration or {}))  # type: ignore[arg-type]
+        return cls(**(configuration or {}), stored=True)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
         """Return its metadata."""
@@ -60,13 +73,16 @@ class TrellicCodec(ArrayBytesCodec):
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Refuse arrays whose chunks are not pictures, before anything is written.
 
+        Arrays that exist are checked, too, when they are opened. Alpha may be read there.
+
         Raises
         ------
         BadImage
         """
         if dtype.to_native_dtype() != "uint8":
             raise BadImage(f"an array of dtype {dtype.to_native_dtype()}", expected="uint8")
-        picture_dimensions(getattr(chunk_grid, "chunk_shape", shape))
+        check_shape = picture_dimensions if self.stored else written_dimensions
+        check_shape(getattr(chunk_grid, "chunk_shape", shape))
 
     def compute_encoded_size(self, input_byte_length: int, _chunk_spec: ArraySpec) -> int:
         """Raise, because the size of a file is not known before it is made.
@@ -85,7 +101,8 @@ class TrellicCodec(ArrayBytesCodec):
 
     def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         codec, chunk = codec_for(self.model), chunk_array.as_numpy_array()
-        data = pack(codec, chunk, quality=self.quality, trellis=self.trellis)
+        options = {"quality": self.quality, "trellis": self.trellis, "decoder": self.decoder}
+        data = pack(codec, chunk, **options)  # type: ignore[arg-type]
         return chunk_spec.prototype.buffer.from_bytes(data)
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:

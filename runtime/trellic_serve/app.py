@@ -56,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
+        redirect_slashes=False,  # answers are ours, or errors in JSON
     )
     app.state.service = service
     app.include_router(routes.router)
@@ -75,6 +76,13 @@ async def _invalid(request: Request, error: Exception) -> NoReturn:
 
 
 async def _http(request: Request, error: Exception) -> NoReturn:
-    if cast(HTTPException, error).status_code == 405:
-        raise MethodNotAllowed(f"{request.method} of this path", expected="see /openapi.json")
+    found = cast(HTTPException, error)
+    if found.status_code == 405:
+        raise MethodNotAllowed(f"{request.method} of this path", _methods(found)) from None
     raise NotFound("no such path", expected="one of /openapi.json") from None
+
+
+def _methods(error: HTTPException) -> str:
+    """Return the methods that a path takes, of Starlette's error: one route's, or of files none."""
+    allowed = (error.headers or {}).get("Allow", "GET")
+    return "GET, HEAD" if "GET" in allowed else allowed

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from trellic_serve.errors import BadRequest, TooLarge, TooSlow
 from trellic_serve.pool import Gone
 
-_FIELDS = 8  # of a form, files apart
+_PARTS = 8  # of a form that are read, to say what is wrong: files, and as many fields
 _SHOWN = 64  # characters of a field's name
 
 
@@ -72,11 +72,14 @@ async def _file_of(request: Request, body: bytes) -> bytes:
     async def once() -> AsyncGenerator[bytes, None]:
         yield body
 
-    parser = _InMemory(request.headers, once(), max_files=1, max_fields=_FIELDS)
+    parser = _InMemory(request.headers, once(), max_files=_PARTS, max_fields=_PARTS)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeError) as error:
-        raise BadRequest("a form that cannot be read", expected="multipart/form-data") from error
+        raise BadRequest(
+            f"a form that cannot be read, or has over {_PARTS} parts",
+            expected="one file, as multipart/form-data",
+        ) from error
     try:
         return await _only_file(form).read()
     finally:
@@ -95,7 +98,7 @@ def _only_file(form: FormData) -> UploadFile:
             )
         files.append(value)
     if len(files) != 1:
-        raise BadRequest(f"a form with {len(files)} files", expected="one file")
+        raise BadRequest(f"{len(files)} files in the form", expected="one")
     return files[0]
 
 

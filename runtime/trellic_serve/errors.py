@@ -41,9 +41,19 @@ class NotFound(ServiceError):
 
 
 class MethodNotAllowed(ServiceError):
-    """The route exists, but not for this method."""
+    """The route exists, but not for this method.
+
+    Parameters
+    ----------
+    seen : str
+    methods : that the route has
+    """
 
     status = 405
+
+    def __init__(self, seen: str, methods: str) -> None:
+        super().__init__(seen, expected=methods, remedy="see /openapi.json")
+        self.methods = methods
 
 
 class NotAcceptable(ServiceError):

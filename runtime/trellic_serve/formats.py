@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,21 +38,26 @@ WEBP: Final = Format("webp", "image/webp", "WEBP", (("method", 4),))
 JPEG: Final = Format("jpeg", "image/jpeg", "JPEG", (("progressive", True), ("optimize", True)))
 PNG: Final = Format("png", "image/png", "PNG", (("compress_level", 3),))
 FORMATS: Final = {kind.name: kind for kind in (TLC, AVIF, WEBP, JPEG, PNG)}
+PICTURES: Final = {name: kind for name, kind in FORMATS.items() if kind is not TLC}
 _INSTEAD: Final = "ask for png"
 _PLUGINS: Final = {"AVIF": "Avif", "WEBP": "WebP", "JPEG": "Jpeg", "PNG": "Png"}
 
 
-def by_name(name: str) -> Format:
+def by_name(name: str, known: Mapping[str, Format] = FORMATS) -> Format:
     """Return a format; ``jpg`` is another name of ``jpeg``.
+
+    Parameters
+    ----------
+    known : those that may be named
 
     Raises
     ------
     BadParameter
         When there is none of that name.
     """
-    kind = FORMATS.get("jpeg" if name == "jpg" else name)
+    kind = known.get("jpeg" if name == "jpg" else name)
     if kind is None:
-        raise BadParameter(f"format {name!r}", expected=f"one of {', '.join(FORMATS)}")
+        raise BadParameter(f"format {name!r}", expected=f"one of {', '.join(known)}")
     return kind
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from trellic import errors
 from trellic.images import describe
 from trellic.images.sniff import picture_format
-from trellic_serve.errors import BadRange, Busy, ServiceError
+from trellic_serve.errors import BadRange, Busy, MethodNotAllowed, ServiceError
 
 # The first line that fits counts. All other errors are faults of the service, without details.
 _STATUS: Final[tuple[tuple[type[BaseException], int], ...]] = (
@@ -90,6 +90,8 @@ def headers_of(error: BaseException) -> dict[str, str]:
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, BadRange):
         return {"Content-Range": f"bytes */{error.size}"}
+    if isinstance(error, MethodNotAllowed):
+        return {"Allow": error.methods}
     status = status_of(error)
     if status == 503:
         return {"Retry-After": "5"}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from trellic import bitstream, images
 from trellic.cli.info import fields_of
@@ -34,6 +35,7 @@ from trellic_serve.pool import Ticket
 from trellic_serve.service import Service
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 router = APIRouter()
 
 
@@ -99,6 +101,17 @@ def _known(request: Request) -> None:
 
 _KEYED = [Depends(_client)]
 _CODING = [*_KEYED, Depends(_known)]
+
+
+def _readable(path: str, **options: Any) -> Callable[[F], F]:
+    """Add a route for GET, and the same for HEAD, which is not described again."""
+
+    def add(function: F) -> F:
+        router.get(path, **options)(function)
+        router.head(path, **(options | {"include_in_schema": False}))(function)
+        return function
+
+    return add
 
 
 async def _left(request: Request) -> None:
@@ -217,9 +230,7 @@ async def decode(
     ] = None,
 ) -> Response:
     """Make a picture file from a .tlc file, as PNG unless another format is named."""
-    kind = formats.PNG if format_ is None else formats.by_name(format_)
-    if kind is formats.TLC:
-        raise BadParameter("format 'tlc'", expected="png, jpeg, webp or avif")
+    kind = formats.PNG if format_ is None else formats.by_name(format_, formats.PICTURES)
     part, coder = _region(region), _service(request).coder
     box = delivery.Options(width, height).box
 
@@ -267,9 +278,17 @@ async def info(request: Request) -> JSONResponse:
 # ---- pictures by URL ----
 
 
-@router.head("/i/{signature}/{options}/{path:path}", include_in_schema=False)
-@router.get(
-    "/i/{signature}/{options}/{path:path}",
+class _AnyPath(PathConvertor):
+    """A path of any characters; Starlette's own ends at a line break."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any", _AnyPath())
+
+
+@_readable(
+    "/i/{signature}/{options}/{path:any}",
     responses=_REFUSALS
     | {
         206: {"description": "the part that Range asked for, of a .tlc file that is stored"},
@@ -328,7 +347,7 @@ def _max_age(service: Service, asked: delivery.Options) -> int:
 # ---- the page ----
 
 
-@router.get("/", include_in_schema=False)
+@_readable("/", include_in_schema=False)
 async def start_page(request: Request) -> HTMLResponse:
     """Show a page to drop a photo on."""
     text = resources.files("trellic_serve").joinpath("page.html").read_text("utf-8")
@@ -351,13 +370,13 @@ async def compared(
 # ---- operators ----
 
 
-@router.get("/health/live")
+@_readable("/health/live")
 async def live(request: Request) -> dict[str, str]:
     """Answer as long as the process does."""
     return {"status": "live"}
 
 
-@router.get("/health/startup", responses={503: {"model": Problem}})
+@_readable("/health/startup", responses={503: {"model": Problem}})
 async def started(request: Request) -> dict[str, str]:
     """Answer 200 once the engines are warm."""
     if not _service(request).started:
@@ -365,7 +384,7 @@ async def started(request: Request) -> dict[str, str]:
     return {"status": "started"}
 
 
-@router.get("/health/ready", responses={503: {"model": Problem}})
+@_readable("/health/ready", responses={503: {"model": Problem}})
 async def ready(request: Request) -> dict[str, str]:
     """Answer 200 while the engines are warm and the service does not stop."""
     if not _service(request).ready:
@@ -373,7 +392,7 @@ async def ready(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", dependencies=_KEYED)
+@_readable("/metrics", dependencies=_KEYED)
 async def prometheus(request: Request) -> Response:
     """Write counters for Prometheus."""
     return Response(_service(request).metrics.text(), media_type=metrics.CONTENT_TYPE)

@@ -6,11 +6,14 @@ import os
 import stat
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+from urllib.parse import quote
 
 from trellic_serve import addresses
 from trellic_serve.errors import Forbidden, NotFound, ServiceError, SourceFailed, TooLarge
 from trellic_serve.settings import Settings
+
+_PLAIN: Final = "/!$&'()*+,;=:@"  # as in the path of a URL; '?', '%' and controls have a meaning
 
 
 class Source(Protocol):
@@ -103,7 +106,8 @@ class Remote:
 
     def __call__(self, path: str) -> bytes:
         """Read a file; see `Source`."""
-        url = self._base + clean(path)
+        path = clean(path)
+        url = self._base + (quote(path, safe=_PLAIN) if self._web else path)
         plain = url if self._web else self._files._strip_protocol(url)
         options = {"block_size": 0} if self._web else {}  # 0: as a stream, no size needed
         try:

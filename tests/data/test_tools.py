@@ -10,9 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.runtime.family import make_family
 
 from trellic import bitstream
-from trellic.errors import BadImage, BadParameter, CorruptStream, StreamError
+from trellic.errors import (
+    BadImage,
+    BadParameter,
+    CorruptStream,
+    StreamError,
+    UnknownDecoder,
+    UnknownModel,
+)
 from trellic_data import stacks
 from trellic_data.views import View
 
@@ -170,12 +178,69 @@ def test_zarr_refuses_what_is_no_picture(tmp_path):
     zarr = pytest.importorskip("zarr", "3.0")
     from trellic_data.zarr import TrellicCodec
 
-    for wrong in ({"dtype": "uint16"}, {"shape": (9, 9, 7), "chunks": (9, 9, 7)}):
+    shapes = [{"shape": shape, "chunks": shape} for shape in ((9, 9, 7), (9, 9, 4), (2, 9, 9, 4))]
+    for wrong in ({"dtype": "uint16"}, *shapes):
         options = {"shape": (9, 9, 3), "chunks": (9, 9, 3), "dtype": "uint8"} | wrong
         with pytest.raises(BadImage):
             zarr.create_array(
                 str(tmp_path / "b.zarr"), serializer=TrellicCodec(), compressors=None, **options
             )
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"quality": 500}, BadParameter),
+        ({"trellis": 3}, BadParameter),
+        ({"model": "nope"}, UnknownModel),
+        ({"decoder": "zz"}, UnknownDecoder),
+        ({"decoder": "half"}, BadParameter),
+        ({"decoder": "class"}, BadParameter),
+    ],
+)
+def test_zarr_refuses_options_that_cannot_work(tiny_path, tmp_path, options, error):
+    """When the codec is made; from the metadata of an array, when a chunk is written."""
+    zarr = pytest.importorskip("zarr", "3.0")
+    from trellic_data.zarr import NAME, TrellicCodec
+
+    zarr.registry.register_codec(NAME, TrellicCodec)
+    options = {"model": str(make_family(tiny_path, tmp_path / "family.zip"))} | options
+    with pytest.raises(error):
+        TrellicCodec(**options)
+    array = zarr.create_array(
+        {},
+        shape=(40, 56, 3),
+        chunks=(40, 56, 3),
+        dtype="uint8",
+        serializer={"name": NAME, "configuration": options},
+        compressors=None,
+    )
+    with pytest.raises(error):
+        array[:] = picture()
+
+
+@pytest.mark.parametrize("odd", [{"quality": 500}, {"trellis": 3}])
+def test_zarr_arrays_with_odd_options_of_encoding_are_read(tiny, tiny_path, odd):
+    zarr = pytest.importorskip("zarr", "3.0")
+    from trellic_data.zarr import NAME, TrellicCodec
+
+    zarr.registry.register_codec(NAME, TrellicCodec)
+    clear = np.concatenate([picture(), picture()[..., :1]], axis=-1)
+    store = zarr.storage.MemoryStore()
+    for name, values in (("plain", picture()), ("alpha", clear)):
+        made = zarr.create_array(
+            store,
+            name=name,
+            shape=values.shape,
+            chunks=values.shape,
+            dtype="uint8",
+            serializer={"name": NAME, "configuration": {"model": str(tiny_path)} | odd},
+            compressors=None,
+        )
+        chunk = zarr.core.buffer.cpu.Buffer.from_bytes(tiny.encode(values, quality=80))
+        zarr.core.sync.sync(store.set(f"{name}/c/0/0/0", chunk))
+        assert near(zarr.open_array(store, path=name, mode="r")[:], values)
+        assert made.metadata.codecs[0].to_dict()["configuration"].items() >= odd.items()
 
 
 def test_zarr_in_shards(tiny_path, tmp_path):
@@ -211,6 +276,22 @@ def test_numcodecs(tiny_path):
     assert near(out, chunk)
     with pytest.raises(StreamError):
         codec.decode(b"none")
+
+
+def test_numcodecs_refuses_options_that_cannot_work(tiny_path, tmp_path):
+    """Those that any model refuses at once; others before a chunk is lost."""
+    numcodecs = pytest.importorskip("numcodecs")
+    from trellic_data.numcodecs import Trellic
+
+    numcodecs.register_codec(Trellic)
+    for wrong in ({"quality": 600}, {"trellis": 3}):
+        with pytest.raises(BadParameter):
+            numcodecs.get_codec({"id": "trellic"} | wrong)
+    model = str(make_family(tiny_path, tmp_path / "family.zip"))
+    for decoder in ("half", "class", "zz"):
+        with pytest.raises(BadParameter):
+            Trellic(model=model, decoder=decoder).encode(picture())
+    Trellic(model=model, decoder="perceptual:0.5").encode(picture())
 
 
 def test_zarr_v2(tiny_path, tmp_path):

@@ -52,7 +52,11 @@ def test_a_form_is_as_good_as_a_body(client, photo):
     form = client.post("/encode", files={"file": ("a.png", photo)})
     assert form.status_code == 200, form.text
     assert form.content == body.content
-    problem(client.post("/encode", files={"a": b"x", "b": b"y"}), 400, "BadRequest")
+    body = problem(client.post("/encode", files={"a": b"x", "b": b"y"}), 400, "BadRequest")
+    assert (body["seen"], body["expected"]) == ("2 files in the form", "one")
+    many = {str(number): b"x" for number in range(9)}
+    body = problem(client.post("/encode", files=many), 400, "BadRequest")
+    assert "or has over 8 parts" in body["seen"]
     head = {"content-type": "multipart/form-data; boundary=x"}
     problem(client.post("/encode", content=b"--y", headers=head), 400, "BadRequest")
     head = {"content-type": "multipart/form-data"}
@@ -74,6 +78,15 @@ def test_formats_sizes_and_regions(client, stream, kind):
     assert answer.headers["content-type"] == f"image/{image.format.lower()}"
     answer = client.post(f"/decode?format={kind}&region=8,4,30,20", content=stream)
     assert opened(answer.content).size == (30, 20)
+
+
+def test_each_route_names_the_formats_that_it_takes(client, stream):
+    for name in ("gif", "tlc"):
+        body = problem(client.post(f"/decode?format={name}", content=stream), 400, "BadParameter")
+        expected = "one of avif, webp, jpeg, png"
+        assert (body["seen"], body["expected"]) == (f"format '{name}'", expected)
+    body = problem(client.get("/i/_/f:gif/a/photo.png"), 400, "BadParameter")
+    assert body["expected"] == "one of tlc, avif, webp, jpeg, png"
 
 
 @pytest.mark.parametrize("quality", ["", "&quality=70"])
@@ -285,8 +298,34 @@ def test_a_fault_of_ours_says_nothing(client, photo, monkeypatch, caplog):
     assert answer.headers["retry-after"] == "5"
 
 
-def test_wrong_method(client):
-    problem(client.get("/encode"), 405, "MethodNotAllowed")
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/encode", "POST"),
+        ("POST", "/", "GET, HEAD"),
+        ("POST", "/health/live", "GET, HEAD"),
+        ("DELETE", "/i/_/_/a/photo.png", "GET, HEAD"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+    ],
+)
+def test_wrong_method(client, method, path, allowed):
+    answer = client.request(method, path)
+    problem(answer, 405, "MethodNotAllowed")
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/i/_/w:100", "/health/live/"])
+def test_a_slash_more_or_less_is_another_path(client, path):
+    problem(client.get(path, follow_redirects=False), 404, "NotFound")
+
+
+def test_what_answers_get_answers_head(client):
+    for path in ("/", "/health/live", "/health/startup", "/health/ready", "/openapi.json"):
+        get, head = (client.request(method, path) for method in ("GET", "HEAD"))
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == get.headers["content-length"]
+    assert client.head("/metrics").status_code == 200
+    assert set(client.get("/openapi.json").json()["paths"]["/health/live"]) == {"get"}
 
 
 def test_openapi_describes_bodies_and_errors(client):

@@ -23,6 +23,12 @@ from trellic_serve import Settings, addresses, delivery, formats, signing, sourc
 from trellic_serve.errors import Forbidden, NotAcceptable, NotFound
 
 TLC, AVIF, WEBP = "image/x-trellic", "image/avif", "image/webp"
+STATUS = {  # of a web server's paths
+    "/photo.png": 200,
+    "/odd%20%3Fa%23b%25+(1),%C3%A9%0A.png": 200,
+    "/odd%0A": 200,
+    "/away.png": 302,
+}
 
 
 @pytest.mark.parametrize(
@@ -301,6 +307,13 @@ def test_sources_are_bounded(start, source, photo):
         problem(client.get("/i/_/_/a/photo.png"), 413, "TooLarge")
 
 
+def test_names_with_line_breaks(client, source, photo):
+    (source / "a" / "line\nbreak.png").write_bytes(photo)
+    assert client.get("/i/_/f:png/a/line%0Abreak.png").status_code == 200
+    for path in ("a/no%0Aline.png", "a/photo.png%0A"):
+        assert problem(client.get(f"/i/_/_/{path}"), 404, "NotFound")["seen"] == "no such source"
+
+
 def test_no_source_no_route(start):
     with start(allow_unsigned=True) as client:
         problem(client.get("/i/_/_/a.png"), 404, "NotFound")
@@ -323,11 +336,11 @@ def web(photo):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response({"/photo.png": 200, "/away.png": 302}.get(self.path, 404))
+            self.send_response(STATUS.get(self.path, 404))
             if self.path == "/away.png":
                 self.send_header("Location", "http://10.0.0.1/photo.png")
             self.end_headers()
-            if self.path == "/photo.png":
+            if STATUS.get(self.path) == 200:
                 self.wfile.write(photo)
 
         do_HEAD = do_GET
@@ -356,6 +369,24 @@ def test_sources_by_url(start, web):
         problem(client.get("/i/_/_/photo.png"), 403, "Forbidden")
     with start(source="http://127.0.0.1:1/", allow_unsigned=True, allow_loopback=True) as client:
         problem(client.get("/i/_/_/photo.png"), 502, "SourceFailed")
+
+
+@pytest.mark.parametrize("up", ["%25252e%25252e", ".%09.", ".%0a.", ".%0d."])
+def test_paths_stay_below_a_url(start, web, up):
+    """Clients of HTTP drop tabs and line breaks, and read %2e as a dot.
+
+    The client of tests decodes a path once more than servers do.
+    """
+    pytest.importorskip("aiohttp")
+    with start(source=f"{web}deep/", allow_unsigned=True, allow_loopback=True) as client:
+        problem(client.get(f"/i/_/_/{up}/photo.png"), 404, "NotFound")
+
+
+def test_what_a_url_sets_apart_is_part_of_a_name(start, web):
+    pytest.importorskip("aiohttp")
+    with start(source=web, allow_unsigned=True, allow_loopback=True) as client:
+        for name in ("odd%20%3Fa%23b%25+(1),%C3%A9%0A.png", "odd%0a"):
+            assert client.get(f"/i/_/f:png/{name}").status_code == 200
 
 
 @pytest.mark.parametrize(

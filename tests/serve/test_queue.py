@@ -261,6 +261,7 @@ def test_api_keys(start, tmp_path, photo, source):
                 problem(answer, 401, "Unauthorized")
                 assert answer.headers["www-authenticate"] == "Bearer"
         problem(client.get("/metrics"), 401, "Unauthorized")
+        assert client.head("/metrics").status_code == 401
         head = {"Authorization": "Bearer 0123456789abcdef"}
         assert client.post("/encode", content=photo, headers=head).status_code == 200
         for path in ("/", "/health/live", "/health/ready", "/i/_/_/a/photo.png"):
