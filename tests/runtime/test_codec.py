@@ -108,6 +108,14 @@ def test_every_size_comes_back(tiny, height, width, trellis):
     assert psnr(pixels, back) > 15
 
 
+@pytest.mark.parametrize("kind", [np.asarray, Image.fromarray])
+def test_encode_picture_takes_what_encode_takes(tiny, kind):
+    pixels = picture(20, 30)
+    assert tiny.encode_picture(kind(pixels)).data == tiny.encode(pixels)
+    with pytest.raises(BadImage, match="an object of type str"):
+        tiny.encode_picture("photo.png")
+
+
 @TRELLISES
 def test_every_trellis_comes_back(tiny, trellis):
     pixels = picture(100, 150)

@@ -40,6 +40,14 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 # ---- formats ----
 
 
+@pytest.mark.parametrize("kind", [np.asarray, Image.fromarray])
+def test_what_encode_takes_is_written(tmp_path, kind):
+    write(tmp_path / "a.png", kind(RGB))
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, RGB)
+    with pytest.raises(BadImage, match="an object of type list"):
+        write(tmp_path / "b.png", RGB.tolist())
+
+
 @pytest.mark.parametrize("suffix", LOSSLESS)
 @pytest.mark.parametrize("grey", [False, True])
 def test_lossless_formats_come_back(tmp_path, suffix, grey):

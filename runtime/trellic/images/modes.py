@@ -46,7 +46,9 @@ class SupportsArray(Protocol):
 ImageLike: TypeAlias = "npt.NDArray[Any] | SupportsArray | Image.Image | Picture"
 
 
-def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS, bands: int = COLOURS) -> Picture:
+def from_any(
+    image: ImageLike, max_pixels: int | None = MAX_PIXELS, bands: int = COLOURS
+) -> Picture:
     """Make a picture of an array or a Pillow image.
 
     Parameters
@@ -54,7 +56,7 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS, bands: int = COLOUR
     image : ndarray, anything that has ``__array__``, PIL.Image.Image or Picture
         See `trellic.images.picture.from_array` for arrays. Pillow images of any mode but float
         and Lab; their EXIF orientation is applied and reset. A picture is returned as it is.
-    max_pixels : int
+    max_pixels : int, optional
         Most pixels allowed.
     bands : int
         Those of a model; with other ones than red, green and blue only arrays of them will do.
@@ -101,7 +103,7 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS, bands: int = COLOUR
     )
 
 
-def _of_array(array: npt.NDArray[Any], max_pixels: int, bands: int) -> Picture:
+def _of_array(array: npt.NDArray[Any], max_pixels: int | None, bands: int) -> Picture:
     if bands == COLOURS:
         return from_array(array, max_pixels)
     return from_bands(array, bands, max_pixels)
@@ -125,7 +127,7 @@ def several(batch: Iterable[ImageLike]) -> list[ImageLike]:
 
 def from_pil(
     image: Image.Image,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = MAX_PIXELS,
     low: Image.Image | None = None,
     data: bytes | None = None,
     given: Mapping[str, Any] | None = None,
@@ -136,7 +138,7 @@ def from_pil(
     ----------
     image : PIL.Image.Image
         Loaded or not.
-    max_pixels : int
+    max_pixels : int, optional
         Most pixels allowed.
     low : PIL.Image.Image, optional
         For 16-bit colour, which Pillow cuts to its upper bytes: an image of the lower bytes.
