@@ -163,7 +163,8 @@ def from_pil(
     facts = facts_of(image, bytes_of(image) if data is None else data)
     raw_modes = raw_modes_of(image)
     if _has_more_frames(image):
-        warn("an animation or several pages: only the first is coded")
+        number = "the first" if image.tell() == 0 else f"number {image.tell() + 1}"
+        warn(f"an animation or several pages: only {number} is coded")
     load(image)
     orientation, icc, exif, xmp = metadata_of(image, given, facts.icc)
     if image.mode == "CMYK":
