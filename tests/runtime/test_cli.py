@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -365,6 +368,25 @@ def test_a_file_where_a_folder_has_to_be_made(tmp_path, photo, fake_codec, trell
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux devices")
 def test_a_full_device(photo, fake_codec, trellic):
     check_refused(trellic("encode", photo, "/dev/full"), "/dev/full: No space left on device")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux devices")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--version", "help", "models", "info FILE", "decode FILE -"])
+def test_a_full_standard_output_is_one_line(tiny, tiny_path, tmp_path, command, unbuffered):
+    (tmp_path / "a.tlc").write_bytes(tiny.encode(np.zeros((20, 30, 3), np.uint8)))
+    words = [str(tmp_path / "a.tlc") if word == "FILE" else word for word in command.split()]
+    more = {"PYTHONUNBUFFERED": unbuffered, "TRELLIC_MODELS": str(tiny_path.parent)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trellic", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | more,
+        )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: (standard output: )?No space left on device\n", done.stderr)
 
 
 @pytest.mark.parametrize("command", ["encode", "decode"])

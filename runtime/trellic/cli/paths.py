@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from trellic.cli.stdout import printing
 from trellic.cli.tree import STANDARD, Source
 from trellic.errors import BadParameter
 from trellic.images import suffixes
@@ -59,9 +60,10 @@ def write(path: str, data: bytes) -> None:
         If it cannot be written.
     """
     if path == STANDARD:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with printing():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     else:
         write_atomically(path, data)
 
