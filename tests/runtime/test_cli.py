@@ -545,6 +545,19 @@ def test_missing_arguments(trellic, arguments):
     check_misused(trellic(*arguments), "Missing argument")
 
 
+@pytest.mark.parametrize(
+    "arguments", [["encode", "a.png"], ["transcode", "-q", "20", "a.tlc"], ["decode", "a.tlc"]]
+)
+def test_one_path_lacks_the_output(trellic, arguments):
+    check_misused(trellic(*arguments), "Missing argument 'OUT'")
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "transcode -q 20", "cut --layers 1"])
+@pytest.mark.parametrize(("paths", "which"), [(["a.tlc", ""], "OUT"), (["", "a.tlc"], "IN")])
+def test_empty_names(fake_codec, trellic, command, paths, which):
+    check_misused(trellic(*command.split(), *paths), f"Invalid value for {which}: an empty name")
+
+
 def test_several_inputs_need_a_folder(tmp_path, photo, fake_codec, trellic):
     before = photo.read_bytes()
     check_misused(trellic("encode", photo, photo, photo), "is not a folder")
