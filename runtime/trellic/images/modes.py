@@ -16,7 +16,7 @@ from trellic.images.colour import profile, space_of
 from trellic.images.convert import from_cmyk
 from trellic.images.facts import bytes_of, facts_of
 from trellic.images.faults import unreadable
-from trellic.images.metadata import load_unturned, metadata_of, turn
+from trellic.images.metadata import load_unturned, metadata_of, profile_of, turn
 from trellic.images.picture import Picture, Pixels, check_size, from_array, warn
 from trellic.images.samples import Reading, to_8_bits
 
@@ -156,6 +156,8 @@ def from_pil(
     ------
     BadImage, ImageTooLarge
         See `from_any`.
+    BadParameter
+        If metadata in ``given`` is not bytes.
     """
     given = given or {}
     check_size(*image.size, max_pixels)
@@ -166,9 +168,10 @@ def from_pil(
         number = "the first" if image.tell() == 0 else f"number {image.tell() + 1}"
         warn(f"an animation or several pages: only {number} is coded")
     load(image)
-    orientation, icc, exif, xmp = metadata_of(image, given, facts.icc)
+    own = profile_of(image) or facts.icc
+    orientation, icc, exif, xmp = metadata_of(image, given, own)
     if image.mode == "CMYK":
-        image = from_cmyk(image, image.info.get("icc_profile") or facts.icc)
+        image = from_cmyk(image, own)
         icc = icc if "icc_profile" in given else None
     colour, alpha = _pixels(image, low, facts.reading, raw_modes)
     for loss in facts.losses:
