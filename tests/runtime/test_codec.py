@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trellic import bitstream, entropy
+from trellic import bitstream, cut, entropy
 from trellic.codec import Codec
 from trellic.constants import TRELLIS_STATES
 from trellic.errors import (
@@ -710,3 +710,19 @@ def test_warming_up_compiles_both_searches(tiny_path, monkeypatch):
     used.clear()
     Codec(tiny_path, "cpu", 1).warm_up(trellis=0)
     assert not used
+
+
+def test_bytes_that_lie_apart_are_read(tiny):
+    data = tiny.encode(picture(20, 30))
+    apart = memoryview(bytes(byte for twice in zip(data, data, strict=True) for byte in twice))[::2]
+    np.testing.assert_array_equal(tiny.decode(apart), tiny.decode(data))
+    assert cut(apart, max_bytes=len(data)) == data
+
+
+@pytest.mark.parametrize("name", [None, 5, b"photo", ["photo"]])
+def test_names_of_models_and_adapters_are_text(tiny_path, name):
+    with pytest.raises(BadParameter, match="expected the name of an installed model"):
+        Codec.load(name)
+    if name is not None:
+        with pytest.raises(BadParameter, match="expected the name of an installed adapter"):
+            Codec.load(tiny_path, adapter=name)
