@@ -18,14 +18,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from trellic import images
 from trellic.codec import Codec, Pixels
+from trellic.codec.decoding import several_streams
+from trellic.errors import BadParameter
 from trellic.support.bounds import Limits, limited
 from trellic.support.cores import usable_cores
+from trellic.support.numeric import is_whole
 
 if TYPE_CHECKING:
     from trellic.images import ImageLike
@@ -43,10 +47,18 @@ class AsyncCodec:
     ----------
     codec : for many calls at once, load it with ``threads=1``
     workers : number of calls at the same time, 0 for one for each core; others wait
+
+    Raises
+    ------
+    BadParameter
+        If ``workers`` is no such number; and by every call after `close`.
     """
 
     def __init__(self, codec: Codec, workers: int = 0) -> None:
+        if not is_whole(workers) or workers < 0:
+            raise BadParameter(f"workers {workers!r}", expected="a whole number, 0 or more")
         self.codec = codec
+        self._closed = False
         self._threads = ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="trellic")
 
     async def encode(self, image: ImageLike, **options: Any) -> bytes:
@@ -64,7 +76,8 @@ class AsyncCodec:
         """
         if self.codec.device != "cpu":
             return await self._run(partial(self.codec.encode_batch, batch, **options))
-        return await _all([partial(self.encode, image, **options) for image in batch])
+        calls = [partial(self.encode, image, **options) for image in images.several(batch)]
+        return await _all(calls)
 
     async def decode_batch(self, streams: Iterable[bytes], **options: Any) -> list[Any]:
         """Decode several streams: on a GPU together, else one a thread.
@@ -73,10 +86,12 @@ class AsyncCodec:
         """
         if self.codec.device != "cpu":
             return await self._run(partial(self.codec.decode_batch, streams, **options))
-        return await _all([partial(self.decode, data, **options) for data in streams])
+        calls = [partial(self.decode, data, **options) for data in several_streams(streams)]
+        return await _all(calls)
 
     async def close(self) -> None:
         """Wait for calls that run, and end the threads."""
+        self._closed = True
         await asyncio.to_thread(self._threads.shutdown)
 
     async def __aenter__(self) -> Self:
@@ -86,6 +101,8 @@ class AsyncCodec:
         await self.close()
 
     async def _run(self, function: Callable[[], T]) -> T:
+        if self._closed:
+            raise BadParameter("a codec that was closed", remedy="make another AsyncCodec")
         stop = threading.Event()
 
         def work() -> T:
@@ -100,7 +117,7 @@ class AsyncCodec:
             stop.set()  # nobody waits any more
 
 
-async def _all(calls: list[Callable[[], Any]]) -> list[Any]:
+async def _all(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run calls side by side; when one fails the others are cancelled, and its error is raised."""
     tasks = [asyncio.ensure_future(call()) for call in calls]
     try:

@@ -149,16 +149,38 @@ def test_limits_are_those_of_a_thread(codec):
     assert found == [codec.encode(SMALL)]
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan")])
-@pytest.mark.parametrize("name", ["max_pixels", "max_memory", "deadline"])
+NO_LIMITS = pytest.mark.parametrize("value", [0, -1, float("nan"), "2G", True])
+
+
+@NO_LIMITS
+@pytest.mark.parametrize("name", ["max_pixels", "max_memory", "deadline", "cancel"])
 def test_limits_that_are_none(name, value):
     with pytest.raises(BadParameter, match=name):
         Limits(**{name: value})
 
 
-def test_profiles_that_are_none():
-    with pytest.raises(BadParameter, match="limits 'home'; expected Limits, or service"):
-        Codec(TINY, limits="home")
+@NO_LIMITS
+@pytest.mark.parametrize("name", ["max_pixels", "max_memory"])
+def test_limits_of_one_call_that_are_none(codec, name, value):
+    with pytest.raises(BadParameter, match=f"{name} .*; expected a positive number of"):
+        codec.decode(codec.encode(SMALL), **{name: value})
+
+
+@NO_LIMITS
+def test_limits_of_pictures_that_are_none(codec, value):
+    with pytest.raises(BadParameter, match="max_memory"):
+        codec.encode(SMALL, max_memory=value)
+    with pytest.raises(BadParameter, match="max_pixels"):
+        images.from_any(SMALL, value)
+
+
+@pytest.mark.parametrize("limits", ["home", 5, {"deadline": 5}])
+def test_profiles_that_are_none(limits):
+    expected = "expected trellic.Limits, or 'service'"
+    with pytest.raises(BadParameter, match=expected):
+        Codec(TINY, limits=limits)
+    with pytest.raises(BadParameter, match=expected), limited(limits):
+        pass
 
 
 def test_limits_go_along_with_a_codec(codec):

@@ -11,7 +11,7 @@ import pytest
 
 import trellic
 from trellic.aio import AsyncCodec
-from trellic.errors import CorruptStream, DeadlineExceeded
+from trellic.errors import BadImage, BadParameter, CorruptStream, DeadlineExceeded
 from trellic.support import bounds
 
 RNG = np.random.default_rng(5)
@@ -101,3 +101,39 @@ def test_one_bad_stream_ends_the_batch(tiny, monkeypatch):
     with pytest.raises(CorruptStream):
         asyncio.run(run())
     assert [type(error).__name__ for error in ended] == ["Cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "error"),
+    [
+        ("encode_batch", PICTURES[0], BadImage),
+        ("encode_batch", None, BadImage),
+        ("decode_batch", b"TLC", BadParameter),
+        ("decode_batch", None, BadParameter),
+    ],
+)
+def test_a_batch_that_is_none_is_refused_as_by_the_library(tiny, method, batch, error):
+    async def run():
+        async with AsyncCodec(tiny) as codec:
+            await getattr(codec, method)(batch)
+
+    with pytest.raises(error, match="expected several"):
+        asyncio.run(run())
+    with pytest.raises(error, match="expected several"):
+        getattr(tiny, method)(batch)
+
+
+def test_a_closed_codec_says_so(tiny):
+    async def run():
+        codec = AsyncCodec(tiny)
+        await codec.close()
+        await codec.encode(PICTURES[0])
+
+    with pytest.raises(BadParameter, match="closed"):
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize("workers", [-1, "2", 1.5, True])
+def test_workers_are_a_whole_number(tiny, workers):
+    with pytest.raises(BadParameter, match="workers"):
+        AsyncCodec(tiny, workers=workers)

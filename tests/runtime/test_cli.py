@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -367,6 +370,25 @@ def test_a_full_device(photo, fake_codec, trellic):
     check_refused(trellic("encode", photo, "/dev/full"), "/dev/full: No space left on device")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux devices")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--version", "help", "models", "info FILE", "decode FILE -"])
+def test_a_full_standard_output_is_one_line(tiny, tiny_path, tmp_path, command, unbuffered):
+    (tmp_path / "a.tlc").write_bytes(tiny.encode(np.zeros((20, 30, 3), np.uint8)))
+    words = [str(tmp_path / "a.tlc") if word == "FILE" else word for word in command.split()]
+    more = {"PYTHONUNBUFFERED": unbuffered, "TRELLIC_MODELS": str(tiny_path.parent)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trellic", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | more,
+        )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: (standard output: )?No space left on device\n", done.stderr)
+
+
 @pytest.mark.parametrize("command", ["encode", "decode"])
 def test_a_full_disk_leaves_the_old_result(tmp_path, photo, stream, trellic, monkeypatch, command):
     def full(self, target):
@@ -521,6 +543,19 @@ def test_bad_options_of_decode(tmp_path, stream, trellic, options):
 )
 def test_missing_arguments(trellic, arguments):
     check_misused(trellic(*arguments), "Missing argument")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["encode", "a.png"], ["transcode", "-q", "20", "a.tlc"], ["decode", "a.tlc"]]
+)
+def test_one_path_lacks_the_output(trellic, arguments):
+    check_misused(trellic(*arguments), "Missing argument 'OUT'")
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "transcode -q 20", "cut --layers 1"])
+@pytest.mark.parametrize(("paths", "which"), [(["a.tlc", ""], "OUT"), (["", "a.tlc"], "IN")])
+def test_empty_names(fake_codec, trellic, command, paths, which):
+    check_misused(trellic(*command.split(), *paths), f"Invalid value for {which}: an empty name")
 
 
 def test_several_inputs_need_a_folder(tmp_path, photo, fake_codec, trellic):

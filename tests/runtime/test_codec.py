@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trellic import bitstream, entropy
+from trellic import bitstream, cut, entropy
 from trellic.codec import Codec
 from trellic.constants import TRELLIS_STATES
 from trellic.errors import (
@@ -106,6 +106,14 @@ def test_every_size_comes_back(tiny, height, width, trellis):
     back = tiny.decode(tiny.encode(pixels, trellis=trellis))
     assert (back.shape, back.dtype) == (pixels.shape, np.uint8)
     assert psnr(pixels, back) > 15
+
+
+@pytest.mark.parametrize("kind", [np.asarray, Image.fromarray])
+def test_encode_picture_takes_what_encode_takes(tiny, kind):
+    pixels = picture(20, 30)
+    assert tiny.encode_picture(kind(pixels)).data == tiny.encode(pixels)
+    with pytest.raises(BadImage, match="an object of type str"):
+        tiny.encode_picture("photo.png")
 
 
 @TRELLISES
@@ -702,3 +710,19 @@ def test_warming_up_compiles_both_searches(tiny_path, monkeypatch):
     used.clear()
     Codec(tiny_path, "cpu", 1).warm_up(trellis=0)
     assert not used
+
+
+def test_bytes_that_lie_apart_are_read(tiny):
+    data = tiny.encode(picture(20, 30))
+    apart = memoryview(bytes(byte for twice in zip(data, data, strict=True) for byte in twice))[::2]
+    np.testing.assert_array_equal(tiny.decode(apart), tiny.decode(data))
+    assert cut(apart, max_bytes=len(data)) == data
+
+
+@pytest.mark.parametrize("name", [None, 5, b"photo", ["photo"]])
+def test_names_of_models_and_adapters_are_text(tiny_path, name):
+    with pytest.raises(BadParameter, match="expected the name of an installed model"):
+        Codec.load(name)
+    if name is not None:
+        with pytest.raises(BadParameter, match="expected the name of an installed adapter"):
+            Codec.load(tiny_path, adapter=name)

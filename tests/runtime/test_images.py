@@ -102,6 +102,21 @@ def test_a_picture_checks_its_arrays(pixels, alpha):
         Picture(pixels, alpha)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pixels": [[1]]},
+        {"alpha": [[1]]},
+        {"icc": "x"},
+        {"exif": 5},
+        {"xmp": bytearray(b"<x:xmpmeta/>")},
+    ],
+)
+def test_a_picture_checks_its_types(arguments):
+    with pytest.raises(BadImage, match=f"{next(iter(arguments))} of type"):
+        Picture(**{"pixels": np.zeros((1, 1), np.uint8)} | arguments)
+
+
 def test_a_picture_passes_through():
     picture = Picture(RGB)
     assert from_any(picture) is picture

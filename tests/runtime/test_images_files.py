@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from trellic.errors import BadImage, BadParameter, ImageTooLarge, TrellicWarning
-from trellic.images import Picture, describe, from_bytes, read, to_array, to_bytes, write
+from trellic.images import Picture, describe, from_bytes, from_pil, read, to_array, to_bytes, write
 from trellic.support import files as _files
 
 RNG = np.random.default_rng(2)
@@ -38,6 +38,14 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 # ---- formats ----
+
+
+@pytest.mark.parametrize("kind", [np.asarray, Image.fromarray])
+def test_what_encode_takes_is_written(tmp_path, kind):
+    write(tmp_path / "a.png", kind(RGB))
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, RGB)
+    with pytest.raises(BadImage, match="an object of type list"):
+        write(tmp_path / "b.png", RGB.tolist())
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
@@ -228,6 +236,14 @@ def test_of_an_animation_the_first_frame_is_taken_with_one_warning(kind):
         picture = from_bytes(saved(frames[0], kind, save_all=True, append_images=frames[1:]))
     assert len(caught) == 1
     assert picture.pixels.min() > 240
+
+
+def test_the_warning_of_an_animation_names_the_frame_that_the_caller_chose():
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    image = Image.open(io.BytesIO(saved(frames[0], "gif", save_all=True, append_images=frames[1:])))
+    image.seek(1)
+    with pytest.warns(TrellicWarning, match="only number 2 is coded"):
+        assert from_pil(image).pixels[0, 0].tolist() == [0, 0, 255]
 
 
 def test_the_previews_in_an_mpo_file_are_no_animation():

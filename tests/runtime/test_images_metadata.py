@@ -7,9 +7,9 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
-from trellic.errors import TrellicWarning
+from trellic.errors import BadParameter, TrellicWarning
 from trellic.images import Picture, exif, from_any, from_bytes, from_pil, to_bytes, to_pil
 
 RNG = np.random.default_rng(6)
@@ -171,6 +171,31 @@ def test_exif_that_is_given_says_how_to_turn():
     made = Image.Exif()
     made[0x0112] = 5
     assert from_pil(Image.fromarray(RGB), given={"exif": made}).width == 16
+
+
+@pytest.mark.parametrize("name", ["exif", "icc_profile", "xmp"])
+@pytest.mark.parametrize("value", [5, [1, 2, 3], 1.5])
+def test_what_is_given_has_to_be_bytes(name, value):
+    with pytest.raises(BadParameter, match=f"{name} of type .*; expected bytes"):
+        from_pil(Image.fromarray(RGB), given={name: value})
+
+
+@pytest.mark.parametrize("name", ["exif", "icc_profile", "xmp"])
+def test_what_an_image_holds_has_to_be_bytes(name):
+    image = Image.fromarray(RGB)
+    image.info[name] = 5
+    with pytest.warns(TrellicWarning, match=f"{name} of type int is not bytes") as caught:
+        picture = from_pil(image)
+    assert len(caught) == 1
+    assert (picture.icc, picture.exif, picture.xmp) == (None, None, None)
+
+
+def test_a_profile_may_be_an_object_of_pillow():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    image = Image.fromarray(RGB)
+    assert from_pil(image, given={"icc_profile": profile}).icc == profile.tobytes()
+    image.info["icc_profile"] = profile
+    assert from_pil(image).icc == profile.tobytes()
 
 
 def test_a_resolution_may_be_given():

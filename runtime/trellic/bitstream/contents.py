@@ -140,7 +140,7 @@ def pack_header(header: Header, chunks: Mapping[str, int], lengths: Sequence[int
 
 
 def view_of(data: bytes | memoryview) -> memoryview:
-    """Return a view of bytes.
+    """Return a view of bytes; of a copy, if they do not lie one after the other.
 
     Raises
     ------
@@ -148,7 +148,8 @@ def view_of(data: bytes | memoryview) -> memoryview:
         When the object is not bytes, such as the name of a file.
     """
     try:
-        return memoryview(data)
+        view = memoryview(data)
+        return view if view.c_contiguous else memoryview(view.tobytes())
     except TypeError:
         is_path = isinstance(data, str) or hasattr(data, "__fspath__")
         raise BadParameter(

@@ -5,12 +5,12 @@ Every command imports what it needs when it runs, so that ``trellic --help`` ans
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 
 def main() -> None:
@@ -25,6 +25,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app(prog_name="trellic")
+    except OSError as error:  # commands tell those of their files: this one is of printing
+        _flush()  # leaves, if standard output is to blame
+        _leave(error)
     finally:
         gc.enable()
         _flush()
@@ -53,8 +56,19 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def _flush() -> None:
     """Flush stdout; ignore that its reader may be gone (``trellic ... | head``)."""
+    from trellic.cli.stdout import discard, printing
+
     try:
-        sys.stdout.flush()
+        with printing():
+            sys.stdout.flush()
     except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard()
+    except OSError as error:
+        _leave(error)
+
+
+def _leave(error: OSError) -> NoReturn:
+    """Leave with code 1, after the one line of an error."""
+    from trellic.cli.report import fail
+
+    sys.exit(fail(error).exit_code)

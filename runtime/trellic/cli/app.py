@@ -65,8 +65,8 @@ def _root(
 
 @app.command(epilog=epilog("encode"))
 def encode(
-    inputs: opt.Inputs,
-    output: opt.Output,
+    context: typer.Context,
+    paths: opt.Paths,
     quality: opt.Quality = None,
     bpp: opt.Bpp = None,
     max_bytes: opt.MaxBytes = None,
@@ -107,6 +107,7 @@ def encode(
     json: opt.Json = False,
 ) -> None:
     """Compress pictures to .tlc files: one IN to the file OUT, several into the folder OUT."""
+    inputs, output = _in_and_out(context, paths)
     if sum(target is not None for target in (quality, bpp, max_bytes, ssimulacra2)) > 1:
         raise typer.BadParameter("give only one of --quality, --bpp, --max-bytes and --ssimulacra2")
     _check_together(trellis=trellis, dither=dither, progressive=progressive, steady=steady)
@@ -148,6 +149,13 @@ def encode(
     command.run(inputs, output, target, model, engines, bounds, batch, json)
 
 
+def _in_and_out(context: typer.Context, paths: list[str], hint: str = "") -> tuple[list[str], str]:
+    """Split paths into those to read and the one to write; a missing one is bad usage."""
+    if len(paths) < 2:
+        context.fail(f"Missing argument 'OUT'.{hint}")
+    return paths[:-1], paths[-1]
+
+
 def _check_together(**options: Any) -> None:
     """Refuse options that exclude each other, as the library does."""
     from trellic.pipeline.exclusions import check_together
@@ -161,7 +169,7 @@ def _check_together(**options: Any) -> None:
 @app.command(epilog=epilog("decode"))
 def decode(
     context: typer.Context,
-    paths: opt.Paths,
+    paths: opt.DecodePaths,
     model: opt.DecodeModel = None,
     decoder: opt.Decoder = None,
     region: opt.Region = None,
@@ -209,12 +217,11 @@ def decode(
         context.fail(f"Decoder {decoder!r} gives labels, not a picture: leave out {paths[-1]!r}.")
     if expected.labels:
         labels.run(paths, setting, result, engines, bounds, json)
-    elif len(paths) < 2:
-        hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
-        context.fail(f"Missing argument 'OUT'.{hint}")
     else:
+        hint = "" if expected.known else f" No installed model has the decoder {decoder!r}."
+        inputs, output = _in_and_out(context, paths, hint)
         batch = Batch(recursive, skip_existing, preserve, dry_run, jobs)
-        decode.run(paths[:-1], paths[-1], setting, result, engines, bounds, batch, json)
+        decode.run(inputs, output, setting, result, engines, bounds, batch, json)
 
 
 @app.command(epilog=epilog("cut"))
@@ -245,8 +252,8 @@ def cut(
 
 @app.command(epilog=epilog("transcode"))
 def transcode(
-    inputs: opt.Inputs,
-    output: opt.Output,
+    context: typer.Context,
+    paths: opt.Paths,
     quality: opt.NewQuality = None,
     max_bytes: opt.MaxBytes = None,
     trellis: opt.KeptTrellis = None,
@@ -264,6 +271,7 @@ def transcode(
     json: opt.Json = False,
 ) -> None:
     """Make .tlc files smaller, faster than by decoding and encoding again."""
+    inputs, output = _in_and_out(context, paths)
     if (quality is None) == (max_bytes is None):
         raise typer.BadParameter("give one of --quality and --max-bytes")
     from trellic.cli import transcode as command

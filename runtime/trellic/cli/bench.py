@@ -14,6 +14,7 @@ import numpy as np
 from trellic import images
 from trellic.cli.engines import Engines
 from trellic.cli.report import Report
+from trellic.cli.stdout import printing
 from trellic.constants import Trellis
 from trellic.images import Picture
 from trellic.support.cores import usable_cores
@@ -51,7 +52,8 @@ def run(
                 codec = engines.both(model, setting.trellis, setting.decoder)
                 picture = images.read(name) if name else synthetic()
                 fields = {"input": name or "synthetic"} | measure(codec, picture, setting)
-                report.result("", fields) if as_json else _print(fields)
+                with printing():
+                    report.result("", fields) if as_json else _print(fields)
 
 
 def measure(codec: Codec, picture: Picture, setting: Setting) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from trellic.bitstream.fields import CRC16_BYTES
 from trellic.cli.decode import read_stream
 from trellic.cli.decoders import describe, result
 from trellic.cli.report import Report, one_line
+from trellic.cli.stdout import printing
 from trellic.constants import MAX_SIDE
 from trellic.limits import PATCH_SIDE
 
@@ -37,8 +38,9 @@ def run(files: Sequence[str], as_json: bool) -> None:
                 if as_json:
                     report.result("", fields)
                 else:
-                    print(end="\n" if described else "")
-                    _print(fields)
+                    with printing():
+                        print(end="\n" if described else "")
+                        _print(fields)
                 described += 1
 
 

@@ -166,31 +166,22 @@ def _scale(value: float | None) -> float | None:
     return value
 
 
-Inputs = Annotated[
+_PATHS = (
+    "Files to read (with -r also folders; - reads from a pipe), then the file to write; "
+    "for several IN, a folder, which is created if needed. "
+)
+Paths = Annotated[
     list[str],
     typer.Argument(
-        metavar="IN",
-        show_default=False,
-        help="Files to read. With -r also folders. - reads from a pipe.",
+        metavar="IN... OUT", show_default=False, help=_PATHS + "For OUT, - writes to a pipe."
     ),
 ]
-Output = Annotated[
-    str,
-    typer.Argument(
-        metavar="OUT",
-        show_default=False,
-        help="The file to write; for several IN, a folder, which is created if needed. "
-        "- writes to a pipe.",
-    ),
-]
-Paths = Annotated[
+DecodePaths = Annotated[
     list[str],
     typer.Argument(
         metavar="IN... OUT",
         show_default=False,
-        help="Files to read (with -r also folders; - reads from a pipe), then the file to write; "
-        "for several IN, a folder, which is created if needed. With a decoder that gives labels, "
-        "leave out OUT.",
+        help=_PATHS + "With a decoder that gives labels, leave out OUT.",
     ),
 ]
 _OF_QUALITY = partial(typer.Option, "-q", "--quality", metavar="1..100", callback=_quality)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from trellic.cli.stdout import printing
 from trellic.cli.tree import STANDARD, Source
 from trellic.errors import BadParameter
 from trellic.images import suffixes
@@ -59,9 +60,10 @@ def write(path: str, data: bytes) -> None:
         If it cannot be written.
     """
     if path == STANDARD:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with printing():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     else:
         write_atomically(path, data)
 
@@ -224,8 +226,12 @@ def plan(
     ------
     typer.BadParameter
         If several sources would go into something that is not a folder, or into a new folder with
-        the name of a file, or one onto itself.
+        the name of a file, or one onto itself; or if a name is empty.
     """
+    if not all(source.path for source in sources):
+        raise typer.BadParameter("an empty name", param_hint="IN")
+    if not output:
+        raise typer.BadParameter("an empty name", param_hint="OUT")
     is_folder = os.path.isdir(output)
     into_folder = folder or is_folder or output.endswith(_SLASHES)
     if len(sources) == 1 and not into_folder:

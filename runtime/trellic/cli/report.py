@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from trellic.cli.stdout import printing
 from trellic.errors import TrellicError, TrellicWarning
 
 if TYPE_CHECKING:
@@ -195,8 +196,11 @@ class Report:
         aside = self._aside or not is_result
         if self._progress is not None and (aside or sys.stdout.isatty()):
             self._above_bar(line)
+        elif aside:
+            print(line, file=sys.stderr, flush=True)
         else:
-            print(line, file=sys.stderr if aside else sys.stdout, flush=True)
+            with printing():
+                print(line, flush=True)
 
     def _above_bar(self, line: str) -> None:
         if self._progress is not None:

@@ -27,6 +27,24 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 
 
+def several_streams(streams: Iterable[bytes]) -> list[bytes]:
+    """Make a list of the streams of a batch.
+
+    Raises
+    ------
+    BadParameter
+        If it is a single stream, whose bytes would be taken as streams, or not a batch at all.
+    """
+    one = isinstance(streams, (str, bytes, bytearray, memoryview))
+    if one or not isinstance(streams, Iterable):
+        raise BadParameter(
+            f"an object of type {type(streams).__name__}",
+            expected="several streams",
+            remedy="put it into a list: [data]" if one else "",
+        )
+    return list(streams)
+
+
 class Decoding(Loaded):
     """The part of `Codec` that decodes."""
 
@@ -191,12 +209,12 @@ class Decoding(Loaded):
             raise BadParameter(f"out={out!r}", expected="'host' or 'cuda'")
 
         if out == "host":
-            return self._decode_all(list(streams), options)
+            return self._decode_all(several_streams(streams), options)
         gpu = self.on_gpu()
         from trellic.gpu import batches
 
         with self._within():
-            return batches.decode_there(gpu, list(streams), options)
+            return batches.decode_there(gpu, several_streams(streams), options)
 
     def _decode_all(
         self, streams: Sequence[bytes | memoryview], options: DecodeOptions

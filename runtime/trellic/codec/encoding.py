@@ -84,7 +84,7 @@ class Encoding(Loaded):
 
     def encode_picture(
         self,
-        picture: Picture,
+        picture: ImageLike,
         *,
         quality: float | None = None,
         bpp: float | None = None,
@@ -103,7 +103,8 @@ class Encoding(Loaded):
 
         Parameters
         ----------
-        picture : the picture, such as from `trellic.images.read`
+        picture : a `Picture`, such as from `trellic.images.read`, or anything else that `encode`
+            takes
         quality : in [1, 100], used in steps of 1/16; the default is 75
         bpp : find the best quality with at most so many bits per pixel, instead of ``quality``
         max_bytes : find the best quality with at most so many bytes, instead of ``quality``
@@ -128,6 +129,8 @@ class Encoding(Loaded):
 
         Raises
         ------
+        BadImage
+            If it is not a picture, or its type of samples is not supported.
         BadParameter
             If an option is out of range, or the model has no tables for dither.
         ImageTooLarge
@@ -150,7 +153,7 @@ class Encoding(Loaded):
             refine,
         )
         with self._within():
-            return self._encoding.picture(picture, options)
+            return self._encoding.picture(self._picture_of(picture, None), options)
 
     def encode_batch(
         self,
@@ -226,7 +229,7 @@ class Encoding(Loaded):
         with self._within():
             return self._encoding.picture(self._picture_of(image), options).data
 
-    def _picture_of(self, image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
+    def _picture_of(self, image: ImageLike, max_pixels: int | None = MAX_PIXELS) -> Picture:
         return images.from_any(image, max_pixels, self.bundle.manifest.layout.bands)
 
     def encode_again(

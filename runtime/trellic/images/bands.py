@@ -23,7 +23,7 @@ BANDS: Final[tuple[int, ...]] = get_args(Bands)
 _HEADER: Final = 4096  # characters of a file's header at most
 
 
-def from_bands(array: npt.NDArray[Any], bands: int, max_pixels: int = MAX_PIXELS) -> Picture:
+def from_bands(array: npt.NDArray[Any], bands: int, max_pixels: int | None = MAX_PIXELS) -> Picture:
     """Make a picture of so many bands from an array, without a copy if possible.
 
     Parameters
@@ -32,7 +32,7 @@ def from_bands(array: npt.NDArray[Any], bands: int, max_pixels: int = MAX_PIXELS
         Shape (H, W, bands).
     bands : int
         Samples of a pixel, as the model has them.
-    max_pixels : int
+    max_pixels : int, optional
         Most pixels allowed.
 
     Returns

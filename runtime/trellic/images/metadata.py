@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from trellic.errors import BadParameter
 from trellic.images import exif as exif_bytes
 from trellic.images.exif import ORIENTATION, UPRIGHT, Dpi
 from trellic.images.picture import warn
@@ -61,24 +62,28 @@ def metadata_of(image: Image.Image, given: Mapping[str, Any], icc: bytes | None 
         orientation counts, then), ``icc_profile``, ``xmp`` and ``dpi``. With None they are left
         out.
     icc : bytes, optional
-        The profile to use if Pillow has found none.
+        The profile of its pixels, such as from `profile_of`.
 
     Returns
     -------
     Metadata
         Orientation tags found are reported in ``orientation`` and reset in the bytes.
+
+    Raises
+    ------
+    BadParameter
+        If metadata that a program gave is not bytes.
     """
     stored, xmp = _stored_exif(image), _raw_xmp(image)
     current = _changed_exif(image)
     orientation = _orientation(image, stored, xmp, current)
     exif = stored if current is None else _as_it_is_now(stored, current)
-    icc = image.info.get("icc_profile") or icc
     dpi = _dpi_of(image)
     if "exif" in given:
-        exif, dpi = _checked(_bytes(given["exif"])), None
+        exif, dpi = _checked(_given(given, "exif")), None
         orientation = (exif_bytes.orientation_of(exif) or UPRIGHT) if exif else orientation
-    icc = _bytes(given["icc_profile"]) if "icc_profile" in given else icc
-    xmp = _bytes(given["xmp"]) if "xmp" in given else xmp
+    icc = _given(given, "icc_profile") if "icc_profile" in given else icc
+    xmp = _given(given, "xmp") if "xmp" in given else xmp
     dpi = exif_bytes.sensible(given["dpi"]) if "dpi" in given else dpi
     if exif:
         exif = exif_bytes.upright(exif)
@@ -86,16 +91,45 @@ def metadata_of(image: Image.Image, given: Mapping[str, Any], icc: bytes | None 
         exif = exif_bytes.with_dpi(exif, dpi[::-1] if orientation > 4 else dpi)
     if xmp:
         xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-    return Metadata(orientation, icc if isinstance(icc, bytes) else None, exif, xmp or None)
+    return Metadata(orientation, icc, exif, xmp or None)
 
 
-def _bytes(value: Any) -> bytes | None:
-    """Return metadata as Pillow's own writers take it: bytes, text, an Exif object or None."""
+def profile_of(image: Image.Image) -> bytes | None:
+    """Return the profile that Pillow has found, or a program has set, in a loaded image."""
+    return _held(image, "icc_profile")
+
+
+def _given(given: Mapping[str, Any], name: str) -> bytes | None:
+    """Return metadata that a program gave on saving."""
+    data = _bytes(name, given[name])
+    if data is None:
+        raise BadParameter(
+            f"{name} of type {type(given[name]).__name__}",
+            expected="bytes, or None to leave it out",
+        )
+    return data or None
+
+
+def _held(image: Image.Image, name: str) -> bytes | None:
+    """Return metadata of an image's info; what is not bytes is left out with a warning."""
+    data = _bytes(name, image.info.get(name))
+    if data is None:
+        warn(f"{name} of type {type(image.info[name]).__name__} is not bytes and was left out")
+    return data or None
+
+
+def _bytes(name: str, value: Any) -> bytes | None:
+    """Return metadata as Pillow's writers take it: bytes, XMP as text, an object with tobytes.
+
+    None stands for no metadata, which is no bytes. Returns None for anything else.
+    """
+    if value is None:
+        return b""
     if hasattr(value, "tobytes"):
         value = value.tobytes()
-    if isinstance(value, str):
+    if isinstance(value, str) and name in _XMP_KEYS:
         value = value.encode("utf-8", "replace")
-    return bytes(value) if value else None
+    return bytes(value) if isinstance(value, (bytes, bytearray)) else None
 
 
 def load_unturned(image: Image.Image) -> None:
@@ -203,12 +237,12 @@ def _orientation_in(exif: Image.Exif | None) -> int | None:
 
 def _stored_exif(image: Image.Image) -> bytes | None:
     """Return the EXIF that an image was opened with."""
-    exif = image.info.get("exif")
+    exif = _held(image, "exif")
     if exif is None and hasattr(image, "tag_v2"):
         exif = about_the_photo(image.getexif)
     elif exif is None and "Raw profile type exif" in image.info:
         exif = _hex_profile(image.info["Raw profile type exif"])
-    return _checked(exif if isinstance(exif, bytes) else None)
+    return _checked(exif)
 
 
 def _checked(exif: bytes | None) -> bytes | None:
@@ -281,10 +315,4 @@ def _dpi_of(image: Image.Image) -> Dpi | None:
 
 
 def _raw_xmp(image: Image.Image) -> bytes | None:
-    for key in _XMP_KEYS:
-        value = image.info.get(key)
-        if isinstance(value, str):
-            value = value.encode("utf-8", "replace")
-        if isinstance(value, bytes) and value:
-            return value
-    return None
+    return next(filter(None, (_held(image, key) for key in _XMP_KEYS)), None)

@@ -16,7 +16,7 @@ from trellic.images.colour import profile, space_of
 from trellic.images.convert import from_cmyk
 from trellic.images.facts import bytes_of, facts_of
 from trellic.images.faults import unreadable
-from trellic.images.metadata import load_unturned, metadata_of, turn
+from trellic.images.metadata import load_unturned, metadata_of, profile_of, turn
 from trellic.images.picture import Picture, Pixels, check_size, from_array, warn
 from trellic.images.samples import Reading, to_8_bits
 
@@ -46,7 +46,9 @@ class SupportsArray(Protocol):
 ImageLike: TypeAlias = "npt.NDArray[Any] | SupportsArray | Image.Image | Picture"
 
 
-def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS, bands: int = COLOURS) -> Picture:
+def from_any(
+    image: ImageLike, max_pixels: int | None = MAX_PIXELS, bands: int = COLOURS
+) -> Picture:
     """Make a picture of an array or a Pillow image.
 
     Parameters
@@ -54,7 +56,7 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS, bands: int = COLOUR
     image : ndarray, anything that has ``__array__``, PIL.Image.Image or Picture
         See `trellic.images.picture.from_array` for arrays. Pillow images of any mode but float
         and Lab; their EXIF orientation is applied and reset. A picture is returned as it is.
-    max_pixels : int
+    max_pixels : int, optional
         Most pixels allowed.
     bands : int
         Those of a model; with other ones than red, green and blue only arrays of them will do.
@@ -101,7 +103,7 @@ def from_any(image: ImageLike, max_pixels: int = MAX_PIXELS, bands: int = COLOUR
     )
 
 
-def _of_array(array: npt.NDArray[Any], max_pixels: int, bands: int) -> Picture:
+def _of_array(array: npt.NDArray[Any], max_pixels: int | None, bands: int) -> Picture:
     if bands == COLOURS:
         return from_array(array, max_pixels)
     return from_bands(array, bands, max_pixels)
@@ -125,7 +127,7 @@ def several(batch: Iterable[ImageLike]) -> list[ImageLike]:
 
 def from_pil(
     image: Image.Image,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = MAX_PIXELS,
     low: Image.Image | None = None,
     data: bytes | None = None,
     given: Mapping[str, Any] | None = None,
@@ -136,7 +138,7 @@ def from_pil(
     ----------
     image : PIL.Image.Image
         Loaded or not.
-    max_pixels : int
+    max_pixels : int, optional
         Most pixels allowed.
     low : PIL.Image.Image, optional
         For 16-bit colour, which Pillow cuts to its upper bytes: an image of the lower bytes.
@@ -154,6 +156,8 @@ def from_pil(
     ------
     BadImage, ImageTooLarge
         See `from_any`.
+    BadParameter
+        If metadata in ``given`` is not bytes.
     """
     given = given or {}
     check_size(*image.size, max_pixels)
@@ -161,11 +165,13 @@ def from_pil(
     facts = facts_of(image, bytes_of(image) if data is None else data)
     raw_modes = raw_modes_of(image)
     if _has_more_frames(image):
-        warn("an animation or several pages: only the first is coded")
+        number = "the first" if image.tell() == 0 else f"number {image.tell() + 1}"
+        warn(f"an animation or several pages: only {number} is coded")
     load(image)
-    orientation, icc, exif, xmp = metadata_of(image, given, facts.icc)
+    own = profile_of(image) or facts.icc
+    orientation, icc, exif, xmp = metadata_of(image, given, own)
     if image.mode == "CMYK":
-        image = from_cmyk(image, image.info.get("icc_profile") or facts.icc)
+        image = from_cmyk(image, own)
         icc = icc if "icc_profile" in given else None
     colour, alpha = _pixels(image, low, facts.reading, raw_modes)
     for loss in facts.losses:

@@ -34,7 +34,7 @@ class Picture:
     Raises
     ------
     BadImage
-        If an array has the wrong dtype or shape, or is empty.
+        If an array has the wrong type, dtype or shape, or is empty, or if metadata is not bytes.
     ImageTooLarge
         If a side is longer than 65535 pixels.
     """
@@ -46,7 +46,8 @@ class Picture:
     xmp: bytes | None = None
 
     def __post_init__(self) -> None:
-        """Check dtypes and shapes."""
+        """Check types, dtypes and shapes."""
+        self._check_types()
         shape = self.pixels.shape
         bands = get_args(Bands)
         fits = len(shape) == 2 or (len(shape) == 3 and shape[2] in bands)
@@ -64,6 +65,20 @@ class Picture:
                 f"alpha of dtype {alpha.dtype} and shape {alpha.shape}",
                 expected=f"uint8 of shape {shape[:2]}",
             )
+
+    def _check_types(self) -> None:
+        for name in ("pixels", "alpha"):
+            value = getattr(self, name)
+            if not isinstance(value, np.ndarray) and (name == "pixels" or value is not None):
+                raise BadImage(
+                    f"{name} of type {type(value).__name__}",
+                    expected="a NumPy array",
+                    remedy="convert it with numpy.asarray",
+                )
+        for name in ("icc", "exif", "xmp"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bytes):
+                raise BadImage(f"{name} of type {type(value).__name__}", expected="bytes, or None")
 
     @property
     def height(self) -> int:
@@ -146,7 +161,7 @@ def round_to_8_bits(samples: npt.NDArray[Any]) -> Pixels:
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def from_array(array: npt.NDArray[Any], max_pixels: int = MAX_PIXELS) -> Picture:
+def from_array(array: npt.NDArray[Any], max_pixels: int | None = MAX_PIXELS) -> Picture:
     """Make a picture from an array, without a copy if possible.
 
     Parameters
@@ -154,7 +169,7 @@ def from_array(array: npt.NDArray[Any], max_pixels: int = MAX_PIXELS) -> Picture
     array : ndarray of uint8 or uint16
         Shape (H, W) or (H, W, 1) is grey, (H, W, 2) grey and alpha, (H, W, 3) RGB, (H, W, 4) RGB
         and alpha. 16-bit samples are rounded to 8 bits, with a warning.
-    max_pixels : int
+    max_pixels : int, optional
         Most pixels allowed.
 
     Returns

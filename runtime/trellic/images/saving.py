@@ -14,6 +14,7 @@ from trellic.images.bands import SUFFIX as NPY
 from trellic.images.bands import to_npy
 from trellic.images.exif import PREFIX, dpi_of
 from trellic.images.metadata import about_the_photo
+from trellic.images.modes import ImageLike, from_any
 from trellic.images.picture import Picture, to_array, warn
 from trellic.support.files import write_atomically
 
@@ -89,12 +90,12 @@ def same_format(one: str, other: str) -> bool:
     return _BY_SUFFIX[one] is _BY_SUFFIX[other]
 
 
-def to_pil(picture: Picture) -> Image.Image:
+def to_pil(picture: ImageLike) -> Image.Image:
     """Make a Pillow image from a picture.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Picture, or anything else that `trellic.encode` takes
         Any picture.
 
     Returns
@@ -110,6 +111,7 @@ def to_pil(picture: Picture) -> Image.Image:
     """
     from PIL import Image
 
+    picture = from_any(picture, None)
     if picture.mode not in _ALL:
         raise BadImage(
             f"a picture of {picture.mode}, which Pillow has no mode for", remedy=_NO_MODE
@@ -137,12 +139,12 @@ def prepare(suffix: str) -> None:
             importlib.import_module(f"PIL.{kind.plugin}")
 
 
-def to_bytes(picture: Picture, suffix: str = ".png") -> bytes:
+def to_bytes(picture: ImageLike, suffix: str = ".png") -> bytes:
     """Make a picture file in memory.
 
     Parameters
     ----------
-    picture : Picture
+    picture : Picture, or anything else that `trellic.encode` takes
         Any picture.
     suffix : str
         One of `suffixes`, in either case. JPEG and AVIF lose a little, the others nothing.
@@ -158,8 +160,9 @@ def to_bytes(picture: Picture, suffix: str = ".png") -> bytes:
         If no format has that suffix.
     BadImage
         If the format cannot hold the picture: alpha in JPEG, 4 bands in PNG, 16384 pixels a side in
-        WebP.
+        WebP. If it is not a picture.
     """
+    picture = from_any(picture, None)
     kind = check_format(picture, suffix)
     if kind is _ARRAY:
         return to_npy(picture)
@@ -178,14 +181,14 @@ def to_bytes(picture: Picture, suffix: str = ".png") -> bytes:
     return file.getvalue()
 
 
-def write(path: str | os.PathLike[str], picture: Picture) -> None:
+def write(path: str | os.PathLike[str], picture: ImageLike) -> None:
     """Write a picture file, replacing an existing one in one step.
 
     Parameters
     ----------
     path : str or path-like
         Where to; the suffix chooses the format.
-    picture : Picture
+    picture : Picture, or anything else that `trellic.encode` takes
         Any picture.
 
     Raises

@@ -15,6 +15,7 @@ from trellic.limits import MAX_ADAPTER
 from trellic.model import bundle
 from trellic.model.adapter import SUFFIX, Adapter, parse
 from trellic.model.manifest import Manifest
+from trellic.support.names import text_of
 
 
 def read(path: Path) -> Adapter:
@@ -69,8 +70,10 @@ def find(adapter: str | os.PathLike[str], manifest: Manifest) -> Adapter:
         When the model has no adapter of that name.
     BadAdapter
         When the file is not an adapter.
+    BadParameter
+        When it is neither a name nor a path.
     """
-    name = os.fspath(adapter)
+    name = text_of(adapter, "adapter")
     if name.endswith(SUFFIX) or "/" in name or os.sep in name:
         return read(Path(name))
     known = [one for _, one in installed()]

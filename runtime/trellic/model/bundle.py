@@ -35,6 +35,7 @@ from trellic.model.decoders import Graph
 from trellic.model.guard import check_graph
 from trellic.model.manifest import BUNDLE_VERSION, MAX_MANIFEST, Manifest, parse
 from trellic.model.quality import LevelTables
+from trellic.support.names import text_of
 
 MANIFEST = "manifest.json"
 INTEGERS = "normative.npz"
@@ -302,8 +303,10 @@ def find(model: str | os.PathLike[str]) -> Path:
     ------
     UnknownModel
         When there is none.
+    BadParameter
+        When it is neither a name nor a path.
     """
-    model = os.fspath(model)
+    model = text_of(model, "model")
     if model.endswith(".zip") or "/" in model or os.sep in model:
         if os.path.isfile(model):
             return Path(model)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 from trellic.bitstream import Contents, Header, cut, passes_there, read_contents
+from trellic.bitstream.contents import view_of
 from trellic.errors import BadParameter, CorruptStream, TrellicWarning, TruncatedStream
 
 PIXEL_BYTES = 64  # of a stream at most, with some reserve; a longer one is not a picture
@@ -33,7 +34,7 @@ def files_of(chunks: Iterable[Piece] | Piece) -> Iterator[bytes]:
     contents: Contents | None = None
     shown = 0
     for piece in _pieces(chunks):
-        data += piece
+        data += view_of(memoryview(piece))
         contents = contents or _contents(bytes(data))
         if contents is None:
             continue

@@ -32,12 +32,11 @@ from typing import TYPE_CHECKING
 from trellic import images
 from trellic.bitstream import Header
 from trellic.constants import COLOURS
-from trellic.errors import BadParameter, ImageTooLarge
+from trellic.errors import ImageTooLarge
 from trellic.geometry import BARE_SLICE_SIDE, BLOCK, STRIDE, Plane, Rectangle
 from trellic.images.picture import check_size
 from trellic.pipeline.transforms import WHOLE
 from trellic.support import bounds
-from trellic.support.numeric import is_number
 
 if TYPE_CHECKING:
     from trellic.images import Picture
@@ -245,10 +244,8 @@ def check(need: int, limit: int | None, purpose: str, remedy: str = "") -> None:
     ------
     ImageTooLarge
     BadParameter
-        When the limit is no number of bytes.
+        When the limit is not a positive number.
     """
-    if limit is not None and not is_number(limit):
-        raise BadParameter(f"max_memory {limit!r}", expected="a number of bytes, or None")
     limit = bounds.most_memory(limit)
     if limit is not None and need > limit:
         raise ImageTooLarge(
@@ -271,9 +268,8 @@ def tile_side(need: Callable[[int], int], limit: int | None, purpose: str, remed
     ImageTooLarge
         When even the smallest tiles do not.
     BadParameter
-        When the limit is no number of bytes.
+        When the limit is not a positive number.
     """
-    check(0, limit, purpose)
     limit = bounds.most_memory(limit)
     for side in SIDES:
         if limit is None or need(side) <= limit:

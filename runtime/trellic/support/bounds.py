@@ -13,10 +13,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from trellic.constants import LARGE_PIXELS, MAX_PIXELS
 from trellic.errors import BadParameter, Cancelled, DeadlineExceeded, TrellicWarning
+from trellic.support.numeric import is_number
+
+_UNITS: Final = {"max_pixels": "pixels", "max_memory": "bytes", "deadline": "seconds"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Limits:
     Raises
     ------
     BadParameter
-        When a limit is not positive.
+        When a limit is not a positive number, or `cancel` is not a function.
     """
 
     max_pixels: int | None = None
@@ -44,10 +47,17 @@ class Limits:
     cancel: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_pixels", "max_memory", "deadline"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise BadParameter(f"{name} {value!r}", expected="a positive number, or None")
+        for name in _UNITS:
+            _check_positive(name, getattr(self, name))
+        if self.cancel is not None and not callable(self.cancel):
+            raise BadParameter(f"cancel {self.cancel!r}", expected="a function, or None")
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if value is not None and not (is_number(value) and value > 0):  # false for nan, too
+        raise BadParameter(
+            f"{name} {value!r}", expected=f"a positive number of {_UNITS[name]}, or None"
+        )
 
 
 PROFILES: Final = {"service": Limits(max_pixels=2**25, max_memory=2 * 10**9, deadline=60.0)}
@@ -74,12 +84,13 @@ def limited(limits: Limits | str) -> Iterator[None]:
     Raises
     ------
     BadParameter
-        When there is no such profile.
+        When there is no such profile, or it is something else.
     """
     if isinstance(limits, str):
-        if limits not in PROFILES:
-            raise BadParameter(f"limits {limits!r}", expected=f"Limits, or {', '.join(PROFILES)}")
-        limits = PROFILES[limits]
+        limits = PROFILES.get(limits, limits)
+    if not isinstance(limits, Limits):
+        profiles = ", ".join(map(repr, PROFILES))
+        raise BadParameter(f"limits {limits!r}", expected=f"trellic.Limits, or {profiles}")
     until = None if limits.deadline is None else time.monotonic() + limits.deadline
     token = _running.set((*_running.get(), _Running(limits, until)))
     try:
@@ -112,7 +123,13 @@ def most_pixels(asked: int | None, pixels: int) -> int | None:
     ----------
     asked : limit of the call itself, `MAX_PIXELS` if the user chose none
     pixels : of the picture
+
+    Raises
+    ------
+    BadParameter
+        When the limit of the call is not a positive number.
     """
+    _check_positive("max_pixels", asked)
     limit = _tightest(asked, [running.limits.max_pixels for running in _running.get()])
     if limit == MAX_PIXELS and LARGE_PIXELS < pixels <= MAX_PIXELS:
         warnings.warn(
@@ -125,7 +142,14 @@ def most_pixels(asked: int | None, pixels: int) -> int | None:
 
 
 def most_memory(asked: int | None) -> int | None:
-    """Return how many bytes may be taken, with the limit of the call itself if it has one."""
+    """Return how many bytes may be taken, with the limit of the call itself if it has one.
+
+    Raises
+    ------
+    BadParameter
+        When the limit of the call is not a positive number.
+    """
+    _check_positive("max_memory", asked)
     return _tightest(asked, [running.limits.max_memory for running in _running.get()])
 
 
