@@ -26,8 +26,7 @@ def adapters(results: Path) -> str:
         f"{drawn(result)}\n\n"
         f"*Made on {machine['date'][:10]}, {machine['processor']}; {minutes} minutes"
         f" of training a split, which made {steps} steps; adapters of"
-        f" {rows[0]['parameters']:,} parameters and {rows[0]['bytes']:,} bytes"
-        f" ({rows[0]['bytes_for_decoding']:,} without the encoder's side).*"
+        f" {rows[0]['parameters']:,} parameters and {rows[0]['bytes']:,} bytes.*"
     )
 
 
@@ -39,7 +38,7 @@ def _range(values: Sequence[float]) -> str:
 def by_quality(results: Path) -> str:
     """Draw bytes and scores at each quality, means over the tested pictures of each set."""
     result = json.loads((results / "domains.json").read_text(encoding="utf-8"))
-    head = "pictures", "quality", "bytes", "adapted", "SSIMULACRA 2", "adapted", "lacking it"
+    head = "pictures", "quality", "bytes", "adapted", "SSIMULACRA 2", "adapted"
     lines = []
     for name, rows in result["sets"].items():
         pictures = [picture for row in rows for picture in row["pictures"]]
@@ -51,7 +50,6 @@ def by_quality(results: Path) -> str:
                     ("bytes", "adapted"),
                     ("ssimulacra2", "plain"),
                     ("ssimulacra2", "adapted"),
-                    ("ssimulacra2", "lacking"),
                 )
             ]
             cells = [f"{value:,.0f}" for value in own[:2]] + [f"{value:.1f}" for value in own[2:]]
@@ -61,12 +59,11 @@ def by_quality(results: Path) -> str:
 
 def drawn(result: Row) -> str:
     """Draw the table of a record."""
-    head = "pictures", "splits", "adapted to", "tested", "by SSIMULACRA 2", "by PSNR", "lacking it"
+    head = "pictures", "splits", "adapted to", "tested", "by SSIMULACRA 2", "by PSNR"
     lines = []
     for name, rows in result["sets"].items():
         count = sum(len(row["pictures"]) for row in rows)
-        columns = ("adapted", "ssimulacra2"), ("adapted", "psnr"), ("lacking", "ssimulacra2")
-        cells = [cell(rates(rows, *column)) for column in columns]
+        cells = [cell(rates(rows, "adapted", measure)) for measure in ("ssimulacra2", "psnr")]
         adapted_to = str(rows[0].get("adapted_to", "-"))
         lines.append([DOMAINS.get(name, name), str(len(rows)), adapted_to, str(count), *cells])
     return table(head, lines)

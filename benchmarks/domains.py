@@ -10,17 +10,15 @@
 Each folder is a kind of pictures. In each split a share of them, drawn at random, makes an adapter
 as ``trellic adapt`` does; the others are coded with it and without it at several qualities. The
 table has BD-rates against the model without the adapter, means over the tested pictures of all
-splits, and their 95 % intervals: with the adapter, and for readers that lack it. Splits that are in
-the JSON file already are kept, so an interrupted run goes on. With ``--adapter`` nothing is
-trained: all pictures of the folder test an adapter that other pictures made. With ``--whole`` each
-split makes an adapter, and beside it trains all weights of g_a and of the decoders on the same
-pictures for as long (`benchmarks.whole`).
+splits, and their 95 % intervals. Splits that are in the JSON file already are kept, so an
+interrupted run goes on. With ``--adapter`` nothing is trained: all pictures of the folder test an
+adapter that other pictures made. With ``--whole`` each split makes an adapter, and beside it trains
+all weights of the decoders on the same pictures for as long (`benchmarks.whole`).
 """
 
 import argparse
 import json
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,7 +35,6 @@ from benchmarks.measure import find_images, read_pixels
 from benchmarks.metrics import psnr
 from trellic.codec import Codec
 from trellic.constants import DEFAULT_MODEL
-from trellic.errors import TrellicWarning
 from trellic.model import adapters
 from trellic.model.bundle import Bundle, find
 from trellic.scored import ssimulacra2
@@ -59,25 +56,22 @@ def parted(paths: Sequence[Path], share: float, split: int) -> tuple[list[Path],
     return [paths[i] for i in order[:count]], [paths[i] for i in order[count:]]
 
 
-def points(encoder: Codec, decoder: Codec, pixels: Pixels) -> list[Row]:
+def points(codec: Codec, pixels: Pixels) -> list[Row]:
     """Code a picture at all qualities."""
     rows = []
     for quality in QUALITIES:
-        data = encoder.encode(pixels, quality=quality)
-        shown = decoder.decode(data)
+        data = codec.encode(pixels, quality=quality)
+        shown = codec.decode(data)
         scores = {name: measure(pixels, shown) for name, measure in MEASURES.items()}
         rows.append({"quality": quality, "bytes": len(data)} | scores)
     return rows
 
 
 def tested(plain: Codec, adapted: Codec, path: Path) -> Row:
-    """Measure one picture with the adapter, without it, and for who lacks it."""
+    """Measure one picture with the adapter and without it."""
     pixels = read_pixels(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TrellicWarning)
-        lacking = points(adapted, plain, pixels)
-    own = {"plain": points(plain, plain, pixels), "adapted": points(adapted, adapted, pixels)}
-    return {"name": path.name, **own, "lacking": lacking}
+    own = {"plain": points(plain, pixels), "adapted": points(adapted, pixels)}
+    return {"name": path.name, **own}
 
 
 def measure(bundle: Bundle, paths: Sequence[Path], split: int, asked: argparse.Namespace) -> Row:
@@ -99,7 +93,6 @@ def measure(bundle: Bundle, paths: Sequence[Path], split: int, asked: argparse.N
         "training_seconds": round(seconds, 1),
         "parameters": adapter.parameters,
         "bytes": len(adapter.to_bytes()),
-        "bytes_for_decoding": len(adapter.for_decoding()),
         "pictures": [tested(*codecs, path) for path in track(others, "testing")],
     }
 
@@ -128,7 +121,6 @@ def measure_made(bundle: Bundle, asked: argparse.Namespace) -> Row:
         "split": 0,
         "parameters": adapter.parameters,
         "bytes": len(adapter.to_bytes()),
-        "bytes_for_decoding": len(adapter.for_decoding()),
         "pictures": [tested(*codecs, path) for path in track(paths, "testing")],
     }
 

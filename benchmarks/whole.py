@@ -1,4 +1,4 @@
-"""Training all weights of the free transforms, in place of an adapter: what an adapter could give.
+"""Training all weights of the decoders, in place of an adapter: what an adapter could give.
 
 `benchmarks.domains --whole` runs it. Pictures, split, minutes, seed and loss are those of an
 adapter. Each learning rate trains once; the pictures that check an adapter choose one of them.
@@ -13,7 +13,7 @@ import numpy as np
 
 from trellic.codec import Codec
 from trellic.model import weights
-from trellic.model.adapter import ENCODER, Place
+from trellic.model.adapter import Place
 from trellic.model.bundle import Bundle
 from trellic_export.adapters import check
 from trellic_export.adapters.networks import LEAST_BIAS
@@ -27,7 +27,7 @@ LEARNING_RATES = (3e-5, 1e-4)  # an adapter's steps change weights by about the 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model all of whose free transforms were trained.
+    """A model whose decoders were trained.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Trained:
 
 
 class WholeTrainer(Trainer):
-    """Trains all weights of g_a and of the decoders that an adapter changes."""
+    """Trains all weights of the decoders that an adapter changes."""
 
     def places(self, files: dict[str, bytes]) -> dict[str, list[Place]]:
         """Return every constant that is a weight, to be changed in full."""
@@ -49,11 +49,9 @@ class WholeTrainer(Trainer):
     def write(self, out: Path) -> None:
         """Write the bundle with the trained weights, under the same stream id."""
         old = self.bundle.manifest
-        graphs = {name: info.graph for name, info in old.decoders.items()}
-        graphs[ENCODER] = old.encoder
         files = members(self.bundle)
         for name, network in self.networks.items():
-            file = graphs[name].file
+            file = old.decoders[name].graph.file
             files[file] = weights.add(files[file], network.changes())
         decoders = {
             name: info.model_copy(update={"graph": plain(info.graph)})
@@ -61,7 +59,7 @@ class WholeTrainer(Trainer):
             else info
             for name, info in old.decoders.items()
         }
-        changed = {"encoder": plain(old.encoder), "decoders": decoders, "sha256": digests(files)}
+        changed = {"decoders": decoders, "sha256": digests(files)}
         write_bundle(out, old.model_copy(update=changed), files)
 
 
@@ -93,7 +91,7 @@ def checked(bundle: Bundle, changed: Bundle, pictures: Pictures, measure: str) -
     score = check.scored_by(measure)
     found = []
     for picture in map(check.middle, pictures.checking):
-        curves = [check.curve(codec, codec, picture, score) for codec in (before, after)]
+        curves = [check.curve(codec, picture, score) for codec in (before, after)]
         found.append(check.percent(*curves))
     return float(np.nanmean(found))
 

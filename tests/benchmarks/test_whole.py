@@ -45,12 +45,12 @@ def test_what_trains_is_what_the_bundle_holds(bundle, tmp_path):
 
 
 def test_all_weights_train(bundle):
-    graph = bundle.graph(bundle.manifest.encoder)
+    graph = bundle.graph(bundle.manifest.decoders["quality"].graph)
     places = whole.every(graph)
     assert {place.rank for place in places} == {0}
     trainer = whole.WholeTrainer(bundle, SMALL)
     trainer.train(Pictures([scene(80, 90)], []))
-    moved = [bool(np.any(change)) for change in trainer.networks["encoder"].changes().values()]
+    moved = [bool(np.any(change)) for change in trainer.networks["quality"].changes().values()]
     assert len(moved) == len(places)
     assert all(moved)
 
@@ -68,7 +68,7 @@ def test_the_checking_pictures_choose_the_learning_rate(bundle, tmp_path, monkey
 def test_a_pair_is_drawn_in_two_rows():
     points = [{"bytes": 100 * q, "ssimulacra2": q, "psnr": 30 + q / 10} for q in (20, 50, 80)]
     fewer = [point | {"bytes": 0.9 * point["bytes"]} for point in points]
-    picture = {"name": "a", "plain": points, "adapted": fewer, "lacking": points}
+    picture = {"name": "a", "plain": points, "adapted": fewer}
     row = {"steps": 300, "minutes": 5.0, "pictures": [picture, picture]}
     drawn = adapter_tables.paired({"pairs": {"aerial_mixed": [{"adapter": row, "whole": row}]}})
     assert "| aerial | an adapter | 5 | 300 | 2 | -10.0 % (-10.0 to -10.0) |" in drawn

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +11,6 @@ import torch
 
 from trellic.codec import Codec
 from trellic.constants import Trellis
-from trellic.errors import TrellicWarning
 from trellic.model.adapter import Adapter
 from trellic.model.bundle import Bundle
 from trellic_training.losses.eye import BEST, ERRORS, squared_error
@@ -27,22 +24,8 @@ STATES: Trellis = 8
 Curve = npt.NDArray[np.float64]  # (points, 2): bits a pixel and score
 
 
-@dataclass(frozen=True)
-class Gain:
+def gain(bundle: Bundle, adapter: Adapter, pictures: Sequence[Pixels], measure: str) -> float:
     """Percent of the bits at equal score, against the model without the adapter; less is better.
-
-    Attributes
-    ----------
-    adapted : with the adapter
-    without : encoded with the adapter, decoded without it
-    """
-
-    adapted: float
-    without: float
-
-
-def gain(bundle: Bundle, adapter: Adapter, pictures: Sequence[Pixels], measure: str) -> Gain:
-    """Measure an adapter.
 
     Parameters
     ----------
@@ -57,13 +40,9 @@ def gain(bundle: Bundle, adapter: Adapter, pictures: Sequence[Pixels], measure: 
     score = scored_by(measure)
     found = []
     for picture in map(middle, pictures):
-        before = curve(plain, plain, picture, score)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TrellicWarning)  # the second codec lacks it on purpose
-            unaware = curve(adapted, plain, picture, score)
-        after = curve(adapted, adapted, picture, score)
-        found.append([percent(before, after), percent(before, unaware)])
-    return Gain(*(mean(column) for column in zip(*found, strict=True)))
+        before, after = (curve(codec, picture, score) for codec in (plain, adapted))
+        found.append(percent(before, after))
+    return mean(found)
 
 
 def mean(percents: Sequence[float]) -> float:
@@ -92,15 +71,13 @@ def scored_by(measure: str) -> Callable[[Pixels, Pixels], float]:
     return score
 
 
-def curve(
-    encoder: Codec, decoder: Codec, picture: Pixels, score: Callable[[Pixels, Pixels], float]
-) -> Curve:
+def curve(codec: Codec, picture: Pixels, score: Callable[[Pixels, Pixels], float]) -> Curve:
     """Bits per pixel and score at each of `QUALITIES`."""
     points = []
     for quality in QUALITIES:
-        data = encoder.encode(picture, quality=quality, trellis=STATES)
+        data = codec.encode(picture, quality=quality, trellis=STATES)
         bits = 8 * len(data) / (picture.shape[0] * picture.shape[1])
-        points.append((bits, score(decoder.decode(data), picture)))
+        points.append((bits, score(codec.decode(data), picture)))
     return np.array(points)
 
 
@@ -123,10 +100,9 @@ def spoken(value: float) -> str:
     return "not comparable" if math.isnan(value) else f"{value:+.1f} %"
 
 
-def said(gained: Gain, count: int, measure: str) -> str:
+def said(gained: float, count: int, measure: str) -> str:
     """Say in a sentence what an adapter gains on so many pictures."""
     return (
         f"on {count} pictures that it was not trained on, at equal {MEASURES[measure]}:"
-        f" {spoken(gained.adapted)} bits; for those who lack the adapter"
-        f" {spoken(gained.without)}"
+        f" {spoken(gained)} bits"
     )

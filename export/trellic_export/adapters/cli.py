@@ -50,7 +50,7 @@ def adapt_command(
         bool, typer.Option("--anyway", help="Write the adapter even if it gains nothing.")
     ] = False,
 ) -> None:
-    """Adapt a model to pictures of one kind: a small file that changes its weights.
+    """Adapt a model to pictures of one kind: a small file that changes its decoders.
 
     Sets every fifth picture aside, and says what the adapter gains on those.
     Compiling and checking take about two minutes more than --minutes.
@@ -71,7 +71,7 @@ def adapt_command(
     adapter = trainer.adapter(name)
     gained = check.gain(bundle, adapter, own.checking, trainer.measure)
     said = check.said(gained, len(own.checking), trainer.measure)
-    if not gained.adapted < 0 and not anyway:
+    if not gained < 0 and not anyway:
         raise BadParameter(
             f"nothing is gained after {steps} steps ({said}); no adapter is written",
             remedy="give more pictures or more --minutes; --anyway writes it nevertheless",

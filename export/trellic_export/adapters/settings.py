@@ -49,11 +49,17 @@ class Settings(Training):
     rank : of the changes of convolutions
     share : parameters at most, as a share of the model's
     main : share of the steps that train the decoder `quality`; the other decoders share the rest
+    pool : quantized crops that are kept
+    first : batches of them that are made before the first step
+    reuse : steps for each further batch
     """
 
     minutes: float = 10.0
     batch: int = 2
-    learning_rate: float = 7e-4
-    rank: int = 2
+    learning_rate: float = 2e-3
+    rank: int = 3
     share: float = 0.02
     main: float = 0.7
+    pool: int = 192
+    first: int = 16
+    reuse: int = 2

@@ -2,10 +2,11 @@ r"""Training an adapter on a bundle's own graphs, with its own quantizer and int
 
 ::
 
-    x -> g_a + adapter -> y -> the runtime's search -> y_hat -> g_s + adapter -> x_hat
-                           \-> t = y - mean, scale index -> bits of a Gaussian
+    x -> g_a -> the runtime's search -> y_hat -> pool
+                                        pool -> g_s + adapter -> x_hat -> distortion
 
-Gradients pass straight through the quantizer (`trellic_export.coding`).
+Only decoders are changed. So files stay what they are without the adapter, and quantized latents
+are used several times (`trellic_training.data.pool`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from trellic.errors import BadParameter
 from trellic.model import weights
-from trellic.model.adapter import ENCODER, Adapter, Facts, Place, Side
+from trellic.model.adapter import Adapter, Facts, Place, Side
 from trellic.model.bundle import Bundle
 from trellic.model.decoders import DecoderInfo
 from trellic.pipeline.rate_control import to_quality16
@@ -28,6 +29,8 @@ from trellic_export.adapters.pacing import paced
 from trellic_export.adapters.pictures import Pictures
 from trellic_export.adapters.settings import Settings
 from trellic_export.coding import Coding
+from trellic_export.torch_graph import TorchGraph
+from trellic_training.data.pool import Batch, Pool
 from trellic_training.pixels import PIXEL_RANGE
 from trellic_training.recipes.lmbda import lmbda_at
 
@@ -49,11 +52,10 @@ class Trainer:
         self.bundle, self.settings = bundle, settings
         self._objective = Objective.of(bundle)
         self._decoders = whole(bundle)
-        self._graphs = {ENCODER: bundle.manifest.encoder}
-        self._graphs |= {name: info.graph for name, info in self._decoders.items()}
-        files = {name: bundle.graph(graph) for name, graph in self._graphs.items()}
+        files = {name: bundle.graph(info.graph) for name, info in self._decoders.items()}
         places = self.places(files)
         self.networks = {name: AdaptedGraph(file, places[name]) for name, file in files.items()}
+        self._encoder = TorchGraph(bundle.graph(bundle.manifest.encoder))
         self._coded = Coding(bundle, settings.states)
         self._distortion = self._objective.distortion(settings.shares)
 
@@ -71,43 +73,48 @@ class Trainer:
         settings, rng = self.settings, np.random.default_rng(self.settings.seed)
         trained = [p for network in self.networks.values() for p in network.parameters()]
         optimizer = torch.optim.Adam(trained, settings.learning_rate)
-        steps = 0
+        pool, steps = Pool(settings.pool, rng), 0
         for _ in paced(optimizer, settings, WARM_UP, "adapting"):
+            wanted = settings.first if not pool.samples else int(steps % settings.reuse == 0)
+            for _ in range(wanted):
+                pool.add(self._quantized(pictures, rng))
             optimizer.zero_grad()
-            torch.autograd.backward(self._loss(pictures, rng))
+            torch.autograd.backward(self._loss(pool.draw(settings.batch), rng))
             optimizer.step()
             steps += 1
         return steps
 
     def adapter(self, name: str) -> Adapter:
         """Return what has been trained so far."""
+        graphs = {one: info.graph.file for one, info in self._decoders.items()}
+        digests = {one: self.bundle.manifest.sha256[file] for one, file in graphs.items()}
+        parts = {one: self.networks[one].part(digest) for one, digest in digests.items()}
+        numbers = np.concatenate([self.networks[one].numbers() for one in digests])
+        facts = Facts(name=name, stream_id=self.bundle.manifest.stream_id, graphs=parts)
+        return Adapter(Side(facts, numbers))
 
-        def side(names: list[str]) -> Side:
-            digests = {n: self.bundle.manifest.sha256[self._graphs[n].file] for n in names}
-            parts = {n: self.networks[n].part(digest) for n, digest in digests.items()}
-            numbers = np.concatenate([self.networks[n].numbers() for n in names])
-            stream_id = self.bundle.manifest.stream_id
-            return Side(Facts(name=name, stream_id=stream_id, graphs=parts), numbers)
-
-        return Adapter(side(list(self._decoders)), side([ENCODER]))
-
-    def _loss(self, pictures: Pictures, rng: np.random.Generator) -> Tensor:
+    @torch.no_grad()
+    def _quantized(self, pictures: Pictures, rng: np.random.Generator) -> Batch:
+        """Quantize crops as the encoder does, all at one quality: for the pool."""
         settings = self.settings
         crops = pictures.crops(rng, settings.batch, settings.crop)
-        quality16 = to_quality16(float(rng.uniform(*settings.qualities)))
-        level = self._coded.level(quality16)
+        level = self._coded.level(to_quality16(float(rng.uniform(*settings.qualities))))
         quality = torch.full((settings.batch,), level.quality)
-        f = self.networks[ENCODER]({"image": crops, "quality": quality})
-        coded = self._coded(f, level)
+        f = self._encoder({"image": crops, "quality": quality})[0]
+        return {"x": crops, "y_hat": self._coded(f, level).y_hat, "quality": quality}
+
+    def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """Weighted distortion of pictures that one of the decoders makes."""
+        settings = self.settings
         others = [name for name in self._decoders if name != MAIN]
         name = MAIN if not others or rng.random() < settings.main else str(rng.choice(others))
-        shown = self.networks[name]({"latents": coded.y_hat, "quality": quality})
+        quality = batch["quality"]
+        shown = self.networks[name]({"latents": batch["y_hat"], "quality": quality})
         x_hat = (shown / PIXEL_RANGE - 0.5).permute(0, 3, 1, 2)
-        x = (crops.float() / PIXEL_RANGE - 0.5).permute(0, 3, 1, 2)
+        x = (batch["x"].float() / PIXEL_RANGE - 0.5).permute(0, 3, 1, 2)
         lmbda = lmbda_at(self._objective.lmbda, quality)
-        bpp = coded.bits / settings.crop**2
-        cost: Tensor = bpp + self._distortion(x_hat, x, quality, lmbda)
-        return (lmbda**settings.weight_exponent * cost).mean()
+        distortion = self._distortion(x_hat, x, quality, lmbda)
+        return (lmbda**settings.weight_exponent * distortion).mean()
 
 
 def whole(bundle: Bundle) -> dict[str, DecoderInfo]:

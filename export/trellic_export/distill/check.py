@@ -33,7 +33,7 @@ def percent_more(large: Path, slim: Path, pictures: Sequence[Pixels], measure: s
     score = scored_by(measure)
     found = []
     for picture in map(middle, pictures[:MOST]):
-        before, after = (curve(codec, codec, picture, score) for codec in codecs)
+        before, after = (curve(codec, picture, score) for codec in codecs)
         found.append(percent(before, after))
     return mean(found)
 
