@@ -15,6 +15,7 @@ DOMAINS: Final = {
     "aerial_mixed": "aerial",
     "medical_bccd": "microscopy of blood",
     "game3d_godot": "rendered games",
+    "frames_of_one_game": "frames of one game",
     "screen-content": "screens",
 }
 
