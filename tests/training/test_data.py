@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from pydantic import ValidationError
 
 from trellic.errors import BadParameter
 from trellic_training.data.photos import DeviceCrops, PackedPhotos, is_validation, pack
-from trellic_training.recipes.codec import Phase, Recipe, load_recipe
+from trellic_training.recipes.codec import Phase, QuantizedRecipe, Recipe, load_recipe
+from trellic_training.recipes.decoder import DecoderRecipe
 
 # ---- packing ----
 
@@ -225,6 +228,18 @@ def test_shipped_recipes_are_valid(tiny_recipe):
     "change",
     [
         {"optimizer": "sgd"},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"learning_rate": 0},
+        {"learning_rate": 1e30},
+        {"learning_rate": math.nan},
+        {"warmup_steps": 0},
+        {"decay_from": 1.0},
+        {"gradient_clip": 0},
+        {"gradient_clip": math.inf},
+        {"lmbda": [0.1, math.nan]},
+        {"distortion": {"flat": math.inf}},
+        {"phases": []},
         {"surprise": 1},
         {"name": None},
         {"lmbda": [1]},
@@ -234,6 +249,12 @@ def test_shipped_recipes_are_valid(tiny_recipe):
         {"phases": [{"until": 0.0, "crop": 128, "batch": 4}]},
         {"phases": [{"until": 1.0, "crop": 128, "batch": 0}]},
         {"model": {"wide": "very"}},
+        {"model": {"wide": 0}},
+        {"model": {"wide": 10_000_000}},
+        {"model": {"scales": 1}},
+        {"model": {"scales": 1000}},
+        {"model": {"groups": []}},
+        {"model": {"groups": [{"channels": 4, "steps": [5, 9]}]}},
         {"model": {"groups": [{"channels": 0, "steps": [0, 1]}]}},
         {"model": {"deep": 8, "height": 3}},
     ],
@@ -242,12 +263,24 @@ def test_shipped_recipes_are_valid(tiny_recipe):
 def test_bad_recipes_are_refused(tmp_path, change):
     with pytest.raises(ValidationError):
         Recipe.model_validate({"name": "x"} | change)
-    (tmp_path / "bad.yaml").write_text(json.dumps({"name": "x"} | change))
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump({"name": "x"} | change))
     with pytest.raises(BadParameter, match=f"recipe .*bad.yaml: {next(iter(change))}"):
         load_recipe(tmp_path / "bad.yaml")
 
 
-@pytest.mark.parametrize("content", [b"", b"name: [", b"- a\n- b", b"text", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("recipe", [QuantizedRecipe, DecoderRecipe])
+@pytest.mark.parametrize(
+    "change", [{"quantizers": ()}, {"phases": ()}, {"warmup_steps": 0}], ids=str
+)
+def test_later_stages_refuse_them_too(recipe, change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        recipe(name="x", **change)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"name: [", b"- a\n- b", b"text", b"\xff\xfe\x00", b"a: 2026-99-99", b"[" * 20_000],
+)
 def test_what_is_no_recipe_is_refused(tmp_path, content):
     (tmp_path / "bad.yaml").write_bytes(content)
     with pytest.raises(BadParameter, match=r"bad\.yaml"):
