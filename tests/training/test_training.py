@@ -411,6 +411,30 @@ def test_weights_last(model, tmp_path):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("value", [math.nan, 1e6], ids=["no number", "too large for float16"])
+def test_weights_that_are_not_finite_are_not_written(value, quick, packed, tmp_path):
+    class Spoil(lightning.Callback):
+        def on_train_batch_end(self, trainer: object, stage: EndToEnd, *_: object) -> None:
+            if stage.global_step == 2:
+                next(stage.average.g_s.parameters()).fill_(value)
+
+    path = tmp_path / "weights.pt"
+    kept = WeightsFile(path, lambda run: run, every=1)
+    with pytest.raises(BadParameter, match=r"diverged: .*weights.pt is not written.*learning_rate"):
+        train(quick, packed, tmp_path, 2, steps=3, progress=False, watchers=[Spoil(), kept])
+    assert load_weights(path)[1]["steps"] == 1
+
+
+def test_weights_that_are_not_finite_are_refused(model, tmp_path):
+    path = tmp_path / "weights.pt"
+    save_weights(model, {}, path)
+    content = torch.load(path, weights_only=True)
+    content["state"]["hyper_mean"][0] = math.nan
+    torch.save(content, path)
+    with pytest.raises(BadParameter, match=r"weights.pt .*\(its numbers are not finite\)"):
+        load_weights(path)
+
+
 def test_other_files_are_no_weights(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({"trellic_weights": 99}, path)

@@ -60,15 +60,16 @@ class ModelConfig(BaseModel):
     encoder_blocks: tuple[Blocks, Blocks] = (2, 2)
     decoder_blocks: tuple[Blocks, Blocks] = (3, 3)
     groups: tuple[Group, ...] = Field(
-        (Group(channels=48, steps=(0, 1)), Group(channels=144, steps=(1, 2))), min_length=1
+        default=(Group(channels=48, steps=(0, 1)), Group(channels=144, steps=(1, 2))),
+        min_length=1,
     )
     hyper: Width = 48
     hyper_hidden: Width = 128
-    features: int = Field(128, ge=2, le=4096)
+    features: int = Field(default=128, ge=2, le=4096)
     context_hidden: Width = 128
-    scales: int = Field(48, ge=2, le=255)
-    anchors: int = Field(9, ge=2, le=100)
-    hyper_buckets: int = Field(16, ge=1, le=100)
+    scales: int = Field(default=48, ge=2, le=255)
+    anchors: int = Field(default=9, ge=2, le=100)
+    hyper_buckets: int = Field(default=16, ge=1, le=100)
     details: int = Field(default=0, ge=0, description="latents beside the trunk: the last group")
     modulated: bool = Field(default=False, description="blocks of g_a and g_s see the quality")
     attention: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field(
