@@ -10,9 +10,8 @@ from typing import Annotated, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from trellic.constants import COLOURS
+from trellic.constants import COLOURS, MAX_SEED
 from trellic.errors import BadParameter
-from trellic_training.limits import MAX_SEED
 from trellic_training.models.photo import ModelConfig
 from trellic_training.models.proxies import ProxyName
 from trellic_training.recipes.distortion import Mixture
