@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from trellic.errors import BadParameter
 from trellic_training.data.photos import DeviceCrops, PackedPhotos, is_validation, pack
 from trellic_training.recipes.codec import Phase, QuantizedRecipe, Recipe, load_recipe
-from trellic_training.recipes.decoder import DecoderRecipe
+from trellic_training.recipes.decoder import DecoderRecipe, load_decoder_recipe
 
 # ---- packing ----
 
@@ -264,7 +264,7 @@ def test_bad_recipes_are_refused(tmp_path, change):
     with pytest.raises(ValidationError):
         Recipe.model_validate({"name": "x"} | change)
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump({"name": "x"} | change))
-    with pytest.raises(BadParameter, match=f"recipe .*bad.yaml: {next(iter(change))}"):
+    with pytest.raises(BadParameter, match=f"recipe .*bad.yaml: .*{next(iter(change))}"):
         load_recipe(tmp_path / "bad.yaml")
 
 
@@ -285,6 +285,43 @@ def test_what_is_no_recipe_is_refused(tmp_path, content):
     (tmp_path / "bad.yaml").write_bytes(content)
     with pytest.raises(BadParameter, match=r"bad\.yaml"):
         load_recipe(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("learningrate: 1", "unknown field 'learningrate'; did you mean 'learning_rate'?"),
+        ("model: {wid: 1}", "unknown field 'model.wid'; did you mean 'wide'?"),
+        (
+            "phases: [{until: 1, crop: 64, bacth: 4}]",
+            "unknown field 'phases.0.bacth'; did you mean 'batch'?",
+        ),
+        ("surprise: 1", "unknown field 'surprise'"),
+        ("learning_rate: 0", "learning_rate: 0; expected greater than 0"),
+        ("lmbda: [3, 1]", "lmbda: (3.0, 1.0): values above 0 that rise are expected"),
+    ],
+)
+def test_faults_of_recipes_are_put_in_plain_words(content, said, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"name: x\n{content}\n")
+    with pytest.raises(BadParameter) as fault:
+        load_recipe(path)
+    assert str(fault.value) == f"recipe {path}: {said}"
+
+
+def test_unknown_fields_of_decoders_have_neighbours_too(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    network = "{kind: synthesis, wyde: 8, deep: 24, blocks: [0, 1]}"
+    path.write_text(f"name: x\ndecoders: {{fast: {{purpose: none, network: {network}}}}}\n")
+    with pytest.raises(BadParameter, match=r"'decoders.fast.network.*wyde'; did you mean 'wide'"):
+        load_decoder_recipe(path, "fast")
+
+
+def test_an_empty_recipe_is_called_empty(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("# nothing\n")
+    with pytest.raises(BadParameter, match=r"recipe.yaml is empty; expected fields"):
+        load_recipe(path)
 
 
 def test_phases_cannot_be_changed():

@@ -161,7 +161,7 @@ def test_weights_are_small_and_written_while_a_run_goes_on(quick, packed, tmp_pa
     ],
 )  # fmt: skip
 def test_options_have_limits(option, value, tmp_path):
-    with pytest.raises(typer.BadParameter, match="range|less than"):
+    with pytest.raises(typer.BadParameter, match=r"range|less than"):
         cli.main(["tiny", "--photos", str(tmp_path), "--out", str(tmp_path / "run"), option, value])
     assert not (tmp_path / "run").exists()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trellic.constants import COLOURS, MAX_SEED
 from trellic.errors import BadParameter
+from trellic.support.names import did_you_mean
 from trellic_training.models.photo import ModelConfig
 from trellic_training.models.proxies import ProxyName
 from trellic_training.recipes.distortion import Mixture
@@ -234,21 +235,52 @@ def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
         When the file is not YAML, or a field is unknown, missing or out of range.
     """
     fields = _read(path)
+    if not isinstance(fields, dict):
+        what = "is empty" if fields is None else "has no fields"
+        raise BadParameter(f"recipe {path} {what}", expected="fields, such as 'name: mine'")
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        # A required field that is misspelt is missing too, which says less.
+        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        seen, expected, remedy = _fault(kind, first)
         meant = _command(fields)
-        other = meant is not None and COMMANDS.get(kind.__name__, meant) != meant
-        remedy = f"it looks like a recipe for {meant}" if other else ""
-        raise BadParameter(f"recipe {path}: {where}: {first['msg']}", remedy=remedy) from error
+        if meant is not None and COMMANDS.get(kind.__name__, meant) != meant:
+            remedy = f"it looks like a recipe for {meant}"
+        raise BadParameter(f"recipe {path}: {seen}", expected=expected, remedy=remedy) from error
 
 
-def _command(fields: object) -> str | None:
+def _fault(kind: type[BaseModel], fault: Any) -> tuple[str, str, str]:
+    """Put a fault that pydantic found in our words: what was seen, what is expected, a remedy."""
+    where, message = fault["loc"], fault["msg"].removeprefix("Value error, ")
+    place = ".".join(map(str, where))
+    if fault["type"] == "extra_forbidden":
+        return f"unknown field {place!r}", "", did_you_mean(str(where[-1]), _known(kind, where))
+    if fault["type"] == "missing":
+        return f"the field {place!r} is missing", "", ""
+    if message.startswith("Input should be "):
+        return f"{place}: {fault['input']!r}", message.removeprefix("Input should be "), ""
+    return f"{place}: {message}" if place else message, "", ""
+
+
+def _known(kind: type[BaseModel], where: Sequence[str | int]) -> list[str]:
+    """Return the names of the fields that may be where an unknown one is."""
+    kinds = [kind]
+    for part in where[:-1]:
+        fields = [each.model_fields[part] for each in kinds if part in each.model_fields]
+        kinds = [made for field in fields for made in _models(field.annotation)] or kinds
+    return [name for each in kinds for name in each.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models within an annotation, such as that of a tuple of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _command(fields: dict[Any, Any]) -> str | None:
     """Return the command that a recipe seems to be for."""
-    if not isinstance(fields, dict):
-        return None
     if "decoders" in fields:
         return COMMANDS["Family"]
     if "model" in fields or "kind" in fields:
