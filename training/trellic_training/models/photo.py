@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor, nn
 
 from trellic.constants import COLOURS, Bands
+from trellic.errors import BadParameter
 from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group, Layout, Step
 from trellic.model.quality import LEVEL_CENTRE
@@ -127,7 +128,18 @@ class ModelConfig(BaseModel):
         return self.stride * self.cell
 
     def layout(self, skip_index: int = 0) -> Layout:
-        """Return the latents' layout as the runtime knows it."""
+        """Return the latents' layout as the runtime knows it.
+
+        Raises
+        ------
+        BadParameter
+            When no scale index is as large as ``skip_index``.
+        """
+        if skip_index >= self.scales:
+            raise BadParameter(
+                f"skip index {skip_index}",
+                expected=f"0 to {self.scales - 1}, because the model has {self.scales} scales",
+            )
         return Layout(
             groups=self.groups,
             hyper=self.hyper,
