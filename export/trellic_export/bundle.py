@@ -86,15 +86,16 @@ def export_bundle(
     BadBundle
         When float32 might not carry a network exactly.
     BadParameter
-        When the photos have other bands than the model.
+        When the photos have other bands than the model, or its scales end below the skip index.
     EngineError
         When an engine does not reproduce the torch model.
     """
     pack.check_bands(model.config.bands)
+    config = model.config
+    layout = config.layout(options.skip_index)
     files: dict[str, bytes] = {}
     networks = integer_networks(model)
     bounds = {name: prove(name, network) for name, network in networks.items()}
-    config = model.config
     exact = _exact_graphs(networks, config, files)
     probes = {name: digest(_probe(network)) for name, network in networks.items()}
     engines = {
@@ -105,7 +106,6 @@ def export_bundle(
     free = _free_graphs(model, files)
     check_free(model, {name: OrtEngine(files[graph.file]) for name, graph in free.items()})
 
-    layout = config.layout(options.skip_index)
     levels = level_tables(model)
     ratio = scale_ratio(layout.scales)
     sigmas = (SIGMA_MIN * ratio ** np.arange(layout.scales)).astype(np.float64)

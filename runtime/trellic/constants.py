@@ -14,6 +14,7 @@ DEFAULT_DECODER: Final = "quality"
 DEFAULT_CLASSIFIER: Final = "class"
 DEFAULT_PATCHES: Final = "off"
 MAX_PIXELS: Final = 2**28  # of a picture, unless the caller allows more
+MAX_THREADS: Final = 1024  # engines crash where the system cannot start as many as asked for
 LARGE_PIXELS: Final = 2**26  # from here on a warning, unless the caller chose a limit
 
 COLOURS: Final = 3  # samples of a pixel, unless the model is for other bands
@@ -22,7 +23,7 @@ COLOURS: Final = 3  # samples of a pixel, unless the model is for other bands
 MAX_SIDE: Final = 65535  # pixels
 TRELLIS_STATES: Final = (0, 4, 8, 16, 32, 64, 128, 256)  # by code; 0 is scalar
 MAX_LANES: Final = 1024
-MAX_SEED: Final = 2**32 - 1  # of dither
+MAX_SEED: Final = 2**32 - 1  # of dither, and of training
 
 # What options may be
 Trellis = Literal[0, 4, 8, 16, 32, 64, 128, 256]  # those of TRELLIS_STATES

@@ -12,7 +12,7 @@ import typer
 
 from trellic.cli.options import Device, Precision, size
 from trellic.cli.topics import epilog
-from trellic.constants import DEFAULT_MODEL
+from trellic.constants import DEFAULT_MODEL, MAX_THREADS
 from trellic.errors import BadParameter
 from trellic_serve import server
 from trellic_serve.app import create_app
@@ -75,7 +75,7 @@ def serve(
         int, typer.Option(metavar="N", min=0, help="Calls to run at once; 0: one per core.")
     ] = _DEFAULT.workers,
     threads: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Threads of each engine.")
+        int, typer.Option(metavar="N", min=0, max=MAX_THREADS, help="Threads of each engine.")
     ] = _DEFAULT.threads,
     queue: Annotated[
         int, typer.Option(metavar="N", min=0, help="Calls that may wait; 0: four per worker.")

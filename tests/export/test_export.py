@@ -270,6 +270,13 @@ def test_networks_that_overflow_are_not_exported(model, packed, tmp_path):
     assert not (tmp_path / "a.zip").exists()
 
 
+def test_a_skip_index_beyond_the_scales_is_refused_at_once(packed, tmp_path):
+    model, options = PhotoModel(CONFIG).eval(), dataclasses.replace(OPTIONS, skip_index=24)
+    with pytest.raises(BadParameter, match=r"skip index 24; expected 0 to 23, .* 24 scales"):
+        export.export_bundle(model, {}, PackedPhotos(packed), tmp_path / "a.zip", options)
+    assert not (tmp_path / "a.zip").exists()
+
+
 def test_integers_survive_the_file(model):
     rng = np.random.default_rng(0)
     for name, network in integer_networks(model).items():

@@ -676,7 +676,7 @@ def test_a_limit_of_memory_is_a_number(tiny, limit):
             call(max_memory=limit)
 
 
-@pytest.mark.parametrize("threads", ["a", 1.5, -1])
+@pytest.mark.parametrize("threads", ["a", 1.5, -1, 1025, 2**40])
 def test_bad_threads_are_named(tiny, threads):
     with pytest.raises(BadParameter, match="threads"):
         Codec(tiny.bundle.path, threads=threads)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from pydantic import ValidationError
 
 from trellic.errors import BadParameter
 from trellic_training.data.photos import DeviceCrops, PackedPhotos, is_validation, pack
-from trellic_training.recipes.codec import Phase, Recipe, load_recipe
+from trellic_training.recipes.codec import Phase, QuantizedRecipe, Recipe, load_recipe
+from trellic_training.recipes.decoder import DecoderRecipe, load_decoder_recipe
 
 # ---- packing ----
 
@@ -225,6 +228,18 @@ def test_shipped_recipes_are_valid(tiny_recipe):
     "change",
     [
         {"optimizer": "sgd"},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"learning_rate": 0},
+        {"learning_rate": 1e30},
+        {"learning_rate": math.nan},
+        {"warmup_steps": 0},
+        {"decay_from": 1.0},
+        {"gradient_clip": 0},
+        {"gradient_clip": math.inf},
+        {"lmbda": [0.1, math.nan]},
+        {"distortion": {"flat": math.inf}},
+        {"phases": []},
         {"surprise": 1},
         {"name": None},
         {"lmbda": [1]},
@@ -234,6 +249,12 @@ def test_shipped_recipes_are_valid(tiny_recipe):
         {"phases": [{"until": 0.0, "crop": 128, "batch": 4}]},
         {"phases": [{"until": 1.0, "crop": 128, "batch": 0}]},
         {"model": {"wide": "very"}},
+        {"model": {"wide": 0}},
+        {"model": {"wide": 10_000_000}},
+        {"model": {"scales": 1}},
+        {"model": {"scales": 1000}},
+        {"model": {"groups": []}},
+        {"model": {"groups": [{"channels": 4, "steps": [5, 9]}]}},
         {"model": {"groups": [{"channels": 0, "steps": [0, 1]}]}},
         {"model": {"deep": 8, "height": 3}},
     ],
@@ -242,16 +263,65 @@ def test_shipped_recipes_are_valid(tiny_recipe):
 def test_bad_recipes_are_refused(tmp_path, change):
     with pytest.raises(ValidationError):
         Recipe.model_validate({"name": "x"} | change)
-    (tmp_path / "bad.yaml").write_text(json.dumps({"name": "x"} | change))
-    with pytest.raises(BadParameter, match=f"recipe .*bad.yaml: {next(iter(change))}"):
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump({"name": "x"} | change))
+    with pytest.raises(BadParameter, match=f"recipe .*bad.yaml: .*{next(iter(change))}"):
         load_recipe(tmp_path / "bad.yaml")
 
 
-@pytest.mark.parametrize("content", [b"", b"name: [", b"- a\n- b", b"text", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("recipe", [QuantizedRecipe, DecoderRecipe])
+@pytest.mark.parametrize(
+    "change", [{"quantizers": ()}, {"phases": ()}, {"warmup_steps": 0}], ids=str
+)
+def test_later_stages_refuse_them_too(recipe, change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        recipe(name="x", **change)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"name: [", b"- a\n- b", b"text", b"\xff\xfe\x00", b"a: 2026-99-99", b"[" * 20_000],
+)
 def test_what_is_no_recipe_is_refused(tmp_path, content):
     (tmp_path / "bad.yaml").write_bytes(content)
     with pytest.raises(BadParameter, match=r"bad\.yaml"):
         load_recipe(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("learningrate: 1", "unknown field 'learningrate'; did you mean 'learning_rate'?"),
+        ("model: {wid: 1}", "unknown field 'model.wid'; did you mean 'wide'?"),
+        (
+            "phases: [{until: 1, crop: 64, bacth: 4}]",
+            "unknown field 'phases.0.bacth'; did you mean 'batch'?",
+        ),
+        ("surprise: 1", "unknown field 'surprise'"),
+        ("learning_rate: 0", "learning_rate: 0; expected greater than 0"),
+        ("lmbda: [3, 1]", "lmbda: (3.0, 1.0): values above 0 that rise are expected"),
+    ],
+)
+def test_faults_of_recipes_are_put_in_plain_words(content, said, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"name: x\n{content}\n")
+    with pytest.raises(BadParameter) as fault:
+        load_recipe(path)
+    assert str(fault.value) == f"recipe {path}: {said}"
+
+
+def test_unknown_fields_of_decoders_have_neighbours_too(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    network = "{kind: synthesis, wyde: 8, deep: 24, blocks: [0, 1]}"
+    path.write_text(f"name: x\ndecoders: {{fast: {{purpose: none, network: {network}}}}}\n")
+    with pytest.raises(BadParameter, match=r"'decoders.fast.network.*wyde'; did you mean 'wide'"):
+        load_decoder_recipe(path, "fast")
+
+
+def test_an_empty_recipe_is_called_empty(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("# nothing\n")
+    with pytest.raises(BadParameter, match=r"recipe.yaml is empty; expected fields"):
+        load_recipe(path)
 
 
 def test_phases_cannot_be_changed():

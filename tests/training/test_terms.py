@@ -325,10 +325,13 @@ def test_a_classifier_needs_whole_pictures(name, changed):
 @pytest.mark.parametrize(
     ("term", "said"),
     [
-        ("classification: {lambda_c: 0.1}", "classification.classifier: Field required"),
-        ("classification: {classifier: a.pt, lambda_c: -1}", "classification.lambda_c: .*than or"),
-        ("perception: {hidden: 4}", "perception.lambda_p: Field required"),
-        ("perception: {lambda_p: 1, weight: 2}", "perception.weight: Extra inputs"),
+        ("classification: {lambda_c: 0.1}", "the field 'classification.classifier' is missing"),
+        (
+            "classification: {classifier: a.pt, lambda_c: -1}",
+            "classification.lambda_c: -1; expected greater than or",
+        ),
+        ("perception: {hidden: 4}", "the field 'perception.lambda_p' is missing"),
+        ("perception: {lambda_p: 1, weight: 2}", "unknown field 'perception.weight'"),
     ],
 )
 def test_faults_of_recipes_are_named(term, said, tmp_path):

@@ -10,6 +10,7 @@ import lightning
 import numpy as np
 import pytest
 import torch
+import typer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trellic.errors import BadParameter
@@ -150,6 +151,38 @@ def test_weights_are_small_and_written_while_a_run_goes_on(quick, packed, tmp_pa
     assert seen == [False, True, True]
     assert (tmp_path / "weights.pt").stat().st_size < checkpoint.stat().st_size / 3
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--minutes", "inf"), ("--minutes", "nan"), ("--minutes", "1e300"), ("--minutes", "0"),
+        ("--seed", "4294967296"), ("--threads", "100000000"),
+    ],
+)  # fmt: skip
+def test_options_have_limits(option, value, tmp_path):
+    with pytest.raises(typer.BadParameter, match=r"range|less than"):
+        cli.main(["tiny", "--photos", str(tmp_path), "--out", str(tmp_path / "run"), option, value])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "not enough memory; .* smaller batch"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory; .*crop"),
+        (torch.OutOfMemoryError(), "not enough memory; .*crop"),
+        (RuntimeError("another"), "another"),
+    ],
+    ids=repr,
+)
+def test_a_lack_of_memory_is_named(error, said, tmp_path, monkeypatch):
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "packed_photos", fails)
+    with pytest.raises((BadParameter, RuntimeError), match=f"^{said}"):
+        cli.main(["tiny", "--photos", str(tmp_path), "--out", str(tmp_path / "run")])
 
 
 def test_unknown_recipes_are_refused(tmp_path):
@@ -409,6 +442,30 @@ def test_weights_last(model, tmp_path):
     twice, _ = load_weights(tmp_path / "twice.pt")
     for a, b in zip(again.parameters(), twice.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("value", [math.nan, 1e6], ids=["no number", "too large for float16"])
+def test_weights_that_are_not_finite_are_not_written(value, quick, packed, tmp_path):
+    class Spoil(lightning.Callback):
+        def on_train_batch_end(self, trainer: object, stage: EndToEnd, *_: object) -> None:
+            if stage.global_step == 2:
+                next(stage.average.g_s.parameters()).fill_(value)
+
+    path = tmp_path / "weights.pt"
+    kept = WeightsFile(path, lambda run: run, every=1)
+    with pytest.raises(BadParameter, match=r"diverged: .*weights.pt is not written.*learning_rate"):
+        train(quick, packed, tmp_path, 2, steps=3, progress=False, watchers=[Spoil(), kept])
+    assert load_weights(path)[1]["steps"] == 1
+
+
+def test_weights_that_are_not_finite_are_refused(model, tmp_path):
+    path = tmp_path / "weights.pt"
+    save_weights(model, {}, path)
+    content = torch.load(path, weights_only=True)
+    content["state"]["hyper_mean"][0] = math.nan
+    torch.save(content, path)
+    with pytest.raises(BadParameter, match=r"weights.pt .*\(its numbers are not finite\)"):
+        load_weights(path)
 
 
 def test_other_files_are_no_weights(tmp_path):

@@ -275,7 +275,10 @@ def test_the_weights_that_are_adapted_are_those_of_the_shipped_model():
 
 
 def test_what_is_no_folder_and_no_recipe_is_one_error(tmp_path):
-    with pytest.raises(BadParameter, match=r"no folder of pictures and no recipe 'phots'; shipped"):
+    with pytest.raises(
+        BadParameter,
+        match=r"no file or folder 'phots', and no shipped .* name; shipped",
+    ):
         cli.main(["phots"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from trellic.constants import MAX_THREADS
 from trellic.engines import Engine
 from trellic.engines.exact import ExactNetwork
 from trellic.engines.openvino import OpenVinoEngine
@@ -46,7 +47,7 @@ class EnginePool:
     Raises
     ------
     BadParameter
-        When ``threads`` is not a whole number, or below 0, or the precision does not fit the
+        When ``threads`` is not a whole number from 0 to 1024, or the precision does not fit the
         device.
     EngineError
         When the bundle or the processor does not support the precision.
@@ -61,8 +62,11 @@ class EnginePool:
         threads: int = 0,
         precision: str = "fp32",
     ) -> None:
-        if not is_whole(threads) or threads < 0:
-            raise BadParameter(f"threads {threads!r}", expected="a whole number, 0 for automatic")
+        if not is_whole(threads) or not 0 <= threads <= MAX_THREADS:
+            raise BadParameter(
+                f"threads {threads!r}",
+                expected=f"a whole number up to {MAX_THREADS}, 0 for automatic",
+            )
         self.bundle, self.threads = bundle, int(threads)
         self.device = resolve_device(device)
         self._host = host_of(self.device)

@@ -127,4 +127,4 @@ def keep(weights: Path, copy: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic finetune`` does."""
-    return shared.call(app, arguments, "trellic finetune")
+    return shared.call(app, arguments, "trellic finetune", remedy=shared.SMALLER)

@@ -13,10 +13,13 @@ import typer
 
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
+from trellic.constants import MAX_SEED, MAX_THREADS
 from trellic.errors import BadParameter
 from trellic_training.stages.interrupted import LAST, Interrupted
 
 CURVE_EVERY = 500  # steps
+MAX_MINUTES = 525_600.0  # a year
+SMALLER = "give the phases of the recipe a smaller batch or a smaller crop"  # to save memory
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -29,6 +32,12 @@ def names_of_recipes(stage: str = "") -> str:
 
 def _all_recipes() -> str:
     return ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+
+
+def _minutes(value: float) -> float:
+    if not 0.01 <= value <= MAX_MINUTES:  # false for nan, too
+        raise typer.BadParameter(f"{value} is not in the range 0.01..{MAX_MINUTES:.0f}")
+    return value
 
 
 def _recipe(stage: str) -> Any:
@@ -48,12 +57,17 @@ Photos = Annotated[
     Path,
     typer.Option(metavar="DIR", help="Folder of photos, or of packed photos.", show_default=False),
 ]
-Minutes = Annotated[float, typer.Option(metavar="N", min=0.01, help="Minutes to train.")]
+Minutes = Annotated[
+    float, typer.Option(metavar="N", callback=_minutes, help="Minutes to train, a year at most.")
+]
 Resume = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Checkpoint (.ckpt) to continue from.")
 ]
 Threads = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Threads of torch; 0 lets torch choose.")
+    int,
+    typer.Option(
+        metavar="N", min=0, max=MAX_THREADS, help="Threads of torch; 0 lets torch choose."
+    ),
 ]
 HELP = ["-h", "--help"]
 app = typer.Typer(add_completion=False)
@@ -101,7 +115,11 @@ def train_command(
     seed: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=0, help="Another seed than the recipe's.", show_default=False
+            metavar="N",
+            min=0,
+            max=MAX_SEED,
+            help="Another seed than the recipe's.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -233,7 +251,7 @@ def shipped_recipe(recipe: Path) -> Path:
     path = recipe if recipe.is_file() else own
     if not path.is_file():
         raise BadParameter(
-            f"no folder of pictures and no recipe {str(recipe)!r}",
+            f"no file or folder {str(recipe)!r}, and no shipped recipe of that name",
             remedy=f"shipped recipes: {_all_recipes()}",
         )
     return path
@@ -253,9 +271,15 @@ def packed_photos(photos: Path, out: Path, crop: int | None = None, bands: int =
     return packed
 
 
+def _out_of_memory(error: Exception) -> bool:
+    """Whether NumPy, or torch on a GPU or a CPU, got too little memory."""
+    named = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return named or isinstance(error, MemoryError)
+
+
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic train`` does."""
-    return call(app, arguments, "trellic train")
+    return call(app, arguments, "trellic train", remedy=SMALLER)
 
 
 def call(
@@ -263,18 +287,29 @@ def call(
     arguments: list[str],
     name: str,
     lost: str = "nothing was saved after the last checkpoint",
+    remedy: str = "",
 ) -> int:
     """Run a command; returns its exit code, which after a signal is that of shells.
 
     Parameters
     ----------
     lost : what a user who stops it by Ctrl-C should know
+    remedy : what to do when the memory is not enough
+
+    Raises
+    ------
+    BadParameter
+        When the memory is not enough.
     """
     try:
         code = command(arguments, prog_name=name, standalone_mode=False) or 0
     except Interrupted as stop:
         typer.echo(str(stop), err=True)
         return 128 + stop.signum
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise BadParameter("not enough memory", remedy=remedy) from error
     if code == 128 + signal.SIGINT:  # typer's answer to Ctrl-C
         typer.echo(f"stopped at once: {lost}", err=True)
     return int(code)

@@ -13,6 +13,7 @@ from trellic.errors import BadParameter
 from trellic.model.channels import Layout
 from trellic_training.data.files import load_marked, reading, save
 from trellic_training.models.decoders import Sizes
+from trellic_training.models.finite import check_finite, check_trained
 from trellic_training.models.photo import PhotoModel
 from trellic_training.models.transforms import Chain
 
@@ -45,7 +46,15 @@ class TrainedDecoder:
 
 
 def save_decoder(decoder: TrainedDecoder, path: Path) -> None:
-    """Write a decoder, its weights in float16."""
+    """Write a decoder, its weights in float16.
+
+    Raises
+    ------
+    BadParameter
+        When a number is not finite. A file of an earlier call stays as it is.
+    """
+    state = {n: value.half() for n, value in decoder.network.state_dict().items()}
+    check_trained(state, path)
     content = {
         "trellic_decoder": VERSION,
         "sizes": decoder.sizes.model_dump(),
@@ -55,7 +64,7 @@ def save_decoder(decoder: TrainedDecoder, path: Path) -> None:
         "layout": decoder.layout.model_dump(),
         "encoder": decoder.encoder,
         "facts": decoder.facts,
-        "state": {n: value.half() for n, value in decoder.network.state_dict().items()},
+        "state": state,
     }
     save(content, path)
 
@@ -66,10 +75,11 @@ def load_decoder(path: Path) -> TrainedDecoder:
     Raises
     ------
     BadParameter
-        When the file is something else, or of another version.
+        When the file is something else, or of another version, or a number is not finite.
     """
     with reading(path, "holds no decoder"):
         content = load_marked(path, "trellic_decoder", VERSION, "decoder")
+        check_finite(content["state"])
         sizes = SIZES.validate_python(content["sizes"])
         layout = Layout.model_validate(content["layout"])
         network = sizes.make(layout, len(content["labels"] or []))

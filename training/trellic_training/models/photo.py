@@ -21,16 +21,18 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from trellic.constants import COLOURS, Bands
+from trellic.errors import BadParameter
 from trellic.limits import ACTIVATION_LIMIT
 from trellic.model.channels import Group, Layout, Step
 from trellic.model.quality import LEVEL_CENTRE
 from trellic_training.losses.rates import SIGMA_MIN, bits, scale_ratio
 from trellic_training.models.assembly import hyper_synthesis, transforms_of
 from trellic_training.models.coupling import REACH
+from trellic_training.models.decoders import Blocks, Width
 from trellic_training.models.exact import (
     ACTIVATION_UNIT,
     ExactConv,
@@ -54,21 +56,21 @@ class ModelConfig(BaseModel):
     """Sizes of the networks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    wide: int = 128
-    deep: int = 192
-    encoder_blocks: tuple[int, int] = (2, 2)
-    decoder_blocks: tuple[int, int] = (3, 3)
-    groups: tuple[Group, ...] = (
-        Group(channels=48, steps=(0, 1)),
-        Group(channels=144, steps=(1, 2)),
+    wide: Width = 128
+    deep: Width = 192
+    encoder_blocks: tuple[Blocks, Blocks] = (2, 2)
+    decoder_blocks: tuple[Blocks, Blocks] = (3, 3)
+    groups: tuple[Group, ...] = Field(
+        default=(Group(channels=48, steps=(0, 1)), Group(channels=144, steps=(1, 2))),
+        min_length=1,
     )
-    hyper: int = 48
-    hyper_hidden: int = 128
-    features: int = 128
-    context_hidden: int = 128
-    scales: int = 48
-    anchors: int = 9
-    hyper_buckets: int = 16
+    hyper: Width = 48
+    hyper_hidden: Width = 128
+    features: int = Field(default=128, ge=2, le=4096)
+    context_hidden: Width = 128
+    scales: int = Field(default=48, ge=2, le=255)
+    anchors: int = Field(default=9, ge=2, le=100)
+    hyper_buckets: int = Field(default=16, ge=1, le=100)
     details: int = Field(default=0, ge=0, description="latents beside the trunk: the last group")
     modulated: bool = Field(default=False, description="blocks of g_a and g_s see the quality")
     attention: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field(
@@ -82,6 +84,14 @@ class ModelConfig(BaseModel):
     stride: Literal[4, 8, 16] = Field(default=16, description="pixels per latent")
     cell: Literal[2, 4] = Field(default=4, description="latents per hyper-latent")
     bands: Bands = Field(default=COLOURS, description="samples of a pixel; 3 are red, green, blue")
+
+    @model_validator(mode="after")
+    def _has_a_layout(self) -> ModelConfig:
+        try:
+            self.layout()
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["ctx"]["error"]) from error
+        return self
 
     @model_validator(mode="after")
     def _details_are_a_group(self) -> ModelConfig:
@@ -118,7 +128,18 @@ class ModelConfig(BaseModel):
         return self.stride * self.cell
 
     def layout(self, skip_index: int = 0) -> Layout:
-        """Return the latents' layout as the runtime knows it."""
+        """Return the latents' layout as the runtime knows it.
+
+        Raises
+        ------
+        BadParameter
+            When no scale index is as large as ``skip_index``.
+        """
+        if skip_index >= self.scales:
+            raise BadParameter(
+                f"skip index {skip_index}",
+                expected=f"0 to {self.scales - 1}, because the model has {self.scales} scales",
+            )
         return Layout(
             groups=self.groups,
             hyper=self.hyper,

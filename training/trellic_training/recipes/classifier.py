@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from trellic_training.models.picture_classifier import PictureClassifierSizes
-from trellic_training.recipes.codec import load_as
+from trellic_training.recipes.codec import Seed, load_as
 
 
 class ClassifierRecipe(BaseModel):
@@ -17,7 +17,7 @@ class ClassifierRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["classifier"]
     name: str
-    seed: int = 1
+    seed: Seed = 1
     network: PictureClassifierSizes = PictureClassifierSizes()
     steps: int = Field(2000, ge=1)
     batch: int = Field(64, ge=1)

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from trellic.constants import COLOURS
+from trellic.constants import COLOURS, MAX_SEED
 from trellic.errors import BadParameter
+from trellic.support.names import did_you_mean
 from trellic_training.models.photo import ModelConfig
 from trellic_training.models.proxies import ProxyName
 from trellic_training.recipes.distortion import Mixture
 from trellic_training.recipes.terms import Classification, Perception
 
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Rate = Annotated[float, Field(gt=0, le=1)]  # of learning
+
 
 class Phase(BaseModel):
     """One part of the run: crops of one size, up to a share of the time."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     until: float = Field(gt=0, le=1, description="share of the run's time at which it ends")
     crop: int = Field(multiple_of=8, ge=8)
     batch: int = Field(ge=1)
@@ -50,18 +54,22 @@ class Schedule(BaseModel):
     at evenly spaced qualities from 1 to 100 (`trellic_training.recipes.lmbda`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    seed: int = 1
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    seed: Seed = 1
     optimizer: Literal["adamw", "soap", "muon"] = "soap"
-    learning_rate: float = 2e-3
-    warmup_steps: int = 300
-    decay_from: float = Field(0.6, description="share of the time after which the rate falls")
-    final_rate: float = Field(0.02, description="learning rate at the end, relative")
-    ema: float = 0.999
-    gradient_clip: float = 1.0
+    learning_rate: Rate = 2e-3
+    warmup_steps: int = Field(300, ge=1)
+    decay_from: float = Field(
+        0.6, ge=0, lt=1, description="share of the time after which the rate falls"
+    )
+    final_rate: float = Field(0.02, ge=0, le=1, description="learning rate at the end, relative")
+    ema: float = Field(0.999, ge=0, lt=1)
+    gradient_clip: float = Field(1.0, gt=0)
     autocast: bool = True
     lmbda: tuple[float, ...] = Field((0.0006, 0.2), min_length=2)
-    weight_exponent: float = Field(-0.5, description="weight of a sample: lmbda to this power")
+    weight_exponent: float = Field(
+        -0.5, ge=-4, le=4, description="weight of a sample: lmbda to this power"
+    )
     distortion: Mixture = Mixture()
     cutouts: float = Field(0.0, ge=0, le=1, description="share of crops on pure white or black")
 
@@ -96,9 +104,8 @@ class Recipe(Schedule):
     )
     classification: Classification | None = None
     perception: Perception | None = None
-    phases: tuple[Phase, ...] = (
-        Phase(until=0.5, crop=128, batch=16),
-        Phase(until=1.0, crop=256, batch=4),
+    phases: tuple[Phase, ...] = Field(
+        (Phase(until=0.5, crop=128, batch=16), Phase(until=1.0, crop=256, batch=4)), min_length=1
     )
 
     @model_validator(mode="after")
@@ -158,15 +165,15 @@ class QuantizedRecipe(Schedule):
     """
 
     name: str
-    quantizers: tuple[Kind, ...] = (8,)
+    quantizers: tuple[Kind, ...] = Field((8,), min_length=1)
     lam: dict[Family, int] = {"scalar": 20, "trellis": 24}
     fit_lam: dict[Family, int] = {"scalar": 40, "trellis": 48}
     trellis_step: int = Field(21, ge=1, le=255)
     skip_index: int = Field(4, ge=0)
     widening: int = Field(96, ge=0, le=1024)
-    learning_rate: float = 1e-4
-    warmup_steps: int = 100
-    decay_from: float = 0.5
+    learning_rate: Rate = 1e-4
+    warmup_steps: int = Field(100, ge=1)
+    decay_from: float = Field(0.5, ge=0, lt=1)
     identity: float = Field(
         2.0,
         ge=0,
@@ -177,9 +184,12 @@ class QuantizedRecipe(Schedule):
     refit_every: int = Field(100, ge=1, description="steps between new tables")
     validate_every: int = Field(250, ge=1, description="steps between looks at validation crops")
     pool: int = Field(512, ge=1, description="quantized crops kept where a phase reuses them")
-    phases: tuple[QuantizedPhase, ...] = (
-        QuantizedPhase(until=0.6, crop=256, batch=6, train="g_s", reuse=4),
-        QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s+entropy"),
+    phases: tuple[QuantizedPhase, ...] = Field(
+        (
+            QuantizedPhase(until=0.6, crop=256, batch=6, train="g_s", reuse=4),
+            QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s+entropy"),
+        ),
+        min_length=1,
     )
 
     @model_validator(mode="after")
@@ -225,21 +235,52 @@ def load_as(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
         When the file is not YAML, or a field is unknown, missing or out of range.
     """
     fields = _read(path)
+    if not isinstance(fields, dict):
+        what = "is empty" if fields is None else "has no fields"
+        raise BadParameter(f"recipe {path} {what}", expected="fields, such as 'name: mine'")
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        # A required field that is misspelt is missing too, which says less.
+        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        seen, expected, remedy = _fault(kind, first)
         meant = _command(fields)
-        other = meant is not None and COMMANDS.get(kind.__name__, meant) != meant
-        remedy = f"it looks like a recipe for {meant}" if other else ""
-        raise BadParameter(f"recipe {path}: {where}: {first['msg']}", remedy=remedy) from error
+        if meant is not None and COMMANDS.get(kind.__name__, meant) != meant:
+            remedy = f"it looks like a recipe for {meant}"
+        raise BadParameter(f"recipe {path}: {seen}", expected=expected, remedy=remedy) from error
 
 
-def _command(fields: object) -> str | None:
+def _fault(kind: type[BaseModel], fault: Any) -> tuple[str, str, str]:
+    """Put a fault that pydantic found in our words: what was seen, what is expected, a remedy."""
+    where, message = fault["loc"], fault["msg"].removeprefix("Value error, ")
+    place = ".".join(map(str, where))
+    if fault["type"] == "extra_forbidden":
+        return f"unknown field {place!r}", "", did_you_mean(str(where[-1]), _known(kind, where))
+    if fault["type"] == "missing":
+        return f"the field {place!r} is missing", "", ""
+    if message.startswith("Input should be "):
+        return f"{place}: {fault['input']!r}", message.removeprefix("Input should be "), ""
+    return f"{place}: {message}" if place else message, "", ""
+
+
+def _known(kind: type[BaseModel], where: Sequence[str | int]) -> list[str]:
+    """Return the names of the fields that may be where an unknown one is."""
+    kinds = [kind]
+    for part in where[:-1]:
+        fields = [each.model_fields[part] for each in kinds if part in each.model_fields]
+        kinds = [made for field in fields for made in _models(field.annotation)] or kinds
+    return [name for each in kinds for name in each.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models within an annotation, such as that of a tuple of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _command(fields: dict[Any, Any]) -> str | None:
     """Return the command that a recipe seems to be for."""
-    if not isinstance(fields, dict):
-        return None
     if "decoders" in fields:
         return COMMANDS["Family"]
     if "model" in fields or "kind" in fields:
@@ -258,5 +299,7 @@ def _read(path: Path) -> object:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadParameter(f"recipe {path} cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise BadParameter(f"recipe {path} is not YAML ({error})") from error
+    except RecursionError as error:
+        raise BadParameter(f"recipe {path} is nested too deeply") from error

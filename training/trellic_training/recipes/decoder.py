@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trellic.errors import BadParameter
 from trellic_training.models.decoders import ClassifierSizes, Sizes
-from trellic_training.recipes.codec import Kind, QuantizedPhase, Schedule, load_as
+from trellic_training.recipes.codec import Kind, QuantizedPhase, Rate, Schedule, load_as
 from trellic_training.recipes.distortion import Mixture
 from trellic_training.recipes.terms import Classification, CriticSettings
 
@@ -44,18 +44,18 @@ class DecoderRecipe(Schedule):
         "teacher's squared error",
     )
     stay: float = Field(0.0, ge=0, lt=1, description="share of the start in the final weights")
-    quantizers: tuple[Kind, ...] = (8, 8, 32, 0)
+    quantizers: tuple[Kind, ...] = Field((8, 8, 32, 0), min_length=1)
     cut: float = Field(
         0.0, ge=0, le=1, description="share of crops whose latents are those of a cut layered file"
     )
-    learning_rate: float = 5e-4
-    warmup_steps: int = 100
-    decay_from: float = 0.4
+    learning_rate: Rate = 5e-4
+    warmup_steps: int = Field(100, ge=1)
+    decay_from: float = Field(0.4, ge=0, lt=1)
     validate_every: int = Field(250, ge=1, description="steps between looks at validation crops")
     pool: int = Field(1024, ge=1, description="quantized crops that are kept")
     pool_start: int = Field(256, ge=1, description="how many of them are made before the start")
-    phases: tuple[QuantizedPhase, ...] = (
-        QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s", reuse=12),
+    phases: tuple[QuantizedPhase, ...] = Field(
+        (QuantizedPhase(until=1.0, crop=256, batch=6, train="g_s", reuse=12),), min_length=1
     )
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ class Mixture(BaseModel):
     the curve is measured on the weights that a run starts from.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     squared_error: float = Field(default=1.0, ge=0)
     ssimulacra2: float = Field(default=0.0, ge=0)
     ms_ssim: float = Field(default=0.0, ge=0)

@@ -14,7 +14,7 @@ class Classification(BaseModel):
     size. They are shifted and flipped, but not turned.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     classifier: Path = Field(description="classifier.pt of trellic train, recipe of a classifier")
     lambda_c: float = Field(ge=0, description="weight of the cross entropy in nats")
 
@@ -22,9 +22,9 @@ class Classification(BaseModel):
 class CriticSettings(BaseModel):
     """The critic that tells decoded pictures from photos while a decoder learns to deceive it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     hidden: int = Field(32, ge=1, description="channels of the critic's first layer")
-    learning_rate: float = 4e-4
+    learning_rate: float = Field(4e-4, gt=0, le=1)
     from_share: float = Field(0.1, ge=0, le=1, description="when in the run the critic sets in")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trellic_training.recipes.codec import load_as
+from trellic_training.recipes.codec import Seed, load_as
 
 Weight = Annotated[float, Field(ge=0, le=100)]
 Latent = tuple[Annotated[int, Field(ge=1, le=256)], Annotated[int, Field(ge=2, le=256)]]
@@ -16,7 +16,7 @@ Latent = tuple[Annotated[int, Field(ge=1, le=256)], Annotated[int, Field(ge=2, l
 class Settings(BaseModel):
     """Base: frozen, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Target(Settings):
@@ -68,12 +68,12 @@ class UniversalRecipe(Settings):
 
     kind: Literal["universal"]
     name: str
-    seed: int = 1
+    seed: Seed = 1
     epochs: float = Field(30, gt=0)
     shorten: bool = True
     batch: int = Field(128, ge=2)
     width: float = Field(1.0, gt=0, le=4, description="of decoders and critics, relative")
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
     classifier_epochs: float = Field(3, gt=0)
     measuring_epochs: float = Field(1, gt=0, description="of the critic that only measures")
     perception: Perception
