@@ -6,7 +6,10 @@ Packages of the extra are imported when an export begins, so that ``--help`` wor
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -197,15 +200,11 @@ def export_command(
                 f"the bundle {str(weights[0])!r} without a job",
                 expected="weights, or with a bundle --int8, --fp16 or --only",
             )
-        for_int8 = _packed(photos, out) if int8 else None
-        _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
+        with _packed(photos, out) if int8 else nullcontext() as for_int8:
+            _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
         return
     own = None if source else load_model(weights[0])
     decoders = _kept(decoder or [], out, model_digest(own[0]) if own else None)
-    packed = _packed(photos, out, 3 if own is None else own[0].config.bands)
-    model, facts = own or import_model(source, checkpoint or Path(), packed, count)
-    if keep:
-        save_weights(model, facts, keep)
     options = Options(
         name=out.stem,
         licence=licence,
@@ -217,10 +216,14 @@ def export_command(
         lam={"scalar": lam_scalar, "trellis": lam_trellis},
         fit_lam={"scalar": fit_lam_scalar, "trellis": fit_lam_trellis},
     )
-    manifest = export_bundle(model, facts, packed, out, options)
-    _add_decoders(out, decoders)
-    typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
-    _add_variants(out, out, packed if int8 else None, count, int8_graphs, fp16=fp16)
+    with _packed(photos, out, 3 if own is None else own[0].config.bands) as packed:
+        model, facts = own or import_model(source, checkpoint or Path(), packed, count)
+        if keep:
+            save_weights(model, facts, keep)
+        manifest = export_bundle(model, facts, packed, out, options)
+        _add_decoders(out, decoders)
+        typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
+        _add_variants(out, out, packed if int8 else None, count, int8_graphs, fp16=fp16)
 
 
 def _slim(paths: list[Path], names: list[str], out: Path) -> None:
@@ -297,17 +300,21 @@ def _add_variants(
         typer.echo(f"in float16, for GPUs: {', '.join(added)}")
 
 
-def _packed(photos: Path | None, out: Path, bands: int = 3) -> PackedPhotos:
-    """Pack a folder of photos beside the bundle, unless it is packed already."""
+@contextmanager
+def _packed(photos: Path | None, out: Path, bands: int = 3) -> Iterator[PackedPhotos]:
+    """Pack a folder of photos beside the bundle for a while, unless it is packed already."""
     from trellic_training.data.photos import PackedPhotos, pack
 
     if photos is None:
         raise typer.BadParameter("--photos is missing: a folder of photos to calibrate on")
-    if not (photos / "photos.json").is_file():
-        packed = out.parent / f"{out.stem}-photos"
-        pack(photos, packed, bands=bands)
-        photos = packed
-    return PackedPhotos(photos)
+    if (photos / "photos.json").is_file():
+        yield PackedPhotos(photos)
+        return
+    with TemporaryDirectory(
+        prefix=".trellic-photos-", dir=out.parent, ignore_cleanup_errors=True
+    ) as folder:
+        pack(photos, Path(folder), bands=bands)
+        yield PackedPhotos(Path(folder))
 
 
 def main(arguments: list[str]) -> int:

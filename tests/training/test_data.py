@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from trellic.errors import BadParameter
+from trellic_training.data.packing import pack_once
 from trellic_training.data.photos import DeviceCrops, PackedPhotos, is_validation, pack
 from trellic_training.recipes.codec import Phase, Recipe, load_recipe
 
@@ -89,6 +90,13 @@ def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("Dear diary")
     with pytest.raises(BadParameter, match="no photo of at least 192 px"):
         pack(tmp_path, tmp_path / "packed")
+
+
+def test_photos_are_not_packed_into_their_own_folder(folder):
+    """``train tiny --photos run/photos --out run``: later runs would take the pack for photos."""
+    with pytest.raises(BadParameter, match="into the folder of the photos"):
+        pack_once(folder, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["hill", "lake"]
 
 
 VALIDATION = [48, 60, 69, 77, 87]
