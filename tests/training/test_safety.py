@@ -14,6 +14,7 @@ import torch
 from trellic.errors import BadParameter
 from trellic_training.cli import finetune as finetune_cli
 from trellic_training.cli import train as cli
+from trellic_training.data.files import load
 from trellic_training.models.compressai import read_state
 from trellic_training.models.decoder_weights import load_decoder
 from trellic_training.models.weights import average_of, load_weights, save_weights
@@ -21,6 +22,7 @@ from trellic_training.recipes.codec import load_quantized_recipe
 from trellic_training.stages.end_to_end import train
 from trellic_training.stages.interrupted import LAST
 from trellic_training.stages.quantized import finetune
+from trellic_training.stages.trainer import make_trainer
 from trellic_training.universal.networks import Classifier
 
 from .conftest import RECIPES
@@ -129,6 +131,33 @@ def test_nothing_loads_pickles():
             if name in ("pickle.load", "pickle.loads", "joblib.load") and not own:
                 faults.append(f"{path.name}:{node.lineno} {name}")
     assert faults == []
+
+
+# ---- full disks ----
+
+
+def test_a_full_disk_is_named_and_leaves_the_weights_before(model, tmp_path, full_disk):
+    """torch raised its own RuntimeError, and a part of the file stayed."""
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"before")
+    with full_disk(), pytest.raises(OSError, match=r"weights\.pt"):
+        save_weights(model, {}, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.pt"]
+    assert path.read_bytes() == b"before"
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, full_disk):
+    """Lightning writes to /tmp, and copied over the earlier checkpoint from there."""
+    path = tmp_path / LAST
+    path.write_bytes(b"before")
+    trainer = make_trainer(tmp_path, steps=1, progress=False, accelerator="cpu")
+    content = {"state_dict": {"a": torch.ones(1000)}}
+    with full_disk(), pytest.raises(OSError, match=LAST):
+        trainer.strategy.save_checkpoint(content, path)
+    assert [file.name for file in tmp_path.iterdir()] == [LAST]
+    assert path.read_bytes() == b"before"
+    trainer.strategy.save_checkpoint(content, path)
+    assert load(path)["state_dict"]["a"].sum() == 1000
 
 
 # ---- wrong and missing files, by name ----

@@ -7,6 +7,7 @@ Such files are pickles, and a pickle can run any code. Only tensors and plain va
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 
 from trellic.errors import BadParameter
+from trellic.support.files import write_atomically
 
 BROKEN = (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, PickleError)
 
@@ -79,10 +81,16 @@ def load_marked(path: Path, mark: str, version: int, kind: str) -> dict[str, Any
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values; a reader sees the whole old file or the whole new one."""
-    part = path.with_name(f"{path.name}.part")
-    torch.save(content, part)
-    part.replace(path)
+    """Write tensors and plain values; a reader sees the whole old file or the whole new one.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written, such as on a full disk. Nothing is left behind then.
+    """
+    made = io.BytesIO()
+    torch.save(content, made)
+    write_atomically(path, made.getvalue())
 
 
 def sha256_of(path: Path) -> str:
