@@ -17,6 +17,7 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
+from trellic_export.adapters.target import prepare
 from trellic_training.cli import train as shared
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _check(out: Path, name: str) -> None:
         raise BadParameter(
             f"decoder name {name!r}", expected="small letters, digits, dots, dashes, underscores"
         )
+    prepare(out)
 
 
 def _start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -90,6 +91,24 @@ def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("Dear diary")
     with pytest.raises(BadParameter, match="no photo of at least 192 px"):
         pack(tmp_path, tmp_path / "packed")
+    assert not list((tmp_path / "packed").iterdir())
+
+
+def test_a_full_disk_is_named_and_leaves_no_pack(folder, tmp_path, full_disk):
+    with full_disk(), pytest.raises(OSError, match=r"photos\.bin"):
+        pack(folder, tmp_path / "packed")
+    assert not list((tmp_path / "packed").iterdir())
+
+
+def test_names_of_files_may_be_no_utf_8(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    flat(10).save(photos / "a.png")
+    (photos / "a.png").rename(photos / name)
+    pack_once(photos, tmp_path / "packed")
+    packed = PackedPhotos(tmp_path / "packed")
+    assert [photo.name for photo in packed.training + packed.validation] == [name]
 
 
 def test_photos_are_not_packed_into_their_own_folder(folder):

@@ -83,6 +83,8 @@ def fine_tune(
     tables_of: Tables = lambda model, settings: None,
 ) -> None:
     """Do what ``trellic finetune`` does; ``tables_of`` may know tables that need no fitting."""
+    from lightning.pytorch.callbacks import LambdaCallback
+
     from trellic_training.data.photos import PackedPhotos
     from trellic_training.models.decoder_weights import state_of_synthesis
     from trellic_training.models.weights import load_weights
@@ -99,13 +101,14 @@ def fine_tune(
     least, bands = min(phase.crop for phase in settings.phases), model.config.bands
     packed = shared.packed_photos(photos, out, least, bands)
     origin = {"started_from": shared.named(start.decoder or start.weights)}
-    if "finetuning" not in facts:
-        keep(start.weights, out / FIRST)
     kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", shared.CURVE_EVERY)
     stopped = None
     tables = tables_of(model, settings)
     watchers = [curve, kept]
+    if "finetuning" not in facts:  # once the run has begun: --resume may be refused
+        first = LambdaCallback(on_train_start=lambda *_: keep(start.weights, out / FIRST))
+        watchers.append(first)
     try:
         finetune(
             settings, model, packed, out, minutes, resume=resume, tables=tables, watchers=watchers
