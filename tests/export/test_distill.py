@@ -258,6 +258,24 @@ def test_the_command_writes_a_bundle_and_says_what_it_costs(tmp_path):
     assert Codec(out, "cpu", 1).bundle.manifest.name == "game"
 
 
+def test_ctrl_c_in_the_check_does_not_deny_the_model(tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def train(distiller, _):
+        distiller.students.encoder.eval(), distiller.students.decoder.eval()
+        return 1
+
+    monkeypatch.setattr(check, "percent_more", stop)
+    monkeypatch.setattr(Distiller, "train", train)
+    out = tmp_path / "game.zip"
+    words = fold(tmp_path, 6), "--name", "game", "--model", TINY, "--out", out
+    assert cli.main([str(word) for word in words]) == 130
+    said = capsys.readouterr()
+    assert f"{out}: {out.stat().st_size} bytes" in said.out
+    assert "no model was written, unless its file is named above" in said.err
+
+
 def test_wrong_names_are_refused_before_anything_is_read(tmp_path):
     for words, message in (
         (("--name", "A B"), "model name"),

@@ -97,4 +97,5 @@ def distill_command(
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic distill`` does."""
-    return shared.call(app, arguments, "trellic distill", "no model was written")
+    lost = "no model was written, unless its file is named above"  # it is checked once written
+    return shared.call(app, arguments, "trellic distill", lost)
