@@ -18,6 +18,7 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
+from trellic_export.adapters.target import Replace, prepare
 from trellic_export.arguments import check_paths, refuse_unused
 from trellic_export.folders import write_tensorrt, write_triton, write_web
 from trellic_training.cli.train import call
@@ -167,6 +168,7 @@ def export_command(
             "0: half as many as this machine has cores.",
         ),
     ] = 0,
+    replace: Replace = False,
 ) -> None:
     """Turn trained weights into a model (a bundle) that encodes and decodes.
 
@@ -190,7 +192,7 @@ def export_command(
     from trellic_training.models.weights import save_weights
 
     *weights, out = paths
-    check_paths(weights, out, source, checkpoint, keep)
+    check_paths(weights, out, source, checkpoint, keep, replace=replace)
     if only:
         _slim(weights, only.split(","), out)
         return
@@ -204,7 +206,7 @@ def export_command(
             _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
         return
     own = None if source else load_model(weights[0])
-    decoders = _kept(decoder or [], out, model_digest(own[0]) if own else None)
+    decoders = _kept(decoder or [], out, model_digest(own[0]) if own else None, replace)
     options = Options(
         name=out.stem,
         licence=licence,
@@ -237,7 +239,9 @@ def _slim(paths: list[Path], names: list[str], out: Path) -> None:
     typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
 
 
-def _kept(named: list[str], out: Path, encoder: str | None) -> dict[str, TrainedDecoder]:
+def _kept(
+    named: list[str], out: Path, encoder: str | None, replace: bool = False
+) -> dict[str, TrainedDecoder]:
     """Read decoders before the export, which takes long; write those of whole models to files.
 
     ``encoder`` is the digest of the one whose latents they must be for, if it is known yet.
@@ -266,6 +270,7 @@ def _kept(named: list[str], out: Path, encoder: str | None) -> dict[str, Trained
             check_encoder(encoder, out.stem, name, found[name])
     for name in whole:
         kept = out.with_name(f"{out.stem}-{name}.pt")
+        prepare(kept, replace)
         save_decoder(found[name], kept)
         found[name] = load_decoder(kept)
     return found

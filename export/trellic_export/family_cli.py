@@ -17,7 +17,7 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
-from trellic_export.adapters.target import prepare
+from trellic_export.adapters.target import Replace, prepare
 from trellic_training.cli import train as shared
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def add_decoder_command(
     minutes: shared.Minutes = 60,
     resume: shared.Resume = None,
     threads: shared.Threads = 0,
+    replace: Replace = False,
 ) -> None:
     """Train a decoder on the latents of a bundle, and write the bundle with the new decoder."""
     from trellic.model.bundle import Bundle, find
@@ -74,10 +75,13 @@ def add_decoder_command(
     from trellic_training.stages.decoder_training import train_decoder
 
     _check(out, add_decoder)
+    folder = out.with_name(f"{out.stem}-{add_decoder}")
+    kept = out.with_name(f"{folder.name}.pt")
+    for target in (out, kept):
+        prepare(target, replace)
     settings = load_decoder_recipe(shared.shipped_recipe(recipe), add_decoder)
     opened = Bundle(find(bundle))
     shared.use_threads(threads)
-    folder = out.with_name(f"{out.stem}-{add_decoder}")
     shared.refuse_to_replace(folder, resume)
     packed = shared.packed_photos(photos, folder, settings.least_crop)
     labels = PackedPhotos(packed).labels if settings.labels else None
@@ -89,7 +93,6 @@ def add_decoder_command(
     if weights is not None:
         facts["started_from"] = shared.named(weights)
     trained = family.decoder_by(settings, network, opened, facts, labels)
-    kept = out.with_name(f"{folder.name}.pt")
     save_decoder(trained, kept)
     manifest = family.add_decoder(opened, add_decoder, load_decoder(kept), out)
     typer.echo(f"{out}: decoders {', '.join(manifest.decoders)}; weights of this one in {kept}")
@@ -102,7 +105,6 @@ def _check(out: Path, name: str) -> None:
         raise BadParameter(
             f"decoder name {name!r}", expected="small letters, digits, dots, dashes, underscores"
         )
-    prepare(out)
 
 
 def _start(

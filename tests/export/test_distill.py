@@ -290,7 +290,7 @@ def test_the_large_model_is_not_overwritten(tmp_path, bundle):
     copy = tmp_path / "large.zip"
     copy.write_bytes(TINY.read_bytes())
     for words in (("--name", bundle.manifest.name), ("--name", "slim", "--out", copy)):
-        words = str(tmp_path), "--model", str(copy), *map(str, words)
+        words = str(tmp_path), "--replace", "--model", str(copy), *map(str, words)
         done = CliRunner().invoke(cli.app, words)
         assert "expected another name" in str(done.exception)
     assert copy.read_bytes() == TINY.read_bytes()

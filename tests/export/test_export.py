@@ -393,7 +393,7 @@ def test_the_g_s_of_the_second_stage_becomes_a_decoder(sensible, photos, tmp_pat
         next(tuned.g_a.parameters()).add_(0.01)
     save_weights(tuned, facts, tmp_path / "tuned.pt")
     with pytest.raises(BadParameter, match="was trained on latents of encoder"):
-        cli.main([str(a) for a in arguments])
+        cli.main([str(a) for a in (*arguments, "--replace")])
 
 
 @pytest.mark.parametrize("name", ["mini", "mini.tlc", "mini.ZIP", "My Model.zip", ".zip", "ä.zip"])
