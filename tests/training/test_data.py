@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -72,6 +73,21 @@ def test_what_is_left_out_is_said(folder, tmp_path, capsys):
     pack(folder, tmp_path / "packed")
     said = capsys.readouterr().err
     assert said == "left out: 1 that cannot be read ('broken.png'), 1 smaller than 192x192 pixels\n"
+
+
+def test_a_folder_that_cannot_be_read_is_said(folder, tmp_path, capsys, monkeypatch):
+    """Whoever runs the tests may be allowed to read everything."""
+
+    def scandir(path):
+        if os.fspath(path).endswith("hill"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return before(path)
+
+    before = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert pack(folder, tmp_path / "packed") == 4
+    hill = str(folder / "hill")
+    assert capsys.readouterr().err == f"left out: folders that cannot be read ({hill!r})\n"
 
 
 def test_packing_twice_gives_the_same(folder, tmp_path):

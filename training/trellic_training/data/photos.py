@@ -24,7 +24,7 @@ from trellic.support import parts
 from trellic.support.files import write_atomically
 from trellic_training.bars import shown
 from trellic_training.data.bands import array_of
-from trellic_training.data.pictures import Pixels, rgb_of, say_left_out
+from trellic_training.data.pictures import Pixels, files_under, rgb_of, say_left_out
 
 MIN_SIDE = 192  # pixels of a photo to train on
 VALIDATION = 8  # photos at least; a fifth of a pack that has fewer than five times as many
@@ -77,7 +77,7 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLO
     if not folder.is_dir():
         raise BadParameter(f"no folder {str(folder)!r}", expected="a folder of photos")
     out.mkdir(parents=True, exist_ok=True)
-    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    paths = files_under(folder)
     target = out / "photos.bin"
     parts.clear(out)
     try:
