@@ -192,6 +192,30 @@ def test_what_cannot_be_resumed_from_is_named(make, fault, tiny_recipe, packed, 
         train(tiny_recipe, packed, tmp_path, 1, resume=path, steps=1, progress=False)
 
 
+def test_damaged_weights_are_called_damaged(model, tmp_path):
+    """Torch speaks of miniz, of Errno 22 and of its own names for layers."""
+    path = tmp_path / "weights.pt"
+    save_weights(model, {}, path)
+    whole, content = path.read_bytes(), load(path)
+    for length in (100, 5000, len(whole) // 2, len(whole) - 10):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BadParameter, match=r"checkpoint \(it is damaged, such as cut off\)"):
+            load_weights(path)
+    content["state"][next(iter(content["state"]))] = torch.ones(2)
+    torch.save(content, path)
+    with pytest.raises(BadParameter, match="its networks have other layers or sizes"):
+        load_weights(path)
+
+
+def test_a_checkpoint_in_place_of_weights_leads_to_them(tmp_path):
+    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.5"}, tmp_path / LAST)
+    with pytest.raises(BadParameter, match=r"for --resume; name the \.pt file of that run"):
+        load_weights(tmp_path / LAST)
+    (tmp_path / "weights.pt").touch()
+    with pytest.raises(BadParameter, match=r"for --resume; name .*/weights\.pt"):
+        load_weights(tmp_path / LAST)
+
+
 def test_photos_that_are_missing_or_damaged_are_named(tmp_path):
     def run(photos: Path) -> None:
         arguments = ["tiny", "--photos", photos, "--out", tmp_path / "out", "--minutes", "0.01"]
