@@ -19,6 +19,7 @@ from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
 from trellic_export.adapters.target import Replace, prepare
 from trellic_training.cli import train as shared
+from trellic_training.cli.lock import only_run
 
 if TYPE_CHECKING:
     from trellic.model.bundle import Bundle
@@ -34,6 +35,7 @@ app = typer.Typer(add_completion=False)
     context_settings={"help_option_names": shared.HELP},
 )
 def add_decoder_command(
+    context: typer.Context,
     recipe: shared.DecoderRecipe,
     add_decoder: Annotated[
         str,
@@ -82,6 +84,7 @@ def add_decoder_command(
     settings = load_decoder_recipe(shared.shipped_recipe(recipe), add_decoder)
     opened = Bundle(find(bundle))
     shared.use_threads(threads)
+    context.with_resource(only_run(folder))
     shared.refuse_to_replace(folder, resume)
     packed = shared.packed_photos(photos, folder, settings.least_crop)
     labels = PackedPhotos(packed).labels if settings.labels else None

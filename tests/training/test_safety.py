@@ -14,6 +14,7 @@ import torch
 from trellic.errors import BadParameter
 from trellic_training.cli import finetune as finetune_cli
 from trellic_training.cli import train as cli
+from trellic_training.cli.lock import only_run
 from trellic_training.data.files import load
 from trellic_training.models.compressai import read_state
 from trellic_training.models.decoder_weights import load_decoder
@@ -241,6 +242,20 @@ def test_weights_of_another_model_are_named(tiny_recipe, tiny_config, model, pac
     fault = r"other.pt cannot be resumed from \(the weights' model differs"
     with pytest.raises(BadParameter, match=fault):
         train(settings, packed, tmp_path, 1, resume=path, steps=1, progress=False)
+
+
+@pytest.mark.parametrize("main", [cli.main, finetune_cli.main])
+def test_two_runs_at_a_time_do_not_share_a_folder(main, packed, tmp_path):
+    """Both succeeded, and the weights of one were lost."""
+    out = tmp_path / "runs" / "a"
+    weights = ["--weights", str(packed / "none.pt")] if main is finetune_cli.main else []
+    words = ["finetune-tiny" if weights else "none", "--photos", str(packed), *weights]
+    with only_run(out), pytest.raises(BadParameter, match=r"another run is writing to .*--out"):
+        main([*words, "--out", str(out)])
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(BadParameter, match="none"):  # the lock is free again
+        main([*words, "--out", str(out)])
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "finetune"])

@@ -15,6 +15,7 @@ import typer
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic_training.cli import train as shared
+from trellic_training.cli.lock import only_run
 from trellic_training.stages.interrupted import Interrupted
 
 FIRST = "first-stage.pt"
@@ -36,6 +37,7 @@ app = typer.Typer(add_completion=False)
     context_settings={"help_option_names": shared.HELP},
 )
 def finetune_command(
+    context: typer.Context,
     recipe: shared.FinetuneRecipe,
     weights: Annotated[
         Path,
@@ -67,6 +69,7 @@ def finetune_command(
     With --add-decoder NAME it trains a new decoder for a bundle instead:
     see trellic finetune --add-decoder NAME --help.
     """
+    context.with_resource(only_run(out))
     # Tuned weights may be tuned again in their folder; the first stage's would begin anew.
     shared.refuse_to_replace(out, resume or (None if weights.name == FIRST else weights))
     fine_tune(recipe, Start(weights, decoder), photos, out, minutes, resume, threads)
