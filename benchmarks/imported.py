@@ -60,7 +60,7 @@ def measure(
     bundle, weights = out / f"{architecture}.zip", out / f"{architecture}.pt"
     checkpoint = checkpoints / f"{architecture}.pth.tar"
     source = ["--from", f"compressai:{architecture}", "--checkpoint", str(checkpoint)]
-    options = ["--photos", str(photos), "--count", str(count), "--keep", str(weights)]
+    options = ["--photos", str(photos), "--count", str(count), "--keep", str(weights), "--replace"]
     cli.main([*source, *options, str(bundle)])
     with np.load(checkpoints / f"{architecture}.npz") as archive:
         expected = dict(archive)

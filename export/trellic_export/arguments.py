@@ -12,14 +12,14 @@ from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
 from trellic_export.adapters.target import prepare
 
-VARIANTS = frozenset({"int8", "fp16"})
+VARIANTS = frozenset({"int8", "fp16", "replace"})
 OF_INT8 = frozenset({"int8_graphs", "photos", "count"})
 OF_OTHER_JOBS = frozenset({"instances", "max_size", "max_batch", "web_decoders"})
 USED: Mapping[str, frozenset[str]] = {  # job: options beside the one that asks for it
     "triton": frozenset({"instances"}),
     "tensorrt": frozenset({"max_size", "max_batch"}),
     "web": frozenset({"web_decoders"}),
-    "only": frozenset(),
+    "only": frozenset({"replace"}),
 }
 
 
@@ -62,7 +62,13 @@ def refuse_unused(context: typer.Context, *, from_bundle: bool) -> None:
 
 
 def check_paths(
-    weights: list[Path], out: Path, source: str, checkpoint: Path | None, keep: Path | None
+    weights: list[Path],
+    out: Path,
+    source: str,
+    checkpoint: Path | None,
+    keep: Path | None,
+    *,
+    replace: bool,
 ) -> None:
     """Check what is read and what is written.
 
@@ -70,13 +76,14 @@ def check_paths(
     ----------
     weights, out : the paths of the command
     source, checkpoint, keep : its options ``--from``, ``--checkpoint`` and ``--keep``
+    replace : allow files that exist
 
     Raises
     ------
     BadParameter
-        When they do not fit together, or the bundle's name will not do.
+        When they do not fit together, a file exists, or the bundle's name will not do.
     OSError
-        When the bundle cannot be written.
+        When a file cannot be written.
     """
     if out.suffix != ".zip":
         raise BadParameter(f"bundle {str(out)!r}", expected="a name that ends in .zip")
@@ -90,4 +97,6 @@ def check_paths(
             f"{len(weights)} weights, --from {source!r}, --checkpoint {str(checkpoint or '')!r}",
             expected="WEIGHTS OUT, or --from compressai:ARCHITECTURE --checkpoint FILE OUT",
         )
-    prepare(out)
+    for target in (out, keep):
+        if target is not None:
+            prepare(target, replace)

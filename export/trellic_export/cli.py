@@ -6,7 +6,10 @@ Packages of the extra are imported when an export begins, so that ``--help`` wor
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +18,7 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
+from trellic_export.adapters.target import Replace, prepare
 from trellic_export.arguments import check_paths, refuse_unused
 from trellic_export.folders import write_tensorrt, write_triton, write_web
 from trellic_training.cli.train import call
@@ -164,6 +168,7 @@ def export_command(
             "0: half as many as this machine has cores.",
         ),
     ] = 0,
+    replace: Replace = False,
 ) -> None:
     """Turn trained weights into a model (a bundle) that encodes and decodes.
 
@@ -187,7 +192,7 @@ def export_command(
     from trellic_training.models.weights import save_weights
 
     *weights, out = paths
-    check_paths(weights, out, source, checkpoint, keep)
+    check_paths(weights, out, source, checkpoint, keep, replace=replace)
     if only:
         _slim(weights, only.split(","), out)
         return
@@ -197,15 +202,11 @@ def export_command(
                 f"the bundle {str(weights[0])!r} without a job",
                 expected="weights, or with a bundle --int8, --fp16 or --only",
             )
-        for_int8 = _packed(photos, out) if int8 else None
-        _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
+        with _packed(photos, out) if int8 else nullcontext() as for_int8:
+            _add_variants(weights[0], out, for_int8, count, int8_graphs, fp16=fp16)
         return
     own = None if source else load_model(weights[0])
-    decoders = _kept(decoder or [], out, model_digest(own[0]) if own else None)
-    packed = _packed(photos, out, 3 if own is None else own[0].config.bands)
-    model, facts = own or import_model(source, checkpoint or Path(), packed, count)
-    if keep:
-        save_weights(model, facts, keep)
+    decoders = _kept(decoder or [], out, model_digest(own[0]) if own else None, replace)
     options = Options(
         name=out.stem,
         licence=licence,
@@ -217,10 +218,14 @@ def export_command(
         lam={"scalar": lam_scalar, "trellis": lam_trellis},
         fit_lam={"scalar": fit_lam_scalar, "trellis": fit_lam_trellis},
     )
-    manifest = export_bundle(model, facts, packed, out, options)
-    _add_decoders(out, decoders)
-    typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
-    _add_variants(out, out, packed if int8 else None, count, int8_graphs, fp16=fp16)
+    with _packed(photos, out, 3 if own is None else own[0].config.bands) as packed:
+        model, facts = own or import_model(source, checkpoint or Path(), packed, count)
+        if keep:
+            save_weights(model, facts, keep)
+        manifest = export_bundle(model, facts, packed, out, options)
+        _add_decoders(out, decoders)
+        typer.echo(f"{out}: model {manifest.name!r}, stream id {manifest.stream_id}")
+        _add_variants(out, out, packed if int8 else None, count, int8_graphs, fp16=fp16)
 
 
 def _slim(paths: list[Path], names: list[str], out: Path) -> None:
@@ -234,7 +239,9 @@ def _slim(paths: list[Path], names: list[str], out: Path) -> None:
     typer.echo(f"{out}: model {manifest.name!r}, decoders {', '.join(manifest.decoders)}")
 
 
-def _kept(named: list[str], out: Path, encoder: str | None) -> dict[str, TrainedDecoder]:
+def _kept(
+    named: list[str], out: Path, encoder: str | None, replace: bool = False
+) -> dict[str, TrainedDecoder]:
     """Read decoders before the export, which takes long; write those of whole models to files.
 
     ``encoder`` is the digest of the one whose latents they must be for, if it is known yet.
@@ -263,6 +270,7 @@ def _kept(named: list[str], out: Path, encoder: str | None) -> dict[str, Trained
             check_encoder(encoder, out.stem, name, found[name])
     for name in whole:
         kept = out.with_name(f"{out.stem}-{name}.pt")
+        prepare(kept, replace)
         save_decoder(found[name], kept)
         found[name] = load_decoder(kept)
     return found
@@ -297,17 +305,21 @@ def _add_variants(
         typer.echo(f"in float16, for GPUs: {', '.join(added)}")
 
 
-def _packed(photos: Path | None, out: Path, bands: int = 3) -> PackedPhotos:
-    """Pack a folder of photos beside the bundle, unless it is packed already."""
+@contextmanager
+def _packed(photos: Path | None, out: Path, bands: int = 3) -> Iterator[PackedPhotos]:
+    """Pack a folder of photos beside the bundle for a while, unless it is packed already."""
     from trellic_training.data.photos import PackedPhotos, pack
 
     if photos is None:
         raise typer.BadParameter("--photos is missing: a folder of photos to calibrate on")
-    if not (photos / "photos.json").is_file():
-        packed = out.parent / f"{out.stem}-photos"
-        pack(photos, packed, bands=bands)
-        photos = packed
-    return PackedPhotos(photos)
+    if (photos / "photos.json").is_file():
+        yield PackedPhotos(photos)
+        return
+    with TemporaryDirectory(
+        prefix=".trellic-photos-", dir=out.parent, ignore_cleanup_errors=True
+    ) as folder:
+        pack(photos, Path(folder), bands=bands)
+        yield PackedPhotos(Path(folder))
 
 
 def main(arguments: list[str]) -> int:

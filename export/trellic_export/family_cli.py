@@ -17,7 +17,9 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
+from trellic_export.adapters.target import Replace, prepare
 from trellic_training.cli import train as shared
+from trellic_training.cli.lock import only_run
 
 if TYPE_CHECKING:
     from trellic.model.bundle import Bundle
@@ -33,6 +35,7 @@ app = typer.Typer(add_completion=False)
     context_settings={"help_option_names": shared.HELP},
 )
 def add_decoder_command(
+    context: typer.Context,
     recipe: shared.DecoderRecipe,
     add_decoder: Annotated[
         str,
@@ -63,6 +66,7 @@ def add_decoder_command(
     minutes: shared.Minutes = 60,
     resume: shared.Resume = None,
     threads: shared.Threads = 0,
+    replace: Replace = False,
 ) -> None:
     """Train a decoder on the latents of a bundle, and write the bundle with the new decoder."""
     from trellic.model.bundle import Bundle, find
@@ -73,10 +77,14 @@ def add_decoder_command(
     from trellic_training.stages.decoder_training import train_decoder
 
     _check(out, add_decoder)
+    folder = out.with_name(f"{out.stem}-{add_decoder}")
+    kept = out.with_name(f"{folder.name}.pt")
+    for target in (out, kept):
+        prepare(target, replace)
     settings = load_decoder_recipe(shared.shipped_recipe(recipe), add_decoder)
     opened = Bundle(find(bundle))
     shared.use_threads(threads)
-    folder = out.with_name(f"{out.stem}-{add_decoder}")
+    context.with_resource(only_run(folder))
     shared.refuse_to_replace(folder, resume)
     packed = shared.packed_photos(photos, folder, settings.least_crop)
     labels = PackedPhotos(packed).labels if settings.labels else None
@@ -88,7 +96,6 @@ def add_decoder_command(
     if weights is not None:
         facts["started_from"] = shared.named(weights)
     trained = family.decoder_by(settings, network, opened, facts, labels)
-    kept = out.with_name(f"{folder.name}.pt")
     save_decoder(trained, kept)
     manifest = family.add_decoder(opened, add_decoder, load_decoder(kept), out)
     typer.echo(f"{out}: decoders {', '.join(manifest.decoders)}; weights of this one in {kept}")

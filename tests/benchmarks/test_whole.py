@@ -76,24 +76,17 @@ def test_a_pair_is_drawn_in_two_rows():
 
 
 def test_the_page_says_what_came_out():
-    (aerial,), (blood,) = (
-        result("domains")["pairs"][name] for name in ("aerial_mixed", "medical_bccd")
-    )
-
-    def mean(row, which, measure="ssimulacra2"):
-        return float(np.mean(adapter_tables.rates([row[which]], "adapted", measure)))
-
-    better, worse = sorted(one["checked"] for one in aerial["whole"]["tried"])
-    share = mean(blood, "adapter", "psnr") / mean(blood, "whole", "psnr")
-    behind = [mean(row, "adapter") - mean(row, "whole") for row in (aerial, blood)]
-    chosen, other = blood["whole"]["tried"]
-    facts = [
-        f"both learning rates lost, {better:.1f} and {worse:.1f} %",
-        f"The adapter is {behind[0]:.1f} points worse than training everything",
-        f"the adapter gives {100 * share:.0f} % of it by PSNR",
-        f"it loses and is {behind[1]:.1f} points worse",
-        f"did not choose had {other['steps']} steps, and the one it chose {chosen['steps']}",
+    (blood,) = result("domains")["pairs"]["medical_bccd"]
+    shares = [
+        100
+        * np.mean(adapter_tables.rates([blood["adapter"]], "adapted", measure))
+        / np.mean(adapter_tables.rates([blood["whole"]], "adapted", measure))
+        for measure in ("ssimulacra2", "psnr")
     ]
-    rates = [row["whole"]["learning_rate"] for row in (aerial, blood)]
-    assert rates == [1e-4, 3e-5]
+    assert [one["learning_rate"] for one in blood["whole"]["tried"]] == [3e-5, 1e-4]
+    assert blood["whole"]["learning_rate"] == 1e-4
+    facts = [
+        f"gives {shares[0]:.0f} % of what training everything gives by SSIMULACRA 2, and"
+        f" {shares[1]:.0f} % by PSNR",
+    ]
     assert not_stated("docs/domains.md", facts) == []

@@ -155,6 +155,14 @@ def test_curves_are_compared_where_both_reach():
     assert np.isnan(check.percent(before, np.add(before, [0, 100])))
 
 
+def test_the_check_shows_how_far_it_is(bundle, monkeypatch):
+    bars = []
+    monkeypatch.setattr(check, "shown", lambda items, what: bars.append(what) or items)
+    monkeypatch.setattr(check, "Codec", lambda *_, **__: None)
+    assert np.isnan(check.gain(bundle, None, [], "psnr"))
+    assert bars == ["checking"]
+
+
 # ---- pictures ----
 
 

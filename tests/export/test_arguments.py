@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from trellic.errors import BadParameter
-from trellic_export import cli
+from trellic.model.bundle import Bundle
+from trellic_export import cli, family_cli
+from trellic_export.adapters import cli as adapt
 from trellic_export.adapters.target import target_of
+from trellic_export.distill import cli as distill
 from trellic_training.models.weights import save_weights
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +64,7 @@ def test_a_decoder_of_another_encoder_is_refused_before_the_export(model, photos
     save_weights(model, {}, tmp_path / "weights.pt")
     fast = ROOT / "training" / "checkpoints" / "photo-fast.pt"
     words = [tmp_path / "weights.pt", out, "--photos", photos, "--decoder", f"fast={fast}"]
+    words.append("--replace")
     assert "was trained on latents of encoder" in refused(*words)
     assert out.read_bytes() == b"before"
 
@@ -77,17 +81,39 @@ def test_ctrl_c_is_no_success(tmp_path, monkeypatch, capsys):
 def test_the_place_of_a_result_is_checked_before_long_work(tmp_path):
     """An adapter was trained, and then could not be written."""
     out = tmp_path / "new" / "own.tla"
-    assert target_of("adapter", "own", out, ".tla") == out
+    assert target_of("adapter", "own", out, ".tla", False) == out
     assert out.parent.is_dir()
     (tmp_path / "folder.tla").mkdir()
     with pytest.raises(IsADirectoryError):
-        target_of("adapter", "own", tmp_path / "folder.tla", ".tla")
+        target_of("adapter", "own", tmp_path / "folder.tla", ".tla", False)
     (tmp_path / "gone.tla").symlink_to(tmp_path / "missing" / "own.tla")
     with pytest.raises(FileNotFoundError):
-        target_of("adapter", "own", tmp_path / "gone.tla", ".tla")
+        target_of("adapter", "own", tmp_path / "gone.tla", ".tla", False)
     (tmp_path / "round.tla").symlink_to(tmp_path / "round.tla")
     with pytest.raises(OSError, match="symbolic links"):
-        target_of("adapter", "own", tmp_path / "round.tla", ".tla")
+        target_of("adapter", "own", tmp_path / "round.tla", ".tla", False)
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
-        target_of("adapter", "own", tmp_path / "file" / "own.tla", ".tla")
+        target_of("adapter", "own", tmp_path / "file" / "own.tla", ".tla", False)
+
+
+def test_a_file_that_exists_is_replaced_only_if_that_is_wanted(tmp_path):
+    out = tmp_path / "own.zip"
+    out.write_bytes(b"an hour")
+    for name in ("weights.pt", "own.tla", "own.new-fast.pt"):
+        (tmp_path / name).touch()
+    decoder = ["decoders-tiny", "--add-decoder", "fast", "--bundle", TINY, "--photos", tmp_path]
+    for main, words in (
+        (cli.main, [TINY, out, "--only", "quality"]),
+        (cli.main, [TINY, out, "--fp16"]),
+        (cli.main, [tmp_path / "weights.pt", out, "--photos", tmp_path]),
+        (adapt.main, [tmp_path, "--name", "own", "--out", tmp_path / "own.tla"]),
+        (distill.main, [tmp_path, "--name", "own", "--out", out]),
+        (family_cli.main, [*decoder, "--out", out]),
+        (family_cli.main, [*decoder, "--out", tmp_path / "own.new.zip"]),
+    ):
+        with pytest.raises(BadParameter, match=r"exists already; .* or add --replace$"):
+            main([str(word) for word in words])
+    assert out.read_bytes() == b"an hour"
+    assert cli.main([str(TINY), str(out), "--only", "quality", "--replace"]) == 0
+    assert Bundle(out).manifest.name == "own"

@@ -107,7 +107,7 @@ def test_the_kept_weights_export_the_same_stream(exported, tmp_path, monkeypatch
     monkeypatch.setattr(calibrate, "REFERENCE_QUALITIES", (40, 80))
     monkeypatch.setattr(calibrate, "ROUNDS", 2)
     again = tmp_path / "again.zip"
-    photos = path.parent / f"{path.stem}-photos"  # packed by the first export
+    photos = path.parents[1] / "photos"
     assert cli.main([str(path.parents[1] / "weights.pt"), str(again), "--photos", str(photos)]) == 0
     assert Bundle(again).manifest.stream_id == Bundle(path).manifest.stream_id
 

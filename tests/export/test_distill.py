@@ -258,6 +258,24 @@ def test_the_command_writes_a_bundle_and_says_what_it_costs(tmp_path):
     assert Codec(out, "cpu", 1).bundle.manifest.name == "game"
 
 
+def test_ctrl_c_in_the_check_does_not_deny_the_model(tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def train(distiller, _):
+        distiller.students.encoder.eval(), distiller.students.decoder.eval()
+        return 1
+
+    monkeypatch.setattr(check, "percent_more", stop)
+    monkeypatch.setattr(Distiller, "train", train)
+    out = tmp_path / "game.zip"
+    words = fold(tmp_path, 6), "--name", "game", "--model", TINY, "--out", out
+    assert cli.main([str(word) for word in words]) == 130
+    said = capsys.readouterr()
+    assert f"{out}: {out.stat().st_size} bytes" in said.out
+    assert "no model was written, unless its file is named above" in said.err
+
+
 def test_wrong_names_are_refused_before_anything_is_read(tmp_path):
     for words, message in (
         (("--name", "A B"), "model name"),
@@ -272,7 +290,7 @@ def test_the_large_model_is_not_overwritten(tmp_path, bundle):
     copy = tmp_path / "large.zip"
     copy.write_bytes(TINY.read_bytes())
     for words in (("--name", bundle.manifest.name), ("--name", "slim", "--out", copy)):
-        words = str(tmp_path), "--model", str(copy), *map(str, words)
+        words = str(tmp_path), "--replace", "--model", str(copy), *map(str, words)
         done = CliRunner().invoke(cli.app, words)
         assert "expected another name" in str(done.exception)
     assert copy.read_bytes() == TINY.read_bytes()

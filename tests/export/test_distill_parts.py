@@ -238,10 +238,13 @@ def test_the_slim_model_is_compared_with_the_large_one_picture_by_picture(monkey
     monkeypatch.setattr(check, "scored_by", lambda measure: f"by {measure}")
     monkeypatch.setattr(check, "middle", lambda picture: 10 * picture)
     monkeypatch.setattr(check, "curve", lambda *given: given)
+    bars = []
+    monkeypatch.setattr(check, "shown", lambda items, what: bars.append(what) or items)
     monkeypatch.setattr(check, "percent", percent)
     monkeypatch.setattr(check, "mean", sum)
     found = check.percent_more("large", "slim", [*range(1, 15)], "psnr")
     assert found == 10 * sum(range(1, 13))
+    assert bars == ["checking"]
     large, slim = ("large", "cpu", 1), ("slim", "cpu", 1)
     for number, pair in enumerate(compared, 1):
         assert pair == tuple((c, 10 * number, "by psnr") for c in (large, slim))

@@ -361,7 +361,20 @@ def test_the_command(sensible, photos, tmp_path, quick, capsys):
     assert "model 'mini', stream id" in capsys.readouterr().out
     manifest = Bundle(out).manifest
     assert (manifest.licence, manifest.training["steps"]) == ("CC0-1.0", 5)
-    assert (tmp_path / "out" / "mini-photos" / "photos.json").is_file()
+    assert [path.name for path in out.parent.iterdir()] == ["mini.zip"]
+
+
+def test_photos_are_packed_for_a_while_and_not_into_their_own_folder(photos, packed, tmp_path):
+    """``export weights.pt shop.zip --photos shop-photos`` wrote the pack into shop-photos."""
+    own = photos.rename(tmp_path / "shop-photos")
+    before = sorted(path.name for path in own.iterdir())
+    with cli._packed(own, tmp_path / "shop.zip") as found:
+        assert len(found.training) == 3
+    assert sorted(path.name for path in own.iterdir()) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"shop-photos", "packed"}
+    with cli._packed(packed, tmp_path / "shop.zip") as found:
+        assert len(found.training) == 3
+    assert (packed / "photos.bin").is_file()
 
 
 @pytest.mark.slow("exports a model twice")
@@ -387,7 +400,7 @@ def test_the_g_s_of_the_second_stage_becomes_a_decoder(sensible, photos, tmp_pat
         next(tuned.g_a.parameters()).add_(0.01)
     save_weights(tuned, facts, tmp_path / "tuned.pt")
     with pytest.raises(BadParameter, match="was trained on latents of encoder"):
-        cli.main([str(a) for a in arguments])
+        cli.main([str(a) for a in (*arguments, "--replace")])
 
 
 @pytest.mark.parametrize("name", ["mini", "mini.tlc", "mini.ZIP", "My Model.zip", ".zip", "ä.zip"])

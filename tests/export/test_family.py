@@ -377,6 +377,14 @@ def test_bad_arguments_are_refused(packed, tmp_path, changed, message):
         family_cli.main([str(name), *arguments])
 
 
+def test_a_bundle_that_cannot_be_written_is_refused_before_training(packed, tmp_path):
+    (tmp_path / "new.zip").mkdir()
+    words = ["decoders-tiny", "--add-decoder", "fast", "--bundle", TINY, "--photos", packed]
+    with pytest.raises(IsADirectoryError):
+        family_cli.main([str(word) for word in (*words, "--out", tmp_path / "new.zip")])
+    assert not (tmp_path / "new-fast").exists()
+
+
 def test_decoders_of_another_encoder_are_refused(bundle, tmp_path):
     decoder = trained("fast", bundle, fresh("fast", bundle))
     decoder.encoder = "0" * 16

@@ -10,6 +10,7 @@ import sys
 import time
 import types
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -141,6 +142,16 @@ def test_models_add_refuses_what_is_no_bundle(tmp_path, trellic, monkeypatch, co
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith("error: ")
     assert not (tmp_path / "data").exists()
+
+
+def test_models_add_says_what_weights_need(tmp_path, trellic):
+    path = tmp_path / "weights.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/data.pkl", b"as torch.save begins")
+    said = trellic("models", "add", path).err
+    assert "holds weights of training; expected a bundle; make one" in said
+    gone = tmp_path / "gone.zip"
+    assert trellic("models", "add", gone).err == f"error: {gone}: no such file or folder\n"
 
 
 # ---- train and export ----

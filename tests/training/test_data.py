@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from trellic.errors import BadParameter
+from trellic_training.data.packing import pack_once
 from trellic_training.data.photos import DeviceCrops, PackedPhotos, is_validation, pack
 from trellic_training.recipes.codec import Phase, QuantizedRecipe, Recipe, load_recipe
 from trellic_training.recipes.decoder import DecoderRecipe, load_decoder_recipe
@@ -75,6 +78,21 @@ def test_what_is_left_out_is_said(folder, tmp_path, capsys):
     assert said == "left out: 1 that cannot be read ('broken.png'), 1 smaller than 192x192 pixels\n"
 
 
+def test_a_folder_that_cannot_be_read_is_said(folder, tmp_path, capsys, monkeypatch):
+    """Whoever runs the tests may be allowed to read everything."""
+
+    def scandir(path):
+        if os.fspath(path).endswith("hill"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return before(path)
+
+    before = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert pack(folder, tmp_path / "packed") == 4
+    hill = str(folder / "hill")
+    assert capsys.readouterr().err == f"left out: folders that cannot be read ({hill!r})\n"
+
+
 def test_packing_twice_gives_the_same(folder, tmp_path):
     for name in ("one", "two"):
         pack(folder, tmp_path / name)
@@ -92,6 +110,31 @@ def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("Dear diary")
     with pytest.raises(BadParameter, match="no photo of at least 192 px"):
         pack(tmp_path, tmp_path / "packed")
+    assert not list((tmp_path / "packed").iterdir())
+
+
+def test_a_full_disk_is_named_and_leaves_no_pack(folder, tmp_path, full_disk):
+    with full_disk(), pytest.raises(OSError, match=r"photos\.bin"):
+        pack(folder, tmp_path / "packed")
+    assert not list((tmp_path / "packed").iterdir())
+
+
+def test_names_of_files_may_be_no_utf_8(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    flat(10).save(photos / "a.png")
+    (photos / "a.png").rename(photos / name)
+    pack_once(photos, tmp_path / "packed")
+    packed = PackedPhotos(tmp_path / "packed")
+    assert [photo.name for photo in packed.training + packed.validation] == [name]
+
+
+def test_photos_are_not_packed_into_their_own_folder(folder):
+    """``train tiny --photos run/photos --out run``: later runs would take the pack for photos."""
+    with pytest.raises(BadParameter, match="into the folder of the photos"):
+        pack_once(folder, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["hill", "lake"]
 
 
 VALIDATION = [48, 60, 69, 77, 87]

@@ -14,6 +14,8 @@ import torch
 from trellic.errors import BadParameter
 from trellic_training.cli import finetune as finetune_cli
 from trellic_training.cli import train as cli
+from trellic_training.cli.lock import only_run
+from trellic_training.data.files import load
 from trellic_training.models.compressai import read_state
 from trellic_training.models.decoder_weights import load_decoder
 from trellic_training.models.weights import average_of, load_weights, save_weights
@@ -21,6 +23,7 @@ from trellic_training.recipes.codec import load_quantized_recipe
 from trellic_training.stages.end_to_end import train
 from trellic_training.stages.interrupted import LAST
 from trellic_training.stages.quantized import finetune
+from trellic_training.stages.trainer import make_trainer
 from trellic_training.universal.networks import Classifier
 
 from .conftest import RECIPES
@@ -131,6 +134,33 @@ def test_nothing_loads_pickles():
     assert faults == []
 
 
+# ---- full disks ----
+
+
+def test_a_full_disk_is_named_and_leaves_the_weights_before(model, tmp_path, full_disk):
+    """torch raised its own RuntimeError, and a part of the file stayed."""
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"before")
+    with full_disk(), pytest.raises(OSError, match=r"weights\.pt"):
+        save_weights(model, {}, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.pt"]
+    assert path.read_bytes() == b"before"
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, full_disk):
+    """Lightning writes to /tmp, and copied over the earlier checkpoint from there."""
+    path = tmp_path / LAST
+    path.write_bytes(b"before")
+    trainer = make_trainer(tmp_path, steps=1, progress=False, accelerator="cpu")
+    content = {"state_dict": {"a": torch.ones(1000)}}
+    with full_disk(), pytest.raises(OSError, match=LAST):
+        trainer.strategy.save_checkpoint(content, path)
+    assert [file.name for file in tmp_path.iterdir()] == [LAST]
+    assert path.read_bytes() == b"before"
+    trainer.strategy.save_checkpoint(content, path)
+    assert load(path)["state_dict"]["a"].sum() == 1000
+
+
 # ---- wrong and missing files, by name ----
 
 
@@ -163,6 +193,30 @@ def test_what_cannot_be_resumed_from_is_named(make, fault, tiny_recipe, packed, 
         train(tiny_recipe, packed, tmp_path, 1, resume=path, steps=1, progress=False)
 
 
+def test_damaged_weights_are_called_damaged(model, tmp_path):
+    """Torch speaks of miniz, of Errno 22 and of its own names for layers."""
+    path = tmp_path / "weights.pt"
+    save_weights(model, {}, path)
+    whole, content = path.read_bytes(), load(path)
+    for length in (100, 5000, len(whole) // 2, len(whole) - 10):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BadParameter, match=r"checkpoint \(it is damaged, such as cut off\)"):
+            load_weights(path)
+    content["state"][next(iter(content["state"]))] = torch.ones(2)
+    torch.save(content, path)
+    with pytest.raises(BadParameter, match="its networks have other layers or sizes"):
+        load_weights(path)
+
+
+def test_a_checkpoint_in_place_of_weights_leads_to_them(tmp_path):
+    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.5"}, tmp_path / LAST)
+    with pytest.raises(BadParameter, match=r"for --resume; name the \.pt file of that run"):
+        load_weights(tmp_path / LAST)
+    (tmp_path / "weights.pt").touch()
+    with pytest.raises(BadParameter, match=r"for --resume; name .*/weights\.pt"):
+        load_weights(tmp_path / LAST)
+
+
 def test_photos_that_are_missing_or_damaged_are_named(tmp_path):
     def run(photos: Path) -> None:
         arguments = ["tiny", "--photos", photos, "--out", tmp_path / "out", "--minutes", "0.01"]
@@ -188,6 +242,20 @@ def test_weights_of_another_model_are_named(tiny_recipe, tiny_config, model, pac
     fault = r"other.pt cannot be resumed from \(the weights' model differs"
     with pytest.raises(BadParameter, match=fault):
         train(settings, packed, tmp_path, 1, resume=path, steps=1, progress=False)
+
+
+@pytest.mark.parametrize("main", [cli.main, finetune_cli.main])
+def test_two_runs_at_a_time_do_not_share_a_folder(main, packed, tmp_path):
+    """Both succeeded, and the weights of one were lost."""
+    out = tmp_path / "runs" / "a"
+    weights = ["--weights", str(packed / "none.pt")] if main is finetune_cli.main else []
+    words = ["finetune-tiny" if weights else "none", "--photos", str(packed), *weights]
+    with only_run(out), pytest.raises(BadParameter, match=r"another run is writing to .*--out"):
+        main([*words, "--out", str(out)])
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(BadParameter, match="none"):  # the lock is free again
+        main([*words, "--out", str(out)])
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "finetune"])

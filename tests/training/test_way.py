@@ -180,6 +180,16 @@ def test_finetuning_keeps_what_it_started_from(model, photos, tmp_path):
     assert facts["finetuning"]["started_from"]["sha256"] == tuned
 
 
+def test_a_checkpoint_that_is_refused_leaves_no_copy_of_the_weights(model, photos, tmp_path):
+    weights, wrong, out = tmp_path / "first.pt", tmp_path / "wrong.ckpt", tmp_path / "run"
+    save_weights(model.eval(), {"steps": 1}, weights)
+    torch.save({"state_dict": {}}, wrong)
+    run = ["--photos", photos, "--out", out, "--weights", weights, "--resume", wrong]
+    with pytest.raises(BadParameter, match="networks differ"):
+        finetune_cli.main(["finetune-tiny", *map(str, run)])
+    assert not (out / "first-stage.pt").exists()
+
+
 @pytest.mark.slow("the second stage runs")
 def test_finetuning_goes_on_from_a_decoder(model, photos, tmp_path):
     save_weights(model.eval(), {}, tmp_path / "first.pt")

@@ -13,6 +13,7 @@ from trellic.codec import Codec
 from trellic.constants import Trellis
 from trellic.model.adapter import Adapter
 from trellic.model.bundle import Bundle
+from trellic_training.bars import shown
 from trellic_training.losses.eye import BEST, ERRORS, squared_error
 from trellic_training.pixels import to_network
 
@@ -39,7 +40,7 @@ def gain(bundle: Bundle, adapter: Adapter, pictures: Sequence[Pixels], measure: 
     adapted = Codec(path, "cpu", 1, adapter=adapter)
     score = scored_by(measure)
     found = []
-    for picture in map(middle, pictures):
+    for picture in map(middle, shown(pictures, "checking")):
         before, after = (curve(codec, picture, score) for codec in (plain, adapted))
         found.append(percent(before, after))
     return mean(found)

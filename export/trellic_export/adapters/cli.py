@@ -16,7 +16,7 @@ from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic.model.adapter import SUFFIX
 from trellic.support.files import write_atomically
-from trellic_export.adapters.target import refuse_the_model_itself, target_of
+from trellic_export.adapters.target import Replace, refuse_the_model_itself, target_of
 from trellic_training.cli import train as shared
 
 app = typer.Typer(add_completion=False)
@@ -46,6 +46,7 @@ def adapt_command(
     ] = None,
     minutes: shared.Minutes = 10,
     threads: shared.Threads = 0,
+    replace: Replace = False,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Write the adapter even if it gains nothing.")
     ] = False,
@@ -61,7 +62,7 @@ def adapt_command(
     from trellic_export.adapters.settings import Settings
     from trellic_export.adapters.training import Trainer, parameters
 
-    target = target_of("adapter", name, out, SUFFIX)
+    target = target_of("adapter", name, out, SUFFIX, replace)
     bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
     refuse_the_model_itself("adapter", name, target, bundle)
     shared.use_threads(threads)

@@ -12,7 +12,7 @@ import torch
 
 from trellic.errors import BadParameter
 from trellic_training.bars import shown
-from trellic_training.data.pictures import Pixels, rgb_of, say_left_out
+from trellic_training.data.pictures import Pixels, files_under, rgb_of, say_left_out
 
 LEAST = 5  # pictures
 ALIKE = 2.0  # levels; pictures that differ by less on average count as the same
@@ -86,7 +86,7 @@ def _files(path: Path) -> list[Path]:
         raise BadParameter(f"no file or folder {str(path)!r}")
     if path.is_file():
         return [path]
-    return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return [file for file in files_under(path) if not file.name.startswith(".")]
 
 
 def _alike(pictures: Sequence[Pixels]) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
@@ -12,6 +14,10 @@ from trellic.support.files import check_writable
 
 if TYPE_CHECKING:
     from trellic.model.bundle import Bundle
+
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Write over a file of an earlier run at the same place.")
+]
 
 
 def refuse_the_model_itself(kind: str, name: str, target: Path, bundle: Bundle) -> None:
@@ -34,29 +40,40 @@ def refuse_the_model_itself(kind: str, name: str, target: Path, bundle: Bundle) 
         )
 
 
-def prepare(target: Path) -> None:
+def prepare(target: Path, replace: bool) -> None:
     """Make the folder of a file, and check before long work that the file can be written.
+
+    Parameters
+    ----------
+    replace : allow a file that exists
 
     Raises
     ------
+    BadParameter
+        When the file exists.
     OSError
-        When it cannot.
+        When it cannot be written.
     """
+    if target.is_file() and not replace:
+        raise BadParameter(
+            f"{str(target)!r} exists already", remedy="write to another file, or add --replace"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     check_writable(target)
 
 
-def target_of(kind: str, name: str, out: Path | None, suffix: str) -> Path:
+def target_of(kind: str, name: str, out: Path | None, suffix: str, replace: bool) -> Path:
     """Return the file to write: the one that was asked for, or the name with the suffix.
 
     Parameters
     ----------
     kind : what is made, for messages
+    replace : allow a file that exists
 
     Raises
     ------
     BadParameter
-        When the name has other letters than names have, or the file another suffix.
+        When the name has other letters than names have, or the file another suffix or exists.
     OSError
         When the file cannot be written.
     """
@@ -67,5 +84,5 @@ def target_of(kind: str, name: str, out: Path | None, suffix: str) -> Path:
     target = Path(f"{name}{suffix}") if out is None else out
     if target.suffix != suffix:
         raise BadParameter(f"{kind} {str(target)!r}", expected=f"a name that ends in {suffix}")
-    prepare(target)
+    prepare(target, replace)
     return target

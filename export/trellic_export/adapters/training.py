@@ -113,7 +113,7 @@ class Trainer:
         x_hat = (shown / PIXEL_RANGE - 0.5).permute(0, 3, 1, 2)
         x = (batch["x"].float() / PIXEL_RANGE - 0.5).permute(0, 3, 1, 2)
         lmbda = lmbda_at(self._objective.lmbda, quality)
-        distortion = self._distortion(x_hat, x, quality, lmbda)
+        distortion: Tensor = self._distortion(x_hat, x, quality, lmbda)
         return (lmbda**settings.weight_exponent * distortion).mean()
 
 

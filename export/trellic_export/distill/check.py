@@ -16,6 +16,7 @@ from trellic_export.adapters.check import (
     scored_by,
     spoken,
 )
+from trellic_training.bars import shown
 
 MOST = 12  # pictures that are checked
 
@@ -32,7 +33,7 @@ def percent_more(large: Path, slim: Path, pictures: Sequence[Pixels], measure: s
     codecs = Codec(large, "cpu", 1), Codec(slim, "cpu", 1)
     score = scored_by(measure)
     found = []
-    for picture in map(middle, pictures[:MOST]):
+    for picture in map(middle, shown(pictures[:MOST], "checking")):
         before, after = (curve(codec, picture, score) for codec in codecs)
         found.append(percent(before, after))
     return mean(found)

@@ -14,7 +14,7 @@ import typer
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_MODEL
-from trellic_export.adapters.target import refuse_the_model_itself, target_of
+from trellic_export.adapters.target import Replace, refuse_the_model_itself, target_of
 from trellic_training.cli import train as shared
 
 SUFFIX = ".zip"
@@ -55,6 +55,7 @@ def distill_command(
     ] = None,
     minutes: shared.Minutes = 60,
     threads: shared.Threads = 0,
+    replace: Replace = False,
 ) -> None:
     """Make a slim model for one application: a small encoder and decoder of the same streams.
 
@@ -68,7 +69,7 @@ def distill_command(
     from trellic_export.distill.students import WIDTHS, Students, details_of
     from trellic_export.distill.training import Distiller
 
-    target = target_of("model", name, out, SUFFIX)
+    target = target_of("model", name, out, SUFFIX, replace)
     bundle, settings = Bundle(find(model)), Settings(minutes=minutes)
     refuse_the_model_itself("model", name, target, bundle)
     students = Students(WIDTHS[width], bundle.manifest.layout, details_of(bundle))
@@ -97,4 +98,5 @@ def distill_command(
 
 def main(arguments: list[str]) -> int:
     """Run with arguments, as ``trellic distill`` does."""
-    return shared.call(app, arguments, "trellic distill", "no model was written")
+    lost = "no model was written, unless its file is named above"  # it is checked once written
+    return shared.call(app, arguments, "trellic distill", lost)

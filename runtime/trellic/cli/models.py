@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def add(path: str, replace: bool) -> None:
         _add_adapter(path, replace)
         return
     try:
+        os.stat(path)
         with archive.open_file(Path(path)) as file:
             data = file.read()
         manifest = bundle.Bundle(Path(path), data).manifest

@@ -327,7 +327,7 @@ Adapter = Annotated[
 ]
 EmbedAdapter = Annotated[
     bool,
-    typer.Option("--embed-adapter", help="Put the adapter into the file: some 90 kB."),
+    typer.Option("--embed-adapter", help="Put the adapter into the file: some 130 kB."),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 PrecisionOption = Annotated[

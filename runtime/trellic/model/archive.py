@@ -53,6 +53,7 @@ _NO_ARRAY = (
 _END = struct.Struct("<4s4H2LH")  # end of the central directory, without its comment
 _END_SIGNATURE, _LOCATOR_SIGNATURE, _LOCATOR_SIZE = b"PK\5\6", b"PK\6\7", 20
 _MAX_COMMENT = (1 << 16) - 1
+_WEIGHTS, _HEAD = b"/data.pkl", 512  # a file of torch.save begins with that member
 
 
 def open_file(path: Path) -> IO[bytes]:
@@ -110,7 +111,14 @@ def unpack(
 
 
 def _check_directory(file: IO[bytes], name: str) -> None:
-    """Refuse a long list of members before Python reads all of it."""
+    """Refuse a long list of members before Python reads all of it, and weights of torch."""
+    file.seek(0)
+    if _WEIGHTS in file.read(_HEAD):
+        raise BadBundle(
+            f"{name} holds weights of training",
+            expected="a bundle",
+            remedy="make one of them with: trellic export",
+        )
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END.size - _MAX_COMMENT - _LOCATOR_SIZE))
     tail = file.read()

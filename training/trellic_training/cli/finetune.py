@@ -15,6 +15,7 @@ import typer
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic_training.cli import train as shared
+from trellic_training.cli.lock import only_run
 from trellic_training.stages.interrupted import Interrupted
 
 FIRST = "first-stage.pt"
@@ -36,6 +37,7 @@ app = typer.Typer(add_completion=False)
     context_settings={"help_option_names": shared.HELP},
 )
 def finetune_command(
+    context: typer.Context,
     recipe: shared.FinetuneRecipe,
     weights: Annotated[
         Path,
@@ -67,6 +69,7 @@ def finetune_command(
     With --add-decoder NAME it trains a new decoder for a bundle instead:
     see trellic finetune --add-decoder NAME --help.
     """
+    context.with_resource(only_run(out))
     # Tuned weights may be tuned again in their folder; the first stage's would begin anew.
     shared.refuse_to_replace(out, resume or (None if weights.name == FIRST else weights))
     fine_tune(recipe, Start(weights, decoder), photos, out, minutes, resume, threads)
@@ -83,6 +86,8 @@ def fine_tune(
     tables_of: Tables = lambda model, settings: None,
 ) -> None:
     """Do what ``trellic finetune`` does; ``tables_of`` may know tables that need no fitting."""
+    from lightning.pytorch.callbacks import LambdaCallback
+
     from trellic_training.data.photos import PackedPhotos
     from trellic_training.models.decoder_weights import state_of_synthesis
     from trellic_training.models.weights import load_weights
@@ -99,13 +104,14 @@ def fine_tune(
     least, bands = min(phase.crop for phase in settings.phases), model.config.bands
     packed = shared.packed_photos(photos, out, least, bands)
     origin = {"started_from": shared.named(start.decoder or start.weights)}
-    if "finetuning" not in facts:
-        keep(start.weights, out / FIRST)
     kept = WeightsFile(out / "weights.pt", lambda run: facts | {"finetuning": run | origin})
     curve = LearningCurve(PackedPhotos(packed), out / "curve.csv", shared.CURVE_EVERY)
     stopped = None
     tables = tables_of(model, settings)
     watchers = [curve, kept]
+    if "finetuning" not in facts:  # once the run has begun: --resume may be refused
+        first = LambdaCallback(on_train_start=lambda *_: keep(start.weights, out / FIRST))
+        watchers.append(first)
     try:
         finetune(
             settings, model, packed, out, minutes, resume=resume, tables=tables, watchers=watchers

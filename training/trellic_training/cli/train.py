@@ -15,6 +15,7 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.constants import MAX_SEED, MAX_THREADS
 from trellic.errors import BadParameter
+from trellic_training.cli.lock import only_run
 from trellic_training.stages.interrupted import LAST, Interrupted
 
 CURVE_EVERY = 500  # steps
@@ -78,6 +79,7 @@ app = typer.Typer(add_completion=False)
     context_settings={"help_option_names": HELP},
 )
 def train_command(
+    context: typer.Context,
     recipe: Annotated[
         Path,
         typer.Argument(
@@ -138,6 +140,7 @@ def train_command(
     steps whatever --minutes says. Recipes of codecs and decoders can name it.
     """
     out = out or Path("runs") / (recipe.resolve().stem + ("" if seed is None else f"-seed-{seed}"))
+    context.with_resource(only_run(out))
     refuse_to_replace(out, resume)
     if recipe.is_dir() and photos is None:
         if seed is not None:

@@ -6,7 +6,9 @@ Such files are pickles, and a pickle can run any code. Only tensors and plain va
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from typing import Any
 import torch
 
 from trellic.errors import BadParameter
+from trellic.support.files import write_atomically
 
 BROKEN = (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, PickleError)
 
@@ -48,8 +51,18 @@ def reading(path: Path, fault: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BadParameter(f"{path} {fault} (No such file)") from error
     except BROKEN as error:
-        what = (str(error).splitlines() or [type(error).__name__])[0]
+        what = _in_words(error)
         raise BadParameter(f"{path} {fault} ({what})") from error
+
+
+def _in_words(error: Exception) -> str:
+    """Say what is wrong with a file; torch's own words are about its insides."""
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    if "PytorchStreamReader" in said or getattr(error, "errno", 0) == errno.EINVAL:
+        return "it is damaged, such as cut off"
+    if "in loading state_dict" in said:
+        return "its networks have other layers or sizes than they should"
+    return said
 
 
 def load(path: Path) -> Any:
@@ -73,16 +86,26 @@ def load_marked(path: Path, mark: str, version: int, kind: str) -> dict[str, Any
         When the file is of another kind or version.
     """
     content = load(path)
+    if isinstance(content, dict) and "pytorch-lightning_version" in content:
+        beside = path.with_name("weights.pt")
+        wanted = beside if beside.is_file() else "the .pt file of that run"
+        raise ValueError(f"it is a checkpoint for --resume; name {wanted}")
     if not isinstance(content, dict) or content.get(mark) != version:
         raise ValueError(f"no {kind} of version {version}")
     return content
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values; a reader sees the whole old file or the whole new one."""
-    part = path.with_name(f"{path.name}.part")
-    torch.save(content, part)
-    part.replace(path)
+    """Write tensors and plain values; a reader sees the whole old file or the whole new one.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written, such as on a full disk. Nothing is left behind then.
+    """
+    made = io.BytesIO()
+    torch.save(content, made)
+    write_atomically(path, made.getvalue())
 
 
 def sha256_of(path: Path) -> str:

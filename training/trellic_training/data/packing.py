@@ -22,10 +22,15 @@ def pack_once(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int =
     Raises
     ------
     BadParameter
-        When the folder has no photo of this size, or has changed since it was packed.
+        When the folder has no photo of this size, has changed since it was packed, or is ``out``.
     """
     if not folder.is_dir():
         raise BadParameter(f"no folder {str(folder)!r}", expected="a folder of photos")
+    if folder.resolve() == out.resolve():
+        raise BadParameter(
+            f"packed photos would be written into the folder of the photos, {str(folder)!r}",
+            remedy="name another folder with --out",
+        )
     now = listing(folder, bands)
     if not (out / "photos.json").is_file():
         pack(folder, out, min_side=min_side, bands=bands)

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 
 from trellic.constants import COLOURS
 from trellic.errors import BadParameter
+from trellic.support import parts
+from trellic.support.files import write_atomically
 from trellic_training.bars import shown
 from trellic_training.data.bands import array_of
-from trellic_training.data.pictures import Pixels, rgb_of, say_left_out
+from trellic_training.data.pictures import Pixels, files_under, rgb_of, say_left_out
 
 MIN_SIDE = 192  # pixels of a photo to train on
 VALIDATION = 8  # photos at least; a fifth of a pack that has fewer than five times as many
@@ -49,7 +54,8 @@ def is_validation(name: str, share: float = 0.04) -> bool:
 
 
 def _digest(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    data = name.encode("utf-8", "surrogatepass")  # a name of a file may be no UTF-8
+    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big")
 
 
 def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLOURS) -> int:
@@ -65,34 +71,51 @@ def pack(folder: Path, out: Path, *, min_side: int = MIN_SIDE, bands: int = COLO
     ------
     BadParameter
         When no readable photo of at least ``min_side`` pixels a side is found.
+    OSError
+        When the pack cannot be written, such as on a full disk.
     """
     if not folder.is_dir():
         raise BadParameter(f"no folder {str(folder)!r}", expected="a folder of photos")
     out.mkdir(parents=True, exist_ok=True)
+    paths = files_under(folder)
+    target = out / "photos.bin"
+    parts.clear(out)
+    try:
+        with parts.part_in(out, 0o666) as part:
+            with open(os.dup(part.descriptor), "wb") as file:
+                photos = _pack(folder, paths, file, min_side, bands)
+            part.move_to(target)
+    except OSError as error:  # name the file that the user knows
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    entries = json.dumps([vars(p) for p in _split(photos)])
+    write_atomically(out / "photos.json", entries.encode())
+    return len(photos)
+
+
+def _pack(
+    folder: Path, paths: Sequence[Path], file: IO[bytes], min_side: int, bands: int
+) -> list[Photo]:
+    """Write the pixels of all photos to a file; returns where each lies."""
     photos: list[Photo] = []
-    offset = 0
-    paths = sorted(p for p in folder.rglob("*") if p.is_file())
-    unread, small = [], 0
-    with (out / "photos.bin").open("wb") as file:
-        for path in shown(paths, "packing photos"):
-            pixels = rgb_of(path) if bands == COLOURS else array_of(path, bands)
-            if pixels is None:
-                unread.append(path)
-                continue
-            if min(pixels.shape[:2]) < min_side:
-                small += 1
-                continue
-            height, width = pixels.shape[:2]
-            source = path.relative_to(folder).parts[0] if path.parent != folder else "."
-            photos.append(Photo(source, path.name, offset, height, width, False, bands))
-            file.write(pixels.tobytes())
-            offset += pixels.size
+    unread, small, offset = [], 0, 0
+    for path in shown(paths, "packing photos"):
+        pixels = rgb_of(path) if bands == COLOURS else array_of(path, bands)
+        if pixels is None:
+            unread.append(path)
+            continue
+        if min(pixels.shape[:2]) < min_side:
+            small += 1
+            continue
+        height, width = pixels.shape[:2]
+        source = path.relative_to(folder).parts[0] if path.parent != folder else "."
+        photos.append(Photo(source, path.name, offset, height, width, False, bands))
+        file.write(pixels.tobytes())
+        offset += pixels.size
     say_left_out(unread if bands == COLOURS else (), small, min_side)
     if not photos:
         kind = "photo" if bands == COLOURS else f"NumPy file of {bands} bands"
         raise BadParameter(f"no {kind} of at least {min_side} px a side under {folder}")
-    (out / "photos.json").write_text(json.dumps([vars(p) for p in _split(photos)]))
-    return len(photos)
+    return photos
 
 
 def _split(photos: list[Photo]) -> list[Photo]:

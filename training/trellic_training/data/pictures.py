@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -37,6 +38,17 @@ def rgb_of(path: Path) -> Pixels | None:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
 
 
+def files_under(folder: Path) -> list[Path]:
+    """Return the files in a folder and its sub-folders; those that cannot be read are said."""
+    closed: list[str] = []
+    walk = os.walk(folder, onerror=lambda error: closed.append(error.filename))
+    found = sorted(Path(place, name) for place, _, names in walk for name in names)
+    if closed:
+        said = f"left out: folders that cannot be read ({_some(closed)})"
+        print(said, file=sys.stderr)
+    return [path for path in found if path.is_file()]
+
+
 def say_left_out(unread: Sequence[Path], small: int, side: int) -> None:
     """Print on stderr which pictures are left out, if any are.
 
@@ -46,12 +58,16 @@ def say_left_out(unread: Sequence[Path], small: int, side: int) -> None:
     small : how many are smaller than ``side`` pixels a side
     """
     pictures = {*images.readable(), *FOREIGN}
-    damaged = [repr(path.name) for path in unread if path.suffix.lower() in pictures]
+    damaged = [path.name for path in unread if path.suffix.lower() in pictures]
     said = []
     if damaged:
-        more = ", ..." if len(damaged) > NAMED else ""
-        said.append(f"{len(damaged)} that cannot be read ({', '.join(damaged[:NAMED])}{more})")
+        said.append(f"{len(damaged)} that cannot be read ({_some(damaged)})")
     if small:
         said.append(f"{small} smaller than {side}x{side} pixels")
     if said:
         print(f"left out: {', '.join(said)}", file=sys.stderr)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of some names for a message."""
+    return ", ".join([*map(repr, names[:NAMED]), *["..."][: len(names) > NAMED]])

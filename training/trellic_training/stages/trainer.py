@@ -7,13 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from trellic_training.data.files import load, reading
+from trellic_training.data.files import load, reading, save
 from trellic_training.stages.interrupted import LAST, Interrupted
 from trellic_training.stages.progress import TimeBar
 from trellic_training.stages.quiet import quiet
 from trellic_training.stages.stage import OWN_STATE, Stage
 from trellic_training.stages.stopping import StopOnSignal
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes each checkpoint beside its place, and renames it.
+
+    Lightning writes it to the system's temporary folder. From there it is copied over the earlier
+    one, of which a full disk then leaves nothing.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint; the earlier one stays if that fails."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save(checkpoint, Path(path))
 
 
 def make_trainer(
@@ -36,6 +52,7 @@ def make_trainer(
             devices=1,
             max_epochs=-1,
             max_steps=-1 if steps is None else steps,
+            plugins=WholeCheckpoints(),
             callbacks=[checkpoints, *watchers, *bar, StopOnSignal()],
             logger=lightning.pytorch.loggers.TensorBoardLogger(str(out), name="log"),
             log_every_n_steps=25,
