@@ -225,6 +225,18 @@ def test_streams_without_an_adapter_are_what_they_were(tiny, adapted):
     np.testing.assert_array_equal(adapted.decode(data), tiny.decode(data))
 
 
+def test_streams_without_an_adapter_may_be_shown_with_one(tiny, own):
+    """If it changes decoders alone: latents are the same then."""
+    codec = Codec.load(TINY, "cpu", adapter=Adapter(own.decoders))
+    plain = tiny.encode(scene(40, 60), quality=60, trellis=8)
+    named = codec.encode(scene(40, 60), quality=60, trellis=8)
+    shown = codec.decode(plain)
+    np.testing.assert_array_equal(shown, codec.decode(named))
+    assert not np.array_equal(shown, tiny.decode(plain))
+    assert codec.encode_again(tiny.decode(plain), plain).data == plain  # it names none, as before
+    assert bitstream.read_header(codec.transcode(plain, quality=40)).adapter is None
+
+
 def test_a_name_costs_six_bytes(tiny, adapted):
     data = adapted.encode(scene(40, 60), quality=60, trellis=8)
     header = bitstream.read_header(data)
@@ -469,6 +481,11 @@ def test_the_command_encodes_with_an_adapter(installed, tmp_path, own):
     assert bitstream.embedded_adapter(result.read_bytes()) == own.for_decoding()
     (installed / "test.tla").unlink()
     run("decode", result, tmp_path / "b.png")
+    run("encode", picture, result, "--model", "tiny")
+    (tmp_path / "own.tla").write_bytes(own.for_decoding())
+    run("decode", result, tmp_path / "plain.png")
+    run("decode", result, tmp_path / "shown.png", "--adapter", tmp_path / "own.tla")
+    assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "shown.png").read_bytes()
     assert "--embed-adapter needs" in run("encode", picture, result, "--embed-adapter", code=2)
     missing = run("encode", picture, result, "--model", "tiny", "--adapter", "test", code=1)
     assert "no adapter 'test'" in missing

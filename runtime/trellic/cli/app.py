@@ -171,6 +171,7 @@ def decode(
     context: typer.Context,
     paths: opt.DecodePaths,
     model: opt.DecodeModel = None,
+    adapter: opt.DecodeAdapter = None,
     decoder: opt.Decoder = None,
     region: opt.Region = None,
     length: opt.Length = None,
@@ -206,7 +207,7 @@ def decode(
     from trellic.cli.engines import Engines
     from trellic.cli.work import Batch
 
-    engines = Engines(device.value, precision.value)
+    engines = Engines(device.value, precision.value, adapter)
     setting = decode.Setting(decoder, max_pixels, region, max_memory, best_effort or None)
     part = decode.Length(length, layers)
     installed, fit = decode.models(model, engines), opt.fit_of(size, scale)

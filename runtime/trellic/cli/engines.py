@@ -50,7 +50,7 @@ class Engines:
     precision : "auto", "fp32", "bf16" or "int8"
         Of encoder and decoders.
     adapter : name or path, None for none
-        Used to encode pictures.
+        Used to encode pictures, and to decode files that name none.
     embed_adapter : bool
         Put it into the files.
 

@@ -325,6 +325,15 @@ Adapter = Annotated[
         show_default=False,
     ),
 ]
+DecodeAdapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        metavar="NAME|PATH",
+        help="Adapter for files that name none. The others find theirs by themselves.",
+        show_default=False,
+    ),
+]
 EmbedAdapter = Annotated[
     bool,
     typer.Option("--embed-adapter", help="Put the adapter into the file: some 130 kB."),

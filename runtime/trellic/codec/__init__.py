@@ -27,7 +27,8 @@ class Codec(Encoding, Transcoding, Decoding):
         Limits that the caller sets (`trellic.limited`) apply too. Call `warm_up` first, because
         the time to load and compile counts
     adapter : adapter to encode with (``trellic adapt``): name of an installed one, or path of its
-        file. Decoding finds the adapter of each stream by itself
+        file. Decoding finds the adapter of each stream by itself; streams that name none are
+        decoded with this one, if it changes decoders alone
     embed_adapter : store the adapter in the streams, for readers that do not have it
 
     Examples

@@ -304,7 +304,8 @@ class Decoding(Loaded):
 
     def _timed(self, data: bytes | memoryview, options: DecodeOptions) -> Decoded:
         start = time.perf_counter()
-        codec = self._codec_for(data, best_effort=options.best_effort)
+        improved = self._improves(data)
+        codec = self if improved else self._codec_for(data, best_effort=options.best_effort)
         with self._within():
             decoded = codec._decoding.picture(data, options)
         return replace(decoded, seconds=time.perf_counter() - start)

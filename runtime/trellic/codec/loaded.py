@@ -129,6 +129,15 @@ class Loaded:
         if decoder is not None:
             self._decoding.warm_up(decoder)
 
+    def _improves(self, data: bytes | memoryview) -> bool:
+        """Whether a stream names no adapter, and the codec has one that changes decoders alone.
+
+        Latents are the same with such an adapter and without it.
+        """
+        header, own = bitstream.read_header(data), self.bundle.adapter
+        ours = header.stream_id.hex() == self.bundle.manifest.stream_id
+        return ours and header.adapter is None and own is not None and own.encoder is None
+
     def _codec_for(self, data: bytes | memoryview, *, best_effort: bool = False) -> Self:
         """Return the codec of a stream's model and adapter, loaded like this one."""
         header = bitstream.read_header(data)
