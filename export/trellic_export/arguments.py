@@ -10,7 +10,7 @@ import typer
 
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
-from trellic_export.adapters.target import prepare
+from trellic_export.target import prepare
 
 VARIANTS = frozenset({"int8", "fp16", "replace"})
 OF_INT8 = frozenset({"int8_graphs", "photos", "count"})

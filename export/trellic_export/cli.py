@@ -18,9 +18,9 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
-from trellic_export.adapters.target import Replace, prepare
 from trellic_export.arguments import check_paths, refuse_unused
 from trellic_export.folders import write_tensorrt, write_triton, write_web
+from trellic_export.target import Replace, prepare
 from trellic_training.cli.train import call
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.errors import BadParameter
 from trellic.model.decoders import NAME_PATTERN
-from trellic_export.adapters.target import Replace, prepare
+from trellic_export.target import Replace, prepare
 from trellic_training.cli import train as shared
 from trellic_training.cli.lock import only_run
 

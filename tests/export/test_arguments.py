@@ -11,8 +11,8 @@ from trellic.errors import BadParameter
 from trellic.model.bundle import Bundle
 from trellic_export import cli, family_cli
 from trellic_export.adapters import cli as adapt
-from trellic_export.adapters.target import target_of
 from trellic_export.distill import cli as distill
+from trellic_export.target import target_of
 from trellic_training.models.weights import save_weights
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from trellic.constants import DEFAULT_MODEL
 from trellic.errors import BadParameter
 from trellic.model.adapter import SUFFIX
 from trellic.support.files import write_atomically
-from trellic_export.adapters.target import Replace, refuse_the_model_itself, target_of
+from trellic_export.target import Replace, refuse_the_model_itself, target_of
 from trellic_training.cli import train as shared
 
 app = typer.Typer(add_completion=False)

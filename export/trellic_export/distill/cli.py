@@ -14,7 +14,7 @@ import typer
 from trellic.cli.extras import needs
 from trellic.cli.topics import epilog
 from trellic.constants import DEFAULT_MODEL
-from trellic_export.adapters.target import Replace, refuse_the_model_itself, target_of
+from trellic_export.target import Replace, refuse_the_model_itself, target_of
 from trellic_training.cli import train as shared
 
 SUFFIX = ".zip"

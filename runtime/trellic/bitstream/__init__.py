@@ -18,7 +18,7 @@ from trellic.bitstream.container import (
     write,
 )
 from trellic.bitstream.contents import Contents, Span, read_contents
-from trellic.bitstream.cut import CutStream, cut, passes_there, whole_passes
+from trellic.bitstream.cut import CutStream, cut, pass_ends, whole_passes
 from trellic.bitstream.header import Header
 from trellic.bitstream.layering import Layering
 from trellic.bitstream.patches import Patches
@@ -36,7 +36,7 @@ __all__ = [
     "Stream",
     "cut",
     "embedded_adapter",
-    "passes_there",
+    "pass_ends",
     "patches_of",
     "read",
     "read_contents",

@@ -6,6 +6,7 @@ Specification: ``docs/format.md``, section 6.
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 from trellic.bitstream.container import assemble, read, read_prefix, read_segment, stored_of
@@ -74,8 +75,8 @@ def cut(
     if layers is not None:
         wanted = min(wanted, layering.passes(header.steps, layers))
         _warn_of_fewer(layers, 1 + layering.of(header.passes - 1, header.steps)[0])
-    known = max(passes_there(len(view), contents), whole_passes(view))
-    sizes = _sizes(contents, layering, known)
+    there = bisect_right(pass_ends(contents), len(view))
+    sizes = _sizes(contents, layering, max(there, whole_passes(view)))
     fitting = [n for n in range(1, 1 + min(wanted, len(sizes))) if _fits(sizes[n - 1], max_bytes)]
     there = len(view) >= contents.size and _fits(len(view), max_bytes)
     whole = there and wanted == header.passes == len(sizes)
@@ -100,20 +101,16 @@ def cut(
     return CutStream(made, kept, header.passes, between)
 
 
-def passes_there(length: int, contents: Contents) -> int:
-    """Count the first passes that are there in every slice, sound or not.
+def pass_ends(contents: Contents) -> list[int]:
+    """Return the offsets after the first passes, each in every slice and with its checks.
 
-    The last pass of a file of one slice does not count: only the check of the file tells whether it
-    is there.
-
-    Parameters
-    ----------
-    length : bytes of the stream that are there
+    The last pass of a file of one slice has none: only the check of the file tells whether it is
+    there.
     """
     header = contents.header
-    vouched = header.passes - (header.slices == 1)
-    last = (header.segment_index(number, header.slices - 1) for number in range(vouched))
-    return sum(contents.segment(index).end + CRC16_BYTES <= length for index in last)
+    checked = header.passes - (header.slices == 1)
+    last = (header.segment_index(number, header.slices - 1) for number in range(checked))
+    return [contents.segment(index).end + CRC16_BYTES for index in last]
 
 
 def whole_passes(data: bytes | memoryview) -> int:

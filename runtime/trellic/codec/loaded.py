@@ -134,9 +134,12 @@ class Loaded:
 
         Latents are the same with such an adapter and without it.
         """
-        header, own = bitstream.read_header(data), self.bundle.adapter
+        own = self.bundle.adapter
+        if own is None or own.encoder is not None:
+            return False
+        header = bitstream.read_header(data)
         ours = header.stream_id.hex() == self.bundle.manifest.stream_id
-        return ours and header.adapter is None and own is not None and own.encoder is None
+        return ours and header.adapter is None
 
     def _codec_for(self, data: bytes | memoryview, *, best_effort: bool = False) -> Self:
         """Return the codec of a stream's model and adapter, loaded like this one."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from trellic.bitstream import Contents, Header, cut, passes_there, read_contents
+from trellic.bitstream import Contents, Header, cut, pass_ends, read_contents
 from trellic.bitstream.contents import view_of
 from trellic.errors import BadParameter, CorruptStream, TrellicWarning, TruncatedStream
 
@@ -32,6 +33,7 @@ def files_of(chunks: Iterable[Piece] | Piece) -> Iterator[bytes]:
     """
     data = bytearray()
     contents: Contents | None = None
+    ends: list[int] = []
     shown = 0
     for piece in _pieces(chunks):
         data += view_of(memoryview(piece))
@@ -39,7 +41,9 @@ def files_of(chunks: Iterable[Piece] | Piece) -> Iterator[bytes]:
         if contents is None:
             continue
         _check_length(len(data), contents.header)
-        there = passes_there(len(data), contents) if contents.header.cuttable else 0
+        if not ends and contents.header.cuttable:
+            ends = pass_ends(contents)
+        there = bisect_right(ends, len(data))
         if there > shown:
             shown = there
             yield cut(bytes(data), passes=there).data
