@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -145,6 +147,24 @@ def test_a_run_that_was_too_short_is_warned_of(monkeypatch, capsys, steps, enoug
     said = capsys.readouterr().err
     assert ("too few to be of use" in said) != enough
     assert said.startswith("" if enough else f"warning: {steps} step")
+
+
+def test_a_gain_is_fewer_bits_with_the_adapter(bundle, trainer, monkeypatch):
+    """Of files with it against files without it, in percent."""
+    plain = np.array([[0.1, 50.0], [0.2, 60.0], [0.4, 70.0]])
+    made = {True: plain * [0.5, 1], False: plain}
+    monkeypatch.setattr(check, "curve", lambda codec, *_: made[codec.bundle.adapter is not None])
+    gained = check.gain(bundle, trainer.adapter("it"), [scene(64, 64)] * 2, "psnr")
+    assert gained == pytest.approx(-50)
+
+
+def test_crops_are_used_several_times(bundle, monkeypatch):
+    trainer = training.Trainer(bundle, replace(SMALL, first=3, reuse=2))
+    made, quantized = [], trainer._quantized
+    monkeypatch.setattr(trainer, "_quantized", lambda *a: made.append(1) or quantized(*a))
+    monkeypatch.setattr(training, "paced", lambda *_: range(7))
+    assert trainer.train(Pictures([scene(80, 90)], [])) == 7
+    assert len(made) == 3 + 3  # before the first step, then before the third, fifth and seventh
 
 
 def test_curves_are_compared_where_both_reach():
